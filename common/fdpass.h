@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One datagram with its file descriptors, over a Unix socket: the only place that builds or reads
+ * control messages (cmsg(3), unix(7)). Both sides use it. Nothing here ever blocks.
+ */
+
+#include "common/protocol.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+enum {
+        /*
+         * Room for one more than the protocol allows, so that "too many" can be told from "we had
+         * no room"; rounding up to the alignment can deliver yet another one.
+         */
+        FDPASS_ROOM = PROTOCOL_TARGETS_MAX + 1,
+        FDPASS_MAX = FDPASS_ROOM + 1,
+};
+
+/* Owns its first `count` descriptors, all close-on-exec. */
+struct fdpass_set {
+        size_t count;
+        int fds[FDPASS_MAX];
+        bool starved; /* the sender's were cut because this process could open no more */
+};
+
+/* Closes what is left; entries that were taken with fd_take() are skipped. */
+void fdpass_set_close(struct fdpass_set *set);
+
+#define FDPASS_AUTO __attribute__((cleanup(fdpass_set_close)))
+
+/*
+ * Receives one datagram without blocking. Returns its real size, which may exceed `size` (the rest
+ * is lost); 0 is end of file or an empty datagram. Negative: errno, -EAGAIN when there is none.
+ * Whatever is returned, `*set` is filled in and owns each descriptor that came along.
+ */
+ssize_t fdpass_receive(int socket, void *bytes, size_t size, struct fdpass_set *set);
+
+/*
+ * Sends one datagram with `count` borrowed descriptors (0 to PROTOCOL_TARGETS_MAX) without
+ * blocking and without SIGPIPE. 0, or a negative errno: -EAGAIN when the peer doesn't read.
+ */
+int fdpass_send(int socket, const void *bytes, size_t size, const int *fds, size_t count);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The wire protocol, version 1: its numbers, in one place.
+ *
+ * A SOCK_SEQPACKET Unix socket carries one message per datagram. Requests have one directory file
+ * descriptor per target in a single SCM_RIGHTS message; replies have none. All integers are
+ * little-endian. `wire.h` turns the bytes into structs; README.md shows the layout as a table.
+ */
+
+#define PROTOCOL_MAGIC "MNTA"
+#define PROTOCOL_SOCKET_DEFAULT "/run/mountatd/socket"
+#define PROTOCOL_SOCKET_VARIABLE "MOUNTATD_SOCKET"
+
+enum {
+        PROTOCOL_VERSION = 1,
+        PROTOCOL_TARGETS_MAX = 16,
+        PROTOCOL_TEXT_MAX = 216, /* bytes of UTF-8 that may follow a reply */
+        PROTOCOL_REPLY_BIT = 0x8000,
+};
+
+enum protocol_operation {
+        PROTOCOL_UNASKED = 0, /* only in replies: the connection is refused */
+        PROTOCOL_HELLO = 1,
+        PROTOCOL_MOUNT = 2,
+        PROTOCOL_UNMOUNT = 3,
+        PROTOCOL_ADOPT = 4, /* reserved */
+};
+
+enum protocol_file_system {
+        PROTOCOL_PROC = 1,
+        PROTOCOL_SYSFS = 2,
+};
+
+enum protocol_option {
+        PROTOCOL_READ_ONLY = 1 << 0,
+        PROTOCOL_PIDS_ONLY = 1 << 1, /* procfs alone: subset=pid */
+};
+
+/* What hello's reply tells in its flags. */
+enum protocol_feature {
+        PROTOCOL_FEATURE_CLONES = 1 << 0,
+        PROTOCOL_FEATURE_STATMOUNT = 1 << 1,
+        PROTOCOL_FEATURE_UNIQUE_IDS = 1 << 2,
+        PROTOCOL_FEATURE_PIDS_ONLY = 1 << 3,
+        PROTOCOL_FEATURE_ADOPT = 1 << 4,
+};

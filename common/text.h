@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Text that a person reads: UTF-8, printable, cut between characters. Names of files are bytes,
+ * and a single bad one must not garble a log, break a JSON document or cost a bus connection.
+ * Pure, on any thread.
+ */
+
+#include <stddef.h>
+
+/*
+ * Writes `source` to `buffer` of `size` bytes (at least 1). Control characters, backslashes and
+ * bytes that aren't UTF-8 become \xNN; what doesn't fit is cut before a character or an escape.
+ * Always NUL-terminated. Returns `buffer`.
+ */
+char *text_escape(char *buffer, size_t size, const char *source);
+
+/* The length of the longest prefix of `text` of at most `max` bytes that ends between characters.
+ */
+size_t text_cut(const char *text, size_t max);
