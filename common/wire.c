@@ -11,6 +11,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 static uint16_t read16(const uint8_t *p) {
