@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The real kernel. Numbers and layouts that Debian 12's headers lack are given here from the
+ * kernel's include/uapi/linux/mount.h; they are the same on every architecture.
+ */
+
+#include "daemon/kernel.h"
+
+#include "common/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+enum {
+        KERNEL_SYS_STATMOUNT = 457,
+        KERNEL_STATMOUNT_SB_BASIC = 1 << 0,
+        KERNEL_STATMOUNT_MNT_BASIC = 1 << 1,
+};
+
+/* struct mnt_id_req, its first version. */
+struct kernel_mnt_id_req {
+        uint32_t size;
+        uint32_t spare;
+        uint64_t mnt_id;
+        uint64_t param;
+};
+
+/* The head of struct statmount, which is 512 bytes before the strings. */
+struct kernel_statmount {
+        uint32_t size;
+        uint32_t mnt_opts;
+        uint64_t mask;
+        uint32_t sb_dev_major;
+        uint32_t sb_dev_minor;
+        uint64_t sb_magic;
+        uint32_t sb_flags;
+        uint32_t fs_type;
+        uint64_t mnt_id;
+        uint64_t mnt_parent_id;
+        uint32_t mnt_id_old;
+        uint32_t mnt_parent_id_old;
+        uint8_t rest[512 - 64];
+};
+
+_Static_assert(sizeof(struct kernel_statmount) == 512, "the layout of the kernel's header");
+
+int kernel_statx(int fd, unsigned mask, struct statx *stat) {
+        return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, mask, stat) < 0 ? -errno : 0;
+}
+
+int kernel_fstatfs(int fd, uint64_t *magic) {
+        struct statfs stat;
+
+        if (fstatfs(fd, &stat) < 0)
+                return -errno;
+        *magic = (uint64_t)stat.f_type;
+        return 0;
+}
+
+int kernel_readlink(int proc, int fd, char *path, size_t size) {
+        char name[16];
+        ssize_t length;
+
+        snprintf(name, sizeof(name), "%d", fd);
+        length = readlinkat(proc, name, path, size);
+        if (length < 0)
+                return -errno;
+        if ((size_t)length >= size)
+                return -ENAMETOOLONG;
+        path[length] = '\0';
+        return 0;
+}
+
+int kernel_fsopen(const char *file_system) {
+        int fd = fsopen(file_system, FSOPEN_CLOEXEC);
+
+        return fd < 0 ? -errno : fd;
+}
+
+int kernel_fsconfig(int context, unsigned command, const char *key, const char *value) {
+        return fsconfig(context, command, key, value, 0) < 0 ? -errno : 0;
+}
+
+void kernel_fscontext_message(int context, char *text, size_t size) {
+        char line[256];
+        ssize_t length;
+
+        text[0] = '\0';
+        /* One message a read, "e " for an error before it; ENODATA when there are no more. */
+        while ((length = read(context, line, sizeof(line) - 1)) > 0) {
+                line[length] = '\0';
+                line[strcspn(line, "\n")] = '\0';
+                if (line[0] == 'e' && line[1] == ' ')
+                        snprintf(text, size, "%s", line + 2);
+        }
+}
+
+int kernel_fsmount(int context, unsigned attributes) {
+        int fd = fsmount(context, FSMOUNT_CLOEXEC, attributes);
+
+        return fd < 0 ? -errno : fd;
+}
+
+int kernel_open_tree_clone(int fd) {
+        int clone = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+
+        return clone < 0 ? -errno : clone;
+}
+
+int kernel_move_mount(int mount, int target) {
+        unsigned flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+
+        return move_mount(mount, "", target, "", flags) < 0 ? -errno : 0;
+}
+
+int kernel_umount_here(void) {
+        return umount2(".", MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+int kernel_unshare_fs(void) {
+        return unshare(CLONE_FS) < 0 ? -errno : 0;
+}
+
+int kernel_fchdir(int fd) {
+        return fchdir(fd) < 0 ? -errno : 0;
+}
+
+int kernel_chdir_root(void) {
+        return chdir("/") < 0 ? -errno : 0;
+}
+
+int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
+        struct kernel_mnt_id_req request = {
+                .size = sizeof(request),
+                .mnt_id = id,
+                .param = KERNEL_STATMOUNT_SB_BASIC | KERNEL_STATMOUNT_MNT_BASIC,
+        };
+        struct kernel_statmount reply;
+
+        if (syscall(KERNEL_SYS_STATMOUNT, &request, &reply, sizeof(reply), 0) < 0)
+                return -errno;
+        if ((reply.mask & request.param) != request.param)
+                return -ENOSYS;
+        *mount = (struct kernel_mount){
+                .parent = reply.mnt_parent_id,
+                .parent_old = reply.mnt_parent_id_old,
+                .magic = reply.sb_magic,
+        };
+        return 0;
+}
+
+int kernel_mountinfo_parent(uint64_t old_id, uint64_t *parent_old_id) {
+        FILE *table = fopen("/proc/thread-self/mountinfo", "re");
+        char *line = NULL;
+        size_t size = 0;
+        int r = -ENOENT;
+
+        if (!table)
+                return -errno;
+
+        while (r == -ENOENT && getline(&line, &size, table) > 0) {
+                unsigned long long id, parent;
+
+                if (sscanf(line, "%llu %llu", &id, &parent) == 2 && id == old_id) {
+                        *parent_old_id = parent;
+                        r = 0;
+                }
+        }
+        if (r == -ENOENT && ferror(table))
+                r = -EIO;
+
+        free(line);
+        fclose(table);
+        return r;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The thin seam over the mount syscalls: one function a call, under the call's own name, with
+ * errors as negative errno. No policy, no state. Tests link another implementation of this header.
+ * Sources: open_tree(2), fsopen(2), fsconfig(2), fsmount(2), move_mount(2), umount2(2),
+ * statmount(2), statx(2); Documentation/filesystems/mount_api.rst in the kernel.
+ *
+ * Any thread. "Blocks" below means: can wait for a file system's server, perhaps for ever.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+/* statx(fd, ""), without asking a server for fresh attributes: does not block. */
+int kernel_statx(int fd, unsigned mask, struct statx *stat);
+
+/* The magic of the file system that `fd` is on. Blocks on FUSE; O_PATH will do. */
+int kernel_fstatfs(int fd, uint64_t *magic);
+
+/*
+ * What the kernel calls the place of `fd`, by readlinkat in `proc`, a descriptor of /proc/self/fd:
+ * does not block. NUL-terminated; -ENAMETOOLONG if it doesn't fit.
+ */
+int kernel_readlink(int proc, int fd, char *path, size_t size);
+
+/* A new superblock's context, close-on-exec; the caller owns it. -ENODEV: no such file system. */
+int kernel_fsopen(const char *file_system);
+
+/* `command` is FSCONFIG_SET_STRING, FSCONFIG_SET_FLAG (no value) or FSCONFIG_CMD_CREATE (neither).
+ */
+int kernel_fsconfig(int context, unsigned command, const char *key, const char *value);
+
+/*
+ * What the kernel says about the context's last failure, "proc: Unknown parameter …"; empty where
+ * it says nothing.
+ */
+void kernel_fscontext_message(int context, char *text, size_t size);
+
+/* A detached mount with the MOUNT_ATTR_* `attributes`, close-on-exec; closing it before it is
+ * attached destroys it. */
+int kernel_fsmount(int context, unsigned attributes);
+
+/* A detached clone of the mount `fd`. -EINVAL before Linux 6.15 when `fd` is detached itself. */
+int kernel_open_tree_clone(int fd);
+
+/*
+ * Attaches the detached `mount` to the directory `target`, of which nothing is looked up.
+ * -ENOENT: it was removed. -EINVAL: in another mount namespace or a detached tree. -ENOTDIR.
+ * Blocks, unkillable, while a FUSE server sits on an operation inside the directory.
+ */
+int kernel_move_mount(int mount, int target);
+
+/* Detaches the topmost mount on the calling thread's working directory (MNT_DETACH): does not
+ * block. -EINVAL: nothing is mounted there any more. */
+int kernel_umount_here(void);
+
+/* The calling thread gets a working directory of its own. */
+int kernel_unshare_fs(void);
+
+/* Changes the thread's working directory. Blocks on FUSE; not on the procfs and sysfs of ours. */
+int kernel_fchdir(int fd);
+
+/* The thread's working directory becomes "/": a working directory pins the mount it is on. */
+int kernel_chdir_root(void);
+
+struct kernel_mount {
+        uint64_t parent;     /* its unique mount id */
+        uint64_t parent_old; /* its reusable one */
+        uint64_t magic;      /* of the file system */
+};
+
+/*
+ * Facts of an attached mount by its unique id, Linux 6.8. -ENOENT: no such mount in this mount
+ * namespace. -ENOSYS or -EPERM: not to be had (a seccomp filter that doesn't know the call says
+ * EPERM).
+ */
+int kernel_statmount(uint64_t id, struct kernel_mount *mount);
+
+/*
+ * The parent of the mount with the old, reusable id, from /proc/self/mountinfo: for kernels without
+ * statmount. Reads the whole table. -ENOENT: no such mount in this mount namespace.
+ */
+int kernel_mountinfo_parent(uint64_t old_id, uint64_t *parent_old_id);
+
+/* STATX_MNT_ID_UNIQUE, which the baseline's headers don't know. */
+#define KERNEL_STATX_MNT_ID_UNIQUE 0x4000U

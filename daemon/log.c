@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The level and the rate limit are the only state, both atomic: losing a count to a race costs a
+ * line, a lock here could cost a worker.
+ */
+
+#include "daemon/log.h"
+
+#include "common/text.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <systemd/sd-journal.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+        LOG_FIELDS_MAX = 10,
+        LOG_FIELD_SIZE = 1024,
+        LOG_WINDOW_SECONDS = 10,
+        LOG_WINDOW_LINES = 50,
+};
+
+static atomic_int log_max_level = LOG_INFO;
+static bool log_to_journal;
+
+/* systemd.exec(5): JOURNAL_STREAM is device:inode of the stream when it is the journal's. */
+static bool log_stderr_is_journal(void) {
+        const char *stream = secure_getenv("JOURNAL_STREAM");
+        unsigned long long device, inode;
+        struct stat stat;
+
+        return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+               fstat(STDERR_FILENO, &stat) == 0 && stat.st_dev == device && stat.st_ino == inode;
+}
+
+void log_open(int level) {
+        log_to_journal = log_stderr_is_journal();
+        log_set_level(level);
+}
+
+int log_level(void) {
+        return atomic_load_explicit(&log_max_level, memory_order_relaxed);
+}
+
+void log_set_level(int level) {
+        atomic_store_explicit(&log_max_level, level, memory_order_relaxed);
+}
+
+int log_level_from_name(const char *name) {
+        static const char *const names[] = {
+                [LOG_EMERG] = "emerg", [LOG_ALERT] = "alert",     [LOG_CRIT] = "crit",
+                [LOG_ERR] = "err",     [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
+                [LOG_INFO] = "info",   [LOG_DEBUG] = "debug",
+        };
+
+        for (int i = LOG_EMERG; i <= LOG_DEBUG; i++)
+                if (strcmp(name, names[i]) == 0)
+                        return i;
+        return -EINVAL;
+}
+
+struct log_fields {
+        int count;
+        struct iovec vectors[LOG_FIELDS_MAX];
+        char bytes[LOG_FIELDS_MAX][LOG_FIELD_SIZE];
+};
+
+static void __attribute__((format(printf, 2, 3)))
+log_field(struct log_fields *fields, const char *format, ...) {
+        char *field = fields->bytes[fields->count];
+        va_list arguments;
+
+        va_start(arguments, format);
+        vsnprintf(field, LOG_FIELD_SIZE, format, arguments);
+        va_end(arguments);
+        fields->vectors[fields->count++] =
+                (struct iovec){.iov_base = field, .iov_len = strlen(field)};
+}
+
+/* "uid 1000 (pid 4711): mount: refused: /srv/root/proc: No such file or directory" */
+static void log_sentence(char *line, size_t size, const struct log_subject *subject,
+                         const char *message, const char *target) {
+        char peer[48] = "";
+        const char *operation = subject->operation ?: "";
+        const char *error =
+                subject->error ? strerrordesc_np(-subject->error) ?: "unknown error" : "";
+
+        if (subject->has_peer)
+                snprintf(peer, sizeof(peer), "uid %u (pid %d): ", subject->uid, subject->pid);
+        snprintf(line, size, "%s%s%s%s%s%s%s%s", peer, operation, *operation ? ": " : "", message,
+                 *target ? ": " : "", target, *error ? ": " : "", error);
+}
+
+static void log_journal(int priority, const struct log_subject *subject, const char *line,
+                        const char *target) {
+        struct log_fields fields;
+
+        fields.count = 0;
+        log_field(&fields, "MESSAGE=%s", line);
+        log_field(&fields, "PRIORITY=%d", priority);
+        log_field(&fields, "SYSLOG_IDENTIFIER=%s", program_invocation_short_name);
+        if (subject->operation)
+                log_field(&fields, "MOUNTAT_OPERATION=%s", subject->operation);
+        if (subject->lease)
+                log_field(&fields, "MOUNTAT_LEASE=%016llx", (unsigned long long)subject->lease);
+        if (subject->has_peer) {
+                log_field(&fields, "MOUNTAT_PEER_UID=%u", subject->uid);
+                log_field(&fields, "MOUNTAT_PEER_PID=%d", subject->pid);
+        }
+        if (*target)
+                log_field(&fields, "MOUNTAT_TARGET=%s", target);
+        if (subject->error)
+                log_field(&fields, "ERRNO=%d", -subject->error);
+        sd_journal_sendv(fields.vectors, fields.count);
+}
+
+static void log_line(int priority, const struct log_subject *subject, const char *message) {
+        char line[LOG_FIELD_SIZE], target[LOG_FIELD_SIZE / 2] = "";
+
+        if (subject->target)
+                text_escape(target, sizeof(target), subject->target);
+        log_sentence(line, sizeof(line), subject, message, target);
+
+        if (log_to_journal)
+                log_journal(priority, subject, line, target);
+        else
+                fprintf(stderr, "%s: %s\n", program_invocation_short_name, line);
+}
+
+static void __attribute__((format(printf, 3, 0)))
+log_writev(int priority, const struct log_subject *subject, const char *format, va_list arguments) {
+        static const struct log_subject nobody;
+        char message[LOG_FIELD_SIZE / 2];
+
+        if (priority > log_level())
+                return;
+        vsnprintf(message, sizeof(message), format, arguments);
+        log_line(priority, subject ?: &nobody, message);
+}
+
+void log_write(int priority, const struct log_subject *subject, const char *format, ...) {
+        va_list arguments;
+
+        va_start(arguments, format);
+        log_writev(priority, subject, format, arguments);
+        va_end(arguments);
+}
+
+/* Whether one more line may be written in this window. */
+static bool log_admit(void) {
+        static atomic_long window_start, lines, suppressed;
+        struct timespec now;
+        long start = atomic_load(&window_start), missed;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (now.tv_sec - start >= LOG_WINDOW_SECONDS &&
+            atomic_compare_exchange_strong(&window_start, &start, now.tv_sec)) {
+                atomic_store(&lines, 0);
+                missed = atomic_exchange(&suppressed, 0);
+                if (missed > 0)
+                        log_write(LOG_NOTICE, NULL, "%ld lines about clients were left out",
+                                  missed);
+        }
+        if (atomic_fetch_add(&lines, 1) < LOG_WINDOW_LINES)
+                return true;
+        atomic_fetch_add(&suppressed, 1);
+        return false;
+}
+
+void log_write_limited(int priority, const struct log_subject *subject, const char *format, ...) {
+        va_list arguments;
+
+        if (priority > log_level() || !log_admit())
+                return;
+        va_start(arguments, format);
+        log_writev(priority, subject, format, arguments);
+        va_end(arguments);
+}

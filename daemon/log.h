@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Log lines: to the journal with their fields where standard error is connected to it, else to
+ * standard error as text. A failure is logged once, by the layer that knows the client. Any thread;
+ * may block as long as the journal or standard error does.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <syslog.h>
+
+/* What a line is about. Zero or NULL: not known; the field is left out. */
+struct log_subject {
+        bool has_peer;
+        uid_t uid;
+        pid_t pid;
+        const char *operation;
+        const char *target; /* bytes of a client's: escaped here */
+        uint64_t lease;
+        int error; /* negative errno */
+};
+
+/* `level` is the least urgent LOG_* priority that is still written; default LOG_INFO. Once. */
+void log_open(int level);
+int log_level(void);
+void log_set_level(int level);
+
+/* The LOG_* priority called `name` ("debug" … "emerg"), or -EINVAL. */
+int log_level_from_name(const char *name);
+
+/* `subject` may be NULL. */
+void log_write(int priority, const struct log_subject *subject, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+
+/* As log_write(), for what clients can cause at will: beyond 50 lines in 10 seconds they are
+ * counted, and the count is written when the 10 seconds are over and there is another line. */
+void log_write_limited(int priority, const struct log_subject *subject, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A template is published by compare-and-swap: two workers may make the same one at once, the loser
+ * closes its own. No lock is held while the kernel works.
+ */
+
+#include "daemon/mount.h"
+
+#include "common/fd.h"
+#include "common/protocol.h"
+#include "daemon/kernel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+
+struct mount_templates {
+        const char *source;
+        unsigned features;
+        atomic_int fds[MOUNT_KINDS]; /* -EBADF until made */
+};
+
+static const struct mount_recipe {
+        const char *file_system;
+        unsigned attributes; /* besides the forced ones */
+        bool superblock_read_only;
+        bool pids_only;
+} mount_recipes[MOUNT_KINDS] = {
+        [MOUNT_PROC] = {"proc", MOUNT_ATTR_RDONLY, true, false},
+        [MOUNT_PROC_PIDS] = {"proc", MOUNT_ATTR_RDONLY, true, true},
+        [MOUNT_PROC_WRITABLE] = {"proc", 0, false, false},
+        [MOUNT_PROC_WRITABLE_PIDS] = {"proc", 0, false, true},
+        [MOUNT_SYSFS] = {"sysfs", MOUNT_ATTR_RDONLY, false, false},
+};
+
+static int mount_configure(int context, const struct mount_recipe *recipe, const char *source) {
+        int r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "source", source);
+
+        if (r == 0 && strcmp(recipe->file_system, "proc") == 0)
+                r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "hidepid", "invisible");
+        if (r == 0 && recipe->pids_only)
+                r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "subset", "pid");
+        if (r == 0 && recipe->superblock_read_only)
+                r = kernel_fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL);
+        if (r == 0)
+                r = kernel_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL);
+        return r;
+}
+
+/* A new superblock, mounted nowhere. */
+static int mount_make(const struct mount_recipe *recipe, const char *source, char *text,
+                      size_t size) {
+        const unsigned forced = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+        FD_AUTO int context = kernel_fsopen(recipe->file_system);
+        int r;
+
+        text[0] = '\0';
+        if (context < 0)
+                return context;
+        r = mount_configure(context, recipe, source);
+        if (r == 0)
+                r = kernel_fsmount(context, forced | recipe->attributes);
+        if (r < 0)
+                kernel_fscontext_message(context, text, size);
+        return r;
+}
+
+/* The template of `kind`, made now if it is the first time; borrowed. */
+static int mount_template(struct mount_templates *templates, enum mount_kind kind, char *text,
+                          size_t size) {
+        int fd = atomic_load(&templates->fds[kind]), none = -EBADF;
+
+        if (fd >= 0)
+                return fd;
+        fd = mount_make(&mount_recipes[kind], templates->source, text, size);
+        if (fd < 0 || atomic_compare_exchange_strong(&templates->fds[kind], &none, fd))
+                return fd;
+        fd_close(fd);
+        return none;
+}
+
+int mount_create(struct mount_templates *templates, enum mount_kind kind, char *text, size_t size) {
+        int template;
+
+        text[0] = '\0';
+        if (!(templates->features & PROTOCOL_FEATURE_CLONES))
+                return mount_make(&mount_recipes[kind], templates->source, text, size);
+        template = mount_template(templates, kind, text, size);
+        return template <0 ? template : kernel_open_tree_clone(template);
+}
+
+static bool mount_probe_statmount(void) {
+        FD_AUTO int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        struct kernel_mount mount;
+        uint64_t id;
+
+        return root >= 0 && mount_identify(PROTOCOL_FEATURE_UNIQUE_IDS, root, &id) == 0 &&
+               kernel_statmount(id, &mount) == 0;
+}
+
+static bool mount_probe_pids_only(const char *source) {
+        char text[256];
+        FD_AUTO int fd = mount_make(&mount_recipes[MOUNT_PROC_PIDS], source, text, sizeof(text));
+
+        return fd >= 0;
+}
+
+/* `proc` is the detached procfs template. Whatever the error, a call that fails isn't used. */
+static unsigned mount_probe(int proc, const char *source) {
+        FD_AUTO int clone = kernel_open_tree_clone(proc);
+        unsigned features = 0;
+        uint64_t id;
+
+        if (clone >= 0)
+                features |= PROTOCOL_FEATURE_CLONES;
+        if (mount_identify(PROTOCOL_FEATURE_UNIQUE_IDS, proc, &id) == 0)
+                features |= PROTOCOL_FEATURE_UNIQUE_IDS;
+        if ((features & PROTOCOL_FEATURE_UNIQUE_IDS) && mount_probe_statmount())
+                features |= PROTOCOL_FEATURE_STATMOUNT;
+        if (mount_probe_pids_only(source))
+                features |= PROTOCOL_FEATURE_PIDS_ONLY;
+        return features;
+}
+
+int mount_templates_new(const char *source, struct mount_templates **ret, char *text, size_t size) {
+        struct mount_templates *templates = calloc(1, sizeof(*templates));
+        int proc, sysfs;
+
+        text[0] = '\0';
+        if (!templates)
+                return -ENOMEM;
+        templates->source = source;
+        for (int kind = 0; kind < MOUNT_KINDS; kind++)
+                atomic_init(&templates->fds[kind], -EBADF);
+
+        proc = mount_template(templates, MOUNT_PROC, text, size);
+        sysfs = proc < 0 ? proc : mount_template(templates, MOUNT_SYSFS, text, size);
+        if (sysfs < 0) {
+                mount_templates_free(templates);
+                return sysfs;
+        }
+        templates->features = mount_probe(proc, source);
+        *ret = templates;
+        return 0;
+}
+
+struct mount_templates *mount_templates_free(struct mount_templates *templates) {
+        if (!templates)
+                return NULL;
+        for (int kind = 0; kind < MOUNT_KINDS; kind++)
+                fd_close(atomic_load(&templates->fds[kind]));
+        free(templates);
+        return NULL;
+}
+
+unsigned mount_features(const struct mount_templates *templates) {
+        return templates->features;
+}
+
+int mount_identify(unsigned features, int fd, uint64_t *id) {
+        bool unique = features & PROTOCOL_FEATURE_UNIQUE_IDS;
+        struct statx stat;
+        int r = kernel_statx(fd, unique ? KERNEL_STATX_MNT_ID_UNIQUE : STATX_MNT_ID, &stat);
+
+        if (r < 0)
+                return r;
+        if (unique && !(stat.stx_mask & KERNEL_STATX_MNT_ID_UNIQUE))
+                return -EOPNOTSUPP;
+        *id = stat.stx_mnt_id;
+        return 0;
+}
+
+int mount_attach(int mount, int target) {
+        return kernel_move_mount(mount, target);
+}
+
+/* Without statmount the mount table tells, in reusable ids: both mounts are held open, so theirs
+ * are not given to others meanwhile. */
+static int mount_verify_by_table(int mount, const struct target_facts *target) {
+        uint64_t id, parent;
+        int r = mount_identify(0, mount, &id);
+
+        if (r == 0)
+                r = kernel_mountinfo_parent(id, &parent);
+        if (r < 0)
+                return r;
+        return parent == target->mount_id ? 0 : -EBUSY;
+}
+
+int mount_verify(unsigned features, int mount, uint64_t id, const struct target_facts *target) {
+        struct kernel_mount mount_facts;
+        uint64_t parent;
+        int r;
+
+        if (!(features & PROTOCOL_FEATURE_STATMOUNT))
+                return mount_verify_by_table(mount, target);
+        r = kernel_statmount(id, &mount_facts);
+        if (r < 0)
+                return r;
+        parent = target->mount_id_unique ? mount_facts.parent : mount_facts.parent_old;
+        return parent == target->mount_id ? 0 : -EBUSY;
+}

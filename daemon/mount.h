@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Making mounts and attaching them. A superblock of each kind is made once, as a detached
+ * *template*, and cloned for each request; where the kernel can't clone a detached mount (before
+ * 6.15) every request gets a superblock of its own.
+ *
+ * What is forced, at creation, before anything is attached: nosuid, nodev, noexec; procfs with
+ * hidepid=invisible and, but for the writable kinds, read-only at the superblock (as a mount
+ * attribute alone, the root of a user namespace could lift it); sysfs read-only as a mount
+ * attribute (its superblock is the host's).
+ */
+
+#include "daemon/target.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum mount_kind {
+        MOUNT_PROC,
+        MOUNT_PROC_PIDS,
+        MOUNT_PROC_WRITABLE,
+        MOUNT_PROC_WRITABLE_PIDS,
+        MOUNT_SYSFS,
+        MOUNT_KINDS,
+};
+
+struct mount_templates;
+
+/*
+ * Finds out what the kernel can do, and makes the templates of the usual kinds. `source` is the
+ * label in the mount table; borrowed, must live on. Before the first worker. Negative errno with
+ * what the kernel said in `text`.
+ */
+int mount_templates_new(const char *source, struct mount_templates **templates, char *text,
+                        size_t size);
+struct mount_templates *mount_templates_free(struct mount_templates *templates);
+
+/* PROTOCOL_FEATURE_* bits of this kernel. */
+unsigned mount_features(const struct mount_templates *templates);
+
+/*
+ * A detached mount: a descriptor that the caller owns, close-on-exec, good for attaching and, as
+ * O_PATH of the mount's root, for all that comes later. Closed before it is attached, it is gone.
+ * Any worker, doesn't block. Negative errno, with the kernel's own words, if any, in `text`.
+ */
+int mount_create(struct mount_templates *templates, enum mount_kind kind, char *text, size_t size);
+
+/* The id of a mount of which `fd` is open, the same before and after it is attached: unique if the
+ * kernel has such ids. */
+int mount_identify(unsigned features, int fd, uint64_t *id);
+
+/*
+ * Attaches `mount` to the borrowed directory `target`, on a worker. Can block, unkillable, on a
+ * hostile FUSE. -ENOENT, -EINVAL, -ENOTDIR as in kernel.h.
+ */
+int mount_attach(int mount, int target);
+
+/*
+ * Whether the attached `mount` with the id `id` sits on the very mount that `target` is on. -EBUSY:
+ * no, something was mounted on the directory already and ours is on top of it. -ENOENT: it is gone
+ * again. Either way the caller detaches it. On a worker.
+ */
+int mount_verify(unsigned features, int mount, uint64_t id, const struct target_facts *target);

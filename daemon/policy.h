@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The verdict on a target: may this peer have this file system mounted there? Default deny. Pure:
+ * no syscall, no clock, so that a table can test all of it. Any thread once the policy is built.
+ *
+ * A target must be a directory that exists, isn't itself the root of a mount, and is called "proc"
+ * for procfs or "sys" for sysfs. The security is in the rest: it is owned by the peer and on a
+ * local file system (ext4, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs, bcachefs), or it is below a
+ * build directory that the administrator opened to the peer.
+ */
+
+#include "common/status.h"
+#include "daemon/target.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* In place of a uid: everybody who can connect. */
+#define POLICY_ANY_USER ((uid_t)-1)
+
+struct policy;
+
+/* NULL: out of memory. An empty policy: own directories alone, procfs read-only for all. */
+struct policy *policy_new(void);
+struct policy *policy_free(struct policy *policy);
+
+/*
+ * Opens what is below `path` to `uid`. The path is compared with what the kernel calls a target,
+ * so -EINVAL unless it is absolute without empty, "." and ".." components (a "/" at the end is
+ * dropped), or if it is "/" itself. -ENOMEM.
+ */
+int policy_add_build_directory(struct policy *policy, const char *path, uid_t uid);
+
+/* Lets `uid` have a writable procfs. -ENOMEM. */
+int policy_add_writable_proc(struct policy *policy, uid_t uid);
+
+bool policy_allows_writable_proc(const struct policy *policy, uid_t uid);
+
+/*
+ * STATUS_OK, or the first of the protocol's reasons that applies. `file_system` is a
+ * PROTOCOL_PROC or PROTOCOL_SYSFS.
+ */
+enum status policy_judge(const struct policy *policy, uid_t uid, uint32_t file_system,
+                         const struct target_facts *facts);
