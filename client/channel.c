@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * One request is under way at most, so a reply that doesn't match is a fault and not a late one:
+ * after a timeout the channel is closed, and the reply that comes after all finds nobody.
+ */
+
+#include "client/channel.h"
+
+#include "common/fd.h"
+#include "common/fdpass.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+
+enum {
+        CHANNEL_NS_PER_MS = 1000 * 1000,
+        CHANNEL_MS_PER_S = 1000,
+};
+
+static int64_t channel_now(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t)now.tv_sec * CHANNEL_MS_PER_S * CHANNEL_NS_PER_MS + now.tv_nsec;
+}
+
+static int64_t channel_deadline(const struct channel *channel) {
+        return channel_now() + (int64_t)channel->timeout * CHANNEL_NS_PER_MS;
+}
+
+/* Milliseconds, rounded up so that nobody spins through the last one; 0 when it has passed. */
+static int channel_left(int64_t deadline) {
+        int64_t left = (deadline - channel_now() + CHANNEL_NS_PER_MS - 1) / CHANNEL_NS_PER_MS;
+
+        return left <= 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
+}
+
+void channel_close(struct channel *channel, const char *why) {
+        channel->fd = fd_close(channel->fd);
+        channel->closing = why;
+}
+
+/*
+ * A full backlog makes a non-blocking connect fail at once, with nothing to poll for; a blocking
+ * one waits in line for as long as SO_SNDTIMEO says (unix_wait_for_peer in net/unix/af_unix.c).
+ */
+static int channel_connect_once(int fd, const struct sockaddr_un *address, int left) {
+        struct timeval patience = {
+                .tv_sec = left / CHANNEL_MS_PER_S,
+                .tv_usec = left % CHANNEL_MS_PER_S * 1000,
+        };
+
+        if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
+                return -errno;
+        if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
+                return errno == EAGAIN ? -ETIMEDOUT : -errno;
+        return 0;
+}
+
+int channel_connect(struct channel *channel, const char *path) {
+        int64_t deadline = channel_deadline(channel);
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        FD_AUTO int fd = -EBADF;
+        int left, result;
+
+        if (strlen(path) >= sizeof(address.sun_path))
+                return -ENAMETOOLONG;
+        strcpy(address.sun_path, path);
+
+        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                return -errno;
+
+        do {
+                left = channel_left(deadline);
+                result = left > 0 ? channel_connect_once(fd, &address, left) : -ETIMEDOUT;
+        } while (result == -EINTR);
+        if (result == 0)
+                channel->fd = fd_take(&fd);
+        return result;
+}
+
+static int channel_wait(const struct channel *channel, short events, int64_t deadline) {
+        struct pollfd poller = {.fd = channel->fd, .events = events};
+        int left, ready;
+
+        do {
+                left = channel_left(deadline);
+                ready = left > 0 ? poll(&poller, 1, left) : 0;
+        } while (ready < 0 && errno == EINTR);
+        if (ready < 0)
+                return -errno;
+        return ready > 0 ? 0 : -ETIMEDOUT;
+}
+
+static int channel_send(const struct channel *channel, const struct wire_request *request,
+                        const int *fds, int64_t deadline) {
+        uint8_t bytes[WIRE_REQUEST_MAX];
+        size_t size = wire_encode_request(request, bytes);
+        int result;
+
+        for (;;) {
+                result = fdpass_send(channel->fd, bytes, size, fds, request->n_targets);
+                if (result != -EAGAIN)
+                        return result;
+                result = channel_wait(channel, POLLOUT, deadline);
+                if (result < 0)
+                        return result;
+        }
+}
+
+/*
+ * A peer that closes with a request of ours unread leaves ECONNRESET before what it had said: that
+ * is reported once, and then the queue can be read (sock_error() in __skb_try_recv_datagram()).
+ */
+static int channel_receive(const struct channel *channel, struct wire_reply *reply,
+                           int64_t deadline) {
+        bool reset = false;
+
+        for (;;) {
+                uint8_t bytes[WIRE_REPLY_MAX];
+                FDPASS_AUTO struct fdpass_set set;
+                ssize_t size = fdpass_receive(channel->fd, bytes, sizeof(bytes), &set);
+                int result;
+
+                if (size == 0)
+                        return -ECONNRESET;
+                if (size > 0)
+                        return set.count > 0 ? -EBADMSG : wire_decode_reply(bytes, size, reply);
+                if (size == -ECONNRESET && !reset) {
+                        reset = true;
+                        continue;
+                }
+                if (size != -EAGAIN)
+                        return (int)size;
+
+                result = channel_wait(channel, POLLIN, deadline);
+                if (result < 0)
+                        return result;
+        }
+}
+
+static bool channel_reply_fits(const struct wire_request *request, const struct wire_reply *reply) {
+        if (reply->operation == PROTOCOL_UNASKED)
+                return reply->cookie == 0 && reply->status != STATUS_OK;
+        if (reply->operation != request->operation || reply->cookie != request->cookie)
+                return false;
+        return reply->operation != PROTOCOL_MOUNT || reply->status != STATUS_OK ||
+               reply->lease != 0;
+}
+
+static int channel_fail(struct channel *channel, int error) {
+        switch (error) {
+        case -ETIMEDOUT:
+                channel_close(channel, "was closed because an answer didn't come in time");
+                return error;
+        case -EBADMSG:
+                channel_close(channel, "was closed because the daemon broke the protocol");
+                return -EPROTO;
+        case -ECONNRESET:
+                channel_close(channel, "was closed by the daemon");
+                return error;
+        default:
+                channel_close(channel, "was closed because an answer could not be received");
+                return error;
+        }
+}
+
+int channel_exchange(struct channel *channel, struct wire_request *request, const int *fds,
+                     struct wire_reply *reply) {
+        int64_t deadline = channel_deadline(channel);
+        int result;
+
+        request->version = PROTOCOL_VERSION;
+        request->cookie = ++channel->cookie;
+        result = channel_send(channel, request, fds, deadline);
+        if (result == -ETIMEDOUT)
+                return channel_fail(channel, result);
+        /* A peer that hung up may have said why: that is read before giving up. */
+        if (result < 0 && result != -EPIPE && result != -ECONNRESET)
+                return result;
+
+        result = channel_receive(channel, reply, deadline);
+        if (result < 0)
+                return channel_fail(channel, result);
+        if (!channel_reply_fits(request, reply))
+                return channel_fail(channel, -EBADMSG);
+        if (reply->operation == PROTOCOL_UNASKED)
+                channel_close(channel, "was refused by the daemon");
+        return 0;
+}

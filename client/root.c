@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The tree below a root is a build action's, or an attacker's. Nothing here follows a link or
+ * leaves the root's mount, and a removal is an rmdir of an own, empty directory by name.
+ */
+
+#include "client/root.h"
+
+#include "common/fd.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+static const struct root_mountpoint {
+        uint32_t flag;
+        uint32_t file_system;
+        const char *name;
+} root_mountpoints[ROOT_TARGETS_MAX] = {
+        {MOUNTAT_PROC, MOUNTAT_FILE_SYSTEM_PROC, "proc"},
+        {MOUNTAT_SYSFS, MOUNTAT_FILE_SYSTEM_SYSFS, "sys"},
+};
+
+enum {
+        ROOT_MODE = 0555, /* as the directories of a real system: nobody writes under a mount */
+};
+
+int root_open(struct root *root, int fd, uint32_t flags, struct failure *failure) {
+        *root = (struct root){.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3), .flags = flags};
+        if (root->fd < 0)
+                return failure_client(failure, errno, MOUNTAT_NO_TARGET,
+                                      "cannot keep the root directory open: %s",
+                                      strerrordesc_np(errno));
+        return 0;
+}
+
+void root_close(struct root *root) {
+        root->fd = fd_close(root->fd);
+}
+
+static int root_openat(const struct root *root, const char *name) {
+        struct open_how how = {
+                .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
+                           RESOLVE_NO_XDEV,
+        };
+        long fd = syscall(SYS_openat2, root->fd, name, &how, sizeof(how));
+
+        return fd < 0 ? -errno : (int)fd;
+}
+
+static int root_make(struct root *root, const struct root_mountpoint *mountpoint) {
+        if (mkdirat(root->fd, mountpoint->name, ROOT_MODE) == 0)
+                root->created |= mountpoint->flag;
+        else if (errno != EEXIST)
+                return -errno;
+        return 0;
+}
+
+static int root_open_failed(const char *name, int error, uint32_t target, struct failure *failure) {
+        switch (error) {
+        case -ENOENT:
+                return failure_client(failure, ENOENT, target,
+                                      "there is no directory %s below the root: make one, or give "
+                                      "MOUNTAT_CREATE (mountatctl --create)",
+                                      name);
+        case -ELOOP:
+                return failure_client(failure, ELOOP, target,
+                                      "%s below the root is a symbolic link, and none is followed: "
+                                      "put a directory in its place",
+                                      name);
+        case -ENOTDIR:
+                return failure_status(failure, MOUNTAT_STATUS_NOT_A_DIRECTORY, target,
+                                      "%s below the root is not a directory, or the root is none",
+                                      name);
+        case -EXDEV: /* RESOLVE_NO_XDEV, openat2(2) */
+                return failure_status(failure, MOUNTAT_STATUS_ALREADY_MOUNTED, target,
+                                      "something is mounted on %s below the root already: unmount "
+                                      "it, or leave it as it is",
+                                      name);
+        case -ENOSYS:
+                return failure_client(failure, ENOSYS, target,
+                                      "cannot open %s below the root: openat2 is missing, Linux "
+                                      "5.6 or later is needed",
+                                      name);
+        default:
+                return failure_client(failure, -error, target, "cannot open %s below the root: %s",
+                                      name, strerrordesc_np(-error));
+        }
+}
+
+static int root_open_target(struct root *root, const struct root_mountpoint *mountpoint,
+                            uint32_t target, struct failure *failure) {
+        int fd = root_openat(root, mountpoint->name);
+        int result;
+
+        if (fd == -ENOENT && (root->flags & MOUNTAT_CREATE)) {
+                result = root_make(root, mountpoint);
+                if (result < 0)
+                        return failure_client(failure, -result, target,
+                                              "cannot create %s below the root: %s",
+                                              mountpoint->name, strerrordesc_np(-result));
+                fd = root_openat(root, mountpoint->name);
+        }
+        return fd < 0 ? root_open_failed(mountpoint->name, fd, target, failure) : fd;
+}
+
+static uint32_t root_options(const struct root *root, const struct root_mountpoint *mountpoint) {
+        uint32_t options = 0;
+
+        if (root->flags & MOUNTAT_READ_ONLY)
+                options |= MOUNTAT_OPTION_READ_ONLY;
+        if ((root->flags & MOUNTAT_PIDS_ONLY) && mountpoint->flag == MOUNTAT_PROC)
+                options |= MOUNTAT_OPTION_PIDS_ONLY;
+        return options;
+}
+
+int root_open_targets(struct root *root, struct root_targets *targets, struct failure *failure) {
+        *targets = (struct root_targets){0};
+        for (size_t i = 0; i < ROOT_TARGETS_MAX; i++) {
+                const struct root_mountpoint *mountpoint = &root_mountpoints[i];
+                int fd;
+
+                if (!(root->flags & mountpoint->flag))
+                        continue;
+                fd = root_open_target(root, mountpoint, targets->count, failure);
+                if (fd < 0) {
+                        root_targets_close(targets);
+                        return fd;
+                }
+                targets->targets[targets->count++] = (struct mountat_target){
+                        .fd = fd,
+                        .file_system = mountpoint->file_system,
+                        .options = root_options(root, mountpoint),
+                };
+        }
+        return 0;
+}
+
+void root_targets_close(struct root_targets *targets) {
+        while (targets->count > 0)
+                fd_close(targets->targets[--targets->count].fd);
+}
+
+void root_remove(struct root *root) {
+        for (size_t i = ROOT_TARGETS_MAX; i-- > 0;)
+                if (root->created & root_mountpoints[i].flag)
+                        unlinkat(root->fd, root_mountpoints[i].name, AT_REMOVEDIR);
+        root->created = 0;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One input root and its mountpoints `proc` and `sys`: opened below it, made where they are
+ * missing, removed again. May block for as long as the file system of the root does.
+ */
+
+#include "client/failure.h"
+#include "client/mountat.h"
+
+#include <stdint.h>
+
+enum {
+        ROOT_TARGETS_MAX = 2,
+};
+
+struct root {
+        int fd;           /* owned, -EBADF for none */
+        uint32_t flags;   /* of enum mountat_flag: what is mounted, and how */
+        uint32_t created; /* of MOUNTAT_PROC and MOUNTAT_SYSFS: whose directory was made here */
+};
+
+/* The opened mountpoints. Owns their descriptors. */
+struct root_targets {
+        uint32_t count;
+        struct mountat_target targets[ROOT_TARGETS_MAX];
+};
+
+/* Keeps a duplicate of `fd`, in `*root`, which the caller closes in any case. */
+int root_open(struct root *root, int fd, uint32_t flags, struct failure *failure);
+
+/*
+ * Opens the mountpoints for the root's flags, procfs first. On failure `*targets` is empty, and
+ * what was made until then is left to root_remove().
+ */
+int root_open_targets(struct root *root, struct root_targets *targets, struct failure *failure);
+
+void root_targets_close(struct root_targets *targets);
+
+/* Removes the directories that were made here, as far as they are empty and nothing is on them. */
+void root_remove(struct root *root);
+
+void root_close(struct root *root);
