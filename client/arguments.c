@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* One table of all options; a command accepts the groups that it knows. */
+
+#include "client/arguments.h"
+
+#include "client/mountat.h"
+#include "common/text.h"
+
+#include <err.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+        OPTION_SOCKET = 256,
+        OPTION_TIMEOUT,
+        OPTION_CREATE,
+        OPTION_FILE_SYSTEM,
+        OPTION_PIDS_ONLY,
+        OPTION_READ_ONLY,
+        OPTION_HELP,
+        OPTION_VERSION,
+
+        TIMEOUT_SECONDS_MAX = 86400,
+};
+
+static const struct option arguments_options[] = {
+        {"socket", required_argument, NULL, OPTION_SOCKET},
+        {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+        {"create", no_argument, NULL, OPTION_CREATE},
+        {"file-system", required_argument, NULL, OPTION_FILE_SYSTEM},
+        {"pids-only", no_argument, NULL, OPTION_PIDS_ONLY},
+        {"read-only", no_argument, NULL, OPTION_READ_ONLY},
+        {"help", no_argument, NULL, OPTION_HELP},
+        {"version", no_argument, NULL, OPTION_VERSION},
+        {0},
+};
+
+/* The group that an option belongs to; 0 for those that each command has. */
+static uint32_t arguments_group(int option) {
+        switch (option) {
+        case OPTION_SOCKET:
+        case OPTION_TIMEOUT:
+                return ARGUMENTS_CONNECTION;
+        case OPTION_CREATE:
+        case OPTION_FILE_SYSTEM:
+        case OPTION_PIDS_ONLY:
+        case OPTION_READ_ONLY:
+                return ARGUMENTS_MOUNT;
+        default:
+                return 0;
+        }
+}
+
+static int arguments_complain(const char *what, const char *culprit) {
+        char escaped[256];
+
+        warnx("%s %s: see mountatctl --help", what, text_escape(escaped, sizeof(escaped), culprit));
+        return -EINVAL;
+}
+
+/* An unknown option is argv's last one, unless it is one letter in a cluster of them. */
+static int arguments_complain_unknown(const char *last) {
+        char letter[] = {'-', (char)optopt, '\0'};
+
+        return arguments_complain("there is no such option here:",
+                                  optopt > 0 && optopt < OPTION_SOCKET ? letter : last);
+}
+
+static int arguments_timeout(struct arguments *arguments, const char *text) {
+        char *end;
+        unsigned long seconds;
+
+        errno = 0;
+        seconds = strtoul(text, &end, 10);
+        if (errno != 0 || *text < '0' || *text > '9' || *end != '\0' || seconds < 1 ||
+            seconds > TIMEOUT_SECONDS_MAX)
+                return arguments_complain("--timeout takes 1 to 86400 seconds, not", text);
+        arguments->timeout = (uint32_t)seconds * 1000;
+        return 0;
+}
+
+static int arguments_file_system(struct arguments *arguments, const char *text) {
+        if (strcmp(text, "proc") == 0)
+                arguments->flags |= MOUNTAT_PROC;
+        else if (strcmp(text, "sysfs") == 0)
+                arguments->flags |= MOUNTAT_SYSFS;
+        else
+                return arguments_complain("--file-system takes proc or sysfs, not", text);
+        return 0;
+}
+
+static int arguments_set(struct arguments *arguments, int option) {
+        switch (option) {
+        case OPTION_SOCKET:
+                arguments->socket = optarg;
+                return 0;
+        case OPTION_TIMEOUT:
+                return arguments_timeout(arguments, optarg);
+        case OPTION_CREATE:
+                arguments->flags |= MOUNTAT_CREATE;
+                return 0;
+        case OPTION_FILE_SYSTEM:
+                return arguments_file_system(arguments, optarg);
+        case OPTION_PIDS_ONLY:
+                arguments->flags |= MOUNTAT_PIDS_ONLY;
+                return 0;
+        case OPTION_READ_ONLY:
+                arguments->flags |= MOUNTAT_READ_ONLY;
+                return 0;
+        case OPTION_HELP:
+                arguments->asked |= ARGUMENTS_HELP;
+                return 0;
+        default:
+                arguments->asked |= ARGUMENTS_VERSION;
+                return 0;
+        }
+}
+
+static int arguments_finish(struct arguments *arguments, uint32_t accepted) {
+        if (!(accepted & ARGUMENTS_MOUNT))
+                return 0;
+        if (!(arguments->flags & (MOUNTAT_PROC | MOUNTAT_SYSFS)))
+                arguments->flags |= MOUNTAT_PROC | MOUNTAT_SYSFS;
+        if ((arguments->flags & MOUNTAT_PIDS_ONLY) && !(arguments->flags & MOUNTAT_PROC))
+                return arguments_complain("--pids-only is about procfs, which is not in",
+                                          "--file-system sysfs");
+        return 0;
+}
+
+int arguments_parse(struct arguments *arguments, uint32_t accepted, int argc, char **argv) {
+        int option;
+
+        *arguments = (struct arguments){0};
+        opterr = 0;
+        while ((option = getopt_long(argc, argv, ":", arguments_options, NULL)) >= 0) {
+                uint32_t group = arguments_group(option);
+
+                if (option == ':')
+                        return arguments_complain("a value is missing after", argv[optind - 1]);
+                if (option == '?' || (group & ~accepted))
+                        return arguments_complain_unknown(argv[optind - 1]);
+                if (arguments_set(arguments, option) < 0)
+                        return -EINVAL;
+        }
+
+        arguments->operands = argv + optind;
+        arguments->n_operands = argc - optind;
+        return arguments_finish(arguments, accepted);
+}

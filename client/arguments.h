@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The command line of one command of mountatctl, as values. */
+
+#include <stdint.h>
+
+enum arguments_option {
+        ARGUMENTS_CONNECTION = 1 << 0, /* --socket, --timeout */
+        ARGUMENTS_MOUNT = 1 << 1,      /* --create, --file-system, --pids-only, --read-only */
+};
+
+struct arguments {
+        const char *socket; /* NULL: the library's own choice */
+        uint32_t timeout;   /* milliseconds; 0: the library's default */
+        uint32_t flags;     /* of enum mountat_flag */
+        uint32_t asked;     /* of enum arguments_asked */
+        int n_operands;
+        char **operands; /* what is no option; ends with NULL; points into argv */
+};
+
+enum arguments_asked {
+        ARGUMENTS_HELP = 1 << 0,
+        ARGUMENTS_VERSION = 1 << 1,
+};
+
+/*
+ * Parses `argv`, whose first string is the command's name; `accepted` are the enum
+ * arguments_option that it has. Options may stand before and after operands, up to a "--".
+ * -EINVAL after it has told standard error what is wrong.
+ */
+int arguments_parse(struct arguments *arguments, uint32_t accepted, int argc, char **argv);

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The commands of mountatctl. One is a line in the table of mountatctl.c, and a function that does
+ * it with checked arguments, tells standard error what failed, and returns the exit status.
+ */
+
+#include "client/arguments.h"
+
+enum command_status {
+        COMMAND_FAILED = 1,
+        COMMAND_MISUSED = 2,
+        /* Of `run`, as env(1) and shells have them: all else is the command's own. */
+        COMMAND_RUN_FAILED = 125,
+        COMMAND_RUN_NOT_EXECUTABLE = 126,
+        COMMAND_RUN_NOT_FOUND = 127,
+        COMMAND_RUN_SIGNAL = 128, /* plus the signal's number */
+};
+
+struct command {
+        const char *name;
+        const char *synopsis; /* the operands */
+        const char *summary;
+        uint32_t options; /* of enum arguments_option */
+        int operands_min;
+        int operands_max; /* below operands_min: any number */
+        enum command_status misuse;
+        int (*act)(const struct arguments *arguments);
+};
+
+int command_run(const struct arguments *arguments);
+int command_hold(const struct arguments *arguments);
+int command_hello(const struct arguments *arguments);

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The command line: which commands there are, and what all of them need before they start. */
+
+#include "client/command.h"
+#include "common/text.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+static const struct command commands[] = {
+        {
+                .name = "run",
+                .synopsis = "[OPTION...] ROOT -- COMMAND [ARGUMENT...]",
+                .summary = "mount, run COMMAND with ROOT as its root directory, unmount",
+                .options = ARGUMENTS_CONNECTION | ARGUMENTS_MOUNT,
+                .operands_min = 2,
+                .misuse = COMMAND_RUN_FAILED,
+                .act = command_run,
+        },
+        {
+                .name = "hold",
+                .synopsis = "[OPTION...] ROOT",
+                .summary = "mount, and keep it so until standard input ends or a signal comes",
+                .options = ARGUMENTS_CONNECTION | ARGUMENTS_MOUNT,
+                .operands_min = 1,
+                .operands_max = 1,
+                .misuse = COMMAND_MISUSED,
+                .act = command_hold,
+        },
+        {
+                .name = "hello",
+                .synopsis = "[OPTION...]",
+                .summary = "print the daemon's version and its features",
+                .options = ARGUMENTS_CONNECTION,
+                .misuse = COMMAND_MISUSED,
+                .act = command_hello,
+        },
+};
+
+enum {
+        COMMANDS = sizeof(commands) / sizeof(commands[0]),
+};
+
+static const char help_options[] =
+        "\n"
+        "Options of run and hold:\n"
+        "  --create            make ROOT/proc and ROOT/sys if missing; remove them afterwards\n"
+        "  --file-system NAME  mount NAME, proc or sysfs; may be repeated (default: both)\n"
+        "  --pids-only         procfs with processes and nothing else\n"
+        "  --read-only         even where the administrator allows a writable procfs\n"
+        "\n"
+        "Options of all commands:\n"
+        "  --socket PATH       of mountatd (default: $MOUNTATD_SOCKET, /run/mountatd/socket)\n"
+        "  --timeout SECONDS   for each answer of mountatd (default: 25)\n"
+        "  --help              print this\n"
+        "  --version           print the version\n"
+        "\n"
+        "ROOT is entered by chroot where this process has CAP_SYS_CHROOT, else through a user\n"
+        "namespace of its own in which the user stays who it is. Set-user-id programs gain\n"
+        "nothing in there.\n"
+        "\n"
+        "Exit status of run: COMMAND's own, 128 + N if signal N ended it, 125 if mountatctl\n"
+        "failed, 126 if COMMAND can't be executed, 127 if it wasn't found. Else: 0, 1 if it\n"
+        "failed, 2 for a wrong command line.\n";
+
+static int help_print(void) {
+        for (size_t i = 0; i < COMMANDS; i++)
+                printf("%s mountatctl %s %s\n", i == 0 ? "Usage:" : "      ", commands[i].name,
+                       commands[i].synopsis);
+
+        printf("\nMounts /proc and /sys in the directory tree ROOT through mountatd, without "
+               "privilege.\n\n");
+        for (size_t i = 0; i < COMMANDS; i++)
+                printf("  %-6s %s\n", commands[i].name, commands[i].summary);
+        fputs(help_options, stdout);
+        return fflush(stdout) == 0 ? 0 : COMMAND_FAILED;
+}
+
+static int version_print(void) {
+        printf("mountatctl %s\n", MOUNTATD_VERSION);
+        return fflush(stdout) == 0 ? 0 : COMMAND_FAILED;
+}
+
+static int usage_error(const struct command *command) {
+        warnx("usage: mountatctl %s %s: see mountatctl --help", command->name, command->synopsis);
+        return command->misuse;
+}
+
+/* A "--" that getopt did not take as its own: `run ROOT -- COMMAND` with POSIXLY_CORRECT set. */
+static void command_skip_dashes(struct arguments *arguments) {
+        if (arguments->n_operands < 2 || strcmp(arguments->operands[1], "--") != 0)
+                return;
+        arguments->operands[1] = arguments->operands[0];
+        arguments->operands++;
+        arguments->n_operands--;
+}
+
+static int command_start(const struct command *command, int argc, char **argv) {
+        struct arguments arguments;
+
+        if (arguments_parse(&arguments, command->options, argc, argv) < 0)
+                return command->misuse;
+        if (arguments.asked & ARGUMENTS_HELP)
+                return help_print();
+        if (arguments.asked & ARGUMENTS_VERSION)
+                return version_print();
+
+        command_skip_dashes(&arguments);
+        if (arguments.n_operands < command->operands_min)
+                return usage_error(command);
+        if (command->operands_max >= command->operands_min &&
+            arguments.n_operands > command->operands_max)
+                return usage_error(command);
+        return command->act(&arguments);
+}
+
+/* A missing standard stream's number would go to the socket, and messages with it. */
+static void streams_open(void) {
+        int fd;
+
+        do
+                fd = open("/dev/null", O_RDWR);
+        while (fd >= 0 && fd <= STDERR_FILENO);
+        if (fd >= 0)
+                close(fd);
+}
+
+int main(int argc, char **argv) {
+        char escaped[64];
+
+        streams_open();
+        /*
+         * What runs in a root may have the same uid as this process outside of it. Were this one
+         * dumpable, /proc/<its pid>/root would be a way out (proc(5), ptrace(2)).
+         */
+        prctl(PR_SET_DUMPABLE, 0);
+
+        if (argc < 2) {
+                warnx("which command? See mountatctl --help");
+                return COMMAND_MISUSED;
+        }
+        if (strcmp(argv[1], "--help") == 0)
+                return help_print();
+        if (strcmp(argv[1], "--version") == 0)
+                return version_print();
+        for (size_t i = 0; i < COMMANDS; i++)
+                if (strcmp(argv[1], commands[i].name) == 0)
+                        return command_start(&commands[i], argc - 1, argv + 1);
+
+        warnx("there is no command %s: see mountatctl --help",
+              text_escape(escaped, sizeof(escaped), argv[1]));
+        return COMMAND_MISUSED;
+}

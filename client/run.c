@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * mountatctl run: a command with ROOT as its root directory, and /proc and /sys in there for as
+ * long as it takes. This process stays outside as the lease's owner: if it is killed, the daemon
+ * unmounts and the kernel kills the command.
+ */
+
+#include "client/command.h"
+#include "client/enter.h"
+#include "client/session.h"
+#include "client/signals.h"
+#include "common/text.h"
+
+#include <err.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* SIGCHLD tells of the command; the others are forwarded to it. */
+static const int run_signals[] = {
+        SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
+};
+
+enum run_source {
+        RUN_SIGNALS,
+        RUN_DAEMON,
+        RUN_SOURCES,
+};
+
+/*
+ * The command is given nothing to get out of its root with: no descriptor of the outer file system
+ * but its standard ones, no capability (CAP_SYS_CHROOT may have come as an ambient one), and no
+ * set-user-id program, which would believe the /etc of a root that anybody could have filled.
+ */
+static int run_confine(pid_t parent) {
+        if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0) {
+                warn("cannot close descriptors (Linux 5.11 or later is needed)");
+                return -errno;
+        }
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
+            prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) {
+                warn("cannot drop privileges");
+                return -errno;
+        }
+        /* Dead before it could be noticed? */
+        return getppid() == parent ? 0 : -ESRCH;
+}
+
+/* execvp(3) says EACCES also for a command that is nowhere, if one directory of PATH is closed. */
+static bool run_is_there(const char *command) {
+        const char *path = getenv("PATH") ?: "";
+        char candidate[PATH_MAX];
+
+        if (strchr(command, '/'))
+                return access(command, F_OK) == 0 || errno == EACCES;
+        while (*path) {
+                size_t length = strcspn(path, ":");
+
+                snprintf(candidate, sizeof(candidate), "%.*s/%s", (int)length, path, command);
+                if (access(candidate, F_OK) == 0)
+                        return true;
+                path += length + (path[length] == ':');
+        }
+        return false;
+}
+
+static int run_explain_exec(const char *command, int error) {
+        char escaped[PATH_MAX];
+
+        text_escape(escaped, sizeof(escaped), command);
+        if (!run_is_there(command)) {
+                warnx("cannot find %s in the root", escaped);
+                return COMMAND_RUN_NOT_FOUND;
+        }
+        warnx("cannot execute %s in the root: %s", escaped,
+              error == ENOENT ? "its interpreter or loader is not there" : strerror(error));
+        return COMMAND_RUN_NOT_EXECUTABLE;
+}
+
+__attribute__((noreturn)) static void run_child(const struct session *session,
+                                                const struct signals *signals, pid_t parent,
+                                                char **command) {
+        if (enter_root(session->root) < 0 || run_confine(parent) < 0)
+                _exit(COMMAND_RUN_FAILED);
+        signals_restore(signals);
+        execvp(command[0], command);
+        _exit(run_explain_exec(command[0], errno));
+}
+
+/*
+ * What the terminal's keys send goes to the whole foreground group, so the command has it already.
+ * A hang-up goes to the session's leader alone, whoever sends it.
+ */
+static void run_forward(pid_t child, const struct signalfd_siginfo *info) {
+        bool key = info->ssi_signo == SIGINT || info->ssi_signo == SIGQUIT;
+
+        if (!key || info->ssi_code != SI_KERNEL)
+                kill(child, (int)info->ssi_signo);
+}
+
+/*
+ * Takes the signals that are there. True when the child has ended, with its wait status: none is
+ * forwarded after that, the pid may be another's.
+ */
+static bool run_take_signals(struct signals *signals, pid_t child, int *status) {
+        struct signalfd_siginfo info;
+
+        while (signals_next(signals, &info) == 0) {
+                if (info.ssi_signo != SIGCHLD)
+                        run_forward(child, &info);
+                else if (waitpid(child, status, WNOHANG) == child)
+                        return true;
+        }
+        return false;
+}
+
+/* Until the command ends. The loss of the daemon is told and doesn't end it. */
+static int run_wait(struct session *session, struct signals *signals, pid_t child) {
+        struct pollfd pollers[RUN_SOURCES] = {
+                [RUN_SIGNALS] = {.fd = signals->fd, .events = POLLIN},
+                [RUN_DAEMON] = {.fd = mountat_fd(session->mountat), .events = POLLIN},
+        };
+        int status;
+
+        for (;;) {
+                poll(pollers, RUN_SOURCES, -1);
+                if (pollers[RUN_DAEMON].revents) {
+                        session_lost(session);
+                        pollers[RUN_DAEMON].fd = -1;
+                }
+                if (pollers[RUN_SIGNALS].revents && run_take_signals(signals, child, &status))
+                        return WIFEXITED(status) ? WEXITSTATUS(status)
+                                                 : COMMAND_RUN_SIGNAL + WTERMSIG(status);
+        }
+}
+
+static int run_command(struct session *session, struct signals *signals, char **command) {
+        pid_t parent = getpid();
+        pid_t child = fork();
+
+        if (child < 0) {
+                warn("cannot make a process");
+                return COMMAND_RUN_FAILED;
+        }
+        if (child == 0)
+                run_child(session, signals, parent, command);
+        return run_wait(session, signals, child);
+}
+
+int command_run(const struct arguments *arguments) {
+        SESSION_AUTO struct session session = SESSION_NONE;
+        SIGNALS_AUTO struct signals signals = SIGNALS_NONE;
+        int status;
+
+        /* An ignored SIGCHLD would make the kernel reap the command and keep its status. */
+        signal(SIGCHLD, SIG_DFL);
+        /* From the mount on a signal has to wait: dying of it would leave created directories. */
+        if (session_connect(&session, arguments) < 0 ||
+            signals_open(&signals, run_signals, sizeof(run_signals) / sizeof(run_signals[0])) < 0 ||
+            session_mount(&session, arguments->operands[0]) < 0)
+                return COMMAND_RUN_FAILED;
+
+        status = run_command(&session, &signals, arguments->operands + 1);
+        session_unmount(&session); /* has told what failed; the status stays the command's */
+        return status;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * A connection of mountatctl and the root that it has mounts in. Failures are told on standard
+ * error here; what is returned says only that there was one.
+ */
+
+#include "client/arguments.h"
+#include "client/mountat.h"
+
+#include <stdint.h>
+
+struct session {
+        struct mountat *mountat; /* owned */
+        const char *path;        /* of the root, as the user gave it; for messages */
+        int root;                /* owned, O_PATH */
+        uint32_t flags;          /* of enum mountat_flag */
+        uint64_t lease;          /* 0: nothing is mounted */
+};
+
+/* Closes what is open: the daemon releases what was not unmounted. */
+void session_close(struct session *session);
+
+#define SESSION_AUTO __attribute__((cleanup(session_close)))
+#define SESSION_NONE                                                                               \
+        { .root = -EBADF }
+
+/* `*session` is SESSION_NONE before; the arguments' flags and socket are used. */
+int session_connect(struct session *session, const struct arguments *arguments);
+
+/* Mounts below `path`, which the session borrows. */
+int session_mount(struct session *session, const char *path);
+
+/* Does nothing when nothing is mounted. */
+int session_unmount(struct session *session);
+
+/* The connection became readable outside of a call: tells why, and forgets the lease. */
+void session_lost(struct session *session);
+
+/* "proc and sysfs", "proc" or "sysfs". */
+const char *session_file_systems(uint32_t flags);
+
+/* Tells standard error that `what` (already escaped) failed, with the library's last error. */
+void session_complain(const struct session *session, const char *what);

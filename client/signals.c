@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A signal that is ignored when the program starts (nohup) stays ignored: it is never delivered. */
+
+#include "client/signals.h"
+
+#include "common/fd.h"
+
+#include <err.h>
+
+int signals_open(struct signals *signals, const int *list, size_t n) {
+        sigset_t set;
+
+        sigemptyset(&set);
+        for (size_t i = 0; i < n; i++)
+                sigaddset(&set, list[i]);
+
+        sigprocmask(SIG_BLOCK, &set, &signals->original);
+        signals->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (signals->fd < 0) {
+                int error = errno;
+
+                signals_restore(signals);
+                warn("cannot wait for signals");
+                return -error;
+        }
+        return 0;
+}
+
+void signals_close(struct signals *signals) {
+        signals->fd = fd_close(signals->fd);
+}
+
+int signals_next(struct signals *signals, struct signalfd_siginfo *info) {
+        return read(signals->fd, info, sizeof(*info)) == (ssize_t)sizeof(*info) ? 0 : -EAGAIN;
+}
+
+void signals_restore(const struct signals *signals) {
+        sigprocmask(SIG_SETMASK, &signals->original, NULL);
+}
