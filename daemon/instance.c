@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Reads /proc, at start only. */
+
+#include "daemon/instance.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static int instance_read_line(const char *path, char *line, int size) {
+        FILE *file = fopen(path, "re");
+        bool got;
+
+        if (!file)
+                return -errno;
+        got = fgets(line, size, file);
+        fclose(file);
+        return got ? 0 : -ENODATA;
+}
+
+/* Fields 3 and 22 of /proc/PID/stat; the name before them may contain anything, ")" included. */
+static int instance_read_stat(int32_t pid, char *state, uint64_t *start_time) {
+        char path[32], line[1024];
+        unsigned long long ticks;
+        const char *rest;
+        int r;
+
+        snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        r = instance_read_line(path, line, sizeof(line));
+        if (r < 0)
+                return r;
+        rest = strrchr(line, ')');
+        if (!rest || sscanf(rest + 1,
+                            " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+                            "%*d %*d %llu",
+                            state, &ticks) != 2)
+                return -EBADMSG;
+        *start_time = ticks;
+        return 0;
+}
+
+int instance_self(struct instance *instance) {
+        struct instance self = {.pid = getpid()};
+        char state;
+        int r;
+
+        r = instance_read_line("/proc/sys/kernel/random/boot_id", self.boot_id,
+                               sizeof(self.boot_id));
+        if (r < 0)
+                return r;
+        self.boot_id[strcspn(self.boot_id, "\n")] = '\0';
+        r = instance_read_stat(self.pid, &state, &self.start_time);
+        if (r < 0)
+                return r;
+        *instance = self;
+        return 0;
+}
+
+bool instance_is_alive(const struct instance *instance, const struct instance *self) {
+        uint64_t start_time;
+        char state;
+
+        return strncmp(instance->boot_id, self->boot_id, sizeof(self->boot_id)) == 0 &&
+               instance_read_stat(instance->pid, &state, &start_time) == 0 &&
+               start_time == instance->start_time && state != 'Z' && state != 'X';
+}

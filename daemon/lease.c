@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The order of a grant: reserve a record, make all mounts, write their ids down, attach. So nothing
+ * that can be seen in the mount table is ever missing in the ledger.
+ */
+
+#include "daemon/lease.h"
+
+#include "common/fd.h"
+#include "daemon/unmount.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct lease_mount {
+        int fd; /* the mount's root; owned */
+        bool attached;
+        uint64_t id;
+};
+
+struct lease {
+        uint64_t id;
+        size_t count;
+        struct lease_mount mounts[];
+};
+
+static struct lease *lease_new(size_t count) {
+        struct lease *lease = calloc(1, sizeof(*lease) + count * sizeof(lease->mounts[0]));
+
+        if (!lease)
+                return NULL;
+        lease->count = count;
+        for (size_t i = 0; i < count; i++)
+                lease->mounts[i].fd = -EBADF;
+        return lease;
+}
+
+/* Closing a mount that was never attached is its end; the others are no longer held by us. */
+static void lease_free(struct lease *lease) {
+        for (size_t i = 0; i < lease->count; i++)
+                fd_close(lease->mounts[i].fd);
+        free(lease);
+}
+
+static struct verdict lease_create_mounts(struct lease *lease, struct mount_templates *templates,
+                                          struct ledger *ledger, const struct lease_order *orders) {
+        for (size_t i = 0; i < lease->count; i++) {
+                struct lease_mount *mount = &lease->mounts[i];
+                struct verdict verdict;
+                char text[sizeof(verdict.text)];
+                int r;
+
+                r = mount_create(templates, orders[i].kind, text, sizeof(text));
+                if (r >= 0) {
+                        mount->fd = r;
+                        r = mount_identify(mount_features(templates), mount->fd, &mount->id);
+                }
+                if (r < 0) {
+                        verdict = verdict_host_failed(r, i);
+                        if (text[0])
+                                memcpy(verdict.text, text, sizeof(text));
+                        return verdict;
+                }
+                ledger_record_mount(ledger, lease->id, i, mount->id);
+        }
+        return VERDICT_OK;
+}
+
+/* What the kernel's answer to attaching means to the client: the one table from errno to status. */
+static struct verdict lease_judge_attach(int error, size_t i) {
+        struct verdict verdict;
+
+        switch (error) {
+        case 0:
+                return VERDICT_OK;
+        case -ENOENT:
+                return verdict_refuse(STATUS_TARGET_VANISHED, i);
+        case -EINVAL:
+                return verdict_refuse(STATUS_FOREIGN_NAMESPACE, i);
+        case -ENOTDIR:
+                return verdict_refuse(STATUS_NOT_A_DIRECTORY, i);
+        case -EBUSY:
+                return verdict_refuse(STATUS_ALREADY_MOUNTED, i);
+        case -ENOSPC:
+                verdict = verdict_host_failed(error, i);
+                snprintf(verdict.text, sizeof(verdict.text),
+                         "the sysctl fs.mount-max is reached, in mountatd's mount namespace or in "
+                         "one that receives its mounts");
+                return verdict;
+        default:
+                return verdict_host_failed(error, i);
+        }
+}
+
+static struct verdict lease_attach_mounts(struct lease *lease, unsigned features,
+                                          const struct lease_order *orders) {
+        for (size_t i = 0; i < lease->count; i++) {
+                struct lease_mount *mount = &lease->mounts[i];
+                int r = mount_attach(mount->fd, orders[i].target);
+
+                if (r == 0) {
+                        mount->attached = true;
+                        r = mount_verify(features, mount->fd, mount->id, orders[i].facts);
+                }
+                if (r < 0)
+                        return lease_judge_attach(r, i);
+        }
+        return VERDICT_OK;
+}
+
+/* What is attached, detached, in order: the index at fault is that of the first mount left. */
+static struct verdict lease_detach_mounts(struct lease *lease, unsigned features,
+                                          unsigned *strangers) {
+        *strangers = 0;
+        for (size_t i = 0; i < lease->count; i++) {
+                struct lease_mount *mount = &lease->mounts[i];
+                unsigned found;
+                int r;
+
+                if (!mount->attached)
+                        continue;
+                r = unmount_detach(features, mount->fd, mount->id, &found);
+                *strangers += found;
+                if (r < 0)
+                        return verdict_host_failed(r, i);
+                mount->attached = false;
+        }
+        return VERDICT_OK;
+}
+
+struct verdict lease_grant(struct mount_templates *templates, struct ledger *ledger,
+                           struct ledger_owner *owner, const struct lease_order *orders,
+                           size_t count, uint64_t *id) {
+        struct lease *lease = lease_new(count);
+        uint8_t file_systems[PROTOCOL_TARGETS_MAX];
+        struct verdict verdict;
+        unsigned strangers;
+
+        if (!lease)
+                return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
+        for (size_t i = 0; i < count; i++)
+                file_systems[i] = orders[i].file_system;
+
+        verdict = ledger_reserve(ledger, owner, count, file_systems, &lease->id);
+        if (verdict.status != STATUS_OK) {
+                lease_free(lease);
+                return verdict;
+        }
+
+        verdict = lease_create_mounts(lease, templates, ledger, orders);
+        if (verdict.status == STATUS_OK)
+                verdict = lease_attach_mounts(lease, mount_features(templates), orders);
+        if (verdict.status == STATUS_OK) {
+                *id = lease->id;
+                ledger_publish(ledger, lease->id, lease);
+        } else if (lease_detach_mounts(lease, mount_features(templates), &strangers).status ==
+                   STATUS_OK) {
+                ledger_forget(ledger, lease->id);
+                lease_free(lease);
+        } else
+                ledger_orphan(ledger, lease->id, lease);
+        return verdict;
+}
+
+struct verdict lease_release(struct mount_templates *templates, struct ledger *ledger,
+                             struct ledger_owner *owner, uint64_t id, unsigned *strangers) {
+        struct lease *lease = id ? ledger_take(ledger, owner, id) : NULL;
+        struct verdict verdict;
+
+        *strangers = 0;
+        if (!lease)
+                return verdict_refuse(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET);
+
+        verdict = lease_detach_mounts(lease, mount_features(templates), strangers);
+        if (verdict.status == STATUS_OK) {
+                ledger_forget(ledger, lease->id);
+                lease_free(lease);
+        } else
+                ledger_publish(ledger, lease->id, lease);
+        return verdict;
+}
+
+int lease_release_all(struct mount_templates *templates, struct ledger *ledger,
+                      struct ledger_owner *owner) {
+        struct lease *lease;
+        int r = 0;
+
+        while ((lease = ledger_take(ledger, owner, 0))) {
+                unsigned strangers;
+                struct verdict verdict =
+                        lease_detach_mounts(lease, mount_features(templates), &strangers);
+
+                if (verdict.status == STATUS_OK) {
+                        ledger_forget(ledger, lease->id);
+                        lease_free(lease);
+                } else {
+                        r = -verdict.error;
+                        ledger_orphan(ledger, lease->id, lease);
+                }
+        }
+        return r;
+}

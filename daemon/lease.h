@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * A lease: the mounts of one request, all or nothing, held by the connection that asked. All
+ * functions run on a worker; lease_grant() can block there, unkillable, on a hostile FUSE.
+ */
+
+#include "common/status.h"
+#include "daemon/ledger.h"
+#include "daemon/mount.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* One mount to be made. */
+struct lease_order {
+        enum mount_kind kind;
+        uint8_t file_system; /* PROTOCOL_PROC or PROTOCOL_SYSFS, for the record */
+        int target;          /* borrowed: the directory that was judged */
+        const struct target_facts *facts;
+};
+
+/*
+ * Makes the mounts and attaches them, 1 to PROTOCOL_TARGETS_MAX. STATUS_OK: `*id` is the new lease.
+ * Else nothing is mounted, and the verdict names the order at fault.
+ */
+struct verdict lease_grant(struct mount_templates *templates, struct ledger *ledger,
+                           struct ledger_owner *owner, const struct lease_order *orders,
+                           size_t count, uint64_t *id);
+
+/*
+ * Detaches the mounts of the owner's lease `id`. STATUS_NO_SUCH_LEASE; STATUS_HOST_FAILED: the
+ * lease stays, from the index told on, and may be tried again. `*strangers` counts the mounts of
+ * others that were stacked on ours and had to go first.
+ */
+struct verdict lease_release(struct mount_templates *templates, struct ledger *ledger,
+                             struct ledger_owner *owner, uint64_t id, unsigned *strangers);
+
+/*
+ * Releases whatever `owner` holds; what the host refuses to detach becomes an orphan of the
+ * ledger's. 0, or the last refusal as a negative errno.
+ */
+int lease_release_all(struct mount_templates *templates, struct ledger *ledger,
+                      struct ledger_owner *owner);

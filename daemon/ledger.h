@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What lives, and how much of it there may be: the leases of this instance, who holds them, and the
+ * limits. Each lease has a record in the mapped file of record.h, written before the mount is
+ * attached, so that whoever comes after a killed daemon can tell what it left.
+ *
+ * The ledger is all that the workers share. One mutex guards it, and is never held across a call
+ * that can block. Every function may be called on any thread unless it says otherwise.
+ */
+
+#include "common/status.h"
+#include "daemon/record.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct lease;
+struct ledger;
+
+struct ledger_limits {
+        unsigned connections;
+        unsigned connections_per_user;
+        unsigned mounts; /* at most RECORD_CAPACITY_MAX */
+        unsigned mounts_per_user;
+};
+
+struct ledger_counts {
+        unsigned connections;
+        unsigned leases;
+        unsigned mounts;
+};
+
+/* Who holds leases: one connection. Embedded by its keeper, filled in by ledger_connect(). */
+struct ledger_owner {
+        uid_t uid;
+        pid_t pid;
+        uint32_t first; /* the ledger's own */
+};
+
+/*
+ * An empty ledger over the freshly opened `records`, which it owns from now on, also on failure.
+ * -ENOMEM. On the main thread, before the first worker.
+ */
+int ledger_new(const struct ledger_limits *limits, struct record_file *records,
+               struct ledger **ledger);
+
+/* After the last worker. The file goes as well, unless leases are still on record. */
+struct ledger *ledger_free(struct ledger *ledger);
+
+/* Counts a connection of `uid`. STATUS_LIMIT_EXCEEDED; `*owner` is then untouched. */
+struct verdict ledger_connect(struct ledger *ledger, uid_t uid, pid_t pid,
+                              struct ledger_owner *owner);
+
+/* After the last of its leases has been released. */
+void ledger_disconnect(struct ledger *ledger, struct ledger_owner *owner);
+
+/*
+ * A record for `count` mounts, RECORD_ATTACHING, counted against the limits; `*id` is random, never
+ * 0. The caller alone may touch the lease until it publishes or forgets it.
+ */
+struct verdict ledger_reserve(struct ledger *ledger, struct ledger_owner *owner, unsigned count,
+                              const uint8_t *file_systems, uint64_t *id);
+
+/* Before that mount is attached. */
+void ledger_record_mount(struct ledger *ledger, uint64_t id, unsigned index, uint64_t mount);
+
+/* The lease is live, and its owner's to take. Borrows `lease` until it is taken. */
+void ledger_publish(struct ledger *ledger, uint64_t id, struct lease *lease);
+
+/*
+ * Takes a live lease from its owner, for releasing: the caller must ledger_forget() or
+ * ledger_publish() it. NULL if `owner` has no such live lease. `id` 0: whichever comes first.
+ */
+struct lease *ledger_take(struct ledger *ledger, struct ledger_owner *owner, uint64_t id);
+
+/* Frees the record of a reserved or taken lease. */
+void ledger_forget(struct ledger *ledger, uint64_t id);
+
+/*
+ * Gives a taken lease that could not be released to nobody: its record stays, for the next try and
+ * for the next instance. ledger_orphans() is the owner of all such.
+ */
+void ledger_orphan(struct ledger *ledger, uint64_t id, struct lease *lease);
+struct ledger_owner *ledger_orphans(struct ledger *ledger);
+
+struct ledger_counts ledger_count(struct ledger *ledger);

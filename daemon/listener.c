@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Runs before privileges are dropped, so that a path may be anywhere. */
+
+#include "daemon/listener.h"
+
+#include "common/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+static int listener_refuse(FILE *errors, int error, const char *path, const char *what) {
+        fprintf(errors, "%s%s%s: %s\n", path ?: "", path ? ": " : "", what,
+                strerrordesc_np(-error) ?: "unknown error");
+        return error;
+}
+
+static int listener_take(FILE *errors) {
+        int count = sd_listen_fds(1), fd = SD_LISTEN_FDS_START;
+
+        if (count == 0) {
+                fputs("no socket: start mountatd by mountatd.socket or systemd-socket-activate, or "
+                      "give --listen=PATH\n",
+                      errors);
+                return -EINVAL;
+        }
+        if (count < 0)
+                return listener_refuse(errors, count, NULL, "taking the socket");
+        if (count != 1 || sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0) {
+                fprintf(errors,
+                        "%d sockets were passed: mountatd needs exactly one, a listening Unix "
+                        "socket of type SOCK_SEQPACKET (ListenSequentialPacket=)\n",
+                        count);
+                return -EINVAL;
+        }
+        if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+                return listener_refuse(errors, -errno, NULL, "making the socket non-blocking");
+        return fd;
+}
+
+/* Whether a socket's name is left over: nobody listens there. */
+static bool listener_is_stale(const struct sockaddr_un *address) {
+        FD_AUTO int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+        return fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+               errno == ECONNREFUSED;
+}
+
+static int listener_bind(int fd, const struct sockaddr_un *address) {
+        mode_t mask = umask(0117);
+        int r = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+
+        umask(mask);
+        return r;
+}
+
+static int listener_make(const char *path, FILE *errors) {
+        FD_AUTO int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        int r;
+
+        if (fd < 0)
+                return listener_refuse(errors, -errno, path, "making a socket");
+        if (strlen(path) >= sizeof(address.sun_path))
+                return listener_refuse(errors, -ENAMETOOLONG, path, "at most 107 bytes");
+        strcpy(address.sun_path, path);
+
+        r = listener_bind(fd, &address);
+        if (r == -EADDRINUSE && listener_is_stale(&address) && unlink(path) == 0)
+                r = listener_bind(fd, &address);
+        if (r < 0)
+                return listener_refuse(errors, r, path, "binding the socket");
+        if (listen(fd, SOMAXCONN) < 0)
+                return listener_refuse(errors, -errno, path, "listening");
+        return fd_take(&fd);
+}
+
+int listener_open(const char *path, FILE *errors) {
+        if (!path)
+                return listener_take(errors);
+        if (sd_listen_fds(0) > 0) {
+                fputs("--listen: a socket was passed by the service manager as well: use one of "
+                      "the two\n",
+                      errors);
+                return -EINVAL;
+        }
+        return listener_make(path, errors);
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The order of the start: block signals, take the socket, drop privileges, probe the kernel, take
+ * the ledger over, start the workers, check every thread's privileges, serve. And all of it back.
+ */
+
+#include "common/fd.h"
+#include "daemon/lease.h"
+#include "daemon/listener.h"
+#include "daemon/log.h"
+#include "daemon/options.h"
+#include "daemon/privilege.h"
+#include "daemon/server.h"
+#include "daemon/target.h"
+#include "daemon/unmount.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+        MAIN_USAGE = 2,
+};
+
+struct program {
+        struct options options;
+        int socket;
+        char source[64];
+        struct request_gate gate;
+        struct crew *crew;
+};
+
+static bool main_fail(int error, const char *what) {
+        log_write(LOG_ERR, &(struct log_subject){.error = error}, "%s", what);
+        return false;
+}
+
+static bool main_block_signals(void) {
+        sigset_t signals;
+
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGTERM);
+        sigaddset(&signals, SIGINT);
+        if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
+                return main_fail(-errno, "blocking signals");
+        return true;
+}
+
+static uint64_t main_read_mount_max(void) {
+        FILE *file = fopen("/proc/sys/fs/mount-max", "re");
+        unsigned long long max = UINT64_MAX;
+
+        if (file && fscanf(file, "%llu", &max) != 1)
+                max = UINT64_MAX;
+        if (file)
+                fclose(file);
+        return max;
+}
+
+static bool main_raise_descriptors(struct options *options) {
+        struct rlimit limit;
+        int wanted;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return main_fail(-errno, "RLIMIT_NOFILE");
+        wanted = options_fit(options, limit.rlim_max, main_read_mount_max(), stderr);
+        if (wanted < 0)
+                return false;
+        if (limit.rlim_cur >= (rlim_t)wanted)
+                return true;
+        limit.rlim_cur = wanted;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return main_fail(-errno, "RLIMIT_NOFILE");
+        return true;
+}
+
+static bool main_drop_privileges(void) {
+        const char *step;
+        int r = privilege_drop(&step);
+
+        return r == 0 || main_fail(r, step);
+}
+
+static bool main_check_privileges(void) {
+        const char *what;
+        int r = privilege_check(&what);
+
+        return r == 0 || main_fail(r, what);
+}
+
+static bool main_probe(struct program *program) {
+        char text[256];
+        int r;
+
+        r = target_open_proc();
+        if (r < 0)
+                return main_fail(r, "/proc/self/fd: mountatd needs procfs on /proc");
+        program->gate.proc = r;
+
+        r = mount_templates_new(program->source, &program->gate.templates, text, sizeof(text));
+        if (r < 0)
+                return main_fail(r, text[0] ? text : "making the first mounts");
+        log_write(LOG_DEBUG, NULL, "kernel features: 0x%x",
+                  mount_features(program->gate.templates));
+        return true;
+}
+
+/* systemd gives RUNTIME_DIRECTORY, a list of which ours is the first. */
+static bool main_runtime_directory(const struct options *options, char *path, size_t size) {
+        const char *given = options->runtime_directory ?: secure_getenv("RUNTIME_DIRECTORY");
+
+        if (given)
+                snprintf(path, size, "%.*s", (int)strcspn(given, ":"), given);
+        else
+                snprintf(path, size, "/run/mountatd%s%s", options->instance ? "-" : "",
+                         options->instance ?: "");
+        if (mkdir(path, 0755) < 0 && errno != EEXIST)
+                return main_fail(-errno, path);
+        return true;
+}
+
+static bool main_open_ledger(struct program *program) {
+        const struct ledger_limits *limits = &program->options.limits;
+        struct record_file records;
+        char directory[PATH_MAX];
+        unsigned left = 0;
+        int32_t pid = 0;
+        int r;
+
+        if (!main_runtime_directory(&program->options, directory, sizeof(directory)))
+                return false;
+        r = record_open(directory, limits->mounts, &records, &pid, &left);
+        if (r == -EBUSY) {
+                log_write(LOG_ERR, NULL,
+                          "this instance runs already as process %d: stop it, or give --instance",
+                          pid);
+                return false;
+        }
+        if (r == -EWOULDBLOCK)
+                return main_fail(r, "another mountatd of this instance is starting");
+        if (r < 0)
+                return main_fail(r, directory);
+        if (left > 0)
+                log_write(LOG_WARNING, NULL,
+                          "a killed predecessor left %u leases: see findmnt --source %s", left,
+                          program->source);
+        r = ledger_new(limits, &records, &program->gate.ledger);
+        return r == 0 || main_fail(r, "the ledger");
+}
+
+static bool main_start_workers(struct program *program) {
+        int r = crew_new(&program->gate, program->options.workers, &program->crew);
+
+        return r == 0 || main_fail(r, "starting the workers");
+}
+
+static bool main_serve(struct program *program) {
+        const struct server_setup setup = {
+                .socket = program->socket,
+                .idle_timeout = program->options.listen ? 0 : program->options.idle_timeout,
+                .gate = &program->gate,
+                .crew = program->crew,
+        };
+        int r = server_run(&setup);
+
+        return r == 0 || main_fail(r, "the main loop");
+}
+
+static bool main_run(struct program *program) {
+        const struct options *options = &program->options;
+
+        snprintf(program->source, sizeof(program->source), "mountatd%s%s",
+                 options->instance ? ":" : "", options->instance ?: "");
+        program->gate.policy = options->policy;
+        program->gate.max_targets = options->max_targets;
+
+        if (!main_block_signals() || !main_raise_descriptors(&program->options))
+                return false;
+        program->socket = listener_open(options->listen, stderr);
+        return program->socket >= 0 && main_drop_privileges() && main_probe(program) &&
+               main_open_ledger(program) && main_start_workers(program) &&
+               main_check_privileges() && main_serve(program);
+}
+
+/* What a worker could not release is tried once more, by the one thread that is left. */
+static void main_release_orphans(struct request_gate *gate) {
+        int r = unmount_isolate();
+
+        if (r == 0)
+                r = lease_release_all(gate->templates, gate->ledger, ledger_orphans(gate->ledger));
+        if (r < 0)
+                main_fail(r, "mounts are left behind: findmnt --source mountatd shows them");
+}
+
+static void main_stop(struct program *program) {
+        crew_free(program->crew);
+        if (program->gate.ledger && program->gate.templates)
+                main_release_orphans(&program->gate);
+        ledger_free(program->gate.ledger);
+        mount_templates_free(program->gate.templates);
+        fd_close(program->gate.proc);
+        if (program->socket >= 0 && program->options.listen)
+                unlink(program->options.listen);
+        fd_close(program->socket);
+}
+
+int main(int argc, char **argv) {
+        struct program program = {.socket = -EBADF, .gate.proc = -EBADF};
+        int status = EXIT_SUCCESS;
+
+        switch (options_parse(&program.options, argc, argv, stderr)) {
+        case OPTIONS_HELP:
+                options_print_help(stdout);
+                break;
+        case OPTIONS_VERSION:
+                puts("mountatd " MOUNTATD_VERSION);
+                break;
+        case OPTIONS_WRONG:
+                status = MAIN_USAGE;
+                break;
+        case OPTIONS_RUN:
+                log_open(program.options.log_level);
+                if (!main_run(&program))
+                        status = EXIT_FAILURE;
+                main_stop(&program);
+        }
+        options_free(&program.options);
+        return status;
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Each option is a row: its name, what it takes, and what to do with it. */
+
+#include "daemon/options.h"
+
+#include "common/fdpass.h"
+#include "daemon/log.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+        OPTIONS_DESCRIPTORS_SPARE = 64, /* templates, epoll, bus, journal, … */
+        OPTIONS_INSTANCE_MAX = 32,
+};
+
+struct options_row {
+        const char *name;
+        const char *argument; /* NULL: takes none */
+        const char *help;
+        bool (*apply)(struct options *options, const struct options_row *row, const char *value,
+                      FILE *errors);
+        /* of numbers: */
+        size_t offset;
+        unsigned min;
+        unsigned max;
+};
+
+static bool options_refuse(const struct options_row *row, const char *value, const char *why,
+                           FILE *errors) {
+        fprintf(errors, "--%s=%s: %s\n", row->name, value, why);
+        return false;
+}
+
+static bool options_apply_number(struct options *options, const struct options_row *row,
+                                 const char *value, FILE *errors) {
+        unsigned *number = (unsigned *)((char *)options + row->offset);
+        unsigned long parsed;
+        char *end, why[64];
+
+        errno = 0;
+        parsed = strtoul(value, &end, 10);
+        if (errno || end == value || *end || value[0] < '0' || value[0] > '9' ||
+            parsed < row->min || parsed > row->max) {
+                snprintf(why, sizeof(why), "give a number from %u to %u", row->min, row->max);
+                return options_refuse(row, value, why, errors);
+        }
+        *number = parsed;
+        if (number == &options->limits.mounts)
+                options->max_mounts_given = true;
+        return true;
+}
+
+static bool options_apply_string(struct options *options, const struct options_row *row,
+                                 const char *value, FILE *errors) {
+        if (value[0] != '/')
+                return options_refuse(row, value, "give an absolute path", errors);
+        *(const char **)((char *)options + row->offset) = value;
+        return true;
+}
+
+/* A name or a number; (uid_t)-1 is no uid. */
+static bool options_parse_user(const char *value, uid_t *uid) {
+        const struct passwd *user = getpwnam(value);
+        unsigned long number;
+        char *end;
+
+        if (user) {
+                *uid = user->pw_uid;
+                return true;
+        }
+        errno = 0;
+        number = strtoul(value, &end, 10);
+        if (errno || end == value || *end || value[0] < '0' || value[0] > '9' ||
+            number >= UINT32_MAX)
+                return false;
+        *uid = number;
+        return true;
+}
+
+static bool options_apply_build_directory(struct options *options, const struct options_row *row,
+                                          const char *value, FILE *errors) {
+        const char *colon = strrchr(value, ':');
+        uid_t uid = POLICY_ANY_USER;
+        char path[PATH_MAX];
+        int r;
+
+        if (snprintf(path, sizeof(path), "%.*s", (int)(colon ? colon - value : PATH_MAX), value) >=
+            (int)sizeof(path))
+                return options_refuse(row, value, "the path is too long", errors);
+        if (colon && !options_parse_user(colon + 1, &uid))
+                return options_refuse(row, value, "there is no such user", errors);
+        r = policy_add_build_directory(options->policy, path, uid);
+        if (r == -EINVAL)
+                return options_refuse(row, value,
+                                      "give an absolute path without links, \".\", \"..\" and "
+                                      "double slashes, as realpath(1) prints it",
+                                      errors);
+        return r == 0 || options_refuse(row, value, "out of memory", errors);
+}
+
+static bool options_apply_writable_proc(struct options *options, const struct options_row *row,
+                                        const char *value, FILE *errors) {
+        uid_t uid;
+
+        if (!options_parse_user(value, &uid))
+                return options_refuse(row, value, "there is no such user", errors);
+        return policy_add_writable_proc(options->policy, uid) == 0 ||
+               options_refuse(row, value, "out of memory", errors);
+}
+
+static bool options_apply_instance(struct options *options, const struct options_row *row,
+                                   const char *value, FILE *errors) {
+        size_t length = strlen(value);
+
+        if (length < 1 || length > OPTIONS_INSTANCE_MAX ||
+            strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") !=
+                    length)
+                return options_refuse(row, value, "give 1 to 32 of a-z, A-Z, 0-9, _ and -", errors);
+        options->instance = value;
+        return true;
+}
+
+static bool options_apply_log_level(struct options *options, const struct options_row *row,
+                                    const char *value, FILE *errors) {
+        int level = log_level_from_name(value);
+
+        if (level < 0)
+                return options_refuse(row, value,
+                                      "give one of emerg, alert, crit, err, warning, notice, "
+                                      "info, debug",
+                                      errors);
+        options->log_level = level;
+        return true;
+}
+
+#define NUMBER(name, field, min, max, help)                                                        \
+        { name, "N", help, options_apply_number, offsetof(struct options, field), min, max }
+
+static const struct options_row options_table[] = {
+        {"listen", "PATH", "listen there, instead of on a socket from systemd",
+         options_apply_string, offsetof(struct options, listen), 0, 0},
+        {"build-directory", "DIR[:USER]",
+         "let clients (only USER, if given) mount on directories of anybody below DIR; repeatable",
+         options_apply_build_directory, 0, 0, 0},
+        {"writable-proc", "USER", "let USER have a procfs that isn't read-only; repeatable",
+         options_apply_writable_proc, 0, 0, 0},
+        NUMBER("max-connections", limits.connections, 1, 65536,
+               "connections at a time (default 4096)"),
+        NUMBER("max-connections-per-user", limits.connections_per_user, 1, 65536,
+               "connections of one user (default 1024)"),
+        NUMBER("max-mounts", limits.mounts, 1, RECORD_CAPACITY_MAX,
+               "mounts at a time (default 16384, or what RLIMIT_NOFILE leaves)"),
+        NUMBER("max-mounts-per-user", limits.mounts_per_user, 1, RECORD_CAPACITY_MAX,
+               "mounts of one user (default 2048)"),
+        NUMBER("max-targets", max_targets, 1, PROTOCOL_TARGETS_MAX,
+               "targets per request (default 16)"),
+        NUMBER("workers", workers, 1, 256, "threads that serve requests (default 8)"),
+        NUMBER("idle-timeout", idle_timeout, 0, 86400,
+               "seconds without connections and leases before a daemon that was started by its "
+               "socket exits, 0 for never (default 60)"),
+        {"instance", "NAME", "run beside other instances: source mountatd:NAME, own directory",
+         options_apply_instance, 0, 0, 0},
+        {"runtime-directory", "DIR",
+         "where the ledger is (default $RUNTIME_DIRECTORY, else /run/mountatd[-NAME])",
+         options_apply_string, offsetof(struct options, runtime_directory), 0, 0},
+        {"log-level", "LEVEL", "least urgent level that is logged (default info)",
+         options_apply_log_level, 0, 0, 0},
+        {"help", NULL, "print this", NULL, 0, 0, 0},
+        {"version", NULL, "print the version", NULL, 0, 0, 0},
+};
+
+enum { OPTIONS_COUNT = sizeof(options_table) / sizeof(options_table[0]) };
+
+void options_print_help(FILE *file) {
+        fputs("mountatd [OPTION…]\n\n"
+              "Mounts procfs and sysfs for unprivileged clients, on directories that they send as\n"
+              "file descriptors. See mountatd(8).\n\n",
+              file);
+        for (size_t i = 0; i < OPTIONS_COUNT; i++) {
+                const struct options_row *row = &options_table[i];
+                char name[64];
+
+                snprintf(name, sizeof(name), "--%s%s%s", row->name, row->argument ? "=" : "",
+                         row->argument ?: "");
+                fprintf(file, "  %-32s %s\n", name, row->help);
+        }
+}
+
+static enum options_result options_walk(struct options *options, int argc, char **argv,
+                                        const struct option *longs, FILE *errors) {
+        int index, c;
+
+        while ((c = getopt_long(argc, argv, "", longs, &index)) != -1) {
+                const struct options_row *row = c == 0 ? &options_table[index] : NULL;
+
+                if (!row) {
+                        fprintf(errors, "%s: %s: see --help\n", argv[optind - 1],
+                                "no such option, or its argument is missing or too much");
+                        return OPTIONS_WRONG;
+                }
+                if (!row->argument)
+                        return strcmp(row->name, "help") == 0 ? OPTIONS_HELP : OPTIONS_VERSION;
+                if (!row->apply(options, row, optarg, errors))
+                        return OPTIONS_WRONG;
+        }
+        if (optind < argc) {
+                fprintf(errors, "%s: there are only options: see --help\n", argv[optind]);
+                return OPTIONS_WRONG;
+        }
+        return OPTIONS_RUN;
+}
+
+enum options_result options_parse(struct options *options, int argc, char **argv, FILE *errors) {
+        struct option longs[OPTIONS_COUNT + 1] = {0};
+
+        *options = (struct options){
+                .policy = policy_new(),
+                .limits = {.connections = 4096,
+                           .connections_per_user = 1024,
+                           .mounts = 16384,
+                           .mounts_per_user = 2048},
+                .max_targets = PROTOCOL_TARGETS_MAX,
+                .workers = 8,
+                .idle_timeout = 60,
+                .log_level = LOG_INFO,
+        };
+        if (!options->policy) {
+                fputs("out of memory\n", errors);
+                return OPTIONS_WRONG;
+        }
+
+        for (size_t i = 0; i < OPTIONS_COUNT; i++)
+                longs[i] = (struct option){
+                        .name = options_table[i].name,
+                        .has_arg = options_table[i].argument ? required_argument : no_argument,
+                };
+        opterr = 0;
+        optind = 0;
+        return options_walk(options, argc, argv, longs, errors);
+}
+
+void options_free(struct options *options) {
+        options->policy = policy_free(options->policy);
+}
+
+/* A mount and a connection take one descriptor each; a worker, what one message can bring. */
+static uint64_t options_descriptors_besides_mounts(const struct options *options) {
+        return options->limits.connections + (uint64_t)options->workers * (FDPASS_MAX + 4) +
+               OPTIONS_DESCRIPTORS_SPARE;
+}
+
+int options_fit(struct options *options, uint64_t descriptors, uint64_t mount_max, FILE *errors) {
+        uint64_t others = options_descriptors_besides_mounts(options);
+        uint64_t room = descriptors > others ? descriptors - others : 0;
+        bool by_table = mount_max < room;
+
+        room = by_table ? mount_max : room;
+        if (options->limits.mounts > room && !options->max_mounts_given && room > 0)
+                options->limits.mounts = room;
+        if (options->limits.mounts > room) {
+                fprintf(errors,
+                        "--max-mounts=%u: with the other limits, %s of %llu leaves room for %llu "
+                        "mounts: lower --max-mounts or --max-connections, or raise it\n",
+                        options->limits.mounts,
+                        by_table ? "the sysctl fs.mount-max" : "RLIMIT_NOFILE",
+                        (unsigned long long)(by_table ? mount_max : descriptors),
+                        (unsigned long long)room);
+                return -ENOBUFS;
+        }
+        return others + options->limits.mounts;
+}

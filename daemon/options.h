@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What the administrator said on the command line, checked: the names, defaults and ranges of all
+ * options stand in one table in options.c, from which --help is made.
+ */
+
+#include "daemon/ledger.h"
+#include "daemon/policy.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct options {
+        struct policy *policy;         /* owned */
+        const char *listen;            /* path, or NULL: socket activation */
+        const char *instance;          /* NULL: the one without a name */
+        const char *runtime_directory; /* NULL: options_runtime_directory() decides */
+        struct ledger_limits limits;
+        bool max_mounts_given;
+        unsigned max_targets;
+        unsigned workers;
+        unsigned idle_timeout; /* seconds, 0: never */
+        int log_level;
+};
+
+enum options_result {
+        OPTIONS_RUN,
+        OPTIONS_HELP,
+        OPTIONS_VERSION,
+        OPTIONS_WRONG,
+};
+
+/*
+ * Parses into `*options`, whose strings borrow from `argv`. OPTIONS_WRONG: a sentence that names
+ * the option and says what it takes has been written to `errors`. Free it in any case.
+ */
+enum options_result options_parse(struct options *options, int argc, char **argv, FILE *errors);
+void options_free(struct options *options);
+
+void options_print_help(FILE *file);
+
+/*
+ * Checks the limits against the process's: `descriptors` is the hard RLIMIT_NOFILE, `mount_max` the
+ * sysctl fs.mount-max. A number of mounts that was not asked for gives way. Returns the number of
+ * descriptors to allow, or -ENOBUFS with a sentence in `errors`.
+ */
+int options_fit(struct options *options, uint64_t descriptors, uint64_t mount_max, FILE *errors);

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One connection: who is at its other end, and its requests one after the other, each from start
+ * to end in straight-line code. Served by one worker at a time.
+ */
+
+#include "daemon/request.h"
+
+struct peer;
+
+/*
+ * Takes the accepted `fd`, also on failure. A connection beyond the limits is told so, unasked, and
+ * closed: -EDQUOT. Other negative errnos: nothing can be said. Main thread; doesn't block.
+ */
+int peer_new(int fd, struct request_gate *gate, struct peer **peer);
+
+/* Releases what the connection holds, then closes it. On a worker. */
+struct peer *peer_free(struct peer *peer);
+
+/* The connection's descriptor, for epoll and shutdown(2); borrowed. */
+int peer_fd(const struct peer *peer);
+
+/*
+ * Receives and serves one request. 0: there may be more, wait for them. Negative: the connection is
+ * at its end, free it. On a worker.
+ */
+int peer_serve(struct peer *peer);

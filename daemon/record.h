@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The ledger's file: a page for the header, then one fixed record per lease, mapped by the daemon,
+ * in the machine's own byte order. Storing to it costs no syscall, and what was stored outlives a
+ * killed process. It is also the lock: an instance whose recorded process lives refuses a second
+ * one. (A file lock would not do: a thread that is stuck in the kernel keeps a killed process's
+ * descriptors open, locks included.)
+ */
+
+#include "common/protocol.h"
+#include "daemon/instance.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+        RECORD_HEADER_SIZE = 4096,
+        RECORD_CAPACITY_MAX = 65536,
+};
+
+struct record_header {
+        char magic[8];
+        uint32_t record_size;
+        uint32_t capacity;
+        struct instance instance;
+};
+
+enum record_state {
+        RECORD_FREE = 0,
+        RECORD_ATTACHING = 1, /* the mounts exist, and may or may not be attached yet */
+        RECORD_LIVE = 2,
+        RECORD_RELEASING = 3, /* the mounts may or may not be detached yet */
+};
+
+struct record {
+        uint64_t lease;
+        uint64_t granted; /* microseconds of CLOCK_BOOTTIME */
+        uint32_t state;
+        uint32_t uid;
+        int32_t pid;
+        uint32_t count;
+        uint8_t file_systems[PROTOCOL_TARGETS_MAX]; /* PROTOCOL_PROC, PROTOCOL_SYSFS */
+        uint64_t mounts[PROTOCOL_TARGETS_MAX];      /* ids, unique where the kernel has such */
+};
+
+struct record_file {
+        int directory;
+        size_t size;
+        struct record_header *header;
+        struct record *records;
+};
+
+/*
+ * Takes over `directory`/ledger, with room for `capacity` records, all free. -EBUSY: the process
+ * `*pid` runs with it. -EAGAIN: another one is starting at this moment. `*left` is the number of
+ * leases that a predecessor still had on record when it was killed. The blocks are allocated, so no
+ * store can fail later. On the main thread; blocks as a local file system does.
+ */
+int record_open(const char *directory, uint32_t capacity, struct record_file *file, int32_t *pid,
+                unsigned *left);
+
+/* Unmaps; removes the file unless a record is in use. */
+void record_close(struct record_file *file);
+
+/* Sets the state last: a reader after our death sees either no lease, or all that was written. */
+void record_set_state(struct record *record, enum record_state state);

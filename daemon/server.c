@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * One timer does what isn't urgent: while there is work it ticks once a second, to refresh the
+ * STATUS line; without work it waits for the end of the idle timeout, or not at all.
+ */
+
+#include "daemon/server.h"
+
+#include "common/fd.h"
+#include "daemon/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+        SERVER_SECOND = 1000000,                  /* in the microseconds of sd-event */
+        SERVER_DRAIN_TIMEOUT = 3 * SERVER_SECOND, /* the unit's TimeoutStopSec= is 5 s */
+        SERVER_ACCEPT_BATCH = 64,
+        SERVER_ACCEPT_PAUSE = SERVER_SECOND / 10,
+};
+
+struct server {
+        const struct server_setup *setup;
+        sd_event *event;
+        sd_event_source *listening;
+        sd_event_source *tick;
+        sd_event_source *resume;
+        uint64_t last_busy; /* CLOCK_MONOTONIC */
+        unsigned told_leases;
+        bool stopping;
+};
+
+static void server_notify_status(struct server *server, const struct ledger_counts *counts) {
+        if (counts->leases == server->told_leases)
+                return;
+        server->told_leases = counts->leases;
+        sd_notifyf(0, "STATUS=%u leases, %u mounts, %u connections", counts->leases, counts->mounts,
+                   counts->connections);
+}
+
+static void server_arm(sd_event_source *timer, uint64_t when) {
+        sd_event_source_set_time(timer, when);
+        sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
+}
+
+static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct server *server = userdata;
+        uint64_t idle = (uint64_t)server->setup->idle_timeout * SERVER_SECOND;
+        struct ledger_counts counts = ledger_count(server->setup->gate->ledger);
+        uint64_t now;
+
+        (void)usec;
+        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
+        server_notify_status(server, &counts);
+
+        if (counts.connections > 0 || counts.leases > 0) {
+                server->last_busy = now;
+                server_arm(source, now + SERVER_SECOND);
+        } else if (idle > 0 && now - server->last_busy >= idle) {
+                log_write(LOG_INFO, NULL, "idle for %u s: exiting", server->setup->idle_timeout);
+                sd_notify(0, "STOPPING=1\nSTATUS=Idle");
+                return sd_event_exit(server->event, 0);
+        } else if (idle > 0)
+                server_arm(source, server->last_busy + idle);
+        return 0;
+}
+
+static void server_touch(struct server *server) {
+        sd_event_now(server->event, CLOCK_MONOTONIC, &server->last_busy);
+        server_arm(server->tick, server->last_busy + SERVER_SECOND);
+}
+
+/* Out of descriptors or memory: the queue stays readable, so look away for a while. */
+static void server_pause_accepting(struct server *server, int error) {
+        uint64_t now;
+
+        log_write_limited(LOG_WARNING, &(struct log_subject){.error = error}, "accept");
+        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
+        sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
+        server_arm(server->resume, now + SERVER_ACCEPT_PAUSE);
+}
+
+static int server_on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct server *server = userdata;
+
+        (void)source;
+        (void)usec;
+        if (!server->stopping)
+                sd_event_source_set_enabled(server->listening, SD_EVENT_ON);
+        return 0;
+}
+
+static bool server_accept(struct server *server, int socket) {
+        int fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), r;
+
+        if (fd < 0) {
+                if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
+                        server_pause_accepting(server, -errno);
+                return false;
+        }
+        r = crew_add(server->setup->crew, fd);
+        if (r < 0 && r != -EDQUOT)
+                log_write_limited(LOG_WARNING, &(struct log_subject){.error = r},
+                                  "a connection could not be served");
+        return true;
+}
+
+static int server_on_connection(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        struct server *server = userdata;
+
+        (void)source;
+        (void)events;
+        server_touch(server);
+        for (int i = 0; i < SERVER_ACCEPT_BATCH; i++)
+                if (!server_accept(server, fd))
+                        break;
+        return 0;
+}
+
+static int server_on_signal(sd_event_source *source, const struct signalfd_siginfo *info,
+                            void *userdata) {
+        struct server *server = userdata;
+        uint64_t now;
+
+        (void)source;
+        if (server->stopping)
+                return 0;
+        server->stopping = true;
+        log_write(LOG_INFO, NULL, "signal %u: stopping", info->ssi_signo);
+        sd_notify(0, "STOPPING=1\nSTATUS=Releasing every lease");
+
+        atomic_store(&server->setup->gate->stopping, true);
+        sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
+        crew_drain(server->setup->crew);
+        if (crew_connections(server->setup->crew) == 0)
+                return sd_event_exit(server->event, 0);
+
+        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
+        return sd_event_add_time(server->event, NULL, CLOCK_MONOTONIC, now + SERVER_DRAIN_TIMEOUT,
+                                 0, NULL, NULL);
+}
+
+static int server_on_crew_empty(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        struct server *server = userdata;
+        uint64_t count;
+
+        (void)source;
+        (void)events;
+        if (read(fd, &count, sizeof(count)) < 0)
+                return -errno;
+        if (server->stopping && crew_connections(server->setup->crew) == 0)
+                return sd_event_exit(server->event, 0);
+        return 0;
+}
+
+static int server_add_signals(struct server *server) {
+        int r = sd_event_add_signal(server->event, NULL, SIGTERM, server_on_signal, server);
+
+        return r < 0 ? r
+                     : sd_event_add_signal(server->event, NULL, SIGINT, server_on_signal, server);
+}
+
+static int server_add_timers(struct server *server) {
+        int r = sd_event_add_time(server->event, &server->tick, CLOCK_MONOTONIC, 0,
+                                  SERVER_SECOND / 10, server_on_tick, server);
+
+        if (r >= 0)
+                r = sd_event_add_time(server->event, &server->resume, CLOCK_MONOTONIC, 0, 0,
+                                      server_on_resume, server);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(server->resume, SD_EVENT_OFF);
+        if (r >= 0)
+                server_touch(server);
+        return r;
+}
+
+static int server_add_sources(struct server *server) {
+        const struct server_setup *setup = server->setup;
+        int r = sd_event_add_io(server->event, &server->listening, setup->socket, EPOLLIN,
+                                server_on_connection, server);
+
+        if (r >= 0)
+                r = sd_event_add_io(server->event, NULL, crew_fd(setup->crew), EPOLLIN,
+                                    server_on_crew_empty, server);
+        if (r >= 0)
+                r = server_add_signals(server);
+        if (r >= 0)
+                r = server_add_timers(server);
+        if (r >= 0)
+                r = sd_event_set_watchdog(server->event, true);
+        return r;
+}
+
+int server_run(const struct server_setup *setup) {
+        struct server server = {.setup = setup, .told_leases = 0};
+        int r = sd_event_default(&server.event);
+
+        if (r < 0)
+                return r;
+        r = server_add_sources(&server);
+        if (r >= 0) {
+                sd_notify(0, "READY=1\nSTATUS=0 leases");
+                r = sd_event_loop(server.event);
+        }
+        sd_event_source_unref(server.listening);
+        sd_event_source_unref(server.tick);
+        sd_event_source_unref(server.resume);
+        sd_event_unref(server.event);
+        return r;
+}
