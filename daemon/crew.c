@@ -2,14 +2,17 @@
 
 /*
  * A connection is armed for one event (EPOLLONESHOT), so the worker that got it has it alone until
- * it arms it again or frees it. The list of connections exists for the end, when all must go.
+ * it arms it again or ends it. While its worker is lost it is armed for the client's leaving alone.
+ * An event names a seat in a table and the seat's use, not a pointer: it may be stale.
  */
 
 #include "daemon/crew.h"
 
 #include "common/fd.h"
+#include "daemon/instance.h"
 #include "daemon/log.h"
 #include "daemon/peer.h"
+#include "daemon/stall.h"
 #include "daemon/unmount.h"
 
 #include <errno.h>
@@ -17,114 +20,274 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CREW_STOP UINT64_MAX /* the event that tells workers to leave */
 
 enum {
         CREW_STACK_SIZE = 512 * 1024,
+        CREW_LOST_AFTER = 100000, /* microseconds in one call */
+        CREW_STOP_SECONDS = 1,
 };
 
-struct crew_member {
+/* A connection's place. Free: no peer. */
+struct crew_seat {
         struct peer *peer;
-        LIST_ENTRY(crew_member) link;
+        uint32_t use;   /* counts up when the seat is freed */
+        uint32_t next;  /* free seat */
+        unsigned users; /* workers: one that serves, and one that abandons while that one is lost */
+        bool lost;      /* the one that serves is */
+        bool abandoned;
+};
+
+enum crew_worker_state {
+        CREW_ABSENT,
+        CREW_STARTING,
+        CREW_FREE,
+        CREW_BUSY,
+        CREW_LOST,
+};
+
+struct crew_worker {
+        struct crew *crew;
+        enum crew_worker_state state;
+        pid_t tid;
+        uint64_t key; /* of the connection that it serves, while busy or lost */
+        struct stall_clock clock;
 };
 
 struct crew {
         struct request_gate *gate;
+        struct crew_limits limits;
         int epoll;
         int stop;  /* eventfd in the set: workers leave */
         int empty; /* eventfd for the main loop */
 
-        pthread_mutex_t mutex; /* guards all below */
-        pthread_cond_t started;
-        unsigned n_started;
+        pthread_mutex_t mutex;  /* guards all below */
+        pthread_cond_t changed; /* a worker has started or ended */
         int start_error;
-        unsigned n_members;
-        LIST_HEAD(, crew_member) members;
-
-        unsigned n_workers;
-        pthread_t workers[];
+        unsigned n_workers; /* not absent */
+        unsigned n_lost;
+        unsigned n_connections;
+        unsigned n_abandoned;
+        uint32_t free_seat;
+        struct crew_seat *seats;
+        struct crew_worker *workers; /* limits.workers + limits.lost_workers */
 };
 
-static int crew_watch(struct crew *crew, int operation, struct crew_member *member) {
-        struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.ptr = member};
+/* ---- seats ---- */
 
-        return epoll_ctl(crew->epoll, operation, peer_fd(member->peer), &event) < 0 ? -errno : 0;
+static uint64_t crew_key(const struct crew *crew, const struct crew_seat *seat) {
+        return (uint64_t)seat->use << 32 | (uint32_t)(seat - crew->seats);
 }
 
-static void crew_remove(struct crew *crew, struct crew_member *member) {
+static struct crew_seat *crew_seat(struct crew *crew, uint64_t key) {
+        struct crew_seat *seat = &crew->seats[(uint32_t)key];
+
+        return seat->peer && seat->use == key >> 32 ? seat : NULL;
+}
+
+static int crew_arm(struct crew *crew, int operation, const struct crew_seat *seat,
+                    uint32_t events) {
+        struct epoll_event event = {.events = events | EPOLLONESHOT,
+                                    .data.u64 = crew_key(crew, seat)};
+
+        return epoll_ctl(crew->epoll, operation, peer_fd(seat->peer), &event) < 0 ? -errno : 0;
+}
+
+static void crew_tell_if_empty(struct crew *crew) {
         const uint64_t one = 1;
 
-        /* Still in the list and still open while its leases go: crew_drain() may look at it. */
-        pthread_mutex_lock(&crew->mutex);
-        LIST_REMOVE(member, link);
-        pthread_mutex_unlock(&crew->mutex);
-
-        peer_free(member->peer);
-        free(member);
-
-        pthread_mutex_lock(&crew->mutex);
-        crew->n_members--;
-        if (crew->n_members == 0 && write(crew->empty, &one, sizeof(one)) < 0)
+        if (crew->n_connections == crew->n_abandoned && write(crew->empty, &one, sizeof(one)) < 0 &&
+            errno != EAGAIN)
                 log_write(LOG_ERR, &(struct log_subject){.error = -errno}, "eventfd");
+}
+
+/* Frees the seat first, the connection after: crew_drain() has nothing to do with it any more. */
+static void crew_end(struct crew *crew, struct crew_seat *seat) {
+        struct peer *peer = seat->peer;
+        bool abandoned = seat->abandoned;
+
+        *seat = (struct crew_seat){.use = seat->use + 1, .next = crew->free_seat};
+        crew->free_seat = seat - crew->seats;
+
         pthread_mutex_unlock(&crew->mutex);
-}
-
-static void crew_serve(struct crew *crew, struct crew_member *member) {
-        if (peer_serve(member->peer) < 0 || crew_watch(crew, EPOLL_CTL_MOD, member) < 0)
-                crew_remove(crew, member);
-}
-
-static void crew_report_start(struct crew *crew, int error) {
+        peer_free(peer);
         pthread_mutex_lock(&crew->mutex);
-        crew->n_started++;
-        crew->start_error = crew->start_error ?: error;
-        pthread_cond_signal(&crew->started);
-        pthread_mutex_unlock(&crew->mutex);
+
+        crew->n_connections--;
+        crew->n_abandoned -= abandoned;
+        crew_tell_if_empty(crew);
 }
 
-static void *crew_work(void *argument) {
-        struct crew *crew = argument;
-        int r = unmount_isolate();
+/* ---- what a worker does ---- */
 
-        crew_report_start(crew, r);
-        while (r == 0) {
+/* True: the worker had been lost meanwhile. */
+static bool crew_serve(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
+        struct peer *peer = seat->peer;
+        bool ended, returned;
+
+        worker->state = CREW_BUSY;
+        worker->key = crew_key(crew, seat);
+        seat->users++;
+
+        pthread_mutex_unlock(&crew->mutex);
+        ended = peer_serve(peer) < 0;
+        pthread_mutex_lock(&crew->mutex);
+
+        returned = worker->state == CREW_LOST;
+        if (returned) {
+                ledger_regain_worker(crew->gate->ledger, peer_owner(peer));
+                crew->n_lost--;
+                seat->lost = false;
+        }
+        worker->state = CREW_FREE;
+        seat->users--;
+        if (seat->users == 0 &&
+            (ended || seat->abandoned || crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLIN) < 0))
+                crew_end(crew, seat);
+        return returned;
+}
+
+/* The client has left while a worker is lost in its request. */
+static void crew_abandon(struct crew *crew, struct crew_seat *seat) {
+        struct peer *peer = seat->peer;
+
+        seat->abandoned = true;
+        crew->n_abandoned++;
+        seat->users++;
+
+        pthread_mutex_unlock(&crew->mutex);
+        peer_abandon(peer);
+        pthread_mutex_lock(&crew->mutex);
+
+        seat->users--;
+        if (seat->users == 0)
+                crew_end(crew, seat);
+        else
+                crew_tell_if_empty(crew);
+}
+
+static void crew_handle(struct crew *crew, struct crew_worker *worker, uint64_t key) {
+        struct crew_seat *seat;
+        bool returned = false;
+
+        pthread_mutex_lock(&crew->mutex);
+        seat = crew_seat(crew, key);
+        if (seat && seat->users == 0)
+                returned = crew_serve(crew, worker, seat);
+        else if (seat && seat->lost && !seat->abandoned)
+                crew_abandon(crew, seat);
+        /* Else the event is stale: it was armed for a lost worker that has come back. */
+        pthread_mutex_unlock(&crew->mutex);
+
+        if (returned)
+                log_write(LOG_NOTICE, NULL, "worker %d has come back from the kernel", worker->tid);
+}
+
+enum crew_leaving {
+        CREW_IF_SURPLUS, /* it was lost, and has been replaced */
+        CREW_ANYWAY,
+};
+
+/* Gives the worker's place up; true if it did. */
+static bool crew_leave(struct crew *crew, struct crew_worker *worker, enum crew_leaving leaving) {
+        bool leave;
+
+        pthread_mutex_lock(&crew->mutex);
+        leave = leaving == CREW_ANYWAY || crew->n_workers - crew->n_lost > crew->limits.workers;
+        if (leave) {
+                worker->state = CREW_ABSENT;
+                crew->n_workers--;
+                pthread_cond_signal(&crew->changed);
+        }
+        pthread_mutex_unlock(&crew->mutex);
+        return leave;
+}
+
+static void crew_loop(struct crew *crew, struct crew_worker *worker) {
+        while (!crew_leave(crew, worker, CREW_IF_SURPLUS)) {
                 struct epoll_event event;
                 int n = epoll_wait(crew->epoll, &event, 1, -1);
 
-                if (n < 0 && errno != EINTR)
-                        break;
-                if (n > 0 && !event.data.ptr)
-                        break;
-                if (n > 0)
-                        crew_serve(crew, event.data.ptr);
+                if (n > 0 && event.data.u64 != CREW_STOP)
+                        crew_handle(crew, worker, event.data.u64);
+                else if (n > 0 || (n < 0 && errno != EINTR)) {
+                        crew_leave(crew, worker, CREW_ANYWAY);
+                        return;
+                }
         }
+}
+
+static void *crew_work(void *argument) {
+        struct crew_worker *worker = argument;
+        struct crew *crew = worker->crew;
+        int r = unmount_isolate();
+
+        stall_use(&worker->clock);
+        pthread_mutex_lock(&crew->mutex);
+        worker->tid = gettid();
+        worker->state = CREW_FREE;
+        crew->start_error = crew->start_error ?: r;
+        pthread_cond_signal(&crew->changed);
+        pthread_mutex_unlock(&crew->mutex);
+
+        if (r == 0)
+                crew_loop(crew, worker);
+        else
+                crew_leave(crew, worker, CREW_ANYWAY);
         return NULL;
 }
 
-static int crew_start(struct crew *crew, unsigned count) {
+/* ---- what the main thread does ---- */
+
+/* With the mutex held. Detached: a worker that is stuck is never joined. */
+static int crew_start_worker(struct crew *crew) {
+        struct crew_worker *worker = crew->workers;
         pthread_attr_t attributes;
-        int r = 0;
+        pthread_t thread;
+        int r;
+
+        while (worker->state != CREW_ABSENT)
+                worker++;
+        worker->crew = crew;
 
         pthread_attr_init(&attributes);
         pthread_attr_setstacksize(&attributes, CREW_STACK_SIZE);
-        while (r == 0 && crew->n_workers < count) {
-                r = -pthread_create(&crew->workers[crew->n_workers], &attributes, crew_work, crew);
-                if (r == 0)
-                        crew->n_workers++;
-        }
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        r = -pthread_create(&thread, &attributes, crew_work, worker);
         pthread_attr_destroy(&attributes);
+        if (r < 0)
+                return r;
+        worker->state = CREW_STARTING;
+        crew->n_workers++;
+        return 0;
+}
+
+static bool crew_is_starting(const struct crew *crew) {
+        for (unsigned i = 0; i < crew->limits.workers; i++)
+                if (crew->workers[i].state == CREW_STARTING)
+                        return true;
+        return false;
+}
+
+static int crew_start(struct crew *crew) {
+        int r = 0;
 
         pthread_mutex_lock(&crew->mutex);
-        while (crew->n_started < crew->n_workers)
-                pthread_cond_wait(&crew->started, &crew->mutex);
+        while (r == 0 && crew->n_workers < crew->limits.workers)
+                r = crew_start_worker(crew);
+        while (crew_is_starting(crew))
+                pthread_cond_wait(&crew->changed, &crew->mutex);
         r = r ?: crew->start_error;
         pthread_mutex_unlock(&crew->mutex);
         return r;
 }
 
 static int crew_open(struct crew *crew) {
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+        struct epoll_event event = {.events = EPOLLIN, .data.u64 = CREW_STOP};
 
         crew->epoll = epoll_create1(EPOLL_CLOEXEC);
         crew->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -135,19 +298,40 @@ static int crew_open(struct crew *crew) {
         return 0;
 }
 
-int crew_new(struct request_gate *gate, unsigned count, struct crew **ret) {
-        struct crew *crew = calloc(1, sizeof(*crew) + count * sizeof(crew->workers[0]));
+static void crew_destroy(struct crew *crew) {
+        fd_close(crew->epoll);
+        fd_close(crew->stop);
+        fd_close(crew->empty);
+        pthread_cond_destroy(&crew->changed);
+        pthread_mutex_destroy(&crew->mutex);
+        free(crew->workers);
+        free(crew->seats);
+        free(crew);
+}
+
+int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct crew **ret) {
+        struct crew *crew = calloc(1, sizeof(*crew));
         int r;
 
         if (!crew)
                 return -ENOMEM;
         crew->gate = gate;
+        crew->limits = *limits;
+        crew->epoll = crew->stop = crew->empty = -EBADF;
         pthread_mutex_init(&crew->mutex, NULL);
-        pthread_cond_init(&crew->started, NULL);
+        pthread_cond_init(&crew->changed, NULL);
+        crew->seats = calloc(limits->connections, sizeof(*crew->seats));
+        crew->workers = calloc(limits->workers + limits->lost_workers, sizeof(*crew->workers));
+        if (!crew->seats || !crew->workers) {
+                crew_destroy(crew);
+                return -ENOMEM;
+        }
+        for (uint32_t i = 0; i < limits->connections; i++)
+                crew->seats[i].next = i + 1;
 
         r = crew_open(crew);
         if (r == 0)
-                r = crew_start(crew, count);
+                r = crew_start(crew);
         if (r < 0) {
                 crew_free(crew);
                 return r;
@@ -157,40 +341,79 @@ int crew_new(struct request_gate *gate, unsigned count, struct crew **ret) {
 }
 
 int crew_add(struct crew *crew, int connection) {
-        FD_AUTO int fd = connection;
-        struct crew_member *member = calloc(1, sizeof(*member));
+        struct crew_seat *seat;
+        struct peer *peer;
         int r;
 
-        if (!member)
-                return -ENOMEM;
-        r = peer_new(fd_take(&fd), crew->gate, &member->peer);
-        if (r < 0) {
-                free(member);
+        r = peer_new(connection, crew->gate, &peer);
+        if (r < 0)
                 return r;
-        }
 
         pthread_mutex_lock(&crew->mutex);
-        crew->n_members++;
-        LIST_INSERT_HEAD(&crew->members, member, link);
-        pthread_mutex_unlock(&crew->mutex);
-
-        r = crew_watch(crew, EPOLL_CTL_ADD, member);
+        /* There is one: the ledger has counted the connection against the same limit. */
+        seat = &crew->seats[crew->free_seat];
+        crew->free_seat = seat->next;
+        seat->peer = peer;
+        crew->n_connections++;
+        r = crew_arm(crew, EPOLL_CTL_ADD, seat, EPOLLIN);
         if (r < 0)
-                crew_remove(crew, member); /* holds no lease yet: nothing here needs a worker */
+                crew_end(crew, seat); /* holds no lease yet: no worker is needed */
+        pthread_mutex_unlock(&crew->mutex);
         return r;
 }
 
-static void crew_shutdown(struct crew *crew, int how) {
-        struct crew_member *member;
+/* 100 ms in one call may be a busy machine, if the thread wants to run; asleep, it is stuck. */
+static bool crew_is_stuck(const struct crew_worker *worker) {
+        char state;
 
+        return worker->state == CREW_BUSY && stall_elapsed(&worker->clock) >= CREW_LOST_AFTER &&
+               instance_state(worker->tid, &state) == 0 && state != 'R';
+}
+
+static void crew_lose(struct crew *crew, struct crew_worker *worker) {
+        struct crew_seat *seat = crew_seat(crew, worker->key);
+        const struct ledger_owner *owner = peer_owner(seat->peer);
+        struct log_subject subject = {.has_peer = true, .uid = owner->uid, .pid = owner->pid};
+        int r = 0;
+
+        worker->state = CREW_LOST;
+        crew->n_lost++;
+        seat->lost = true;
+        ledger_lose_worker(crew->gate->ledger, owner);
+        crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLRDHUP);
+        if (crew->n_workers < crew->limits.workers + crew->limits.lost_workers)
+                r = crew_start_worker(crew);
+
+        log_write(LOG_WARNING, &subject, "worker %d is stuck on a file system of this user, %u are",
+                  worker->tid, crew->n_lost);
+        if (r < 0)
+                log_write(LOG_ERR, &(struct log_subject){.error = r}, "replacing a worker");
+}
+
+void crew_watch(struct crew *crew) {
         pthread_mutex_lock(&crew->mutex);
-        LIST_FOREACH(member, &crew->members, link)
-        shutdown(peer_fd(member->peer), how);
+        for (unsigned i = 0; i < crew->limits.workers + crew->limits.lost_workers; i++)
+                if (crew_is_stuck(&crew->workers[i]))
+                        crew_lose(crew, &crew->workers[i]);
         pthread_mutex_unlock(&crew->mutex);
 }
 
+/* For each seat that is taken, with the mutex held. */
+static void crew_for_each(struct crew *crew, void (*act)(struct crew *, struct crew_seat *)) {
+        for (unsigned i = 0; i < crew->limits.connections; i++)
+                if (crew->seats[i].peer)
+                        act(crew, &crew->seats[i]);
+}
+
+static void crew_shut_reading(struct crew *crew, struct crew_seat *seat) {
+        (void)crew;
+        shutdown(peer_fd(seat->peer), SHUT_RD);
+}
+
 void crew_drain(struct crew *crew) {
-        crew_shutdown(crew, SHUT_RD);
+        pthread_mutex_lock(&crew->mutex);
+        crew_for_each(crew, crew_shut_reading);
+        pthread_mutex_unlock(&crew->mutex);
 }
 
 int crew_fd(const struct crew *crew) {
@@ -201,30 +424,56 @@ unsigned crew_connections(struct crew *crew) {
         unsigned n;
 
         pthread_mutex_lock(&crew->mutex);
-        n = crew->n_members;
+        n = crew->n_connections - crew->n_abandoned;
         pthread_mutex_unlock(&crew->mutex);
         return n;
 }
 
-struct crew *crew_free(struct crew *crew) {
+bool crew_is_able(struct crew *crew) {
+        bool able;
+
+        pthread_mutex_lock(&crew->mutex);
+        able = crew->n_workers > crew->n_lost;
+        pthread_mutex_unlock(&crew->mutex);
+        return able;
+}
+
+/* By now nobody serves but the lost. What they don't hold ends here. */
+static void crew_finish(struct crew *crew, struct crew_seat *seat) {
+        shutdown(peer_fd(seat->peer), SHUT_RDWR);
+        if (seat->users == 0)
+                crew_end(crew, seat);
+        else if (!seat->abandoned)
+                crew_abandon(crew, seat);
+}
+
+/* Until all workers have left that can, or the patience with the others is at its end. */
+static void crew_wait_for_workers(struct crew *crew) {
+        struct timespec deadline;
+
+        clock_gettime(CLOCK_REALTIME, &deadline);
+        deadline.tv_sec += CREW_STOP_SECONDS;
+        while (crew->n_workers > crew->n_lost &&
+               pthread_cond_timedwait(&crew->changed, &crew->mutex, &deadline) == 0)
+                continue;
+}
+
+bool crew_free(struct crew *crew) {
         const uint64_t one = 1;
-        struct crew_member *member;
+        bool all;
 
         if (!crew)
-                return NULL;
-        crew_shutdown(crew, SHUT_RDWR);
+                return true;
+        pthread_mutex_lock(&crew->mutex);
         if (crew->n_workers > 0 && write(crew->stop, &one, sizeof(one)) < 0)
                 abort(); /* an eventfd of ours that is written once can't be full */
-        for (unsigned i = 0; i < crew->n_workers; i++)
-                pthread_join(crew->workers[i], NULL);
+        crew_wait_for_workers(crew);
+        if (unmount_isolate() == 0)
+                crew_for_each(crew, crew_finish);
+        all = crew->n_workers == 0;
+        pthread_mutex_unlock(&crew->mutex);
 
-        while ((member = LIST_FIRST(&crew->members)))
-                crew_remove(crew, member);
-        fd_close(crew->epoll);
-        fd_close(crew->stop);
-        fd_close(crew->empty);
-        pthread_cond_destroy(&crew->started);
-        pthread_mutex_destroy(&crew->mutex);
-        free(crew);
-        return NULL;
+        if (all)
+                crew_destroy(crew);
+        return all;
 }

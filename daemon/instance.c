@@ -41,6 +41,12 @@ static int instance_read_stat(int32_t pid, char *state, uint64_t *start_time) {
         return 0;
 }
 
+int instance_state(int32_t pid, char *state) {
+        uint64_t start_time;
+
+        return instance_read_stat(pid, state, &start_time);
+}
+
 int instance_self(struct instance *instance) {
         struct instance self = {.pid = getpid()};
         char state;

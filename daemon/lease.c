@@ -8,6 +8,7 @@
 #include "daemon/lease.h"
 
 #include "common/fd.h"
+#include "daemon/stall.h"
 #include "daemon/unmount.h"
 
 #include <errno.h>
@@ -100,8 +101,11 @@ static struct verdict lease_attach_mounts(struct lease *lease, unsigned features
                                           const struct lease_order *orders) {
         for (size_t i = 0; i < lease->count; i++) {
                 struct lease_mount *mount = &lease->mounts[i];
-                int r = mount_attach(mount->fd, orders[i].target);
+                int r;
 
+                stall_begin();
+                r = mount_attach(mount->fd, orders[i].target);
+                stall_end();
                 if (r == 0) {
                         mount->attached = true;
                         r = mount_verify(features, mount->fd, mount->id, orders[i].facts);
@@ -132,13 +136,23 @@ static struct verdict lease_detach_mounts(struct lease *lease, unsigned features
         return VERDICT_OK;
 }
 
+/* What can't be undone is on record, and is tried again. */
+static void lease_undo(struct lease *lease, unsigned features, struct ledger *ledger) {
+        unsigned strangers;
+
+        if (lease_detach_mounts(lease, features, &strangers).status == STATUS_OK) {
+                ledger_forget(ledger, lease->id);
+                lease_free(lease);
+        } else
+                ledger_orphan(ledger, lease->id, lease);
+}
+
 struct verdict lease_grant(struct mount_templates *templates, struct ledger *ledger,
                            struct ledger_owner *owner, const struct lease_order *orders,
                            size_t count, uint64_t *id) {
         struct lease *lease = lease_new(count);
         uint8_t file_systems[PROTOCOL_TARGETS_MAX];
         struct verdict verdict;
-        unsigned strangers;
 
         if (!lease)
                 return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
@@ -155,14 +169,15 @@ struct verdict lease_grant(struct mount_templates *templates, struct ledger *led
         if (verdict.status == STATUS_OK)
                 verdict = lease_attach_mounts(lease, mount_features(templates), orders);
         if (verdict.status == STATUS_OK) {
-                *id = lease->id;
-                ledger_publish(ledger, lease->id, lease);
-        } else if (lease_detach_mounts(lease, mount_features(templates), &strangers).status ==
-                   STATUS_OK) {
-                ledger_forget(ledger, lease->id);
-                lease_free(lease);
-        } else
-                ledger_orphan(ledger, lease->id, lease);
+                uint64_t granted = lease->id; /* once published, the lease is the ledger's */
+
+                if (ledger_publish(ledger, granted, lease)) {
+                        *id = granted;
+                        return verdict;
+                }
+                verdict = verdict_host_failed(-ECONNRESET, STATUS_NO_TARGET);
+        }
+        lease_undo(lease, mount_features(templates), ledger);
         return verdict;
 }
 
@@ -179,8 +194,8 @@ struct verdict lease_release(struct mount_templates *templates, struct ledger *l
         if (verdict.status == STATUS_OK) {
                 ledger_forget(ledger, lease->id);
                 lease_free(lease);
-        } else
-                ledger_publish(ledger, lease->id, lease);
+        } else if (!ledger_publish(ledger, lease->id, lease))
+                ledger_orphan(ledger, lease->id, lease);
         return verdict;
 }
 

@@ -32,6 +32,7 @@ struct ledger_account {
         uid_t uid;
         unsigned connections;
         unsigned mounts;
+        unsigned lost_workers;
 };
 
 struct ledger_slot {
@@ -115,7 +116,7 @@ static struct ledger_account *ledger_account(struct ledger *ledger, uid_t uid) {
 }
 
 static void ledger_account_settle(struct ledger *ledger, struct ledger_account *account) {
-        if (account->connections > 0 || account->mounts > 0)
+        if (account->connections > 0 || account->mounts > 0 || account->lost_workers > 0)
                 return;
         tdelete(account, &ledger->accounts, ledger_account_compare);
         free(account);
@@ -174,6 +175,63 @@ void ledger_disconnect(struct ledger *ledger, struct ledger_owner *owner) {
         account->connections--;
         ledger->counts.connections--;
         ledger_account_settle(ledger, account);
+        pthread_mutex_unlock(&ledger->mutex);
+}
+
+void ledger_abandon(struct ledger *ledger, struct ledger_owner *owner) {
+        pthread_mutex_lock(&ledger->mutex);
+        owner->abandoned = true;
+        pthread_mutex_unlock(&ledger->mutex);
+}
+
+/* ---- attempts, and the workers that they cost ---- */
+
+static struct verdict ledger_admit_attempt(const struct ledger *ledger,
+                                           const struct ledger_account *account) {
+        const struct ledger_limits *limits = &ledger->limits;
+
+        if (account->lost_workers >= limits->lost_workers_per_user)
+                return ledger_refuse(limits->lost_workers_per_user,
+                                     "workers stuck on file systems of one user",
+                                     "max-lost-workers-per-user");
+        if (ledger->counts.lost_workers >= limits->lost_workers && account->lost_workers > 0)
+                return ledger_refuse(limits->lost_workers, "workers stuck on file systems",
+                                     "max-lost-workers");
+        if (ledger->counts.attempts >= limits->attempts)
+                return ledger_refuse(limits->attempts, "mount requests at a time", "workers");
+        return VERDICT_OK;
+}
+
+struct verdict ledger_begin_attempt(struct ledger *ledger, const struct ledger_owner *owner,
+                                    bool *local_only) {
+        struct verdict verdict;
+
+        pthread_mutex_lock(&ledger->mutex);
+        verdict = ledger_admit_attempt(ledger, ledger_account(ledger, owner->uid));
+        if (verdict.status == STATUS_OK)
+                ledger->counts.attempts++;
+        *local_only = ledger->counts.lost_workers >= ledger->limits.lost_workers;
+        pthread_mutex_unlock(&ledger->mutex);
+        return verdict;
+}
+
+void ledger_end_attempt(struct ledger *ledger) {
+        pthread_mutex_lock(&ledger->mutex);
+        ledger->counts.attempts--;
+        pthread_mutex_unlock(&ledger->mutex);
+}
+
+void ledger_lose_worker(struct ledger *ledger, const struct ledger_owner *owner) {
+        pthread_mutex_lock(&ledger->mutex);
+        ledger_account(ledger, owner->uid)->lost_workers++; /* exists: the owner is connected */
+        ledger->counts.lost_workers++;
+        pthread_mutex_unlock(&ledger->mutex);
+}
+
+void ledger_regain_worker(struct ledger *ledger, const struct ledger_owner *owner) {
+        pthread_mutex_lock(&ledger->mutex);
+        ledger_account(ledger, owner->uid)->lost_workers--;
+        ledger->counts.lost_workers--;
         pthread_mutex_unlock(&ledger->mutex);
 }
 
@@ -280,13 +338,18 @@ void ledger_record_mount(struct ledger *ledger, uint64_t id, unsigned index, uin
         __atomic_store_n(&record->mounts[index], mount, __ATOMIC_RELEASE);
 }
 
-void ledger_publish(struct ledger *ledger, uint64_t id, struct lease *lease) {
+bool ledger_publish(struct ledger *ledger, uint64_t id, struct lease *lease) {
         uint32_t index = ledger_index(ledger, id);
+        bool wanted;
 
         pthread_mutex_lock(&ledger->mutex);
-        ledger->slots[index].lease = lease;
-        record_set_state(&ledger->records[index], RECORD_LIVE);
+        wanted = !ledger->slots[index].owner->abandoned;
+        if (wanted) {
+                ledger->slots[index].lease = lease;
+                record_set_state(&ledger->records[index], RECORD_LIVE);
+        }
         pthread_mutex_unlock(&ledger->mutex);
+        return wanted;
 }
 
 /* The owner's live lease `id`, or its first live one; LEDGER_NONE if it has none such. */

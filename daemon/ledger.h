@@ -25,19 +25,26 @@ struct ledger_limits {
         unsigned connections_per_user;
         unsigned mounts; /* at most RECORD_CAPACITY_MAX */
         unsigned mounts_per_user;
+        unsigned attempts; /* mount requests under way, stuck ones among them */
+        unsigned lost_workers;
+        unsigned lost_workers_per_user;
 };
 
 struct ledger_counts {
         unsigned connections;
         unsigned leases;
         unsigned mounts;
+        unsigned attempts;
+        unsigned lost_workers;
 };
 
 /* Who holds leases: one connection. Embedded by its keeper, filled in by ledger_connect(). */
 struct ledger_owner {
         uid_t uid;
         pid_t pid;
-        uint32_t first; /* the ledger's own */
+        /* the ledger's own: */
+        uint32_t first;
+        bool abandoned;
 };
 
 /*
@@ -58,6 +65,26 @@ struct verdict ledger_connect(struct ledger *ledger, uid_t uid, pid_t pid,
 void ledger_disconnect(struct ledger *ledger, struct ledger_owner *owner);
 
 /*
+ * Nobody holds these leases any more: what is live can be taken, what is being granted at this
+ * moment will not be published.
+ */
+void ledger_abandon(struct ledger *ledger, struct ledger_owner *owner);
+
+/*
+ * Around a mount request, from the first call that can block on a client's file system to the last.
+ * Refused: to a user who has made us lose too many workers, and to all when so many attempts are
+ * under way that no worker would be left for anything else. `*local_only`: that many workers are
+ * lost that nothing but local file systems will do.
+ */
+struct verdict ledger_begin_attempt(struct ledger *ledger, const struct ledger_owner *owner,
+                                    bool *local_only);
+void ledger_end_attempt(struct ledger *ledger);
+
+/* A worker that serves `owner` is stuck in the kernel; it came back. */
+void ledger_lose_worker(struct ledger *ledger, const struct ledger_owner *owner);
+void ledger_regain_worker(struct ledger *ledger, const struct ledger_owner *owner);
+
+/*
  * A record for `count` mounts, RECORD_ATTACHING, counted against the limits; `*id` is random, never
  * 0. The caller alone may touch the lease until it publishes or forgets it.
  */
@@ -67,8 +94,11 @@ struct verdict ledger_reserve(struct ledger *ledger, struct ledger_owner *owner,
 /* Before that mount is attached. */
 void ledger_record_mount(struct ledger *ledger, uint64_t id, unsigned index, uint64_t mount);
 
-/* The lease is live, and its owner's to take. Borrows `lease` until it is taken. */
-void ledger_publish(struct ledger *ledger, uint64_t id, struct lease *lease);
+/*
+ * The lease is live, and its owner's to take. Borrows `lease` until it is taken. False: the owner
+ * has been abandoned meanwhile, the caller undoes the lease and forgets it.
+ */
+bool ledger_publish(struct ledger *ledger, uint64_t id, struct lease *lease);
 
 /*
  * Takes a live lease from its owner, for releasing: the caller must ledger_forget() or

@@ -155,7 +155,13 @@ static bool main_open_ledger(struct program *program) {
 }
 
 static bool main_start_workers(struct program *program) {
-        int r = crew_new(&program->gate, program->options.workers, &program->crew);
+        const struct options *options = &program->options;
+        const struct crew_limits limits = {
+                .connections = options->limits.connections,
+                .workers = options->workers,
+                .lost_workers = options->limits.lost_workers,
+        };
+        int r = crew_new(&program->gate, &limits, &program->crew);
 
         return r == 0 || main_fail(r, "starting the workers");
 }
@@ -199,7 +205,11 @@ static void main_release_orphans(struct request_gate *gate) {
 }
 
 static void main_stop(struct program *program) {
-        crew_free(program->crew);
+        if (!crew_free(program->crew)) {
+                log_write(LOG_WARNING, NULL,
+                          "workers are stuck in the kernel: the next instance undoes what they do");
+                exit(EXIT_SUCCESS); /* what they use stays */
+        }
         if (program->gate.ledger && program->gate.templates)
                 main_release_orphans(&program->gate);
         ledger_free(program->gate.ledger);

@@ -162,6 +162,10 @@ static const struct options_row options_table[] = {
         NUMBER("max-targets", max_targets, 1, PROTOCOL_TARGETS_MAX,
                "targets per request (default 16)"),
         NUMBER("workers", workers, 1, 256, "threads that serve requests (default 8)"),
+        NUMBER("max-lost-workers", limits.lost_workers, 1, 256,
+               "workers stuck on file systems that are replaced (default 16)"),
+        NUMBER("max-lost-workers-per-user", limits.lost_workers_per_user, 1, 256,
+               "workers stuck on file systems of one user (default 4)"),
         NUMBER("idle-timeout", idle_timeout, 0, 86400,
                "seconds without connections and leases before a daemon that was started by its "
                "socket exits, 0 for never (default 60)"),
@@ -219,13 +223,16 @@ static enum options_result options_walk(struct options *options, int argc, char 
 
 enum options_result options_parse(struct options *options, int argc, char **argv, FILE *errors) {
         struct option longs[OPTIONS_COUNT + 1] = {0};
+        enum options_result result;
 
         *options = (struct options){
                 .policy = policy_new(),
                 .limits = {.connections = 4096,
                            .connections_per_user = 1024,
                            .mounts = 16384,
-                           .mounts_per_user = 2048},
+                           .mounts_per_user = 2048,
+                           .lost_workers = 16,
+                           .lost_workers_per_user = 4},
                 .max_targets = PROTOCOL_TARGETS_MAX,
                 .workers = 8,
                 .idle_timeout = 60,
@@ -243,7 +250,10 @@ enum options_result options_parse(struct options *options, int argc, char **argv
                 };
         opterr = 0;
         optind = 0;
-        return options_walk(options, argc, argv, longs, errors);
+        result = options_walk(options, argc, argv, longs, errors);
+        /* Of all the threads that there can be, one never waits for a file system. */
+        options->limits.attempts = options->workers + options->limits.lost_workers - 1;
+        return result;
 }
 
 void options_free(struct options *options) {
@@ -252,8 +262,9 @@ void options_free(struct options *options) {
 
 /* A mount and a connection take one descriptor each; a worker, what one message can bring. */
 static uint64_t options_descriptors_besides_mounts(const struct options *options) {
-        return options->limits.connections + (uint64_t)options->workers * (FDPASS_MAX + 4) +
-               OPTIONS_DESCRIPTORS_SPARE;
+        uint64_t workers = options->workers + options->limits.lost_workers;
+
+        return options->limits.connections + workers * (FDPASS_MAX + 4) + OPTIONS_DESCRIPTORS_SPARE;
 }
 
 int options_fit(struct options *options, uint64_t descriptors, uint64_t mount_max, FILE *errors) {

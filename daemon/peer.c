@@ -72,27 +72,36 @@ int peer_new(int connection, struct request_gate *gate, struct peer **ret) {
         return 0;
 }
 
-struct peer *peer_free(struct peer *peer) {
-        int r;
+static void peer_release_all(struct peer *peer) {
+        struct log_subject subject = {
+                .has_peer = true,
+                .uid = peer->owner.uid,
+                .pid = peer->owner.pid,
+                .operation = "disconnect",
+        };
 
+        subject.error = lease_release_all(peer->gate->templates, peer->gate->ledger, &peer->owner);
+        if (subject.error < 0)
+                log_write(LOG_ERR, &subject, "mounts are left, to be tried again at the end");
+}
+
+void peer_abandon(struct peer *peer) {
+        ledger_abandon(peer->gate->ledger, &peer->owner);
+        peer_release_all(peer);
+}
+
+struct peer *peer_free(struct peer *peer) {
         if (!peer)
                 return NULL;
-        r = lease_release_all(peer->gate->templates, peer->gate->ledger, &peer->owner);
-        if (r < 0) {
-                struct log_subject subject = {
-                        .has_peer = true,
-                        .uid = peer->owner.uid,
-                        .pid = peer->owner.pid,
-                        .operation = "disconnect",
-                        .error = r,
-                };
-
-                log_write(LOG_ERR, &subject, "mounts are left, to be tried again at the end");
-        }
+        peer_release_all(peer);
         ledger_disconnect(peer->gate->ledger, &peer->owner);
         fd_close(peer->fd);
         free(peer);
         return NULL;
+}
+
+const struct ledger_owner *peer_owner(const struct peer *peer) {
+        return &peer->owner;
 }
 
 int peer_fd(const struct peer *peer) {

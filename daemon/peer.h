@@ -19,6 +19,15 @@ int peer_new(int fd, struct request_gate *gate, struct peer **peer);
 /* Releases what the connection holds, then closes it. On a worker. */
 struct peer *peer_free(struct peer *peer);
 
+/*
+ * The client is gone, but a worker is stuck in its request: releases all else that it holds. The
+ * stuck worker, when it comes back, publishes nothing. On another worker.
+ */
+void peer_abandon(struct peer *peer);
+
+/* Who is at the other end, for the ledger; borrowed. */
+const struct ledger_owner *peer_owner(const struct peer *peer);
+
 /* The connection's descriptor, for epoll and shutdown(2); borrowed. */
 int peer_fd(const struct peer *peer);
 

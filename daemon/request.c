@@ -10,6 +10,7 @@
 
 #include "daemon/lease.h"
 #include "daemon/log.h"
+#include "daemon/stall.h"
 #include "daemon/target.h"
 
 #include <errno.h>
@@ -23,6 +24,7 @@ struct request {
         const struct wire_request *wire;
         const struct fdpass_set *fds;
         struct wire_reply *reply;
+        bool local_only;   /* too many workers are stuck on file systems of users */
         const char *place; /* of the target that is being looked at, for the log */
         struct target_facts facts[PROTOCOL_TARGETS_MAX];
 };
@@ -45,14 +47,25 @@ static bool request_is_repeated(const struct request *request, uint32_t index) {
         return false;
 }
 
+static struct verdict request_refuse_remote(uint32_t i) {
+        struct verdict verdict = verdict_refuse(STATUS_LIMIT_EXCEEDED, i);
+
+        snprintf(verdict.text, sizeof(verdict.text),
+                 "too many workers are stuck on FUSE servers: until they return, only directories "
+                 "on local file systems are accepted");
+        return verdict;
+}
+
 static struct verdict request_judge_target(struct request *request, uint32_t i) {
         struct request_gate *gate = request->gate;
         struct target_facts *facts = &request->facts[i];
         enum status status;
         int r;
 
+        stall_begin();
         r = target_inspect(request->fds->fds[i], gate->proc, mount_features(gate->templates),
                            facts);
+        stall_end();
         if (r < 0)
                 return verdict_host_failed(r, i);
         request->place = facts->path;
@@ -61,6 +74,8 @@ static struct verdict request_judge_target(struct request *request, uint32_t i) 
 
         status = policy_judge(gate->policy, request->owner->uid,
                               request->wire->targets[i].file_system, facts);
+        if (status == STATUS_OK && request->local_only && !policy_is_local(facts->magic))
+                return request_refuse_remote(i);
         return status == STATUS_OK ? VERDICT_OK : verdict_refuse(status, i);
 }
 
@@ -77,13 +92,10 @@ static enum mount_kind request_kind(const struct request *request, uint32_t i) {
         return pids ? MOUNT_PROC_PIDS : MOUNT_PROC;
 }
 
-static struct verdict request_mount(struct request *request) {
+static struct verdict request_attempt(struct request *request) {
         struct request_gate *gate = request->gate;
         struct lease_order orders[PROTOCOL_TARGETS_MAX];
         struct verdict verdict;
-
-        if (atomic_load(&gate->stopping))
-                return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
 
         for (uint32_t i = 0; i < request->wire->n_targets; i++) {
                 verdict = request_judge_target(request, i);
@@ -107,6 +119,21 @@ static struct verdict request_mount(struct request *request) {
         }
         return lease_grant(gate->templates, gate->ledger, request->owner, orders,
                            request->wire->n_targets, &request->reply->lease);
+}
+
+static struct verdict request_mount(struct request *request) {
+        struct request_gate *gate = request->gate;
+        struct verdict verdict;
+
+        if (atomic_load(&gate->stopping))
+                return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
+
+        verdict = ledger_begin_attempt(gate->ledger, request->owner, &request->local_only);
+        if (verdict.status == STATUS_OK) {
+                verdict = request_attempt(request);
+                ledger_end_attempt(gate->ledger);
+        }
+        return verdict;
 }
 
 static struct verdict request_unmount(struct request *request) {

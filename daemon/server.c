@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * One timer does what isn't urgent: while there is work it ticks once a second, to refresh the
- * STATUS line; without work it waits for the end of the idle timeout, or not at all.
+ * One timer does what no descriptor tells. While there are connections or leases it ticks, to look
+ * after the workers and to refresh the STATUS line; without, it waits for the end of the idle
+ * timeout, or not at all.
  */
 
 #include "daemon/server.h"
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
@@ -21,7 +23,8 @@
 #include <unistd.h>
 
 enum {
-        SERVER_SECOND = 1000000,                  /* in the microseconds of sd-event */
+        SERVER_SECOND = 1000000, /* in the microseconds of sd-event */
+        SERVER_TICK = SERVER_SECOND / 10,
         SERVER_DRAIN_TIMEOUT = 3 * SERVER_SECOND, /* the unit's TimeoutStopSec= is 5 s */
         SERVER_ACCEPT_BATCH = 64,
         SERVER_ACCEPT_PAUSE = SERVER_SECOND / 10,
@@ -34,16 +37,21 @@ struct server {
         sd_event_source *tick;
         sd_event_source *resume;
         uint64_t last_busy; /* CLOCK_MONOTONIC */
-        unsigned told_leases;
+        uint64_t last_told;
+        uint64_t watchdog; /* microseconds between signs of life, 0: none are asked for */
+        struct ledger_counts told;
         bool stopping;
 };
 
-static void server_notify_status(struct server *server, const struct ledger_counts *counts) {
-        if (counts->leases == server->told_leases)
+static void server_notify_status(struct server *server, uint64_t now,
+                                 const struct ledger_counts *counts) {
+        if (now - server->last_told < SERVER_SECOND ||
+            memcmp(counts, &server->told, sizeof(*counts)) == 0)
                 return;
-        server->told_leases = counts->leases;
-        sd_notifyf(0, "STATUS=%u leases, %u mounts, %u connections", counts->leases, counts->mounts,
-                   counts->connections);
+        server->last_told = now;
+        server->told = *counts;
+        sd_notifyf(0, "STATUS=%u leases, %u mounts, %u connections, %u lost workers",
+                   counts->leases, counts->mounts, counts->connections, counts->lost_workers);
 }
 
 static void server_arm(sd_event_source *timer, uint64_t when) {
@@ -59,11 +67,15 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
 
         (void)usec;
         sd_event_now(server->event, CLOCK_MONOTONIC, &now);
-        server_notify_status(server, &counts);
+        counts.attempts = 0; /* come and go too quickly to be told */
+        server_notify_status(server, now, &counts);
+        crew_watch(server->setup->crew);
 
-        if (counts.connections > 0 || counts.leases > 0) {
+        /* A connection that waits for a lost worker counts: no idle exit before it has come back.
+         */
+        if (counts.connections > 0 || counts.leases > 0 || server->told.leases > 0) {
                 server->last_busy = now;
-                server_arm(source, now + SERVER_SECOND);
+                server_arm(source, now + SERVER_TICK);
         } else if (idle > 0 && now - server->last_busy >= idle) {
                 log_write(LOG_INFO, NULL, "idle for %u s: exiting", server->setup->idle_timeout);
                 sd_notify(0, "STOPPING=1\nSTATUS=Idle");
@@ -75,7 +87,17 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
 
 static void server_touch(struct server *server) {
         sd_event_now(server->event, CLOCK_MONOTONIC, &server->last_busy);
-        server_arm(server->tick, server->last_busy + SERVER_SECOND);
+        server_arm(server->tick, server->last_busy + SERVER_TICK);
+}
+
+/* For honest reasons: the loop turns, and there is a worker to serve. */
+static int server_on_watchdog(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct server *server = userdata;
+
+        if (crew_is_able(server->setup->crew))
+                sd_notify(0, "WATCHDOG=1");
+        server_arm(source, usec + server->watchdog);
+        return 0;
 }
 
 /* Out of descriptors or memory: the queue stays readable, so look away for a while. */
@@ -182,6 +204,16 @@ static int server_add_timers(struct server *server) {
         return r;
 }
 
+static int server_add_watchdog(struct server *server) {
+        int r = sd_watchdog_enabled(0, &server->watchdog);
+
+        if (r <= 0)
+                return r;
+        server->watchdog /= 3;
+        return sd_event_add_time(server->event, NULL, CLOCK_MONOTONIC, 0, 0, server_on_watchdog,
+                                 server);
+}
+
 static int server_add_sources(struct server *server) {
         const struct server_setup *setup = server->setup;
         int r = sd_event_add_io(server->event, &server->listening, setup->socket, EPOLLIN,
@@ -195,12 +227,12 @@ static int server_add_sources(struct server *server) {
         if (r >= 0)
                 r = server_add_timers(server);
         if (r >= 0)
-                r = sd_event_set_watchdog(server->event, true);
+                r = server_add_watchdog(server);
         return r;
 }
 
 int server_run(const struct server_setup *setup) {
-        struct server server = {.setup = setup, .told_leases = 0};
+        struct server server = {.setup = setup};
         int r = sd_event_default(&server.event);
 
         if (r < 0)
