@@ -52,11 +52,11 @@ static void write64(uint8_t *p, uint64_t v) {
 
 /* Which operations carry targets, and which a lease. */
 static bool wire_has_targets(uint16_t operation) {
-        return operation == PROTOCOL_MOUNT;
+        return operation == PROTOCOL_MOUNT || operation == PROTOCOL_ADOPT;
 }
 
 static bool wire_has_lease(uint16_t operation) {
-        return operation == PROTOCOL_UNMOUNT;
+        return operation == PROTOCOL_UNMOUNT || operation == PROTOCOL_ADOPT;
 }
 
 static struct verdict wire_judge_target(const struct wire_target *target, uint32_t index) {
@@ -77,7 +77,7 @@ static struct verdict wire_judge(const struct wire_request *request, size_t size
 
         if (request->version != PROTOCOL_VERSION)
                 return verdict_refuse(STATUS_UNSUPPORTED_VERSION, STATUS_NO_TARGET);
-        if (request->operation < PROTOCOL_HELLO || request->operation > PROTOCOL_UNMOUNT)
+        if (request->operation < PROTOCOL_HELLO || request->operation > PROTOCOL_ADOPT)
                 return verdict_refuse(STATUS_UNKNOWN_OPERATION, STATUS_NO_TARGET);
         if (request->flags || (request->lease && !wire_has_lease(request->operation)))
                 return verdict_refuse(STATUS_MALFORMED, STATUS_NO_TARGET);

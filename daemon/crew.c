@@ -24,7 +24,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CREW_STOP UINT64_MAX /* the event that tells workers to leave */
+/* Events that are no connection's: their use count is never reached. */
+#define CREW_STOP UINT64_MAX
+#define CREW_JOBS (UINT64_MAX - 1)
 
 enum {
         CREW_STACK_SIZE = 512 * 1024,
@@ -63,6 +65,7 @@ struct crew {
         struct crew_limits limits;
         int epoll;
         int stop;  /* eventfd in the set: workers leave */
+        int jobs;  /* eventfd in the set, a semaphore: a job waits */
         int empty; /* eventfd for the main loop */
 
         pthread_mutex_t mutex;  /* guards all below */
@@ -72,6 +75,8 @@ struct crew {
         unsigned n_lost;
         unsigned n_connections;
         unsigned n_abandoned;
+        unsigned n_jobs; /* waiting and under way */
+        struct crew_job *first_job;
         uint32_t free_seat;
         struct crew_seat *seats;
         struct crew_worker *workers; /* limits.workers + limits.lost_workers */
@@ -100,8 +105,8 @@ static int crew_arm(struct crew *crew, int operation, const struct crew_seat *se
 static void crew_tell_if_empty(struct crew *crew) {
         const uint64_t one = 1;
 
-        if (crew->n_connections == crew->n_abandoned && write(crew->empty, &one, sizeof(one)) < 0 &&
-            errno != EAGAIN)
+        if (crew->n_connections == crew->n_abandoned && crew->n_jobs == 0 &&
+            write(crew->empty, &one, sizeof(one)) < 0 && errno != EAGAIN)
                 log_write(LOG_ERR, &(struct log_subject){.error = -errno}, "eventfd");
 }
 
@@ -124,6 +129,11 @@ static void crew_end(struct crew *crew, struct crew_seat *seat) {
 
 /* ---- what a worker does ---- */
 
+static void crew_regain(struct crew *crew, const struct ledger_owner *owner) {
+        ledger_regain_worker(crew->gate->ledger, owner);
+        crew->n_lost--;
+}
+
 /* True: the worker had been lost meanwhile. */
 static bool crew_serve(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
         struct peer *peer = seat->peer;
@@ -139,8 +149,7 @@ static bool crew_serve(struct crew *crew, struct crew_worker *worker, struct cre
 
         returned = worker->state == CREW_LOST;
         if (returned) {
-                ledger_regain_worker(crew->gate->ledger, peer_owner(peer));
-                crew->n_lost--;
+                crew_regain(crew, peer_owner(peer));
                 seat->lost = false;
         }
         worker->state = CREW_FREE;
@@ -156,13 +165,13 @@ static void crew_abandon(struct crew *crew, struct crew_seat *seat) {
         struct peer *peer = seat->peer;
 
         seat->abandoned = true;
-        crew->n_abandoned++;
         seat->users++;
 
         pthread_mutex_unlock(&crew->mutex);
         peer_abandon(peer);
         pthread_mutex_lock(&crew->mutex);
 
+        crew->n_abandoned++;
         seat->users--;
         if (seat->users == 0)
                 crew_end(crew, seat);
@@ -185,6 +194,31 @@ static void crew_handle(struct crew *crew, struct crew_worker *worker, uint64_t 
 
         if (returned)
                 log_write(LOG_NOTICE, NULL, "worker %d has come back from the kernel", worker->tid);
+}
+
+static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
+        struct crew_job *job;
+        uint64_t one;
+
+        if (read(crew->jobs, &one, sizeof(one)) < 0)
+                return; /* another worker was quicker */
+
+        pthread_mutex_lock(&crew->mutex);
+        job = crew->first_job;
+        crew->first_job = job->next;
+        worker->state = CREW_BUSY;
+        worker->key = CREW_JOBS;
+        pthread_mutex_unlock(&crew->mutex);
+
+        job->run(job);
+
+        pthread_mutex_lock(&crew->mutex);
+        if (worker->state == CREW_LOST)
+                crew_regain(crew, NULL);
+        worker->state = CREW_FREE;
+        crew->n_jobs--;
+        crew_tell_if_empty(crew);
+        pthread_mutex_unlock(&crew->mutex);
 }
 
 enum crew_leaving {
@@ -212,7 +246,9 @@ static void crew_loop(struct crew *crew, struct crew_worker *worker) {
                 struct epoll_event event;
                 int n = epoll_wait(crew->epoll, &event, 1, -1);
 
-                if (n > 0 && event.data.u64 != CREW_STOP)
+                if (n > 0 && event.data.u64 == CREW_JOBS)
+                        crew_run_job(crew, worker);
+                else if (n > 0 && event.data.u64 != CREW_STOP)
                         crew_handle(crew, worker, event.data.u64);
                 else if (n > 0 || (n < 0 && errno != EINTR)) {
                         crew_leave(crew, worker, CREW_ANYWAY);
@@ -287,13 +323,16 @@ static int crew_start(struct crew *crew) {
 }
 
 static int crew_open(struct crew *crew) {
-        struct epoll_event event = {.events = EPOLLIN, .data.u64 = CREW_STOP};
+        struct epoll_event stop = {.events = EPOLLIN, .data.u64 = CREW_STOP};
+        struct epoll_event jobs = {.events = EPOLLIN, .data.u64 = CREW_JOBS};
 
         crew->epoll = epoll_create1(EPOLL_CLOEXEC);
         crew->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        crew->jobs = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
         crew->empty = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (crew->epoll < 0 || crew->stop < 0 || crew->empty < 0 ||
-            epoll_ctl(crew->epoll, EPOLL_CTL_ADD, crew->stop, &event) < 0)
+        if (crew->epoll < 0 || crew->stop < 0 || crew->jobs < 0 || crew->empty < 0 ||
+            epoll_ctl(crew->epoll, EPOLL_CTL_ADD, crew->stop, &stop) < 0 ||
+            epoll_ctl(crew->epoll, EPOLL_CTL_ADD, crew->jobs, &jobs) < 0)
                 return -errno;
         return 0;
 }
@@ -301,6 +340,7 @@ static int crew_open(struct crew *crew) {
 static void crew_destroy(struct crew *crew) {
         fd_close(crew->epoll);
         fd_close(crew->stop);
+        fd_close(crew->jobs);
         fd_close(crew->empty);
         pthread_cond_destroy(&crew->changed);
         pthread_mutex_destroy(&crew->mutex);
@@ -317,7 +357,7 @@ int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct
                 return -ENOMEM;
         crew->gate = gate;
         crew->limits = *limits;
-        crew->epoll = crew->stop = crew->empty = -EBADF;
+        crew->epoll = crew->stop = crew->jobs = crew->empty = -EBADF;
         pthread_mutex_init(&crew->mutex, NULL);
         pthread_cond_init(&crew->changed, NULL);
         crew->seats = calloc(limits->connections, sizeof(*crew->seats));
@@ -371,21 +411,25 @@ static bool crew_is_stuck(const struct crew_worker *worker) {
 }
 
 static void crew_lose(struct crew *crew, struct crew_worker *worker) {
-        struct crew_seat *seat = crew_seat(crew, worker->key);
-        const struct ledger_owner *owner = peer_owner(seat->peer);
-        struct log_subject subject = {.has_peer = true, .uid = owner->uid, .pid = owner->pid};
+        struct crew_seat *seat = worker->key == CREW_JOBS ? NULL : crew_seat(crew, worker->key);
+        const struct ledger_owner *owner = seat ? peer_owner(seat->peer) : NULL;
+        struct log_subject subject = {.has_peer = owner};
         int r = 0;
 
         worker->state = CREW_LOST;
         crew->n_lost++;
-        seat->lost = true;
         ledger_lose_worker(crew->gate->ledger, owner);
-        crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLRDHUP);
+        if (seat) {
+                subject.uid = owner->uid;
+                subject.pid = owner->pid;
+                seat->lost = true;
+                crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLRDHUP);
+        }
         if (crew->n_workers < crew->limits.workers + crew->limits.lost_workers)
                 r = crew_start_worker(crew);
 
-        log_write(LOG_WARNING, &subject, "worker %d is stuck on a file system of this user, %u are",
-                  worker->tid, crew->n_lost);
+        log_write(LOG_WARNING, &subject, "worker %d is stuck on a file system, %u are", worker->tid,
+                  crew->n_lost);
         if (r < 0)
                 log_write(LOG_ERR, &(struct log_subject){.error = r}, "replacing a worker");
 }
@@ -420,13 +464,28 @@ int crew_fd(const struct crew *crew) {
         return crew->empty;
 }
 
-unsigned crew_connections(struct crew *crew) {
-        unsigned n;
+bool crew_is_idle(struct crew *crew) {
+        bool idle;
 
         pthread_mutex_lock(&crew->mutex);
-        n = crew->n_connections - crew->n_abandoned;
+        idle = crew->n_connections == crew->n_abandoned && crew->n_jobs == 0;
         pthread_mutex_unlock(&crew->mutex);
-        return n;
+        return idle;
+}
+
+void crew_submit(struct crew *crew, struct crew_job *job) {
+        const uint64_t one = 1;
+        struct crew_job **last = &crew->first_job;
+
+        pthread_mutex_lock(&crew->mutex);
+        while (*last)
+                last = &(*last)->next;
+        job->next = NULL;
+        *last = job;
+        crew->n_jobs++;
+        if (write(crew->jobs, &one, sizeof(one)) < 0)
+                abort(); /* it counts to 2^64 - 2 */
+        pthread_mutex_unlock(&crew->mutex);
 }
 
 bool crew_is_able(struct crew *crew) {

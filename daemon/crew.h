@@ -39,17 +39,26 @@ bool crew_free(struct crew *crew);
 /* Takes an accepted connection, also on failure; errors as peer_new(). */
 int crew_add(struct crew *crew, int fd);
 
+/* Work that isn't a client's, and may block. Borrowed until `run` has returned. */
+struct crew_job {
+        void (*run)(struct crew_job *job);
+        struct crew_job *next; /* the crew's own */
+};
+
+/* Has a worker run the job. */
+void crew_submit(struct crew *crew, struct crew_job *job);
+
 /* Finds workers that have been lost since the last call, and replaces them; every 100 ms or so. */
 void crew_watch(struct crew *crew);
 
 /* Lets the connections end: what they have sent already is served, then they see end of file. */
 void crew_drain(struct crew *crew);
 
-/* An eventfd(2) that becomes readable when crew_connections() has come to 0; borrowed. */
+/* An eventfd(2) that becomes readable when crew_is_idle() may have become true; borrowed. */
 int crew_fd(const struct crew *crew);
 
-/* The number of connections, those apart that are abandoned to a lost worker. */
-unsigned crew_connections(struct crew *crew);
+/* No connection, those apart that are abandoned to a lost worker, and no job. */
+bool crew_is_idle(struct crew *crew);
 
 /* Whether any worker is there to serve. */
 bool crew_is_able(struct crew *crew);

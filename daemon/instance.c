@@ -72,3 +72,12 @@ bool instance_is_alive(const struct instance *instance, const struct instance *s
                instance_read_stat(instance->pid, &state, &start_time) == 0 &&
                start_time == instance->start_time && state != 'Z' && state != 'X';
 }
+
+bool instance_is_gone(const struct instance *instance, const struct instance *self) {
+        uint64_t start_time;
+        char state;
+
+        return strncmp(instance->boot_id, self->boot_id, sizeof(self->boot_id)) != 0 ||
+               instance_read_stat(instance->pid, &state, &start_time) < 0 ||
+               start_time != instance->start_time;
+}

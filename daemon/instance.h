@@ -20,6 +20,12 @@ struct instance {
 int instance_self(struct instance *instance);
 
 /*
+ * Whether nothing of that process is left, no thread that is stuck in the kernel either: what it
+ * has not done by now it will never do.
+ */
+bool instance_is_gone(const struct instance *instance, const struct instance *self);
+
+/*
  * The state of a process or thread as /proc/PID/stat has it: 'R' running, 'S' and 'D' asleep, the
  * latter beyond the reach of signals, 'Z' zombie. Negative errno.
  */

@@ -181,6 +181,51 @@ struct verdict lease_grant(struct mount_templates *templates, struct ledger *led
         return verdict;
 }
 
+static struct verdict lease_recognise_mounts(struct lease *lease, unsigned features,
+                                             const int *fds) {
+        for (size_t i = 0; i < lease->count; i++) {
+                int r;
+
+                stall_begin();
+                r = mount_recognise(features, fds[i], &lease->mounts[i].id);
+                stall_end();
+                if (r < 0)
+                        return verdict_refuse(STATUS_NO_SUCH_LEASE, i);
+        }
+        return VERDICT_OK;
+}
+
+struct verdict lease_adopt(struct mount_templates *templates, struct ledger *ledger,
+                           struct ledger_owner *owner, uint64_t id, int *fds, size_t count) {
+        struct lease *lease = lease_new(count);
+        uint64_t mounts[PROTOCOL_TARGETS_MAX];
+        struct verdict verdict;
+
+        if (!lease)
+                return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
+        lease->id = id;
+        verdict = lease_recognise_mounts(lease, mount_features(templates), fds);
+        for (size_t i = 0; i < count; i++)
+                mounts[i] = lease->mounts[i].id;
+        if (verdict.status == STATUS_OK && !ledger_adopt(ledger, owner, id, count, mounts))
+                verdict = verdict_refuse(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET);
+        if (verdict.status != STATUS_OK) {
+                lease_free(lease);
+                return verdict;
+        }
+
+        for (size_t i = 0; i < count; i++) {
+                lease->mounts[i].fd = fd_take(&fds[i]);
+                lease->mounts[i].attached = true;
+        }
+        if (!ledger_publish(ledger, id, lease)) {
+                ledger_disown(ledger, id);
+                lease_free(lease);
+                verdict = verdict_host_failed(-ECONNRESET, STATUS_NO_TARGET);
+        }
+        return verdict;
+}
+
 struct verdict lease_release(struct mount_templates *templates, struct ledger *ledger,
                              struct ledger_owner *owner, uint64_t id, unsigned *strangers) {
         struct lease *lease = id ? ledger_take(ledger, owner, id) : NULL;

@@ -36,6 +36,7 @@ struct ledger_counts {
         unsigned mounts;
         unsigned attempts;
         unsigned lost_workers;
+        unsigned left; /* of the leases: a predecessor's, waiting */
 };
 
 /* Who holds leases: one connection. Embedded by its keeper, filled in by ledger_connect(). */
@@ -48,8 +49,9 @@ struct ledger_owner {
 };
 
 /*
- * An empty ledger over the freshly opened `records`, which it owns from now on, also on failure.
- * -ENOMEM. On the main thread, before the first worker.
+ * A ledger over the freshly opened `records`, which it owns from now on, also on failure. What a
+ * predecessor left in it counts against the limits, and waits to be adopted or swept. -ENOMEM. On
+ * the main thread, before the first worker.
  */
 int ledger_new(const struct ledger_limits *limits, struct record_file *records,
                struct ledger **ledger);
@@ -80,7 +82,7 @@ struct verdict ledger_begin_attempt(struct ledger *ledger, const struct ledger_o
                                     bool *local_only);
 void ledger_end_attempt(struct ledger *ledger);
 
-/* A worker that serves `owner` is stuck in the kernel; it came back. */
+/* A worker that serves `owner`, NULL if no client, is stuck in the kernel; it came back. */
 void ledger_lose_worker(struct ledger *ledger, const struct ledger_owner *owner);
 void ledger_regain_worker(struct ledger *ledger, const struct ledger_owner *owner);
 
@@ -115,5 +117,26 @@ void ledger_forget(struct ledger *ledger, uint64_t id);
  */
 void ledger_orphan(struct ledger *ledger, uint64_t id, struct lease *lease);
 struct ledger_owner *ledger_orphans(struct ledger *ledger);
+
+/*
+ * Makes the live lease `id` that a predecessor left the owner's, if the same user had it and its
+ * `count` mounts are these; it waits for the caller's ledger_publish() or ledger_disown(). False:
+ * there is no such, or somebody else has it.
+ */
+bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, uint64_t id, unsigned count,
+                  const uint64_t *mounts);
+
+/* Undoes ledger_adopt(). */
+void ledger_disown(struct ledger *ledger, uint64_t id);
+
+/*
+ * Takes the next left lease at or behind the index `*cursor` for sweeping, so that nobody can adopt
+ * it: any, or only those that nobody ever can because they weren't live. False: no more. The caller
+ * must ledger_forget() it or ledger_leave() it.
+ */
+bool ledger_take_left(struct ledger *ledger, bool any, uint32_t *cursor, struct record *record);
+
+/* It could not be swept: its state is the record's from now on. True if this is the first time. */
+bool ledger_leave(struct ledger *ledger, const struct record *record);
 
 struct ledger_counts ledger_count(struct ledger *ledger);

@@ -12,6 +12,7 @@
 #include "daemon/options.h"
 #include "daemon/privilege.h"
 #include "daemon/server.h"
+#include "daemon/sweep.h"
 #include "daemon/target.h"
 #include "daemon/unmount.h"
 
@@ -22,10 +23,13 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
         MAIN_USAGE = 2,
+        MAIN_SWEEP_SECONDS = 3,
 };
 
 struct program {
@@ -33,6 +37,7 @@ struct program {
         int socket;
         char source[64];
         struct request_gate gate;
+        struct instance self;
         struct crew *crew;
 };
 
@@ -47,6 +52,7 @@ static bool main_block_signals(void) {
         sigemptyset(&signals);
         sigaddset(&signals, SIGTERM);
         sigaddset(&signals, SIGINT);
+        sigaddset(&signals, SIGUSR1);
         if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
                 return main_fail(-errno, "blocking signals");
         return true;
@@ -129,13 +135,13 @@ static bool main_open_ledger(struct program *program) {
         const struct ledger_limits *limits = &program->options.limits;
         struct record_file records;
         char directory[PATH_MAX];
-        unsigned left = 0;
         int32_t pid = 0;
+        unsigned left;
         int r;
 
         if (!main_runtime_directory(&program->options, directory, sizeof(directory)))
                 return false;
-        r = record_open(directory, limits->mounts, &records, &pid, &left);
+        r = record_open(directory, limits->mounts, &records, &pid);
         if (r == -EBUSY) {
                 log_write(LOG_ERR, NULL,
                           "this instance runs already as process %d: stop it, or give --instance",
@@ -146,12 +152,16 @@ static bool main_open_ledger(struct program *program) {
                 return main_fail(r, "another mountatd of this instance is starting");
         if (r < 0)
                 return main_fail(r, directory);
-        if (left > 0)
-                log_write(LOG_WARNING, NULL,
-                          "a killed predecessor left %u leases: see findmnt --source %s", left,
-                          program->source);
+        program->self = records.header->instance;
         r = ledger_new(limits, &records, &program->gate.ledger);
-        return r == 0 || main_fail(r, "the ledger");
+        if (r < 0)
+                return main_fail(r, "the ledger");
+        left = ledger_count(program->gate.ledger).left;
+        if (left > 0)
+                log_write(LOG_NOTICE, NULL,
+                          "a predecessor left %u leases: clients have %u s to adopt them", left,
+                          program->options.adopt_timeout);
+        return true;
 }
 
 static bool main_start_workers(struct program *program) {
@@ -170,6 +180,8 @@ static bool main_serve(struct program *program) {
         const struct server_setup setup = {
                 .socket = program->socket,
                 .idle_timeout = program->options.listen ? 0 : program->options.idle_timeout,
+                .adopt_timeout = program->options.adopt_timeout,
+                .self = &program->self,
                 .gate = &program->gate,
                 .crew = program->crew,
         };
@@ -178,11 +190,73 @@ static bool main_serve(struct program *program) {
         return r == 0 || main_fail(r, "the main loop");
 }
 
-static bool main_run(struct program *program) {
+static void main_name(struct program *program) {
         const struct options *options = &program->options;
 
         snprintf(program->source, sizeof(program->source), "mountatd%s%s",
                  options->instance ? ":" : "", options->instance ?: "");
+}
+
+/* ---- mountatd --sweep ---- */
+
+static bool main_sweep_left(struct program *program) {
+        struct record_file left;
+        struct instance self;
+        char directory[PATH_MAX];
+        int32_t pid;
+        int r;
+
+        if (!main_runtime_directory(&program->options, directory, sizeof(directory)))
+                return false;
+        r = record_open_left(directory, &left, &pid);
+        if (r == -ENOENT || r == -EBUSY)
+                return true; /* nothing was left, or it is still in use */
+        if (r == 0)
+                r = instance_self(&self);
+        if (r == 0)
+                r = unmount_isolate();
+        if (r < 0)
+                return main_fail(r, directory);
+        if (!main_probe(program))
+                return false;
+        log_write(LOG_INFO, NULL, "swept %u leases that nobody can adopt",
+                  sweep_file(&left, mount_features(program->gate.templates), &self));
+        record_close_left(&left);
+        return true;
+}
+
+/*
+ * In a child that can be given up: a path to a mount may lead through a FUSE that doesn't answer,
+ * and nothing may keep the daemon from starting.
+ */
+static bool main_sweep(struct program *program) {
+        const struct timespec patience = {.tv_sec = MAIN_SWEEP_SECONDS};
+        sigset_t signals;
+        pid_t child;
+        int status;
+
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGCHLD);
+        sigprocmask(SIG_BLOCK, &signals, NULL);
+        child = fork();
+        if (child < 0)
+                return main_fail(-errno, "fork");
+        if (child == 0)
+                _exit(main_sweep_left(program) ? EXIT_SUCCESS : EXIT_FAILURE);
+
+        if (sigtimedwait(&signals, NULL, &patience) < 0) {
+                log_write(LOG_WARNING, NULL, "a file system doesn't answer: giving the sweep up");
+                kill(child, SIGKILL);
+        }
+        return waitpid(child, &status, 0) == child && WIFEXITED(status) &&
+               WEXITSTATUS(status) == EXIT_SUCCESS;
+}
+
+/* ---- the daemon ---- */
+
+static bool main_run(struct program *program) {
+        const struct options *options = &program->options;
+
         program->gate.policy = options->policy;
         program->gate.max_targets = options->max_targets;
 
@@ -236,7 +310,8 @@ int main(int argc, char **argv) {
                 break;
         case OPTIONS_RUN:
                 log_open(program.options.log_level);
-                if (!main_run(&program))
+                main_name(&program);
+                if (!(program.options.sweep ? main_sweep : main_run)(&program))
                         status = EXIT_FAILURE;
                 main_stop(&program);
         }

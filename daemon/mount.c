@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,14 +182,15 @@ int mount_attach(int mount, int target) {
 /* Without statmount the mount table tells, in reusable ids: both mounts are held open, so theirs
  * are not given to others meanwhile. */
 static int mount_verify_by_table(int mount, const struct target_facts *target) {
-        uint64_t id, parent;
+        struct kernel_mountinfo info;
+        uint64_t id;
         int r = mount_identify(0, mount, &id);
 
         if (r == 0)
-                r = kernel_mountinfo_parent(id, &parent);
+                r = kernel_mountinfo(id, &info);
         if (r < 0)
                 return r;
-        return parent == target->mount_id ? 0 : -EBUSY;
+        return info.parent == target->mount_id ? 0 : -EBUSY;
 }
 
 int mount_verify(unsigned features, int mount, uint64_t id, const struct target_facts *target) {
@@ -203,4 +205,58 @@ int mount_verify(unsigned features, int mount, uint64_t id, const struct target_
                 return r;
         parent = target->mount_id_unique ? mount_facts.parent : mount_facts.parent_old;
         return parent == target->mount_id ? 0 : -EBUSY;
+}
+
+int mount_recognise(unsigned features, int fd, uint64_t *id) {
+        uint64_t magic, found;
+        struct statx stat;
+        int r = mount_identify(features, fd, &found);
+
+        if (r == 0)
+                r = kernel_statx(fd, 0, &stat);
+        if (r == 0 && !(stat.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+                r = -EINVAL;
+        if (r == 0)
+                r = kernel_fstatfs(fd, &magic);
+        if (r == 0 && magic != PROC_SUPER_MAGIC && magic != SYSFS_MAGIC)
+                r = -EINVAL;
+        if (r < 0)
+                return r;
+        *id = found;
+        return 0;
+}
+
+/* Reusable ids need a second opinion: the label can be forged, but not by chance. */
+static int mount_locate_by_table(uint64_t id, char *path, size_t size) {
+        struct kernel_mountinfo info;
+        int r = kernel_mountinfo(id, &info);
+
+        if (r < 0)
+                return r;
+        if (strncmp(info.source, "mountatd", strlen("mountatd")) != 0 ||
+            (strcmp(info.file_system, "proc") != 0 && strcmp(info.file_system, "sysfs") != 0))
+                return -ENOENT;
+        if (strlen(info.place) >= size)
+                return -EOVERFLOW;
+        strcpy(path, info.place);
+        return 0;
+}
+
+int mount_locate(unsigned features, uint64_t id, char *path, size_t size) {
+        if (!(features & PROTOCOL_FEATURE_STATMOUNT) || !(features & PROTOCOL_FEATURE_UNIQUE_IDS))
+                return mount_locate_by_table(id, path, size);
+        return kernel_statmount_place(id, path, size);
+}
+
+int mount_open(unsigned features, uint64_t id, const char *path) {
+        FD_AUTO int fd = kernel_open_place(path);
+        uint64_t found;
+        int r;
+
+        if (fd < 0)
+                return fd;
+        r = mount_identify(features, fd, &found);
+        if (r < 0)
+                return r;
+        return found == id ? fd_take(&fd) : -EBUSY;
 }

@@ -63,3 +63,19 @@ int mount_attach(int mount, int target);
  * again. Either way the caller detaches it. On a worker.
  */
 int mount_verify(unsigned features, int mount, uint64_t id, const struct target_facts *target);
+
+/*
+ * The id of the procfs or sysfs on whose root `fd` is open, which a client sent. -EINVAL: it is not
+ * the root of such a mount. On a worker; blocks on a FUSE.
+ */
+int mount_recognise(unsigned features, int fd, uint64_t *id);
+
+/* Where the mount with that id is. -ENOENT: not in the mount table, or not one of ours. */
+int mount_locate(unsigned features, uint64_t id, char *path, size_t size);
+
+/*
+ * Opens the mount with that id at `path`, from mount_locate(): the caller owns an O_PATH of its
+ * root. -EACCES: this process has no right to go there. -EBUSY: another mount is on top of it. On a
+ * worker; blocks on a FUSE above it.
+ */
+int mount_open(unsigned features, uint64_t id, const char *path);

@@ -140,6 +140,15 @@ static bool options_apply_log_level(struct options *options, const struct option
         return true;
 }
 
+static bool options_apply_sweep(struct options *options, const struct options_row *row,
+                                const char *value, FILE *errors) {
+        (void)row;
+        (void)value;
+        (void)errors;
+        options->sweep = true;
+        return true;
+}
+
 #define NUMBER(name, field, min, max, help)                                                        \
         { name, "N", help, options_apply_number, offsetof(struct options, field), min, max }
 
@@ -169,6 +178,9 @@ static const struct options_row options_table[] = {
         NUMBER("idle-timeout", idle_timeout, 0, 86400,
                "seconds without connections and leases before a daemon that was started by its "
                "socket exits, 0 for never (default 60)"),
+        NUMBER("adopt-timeout", adopt_timeout, 0, 3600,
+               "seconds after a start in which clients can adopt what they held of a predecessor "
+               "that died (default 30)"),
         {"instance", "NAME", "run beside other instances: source mountatd:NAME, own directory",
          options_apply_instance, 0, 0, 0},
         {"runtime-directory", "DIR",
@@ -176,6 +188,10 @@ static const struct options_row options_table[] = {
          options_apply_string, offsetof(struct options, runtime_directory), 0, 0},
         {"log-level", "LEVEL", "least urgent level that is logged (default info)",
          options_apply_log_level, 0, 0, 0},
+        {"sweep", NULL,
+         "don't serve: unmount, with root's rights, what a dead instance left and no client can "
+         "adopt",
+         options_apply_sweep, 0, 0, 0},
         {"help", NULL, "print this", NULL, 0, 0, 0},
         {"version", NULL, "print the version", NULL, 0, 0, 0},
 };
@@ -209,7 +225,7 @@ static enum options_result options_walk(struct options *options, int argc, char 
                                 "no such option, or its argument is missing or too much");
                         return OPTIONS_WRONG;
                 }
-                if (!row->argument)
+                if (!row->apply)
                         return strcmp(row->name, "help") == 0 ? OPTIONS_HELP : OPTIONS_VERSION;
                 if (!row->apply(options, row, optarg, errors))
                         return OPTIONS_WRONG;
@@ -236,6 +252,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
                 .max_targets = PROTOCOL_TARGETS_MAX,
                 .workers = 8,
                 .idle_timeout = 60,
+                .adopt_timeout = 30,
                 .log_level = LOG_INFO,
         };
         if (!options->policy) {

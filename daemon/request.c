@@ -22,7 +22,7 @@ struct request {
         struct request_gate *gate;
         struct ledger_owner *owner;
         const struct wire_request *wire;
-        const struct fdpass_set *fds;
+        struct fdpass_set *fds;
         struct wire_reply *reply;
         bool local_only;   /* too many workers are stuck on file systems of users */
         const char *place; /* of the target that is being looked at, for the log */
@@ -30,7 +30,7 @@ struct request {
 };
 
 static struct verdict request_hello(struct request *request) {
-        request->reply->flags = mount_features(request->gate->templates);
+        request->reply->flags = mount_features(request->gate->templates) | PROTOCOL_FEATURE_ADOPT;
         snprintf(request->reply->text, sizeof(request->reply->text), "mountatd %s",
                  MOUNTATD_VERSION);
         return VERDICT_OK;
@@ -150,6 +150,17 @@ static struct verdict request_unmount(struct request *request) {
         return verdict;
 }
 
+static struct verdict request_adopt(struct request *request) {
+        struct request_gate *gate = request->gate;
+        struct verdict verdict;
+
+        verdict = lease_adopt(gate->templates, gate->ledger, request->owner, request->wire->lease,
+                              request->fds->fds, request->wire->n_targets);
+        if (verdict.status == STATUS_OK)
+                request->reply->lease = request->wire->lease;
+        return verdict;
+}
+
 static const struct request_operation {
         const char *name;
         struct verdict (*act)(struct request *request);
@@ -157,6 +168,7 @@ static const struct request_operation {
         [PROTOCOL_HELLO] = {"hello", request_hello},
         [PROTOCOL_MOUNT] = {"mount", request_mount},
         [PROTOCOL_UNMOUNT] = {"unmount", request_unmount},
+        [PROTOCOL_ADOPT] = {"adopt", request_adopt},
 };
 
 static const struct request_operation *request_operation(uint16_t operation) {
@@ -215,7 +227,7 @@ static void request_answer(struct wire_reply *reply, const struct verdict *verdi
 
 void request_serve(struct request_gate *gate, struct ledger_owner *owner,
                    const struct wire_request *wire, const struct verdict *decoded,
-                   const struct fdpass_set *fds, struct wire_reply *reply) {
+                   struct fdpass_set *fds, struct wire_reply *reply) {
         struct request request;
         struct verdict verdict;
 

@@ -10,11 +10,15 @@
 
 #include "common/fd.h"
 #include "daemon/log.h"
+#include "daemon/sweep.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
@@ -25,6 +29,7 @@
 enum {
         SERVER_SECOND = 1000000, /* in the microseconds of sd-event */
         SERVER_TICK = SERVER_SECOND / 10,
+        SERVER_SWEEP_PAUSE = SERVER_SECOND,
         SERVER_DRAIN_TIMEOUT = 3 * SERVER_SECOND, /* the unit's TimeoutStopSec= is 5 s */
         SERVER_ACCEPT_BATCH = 64,
         SERVER_ACCEPT_PAUSE = SERVER_SECOND / 10,
@@ -41,6 +46,11 @@ struct server {
         uint64_t watchdog; /* microseconds between signs of life, 0: none are asked for */
         struct ledger_counts told;
         bool stopping;
+        struct crew_job sweep;
+        atomic_bool sweeping; /* the job is waiting or under way */
+        atomic_int scope;     /* enum sweep_scope */
+        uint64_t next_sweep;
+        uint64_t adopt_until;
 };
 
 static void server_notify_status(struct server *server, uint64_t now,
@@ -53,6 +63,38 @@ static void server_notify_status(struct server *server, uint64_t now,
         sd_notifyf(0, "STATUS=%u leases, %u mounts, %u connections, %u lost workers",
                    counts->leases, counts->mounts, counts->connections, counts->lost_workers);
 }
+
+/* ---- what a predecessor left ---- */
+
+static void server_sweep(struct crew_job *job) {
+        struct server *server = (struct server *)((char *)job - offsetof(struct server, sweep));
+        const struct server_setup *setup = server->setup;
+
+        int scope;
+
+        do {
+                scope = atomic_load(&server->scope);
+                sweep_ledger(setup->gate->ledger, mount_features(setup->gate->templates),
+                             setup->self, scope);
+        } while (scope != atomic_load(&server->scope));
+        atomic_store(&server->sweeping, false);
+}
+
+static void server_start_sweep(struct server *server) {
+        if (!atomic_exchange(&server->sweeping, true))
+                crew_submit(server->setup->crew, &server->sweep);
+}
+
+static void server_look_after_left(struct server *server, uint64_t now) {
+        if (now < server->next_sweep)
+                return;
+        if (now >= server->adopt_until)
+                atomic_store(&server->scope, SWEEP_ALL);
+        server->next_sweep = now + SERVER_SWEEP_PAUSE;
+        server_start_sweep(server);
+}
+
+/* ---- the loop's handlers ---- */
 
 static void server_arm(sd_event_source *timer, uint64_t when) {
         sd_event_source_set_time(timer, when);
@@ -70,6 +112,8 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
         counts.attempts = 0; /* come and go too quickly to be told */
         server_notify_status(server, now, &counts);
         crew_watch(server->setup->crew);
+        if (counts.left > 0)
+                server_look_after_left(server, now);
 
         /* A connection that waits for a lost worker counts: no idle exit before it has come back.
          */
@@ -161,13 +205,27 @@ static int server_on_signal(sd_event_source *source, const struct signalfd_sigin
 
         atomic_store(&server->setup->gate->stopping, true);
         sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
+        atomic_store(&server->scope, SWEEP_FINALLY);
+        server_start_sweep(server);
         crew_drain(server->setup->crew);
-        if (crew_connections(server->setup->crew) == 0)
-                return sd_event_exit(server->event, 0);
 
         sd_event_now(server->event, CLOCK_MONOTONIC, &now);
         return sd_event_add_time(server->event, NULL, CLOCK_MONOTONIC, now + SERVER_DRAIN_TIMEOUT,
                                  0, NULL, NULL);
+}
+
+/*
+ * A restart: crash-only. Clients come back to the next instance and adopt their leases, as they
+ * would after a kill, so there is nothing to do here that a crash could do without.
+ */
+static int server_on_restart(sd_event_source *source, const struct signalfd_siginfo *info,
+                             void *userdata) {
+        (void)source;
+        (void)userdata;
+        log_write(LOG_INFO, NULL, "signal %u: leaving the leases to the next instance",
+                  info->ssi_signo);
+        sd_notify(0, "STOPPING=1\nSTATUS=Restarting");
+        _exit(EXIT_SUCCESS);
 }
 
 static int server_on_crew_empty(sd_event_source *source, int fd, uint32_t events, void *userdata) {
@@ -178,7 +236,7 @@ static int server_on_crew_empty(sd_event_source *source, int fd, uint32_t events
         (void)events;
         if (read(fd, &count, sizeof(count)) < 0)
                 return -errno;
-        if (server->stopping && crew_connections(server->setup->crew) == 0)
+        if (server->stopping && crew_is_idle(server->setup->crew))
                 return sd_event_exit(server->event, 0);
         return 0;
 }
@@ -186,8 +244,11 @@ static int server_on_crew_empty(sd_event_source *source, int fd, uint32_t events
 static int server_add_signals(struct server *server) {
         int r = sd_event_add_signal(server->event, NULL, SIGTERM, server_on_signal, server);
 
-        return r < 0 ? r
-                     : sd_event_add_signal(server->event, NULL, SIGINT, server_on_signal, server);
+        if (r >= 0)
+                r = sd_event_add_signal(server->event, NULL, SIGINT, server_on_signal, server);
+        if (r >= 0)
+                r = sd_event_add_signal(server->event, NULL, SIGUSR1, server_on_restart, server);
+        return r;
 }
 
 static int server_add_timers(struct server *server) {
@@ -199,8 +260,11 @@ static int server_add_timers(struct server *server) {
                                       server_on_resume, server);
         if (r >= 0)
                 r = sd_event_source_set_enabled(server->resume, SD_EVENT_OFF);
-        if (r >= 0)
+        if (r >= 0) {
                 server_touch(server);
+                server->adopt_until =
+                        server->last_busy + (uint64_t)server->setup->adopt_timeout * SERVER_SECOND;
+        }
         return r;
 }
 
@@ -232,7 +296,7 @@ static int server_add_sources(struct server *server) {
 }
 
 int server_run(const struct server_setup *setup) {
-        struct server server = {.setup = setup};
+        struct server server = {.setup = setup, .sweep.run = server_sweep};
         int r = sd_event_default(&server.event);
 
         if (r < 0)
