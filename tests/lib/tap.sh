@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# Tests in bash, told in the Test Anything Protocol on standard output.
+
+tap_count=0
+tap_failures=0
+
+tap_ok() {
+        echo "ok $((++tap_count)) - $1"
+}
+
+tap_not_ok() {
+        ((++tap_failures))
+        echo "not ok $((++tap_count)) - $1"
+}
+
+# tap_skip NAME REASON. With CI a skip counts as a failure, but for a reason that begins with
+# "impossible here:", that is, when nothing that the tests could install would help.
+tap_skip() {
+        echo "ok $((++tap_count)) - $1 # SKIP $2"
+}
+
+# tap_test NAME COMMAND…: passes if the command succeeds; shows its output if not. A command that is
+# a function ends at its first command that fails.
+tap_test() {
+        local name=$1 output status
+
+        shift
+        # Not as an `if`'s condition: errexit has no effect in those, nor in what they call.
+        set +e
+        output=$(
+                set -e
+                "$@" 2>&1
+        )
+        status=$?
+        set -e
+        if ((status == 0)); then
+                tap_ok "$name"
+        else
+                tap_not_ok "$name"
+                echo "$output" | sed 's/^/# /'
+        fi
+}
+
+# tap_contains TEXT PART: for use in a test's function.
+tap_contains() {
+        if [[ $1 != *"$2"* ]]; then
+                echo "not in there: $2"
+                echo "$1"
+                return 1
+        fi
+}
+
+# tap_equal GOT WANTED: for use in a test's function.
+tap_equal() {
+        diff --label got --label wanted -u <(echo "$1") <(echo "$2")
+}
+
+# The plan. Succeeds if all tests did.
+tap_done() {
+        echo "1..$tap_count"
+        ((tap_failures == 0))
+}
