@@ -11,7 +11,7 @@ tap_ok() {
 }
 
 tap_not_ok() {
-        ((++tap_failures))
+        tap_failures=$((tap_failures + 1))
         echo "not ok $((++tap_count)) - $1"
 }
 
@@ -24,22 +24,23 @@ tap_skip() {
 # tap_test NAME COMMAND…: passes if the command succeeds; shows its output if not. A command that is
 # a function ends at its first command that fails.
 tap_test() {
-        local name=$1 output status
+        # Long names: what is called sees them.
+        local tap_name=$1 tap_output tap_status
 
         shift
         # Not as an `if`'s condition: errexit has no effect in those, nor in what they call.
         set +e
-        output=$(
+        tap_output=$(
                 set -e
                 "$@" 2>&1
         )
-        status=$?
+        tap_status=$?
         set -e
-        if ((status == 0)); then
-                tap_ok "$name"
+        if ((tap_status == 0)); then
+                tap_ok "$tap_name"
         else
-                tap_not_ok "$name"
-                echo "$output" | sed 's/^/# /'
+                tap_not_ok "$tap_name"
+                echo "${tap_output:-status $tap_status}" | sed 's/^/# /'
         fi
 }
 
