@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* MOUNTATD_BINARY in the environment names another daemon than the one of this build. */
+
+#include "tests/real/service.h"
+
+#include "common/fd.h"
+#include "tests/real/client.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+enum {
+        SERVICE_ARGUMENTS = 64,
+};
+
+struct service_command {
+        unsigned count;
+        const char *arguments[SERVICE_ARGUMENTS];
+};
+
+static void service_say(struct service_command *command, const char *argument) {
+        ck_assert_uint_lt(command->count + 1, SERVICE_ARGUMENTS);
+        command->arguments[command->count++] = argument;
+}
+
+static void service_say_all(struct service_command *command, const char *const *arguments) {
+        while (*arguments)
+                service_say(command, *arguments++);
+}
+
+/* systemd-socket-activate passes nothing of the environment on that it isn't told to. */
+static void service_say_activation(struct service_command *command, enum service_start start,
+                                   const char *socket) {
+        static const char *const environment[] = {"ASAN_OPTIONS",  "UBSAN_OPTIONS",
+                                                  "TSAN_OPTIONS",  "LSAN_OPTIONS",
+                                                  "NOTIFY_SOCKET", "LLVM_PROFILE_FILE"};
+
+        service_say(command, "systemd-socket-activate");
+        for (unsigned i = 0; i < sizeof(environment) / sizeof(environment[0]); i++)
+                if (getenv(environment[i])) {
+                        service_say(command, "-E");
+                        service_say(command, environment[i]);
+                }
+        if (start == SERVICE_ACTIVATED_DATAGRAM)
+                service_say(command, "--datagram");
+        else if (start != SERVICE_ACTIVATED_STREAM)
+                service_say(command, "--seqpacket");
+        service_say(command, "-l");
+        service_say(command, socket);
+        if (start == SERVICE_ACTIVATED_TWICE) {
+                service_say(command, "-l");
+                service_say(command, world_path("second.socket"));
+        }
+}
+
+static void service_say_daemon(struct service_command *command, const struct service_plan *plan,
+                               const struct service *service) {
+        service_say_all(command, plan->wrapper);
+        service_say(command, getenv("MOUNTATD_BINARY") ?: MOUNTATD_BINARY);
+        service_say(command, "--instance");
+        service_say(command, strchr(service->source, ':') + 1);
+        service_say(command, "--runtime-directory");
+        service_say(command, service->runtime);
+        if (plan->start == SERVICE_LISTENS) {
+                service_say(command, "--listen");
+                service_say(command, service->socket);
+        }
+        service_say_all(command, plan->options);
+}
+
+static void service_exec(const struct service_plan *plan, const struct service *service) {
+        struct service_command command = {0};
+        int null = open("/dev/null", O_RDONLY),
+            log = open(service->log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(null, STDIN_FILENO);
+        dup2(log, STDOUT_FILENO);
+        dup2(log, STDERR_FILENO);
+        close_range(STDERR_FILENO + 1, ~0U, 0);
+
+        setenv("ASAN_OPTIONS", "exitcode=99", 0);
+        setenv("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1", 0);
+        setenv("TSAN_OPTIONS", "exitcode=99", 0);
+        if (plan->notify)
+                setenv("NOTIFY_SOCKET", plan->notify, 1);
+
+        if (plan->start != SERVICE_LISTENS && plan->start != SERVICE_BARE)
+                service_say_activation(&command, plan->start, service->socket);
+        service_say_daemon(&command, plan, service);
+        execvp(command.arguments[0], (char **)command.arguments);
+        perror(command.arguments[0]);
+        _exit(127);
+}
+
+static bool service_has_ended(const struct service *service) {
+        siginfo_t info = {0};
+
+        ck_assert_int_eq(waitid(P_PID, service->pid, &info, WEXITED | WNOHANG | WNOWAIT), 0);
+        return info.si_pid == service->pid;
+}
+
+/* Whether somebody listens there. Connecting would be the first connection. */
+static bool service_is_listening(const struct service *service) {
+        FILE *table = fopen("/proc/net/unix", "re");
+        unsigned flags;
+        char line[512], path[256];
+        bool found = false;
+
+        ck_assert_ptr_nonnull(table);
+        while (!found && fgets(line, sizeof(line), table))
+                found = sscanf(line, "%*s %*s %*s %x %*s %*s %*s %255s", &flags, path) == 2 &&
+                        strcmp(path, service->socket) == 0 && (flags & 1 << 16);
+        fclose(table);
+        return found && access(service->socket, F_OK) == 0;
+}
+
+static void service_open_socket(const struct service *service) {
+        if (chown(service->socket, 0, WORLD_GROUP) < 0 || chmod(service->socket, 0660) < 0)
+                ck_assert_msg(service_has_ended(service), "%s: %s", service->socket,
+                              strerror(errno));
+}
+
+struct service service_spawn(const struct service_plan *plan) {
+        struct service service = {0};
+
+        snprintf(service.socket, sizeof(service.socket), "%s",
+                 plan->socket ?: world_path("%s.socket", plan->name));
+        world_log_path(service.log, sizeof(service.log), plan->name);
+        snprintf(service.runtime, sizeof(service.runtime), "%s",
+                 plan->runtime ?: world_path("%s.run", plan->name));
+        snprintf(service.source, sizeof(service.source), "mountatd:test-%s", plan->name);
+        if (mkdir(service.runtime, 0755) == 0)
+                ck_assert_int_eq(chown(service.runtime, plan->uid, plan->uid), 0);
+
+        service.pid = fork();
+        ck_assert_int_ge(service.pid, 0);
+        if (service.pid == 0)
+                service_exec(plan, &service);
+        if (plan->start == SERVICE_BARE)
+                return service;
+        world_wait_for(plan->start == SERVICE_ACTIVATED_DATAGRAM
+                               ? access(service.socket, F_OK) == 0
+                               : service_is_listening(&service) || service_has_ended(&service));
+        service_open_socket(&service);
+        return service;
+}
+
+struct service service_start(const struct service_plan *plan) {
+        struct service service = service_spawn(plan);
+        int client = client_connect(&service, WORLD_ALICE);
+
+        client_hello(client);
+        close(client);
+        return service;
+}
+
+static void service_check_log(const struct service *service) {
+        ck_assert_msg(!service_has_logged(service, "Sanitizer") &&
+                              !service_has_logged(service, "runtime error:"),
+                      "a sanitizer has found something: %s", service->log);
+}
+
+int service_wait(struct service *service) {
+        struct pollfd end = {.fd = pidfd_open(service->pid, 0), .events = POLLIN};
+        int status;
+
+        ck_assert_int_ge(end.fd, 0);
+        ck_assert_msg(poll(&end, 1, WORLD_PATIENCE_MS) == 1, "the daemon doesn't end");
+        close(end.fd);
+        ck_assert_int_eq(waitpid(service->pid, &status, 0), service->pid);
+        service->pid = 0;
+        service_check_log(service);
+        return status;
+}
+
+void service_stop(struct service *service) {
+        int status;
+
+        ck_assert_int_eq(kill(service->pid, SIGTERM), 0);
+        status = service_wait(service);
+        ck_assert_msg(status == 0, "the daemon ended with 0x%x", status);
+        ck_assert_uint_eq(world_count_mounts(0, service->source), 0);
+}
+
+void service_expect_refusal(struct service *service, const char *text) {
+        int status = service_wait(service);
+
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) != 0 && WEXITSTATUS(status) < 99,
+                      "the daemon ended with 0x%x", status);
+        ck_assert_msg(service_has_logged(service, text), "the daemon didn't say: %s", text);
+}
+
+bool service_is_running(const struct service *service) {
+        return !service_has_ended(service);
+}
+
+bool service_has_logged(const struct service *service, const char *text) {
+        FILE *log = fopen(service->log, "re");
+        char line[2048];
+        bool found = false;
+
+        ck_assert_ptr_nonnull(log);
+        while (!found && fgets(line, sizeof(line), log))
+                found = strstr(line, text);
+        fclose(log);
+        return found;
+}
+
+static unsigned service_count(const struct service *service, const char *what) {
+        char path[64];
+        unsigned count = 0;
+        DIR *directory;
+
+        snprintf(path, sizeof(path), "/proc/%d/%s", service->pid, what);
+        directory = opendir(path);
+        ck_assert_msg(directory != NULL, "%s: %s", path, strerror(errno));
+        for (struct dirent *entry; (entry = readdir(directory));)
+                count += entry->d_name[0] != '.';
+        closedir(directory);
+        return count;
+}
+
+unsigned service_count_fds(const struct service *service) {
+        return service_count(service, "fd");
+}
+
+unsigned service_count_threads(const struct service *service) {
+        return service_count(service, "task");
+}
