@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck source-path=SCRIPTDIR
 #
 # The demonstration must do what it shows, and clean up, also when it is interrupted. Prints TAP.
 
 set -euo pipefail
 
 tests=$(dirname "$(realpath "$0")")
-# shellcheck source=/dev/null
 . "$tests/lib/tap.sh"
 
 output=$(mktemp)

@@ -1,28 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# Building a preset into build/PRESET, quietly.
+# Building into directories below build/, quietly.
 
 repository=$(dirname "$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")")
 build_logs=$repository/build/logs
+# shellcheck disable=SC2034 # for the scripts
+build_package=$repository/build/package
 
-# build_make PRESET [CMAKE_OPTION…]: configures and builds; the compiler is heard only if it fails.
+# build_make PRESET: into build/PRESET. The compiler is heard only if it fails.
 build_make() {
-        build_make_at "$1" "$@"
+        build_logged "$1" "$1"
 }
 
-# build_make_at NAME PRESET [CMAKE_OPTION…]: the same, into build/NAME.
-build_make_at() {
-        local name=$1 preset=$2 log=$build_logs/$1.build.log
+# As a distribution builds it, without the tests: into build_package.
+build_make_package() {
+        build_logged package release -DCMAKE_INSTALL_PREFIX=/usr -DMOUNTATD_TESTS=OFF
+}
 
-        shift 2
+build_logged() {
+        local name=$1 log=$build_logs/$1.build.log
+
         mkdir -p "$build_logs"
-        if ! { build_configure "$name" "$preset" "$@" && build_compile "$name"; } >"$log" 2>&1; then
+        if ! { build_configure "$@" && build_compile "$name"; } >"$log" 2>&1; then
                 cat "$log" >&2
                 return 1
         fi
 }
 
+# build_configure NAME PRESET [CMAKE_OPTION…]: build/NAME.
 build_configure() {
         local name=$1 preset=$2
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # root.sh assigns
 #
 # A daemon for the input root of root.sh, started by its socket as a service manager would, and a
 # client that may not do anything.

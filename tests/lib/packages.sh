@@ -14,8 +14,8 @@ build      pkg-config            /usr/bin/pkg-config             finds the libra
 build      libsystemd-dev        /usr/include/systemd/sd-event.h main loop, socket activation
 build      systemd               /usr/share/pkgconfig/systemd.pc where units go; systemd-socket-activate
 build      libcap-dev            /usr/include/sys/capability.h   keeping one capability
-build      check                 /usr/include/check.h            the unit tests
-build      g++                   /usr/bin/g++                    tests that C++ can use the library
+test       check                 /usr/include/check.h            the unit tests
+test       g++                   /usr/bin/g++                    the library from C++
 test       clang                 /usr/bin/clang                  the second compiler
 test       mount                 /usr/bin/mount                  input roots
 test       fuse3                 /usr/bin/fusermount3            directories that a client serves

@@ -40,7 +40,7 @@ tap_test() {
                 tap_ok "$tap_name"
         else
                 tap_not_ok "$tap_name"
-                echo "${tap_output:-status $tap_status}" | sed 's/^/# /'
+                sed 's/^/# /' <<<"${tap_output:-status $tap_status}"
         fi
 }
 
