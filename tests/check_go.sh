@@ -35,7 +35,7 @@ why_not() {
         if ! is_at_least "${has#go}" "$wanted"; then
                 echo "impossible here: Go is ${has#go}, and $wanted or later is needed"
         elif ! (cd "$1" && "$go" mod download) >&2; then
-                echo "impossible here: modules can't be downloaded"
+                echo "its modules can't be downloaded"
         fi
 }
 
