@@ -23,9 +23,14 @@ build_logged() {
 
         mkdir -p "$build_logs"
         if ! { build_configure "$@" && build_compile "$name"; } >"$log" 2>&1; then
-                cat "$log" >&2
+                build_complain "$log" >&2
                 return 1
         fi
+}
+
+# What went wrong in a log, without the steps that went well.
+build_complain() {
+        grep -Ev '^(\[[0-9]+/[0-9]+\] |-- )' "$1"
 }
 
 # build_configure NAME PRESET [CMAKE_OPTION…]: build/NAME.

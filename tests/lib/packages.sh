@@ -18,7 +18,6 @@ test       check                 /usr/include/check.h            the unit tests
 test       g++                   /usr/bin/g++                    the library from C++
 test       clang                 /usr/bin/clang                  the second compiler
 test       mount                 /usr/bin/mount                  input roots
-test       fuse3                 /usr/bin/fusermount3            directories that a client serves
 toolchains rustc                 /usr/bin/rustc                  a compiler that needs /proc
 toolchains cargo                 /usr/bin/cargo                  a build tool that needs /proc
 toolchains golang-go             /usr/bin/go                     a compiler that needs /proc
