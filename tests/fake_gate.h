@@ -88,6 +88,9 @@ static inline void fake_gate_start(struct fake_gate *fake, unsigned features,
         ck_assert_int_ge(fake->gate.proc, 0);
         fake->gate.max_targets = PROTOCOL_TARGETS_MAX;
         ck_assert_int_eq(unmount_isolate(), 0);
+        /* Every template is there, so that from here on a descriptor is a mount. */
+        for (enum mount_kind kind = 0; kind < MOUNT_KINDS; kind++)
+                fd_close(mount_create(fake->gate.templates, kind, text, sizeof(text)));
         fake->descriptors = descriptors_count();
         fake_calls_reset();
 }

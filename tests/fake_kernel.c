@@ -24,8 +24,9 @@ enum {
         FAKE_BUCKETS = 1024,
         FAKE_CALLS_MAX = 65536,
         FAKE_UNIQUE = 1000000, /* so that the two kinds of ids can't be mixed up */
-        FAKE_ROOT = 1,         /* the mount that directories are on */
-        FAKE_ELSEWHERE = 999,  /* the one that foreign ones are on */
+        FAKE_ROOT = 1,         /* the mount that directories are on, */
+        FAKE_ROOT_FUSE = 2,    /* the one that those of a FUSE are on, */
+        FAKE_ELSEWHERE = 999,  /* and the one that foreign ones are on */
 };
 
 enum fake_type {
@@ -269,31 +270,25 @@ void fake_uncover(int directory) {
         fake_leave(0);
 }
 
-/* The mount that the attached `mount` sits on, by its old id. */
-static uint64_t fake_parent_old(const struct fake_object *mount) {
-        return mount->on->type == FAKE_TYPE_MOUNT ? mount->on->mount.id_old : FAKE_ROOT;
-}
-
-static uint64_t fake_parent(const struct fake_object *mount) {
-        return mount->on->type == FAKE_TYPE_MOUNT ? mount->on->mount.id : FAKE_UNIQUE + FAKE_ROOT;
+/* The old id of the mount that an object is, or is on; the unique one is FAKE_UNIQUE more. */
+static uint64_t fake_id_of(const struct fake_object *object) {
+        if (!object)
+                return FAKE_ROOT;
+        if (object->type == FAKE_TYPE_MOUNT)
+                return object->mount.id_old;
+        if (object->directory.flags & FAKE_IS_FOREIGN)
+                return FAKE_ELSEWHERE;
+        return object->directory.magic == FAKE_FUSE ? FAKE_ROOT_FUSE : FAKE_ROOT;
 }
 
 /* ---- facts of a descriptor ---- */
 
 static void fake_stat_mount(const struct fake_object *object, unsigned mask, struct statx *stat) {
-        uint64_t id_old = FAKE_ROOT, id = FAKE_UNIQUE + FAKE_ROOT;
         bool unique =
                 (mask & KERNEL_STATX_MNT_ID_UNIQUE) && (fake_can & PROTOCOL_FEATURE_UNIQUE_IDS);
 
-        if (object && object->type == FAKE_TYPE_MOUNT) {
-                id_old = object->mount.id_old;
-                id = object->mount.id;
-        } else if (object && (object->directory.flags & FAKE_IS_FOREIGN)) {
-                id_old = FAKE_ELSEWHERE;
-                id = FAKE_UNIQUE + FAKE_ELSEWHERE;
-        }
         stat->stx_mask |= unique ? KERNEL_STATX_MNT_ID_UNIQUE : STATX_MNT_ID;
-        stat->stx_mnt_id = unique ? id : id_old;
+        stat->stx_mnt_id = fake_id_of(object) + (unique ? FAKE_UNIQUE : 0);
         stat->stx_attributes_mask |= STATX_ATTR_MOUNT_ROOT;
         if (!object || object->type == FAKE_TYPE_MOUNT || (object->directory.flags & FAKE_IS_ROOT))
                 stat->stx_attributes |= STATX_ATTR_MOUNT_ROOT;
@@ -351,8 +346,9 @@ int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
                 r = -ENOSYS;
         if (r < 0)
                 return fake_leave(r);
-        if (id == FAKE_UNIQUE + FAKE_ROOT) {
-                *mount = (struct kernel_mount){.magic = FAKE_EXT4};
+        if (id == FAKE_UNIQUE + FAKE_ROOT || id == FAKE_UNIQUE + FAKE_ROOT_FUSE) {
+                *mount = (struct kernel_mount){.magic = id == FAKE_UNIQUE + FAKE_ROOT ? FAKE_EXT4
+                                                                                      : FAKE_FUSE};
                 return fake_leave(0);
         }
         LIST_FOREACH(found, &fake_table, by_table) {
@@ -362,8 +358,8 @@ int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
         if (!found)
                 return fake_leave(-ENOENT);
         *mount = (struct kernel_mount){
-                .parent = fake_parent(found),
-                .parent_old = fake_parent_old(found),
+                .parent = fake_id_of(found->on) + FAKE_UNIQUE,
+                .parent_old = fake_id_of(found->on),
                 .magic = PROC_SUPER_MAGIC,
         };
         return fake_leave(0);
@@ -381,7 +377,7 @@ int kernel_mountinfo_parent(uint64_t old_id, uint64_t *parent_old_id) {
         }
         if (!found)
                 return fake_leave(-ENOENT);
-        *parent_old_id = fake_parent_old(found);
+        *parent_old_id = fake_id_of(found->on);
         return fake_leave(0);
 }
 

@@ -59,7 +59,7 @@ enum fake_flag {
 struct fake_directory {
         const char *path; /* borrowed */
         uid_t owner;
-        uint64_t magic; /* 0: FAKE_EXT4 */
+        uint64_t magic; /* FAKE_FUSE; 0: FAKE_EXT4 */
         unsigned flags; /* FAKE_IS_* */
 };
 
