@@ -24,6 +24,7 @@ struct lease_mount {
 };
 
 struct lease {
+        struct lease *next; /* among those that lease_release_all() couldn't release */
         uint64_t id;
         size_t count;
         struct lease_mount mounts[];
@@ -246,9 +247,10 @@ struct verdict lease_release(struct mount_templates *templates, struct ledger *l
 
 int lease_release_all(struct mount_templates *templates, struct ledger *ledger,
                       struct ledger_owner *owner) {
-        struct lease *lease;
+        struct lease *lease, *stuck = NULL;
         int r = 0;
 
+        /* The owner may be the orphans' own: what is handed back at once would come again. */
         while ((lease = ledger_take(ledger, owner, 0))) {
                 unsigned strangers;
                 struct verdict verdict =
@@ -259,8 +261,13 @@ int lease_release_all(struct mount_templates *templates, struct ledger *ledger,
                         lease_free(lease);
                 } else {
                         r = -verdict.error;
-                        ledger_orphan(ledger, lease->id, lease);
+                        lease->next = stuck;
+                        stuck = lease;
                 }
+        }
+        while ((lease = stuck)) {
+                stuck = lease->next;
+                ledger_orphan(ledger, lease->id, lease);
         }
         return r;
 }

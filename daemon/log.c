@@ -5,6 +5,9 @@
  * line, a lock here could cost a worker.
  */
 
+/* CODE_FILE would always be this file, with the path of the build. */
+#define SD_JOURNAL_SUPPRESS_LOCATION
+
 #include "daemon/log.h"
 
 #include "common/text.h"

@@ -92,9 +92,9 @@ static void service_exec(const struct service_plan *plan, const struct service *
         dup2(log, STDERR_FILENO);
         close_range(STDERR_FILENO + 1, ~0U, 0);
 
-        setenv("ASAN_OPTIONS", "exitcode=99", 0);
-        setenv("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1", 0);
-        setenv("TSAN_OPTIONS", "exitcode=99", 0);
+        setenv("ASAN_OPTIONS", "exitcode=66", 0);
+        setenv("UBSAN_OPTIONS", "halt_on_error=1:exitcode=66:print_stacktrace=1", 0);
+        setenv("TSAN_OPTIONS", "exitcode=66", 0);
         if (plan->notify)
                 setenv("NOTIFY_SOCKET", plan->notify, 1);
 
@@ -199,7 +199,7 @@ void service_stop(struct service *service) {
 void service_expect_refusal(struct service *service, const char *text) {
         int status = service_wait(service);
 
-        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) != 0 && WEXITSTATUS(status) < 99,
+        ck_assert_msg(WIFEXITED(status) && (WEXITSTATUS(status) == 1 || WEXITSTATUS(status) == 2),
                       "the daemon ended with 0x%x", status);
         ck_assert_msg(service_has_logged(service, text), "the daemon didn't say: %s", text);
 }

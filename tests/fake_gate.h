@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * All that requests are served from, over the fake kernel and a ledger in a directory of its own.
+ * fake_gate_is_clean() is what must hold after each failure and at the end: no mount, no lease in
+ * the counts, no record in the file, no descriptor more than at the beginning.
+ */
+
+#include "common/fd.h"
+#include "daemon/request.h"
+#include "daemon/target.h"
+#include "daemon/unmount.h"
+#include "tests/descriptors.h"
+#include "tests/fake_kernel.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct fake_gate {
+        struct request_gate gate;
+        struct policy *policy;
+        char directory[64]; /* of the ledger */
+        unsigned descriptors_before;
+        unsigned descriptors; /* since it is there */
+        unsigned capacity;
+};
+
+static const struct ledger_limits fake_gate_limits = {
+        .connections = 64, .connections_per_user = 64, .mounts = 64, .mounts_per_user = 64};
+
+/* What the file says, as the next instance would read it: how many records are not free. */
+static inline unsigned fake_gate_records(const struct fake_gate *fake) {
+        char path[128];
+        struct record record;
+        unsigned used = 0;
+        FILE *file;
+
+        snprintf(path, sizeof(path), "%s/ledger", fake->directory);
+        file = fopen(path, "re");
+        ck_assert_ptr_nonnull(file);
+        ck_assert_int_eq(fseek(file, RECORD_HEADER_SIZE, SEEK_SET), 0);
+        for (unsigned i = 0; i < fake->capacity; i++) {
+                ck_assert_uint_eq(fread(&record, sizeof(record), 1, file), 1);
+                used += record.state != RECORD_FREE;
+        }
+        fclose(file);
+        return used;
+}
+
+/* `expected`: what the test itself has open besides. */
+static inline void fake_gate_is_clean(struct fake_gate *fake, unsigned expected) {
+        struct ledger_counts counts = ledger_count(fake->gate.ledger);
+
+        ck_assert_uint_eq(fake_mounts(), 0);
+        ck_assert_uint_eq(counts.leases, 0);
+        ck_assert_uint_eq(counts.mounts, 0);
+        ck_assert_uint_eq(fake_gate_records(fake), 0);
+        ck_assert_uint_eq(descriptors_count(), fake->descriptors + expected);
+}
+
+static inline void fake_gate_start(struct fake_gate *fake, unsigned features,
+                                   const struct ledger_limits *limits) {
+        struct record_file records;
+        char text[256];
+        unsigned left;
+        int32_t pid;
+
+        *fake = (struct fake_gate){
+                .directory = "/tmp/mountatd-check-XXXXXX",
+                .descriptors_before = descriptors_count(),
+                .capacity = limits->mounts,
+        };
+        fake_features(features);
+        ck_assert_ptr_nonnull(mkdtemp(fake->directory));
+        ck_assert_int_eq(record_open(fake->directory, limits->mounts, &records, &pid, &left), 0);
+        ck_assert_int_eq(ledger_new(limits, &records, &fake->gate.ledger), 0);
+        ck_assert_int_eq(mount_templates_new("mountatd", &fake->gate.templates, text, sizeof(text)),
+                         0);
+        ck_assert_uint_eq(mount_features(fake->gate.templates), features);
+        fake->policy = policy_new();
+        ck_assert_ptr_nonnull(fake->policy);
+        fake->gate.policy = fake->policy;
+        fake->gate.proc = target_open_proc();
+        ck_assert_int_ge(fake->gate.proc, 0);
+        fake->gate.max_targets = PROTOCOL_TARGETS_MAX;
+        ck_assert_int_eq(unmount_isolate(), 0);
+        /* Every template is there, so that from here on a descriptor is a mount. */
+        for (enum mount_kind kind = 0; kind < MOUNT_KINDS; kind++)
+                fd_close(mount_create(fake->gate.templates, kind, text, sizeof(text)));
+        fake->descriptors = descriptors_count();
+        fake_calls_reset();
+}
+
+static inline void fake_gate_end(struct fake_gate *fake) {
+        fake_gate_is_clean(fake, 0);
+        ledger_free(fake->gate.ledger);
+        mount_templates_free(fake->gate.templates);
+        policy_free(fake->policy);
+        fd_close(fake->gate.proc);
+        ck_assert_int_eq(rmdir(fake->directory), 0); /* the file has gone with the ledger */
+        ck_assert_uint_eq(descriptors_count(), fake->descriptors_before);
+}
