@@ -32,6 +32,7 @@ enum {
         CREW_STACK_SIZE = 512 * 1024,
         CREW_LOST_AFTER = 100000, /* microseconds in one call */
         CREW_STOP_SECONDS = 1,
+        CREW_JOBS_MAX = 32, /* of them hold a descriptor each: OPTIONS_DESCRIPTORS_SPARE */
 };
 
 /* A connection's place. Free: no peer. */
@@ -42,6 +43,7 @@ struct crew_seat {
         unsigned users; /* workers: one that serves, and one that abandons while that one is lost */
         bool lost;      /* the one that serves is */
         bool abandoned;
+        bool parked; /* not armed: its user has cost too many workers */
 };
 
 enum crew_worker_state {
@@ -55,8 +57,10 @@ enum crew_worker_state {
 struct crew_worker {
         struct crew *crew;
         enum crew_worker_state state;
+        bool returned; /* from being lost: to be logged */
         pid_t tid;
-        uint64_t key; /* of the connection that it serves, while busy or lost */
+        uint64_t key;              /* what it is busy with: a connection's, or CREW_JOBS */
+        struct ledger_owner owner; /* whose that is: a copy, the connection may end */
         struct stall_clock clock;
 };
 
@@ -110,7 +114,10 @@ static void crew_tell_if_empty(struct crew *crew) {
                 log_write(LOG_ERR, &(struct log_subject){.error = -errno}, "eventfd");
 }
 
-/* Frees the seat first, the connection after: crew_drain() has nothing to do with it any more. */
+/*
+ * Frees the seat first, the connection after: crew_drain() has nothing to do with it any more.
+ * Closing it can block like everything that disposes of what a client sent.
+ */
 static void crew_end(struct crew *crew, struct crew_seat *seat) {
         struct peer *peer = seat->peer;
         bool abandoned = seat->abandoned;
@@ -127,37 +134,59 @@ static void crew_end(struct crew *crew, struct crew_seat *seat) {
         crew_tell_if_empty(crew);
 }
 
-/* ---- what a worker does ---- */
+/* Connections that were parked while too many workers were lost to their user are served again. */
+static void crew_unpark(struct crew *crew) {
+        for (unsigned i = 0; i < crew->limits.connections; i++) {
+                struct crew_seat *seat = &crew->seats[i];
 
-static void crew_regain(struct crew *crew, const struct ledger_owner *owner) {
-        ledger_regain_worker(crew->gate->ledger, owner);
-        crew->n_lost--;
+                if (!seat->parked || ledger_is_hostile(crew->gate->ledger, peer_owner(seat->peer)))
+                        continue;
+                seat->parked = false;
+                if (crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLIN) < 0)
+                        crew_end(crew, seat);
+        }
 }
 
-/* True: the worker had been lost meanwhile. */
-static bool crew_serve(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
-        struct peer *peer = seat->peer;
-        bool ended, returned;
+/* ---- what a worker does ---- */
 
+static void crew_take_up(struct crew_worker *worker, uint64_t key,
+                         const struct ledger_owner *owner) {
         worker->state = CREW_BUSY;
-        worker->key = crew_key(crew, seat);
-        seat->users++;
+        worker->key = key;
+        worker->owner = *owner;
+}
 
+/* After whatever could block: if the worker was lost meanwhile, it is back. */
+static void crew_come_back(struct crew *crew, struct crew_worker *worker) {
+        if (worker->state != CREW_LOST)
+                return;
+        worker->state = CREW_BUSY;
+        worker->returned = true;
+        crew->n_lost--;
+        ledger_regain_worker(crew->gate->ledger, &worker->owner);
+        crew_unpark(crew);
+}
+
+static void crew_put_down(struct crew *crew, struct crew_worker *worker) {
+        crew_come_back(crew, worker);
+        worker->state = CREW_FREE;
+}
+
+static void crew_serve(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
+        struct peer *peer = seat->peer;
+        bool ended;
+
+        seat->users++;
         pthread_mutex_unlock(&crew->mutex);
         ended = peer_serve(peer) < 0;
         pthread_mutex_lock(&crew->mutex);
 
-        returned = worker->state == CREW_LOST;
-        if (returned) {
-                crew_regain(crew, peer_owner(peer));
-                seat->lost = false;
-        }
-        worker->state = CREW_FREE;
+        seat->lost = false;
         seat->users--;
+        crew_come_back(crew, worker);
         if (seat->users == 0 &&
             (ended || seat->abandoned || crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLIN) < 0))
                 crew_end(crew, seat);
-        return returned;
 }
 
 /* The client has left while a worker is lost in its request. */
@@ -181,19 +210,25 @@ static void crew_abandon(struct crew *crew, struct crew_seat *seat) {
 
 static void crew_handle(struct crew *crew, struct crew_worker *worker, uint64_t key) {
         struct crew_seat *seat;
-        bool returned = false;
 
         pthread_mutex_lock(&crew->mutex);
         seat = crew_seat(crew, key);
-        if (seat && seat->users == 0)
-                returned = crew_serve(crew, worker, seat);
-        else if (seat && seat->lost && !seat->abandoned)
-                crew_abandon(crew, seat);
-        /* Else the event is stale: it was armed for a lost worker that has come back. */
-        pthread_mutex_unlock(&crew->mutex);
+        /* Without one the event is stale, and so it is if all below fails: it was armed for a
+         * lost worker that has come back. */
+        if (seat) {
+                const struct ledger_owner *owner = peer_owner(seat->peer);
 
-        if (returned)
-                log_write(LOG_NOTICE, NULL, "worker %d has come back from the kernel", worker->tid);
+                crew_take_up(worker, key, owner);
+                if (seat->users == 0 && crew->n_lost > 0 &&
+                    ledger_is_hostile(crew->gate->ledger, owner))
+                        seat->parked = true;
+                else if (seat->users == 0)
+                        crew_serve(crew, worker, seat);
+                else if (seat->lost && !seat->abandoned)
+                        crew_abandon(crew, seat);
+                crew_put_down(crew, worker);
+        }
+        pthread_mutex_unlock(&crew->mutex);
 }
 
 static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
@@ -206,18 +241,16 @@ static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
         pthread_mutex_lock(&crew->mutex);
         job = crew->first_job;
         crew->first_job = job->next;
-        worker->state = CREW_BUSY;
-        worker->key = CREW_JOBS;
+        crew_take_up(worker, CREW_JOBS, &job->owner);
         pthread_mutex_unlock(&crew->mutex);
 
         job->run(job);
 
         pthread_mutex_lock(&crew->mutex);
-        if (worker->state == CREW_LOST)
-                crew_regain(crew, NULL);
-        worker->state = CREW_FREE;
-        crew->n_jobs--;
+        if (worker->state == CREW_BUSY)
+                crew->n_jobs--; /* else done when the worker was lost */
         crew_tell_if_empty(crew);
+        crew_put_down(crew, worker);
         pthread_mutex_unlock(&crew->mutex);
 }
 
@@ -241,6 +274,12 @@ static bool crew_leave(struct crew *crew, struct crew_worker *worker, enum crew_
         return leave;
 }
 
+static void crew_log_return(struct crew_worker *worker) {
+        if (worker->returned)
+                log_write(LOG_NOTICE, NULL, "worker %d has come back from the kernel", worker->tid);
+        worker->returned = false;
+}
+
 static void crew_loop(struct crew *crew, struct crew_worker *worker) {
         while (!crew_leave(crew, worker, CREW_IF_SURPLUS)) {
                 struct epoll_event event;
@@ -254,6 +293,7 @@ static void crew_loop(struct crew *crew, struct crew_worker *worker) {
                         crew_leave(crew, worker, CREW_ANYWAY);
                         return;
                 }
+                crew_log_return(worker);
         }
 }
 
@@ -380,14 +420,45 @@ int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct
         return 0;
 }
 
-int crew_add(struct crew *crew, int connection) {
+struct crew_farewell {
+        struct crew_job job;
+        int fd;
+};
+
+static void crew_close_refused(struct crew_job *job) {
+        struct crew_farewell *farewell = (struct crew_farewell *)job;
+
+        stall_begin();
+        fd_close(farewell->fd);
+        stall_end();
+        free(farewell);
+}
+
+/* Not on the main thread: what the client has queued already is disposed of with the connection. */
+static void crew_dismiss(struct crew *crew, int fd, const struct ledger_owner *owner) {
+        struct crew_farewell *farewell = calloc(1, sizeof(*farewell));
+
+        if (!farewell) {
+                fd_close(fd);
+                return;
+        }
+        farewell->fd = fd;
+        farewell->job.run = crew_close_refused;
+        farewell->job.owner = *owner;
+        crew_submit(crew, &farewell->job);
+}
+
+int crew_add(struct crew *crew, int fd) {
+        struct ledger_owner owner = LEDGER_NOBODY;
         struct crew_seat *seat;
         struct peer *peer;
         int r;
 
-        r = peer_new(connection, crew->gate, &peer);
-        if (r < 0)
+        r = peer_new(fd, crew->gate, &peer, &owner);
+        if (r < 0) {
+                crew_dismiss(crew, fd, &owner);
                 return r;
+        }
 
         pthread_mutex_lock(&crew->mutex);
         /* There is one: the ledger has counted the connection against the same limit. */
@@ -402,6 +473,15 @@ int crew_add(struct crew *crew, int connection) {
         return r;
 }
 
+bool crew_is_flooded(struct crew *crew) {
+        bool flooded;
+
+        pthread_mutex_lock(&crew->mutex);
+        flooded = crew->n_jobs >= CREW_JOBS_MAX;
+        pthread_mutex_unlock(&crew->mutex);
+        return flooded;
+}
+
 /* 100 ms in one call may be a busy machine, if the thread wants to run; asleep, it is stuck. */
 static bool crew_is_stuck(const struct crew_worker *worker) {
         char state;
@@ -412,34 +492,66 @@ static bool crew_is_stuck(const struct crew_worker *worker) {
 
 static void crew_lose(struct crew *crew, struct crew_worker *worker) {
         struct crew_seat *seat = worker->key == CREW_JOBS ? NULL : crew_seat(crew, worker->key);
-        const struct ledger_owner *owner = seat ? peer_owner(seat->peer) : NULL;
-        struct log_subject subject = {.has_peer = owner};
-        int r = 0;
 
         worker->state = CREW_LOST;
         crew->n_lost++;
-        ledger_lose_worker(crew->gate->ledger, owner);
-        if (seat) {
-                subject.uid = owner->uid;
-                subject.pid = owner->pid;
+        ledger_lose_worker(crew->gate->ledger, &worker->owner);
+        if (worker->key == CREW_JOBS)
+                crew->n_jobs--;
+        /* No seat: the connection has ended, the worker is stuck in closing it. */
+        if (seat && seat->users > 0) {
                 seat->lost = true;
                 crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLRDHUP);
         }
-        if (crew->n_workers < crew->limits.workers + crew->limits.lost_workers)
-                r = crew_start_worker(crew);
+}
 
-        log_write(LOG_WARNING, &subject, "worker %d is stuck on a file system, %u are", worker->tid,
-                  crew->n_lost);
-        if (r < 0)
-                log_write(LOG_ERR, &(struct log_subject){.error = r}, "replacing a worker");
+static struct crew_worker *crew_find_stuck(struct crew *crew) {
+        for (unsigned i = 0; i < crew->limits.workers + crew->limits.lost_workers; i++)
+                if (crew_is_stuck(&crew->workers[i]))
+                        return &crew->workers[i];
+        return NULL;
+}
+
+/* As many workers as there must be free ones, and as there may be at all. */
+static int crew_replace(struct crew *crew) {
+        int r = 0;
+
+        while (r == 0 && crew->n_workers - crew->n_lost < crew->limits.workers &&
+               crew->n_workers < crew->limits.workers + crew->limits.lost_workers)
+                r = crew_start_worker(crew);
+        return r;
 }
 
 void crew_watch(struct crew *crew) {
-        pthread_mutex_lock(&crew->mutex);
-        for (unsigned i = 0; i < crew->limits.workers + crew->limits.lost_workers; i++)
-                if (crew_is_stuck(&crew->workers[i]))
-                        crew_lose(crew, &crew->workers[i]);
-        pthread_mutex_unlock(&crew->mutex);
+        struct crew_worker *worker;
+
+        do {
+                struct log_subject subject = {.has_peer = false};
+                unsigned n_lost;
+                pid_t tid = 0;
+                int r;
+
+                pthread_mutex_lock(&crew->mutex);
+                worker = crew_find_stuck(crew);
+                if (worker) {
+                        crew_lose(crew, worker);
+                        tid = worker->tid;
+                        subject.has_peer = worker->owner.uid != LEDGER_NO_UID;
+                        subject.uid = worker->owner.uid;
+                        subject.pid = worker->owner.pid;
+                }
+                n_lost = crew->n_lost;
+                r = crew_replace(crew);
+                pthread_mutex_unlock(&crew->mutex);
+
+                if (worker)
+                        log_write_limited(LOG_WARNING, &subject,
+                                          "worker %d is stuck on what a client sent, %u are", tid,
+                                          n_lost);
+                if (r < 0)
+                        log_write_limited(LOG_ERR, &(struct log_subject){.error = r},
+                                          "replacing a worker");
+        } while (worker);
 }
 
 /* For each seat that is taken, with the mutex held. */
@@ -497,7 +609,10 @@ bool crew_is_able(struct crew *crew) {
         return able;
 }
 
-/* By now nobody serves but the lost. What they don't hold ends here. */
+/*
+ * By now nobody serves but the lost, and whoever was busy for longer than we wait. What they don't
+ * hold ends here; what could keep us is released, and left for the process's end to close.
+ */
 static void crew_finish(struct crew *crew, struct crew_seat *seat) {
         shutdown(peer_fd(seat->peer), SHUT_RDWR);
         if (seat->users == 0)
@@ -527,9 +642,11 @@ bool crew_free(struct crew *crew) {
         if (crew->n_workers > 0 && write(crew->stop, &one, sizeof(one)) < 0)
                 abort(); /* an eventfd of ours that is written once can't be full */
         crew_wait_for_workers(crew);
+        for (unsigned i = 0; i < crew->limits.connections; i++)
+                crew->seats[i].users += crew->seats[i].parked; /* by nobody: not to be freed */
         if (unmount_isolate() == 0)
                 crew_for_each(crew, crew_finish);
-        all = crew->n_workers == 0;
+        all = crew->n_workers == 0 && crew->n_connections == 0;
         pthread_mutex_unlock(&crew->mutex);
 
         if (all)

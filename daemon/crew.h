@@ -10,6 +10,8 @@
  * reach of any signal. It is then left where it is, with the request that it serves; another one is
  * started in its place; and the connection, if its client leaves, is abandoned: all that it held is
  * released, the stuck request alone remains. A worker that comes back undoes what nobody waits for.
+ * To receive what a client sent, and to close it, can take as long as to mount on it: the last
+ * close of a socket waits for its peer, that of a file on FUSE for its server.
  */
 
 #include "daemon/request.h"
@@ -36,17 +38,22 @@ int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct
  */
 bool crew_free(struct crew *crew);
 
-/* Takes an accepted connection, also on failure; errors as peer_new(). */
+/* Takes an accepted connection, also on failure; errors as peer_new(). Not when crew_is_flooded().
+ */
 int crew_add(struct crew *crew, int fd);
 
 /* Work that isn't a client's, and may block. Borrowed until `run` has returned. */
 struct crew_job {
         void (*run)(struct crew_job *job);
-        struct crew_job *next; /* the crew's own */
+        struct ledger_owner owner; /* who pays if a worker is lost in it, or LEDGER_NOBODY */
+        struct crew_job *next;     /* the crew's own */
 };
 
 /* Has a worker run the job. */
 void crew_submit(struct crew *crew, struct crew_job *job);
+
+/* Whether so many jobs wait that no connection should be accepted: each may become another one. */
+bool crew_is_flooded(struct crew *crew);
 
 /* Finds workers that have been lost since the last call, and replaces them; every 100 ms or so. */
 void crew_watch(struct crew *crew);

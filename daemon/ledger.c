@@ -21,6 +21,10 @@
 
 #define LEDGER_NONE UINT32_MAX
 
+enum {
+        LEDGER_HOSTILE = 3,
+};
+
 struct ledger_slot {
         struct ledger_owner *owner;
         struct lease *lease; /* NULL unless live */
@@ -134,7 +138,7 @@ struct verdict ledger_begin_attempt(struct ledger *ledger, const struct ledger_o
         verdict = ledger_admit_attempt(ledger, account_open(&ledger->accounts, owner->uid));
         if (verdict.status == STATUS_OK)
                 ledger->counts.attempts++;
-        *local_only = ledger->counts.lost_workers >= ledger->limits.lost_workers;
+        *local_only = ledger->counts.attempts > ledger->limits.remote_attempts;
         pthread_mutex_unlock(&ledger->mutex);
         return verdict;
 }
@@ -145,21 +149,38 @@ void ledger_end_attempt(struct ledger *ledger) {
         pthread_mutex_unlock(&ledger->mutex);
 }
 
-void ledger_lose_worker(struct ledger *ledger, const struct ledger_owner *owner) {
+bool ledger_is_hostile(struct ledger *ledger, const struct ledger_owner *owner) {
+        struct account *account;
+        bool hostile;
+
         pthread_mutex_lock(&ledger->mutex);
-        if (owner)
-                account_open(&ledger->accounts, owner->uid)
-                        ->lost_workers++; /* it is connected: exists */
-        ledger->counts.lost_workers++;
+        account = account_open(&ledger->accounts, owner->uid);
+        hostile = account &&
+                  account->lost_workers >= LEDGER_HOSTILE * ledger->limits.lost_workers_per_user;
+        pthread_mutex_unlock(&ledger->mutex);
+        return hostile;
+}
+
+static void ledger_count_lost(struct ledger *ledger, const struct ledger_owner *owner, int change) {
+        struct account *account = NULL;
+
+        pthread_mutex_lock(&ledger->mutex);
+        ledger->counts.lost_workers += change;
+        if (owner->uid != LEDGER_NO_UID)
+                account = account_open(&ledger->accounts, owner->uid);
+        if (account && (change > 0 || account->lost_workers > 0))
+                account->lost_workers += change;
+        if (account)
+                account_settle(&ledger->accounts, account);
         pthread_mutex_unlock(&ledger->mutex);
 }
 
+void ledger_lose_worker(struct ledger *ledger, const struct ledger_owner *owner) {
+        ledger_count_lost(ledger, owner, 1);
+}
+
 void ledger_regain_worker(struct ledger *ledger, const struct ledger_owner *owner) {
-        pthread_mutex_lock(&ledger->mutex);
-        if (owner) /* still connected: the account stays */
-                account_open(&ledger->accounts, owner->uid)->lost_workers--;
-        ledger->counts.lost_workers--;
-        pthread_mutex_unlock(&ledger->mutex);
+        ledger_count_lost(ledger, owner, -1);
 }
 
 /* ---- leases ---- */
@@ -353,37 +374,37 @@ struct ledger_owner *ledger_orphans(struct ledger *ledger) {
 
 /* ---- what a predecessor left ---- */
 
-bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, uint64_t id, unsigned count,
-                  const uint64_t *mounts) {
-        uint32_t index = RECORD_INDEX(id);
-        struct record *record = &ledger->records[index];
-        bool agreed;
+static bool ledger_agrees(const struct ledger *ledger, const struct ledger_owner *owner,
+                          const struct record *claim) {
+        uint32_t index = RECORD_INDEX(claim->lease);
+        const struct record *record;
 
         if (index >= ledger->capacity)
                 return false;
+        record = &ledger->records[index];
+        return record->lease == claim->lease && ledger->slots[index].owner == &ledger->left &&
+               !ledger->slots[index].swept && record->state == RECORD_LIVE &&
+               record->uid == owner->uid && record->count == claim->count &&
+               memcmp(record->file_systems, claim->file_systems, claim->count) == 0 &&
+               memcmp(record->mounts, claim->mounts, claim->count * sizeof(claim->mounts[0])) == 0;
+}
+
+bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, const struct record *claim,
+                  struct lease *lease) {
+        uint32_t index = RECORD_INDEX(claim->lease);
+        bool agreed;
+
         pthread_mutex_lock(&ledger->mutex);
-        agreed = record->lease == id && ledger->slots[index].owner == &ledger->left &&
-                 record->state == RECORD_LIVE && record->uid == owner->uid &&
-                 record->count == count &&
-                 memcmp(record->mounts, mounts, count * sizeof(mounts[0])) == 0;
+        agreed = !owner->abandoned && ledger_agrees(ledger, owner, claim);
         if (agreed) {
                 ledger_unlink(ledger, index);
                 ledger_link(ledger, owner, index);
-                record->pid = owner->pid;
+                ledger->slots[index].lease = lease;
+                ledger->records[index].pid = owner->pid;
                 ledger->counts.left--;
         }
         pthread_mutex_unlock(&ledger->mutex);
         return agreed;
-}
-
-void ledger_disown(struct ledger *ledger, uint64_t id) {
-        uint32_t index = ledger_index(ledger, id);
-
-        pthread_mutex_lock(&ledger->mutex);
-        ledger_unlink(ledger, index);
-        ledger_link(ledger, &ledger->left, index);
-        ledger->counts.left++;
-        pthread_mutex_unlock(&ledger->mutex);
 }
 
 static bool ledger_is_to_sweep(const struct ledger *ledger, bool any, uint32_t index) {
@@ -401,19 +422,38 @@ bool ledger_take_left(struct ledger *ledger, bool any, uint32_t *cursor, struct 
                 found = true;
                 *record = ledger->records[*cursor];
                 ledger->slots[*cursor].swept = true;
-                record_set_state(&ledger->records[*cursor], RECORD_RELEASING);
+                /* One that is being attached stays so: whoever reads this after our death must
+                 * know that it may yet appear. */
+                if (record->state == RECORD_LIVE)
+                        record_set_state(&ledger->records[*cursor], RECORD_RELEASING);
         }
         pthread_mutex_unlock(&ledger->mutex);
         return found;
 }
 
-bool ledger_leave(struct ledger *ledger, const struct record *record) {
+bool ledger_holds(struct ledger *ledger, uint64_t mount) {
+        bool held = false;
+
+        pthread_mutex_lock(&ledger->mutex);
+        for (uint32_t i = 0; !held && i < ledger->capacity; i++) {
+                const struct record *record = &ledger->records[i];
+
+                if (record->state == RECORD_FREE || ledger->slots[i].owner == &ledger->left)
+                        continue;
+                for (uint32_t j = 0; j < record->count; j++)
+                        held = held || record->mounts[j] == mount;
+        }
+        pthread_mutex_unlock(&ledger->mutex);
+        return held;
+}
+
+bool ledger_leave(struct ledger *ledger, const struct record *record, bool out_of_reach) {
         uint32_t index = ledger_index(ledger, record->lease);
         bool first;
 
         pthread_mutex_lock(&ledger->mutex);
-        first = !ledger->slots[index].reported;
-        ledger->slots[index].reported = true;
+        first = out_of_reach && !ledger->slots[index].reported;
+        ledger->slots[index].reported |= out_of_reach;
         ledger->slots[index].swept = false;
         record_set_state(&ledger->records[index], record->state);
         pthread_mutex_unlock(&ledger->mutex);
@@ -457,7 +497,7 @@ static int ledger_import(struct ledger *ledger) {
 
 int ledger_new(const struct ledger_limits *limits, struct record_file *file, struct ledger **ret) {
         struct ledger *ledger = calloc(1, sizeof(*ledger));
-        struct ledger_slot *slots = calloc(file->header->capacity, sizeof(*slots));
+        struct ledger_slot *slots = calloc(file->capacity, sizeof(*slots));
         int r;
 
         if (!ledger || !slots) {
@@ -469,7 +509,7 @@ int ledger_new(const struct ledger_limits *limits, struct record_file *file, str
         ledger->limits = *limits;
         ledger->file = *file;
         ledger->records = file->records;
-        ledger->capacity = file->header->capacity;
+        ledger->capacity = file->capacity;
         ledger->self = file->header->instance;
         ledger->slots = slots;
         ledger->orphans.first = ledger->left.first = LEDGER_NONE;

@@ -25,7 +25,8 @@ struct ledger_limits {
         unsigned connections_per_user;
         unsigned mounts; /* at most RECORD_CAPACITY_MAX */
         unsigned mounts_per_user;
-        unsigned attempts; /* mount requests under way, stuck ones among them */
+        unsigned attempts;        /* mount requests under way, stuck ones among them */
+        unsigned remote_attempts; /* beyond these, local file systems alone */
         unsigned lost_workers;
         unsigned lost_workers_per_user;
 };
@@ -75,14 +76,27 @@ void ledger_abandon(struct ledger *ledger, struct ledger_owner *owner);
 /*
  * Around a mount request, from the first call that can block on a client's file system to the last.
  * Refused: to a user who has made us lose too many workers, and to all when so many attempts are
- * under way that no worker would be left for anything else. `*local_only`: that many workers are
- * lost that nothing but local file systems will do.
+ * under way that no worker would be left for anything else. `*local_only`: so many are under way
+ * that nothing but local file systems will do.
  */
 struct verdict ledger_begin_attempt(struct ledger *ledger, const struct ledger_owner *owner,
                                     bool *local_only);
 void ledger_end_attempt(struct ledger *ledger);
 
-/* A worker that serves `owner`, NULL if no client, is stuck in the kernel; it came back. */
+/* In place of a client, where there is none. */
+#define LEDGER_NO_UID ((uid_t)-1)
+#define LEDGER_NOBODY                                                                              \
+        (struct ledger_owner) {                                                                    \
+                .uid = LEDGER_NO_UID                                                               \
+        }
+
+/*
+ * Whether the owner's user has made us lose workers after the limit, by connections alone: thrice
+ * as many. Whoever is this far gets no worker at all until they return.
+ */
+bool ledger_is_hostile(struct ledger *ledger, const struct ledger_owner *owner);
+
+/* A worker that serves `owner` is stuck in the kernel; it came back. Only the uid counts. */
 void ledger_lose_worker(struct ledger *ledger, const struct ledger_owner *owner);
 void ledger_regain_worker(struct ledger *ledger, const struct ledger_owner *owner);
 
@@ -119,15 +133,15 @@ void ledger_orphan(struct ledger *ledger, uint64_t id, struct lease *lease);
 struct ledger_owner *ledger_orphans(struct ledger *ledger);
 
 /*
- * Makes the live lease `id` that a predecessor left the owner's, if the same user had it and its
- * `count` mounts are these; it waits for the caller's ledger_publish() or ledger_disown(). False:
- * there is no such, or somebody else has it.
+ * Makes the live lease that a predecessor left the owner's, if the same user had it and all that
+ * `claim` says of it is so: lease, count, file systems, mounts. From then on `lease` is the
+ * ledger's, as after ledger_publish(). False: there is no such, or somebody else has it.
  */
-bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, uint64_t id, unsigned count,
-                  const uint64_t *mounts);
+bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, const struct record *claim,
+                  struct lease *lease);
 
-/* Undoes ledger_adopt(). */
-void ledger_disown(struct ledger *ledger, uint64_t id);
+/* Whether a lease of this instance's own has that mount: only reusable ids can be in two leases. */
+bool ledger_holds(struct ledger *ledger, uint64_t mount);
 
 /*
  * Takes the next left lease at or behind the index `*cursor` for sweeping, so that nobody can adopt
@@ -136,7 +150,10 @@ void ledger_disown(struct ledger *ledger, uint64_t id);
  */
 bool ledger_take_left(struct ledger *ledger, bool any, uint32_t *cursor, struct record *record);
 
-/* It could not be swept: its state is the record's from now on. True if this is the first time. */
-bool ledger_leave(struct ledger *ledger, const struct record *record);
+/*
+ * It could not be swept: its state is the record's from now on. True if it is out of reach, and
+ * that for the first time.
+ */
+bool ledger_leave(struct ledger *ledger, const struct record *record, bool out_of_reach);
 
 struct ledger_counts ledger_count(struct ledger *ledger);

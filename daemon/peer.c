@@ -10,6 +10,7 @@
 #include "common/fd.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
+#include "daemon/stall.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -28,7 +29,7 @@ static int peer_send(int fd, const struct wire_reply *reply) {
         return fdpass_send(fd, bytes, wire_encode_reply(reply, bytes), NULL, 0);
 }
 
-static int peer_refuse(int fd, const struct ucred *credentials, const struct verdict *verdict) {
+static void peer_refuse(int fd, const struct ledger_owner *owner, const struct verdict *verdict) {
         struct wire_reply reply = {
                 .operation = PROTOCOL_UNASKED,
                 .status = verdict->status,
@@ -37,19 +38,18 @@ static int peer_refuse(int fd, const struct ucred *credentials, const struct ver
         };
         struct log_subject subject = {
                 .has_peer = true,
-                .uid = credentials->uid,
-                .pid = credentials->pid,
+                .uid = owner->uid,
+                .pid = owner->pid,
                 .operation = "connect",
         };
 
         snprintf(reply.text, sizeof(reply.text), "%s", verdict->text);
         log_write_limited(LOG_INFO, &subject, "%s", verdict->text);
         peer_send(fd, &reply);
-        return -EDQUOT;
+        shutdown(fd, SHUT_RDWR);
 }
 
-int peer_new(int connection, struct request_gate *gate, struct peer **ret) {
-        FD_AUTO int fd = connection;
+int peer_new(int fd, struct request_gate *gate, struct peer **ret, struct ledger_owner *owner) {
         struct ucred credentials;
         socklen_t size = sizeof(credentials);
         struct verdict verdict;
@@ -58,15 +58,19 @@ int peer_new(int connection, struct request_gate *gate, struct peer **ret) {
         /* Frozen at connect(2), and translated to our namespaces: unix(7). */
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
                 return -errno;
+        owner->uid = credentials.uid;
+        owner->pid = credentials.pid;
+
         peer = calloc(1, sizeof(*peer));
         if (!peer)
                 return -ENOMEM;
         verdict = ledger_connect(gate->ledger, credentials.uid, credentials.pid, &peer->owner);
         if (verdict.status != STATUS_OK) {
                 free(peer);
-                return peer_refuse(fd, &credentials, &verdict);
+                peer_refuse(fd, owner, &verdict);
+                return -EDQUOT;
         }
-        peer->fd = fd_take(&fd);
+        peer->fd = fd;
         peer->gate = gate;
         *ret = peer;
         return 0;
@@ -94,8 +98,10 @@ struct peer *peer_free(struct peer *peer) {
         if (!peer)
                 return NULL;
         peer_release_all(peer);
-        ledger_disconnect(peer->gate->ledger, &peer->owner);
+        stall_begin();
         fd_close(peer->fd);
+        stall_end();
+        ledger_disconnect(peer->gate->ledger, &peer->owner);
         free(peer);
         return NULL;
 }
@@ -120,8 +126,17 @@ static void peer_log_garbage(const struct peer *peer, ssize_t size) {
                           size);
 }
 
+/* The last close of a socket waits for its peer, that of a file on FUSE for its server. */
+static void peer_dispose(struct fdpass_set *fds) {
+        if (fds->count == 0)
+                return;
+        stall_begin();
+        fdpass_set_close(fds);
+        stall_end();
+}
+
 int peer_serve(struct peer *peer) {
-        FDPASS_AUTO struct fdpass_set fds = {0};
+        __attribute__((cleanup(peer_dispose))) struct fdpass_set fds = {0};
         uint8_t bytes[WIRE_REQUEST_MAX];
         struct wire_request request;
         struct wire_reply reply;
@@ -129,7 +144,9 @@ int peer_serve(struct peer *peer) {
         ssize_t size;
         int r;
 
+        stall_begin(); /* descriptors that we have no room for are closed on the way */
         size = fdpass_receive(peer->fd, bytes, sizeof(bytes), &fds);
+        stall_end();
         if (size == -EAGAIN)
                 return 0;
         if (size < 0)

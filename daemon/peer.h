@@ -11,12 +11,13 @@
 struct peer;
 
 /*
- * Takes the accepted `fd`, also on failure. A connection beyond the limits is told so, unasked, and
- * closed: -EDQUOT. Other negative errnos: nothing can be said. Main thread; doesn't block.
+ * Takes the accepted `fd`; on failure it stays the caller's, to be closed where that may block. A
+ * connection beyond the limits is told so, unasked: -EDQUOT. Other negative errnos: nothing can be
+ * said. `*owner` says who it is as soon as that is known. Main thread; doesn't block.
  */
-int peer_new(int fd, struct request_gate *gate, struct peer **peer);
+int peer_new(int fd, struct request_gate *gate, struct peer **peer, struct ledger_owner *owner);
 
-/* Releases what the connection holds, then closes it. On a worker. */
+/* Releases what the connection holds, then closes it, which can block. On a worker. */
 struct peer *peer_free(struct peer *peer);
 
 /*

@@ -8,28 +8,42 @@
 #include "daemon/sweep.h"
 
 #include "common/fd.h"
+#include "daemon/kernel.h"
 #include "daemon/log.h"
-#include "daemon/mount.h"
 #include "daemon/stall.h"
 #include "daemon/unmount.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <signal.h>
 #include <string.h>
 
-static int sweep_mount(unsigned features, uint64_t id, char *place) {
+struct sweep {
+        const struct mount_templates *templates;
+        const struct instance *self;
+        enum sweep_patience patience;
+        struct ledger *ledger; /* NULL: none runs */
+};
+
+static int sweep_mount(const struct sweep *sweep, uint64_t id, uint8_t file_system, char *place) {
+        uint64_t resolve = sweep->patience == SWEEP_QUICKLY ? RESOLVE_CACHED : 0;
         FD_AUTO int fd = -EBADF;
         unsigned strangers;
-        int r = mount_locate(features, id, place, PATH_MAX);
+        int r;
 
+        /* A reusable id may have been given to a mount of ours meanwhile. */
+        if (sweep->ledger && ledger_holds(sweep->ledger, id))
+                return -ENOENT;
+        r = mount_locate(sweep->templates, id, file_system, place, PATH_MAX);
         if (r < 0)
                 return r;
-        fd = mount_open(features, id, place);
+        fd = mount_open(sweep->templates, id, place, resolve);
+        if (fd == -ENOENT)
+                return -EBUSY; /* it is there, and the path doesn't lead to it */
         if (fd < 0)
-                return fd == -ENOENT ? -EBUSY
-                                     : fd; /* it is there, and the path doesn't lead to it */
-        return unmount_detach(features, fd, id, &strangers);
+                return fd;
+        return unmount_detach(mount_features(sweep->templates), fd, id, &strangers);
 }
 
 static bool sweep_may_appear(const struct record *record, const struct instance *self) {
@@ -42,19 +56,23 @@ static bool sweep_may_appear(const struct record *record, const struct instance 
         return record->state == RECORD_ATTACHING && !instance_is_gone(&writer, self);
 }
 
-static int sweep_record(unsigned features, const struct record *record, const struct instance *self,
-                        char *place) {
+/*
+ * 0: none of its mounts is left. -EINPROGRESS: one may yet appear. -EAGAIN: it takes patience. Else
+ * one is out of reach, at `place` of PATH_MAX bytes.
+ */
+static int sweep_record(const struct sweep *sweep, const struct record *record, char *place) {
         /* Asked first: what is attached in its last moment must be seen below. */
-        bool may_appear = sweep_may_appear(record, self);
+        bool may_appear = sweep_may_appear(record, sweep->self);
         int result = 0;
 
         for (uint32_t i = 0; i < record->count; i++) {
-                int r = record->mounts[i] ? sweep_mount(features, record->mounts[i], place)
-                                          : -ENOENT;
+                int r = -ENOENT;
 
+                if (record->mounts[i])
+                        r = sweep_mount(sweep, record->mounts[i], record->file_systems[i], place);
                 if (r == -ENOENT)
-                        r = may_appear ? -EAGAIN : 0;
-                if (r < 0 && (result == 0 || result == -EAGAIN))
+                        r = may_appear ? -EINPROGRESS : 0;
+                if (r < 0 && (result == 0 || result == -EINPROGRESS))
                         result = r;
         }
         return result;
@@ -71,13 +89,19 @@ static void sweep_log(const struct record *record, int error, const char *place)
                 .error = error,
         };
 
-        log_write(LOG_WARNING, &subject,
-                  "a mount of a predecessor's is out of reach: unmount it as root, or let "
-                  "mountatd --sweep do it");
+        log_write_limited(LOG_WARNING, &subject,
+                          "a mount of a predecessor's is out of reach: unmount it as root, or let "
+                          "mountatd --sweep do it");
 }
 
-void sweep_ledger(struct ledger *ledger, unsigned features, const struct instance *self,
-                  enum sweep_scope scope) {
+static bool sweep_is_out_of_reach(int error) {
+        return error != 0 && error != -EINPROGRESS && error != -EAGAIN;
+}
+
+void sweep_ledger(struct ledger *ledger, const struct mount_templates *templates,
+                  const struct instance *self, enum sweep_scope scope,
+                  enum sweep_patience patience) {
+        const struct sweep sweep = {templates, self, patience, ledger};
         struct record record;
         uint32_t cursor = 0;
 
@@ -86,13 +110,13 @@ void sweep_ledger(struct ledger *ledger, unsigned features, const struct instanc
                 int r;
 
                 stall_begin();
-                r = sweep_record(features, &record, self, place);
+                r = sweep_record(&sweep, &record, place);
                 stall_end();
                 if (scope == SWEEP_FINALLY && record.state == RECORD_LIVE)
                         record.state = RECORD_RELEASING;
                 if (r == 0)
                         ledger_forget(ledger, record.lease);
-                else if (ledger_leave(ledger, &record) && r != -EAGAIN)
+                else if (ledger_leave(ledger, &record, sweep_is_out_of_reach(r)))
                         sweep_log(&record, r, place);
         }
 }
@@ -102,10 +126,10 @@ static bool sweep_client_lives(const struct record *record) {
         return record->pid == 0 || kill(record->pid, 0) == 0 || errno != ESRCH;
 }
 
-unsigned sweep_file(struct record_file *file, unsigned features, const struct instance *self) {
+static unsigned sweep_file_with(const struct sweep *sweep, struct record_file *file) {
         unsigned swept = 0;
 
-        for (uint32_t i = 0; i < file->header->capacity; i++) {
+        for (uint32_t i = 0; i < file->capacity; i++) {
                 struct record *record = &file->records[i];
                 char place[PATH_MAX] = "";
                 int r;
@@ -113,12 +137,21 @@ unsigned sweep_file(struct record_file *file, unsigned features, const struct in
                 if (!record_is_sane(record, i) ||
                     (record->state == RECORD_LIVE && sweep_client_lives(record)))
                         continue;
-                r = sweep_record(features, record, self, place);
+                r = sweep_record(sweep, record, place);
                 if (r == 0) {
                         record_set_state(record, RECORD_FREE);
                         swept++;
-                } else if (r != -EAGAIN)
+                } else if (sweep_is_out_of_reach(r))
                         sweep_log(record, r, place);
         }
         return swept;
+}
+
+unsigned sweep_file(struct record_file *file, const struct mount_templates *templates,
+                    const struct instance *self) {
+        const struct sweep quick = {templates, self, SWEEP_QUICKLY, NULL};
+        const struct sweep patient = {templates, self, SWEEP_PATIENTLY, NULL};
+        unsigned swept = sweep_file_with(&quick, file);
+
+        return swept + sweep_file_with(&patient, file);
 }
