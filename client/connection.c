@@ -91,6 +91,11 @@ static bool connection_is_absence(int error) {
         return error == -ECONNREFUSED || error == -ENOENT;
 }
 
+/* A socket that is being made gets its group and mode last: EACCES. */
+static bool connection_may_change(int error) {
+        return connection_is_absence(error) || error == -EACCES;
+}
+
 static int connection_unanswered(const struct connection *connection, int error,
                                  struct failure *failure) {
         char escaped[4 * CONNECTION_PATH_SIZE];
@@ -113,7 +118,7 @@ static int connection_connect(struct connection *connection, int64_t patience,
 
         for (;;) {
                 result = channel_connect(channel, connection->path);
-                if (!connection_is_absence(result) || channel_now() >= patience ||
+                if (!connection_may_change(result) || channel_now() >= patience ||
                     channel_pause(channel, pause) < 0)
                         break;
                 pause = pause * 2 < CONNECTION_PAUSE_MAX ? pause * 2 : CONNECTION_PAUSE_MAX;

@@ -16,10 +16,13 @@
 #include "daemon/unmount.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,11 +31,14 @@
 #define CREW_STOP UINT64_MAX
 #define CREW_JOBS (UINT64_MAX - 1)
 
+/* Ends waits that a signal can end, such as that of a TCP socket that lingers when it is closed. */
+#define CREW_POKE SIGUSR2
+
 enum {
         CREW_STACK_SIZE = 512 * 1024,
         CREW_LOST_AFTER = 100000, /* microseconds in one call */
         CREW_STOP_SECONDS = 1,
-        CREW_JOBS_MAX = 32, /* of them hold a descriptor each: OPTIONS_DESCRIPTORS_SPARE */
+        CREW_JOBS_MAX = 32, /* most of them hold a descriptor: OPTIONS_DESCRIPTORS_SPARE */
 };
 
 /* A connection's place. Free: no peer. */
@@ -43,8 +49,12 @@ struct crew_seat {
         unsigned users; /* workers: one that serves, and one that abandons while that one is lost */
         bool lost;      /* the one that serves is */
         bool abandoned;
-        bool parked; /* not armed: its user has cost too many workers */
+        bool ended; /* its descriptor is no longer ours to touch */
+        bool waits; /* for its turn, in the crew's queue */
+        TAILQ_ENTRY(crew_seat) queue;
 };
+
+TAILQ_HEAD(crew_queue, crew_seat);
 
 enum crew_worker_state {
         CREW_ABSENT,
@@ -57,10 +67,9 @@ enum crew_worker_state {
 struct crew_worker {
         struct crew *crew;
         enum crew_worker_state state;
-        bool returned; /* from being lost: to be logged */
         pid_t tid;
-        uint64_t key;              /* what it is busy with: a connection's, or CREW_JOBS */
-        struct ledger_owner owner; /* whose that is: a copy, the connection may end */
+        uint64_t key;  /* of the connection that it serves, while busy or lost */
+        bool returned; /* it was lost meanwhile */
         struct stall_clock clock;
 };
 
@@ -81,6 +90,7 @@ struct crew {
         unsigned n_abandoned;
         unsigned n_jobs; /* waiting and under way */
         struct crew_job *first_job;
+        struct crew_queue queue; /* whose requests wait for others of their users' to end */
         uint32_t free_seat;
         struct crew_seat *seats;
         struct crew_worker *workers; /* limits.workers + limits.lost_workers */
@@ -114,121 +124,190 @@ static void crew_tell_if_empty(struct crew *crew) {
                 log_write(LOG_ERR, &(struct log_subject){.error = -errno}, "eventfd");
 }
 
-/*
- * Frees the seat first, the connection after: crew_drain() has nothing to do with it any more.
- * Closing it can block like everything that disposes of what a client sent.
- */
-static void crew_end(struct crew *crew, struct crew_seat *seat) {
-        struct peer *peer = seat->peer;
-        bool abandoned = seat->abandoned;
+/* ---- requests that wait for their turn ---- */
 
-        *seat = (struct crew_seat){.use = seat->use + 1, .next = crew->free_seat};
-        crew->free_seat = seat - crew->seats;
-
-        pthread_mutex_unlock(&crew->mutex);
-        peer_free(peer);
-        pthread_mutex_lock(&crew->mutex);
-
-        crew->n_connections--;
-        crew->n_abandoned -= abandoned;
-        crew_tell_if_empty(crew);
+/* Its client's leaving is all that it is armed for. */
+static int crew_enqueue(struct crew *crew, struct crew_seat *seat) {
+        seat->waits = true;
+        TAILQ_INSERT_TAIL(&crew->queue, seat, queue);
+        return crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLRDHUP);
 }
 
-/* Connections that were parked while too many workers were lost to their user are served again. */
-static void crew_unpark(struct crew *crew) {
-        for (unsigned i = 0; i < crew->limits.connections; i++) {
-                struct crew_seat *seat = &crew->seats[i];
+static void crew_dequeue(struct crew *crew, struct crew_seat *seat) {
+        seat->waits = false;
+        TAILQ_REMOVE(&crew->queue, seat, queue);
+}
 
-                if (!seat->parked || ledger_is_hostile(crew->gate->ledger, peer_owner(seat->peer)))
+/* The first in the queue of those users who have the fewest attempts under way. */
+static struct crew_seat *crew_find_next(struct crew *crew) {
+        struct crew_seat *seat, *next = NULL;
+        unsigned attempts = 0, fewest = UINT_MAX;
+        uid_t uid = (uid_t)-1;
+
+        TAILQ_FOREACH(seat, &crew->queue, queue) {
+                struct ledger_owner *owner = peer_owner(seat->peer);
+
+                if (owner->uid == uid)
                         continue;
-                seat->parked = false;
-                if (crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLIN) < 0)
-                        crew_end(crew, seat);
+                uid = owner->uid;
+                attempts = ledger_count_attempts(crew->gate->ledger, owner);
+                if (attempts < fewest) {
+                        fewest = attempts;
+                        next = seat;
+                }
+        }
+        return next;
+}
+
+/* A user who is refused now is refused whatever waits in the queue. */
+static void crew_dequeue_user(struct crew *crew, uid_t uid) {
+        struct crew_seat *seat, *next;
+
+        for (seat = TAILQ_FIRST(&crew->queue); seat; seat = next) {
+                next = TAILQ_NEXT(seat, queue);
+                if (peer_owner(seat->peer)->uid != uid)
+                        continue;
+                crew_dequeue(crew, seat);
+                crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLIN);
+        }
+}
+
+/* Whenever a turn may have become free: gives it to the one who is next, who then has it. */
+static void crew_serve_queue(struct crew *crew) {
+        struct crew_seat *seat;
+
+        while ((seat = crew_find_next(crew))) {
+                struct ledger_owner *owner = peer_owner(seat->peer);
+                struct verdict refusal;
+
+                switch (ledger_begin_attempt(crew->gate->ledger, owner, &refusal)) {
+                case LEDGER_LATER:
+                        return;
+                case LEDGER_NEVER:
+                        crew_dequeue_user(crew, owner->uid);
+                        break;
+                case LEDGER_NOW:
+                        crew_dequeue(crew, seat);
+                        crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLIN);
+                }
         }
 }
 
 /* ---- what a worker does ---- */
 
-static void crew_take_up(struct crew_worker *worker, uint64_t key,
-                         const struct ledger_owner *owner) {
-        worker->state = CREW_BUSY;
-        worker->key = key;
-        worker->owner = *owner;
-}
-
-/* After whatever could block: if the worker was lost meanwhile, it is back. */
-static void crew_come_back(struct crew *crew, struct crew_worker *worker) {
-        if (worker->state != CREW_LOST)
-                return;
+static void crew_regain(struct crew *crew, struct crew_worker *worker, struct ledger_owner *owner) {
+        ledger_regain_worker(crew->gate->ledger, owner);
+        crew->n_lost--;
         worker->state = CREW_BUSY;
         worker->returned = true;
-        crew->n_lost--;
-        ledger_regain_worker(crew->gate->ledger, &worker->owner);
-        crew_unpark(crew);
 }
 
-static void crew_put_down(struct crew *crew, struct crew_worker *worker) {
-        crew_come_back(crew, worker);
-        worker->state = CREW_FREE;
+/* After a call that may have blocked. `worker` is NULL on the main thread. */
+static void crew_come_back(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
+        if (!worker || worker->state != CREW_LOST)
+                return;
+        crew_regain(crew, worker, peer_owner(seat->peer));
+        seat->lost = false;
+}
+
+/* The seat is taken until its connection is closed: the worker can be lost in that as well. */
+static void crew_end(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
+        struct peer *peer = seat->peer;
+        bool abandoned = seat->abandoned;
+
+        seat->ended = true;
+        pthread_mutex_unlock(&crew->mutex);
+        peer_close(peer);
+        pthread_mutex_lock(&crew->mutex);
+        crew_come_back(crew, worker, seat);
+
+        peer_free(peer);
+        *seat = (struct crew_seat){.use = seat->use + 1, .next = crew->free_seat};
+        crew->free_seat = seat - crew->seats;
+        crew->n_connections--;
+        crew->n_abandoned -= abandoned;
+        crew_tell_if_empty(crew);
+}
+
+/* The last of a seat's users says how it goes on. */
+static void crew_settle(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat,
+                        enum peer_progress progress) {
+        int r = 0;
+
+        seat->users--;
+        if (seat->users > 0)
+                return;
+        if (progress == PEER_MUST_WAIT && !seat->abandoned)
+                r = crew_enqueue(crew, seat);
+        else if (progress == PEER_GOES_ON && !seat->abandoned)
+                r = crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLIN);
+        else
+                r = -ECONNRESET;
+        if (r < 0) {
+                if (seat->waits)
+                        crew_dequeue(crew, seat);
+                crew_end(crew, worker, seat);
+        }
+        crew_serve_queue(crew);
 }
 
 static void crew_serve(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
-        struct peer *peer = seat->peer;
-        bool ended;
+        enum peer_progress progress;
 
         seat->users++;
         pthread_mutex_unlock(&crew->mutex);
-        ended = peer_serve(peer) < 0;
+        progress = peer_serve(seat->peer);
         pthread_mutex_lock(&crew->mutex);
-
-        seat->lost = false;
-        seat->users--;
-        crew_come_back(crew, worker);
-        if (seat->users == 0 &&
-            (ended || seat->abandoned || crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLIN) < 0))
-                crew_end(crew, seat);
+        crew_come_back(crew, worker, seat);
+        crew_settle(crew, worker, seat, progress);
 }
 
 /* The client has left while a worker is lost in its request. */
-static void crew_abandon(struct crew *crew, struct crew_seat *seat) {
-        struct peer *peer = seat->peer;
-
+static void crew_abandon(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
         seat->abandoned = true;
         seat->users++;
-
         pthread_mutex_unlock(&crew->mutex);
-        peer_abandon(peer);
+        peer_abandon(seat->peer);
         pthread_mutex_lock(&crew->mutex);
-
         crew->n_abandoned++;
-        seat->users--;
-        if (seat->users == 0)
-                crew_end(crew, seat);
-        else
-                crew_tell_if_empty(crew);
+        crew_tell_if_empty(crew);
+        crew_settle(crew, worker, seat, PEER_ENDED);
 }
 
-static void crew_handle(struct crew *crew, struct crew_worker *worker, uint64_t key) {
+/* An event may be stale: armed for a worker that was lost, or for a wait that is over. */
+static void crew_dispatch(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat,
+                          uint32_t events) {
+        if (seat->ended)
+                return;
+        if (seat->users > 0) {
+                if (seat->lost && !seat->abandoned)
+                        crew_abandon(crew, worker, seat);
+        } else if (!seat->waits)
+                crew_serve(crew, worker, seat);
+        else if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+                crew_dequeue(crew, seat);
+                crew_end(crew, worker, seat);
+        }
+}
+
+static void crew_handle(struct crew *crew, struct crew_worker *worker,
+                        const struct epoll_event *event) {
         struct crew_seat *seat;
+        bool returned;
 
         pthread_mutex_lock(&crew->mutex);
-        seat = crew_seat(crew, key);
-        /* Without one the event is stale, and so it is if all below fails: it was armed for a
-         * lost worker that has come back. */
-        if (seat) {
-                const struct ledger_owner *owner = peer_owner(seat->peer);
-
-                crew_take_up(worker, key, owner);
-                if (seat->users == 0 && crew->n_lost > 0 &&
-                    ledger_is_hostile(crew->gate->ledger, owner))
-                        seat->parked = true;
-                else if (seat->users == 0)
-                        crew_serve(crew, worker, seat);
-                else if (seat->lost && !seat->abandoned)
-                        crew_abandon(crew, seat);
-                crew_put_down(crew, worker);
-        }
+        seat = crew_seat(crew, event->data.u64);
+        worker->state = CREW_BUSY;
+        worker->key = event->data.u64;
+        worker->returned = false;
+        if (seat)
+                crew_dispatch(crew, worker, seat, event->events);
+        worker->state = CREW_FREE;
+        returned = worker->returned;
         pthread_mutex_unlock(&crew->mutex);
+
+        if (returned)
+                log_write(LOG_NOTICE, NULL, "worker %d has come back from the kernel", worker->tid);
 }
 
 static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
@@ -241,16 +320,19 @@ static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
         pthread_mutex_lock(&crew->mutex);
         job = crew->first_job;
         crew->first_job = job->next;
-        crew_take_up(worker, CREW_JOBS, &job->owner);
+        worker->state = CREW_BUSY;
+        worker->key = CREW_JOBS;
         pthread_mutex_unlock(&crew->mutex);
 
         job->run(job);
 
         pthread_mutex_lock(&crew->mutex);
-        if (worker->state == CREW_BUSY)
-                crew->n_jobs--; /* else done when the worker was lost */
+        if (worker->state == CREW_LOST)
+                crew_regain(crew, worker, NULL);
+        else
+                crew->n_jobs--;
+        worker->state = CREW_FREE;
         crew_tell_if_empty(crew);
-        crew_put_down(crew, worker);
         pthread_mutex_unlock(&crew->mutex);
 }
 
@@ -274,12 +356,6 @@ static bool crew_leave(struct crew *crew, struct crew_worker *worker, enum crew_
         return leave;
 }
 
-static void crew_log_return(struct crew_worker *worker) {
-        if (worker->returned)
-                log_write(LOG_NOTICE, NULL, "worker %d has come back from the kernel", worker->tid);
-        worker->returned = false;
-}
-
 static void crew_loop(struct crew *crew, struct crew_worker *worker) {
         while (!crew_leave(crew, worker, CREW_IF_SURPLUS)) {
                 struct epoll_event event;
@@ -288,12 +364,11 @@ static void crew_loop(struct crew *crew, struct crew_worker *worker) {
                 if (n > 0 && event.data.u64 == CREW_JOBS)
                         crew_run_job(crew, worker);
                 else if (n > 0 && event.data.u64 != CREW_STOP)
-                        crew_handle(crew, worker, event.data.u64);
+                        crew_handle(crew, worker, &event);
                 else if (n > 0 || (n < 0 && errno != EINTR)) {
                         crew_leave(crew, worker, CREW_ANYWAY);
                         return;
                 }
-                crew_log_return(worker);
         }
 }
 
@@ -362,10 +437,17 @@ static int crew_start(struct crew *crew) {
         return r;
 }
 
+static void crew_on_poke(int signal) {
+        (void)signal;
+}
+
 static int crew_open(struct crew *crew) {
+        const struct sigaction poke = {.sa_handler = crew_on_poke, .sa_flags = SA_RESTART};
         struct epoll_event stop = {.events = EPOLLIN, .data.u64 = CREW_STOP};
         struct epoll_event jobs = {.events = EPOLLIN, .data.u64 = CREW_JOBS};
 
+        if (sigaction(CREW_POKE, &poke, NULL) < 0)
+                return -errno;
         crew->epoll = epoll_create1(EPOLL_CLOEXEC);
         crew->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         crew->jobs = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
@@ -398,6 +480,7 @@ int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct
         crew->gate = gate;
         crew->limits = *limits;
         crew->epoll = crew->stop = crew->jobs = crew->empty = -EBADF;
+        TAILQ_INIT(&crew->queue);
         pthread_mutex_init(&crew->mutex, NULL);
         pthread_cond_init(&crew->changed, NULL);
         crew->seats = calloc(limits->connections, sizeof(*crew->seats));
@@ -421,7 +504,7 @@ int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct
 }
 
 struct crew_farewell {
-        struct crew_job job;
+        struct crew_job job; /* first: a job is its farewell */
         int fd;
 };
 
@@ -435,7 +518,7 @@ static void crew_close_refused(struct crew_job *job) {
 }
 
 /* Not on the main thread: what the client has queued already is disposed of with the connection. */
-static void crew_dismiss(struct crew *crew, int fd, const struct ledger_owner *owner) {
+static void crew_dismiss(struct crew *crew, int fd) {
         struct crew_farewell *farewell = calloc(1, sizeof(*farewell));
 
         if (!farewell) {
@@ -444,19 +527,26 @@ static void crew_dismiss(struct crew *crew, int fd, const struct ledger_owner *o
         }
         farewell->fd = fd;
         farewell->job.run = crew_close_refused;
-        farewell->job.owner = *owner;
         crew_submit(crew, &farewell->job);
 }
 
+bool crew_is_flooded(struct crew *crew) {
+        bool flooded;
+
+        pthread_mutex_lock(&crew->mutex);
+        flooded = crew->n_jobs >= CREW_JOBS_MAX;
+        pthread_mutex_unlock(&crew->mutex);
+        return flooded;
+}
+
 int crew_add(struct crew *crew, int fd) {
-        struct ledger_owner owner = LEDGER_NOBODY;
         struct crew_seat *seat;
         struct peer *peer;
         int r;
 
-        r = peer_new(fd, crew->gate, &peer, &owner);
+        r = peer_new(fd, crew->gate, &peer);
         if (r < 0) {
-                crew_dismiss(crew, fd, &owner);
+                crew_dismiss(crew, fd);
                 return r;
         }
 
@@ -468,18 +558,9 @@ int crew_add(struct crew *crew, int fd) {
         crew->n_connections++;
         r = crew_arm(crew, EPOLL_CTL_ADD, seat, EPOLLIN);
         if (r < 0)
-                crew_end(crew, seat); /* holds no lease yet: no worker is needed */
+                crew_end(crew, NULL, seat); /* holds no lease yet: no worker is needed */
         pthread_mutex_unlock(&crew->mutex);
         return r;
-}
-
-bool crew_is_flooded(struct crew *crew) {
-        bool flooded;
-
-        pthread_mutex_lock(&crew->mutex);
-        flooded = crew->n_jobs >= CREW_JOBS_MAX;
-        pthread_mutex_unlock(&crew->mutex);
-        return flooded;
 }
 
 /* 100 ms in one call may be a busy machine, if the thread wants to run; asleep, it is stuck. */
@@ -492,66 +573,50 @@ static bool crew_is_stuck(const struct crew_worker *worker) {
 
 static void crew_lose(struct crew *crew, struct crew_worker *worker) {
         struct crew_seat *seat = worker->key == CREW_JOBS ? NULL : crew_seat(crew, worker->key);
+        struct ledger_owner *owner = seat ? peer_owner(seat->peer) : NULL;
+        struct log_subject subject = {.has_peer = owner};
 
         worker->state = CREW_LOST;
         crew->n_lost++;
-        ledger_lose_worker(crew->gate->ledger, &worker->owner);
         if (worker->key == CREW_JOBS)
-                crew->n_jobs--;
-        /* No seat: the connection has ended, the worker is stuck in closing it. */
-        if (seat && seat->users > 0) {
+                crew->n_jobs--; /* nobody waits for it any more */
+        ledger_lose_worker(crew->gate->ledger, owner);
+        if (seat) {
+                subject.uid = owner->uid;
+                subject.pid = owner->pid;
                 seat->lost = true;
-                crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLRDHUP);
+                if (!seat->ended)
+                        crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLRDHUP);
         }
+        log_write(LOG_WARNING, &subject, "worker %d is stuck on a file system, %u are", worker->tid,
+                  crew->n_lost);
 }
 
-static struct crew_worker *crew_find_stuck(struct crew *crew) {
-        for (unsigned i = 0; i < crew->limits.workers + crew->limits.lost_workers; i++)
-                if (crew_is_stuck(&crew->workers[i]))
-                        return &crew->workers[i];
-        return NULL;
-}
-
-/* As many workers as there must be free ones, and as there may be at all. */
-static int crew_replace(struct crew *crew) {
+/* As many workers as there should be, if the host lets us. */
+static void crew_replace(struct crew *crew) {
+        const unsigned max = crew->limits.workers + crew->limits.lost_workers;
         int r = 0;
 
         while (r == 0 && crew->n_workers - crew->n_lost < crew->limits.workers &&
-               crew->n_workers < crew->limits.workers + crew->limits.lost_workers)
+               crew->n_workers < max)
                 r = crew_start_worker(crew);
-        return r;
+        if (r < 0)
+                log_write_limited(LOG_ERR, &(struct log_subject){.error = r}, "replacing a worker");
 }
 
 void crew_watch(struct crew *crew) {
-        struct crew_worker *worker;
+        pthread_mutex_lock(&crew->mutex);
+        for (unsigned i = 0; i < crew->limits.workers + crew->limits.lost_workers; i++) {
+                struct crew_worker *worker = &crew->workers[i];
 
-        do {
-                struct log_subject subject = {.has_peer = false};
-                unsigned n_lost;
-                pid_t tid = 0;
-                int r;
-
-                pthread_mutex_lock(&crew->mutex);
-                worker = crew_find_stuck(crew);
-                if (worker) {
+                if (crew_is_stuck(worker))
                         crew_lose(crew, worker);
-                        tid = worker->tid;
-                        subject.has_peer = worker->owner.uid != LEDGER_NO_UID;
-                        subject.uid = worker->owner.uid;
-                        subject.pid = worker->owner.pid;
-                }
-                n_lost = crew->n_lost;
-                r = crew_replace(crew);
-                pthread_mutex_unlock(&crew->mutex);
-
-                if (worker)
-                        log_write_limited(LOG_WARNING, &subject,
-                                          "worker %d is stuck on what a client sent, %u are", tid,
-                                          n_lost);
-                if (r < 0)
-                        log_write_limited(LOG_ERR, &(struct log_subject){.error = r},
-                                          "replacing a worker");
-        } while (worker);
+                if (worker->state == CREW_LOST)
+                        tgkill(getpid(), worker->tid, CREW_POKE);
+        }
+        crew_replace(crew);
+        crew_serve_queue(crew);
+        pthread_mutex_unlock(&crew->mutex);
 }
 
 /* For each seat that is taken, with the mutex held. */
@@ -563,7 +628,8 @@ static void crew_for_each(struct crew *crew, void (*act)(struct crew *, struct c
 
 static void crew_shut_reading(struct crew *crew, struct crew_seat *seat) {
         (void)crew;
-        shutdown(peer_fd(seat->peer), SHUT_RD);
+        if (!seat->ended)
+                shutdown(peer_fd(seat->peer), SHUT_RD);
 }
 
 void crew_drain(struct crew *crew) {
@@ -610,15 +676,19 @@ bool crew_is_able(struct crew *crew) {
 }
 
 /*
- * By now nobody serves but the lost, and whoever was busy for longer than we wait. What they don't
- * hold ends here; what could keep us is released, and left for the process's end to close.
+ * By now nobody serves but the lost, and whoever was busy for longer than we wait: what they don't
+ * hold ends here.
  */
 static void crew_finish(struct crew *crew, struct crew_seat *seat) {
+        if (seat->ended)
+                return;
+        if (seat->waits)
+                crew_dequeue(crew, seat);
         shutdown(peer_fd(seat->peer), SHUT_RDWR);
         if (seat->users == 0)
-                crew_end(crew, seat);
+                crew_end(crew, NULL, seat);
         else if (!seat->abandoned)
-                crew_abandon(crew, seat);
+                crew_abandon(crew, NULL, seat);
 }
 
 /* Until all workers have left that can, or the patience with the others is at its end. */
@@ -642,8 +712,6 @@ bool crew_free(struct crew *crew) {
         if (crew->n_workers > 0 && write(crew->stop, &one, sizeof(one)) < 0)
                 abort(); /* an eventfd of ours that is written once can't be full */
         crew_wait_for_workers(crew);
-        for (unsigned i = 0; i < crew->limits.connections; i++)
-                crew->seats[i].users += crew->seats[i].parked; /* by nobody: not to be freed */
         if (unmount_isolate() == 0)
                 crew_for_each(crew, crew_finish);
         all = crew->n_workers == 0 && crew->n_connections == 0;

@@ -45,8 +45,7 @@ int crew_add(struct crew *crew, int fd);
 /* Work that isn't a client's, and may block. Borrowed until `run` has returned. */
 struct crew_job {
         void (*run)(struct crew_job *job);
-        struct ledger_owner owner; /* who pays if a worker is lost in it, or LEDGER_NOBODY */
-        struct crew_job *next;     /* the crew's own */
+        struct crew_job *next; /* the crew's own */
 };
 
 /* Has a worker run the job. */

@@ -2,7 +2,9 @@
 
 /*
  * receive, decode, (request: authorise, act,) reply. Nothing here waits for the client: what can't
- * be sent at once ends the connection.
+ * be sent at once ends the connection. But descriptors can make us wait: for a file on FUSE that is
+ * closed, for a TCP socket that lingers. So they are received only in an attempt that the ledger
+ * counts, and the clock runs over all that receives or closes them.
  */
 
 #include "daemon/peer.h"
@@ -29,7 +31,7 @@ static int peer_send(int fd, const struct wire_reply *reply) {
         return fdpass_send(fd, bytes, wire_encode_reply(reply, bytes), NULL, 0);
 }
 
-static void peer_refuse(int fd, const struct ledger_owner *owner, const struct verdict *verdict) {
+static void peer_refuse(int fd, const struct ucred *credentials, const struct verdict *verdict) {
         struct wire_reply reply = {
                 .operation = PROTOCOL_UNASKED,
                 .status = verdict->status,
@@ -38,8 +40,8 @@ static void peer_refuse(int fd, const struct ledger_owner *owner, const struct v
         };
         struct log_subject subject = {
                 .has_peer = true,
-                .uid = owner->uid,
-                .pid = owner->pid,
+                .uid = credentials->uid,
+                .pid = credentials->pid,
                 .operation = "connect",
         };
 
@@ -49,7 +51,7 @@ static void peer_refuse(int fd, const struct ledger_owner *owner, const struct v
         shutdown(fd, SHUT_RDWR);
 }
 
-int peer_new(int fd, struct request_gate *gate, struct peer **ret, struct ledger_owner *owner) {
+int peer_new(int fd, struct request_gate *gate, struct peer **ret) {
         struct ucred credentials;
         socklen_t size = sizeof(credentials);
         struct verdict verdict;
@@ -58,16 +60,13 @@ int peer_new(int fd, struct request_gate *gate, struct peer **ret, struct ledger
         /* Frozen at connect(2), and translated to our namespaces: unix(7). */
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
                 return -errno;
-        owner->uid = credentials.uid;
-        owner->pid = credentials.pid;
-
         peer = calloc(1, sizeof(*peer));
         if (!peer)
                 return -ENOMEM;
         verdict = ledger_connect(gate->ledger, credentials.uid, credentials.pid, &peer->owner);
         if (verdict.status != STATUS_OK) {
                 free(peer);
-                peer_refuse(fd, owner, &verdict);
+                peer_refuse(fd, &credentials, &verdict);
                 return -EDQUOT;
         }
         peer->fd = fd;
@@ -94,19 +93,23 @@ void peer_abandon(struct peer *peer) {
         peer_release_all(peer);
 }
 
+void peer_close(struct peer *peer) {
+        peer_release_all(peer);
+        ledger_end_attempt(peer->gate->ledger, &peer->owner);
+        stall_begin();
+        peer->fd = fd_close(peer->fd);
+        stall_end();
+}
+
 struct peer *peer_free(struct peer *peer) {
         if (!peer)
                 return NULL;
-        peer_release_all(peer);
-        stall_begin();
-        fd_close(peer->fd);
-        stall_end();
         ledger_disconnect(peer->gate->ledger, &peer->owner);
         free(peer);
         return NULL;
 }
 
-const struct ledger_owner *peer_owner(const struct peer *peer) {
+struct ledger_owner *peer_owner(struct peer *peer) {
         return &peer->owner;
 }
 
@@ -126,39 +129,82 @@ static void peer_log_garbage(const struct peer *peer, ssize_t size) {
                           size);
 }
 
-/* The last close of a socket waits for its peer, that of a file on FUSE for its server. */
-static void peer_dispose(struct fdpass_set *fds) {
+/* Whether what comes next is a request that would have us receive descriptors. */
+static bool peer_next_has_targets(const struct peer *peer) {
+        uint8_t bytes[WIRE_REQUEST_MAX];
+        struct wire_request request;
+        struct verdict verdict;
+        bool dropped;
+        ssize_t size = fdpass_receive_bytes(peer->fd, bytes, sizeof(bytes), MSG_PEEK, &dropped);
+
+        return size > 0 && wire_decode_request(bytes, size, &request, &verdict) == 0 &&
+               verdict.status == STATUS_OK && request.n_targets > 0;
+}
+
+/* Without a turn no descriptor is received, so none can make us wait. */
+static ssize_t peer_receive(struct peer *peer, enum ledger_turn turn, uint8_t *bytes,
+                            struct fdpass_set *fds, bool *dropped) {
+        ssize_t size;
+
+        *dropped = false;
+        stall_begin();
+        if (turn == LEDGER_NOW)
+                size = fdpass_receive(peer->fd, bytes, WIRE_REQUEST_MAX, fds);
+        else
+                size = fdpass_receive_bytes(peer->fd, bytes, WIRE_REQUEST_MAX, 0, dropped);
+        stall_end();
+        if (fds->count == 0)
+                ledger_end_attempt(peer->gate->ledger, &peer->owner);
+        return size;
+}
+
+static void peer_close_received(struct peer *peer, struct fdpass_set *fds) {
         if (fds->count == 0)
                 return;
         stall_begin();
         fdpass_set_close(fds);
         stall_end();
+        ledger_end_attempt(peer->gate->ledger, &peer->owner);
 }
 
-int peer_serve(struct peer *peer) {
-        __attribute__((cleanup(peer_dispose))) struct fdpass_set fds = {0};
-        uint8_t bytes[WIRE_REQUEST_MAX];
+static enum peer_progress peer_answer(struct peer *peer, const uint8_t *bytes, ssize_t size,
+                                      struct fdpass_set *fds, const struct verdict *instead) {
         struct wire_request request;
         struct wire_reply reply;
-        struct verdict decoded;
-        ssize_t size;
-        int r;
+        struct verdict verdict;
 
-        stall_begin(); /* descriptors that we have no room for are closed on the way */
-        size = fdpass_receive(peer->fd, bytes, sizeof(bytes), &fds);
-        stall_end();
-        if (size == -EAGAIN)
-                return 0;
-        if (size < 0)
-                return size;
-        if (size == 0)
-                return -ECONNRESET;
-
-        r = wire_decode_request(bytes, size, &request, &decoded);
-        if (r < 0) {
+        if (wire_decode_request(bytes, size, &request, &verdict) < 0) {
                 peer_log_garbage(peer, size);
-                return r;
+                return PEER_ENDED;
         }
-        request_serve(peer->gate, &peer->owner, &request, &decoded, &fds, &reply);
-        return peer_send(peer->fd, &reply);
+        if (verdict.status == STATUS_OK && instead->status != STATUS_OK)
+                verdict = *instead;
+        request_serve(peer->gate, &peer->owner, &request, &verdict, fds, &reply);
+        return peer_send(peer->fd, &reply) < 0 ? PEER_ENDED : PEER_GOES_ON;
+}
+
+enum peer_progress peer_serve(struct peer *peer) {
+        struct fdpass_set fds = {0};
+        struct verdict instead = VERDICT_OK, refusal;
+        uint8_t bytes[WIRE_REQUEST_MAX];
+        enum peer_progress progress;
+        enum ledger_turn turn;
+        bool dropped, has_targets;
+        ssize_t size;
+
+        turn = ledger_begin_attempt(peer->gate->ledger, &peer->owner, &refusal);
+        has_targets = turn != LEDGER_NOW && peer_next_has_targets(peer);
+        if (turn == LEDGER_LATER && has_targets)
+                return PEER_MUST_WAIT;
+
+        size = peer_receive(peer, turn, bytes, &fds, &dropped);
+        if (size == -EAGAIN)
+                return PEER_GOES_ON;
+        if (has_targets)
+                instead = refusal;
+        else if (dropped)
+                instead = verdict_refuse(STATUS_WRONG_FD_COUNT, STATUS_NO_TARGET);
+        progress = size > 0 ? peer_answer(peer, bytes, size, &fds, &instead) : PEER_ENDED;
+        peer_close_received(peer, &fds);
+        return progress;
 }

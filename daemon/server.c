@@ -130,7 +130,7 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
 
         (void)usec;
         sd_event_now(server->event, CLOCK_MONOTONIC, &now);
-        counts.attempts = 0; /* come and go too quickly to be told */
+        counts.attempts = counts.lost_attempts = 0; /* come and go too quickly to be told */
         server_notify_status(server, now, &counts);
         crew_watch(server->setup.crew);
         if (counts.left > 0)
@@ -150,9 +150,15 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
         return 0;
 }
 
+/* A tick that comes soon enough is not put off: connections may come without a pause. */
 static void server_touch(struct server *server) {
+        uint64_t due = UINT64_MAX;
+
         sd_event_now(server->event, CLOCK_MONOTONIC, &server->last_busy);
-        server_arm(server->tick, server->last_busy + SERVER_TICK);
+        if (sd_event_source_get_enabled(server->tick, NULL) > 0)
+                sd_event_source_get_time(server->tick, &due);
+        if (due > server->last_busy + SERVER_TICK)
+                server_arm(server->tick, server->last_busy + SERVER_TICK);
 }
 
 /* For honest reasons: the loop turns, and there is a worker to serve. */
@@ -329,10 +335,10 @@ int server_run(const struct server_setup *setup) {
         if (r < 0)
                 return r;
         server.setup = *setup;
-        server.quick_sweep = (struct server_sweep){
-                .job = {.run = server_sweep_quickly, .owner = LEDGER_NOBODY}, .server = &server};
-        server.patient_sweep = (struct server_sweep){
-                .job = {.run = server_sweep_patiently, .owner = LEDGER_NOBODY}, .server = &server};
+        server.quick_sweep =
+                (struct server_sweep){.job.run = server_sweep_quickly, .server = &server};
+        server.patient_sweep =
+                (struct server_sweep){.job.run = server_sweep_patiently, .server = &server};
 
         r = server_add_sources(&server);
         if (r >= 0) {
