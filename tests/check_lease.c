@@ -15,7 +15,7 @@
 static const unsigned feature_sets[] = {
         0,
         PROTOCOL_FEATURE_CLONES,
-        PROTOCOL_FEATURE_CLONES | PROTOCOL_FEATURE_UNIQUE_IDS,
+        PROTOCOL_FEATURE_CLONES | PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT,
         PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT,
         FAKE_ALL_FEATURES,
 };
@@ -207,17 +207,15 @@ static unsigned find_places(struct place *places, unsigned max) {
 }
 
 static enum status wanted_status(const struct place *place, int error) {
-        if (place->attaching)
-                switch (error) {
-                case ENOENT:
-                        return STATUS_TARGET_VANISHED;
-                case EINVAL:
-                        return STATUS_FOREIGN_NAMESPACE;
-                case EBUSY:
-                        return STATUS_ALREADY_MOUNTED;
-                case ENOTDIR:
-                        return STATUS_NOT_A_DIRECTORY;
-                }
+        if (place->attaching && error == ENOENT)
+                return STATUS_TARGET_VANISHED;
+        if (place->call == FAKE_MOVE_MOUNT && error == EINVAL)
+                return STATUS_FOREIGN_NAMESPACE;
+        if (place->call == FAKE_MOVE_MOUNT && error == ENOTDIR)
+                return STATUS_NOT_A_DIRECTORY;
+        /* What verifies finds out that it is covered, and has no other way to say so. */
+        if (place->attaching && place->call != FAKE_MOVE_MOUNT && error == EBUSY)
+                return STATUS_ALREADY_MOUNTED;
         return STATUS_HOST_FAILED;
 }
 

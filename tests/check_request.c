@@ -18,7 +18,7 @@ enum { US = 1000 };
 
 static const unsigned feature_sets[] = {
         0,
-        PROTOCOL_FEATURE_CLONES | PROTOCOL_FEATURE_UNIQUE_IDS,
+        PROTOCOL_FEATURE_CLONES,
         PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT,
         FAKE_ALL_FEATURES,
 };
@@ -63,7 +63,13 @@ static void serve(void) {
         ck_assert_uint_eq(reply.operation, request.operation);
         ck_assert_uint_eq(reply.cookie, request.cookie);
         ck_assert(fake_is_in_root());
-        ck_assert_mem_eq(kept, fds.fds, sizeof(kept)); /* borrowed */
+        /* Borrowed, but those of an adoption that succeeds are taken. */
+        if (request.operation == PROTOCOL_ADOPT && reply.status == STATUS_OK) {
+                for (unsigned i = 0; i < request.n_targets; i++)
+                        ck_assert_int_lt(fds.fds[i], 0);
+                ck_assert_uint_eq(descriptors_count(), before);
+        } else
+                ck_assert_mem_eq(kept, fds.fds, sizeof(kept));
         /* A mount has one descriptor, and nothing else has; an unmount may stop half way. */
         if (request.operation != PROTOCOL_UNMOUNT)
                 ck_assert_uint_eq(descriptors_count() - before, fake_mounts() - mounts);
@@ -125,7 +131,7 @@ START_TEST(hello_tells_features_and_version) {
                 ask(PROTOCOL_HELLO, 0);
                 serve();
                 ck_assert_uint_eq(reply.status, STATUS_OK);
-                ck_assert_uint_eq(reply.flags, feature_sets[f]);
+                ck_assert_uint_eq(reply.flags, feature_sets[f] | PROTOCOL_FEATURE_ADOPT);
                 ck_assert_uint_eq(reply.lease, 0);
                 ck_assert_str_eq(reply.text, "mountatd " MOUNTATD_VERSION);
                 end();
@@ -171,7 +177,7 @@ START_TEST(decoders_refusal_is_the_answer) {
 END_TEST
 
 START_TEST(operation_that_is_not_in_the_table_does_not_exist) {
-        static const uint16_t operations[] = {0, PROTOCOL_ADOPT, 5, 6, 0x7fff, 0x8001, 0xffff};
+        static const uint16_t operations[] = {0, 5, 6, 0x7fff, 0x8001, 0xffff};
 
         start(FAKE_ALL_FEATURES);
         for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
@@ -183,6 +189,7 @@ START_TEST(operation_that_is_not_in_the_table_does_not_exist) {
         ck_assert_str_eq(request_operation_name(PROTOCOL_HELLO), "hello");
         ck_assert_str_eq(request_operation_name(PROTOCOL_MOUNT), "mount");
         ck_assert_str_eq(request_operation_name(PROTOCOL_UNMOUNT), "unmount");
+        ck_assert_str_eq(request_operation_name(PROTOCOL_ADOPT), "adopt");
         end();
 }
 END_TEST
@@ -194,7 +201,8 @@ static const struct {
         {PROTOCOL_HELLO, 0, 1},   {PROTOCOL_HELLO, 0, 18},  {PROTOCOL_UNMOUNT, 0, 1},
         {PROTOCOL_UNMOUNT, 0, 2}, {PROTOCOL_MOUNT, 1, 0},   {PROTOCOL_MOUNT, 1, 2},
         {PROTOCOL_MOUNT, 2, 1},   {PROTOCOL_MOUNT, 16, 0},  {PROTOCOL_MOUNT, 16, 15},
-        {PROTOCOL_MOUNT, 16, 17}, {PROTOCOL_MOUNT, 16, 18},
+        {PROTOCOL_MOUNT, 16, 17}, {PROTOCOL_MOUNT, 16, 18}, {PROTOCOL_ADOPT, 1, 0},
+        {PROTOCOL_ADOPT, 1, 2},   {PROTOCOL_ADOPT, 16, 15}, {PROTOCOL_ADOPT, 16, 17},
 };
 
 START_TEST(wants_one_descriptor_per_target) {
