@@ -5,7 +5,7 @@
  * of a lease are there before the daemon is asked, so nothing that was mounted can be lost for want
  * of them.
  *
- * The mutex is for the keeper alone: it guards the connection. The failure is the caller's own.
+ * The caller and the keeper take turns at the connection. The failure is the caller's own.
  */
 
 #include "client/mountat.h"
@@ -14,6 +14,7 @@
 #include "client/failure.h"
 #include "client/keeper.h"
 #include "client/root.h"
+#include "client/turn.h"
 #include "common/fd.h"
 #include "common/text.h"
 
@@ -22,7 +23,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static_assert((int)MOUNTAT_FILE_SYSTEM_PROC == (int)PROTOCOL_PROC, "common/protocol.h");
 static_assert((int)MOUNTAT_FILE_SYSTEM_SYSFS == (int)PROTOCOL_SYSFS, "common/protocol.h");
@@ -47,10 +47,11 @@ enum {
         MOUNTAT_LOOK_PAUSE = 20,
         MOUNTAT_KEEPER_PAUSE_MIN = 10, /* between the keeper's tries, doubled each time */
         MOUNTAT_KEEPER_PAUSE_MAX = 500,
+        MOUNTAT_KEEPER_PATIENCE = 500, /* with a caller whose turn it is */
 };
 
 struct mountat {
-        pthread_mutex_t mutex;
+        struct turn turn; /* at the connection */
         struct connection connection;
         struct keeper keeper;
         int keeper_pause; /* the keeper's own */
@@ -67,7 +68,7 @@ struct mountat *mountat_new(void) {
         mountat->connection = (struct connection)CONNECTION_NONE;
         mountat->keeper = (struct keeper)KEEPER_NONE;
         mountat->timeout = MOUNTAT_TIMEOUT_DEFAULT;
-        pthread_mutex_init(&mountat->mutex, NULL);
+        turn_init(&mountat->turn);
         failure_clear(&mountat->failure);
         return mountat;
 }
@@ -76,7 +77,7 @@ struct mountat *mountat_free(struct mountat *mountat) {
         if (mountat) {
                 keeper_stop(&mountat->keeper);
                 connection_close(&mountat->connection);
-                pthread_mutex_destroy(&mountat->mutex);
+                turn_destroy(&mountat->turn);
                 free(mountat);
         }
         return NULL;
@@ -89,13 +90,9 @@ void mountat_set_timeout(struct mountat *mountat, uint32_t milliseconds) {
 /* The timeout begins here: waiting for the keeper is part of it. */
 static int mountat_enter(struct mountat *mountat) {
         int64_t deadline = channel_after(mountat->timeout);
-        struct timespec when = {
-                .tv_sec = deadline / 1000000000,
-                .tv_nsec = deadline % 1000000000,
-        };
 
         failure_clear(&mountat->failure);
-        if (pthread_mutex_clocklock(&mountat->mutex, CLOCK_MONOTONIC, &when) != 0)
+        if (turn_take(&mountat->turn, deadline) < 0)
                 return failure_client(&mountat->failure, ETIMEDOUT, MOUNTAT_NO_TARGET,
                                       "the connection to mountatd is still being recovered");
         mountat->connection.channel.deadline = deadline;
@@ -103,7 +100,7 @@ static int mountat_enter(struct mountat *mountat) {
 }
 
 static int mountat_leave(struct mountat *mountat, int result) {
-        pthread_mutex_unlock(&mountat->mutex);
+        turn_give(&mountat->turn);
         return result;
 }
 
@@ -188,14 +185,15 @@ static int mountat_tend(struct keeper *keeper) {
         struct failure unheard;
         bool whole;
 
-        pthread_mutex_lock(&mountat->mutex);
+        if (turn_take(&mountat->turn, channel_after(MOUNTAT_KEEPER_PATIENCE)) < 0)
+                return 0;
         connection->channel.deadline = channel_after(mountat->timeout);
         connection->channel.interrupt = keeper->stop;
         channel_check(&connection->channel);
         connection_recover(connection, 0, &unheard);
         connection->channel.interrupt = -EBADF;
         whole = !connection->path[0] || connection_is_whole(connection);
-        pthread_mutex_unlock(&mountat->mutex);
+        turn_give(&mountat->turn);
 
         if (whole) {
                 mountat->keeper_pause = MOUNTAT_KEEPER_PAUSE_MIN;

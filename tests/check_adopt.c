@@ -351,6 +351,103 @@ WORLD_TEST(the_sweep_reaches_what_a_dead_client_had_below_a_closed_root) {
         service_stop(&service);
 }
 
+/* ---- mountatctl ---- */
+
+struct command {
+        const struct service *service;
+        const char *root;
+        int input;  /* its end of pipes */
+        int output; /* both streams */
+};
+
+static void hold(void *argument) {
+        const struct command *command = argument;
+        const char *binary = getenv("MOUNTATCTL_BINARY") ?: MOUNTATCTL_BINARY;
+
+        dup2(command->input, STDIN_FILENO);
+        dup2(command->output, STDOUT_FILENO);
+        dup2(command->output, STDERR_FILENO);
+        execl(binary, "mountatctl", "hold", "--timeout", "1", "--socket", command->service->socket,
+              command->root, NULL);
+        _exit(127);
+}
+
+/* What it says next, once that contains `text`. */
+static void expect_line(FILE *output, const char *text) {
+        char line[512];
+
+        ck_assert_ptr_nonnull(fgets(line, sizeof(line), output));
+        ck_assert_msg(strstr(line, text) != NULL, "no '%s' in: %s", text, line);
+}
+
+static pid_t start_hold(struct command *command, int *input, FILE **output) {
+        int in[2], out[2];
+        pid_t pid;
+
+        ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
+        ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
+        command->input = in[0];
+        command->output = out[1];
+        pid = world_spawn(WORLD_ALICE, hold, command);
+        close(in[0]);
+        close(out[1]);
+        *input = in[1];
+        *output = fdopen(out[0], "re");
+        expect_line(*output, "mounted proc and sys");
+        return pid;
+}
+
+WORLD_TEST(mountatctl_holds_through_restarts_and_tells_the_first) {
+        struct service service = service_spawn(&plan);
+        struct command command = {
+                .service = &service,
+                .root = world_make_root(WORLD_ALICE, "root"),
+        };
+        const char *proc = world_path("root/proc");
+        char line[512];
+        FILE *output;
+        uint64_t id;
+        pid_t pid;
+        int input;
+
+        pid = start_hold(&command, &input, &output);
+        id = mount_id(proc);
+        for (size_t i = 0; i < N_ELEMENTS(deaths); i++) {
+                replace(&service, deaths[i]);
+                if (i == 0)
+                        expect_line(output, "restarted");
+                sleep_past_adoption();
+                ck_assert_uint_eq(mount_id(proc), id);
+        }
+        close(input);
+        world_join(pid);
+        ck_assert_ptr_null(fgets(line, sizeof(line), output));
+        fclose(output);
+        ck_assert_uint_eq(mount_id(proc), 0);
+        service_stop(&service);
+}
+
+WORLD_TEST(mountatctl_gives_up_a_daemon_that_stays_away) {
+        struct service service = service_spawn(&plan);
+        struct command command = {
+                .service = &service,
+                .root = world_make_root(WORLD_ALICE, "root"),
+        };
+        FILE *output;
+        pid_t pid;
+        int input, status;
+
+        pid = start_hold(&command, &input, &output);
+        end(&service, SIGKILL);
+        expect_line(output, "is mountatd stopped?");
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+        close(input);
+        fclose(output);
+        sweep();
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+}
+
 /* ---- whoever else tries ---- */
 
 static uint32_t try_adopt(int client, uint64_t lease, const int *fds, uint32_t n) {
@@ -716,6 +813,8 @@ int main(void) {
         tcase_add_test(tests, a_stop_releases_also_what_nobody_has_adopted_yet);
         tcase_add_test(tests, the_sweep_leaves_what_a_living_client_can_adopt);
         tcase_add_test(tests, the_sweep_reaches_what_a_dead_client_had_below_a_closed_root);
+        tcase_add_test(tests, mountatctl_holds_through_restarts_and_tells_the_first);
+        tcase_add_test(tests, mountatctl_gives_up_a_daemon_that_stays_away);
         tcase_add_test(tests, a_lease_is_adopted_by_who_had_it_with_its_mounts_and_once);
         tcase_add_test(tests, kills_and_restarts_under_load_leave_nothing_behind);
         return world_run(tests);

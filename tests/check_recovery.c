@@ -187,6 +187,13 @@ static int hello(void) {
         return mountat_hello(scripted.mountat, NULL, NULL);
 }
 
+/* After a loss that is on its way. */
+static int recover(void) {
+        if (mountat_fd(scripted.mountat) >= 0)
+                wait_for_hang_up();
+        return mountat_recover(scripted.mountat);
+}
+
 static int unmount(void) {
         return mountat_unmount(scripted.mountat, SCRIPTED_LEASE);
 }
@@ -230,7 +237,7 @@ RECOVERY_TEST(targets_are_adopted_in_their_own_order) {
         plan.requests[0] = 1;
         start();
         ck_assert_uint_eq(mount_targets("."), SCRIPTED_LEASE);
-        ck_assert_int_eq(mountat_recover(scripted.mountat), 0);
+        ck_assert_int_eq(recover(), 0);
         ck_assert_int_eq(unmount(), 0);
         ck_assert(!is_mounted("proc"));
 }
@@ -243,7 +250,7 @@ RECOVERY_TEST(a_target_is_found_where_its_parent_was_moved_to) {
         ck_assert_int_eq(mkdirat(scripted.root, "other/sys", 0755), 0);
         mount_targets("other");
         ck_assert_int_eq(renameat(scripted.root, "other", scripted.root, "moved"), 0);
-        ck_assert_int_eq(mountat_recover(scripted.mountat), 0);
+        ck_assert_int_eq(recover(), 0);
         ck_assert(is_mounted("moved/proc"));
         ck_assert_int_eq(renameat(scripted.root, "moved", scripted.root, "other"), 0);
 }
@@ -256,7 +263,7 @@ RECOVERY_TEST(several_leases_are_adopted_one_by_one) {
         ck_assert_int_eq(mkdirat(scripted.root, "other/sys", 0755), 0);
         ck_assert_int_eq(mount_root(BOTH), 0);
         ck_assert_uint_eq(mount_targets("other"), SCRIPTED_LEASE + 1);
-        ck_assert_int_eq(mountat_recover(scripted.mountat), 0);
+        ck_assert_int_eq(recover(), 0);
         ck_assert_int_eq(mountat_unmount(scripted.mountat, SCRIPTED_LEASE + 1), 0);
         ck_assert_int_eq(unmount(), 0);
 }
@@ -380,7 +387,7 @@ RECOVERY_TEST(a_lease_whose_mounts_are_gone_is_lost) {
         start();
         ck_assert_int_eq(mount_root(BOTH), 0);
         peer_unmount_all();
-        expect_failure(mountat_recover(scripted.mountat), ENOENT, MOUNTAT_STATUS_NO_SUCH_LEASE);
+        expect_failure(recover(), ENOENT, MOUNTAT_STATUS_NO_SUCH_LEASE);
         expect_text("gone");
 }
 
@@ -391,7 +398,7 @@ RECOVERY_TEST(a_lease_whose_directories_are_gone_is_lost) {
         peer_unmount_all();
         ck_assert_int_eq(unlinkat(scripted.root, "proc", AT_REMOVEDIR), 0);
         ck_assert_int_eq(unlinkat(scripted.root, "sys", AT_REMOVEDIR), 0);
-        expect_failure(mountat_recover(scripted.mountat), ENOENT, MOUNTAT_STATUS_NO_SUCH_LEASE);
+        expect_failure(recover(), ENOENT, MOUNTAT_STATUS_NO_SUCH_LEASE);
         expect_text("gone");
 }
 
