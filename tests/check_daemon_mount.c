@@ -66,7 +66,7 @@ WORLD_TEST(hello_tells_version_and_features) {
         ck_assert_uint_eq(reply.lease, 0);
         ck_assert_uint_eq(reply.flags & ~0x1fU, 0);
         ck_assert(reply.flags & PROTOCOL_FEATURE_PIDS_ONLY);
-        ck_assert(!(reply.flags & PROTOCOL_FEATURE_ADOPT));
+        ck_assert(reply.flags & PROTOCOL_FEATURE_ADOPT);
         service_stop(&service);
 }
 

@@ -134,6 +134,8 @@ static const struct {
         {"adopt of no lease", STATUS_NO_SUCH_LEASE, 4, 1, 1},
         {"adopt without descriptors", STATUS_WRONG_FD_COUNT, 4, 1, 0, .lease = 7},
         {"adopt with a descriptor too many", STATUS_WRONG_FD_COUNT, 4, 1, 2, .lease = 7},
+        {"adopt what is no mount", STATUS_NO_SUCH_LEASE, 4, 1, 1, .lease = 7, .blames = true,
+         .target = {1, 0}},
         {"operation 5", STATUS_UNKNOWN_OPERATION, 5, 0, 0},
         {"operation 5 and more", STATUS_UNKNOWN_OPERATION, 5, 0, 3, .flags = 1, .size = 90},
         {"operation of a reply", STATUS_UNKNOWN_OPERATION, 0x8001, 0, 0},
