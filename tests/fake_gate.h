@@ -99,6 +99,33 @@ static inline void fake_gate_leave(const char *directory, uint32_t capacity,
                 truncate(path, RECORD_HEADER_SIZE + (off_t)capacity * sizeof(struct record)), 0);
 }
 
+/* The id under which a record names a mount. */
+static inline uint64_t fake_gate_id(unsigned features, const struct fake_mount *mount) {
+        return features & PROTOCOL_FEATURE_UNIQUE_IDS ? mount->id : mount->id_old;
+}
+
+/* One of the calling user's leases, whose `count` mounts are on these directories: proc, sys, … */
+static inline struct record fake_gate_left(unsigned features, uint32_t index, uid_t uid,
+                                           enum record_state state, const int *directories,
+                                           unsigned count) {
+        struct record record = {
+                .lease = 0xabcdef0000000000 | index,
+                .state = state,
+                .uid = uid,
+                .pid = 77,
+                .count = count,
+        };
+
+        for (unsigned i = 0; i < count; i++) {
+                record.file_systems[i] = i % 2 ? PROTOCOL_SYSFS : PROTOCOL_PROC;
+                record.mounts[i] = fake_gate_id(
+                        features,
+                        fake_mount_before(directories[i], i % 2 ? "sysfs,source=mountatd"
+                                                                : "proc,source=mountatd,ro"));
+        }
+        return record;
+}
+
 /* As the successor of an instance that left these records. */
 static inline void fake_gate_start_after(struct fake_gate *fake, unsigned features,
                                          const struct ledger_limits *limits,

@@ -13,6 +13,7 @@
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,7 @@ static unsigned fake_n_calls, fake_n_calls_of[FAKE_ANY];
 static enum fake_call fake_fail_kind;
 static unsigned fake_fail_first, fake_fail_times;
 static int fake_fail_error;
+static bool fake_failed[FAKE_ANY];
 
 static _Thread_local bool fake_isolated;
 static _Thread_local const struct fake_object *fake_cwd; /* NULL: "/" */
@@ -88,7 +90,10 @@ static int fake_enter(enum fake_call kind) {
         if (fake_fail_kind != FAKE_ANY && fake_fail_kind != kind)
                 return 0;
         n = fake_fail_kind == FAKE_ANY ? fake_n_calls : fake_n_calls_of[kind];
-        return n >= fake_fail_first && n - fake_fail_first < fake_fail_times ? -fake_fail_error : 0;
+        if (n < fake_fail_first || n - fake_fail_first >= fake_fail_times)
+                return 0;
+        fake_failed[kind] = true;
+        return -fake_fail_error;
 }
 
 static int fake_leave(int r) {
@@ -96,10 +101,16 @@ static int fake_leave(int r) {
         return r;
 }
 
+bool fake_has_failed(enum fake_call kind) {
+        pthread_mutex_lock(&fake_mutex);
+        return fake_leave(fake_failed[kind]);
+}
+
 void fake_calls_reset(void) {
         pthread_mutex_lock(&fake_mutex);
         fake_n_calls = 0;
         memset(fake_n_calls_of, 0, sizeof(fake_n_calls_of));
+        memset(fake_failed, 0, sizeof(fake_failed));
         fake_fail_times = 0;
         fake_leave(0);
 }
@@ -278,6 +289,15 @@ void fake_cover(int directory) {
 
 const struct fake_mount *fake_mount_before(int directory, const char *options) {
         return &fake_put(directory, options)->mount;
+}
+
+void fake_mount_again(int directory, const struct fake_mount *mount) {
+        size_t offset = offsetof(struct fake_object, mount);
+
+        pthread_mutex_lock(&fake_mutex);
+        fake_attach((struct fake_object *)((char *)mount - offset),
+                    fake_find_typed(directory, FAKE_TYPE_DIRECTORY));
+        fake_leave(0);
 }
 
 int fake_open_mount(int directory) {

@@ -92,6 +92,9 @@ void fake_cover(int directory);
 /* A mount that was there before us, on top of whatever is there; options as above. */
 const struct fake_mount *fake_mount_before(int directory, const char *options);
 
+/* It was detached, and is attached there after all. */
+void fake_mount_again(int directory, const struct fake_mount *mount);
+
 /* A descriptor of the root of the topmost mount on the directory, which the caller owns. */
 int fake_open_mount(int directory);
 
@@ -114,6 +117,9 @@ enum fake_call fake_call_at(unsigned n);
  * the kind, fail with the positive errno. One order at a time.
  */
 void fake_fail(enum fake_call kind, unsigned n, unsigned times, int error);
+
+/* Whether a call of the kind has been made to fail since the reset. */
+bool fake_has_failed(enum fake_call kind);
 
 /* Whether the thread is where it must be between two requests: in "/". */
 bool fake_is_in_root(void);
