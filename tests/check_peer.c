@@ -291,6 +291,142 @@ START_TEST(mounts_that_stay_do_not_keep_the_connection) {
 }
 END_TEST
 
+/* ---- turns ---- */
+
+static struct ledger_owner others[2];
+
+/* As many attempts as a user may have are under way, on other connections. */
+static void take_all_turns(void) {
+        struct verdict refusal;
+
+        for (unsigned i = 0; i < 2; i++) {
+                ck_assert_uint_eq(ledger_connect(fake.gate.ledger, getuid(), 1, &others[i]).status,
+                                  STATUS_OK);
+                ck_assert_uint_eq(ledger_begin_attempt(fake.gate.ledger, &others[i], &refusal),
+                                  LEDGER_NOW);
+        }
+}
+
+static void give_turns_back(void) {
+        for (unsigned i = 0; i < 2; i++) {
+                ledger_end_attempt(fake.gate.ledger, &others[i]);
+                ledger_disconnect(fake.gate.ledger, &others[i]);
+        }
+}
+
+START_TEST(attempt_ends_with_the_request) {
+        start();
+        send_mount(1, "/a/proc");
+        send_hello(2);
+        for (unsigned i = 0; i < 2; i++) {
+                ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+                ck_assert_uint_eq(ledger_count(fake.gate.ledger).attempts, 0);
+        }
+        end();
+}
+END_TEST
+
+START_TEST(request_with_descriptors_waits_for_its_turn) {
+        unsigned descriptors;
+
+        start();
+        take_all_turns();
+        send_mount(1, "/a/proc");
+        descriptors = descriptors_count();
+        for (unsigned i = 0; i < 3; i++) {
+                ck_assert_uint_eq(peer_serve(peer), PEER_MUST_WAIT);
+                receives_nothing();
+                ck_assert_uint_eq(descriptors_count(), descriptors);
+        }
+        ledger_end_attempt(fake.gate.ledger, &others[0]);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        ck_assert_uint_eq(receive().status, STATUS_OK);
+        ck_assert_uint_eq(fake_mounts(), 1);
+        give_turns_back();
+        end();
+}
+END_TEST
+
+START_TEST(request_without_descriptors_waits_for_no_turn) {
+        start();
+        take_all_turns();
+        send_hello(1);
+        send_hello(2);
+        for (uint64_t cookie = 1; cookie <= 2; cookie++) {
+                ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+                ck_assert_uint_eq(receive().cookie, cookie);
+        }
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON); /* there is none */
+        client = fd_close(client);
+        ck_assert_uint_eq(peer_serve(peer), PEER_ENDED);
+        give_turns_back();
+        end();
+}
+END_TEST
+
+/* Descriptors with what should have none are given up unseen, and that is told. */
+START_TEST(unasked_descriptors_are_not_received_without_a_turn) {
+        struct wire_request hello = {.version = PROTOCOL_VERSION, .operation = PROTOCOL_HELLO};
+        unsigned descriptors;
+
+        start();
+        take_all_turns();
+        descriptors = descriptors_count();
+        send_request(&hello, &client, 1);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        ck_assert_uint_eq(receive().status, STATUS_WRONG_FD_COUNT);
+        ck_assert_uint_eq(descriptors_count(), descriptors);
+        give_turns_back();
+        end();
+}
+END_TEST
+
+START_TEST(user_who_has_lost_too_many_workers_is_refused_unseen) {
+        struct wire_reply reply;
+        unsigned descriptors;
+
+        start();
+        take_all_turns();
+        for (unsigned i = 0; i < 2; i++)
+                ledger_lose_worker(fake.gate.ledger, &others[i]);
+        descriptors = descriptors_count();
+        send_mount(1, "/a/proc");
+        send_hello(2);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        reply = receive();
+        ck_assert_uint_eq(reply.status, STATUS_LIMIT_EXCEEDED);
+        ck_assert_uint_eq(reply.cookie, 1);
+        ck_assert_ptr_nonnull(strstr(reply.text, "--max-lost-workers-per-user"));
+        ck_assert_uint_eq(fake_calls(FAKE_ANY), 0);
+        ck_assert_uint_eq(descriptors_count(), descriptors);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        ck_assert_uint_eq(receive().status, STATUS_OK);
+
+        for (unsigned i = 0; i < 2; i++)
+                ledger_regain_worker(fake.gate.ledger, &others[i]);
+        give_turns_back();
+        send_mount(3, "/a/proc");
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        ck_assert_uint_eq(receive().status, STATUS_OK);
+        end();
+}
+END_TEST
+
+START_TEST(abandoned_peer_holds_nothing_and_gets_nothing) {
+        start();
+        send_mount(1, "/a/proc");
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        peer_abandon(peer);
+        ck_assert_uint_eq(fake_mounts(), 0);
+        ck_assert_uint_eq(ledger_count(fake.gate.ledger).leases, 0);
+        ck_assert_uint_eq(ledger_count(fake.gate.ledger).connections, 1);
+        send_mount(2, "/b/proc"); /* as if a worker had been stuck in it */
+        peer_serve(peer);
+        ck_assert_uint_eq(fake_mounts(), 0);
+        end();
+}
+END_TEST
+
 START_TEST(connection_beyond_the_limit_is_told_and_closed) {
         struct ledger_limits limits = fake_gate_limits;
         struct peer *first;
@@ -358,5 +494,10 @@ int main(void) {
                 garbage_ends_the_connection_and_closes_what_came,
                 refused_request_leaves_the_connection, client_that_does_not_read_is_dropped,
                 client_that_is_gone_is_no_signal, mounts_that_stay_do_not_keep_the_connection,
+                attempt_ends_with_the_request, request_with_descriptors_waits_for_its_turn,
+                request_without_descriptors_waits_for_no_turn,
+                unasked_descriptors_are_not_received_without_a_turn,
+                user_who_has_lost_too_many_workers_is_refused_unseen,
+                abandoned_peer_holds_nothing_and_gets_nothing,
                 connection_beyond_the_limit_is_told_and_closed, what_is_no_socket_is_refused);
 }
