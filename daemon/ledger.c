@@ -456,13 +456,13 @@ bool ledger_take_left(struct ledger *ledger, bool any, uint32_t *cursor, struct 
         return found;
 }
 
-bool ledger_leave(struct ledger *ledger, const struct record *record) {
+bool ledger_leave(struct ledger *ledger, const struct record *record, bool report) {
         uint32_t index = ledger_index(ledger, record->lease);
         bool first;
 
         pthread_mutex_lock(&ledger->mutex);
-        first = !ledger->slots[index].reported;
-        ledger->slots[index].reported = true;
+        first = report && !ledger->slots[index].reported;
+        ledger->slots[index].reported |= report;
         ledger->slots[index].swept = false;
         record_set_state(&ledger->records[index], record->state);
         pthread_mutex_unlock(&ledger->mutex);

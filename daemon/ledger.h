@@ -152,7 +152,10 @@ void ledger_disown(struct ledger *ledger, uint64_t id);
  */
 bool ledger_take_left(struct ledger *ledger, bool any, uint32_t *cursor, struct record *record);
 
-/* It could not be swept: its state is the record's from now on. True if this is the first time. */
-bool ledger_leave(struct ledger *ledger, const struct record *record);
+/*
+ * It could not be swept: its state is the record's from now on. True if the caller wants to report
+ * it, and nobody has yet.
+ */
+bool ledger_leave(struct ledger *ledger, const struct record *record, bool report);
 
 struct ledger_counts ledger_count(struct ledger *ledger);

@@ -92,7 +92,7 @@ void sweep_ledger(struct ledger *ledger, unsigned features, const struct instanc
                         record.state = RECORD_RELEASING;
                 if (r == 0)
                         ledger_forget(ledger, record.lease);
-                else if (ledger_leave(ledger, &record) && r != -EAGAIN)
+                else if (ledger_leave(ledger, &record, r != -EAGAIN))
                         sweep_log(&record, r, place);
         }
 }
