@@ -9,6 +9,7 @@
 #include "daemon/crew.h"
 
 #include "common/fd.h"
+#include "daemon/impatience.h"
 #include "daemon/instance.h"
 #include "daemon/log.h"
 #include "daemon/peer.h"
@@ -18,7 +19,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -30,9 +30,6 @@
 /* Events that are no connection's: their use count is never reached. */
 #define CREW_STOP UINT64_MAX
 #define CREW_JOBS (UINT64_MAX - 1)
-
-/* Ends waits that a signal can end, such as that of a TCP socket that lingers when it is closed. */
-#define CREW_POKE SIGUSR2
 
 enum {
         CREW_STACK_SIZE = 512 * 1024,
@@ -389,6 +386,7 @@ static void *crew_work(void *argument) {
                 crew_loop(crew, worker);
         else
                 crew_leave(crew, worker, CREW_ANYWAY);
+        impatience_forget();
         return NULL;
 }
 
@@ -437,17 +435,10 @@ static int crew_start(struct crew *crew) {
         return r;
 }
 
-static void crew_on_poke(int signal) {
-        (void)signal;
-}
-
 static int crew_open(struct crew *crew) {
-        const struct sigaction poke = {.sa_handler = crew_on_poke, .sa_flags = SA_RESTART};
         struct epoll_event stop = {.events = EPOLLIN, .data.u64 = CREW_STOP};
         struct epoll_event jobs = {.events = EPOLLIN, .data.u64 = CREW_JOBS};
 
-        if (sigaction(CREW_POKE, &poke, NULL) < 0)
-                return -errno;
         crew->epoll = epoll_create1(EPOLL_CLOEXEC);
         crew->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         crew->jobs = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
@@ -511,9 +502,7 @@ struct crew_farewell {
 static void crew_close_refused(struct crew_job *job) {
         struct crew_farewell *farewell = (struct crew_farewell *)job;
 
-        stall_begin();
-        fd_close(farewell->fd);
-        stall_end();
+        peer_dismiss(farewell->fd);
         free(farewell);
 }
 
@@ -606,14 +595,9 @@ static void crew_replace(struct crew *crew) {
 
 void crew_watch(struct crew *crew) {
         pthread_mutex_lock(&crew->mutex);
-        for (unsigned i = 0; i < crew->limits.workers + crew->limits.lost_workers; i++) {
-                struct crew_worker *worker = &crew->workers[i];
-
-                if (crew_is_stuck(worker))
-                        crew_lose(crew, worker);
-                if (worker->state == CREW_LOST)
-                        tgkill(getpid(), worker->tid, CREW_POKE);
-        }
+        for (unsigned i = 0; i < crew->limits.workers + crew->limits.lost_workers; i++)
+                if (crew_is_stuck(&crew->workers[i]))
+                        crew_lose(crew, &crew->workers[i]);
         crew_replace(crew);
         crew_serve_queue(crew);
         pthread_mutex_unlock(&crew->mutex);

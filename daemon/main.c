@@ -295,7 +295,7 @@ static void main_stop(struct program *program) {
         if (!crew_free(program->crew)) {
                 log_write(LOG_WARNING, NULL,
                           "workers are stuck in the kernel: the next instance undoes what they do");
-                _exit(EXIT_SUCCESS); /* what they use stays */
+                _exit(EXIT_SUCCESS); /* what they use stays, and nothing may wait for them */
         }
         if (program->gate.ledger && program->gate.templates)
                 main_release_orphans(&program->gate);

@@ -10,6 +10,7 @@
 #include "daemon/peer.h"
 
 #include "common/fd.h"
+#include "daemon/impatience.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/stall.h"
@@ -24,6 +25,17 @@ struct peer {
         struct request_gate *gate;
         struct ledger_owner owner;
 };
+
+/* Around what receives or closes a client's descriptors. */
+static void peer_begin_blocking(void) {
+        stall_begin();
+        impatience_begin();
+}
+
+static void peer_end_blocking(void) {
+        impatience_end();
+        stall_end();
+}
 
 static int peer_send(int fd, const struct wire_reply *reply) {
         uint8_t bytes[WIRE_REPLY_MAX];
@@ -75,6 +87,12 @@ int peer_new(int fd, struct request_gate *gate, struct peer **ret) {
         return 0;
 }
 
+void peer_dismiss(int fd) {
+        peer_begin_blocking();
+        fd_close(fd);
+        peer_end_blocking();
+}
+
 static void peer_release_all(struct peer *peer) {
         struct log_subject subject = {
                 .has_peer = true,
@@ -96,9 +114,9 @@ void peer_abandon(struct peer *peer) {
 void peer_close(struct peer *peer) {
         peer_release_all(peer);
         ledger_end_attempt(peer->gate->ledger, &peer->owner);
-        stall_begin();
+        peer_begin_blocking();
         peer->fd = fd_close(peer->fd);
-        stall_end();
+        peer_end_blocking();
 }
 
 struct peer *peer_free(struct peer *peer) {
@@ -147,12 +165,15 @@ static ssize_t peer_receive(struct peer *peer, enum ledger_turn turn, uint8_t *b
         ssize_t size;
 
         *dropped = false;
-        stall_begin();
-        if (turn == LEDGER_NOW)
+        if (turn == LEDGER_NOW) {
+                stall_begin();
                 size = fdpass_receive(peer->fd, bytes, WIRE_REQUEST_MAX, fds);
-        else
+                stall_end();
+        } else {
+                peer_begin_blocking();
                 size = fdpass_receive_bytes(peer->fd, bytes, WIRE_REQUEST_MAX, 0, dropped);
-        stall_end();
+                peer_end_blocking();
+        }
         if (fds->count == 0)
                 ledger_end_attempt(peer->gate->ledger, &peer->owner);
         return size;
@@ -161,9 +182,9 @@ static ssize_t peer_receive(struct peer *peer, enum ledger_turn turn, uint8_t *b
 static void peer_close_received(struct peer *peer, struct fdpass_set *fds) {
         if (fds->count == 0)
                 return;
-        stall_begin();
+        peer_begin_blocking();
         fdpass_set_close(fds);
-        stall_end();
+        peer_end_blocking();
         ledger_end_attempt(peer->gate->ledger, &peer->owner);
 }
 

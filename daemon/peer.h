@@ -17,6 +17,9 @@ struct peer;
  */
 int peer_new(int fd, struct request_gate *gate, struct peer **peer);
 
+/* Closes a connection that peer_new() would not have, which can block. On a worker. */
+void peer_dismiss(int fd);
+
 /* Releases what the connection holds, then closes it. On a worker: what the client has sent and
  * nobody has received is closed as well, which can take its time. */
 void peer_close(struct peer *peer);
