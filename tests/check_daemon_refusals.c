@@ -131,7 +131,7 @@ static const struct {
         {"adopt with 17 targets", STATUS_MALFORMED, 4, 16, 17, .lease = 7, .announced = 17,
          .size = 168},
         {"adopt with flags", STATUS_MALFORMED, 4, 1, 1, .lease = 7, .flags = 1},
-        {"adopt of no lease", STATUS_NO_SUCH_LEASE, 4, 1, 1},
+        {"adopt of no lease", STATUS_NO_SUCH_LEASE, 4, 1, 1, .blames = true, .target = {1, 0}},
         {"adopt without descriptors", STATUS_WRONG_FD_COUNT, 4, 1, 0, .lease = 7},
         {"adopt with a descriptor too many", STATUS_WRONG_FD_COUNT, 4, 1, 2, .lease = 7},
         {"adopt what is no mount", STATUS_NO_SUCH_LEASE, 4, 1, 1, .lease = 7, .blames = true,
