@@ -72,7 +72,7 @@ call() {
 # ---- the layers: a module may include its own header and those of lower layers ----
 
 declare -A layer=(
-        [kernel]=10 [log]=10 [privilege]=10 [instance]=10 [stall]=10
+        [kernel]=10 [log]=10 [privilege]=10 [instance]=10 [stall]=10 [impatience]=10
         [target]=20 [record]=20 [unmount]=20 [account]=20
         [policy]=25 [mount]=25
         [ledger]=30
@@ -160,9 +160,9 @@ rules() {
         stands_only_in 'threads are made and joined in crew and keeper alone' \
                 "$(call 'pthread_(create|join|detach|cancel|attr_[a-z]+|kill)')" \
                 daemon/crew.c client/keeper.c
-        stands_only_in 'mutexes are in crew, ledger and mountat alone' \
+        stands_only_in 'mutexes are in crew, ledger and turn alone' \
                 "$(call 'pthread_(mutex|rwlock|spin)_[a-z]+')" \
-                daemon/crew.c daemon/ledger.c client/mountat.c
+                daemon/crew.c daemon/ledger.c client/turn.c
         stands_only_in 'libcap is used in privilege alone' \
                 "sys/capability\\.h|$(call 'cap_[a-z_]+')" \
                 daemon/privilege.c
