@@ -586,6 +586,24 @@ START_TEST(what_was_left_is_opened_in_place) {
 }
 END_TEST
 
+/* A child that has been given up, stuck in the kernel, has the same open directory. */
+START_TEST(in_place_the_lock_ends_with_the_sweep) {
+        static const enum record_state states[] = {RECORD_LIVE};
+        FD_AUTO int childs = -EBADF;
+        struct record_file file;
+        int32_t pid;
+
+        start();
+        leave(CAPACITY, 1, states);
+        ck_assert_int_eq(record_open_left(directory, &file, &pid), 0);
+        childs = fcntl(file.directory, F_DUPFD_CLOEXEC, 0);
+        ck_assert_int_ge(childs, 0);
+        record_close_left(&file);
+        ck_assert_uint_eq(opens(), 1);
+        end();
+}
+END_TEST
+
 START_TEST(in_place_is_nothing_to_be_had) {
         static const enum record_state states[] = {RECORD_LIVE};
         struct record_file file = {.size = 4711}, other;
@@ -661,17 +679,17 @@ START_TEST(takes_the_largest_capacity) {
 END_TEST
 
 int main(void) {
-        return SUITE_RUN("record", writes_who_it_is_and_allocates_all,
-                         file_stays_when_a_record_is_in_use, is_refused_while_another_lives,
-                         counts_what_a_dead_one_left, counts_up_to_the_last_record,
-                         records_are_taken_over_at_their_index,
-                         room_is_made_for_the_last_record_in_use, record_is_sane_or_not,
-                         damaged_record_is_dropped, damaged_records_make_no_room,
-                         truncated_file_is_nobodys, what_was_left_is_opened_in_place,
-                         in_place_is_nothing_to_be_had, zombie_is_taken_over,
-                         other_boot_left_nothing, what_it_does_not_understand_is_nobodys,
-                         header_that_lies_is_nobodys, leftover_of_a_take_over_is_in_nobodys_way,
-                         follows_no_link, two_that_start_at_once_are_kept_apart,
-                         lock_is_not_held_once_it_runs, directory_that_is_not_there_is_an_errno,
-                         full_file_system_is_told_at_the_start, takes_the_largest_capacity);
+        return SUITE_RUN(
+                "record", writes_who_it_is_and_allocates_all, file_stays_when_a_record_is_in_use,
+                is_refused_while_another_lives, counts_what_a_dead_one_left,
+                counts_up_to_the_last_record, records_are_taken_over_at_their_index,
+                room_is_made_for_the_last_record_in_use, record_is_sane_or_not,
+                damaged_record_is_dropped, damaged_records_make_no_room, truncated_file_is_nobodys,
+                what_was_left_is_opened_in_place, in_place_the_lock_ends_with_the_sweep,
+                in_place_is_nothing_to_be_had, zombie_is_taken_over, other_boot_left_nothing,
+                what_it_does_not_understand_is_nobodys, header_that_lies_is_nobodys,
+                leftover_of_a_take_over_is_in_nobodys_way, follows_no_link,
+                two_that_start_at_once_are_kept_apart, lock_is_not_held_once_it_runs,
+                directory_that_is_not_there_is_an_errno, full_file_system_is_told_at_the_start,
+                takes_the_largest_capacity);
 }

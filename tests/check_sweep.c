@@ -381,6 +381,41 @@ START_TEST(what_others_have_covered_stays_on_record) {
 }
 END_TEST
 
+/* The kernel says where it is, and there is nothing: renamed meanwhile, or below a chroot's. */
+START_TEST(what_no_path_leads_to_stays_on_record) {
+        FOR_ALL(f, s) {
+                start_with(feature_sets[f], states[s], 0);
+                fake_calls_reset();
+                fake_fail(FAKE_OPEN_PLACE, 1, 100, ENOENT);
+                expect_out_of_reach(states[s], "busy");
+                ck_assert_uint_eq(fake_mounts(), COUNT);
+                fake_calls_reset();
+                sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                ck_assert_uint_eq(fake_mounts(), 0);
+                scene_end();
+        }
+}
+END_TEST
+
+/* One of its mounts may yet appear: that is no reason to say nothing of the other. */
+START_TEST(what_is_out_of_reach_is_told_of_beside_what_is_pending) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++)
+                for (unsigned covered = 0; covered < COUNT; covered++) {
+                        start_pending(feature_sets[f], RECORD_ATTACHING);
+                        fake_mount_again(scene.directories[0][covered], scene.mounts[0][covered]);
+                        fake_cover(scene.directories[0][covered]);
+                        sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                        ck_assert_uint_eq(logged("out of reach"), 1);
+                        ck_assert_uint_eq(left(), 1);
+                        fake_uncover(scene.directories[0][covered]);
+                        writer_goes();
+                        sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                        ck_assert_uint_eq(fake_mounts(), 0);
+                        scene_end();
+                }
+}
+END_TEST
+
 /* A lease that could not be swept while clients may adopt it, still can be adopted. */
 START_TEST(what_could_not_be_swept_can_be_adopted) {
         struct ledger *ledger;
@@ -709,6 +744,8 @@ int main(void) {
                          what_is_below_a_closed_directory_stays_on_record,
                          what_others_have_covered_stays_on_record,
                          what_could_not_be_swept_can_be_adopted,
+                         what_no_path_leads_to_stays_on_record,
+                         what_is_out_of_reach_is_told_of_beside_what_is_pending,
                          what_takes_patience_is_left_out_quickly, one_that_stays_keeps_no_other,
                          mount_that_is_not_what_the_record_says_stays, mount_that_we_hold_stays,
                          each_call_that_fails_forgets_nothing, file_loses_what_nobody_can_adopt,
