@@ -41,17 +41,19 @@ WORLD_TEST(start_without_a_socket_is_refused) {
 WORLD_TEST(start_with_two_sockets_is_refused) {
         struct service service = service_spawn(
                 &(struct service_plan){.name = "a", .start = SERVICE_ACTIVATED_TWICE});
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        int client = client_connect(&service, WORLD_ALICE);
 
         service_expect_refusal(&service, "2 sockets were passed");
+        close(client);
 }
 
 WORLD_TEST(start_with_a_stream_socket_is_refused) {
         struct service service = service_spawn(
                 &(struct service_plan){.name = "a", .start = SERVICE_ACTIVATED_STREAM});
-        FD_AUTO int client = make_socket(SOCK_STREAM, service.socket, false);
+        int client = make_socket(SOCK_STREAM, service.socket, false);
 
         service_expect_refusal(&service, "SOCK_SEQPACKET");
+        close(client);
 }
 
 WORLD_TEST(start_with_a_datagram_socket_is_refused) {
@@ -68,9 +70,10 @@ WORLD_TEST(start_with_a_passed_socket_and_listen_is_refused) {
                 .name = "a",
                 .options = {"--listen", world_path("other.socket")},
         });
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        int client = client_connect(&service, WORLD_ALICE);
 
         service_expect_refusal(&service, "--listen");
+        close(client);
         ck_assert_int_lt(access(world_path("other.socket"), F_OK), 0);
 }
 
@@ -306,8 +309,8 @@ WORLD_TEST(successor_of_a_killed_daemon_tells_what_it_left_and_serves) {
                 client_expect(client_mount_root(again, WORLD_ALICE, world_path("0")),
                               STATUS_ALREADY_MOUNTED, 0, 0);
                 for (unsigned i = 0; i < 2; i++) {
-                        ck_assert_int_eq(umount(world_path("%u/proc", i)), 0);
-                        ck_assert_int_eq(umount(world_path("%u/sys", i)), 0);
+                        ck_assert_int_eq(umount2(world_path("%u/proc", i), MNT_DETACH), 0);
+                        ck_assert_int_eq(umount2(world_path("%u/sys", i), MNT_DETACH), 0);
                 }
         }
         client_hold_root(again, WORLD_ALICE, world_path("0"));
