@@ -489,6 +489,23 @@ WORLD_TEST(busy_mount_is_detached_and_lives_on_for_those_inside) {
         service_stop(&service);
 }
 
+WORLD_TEST(workers_leave_the_mounts_that_they_have_detached) {
+        struct service service = service_start_with("a", NULL);
+        int client = client_connect(&service, WORLD_ALICE);
+        uint64_t lease;
+
+        world_make_root(WORLD_ALICE, "root");
+        ck_assert(!service_is_inside(&service));
+        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
+        client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        ck_assert(!service_is_inside(&service));
+        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        close(client);
+        world_wait_for(world_count_mounts(0, service.source) == 0);
+        world_wait_for(!service_is_inside(&service));
+        service_stop(&service);
+}
+
 WORLD_TEST(renamed_root_is_unmounted_all_the_same) {
         struct service service = service_start_with("a", NULL);
         FD_AUTO int client = client_connect(&service, WORLD_ALICE);
@@ -526,6 +543,7 @@ int main(void) {
         tcase_add_test(tests, mount_that_root_has_unmounted_is_unmounted_already);
         tcase_add_test(tests, successor_on_the_same_directory_is_not_taken_for_ours);
         tcase_add_test(tests, busy_mount_is_detached_and_lives_on_for_those_inside);
+        tcase_add_test(tests, workers_leave_the_mounts_that_they_have_detached);
         tcase_add_test(tests, renamed_root_is_unmounted_all_the_same);
         return world_run(tests);
 }
