@@ -16,11 +16,12 @@ func main() {
 	mountatd := flag.String("mountatd", "", "`PATH` of mountatd")
 	inputs := flag.String("inputs", "", "`DIR` with sources to compile")
 	keep := flag.Bool("keep", false, "keep the logs also when all went well")
+	only := flag.String("only", "", "try the cases alone whose name contains `TEXT`")
 	flag.Parse()
-	os.Exit(program(*bin, *mountatd, *inputs, *keep))
+	os.Exit(program(*bin, *mountatd, *inputs, *only, *keep))
 }
 
-func program(bin, mountatd, inputs string, keep bool) int {
+func program(bin, mountatd, inputs, only string, keep bool) int {
 	s, err := newStack(bin, mountatd)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "cannot start:", err)
@@ -39,6 +40,7 @@ func program(bin, mountatd, inputs string, keep bool) int {
 		s.close(true)
 		return 2
 	}
+	c.only = only
 	c.runAll()
 	c.results.done()
 	if c.results.failures > 0 {
@@ -58,6 +60,7 @@ type cases struct {
 	*stack
 	results results
 	inputs  string
+	only    string // part of the names of the cases that are tried
 	roots   map[string]rootDigest
 	counted int // mounts of all in the namespace, before the first action
 }
