@@ -124,7 +124,7 @@ static void cycle(void *argument) {
 
 WORLD_TEST(sixteen_clients_mount_and_unmount_200_times_each) {
         struct service service = service_start_with("a", NULL);
-        unsigned threads = service_count_threads(&service), fds;
+        unsigned threads = service_count_threads(&service);
         FD_AUTO int client = client_connect(&service, WORLD_ALICE);
         struct member members[CROWD];
         pid_t pids[CROWD];
@@ -134,8 +134,6 @@ WORLD_TEST(sixteen_clients_mount_and_unmount_200_times_each) {
         client_expect(
                 client_unmount(client, client_hold_root(client, WORLD_ALICE, world_path("warm"))),
                 STATUS_OK, 0, STATUS_NO_TARGET);
-        usleep(50000); /* the connection of the start goes */
-        fds = service_count_fds(&service);
         for (unsigned i = 0; i < CROWD; i++) {
                 snprintf(name, sizeof(name), "%u", i);
                 members[i] = (struct member){&service, world_make_root(WORLD_ALICE, name), -1};
@@ -145,7 +143,7 @@ WORLD_TEST(sixteen_clients_mount_and_unmount_200_times_each) {
         for (unsigned i = 0; i < CROWD; i++)
                 world_join(pids[i]);
         ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
-        world_wait_for(service_count_fds(&service) == fds);
+        world_wait_for(service_count_fds(&service) == service.fds + 1);
         ck_assert_uint_eq(service_count_threads(&service), threads);
         service_stop(&service);
 }
@@ -180,11 +178,7 @@ WORLD_TEST(rubbish_of_some_does_not_disturb_others) {
         FD_AUTO int client = client_connect(&service, WORLD_ALICE);
         struct member member = {.service = &service, .root = world_make_root(WORLD_ALICE, "root")};
         pid_t bad[4], good;
-        unsigned fds;
 
-        usleep(50000); /* the connection of the start goes */
-        client_hello(client);
-        fds = service_count_fds(&service);
         for (unsigned i = 0; i < 4; i++)
                 bad[i] = world_spawn(WORLD_BOB, misbehave, &member);
         good = world_spawn(WORLD_ALICE, cycle, &member);
@@ -192,7 +186,7 @@ WORLD_TEST(rubbish_of_some_does_not_disturb_others) {
         for (unsigned i = 0; i < 4; i++)
                 world_join(bad[i]);
         client_hello(client);
-        world_wait_for(service_count_fds(&service) == fds);
+        world_wait_for(service_count_fds(&service) == service.fds + 1);
         service_stop(&service);
 }
 

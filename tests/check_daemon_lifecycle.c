@@ -41,19 +41,19 @@ WORLD_TEST(start_without_a_socket_is_refused) {
 WORLD_TEST(start_with_two_sockets_is_refused) {
         struct service service = service_spawn(
                 &(struct service_plan){.name = "a", .start = SERVICE_ACTIVATED_TWICE});
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        int client = client_connect(&service, WORLD_ALICE);
 
-        (void)client; /* there, and no more */
         service_expect_refusal(&service, "2 sockets were passed");
+        close(client);
 }
 
 WORLD_TEST(start_with_a_stream_socket_is_refused) {
         struct service service = service_spawn(
                 &(struct service_plan){.name = "a", .start = SERVICE_ACTIVATED_STREAM});
-        FD_AUTO int client = make_socket(SOCK_STREAM, service.socket, false);
+        int client = make_socket(SOCK_STREAM, service.socket, false);
 
-        (void)client; /* there, and no more */
         service_expect_refusal(&service, "SOCK_SEQPACKET");
+        close(client);
 }
 
 WORLD_TEST(start_with_a_datagram_socket_is_refused) {
@@ -70,10 +70,10 @@ WORLD_TEST(start_with_a_passed_socket_and_listen_is_refused) {
                 .name = "a",
                 .options = {"--listen", world_path("other.socket")},
         });
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        int client = client_connect(&service, WORLD_ALICE);
 
-        (void)client; /* there, and no more */
         service_expect_refusal(&service, "--listen");
+        close(client);
         ck_assert_int_lt(access(world_path("other.socket"), F_OK), 0);
 }
 

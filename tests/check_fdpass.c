@@ -265,16 +265,23 @@ START_TEST(does_not_wait_for_a_reader) {
 }
 END_TEST
 
+/* Datagrams never raise the signal; streams do, unless they are told not to. */
 START_TEST(peer_that_is_gone_is_an_errno_and_no_signal) {
-        struct pair pair = pair_new();
         int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        struct pair pair = pair_new();
+        int stream[2];
 
         ck_assert_ptr_ne(signal(SIGPIPE, SIG_DFL), SIG_ERR);
         pair.far = fd_close(pair.far);
         ck_assert_int_eq(fdpass_send(pair.near, "x", 1, NULL, 0), -EPIPE);
         ck_assert_int_eq(fdpass_send(pair.near, "x", 1, &null, 1), -EPIPE);
-        close(null);
         pair_end(&pair);
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream), 0);
+        close(stream[1]);
+        ck_assert_int_eq(fdpass_send(stream[0], "x", 1, NULL, 0), -EPIPE);
+        close(stream[0]);
+        close(null);
 }
 END_TEST
 

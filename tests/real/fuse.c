@@ -49,6 +49,7 @@ static void fuse_answer(int device, const struct fuse_in_header *in, const char 
                 .attr_valid = FUSE_CACHE_SECONDS,
                 .attr = fuse_directory(FUSE_PROC_NODE, uid),
         };
+        const struct fuse_statfs_out statistics = {.st.bsize = 4096, .st.namelen = 255};
 
         if (in->opcode == FUSE_INIT)
                 fuse_reply(device, in->unique, 0, &init, sizeof(init));
@@ -56,6 +57,8 @@ static void fuse_answer(int device, const struct fuse_in_header *in, const char 
                 fuse_reply(device, in->unique, 0, &attributes, sizeof(attributes));
         else if (in->opcode == FUSE_LOOKUP && strcmp(body, "proc") == 0)
                 fuse_reply(device, in->unique, 0, &entry, sizeof(entry));
+        else if (in->opcode == FUSE_STATFS)
+                fuse_reply(device, in->unique, 0, &statistics, sizeof(statistics));
         else if (in->opcode == FUSE_LOOKUP)
                 fuse_reply(device, in->unique, -ENOENT, NULL, 0);
         else if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET)
