@@ -26,6 +26,7 @@ enum {
         SLOW_MS = 60,
         SLOW_CONNECTIONS = 100,
         SLOW_REQUESTS = 2,
+        RACES = 200,
 };
 
 /* ---- attacks ---- */
@@ -270,6 +271,44 @@ HOSTILE_TEST(user_with_a_slow_file_system_delays_nobody_else) {
         service_stop(&stage.service);
 }
 
+/* Their FUSE comes over the directory while it is judged and mounted on. */
+HOSTILE_TEST(file_system_that_slips_over_the_target_gets_no_mount) {
+        struct stage stage = stage_new(NULL, NULL);
+        const char *root = world_make_root(HOSTILE_USER, "root");
+        const char *path = world_path("root/proc");
+        int client = client_connect(&stage.service, HOSTILE_USER);
+        int target = world_open(HOSTILE_USER, path);
+        unsigned granted = 0, covered = 0;
+
+        (void)root;
+        for (unsigned round = 0; round < RACES; round++) {
+                struct hostile hostile = hostile_spawn(0, path);
+
+                while (!hostile_is_mounted(&hostile) && hostile_is_running(&hostile)) {
+                        struct wire_reply reply = client_mount(client, PROTOCOL_PROC, 0, target);
+
+                        if (reply.status == STATUS_OK) {
+                                client_expect(client_unmount(client, reply.lease), STATUS_OK, 0,
+                                              STATUS_NO_TARGET);
+                                granted++;
+                        } else {
+                                client_expect(reply, STATUS_ALREADY_MOUNTED, 0, 0);
+                                covered++;
+                        }
+                        usleep(round % 7 * 100); /* let fusermount3 see a bare directory */
+                }
+                hostile_end(&hostile);
+                ck_assert_uint_eq(world_count_mounts(0, stage.service.source), 0);
+        }
+        fprintf(stderr, "races with a FUSE: %u granted before it, %u found it there\n", granted,
+                covered);
+        ck_assert_uint_gt(granted, 0);
+        close(target);
+        close(client);
+        stage_expect_as_before(&stage);
+        service_stop(&stage.service);
+}
+
 int main(void) {
         TCase *tests = tcase_create("lost_workers");
 
@@ -282,5 +321,6 @@ int main(void) {
         tcase_add_test(tests, lost_workers_are_found_while_others_connect);
         tcase_add_test(tests, files_that_are_sent_along_cost_no_more_workers_than_others);
         tcase_add_test(tests, user_with_a_slow_file_system_delays_nobody_else);
+        tcase_add_test(tests, file_system_that_slips_over_the_target_gets_no_mount);
         return world_run(tests);
 }
