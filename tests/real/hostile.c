@@ -98,13 +98,12 @@ static void hostile_await_report(const struct hostile *hostile) {
         ck_assert_int_eq(read(hostile->reports, &byte, 1), 1);
 }
 
-static struct hostile hostile_run(unsigned index, const char *name, unsigned patience,
-                                  const char *option) {
+static struct hostile hostile_fork(unsigned index, const char *path, unsigned patience,
+                                   const char *option) {
         struct hostile hostile = {.uid = HOSTILE_USER + index};
         int orders[2], reports[2];
 
-        snprintf(hostile.path, sizeof(hostile.path), "%s",
-                 world_make_directory(hostile.uid, 0755, name));
+        snprintf(hostile.path, sizeof(hostile.path), "%s", path);
         ck_assert_int_eq(pipe2(orders, O_CLOEXEC), 0);
         ck_assert_int_eq(pipe2(reports, O_CLOEXEC), 0);
         hostile.pid = fork();
@@ -115,8 +114,33 @@ static struct hostile hostile_run(unsigned index, const char *name, unsigned pat
         close(reports[1]);
         hostile.orders = orders[1];
         hostile.reports = reports[0];
+        return hostile;
+}
+
+static struct hostile hostile_run(unsigned index, const char *name, unsigned patience,
+                                  const char *option) {
+        const char *path = world_make_directory(HOSTILE_USER + index, 0755, name);
+        struct hostile hostile = hostile_fork(index, path, patience, option);
+
         hostile_await_report(&hostile);
         return hostile;
+}
+
+struct hostile hostile_spawn(unsigned index, const char *path) {
+        return hostile_fork(index, path, 0, NULL);
+}
+
+bool hostile_is_mounted(const struct hostile *hostile) {
+        struct pollfd report = {.fd = hostile->reports, .events = POLLIN};
+
+        return poll(&report, 1, 0) == 1 && (report.revents & POLLIN);
+}
+
+bool hostile_is_running(const struct hostile *hostile) {
+        siginfo_t info = {0};
+
+        ck_assert_int_eq(waitid(P_PID, hostile->pid, &info, WEXITED | WNOHANG | WNOWAIT), 0);
+        return info.si_pid == 0;
 }
 
 struct hostile hostile_start(unsigned index, const char *name, unsigned patience) {
@@ -138,6 +162,7 @@ void hostile_end(struct hostile *hostile) {
         hostile_reap(hostile->pid);
         close(hostile->orders);
         close(hostile->reports);
+        umount2(hostile->path, MNT_DETACH);
         for (size_t i = 0; i < hostile->n_callers; i++)
                 hostile_reap(hostile->callers[i]);
         hostile->n_callers = 0;

@@ -40,6 +40,16 @@ struct hostile hostile_start(unsigned index, const char *name, unsigned patience
 /* One that others may enter (allow_other), in which each waits for ever. */
 struct hostile hostile_start_shared(unsigned index, const char *name);
 
+/*
+ * Starts one over the directory `path`, which is there, and doesn't wait; it may fail. True from
+ * hostile_is_mounted() once it is mounted; hostile_end() also unmounts it.
+ */
+struct hostile hostile_spawn(unsigned index, const char *path);
+bool hostile_is_mounted(const struct hostile *hostile);
+
+/* Whether it still runs. */
+bool hostile_is_running(const struct hostile *hostile);
+
 /* Kills it, and reaps those that called it. */
 void hostile_end(struct hostile *hostile);
 
