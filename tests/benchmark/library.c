@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Through the daemon on one connection, with libmountat: as a runner does. */
+
+#include "client/mountat.h"
+#include "tests/benchmark/route.h"
+
+#include <err.h>
+#include <stdlib.h>
+
+struct library {
+        struct mountat *mountat;
+        uint64_t lease;
+};
+
+static void library_must(const struct library *library, int result) {
+        if (result < 0)
+                errx(EXIT_FAILURE, "mountatd: %s", mountat_error_text(library->mountat));
+}
+
+static void library_begin(struct route_user *user) {
+        struct library *library = calloc(1, sizeof(*library));
+
+        if (!library || !(library->mountat = mountat_new()))
+                err(EXIT_FAILURE, "mountatd");
+        library_must(library, mountat_connect(library->mountat, user->service->path));
+        library_must(library, mountat_hello(library->mountat, NULL, NULL));
+        user->state = library;
+}
+
+static void library_end(struct route_user *user) {
+        struct library *library = user->state;
+
+        mountat_free(library->mountat);
+        free(library);
+}
+
+static void library_mount(struct route_user *user) {
+        struct library *library = user->state;
+
+        library_must(library, mountat_mount_root(library->mountat, user->root,
+                                                 MOUNTAT_PROC | MOUNTAT_SYSFS, &library->lease));
+}
+
+static void library_unmount(struct route_user *user) {
+        struct library *library = user->state;
+
+        library_must(library, mountat_unmount(library->mountat, library->lease));
+}
+
+const struct route route_mountatd = {
+        .name = "mountatd",
+        .what = "libmountat on one connection",
+        .stride = 1,
+        .begin = library_begin,
+        .end = library_end,
+        .mount = library_mount,
+        .unmount = library_unmount,
+};
+
+static void library_hello(struct route_user *user) {
+        struct library *library = user->state;
+
+        library_must(library, mountat_hello(library->mountat, NULL, NULL));
+}
+
+const struct route route_hello = {
+        .name = "hello",
+        .what = "one round trip to mountatd and back that mounts nothing",
+        .stride = 1,
+        .begin = library_begin,
+        .end = library_end,
+        .mount = library_hello,
+};
