@@ -35,6 +35,7 @@ enum {
         CREW_STACK_SIZE = 512 * 1024,
         CREW_LOST_AFTER = 100000, /* microseconds in one call */
         CREW_STOP_SECONDS = 1,
+        CREW_IN_A_ROW = 16, /* requests of one connection, before all others have their chance */
         CREW_JOBS_MAX = 32, /* most of them hold a descriptor: OPTIONS_DESCRIPTORS_SPARE */
 };
 
@@ -236,7 +237,7 @@ static void crew_settle(struct crew *crew, struct crew_worker *worker, struct cr
                 return;
         if (progress == PEER_MUST_WAIT && !seat->abandoned)
                 r = crew_enqueue(crew, seat);
-        else if (progress == PEER_GOES_ON && !seat->abandoned)
+        else if (progress != PEER_ENDED && !seat->abandoned)
                 r = crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLIN);
         else
                 r = -ECONNRESET;
@@ -248,14 +249,28 @@ static void crew_settle(struct crew *crew, struct crew_worker *worker, struct cr
         crew_serve_queue(crew);
 }
 
+/*
+ * What is there already is served by the same worker: to arm the connection for it would wake
+ * another one. But not while others wait for their turn.
+ */
+static bool crew_stays(const struct crew *crew, const struct crew_worker *worker,
+                       const struct crew_seat *seat, enum peer_progress progress) {
+        return progress == PEER_GOES_ON && !seat->abandoned && !worker->returned &&
+               TAILQ_EMPTY(&crew->queue);
+}
+
 static void crew_serve(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
         enum peer_progress progress;
+        unsigned served = 0;
 
         seat->users++;
-        pthread_mutex_unlock(&crew->mutex);
-        progress = peer_serve(seat->peer);
-        pthread_mutex_lock(&crew->mutex);
-        crew_come_back(crew, worker, seat);
+        do {
+                pthread_mutex_unlock(&crew->mutex);
+                progress = peer_serve(seat->peer);
+                pthread_mutex_lock(&crew->mutex);
+                crew_come_back(crew, worker, seat);
+                served++;
+        } while (served < CREW_IN_A_ROW && crew_stays(crew, worker, seat, progress));
         crew_settle(crew, worker, seat, progress);
 }
 

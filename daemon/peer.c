@@ -220,7 +220,7 @@ enum peer_progress peer_serve(struct peer *peer) {
 
         size = peer_receive(peer, turn, bytes, &fds, &dropped);
         if (size == -EAGAIN)
-                return PEER_GOES_ON;
+                return PEER_SILENT;
         if (has_targets)
                 instead = refusal;
         else if (dropped)

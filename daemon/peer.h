@@ -42,6 +42,7 @@ int peer_fd(const struct peer *peer);
 enum peer_progress {
         PEER_ENDED, /* close it */
         PEER_GOES_ON,
+        PEER_SILENT,    /* nothing was there to serve */
         PEER_MUST_WAIT, /* for ledger_begin_attempt(): nothing has been received */
 };
 

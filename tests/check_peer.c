@@ -107,7 +107,7 @@ END_TEST
 
 START_TEST(has_nothing_to_do_without_a_request) {
         start();
-        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        ck_assert_uint_eq(peer_serve(peer), PEER_SILENT);
         receives_nothing();
         end();
 }
@@ -356,7 +356,7 @@ START_TEST(request_without_descriptors_waits_for_no_turn) {
                 ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
                 ck_assert_uint_eq(receive().cookie, cookie);
         }
-        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON); /* there is none */
+        ck_assert_uint_eq(peer_serve(peer), PEER_SILENT);
         client = fd_close(client);
         ck_assert_uint_eq(peer_serve(peer), PEER_ENDED);
         give_turns_back();
