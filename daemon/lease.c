@@ -42,7 +42,7 @@ static struct lease *lease_new(size_t count) {
 }
 
 /* Closing a mount that was never attached is its end; the others are no longer held by us. */
-static void lease_free(struct lease *lease) {
+static void lease_dispose(struct lease *lease) {
         for (size_t i = 0; i < lease->count; i++)
                 fd_close(lease->mounts[i].fd);
         free(lease);
@@ -56,17 +56,14 @@ static struct verdict lease_create_mounts(struct lease *lease, struct mount_temp
                 char text[sizeof(verdict.text)];
                 int r;
 
-                r = mount_create(templates, orders[i].kind, text, sizeof(text));
-                if (r >= 0) {
-                        mount->fd = r;
-                        r = mount_identify(mount_features(templates), mount->fd, &mount->id);
-                }
+                r = mount_obtain(templates, orders[i].kind, &mount->id, text, sizeof(text));
                 if (r < 0) {
                         verdict = verdict_host_failed(r, i);
                         if (text[0])
                                 memcpy(verdict.text, text, sizeof(text));
                         return verdict;
                 }
+                mount->fd = r;
                 ledger_record_mount(ledger, lease->id, i, mount->id);
         }
         return VERDICT_OK;
@@ -144,16 +141,24 @@ static struct verdict lease_detach_mounts(struct lease *lease, unsigned features
         return VERDICT_OK;
 }
 
-/* Detaches and forgets a lease that is the caller's alone. Refused: it still is. */
+/* Detaches and forgets a lease that is the caller's alone. Refused: it isn't forgotten. */
 static struct verdict lease_end(struct lease *lease, unsigned features, struct ledger *ledger,
                                 unsigned *strangers) {
         struct verdict verdict = lease_detach_mounts(lease, features, strangers);
 
-        if (verdict.status == STATUS_OK) {
+        if (verdict.status == STATUS_OK)
                 ledger_forget(ledger, lease->id);
-                lease_free(lease);
-        }
+        else
+                unmount_return();
         return verdict;
+}
+
+struct lease *lease_free(struct lease *lease) {
+        if (!lease)
+                return NULL;
+        unmount_return();
+        lease_dispose(lease);
+        return NULL;
 }
 
 struct verdict lease_grant(struct mount_templates *templates, struct ledger *ledger,
@@ -171,7 +176,7 @@ struct verdict lease_grant(struct mount_templates *templates, struct ledger *led
 
         verdict = ledger_reserve(ledger, owner, count, file_systems, &lease->id);
         if (verdict.status != STATUS_OK) {
-                lease_free(lease);
+                lease_dispose(lease);
                 return verdict;
         }
 
@@ -188,7 +193,9 @@ struct verdict lease_grant(struct mount_templates *templates, struct ledger *led
                 verdict = verdict_host_failed(-ECONNRESET, STATUS_NO_TARGET);
         }
         /* What can't be undone is on record, and is tried again. */
-        if (lease_end(lease, mount_features(templates), ledger, &strangers).status != STATUS_OK)
+        if (lease_end(lease, mount_features(templates), ledger, &strangers).status == STATUS_OK)
+                lease_free(lease);
+        else
                 ledger_orphan(ledger, lease->id, lease);
         return verdict;
 }
@@ -236,7 +243,8 @@ struct verdict lease_adopt(struct mount_templates *templates, struct ledger *led
 }
 
 struct verdict lease_release(struct mount_templates *templates, struct ledger *ledger,
-                             struct ledger_owner *owner, uint64_t id, unsigned *strangers) {
+                             struct ledger_owner *owner, uint64_t id, unsigned *strangers,
+                             struct lease **ended) {
         struct lease *lease = id ? ledger_take(ledger, owner, id) : NULL;
         struct verdict verdict;
 
@@ -245,7 +253,9 @@ struct verdict lease_release(struct mount_templates *templates, struct ledger *l
                 return verdict_refuse(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET);
 
         verdict = lease_end(lease, mount_features(templates), ledger, strangers);
-        if (verdict.status != STATUS_OK && !ledger_publish(ledger, lease->id, lease))
+        if (verdict.status == STATUS_OK)
+                *ended = lease;
+        else if (!ledger_publish(ledger, lease->id, lease))
                 ledger_orphan(ledger, lease->id, lease);
         return verdict;
 }
@@ -261,11 +271,13 @@ int lease_release_all(struct mount_templates *templates, struct ledger *ledger,
                 struct verdict verdict =
                         lease_end(lease, mount_features(templates), ledger, &strangers);
 
-                if (verdict.status != STATUS_OK) {
-                        r = -verdict.error;
-                        lease->next = stuck;
-                        stuck = lease;
+                if (verdict.status == STATUS_OK) {
+                        lease_free(lease);
+                        continue;
                 }
+                r = -verdict.error;
+                lease->next = stuck;
+                stuck = lease;
         }
         while ((lease = stuck)) {
                 stuck = lease->next;

@@ -41,10 +41,15 @@ struct verdict lease_adopt(struct mount_templates *templates, struct ledger *led
 /*
  * Detaches the mounts of the owner's lease `id`. STATUS_NO_SUCH_LEASE; STATUS_HOST_FAILED: the
  * lease stays, from the index told on, and may be tried again. `*strangers` counts the mounts of
- * others that were stacked on ours and had to go first.
+ * others that were stacked on ours and had to go first. STATUS_OK: `*ended` is the caller's, to be
+ * given to lease_free() by the same thread, which may answer the client first.
  */
 struct verdict lease_release(struct mount_templates *templates, struct ledger *ledger,
-                             struct ledger_owner *owner, uint64_t id, unsigned *strangers);
+                             struct ledger_owner *owner, uint64_t id, unsigned *strangers,
+                             struct lease **ended);
+
+/* Closes what an ended lease still has open, and takes the thread out of it; NULL-safe. */
+struct lease *lease_free(struct lease *lease);
 
 /*
  * Releases whatever `owner` holds; what the host refuses to detach becomes an orphan of the

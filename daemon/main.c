@@ -174,7 +174,10 @@ static bool main_start_workers(struct program *program) {
                 .workers = options->workers,
                 .lost_workers = options->limits.lost_workers,
         };
-        int r = crew_new(&program->gate, &limits, &program->crew);
+        int r;
+
+        mount_restock(program->gate.templates);
+        r = crew_new(&program->gate, &limits, &program->crew);
 
         return r == 0 || main_fail(r, "starting the workers");
 }

@@ -10,6 +10,7 @@
 #include "common/fd.h"
 #include "common/protocol.h"
 #include "daemon/kernel.h"
+#include "daemon/stock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +24,7 @@ struct mount_templates {
         const char *source;
         unsigned features;
         atomic_int fds[MOUNT_KINDS]; /* -EBADF until made */
+        struct stock stocks[MOUNT_KINDS];
 };
 
 static const struct mount_recipe {
@@ -94,6 +96,46 @@ int mount_create(struct mount_templates *templates, enum mount_kind kind, char *
         return template <0 ? template : kernel_open_tree_clone(template);
 }
 
+int mount_obtain(struct mount_templates *templates, enum mount_kind kind, uint64_t *id, char *text,
+                 size_t size) {
+        FD_AUTO int fd = -EBADF;
+        int r;
+
+        text[0] = '\0';
+        if (stock_take(&templates->stocks[kind], &fd, id))
+                return fd_take(&fd);
+        fd = mount_create(templates, kind, text, size);
+        if (fd < 0)
+                return fd;
+        r = mount_identify(templates->features, fd, id);
+        return r < 0 ? r : fd_take(&fd);
+}
+
+/* One more in stock, or a negative errno. */
+static int mount_stock_one(struct mount_templates *templates, enum mount_kind kind) {
+        FD_AUTO int fd = kernel_open_tree_clone(atomic_load(&templates->fds[kind]));
+        uint64_t id;
+        int r;
+
+        if (fd < 0)
+                return fd;
+        r = mount_identify(templates->features, fd, &id);
+        if (r == 0 && stock_put(&templates->stocks[kind], fd, id))
+                fd_take(&fd);
+        return r;
+}
+
+void mount_restock(struct mount_templates *templates) {
+        static const enum mount_kind usual[] = {MOUNT_PROC, MOUNT_SYSFS};
+
+        if (!(templates->features & PROTOCOL_FEATURE_CLONES))
+                return;
+        for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
+                while (!stock_is_full(&templates->stocks[usual[i]]))
+                        if (mount_stock_one(templates, usual[i]) < 0)
+                                return; /* the next request is told why */
+}
+
 static bool mount_probe_statmount(void) {
         FD_AUTO int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
         struct kernel_mount mount;
@@ -134,8 +176,10 @@ int mount_templates_new(const char *source, struct mount_templates **ret, char *
         if (!templates)
                 return -ENOMEM;
         templates->source = source;
-        for (int kind = 0; kind < MOUNT_KINDS; kind++)
+        for (int kind = 0; kind < MOUNT_KINDS; kind++) {
                 atomic_init(&templates->fds[kind], -EBADF);
+                stock_init(&templates->stocks[kind]);
+        }
 
         proc = mount_template(templates, MOUNT_PROC, text, size);
         sysfs = proc < 0 ? proc : mount_template(templates, MOUNT_SYSFS, text, size);
@@ -151,8 +195,10 @@ int mount_templates_new(const char *source, struct mount_templates **ret, char *
 struct mount_templates *mount_templates_free(struct mount_templates *templates) {
         if (!templates)
                 return NULL;
-        for (int kind = 0; kind < MOUNT_KINDS; kind++)
+        for (int kind = 0; kind < MOUNT_KINDS; kind++) {
+                stock_clear(&templates->stocks[kind]);
                 fd_close(atomic_load(&templates->fds[kind]));
+        }
         free(templates);
         return NULL;
 }

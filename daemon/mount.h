@@ -47,6 +47,19 @@ unsigned mount_features(const struct mount_templates *templates);
  */
 int mount_create(struct mount_templates *templates, enum mount_kind kind, char *text, size_t size);
 
+/*
+ * The same with its id, as mount_identify() has it; from the stock, if there is one left. To take
+ * one from there costs no system call.
+ */
+int mount_obtain(struct mount_templates *templates, enum mount_kind kind, uint64_t *id, char *text,
+                 size_t size);
+
+/*
+ * Makes clones of the usual kinds for requests to come: when nobody waits. Any worker, and once at
+ * the start; doesn't block. What fails now is told to the request that finds none.
+ */
+void mount_restock(struct mount_templates *templates);
+
 /* The id of a mount of which `fd` is open, the same before and after it is attached: unique if the
  * kernel has such ids. */
 int mount_identify(unsigned features, int fd, uint64_t *id);

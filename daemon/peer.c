@@ -193,6 +193,8 @@ static enum peer_progress peer_answer(struct peer *peer, const uint8_t *bytes, s
         struct wire_request request;
         struct wire_reply reply;
         struct verdict verdict;
+        struct request_rest rest;
+        int sent;
 
         if (wire_decode_request(bytes, size, &request, &verdict) < 0) {
                 peer_log_garbage(peer, size);
@@ -200,8 +202,10 @@ static enum peer_progress peer_answer(struct peer *peer, const uint8_t *bytes, s
         }
         if (verdict.status == STATUS_OK && instead->status != STATUS_OK)
                 verdict = *instead;
-        request_serve(peer->gate, &peer->owner, &request, &verdict, fds, &reply);
-        return peer_send(peer->fd, &reply) < 0 ? PEER_ENDED : PEER_GOES_ON;
+        request_serve(peer->gate, &peer->owner, &request, &verdict, fds, &reply, &rest);
+        sent = peer_send(peer->fd, &reply);
+        request_finish(peer->gate, &rest);
+        return sent < 0 ? PEER_ENDED : PEER_GOES_ON;
 }
 
 enum peer_progress peer_serve(struct peer *peer) {

@@ -24,6 +24,7 @@ struct request {
         const struct wire_request *wire;
         struct fdpass_set *fds;
         struct wire_reply *reply;
+        struct request_rest *rest;
         bool local_only;   /* too many workers are stuck on file systems of users */
         const char *place; /* of the target that is being looked at, for the log */
         struct target_facts facts[PROTOCOL_TARGETS_MAX];
@@ -117,6 +118,7 @@ static struct verdict request_attempt(struct request *request) {
                          gate->max_targets);
                 return verdict;
         }
+        request->rest->mounted = true;
         return lease_grant(gate->templates, gate->ledger, request->owner, orders,
                            request->wire->n_targets, &request->reply->lease);
 }
@@ -137,7 +139,7 @@ static struct verdict request_unmount(struct request *request) {
         struct verdict verdict;
 
         verdict = lease_release(gate->templates, gate->ledger, request->owner, request->wire->lease,
-                                &strangers);
+                                &strangers, &request->rest->ended);
         if (strangers > 0)
                 log_write_limited(LOG_NOTICE, NULL,
                                   "detached %u mounts of others that were on top of ours",
@@ -228,19 +230,27 @@ static void request_answer(struct wire_reply *reply, const struct verdict *verdi
 
 void request_serve(struct request_gate *gate, struct ledger_owner *owner,
                    const struct wire_request *wire, const struct verdict *decoded,
-                   struct fdpass_set *fds, struct wire_reply *reply) {
+                   struct fdpass_set *fds, struct wire_reply *reply, struct request_rest *rest) {
         struct request request;
         struct verdict verdict;
 
+        *rest = (struct request_rest){0};
         *reply = (struct wire_reply){.operation = wire->operation, .cookie = wire->cookie};
         request.gate = gate;
         request.owner = owner;
         request.wire = wire;
         request.fds = fds;
         request.reply = reply;
+        request.rest = rest;
         request.place = NULL;
 
         verdict = decoded->status == STATUS_OK ? request_act(&request) : *decoded;
         request_answer(reply, &verdict);
         request_log(&request, &verdict);
+}
+
+void request_finish(struct request_gate *gate, const struct request_rest *rest) {
+        lease_free(rest->ended);
+        if (rest->mounted)
+                mount_restock(gate->templates);
 }

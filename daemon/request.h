@@ -25,14 +25,23 @@ struct request_gate {
         atomic_bool stopping; /* no new mounts */
 };
 
+/* What a request leaves to be done, for which its client need not wait. */
+struct request_rest {
+        bool mounted;
+        struct lease *ended;
+};
+
 /*
  * Serves the request of `owner`, as wire_decode_request() gave it with its verdict. What
  * is kept of `fds` is taken out of it, the rest stays the caller's. Writes at most one log line. On
- * a worker; can block, unkillable, on a hostile FUSE.
+ * a worker; can block, unkillable, on a hostile FUSE. `*rest` is for request_finish().
  */
 void request_serve(struct request_gate *gate, struct ledger_owner *owner,
                    const struct wire_request *request, const struct verdict *decoded,
-                   struct fdpass_set *fds, struct wire_reply *reply);
+                   struct fdpass_set *fds, struct wire_reply *reply, struct request_rest *rest);
+
+/* When the reply is out, on the same worker. Doesn't block. */
+void request_finish(struct request_gate *gate, const struct request_rest *rest);
 
 /* "mount"; "unknown" for a number without one. */
 const char *request_operation_name(uint16_t operation);

@@ -43,7 +43,9 @@ static int sweep_mount(const struct sweep *sweep, uint64_t id, uint8_t file_syst
                 return -EBUSY; /* it is there, and the path doesn't lead to it */
         if (fd < 0)
                 return fd;
-        return unmount_detach(mount_features(sweep->templates), fd, id, &strangers);
+        r = unmount_detach(mount_features(sweep->templates), fd, id, &strangers);
+        unmount_return();
+        return r;
 }
 
 static bool sweep_may_appear(const struct record *record, const struct instance *self) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The thread is in "/" between calls: a working directory would pin the mount it is on.
+ * The thread goes from mount to mount, and back to "/" after the last: a working directory pins the
+ * mount it is on.
  */
 
 #include "daemon/unmount.h"
@@ -54,7 +55,9 @@ int unmount_detach(unsigned features, int fd, uint64_t id, unsigned *strangers) 
         *strangers = 0;
         if (r < 0)
                 return r;
-        r = unmount_here(features, id, strangers);
+        return unmount_here(features, id, strangers);
+}
+
+void unmount_return(void) {
         kernel_chdir_root();
-        return r;
 }

@@ -73,7 +73,7 @@ call() {
 
 declare -A layer=(
         [kernel]=10 [log]=10 [privilege]=10 [instance]=10 [stall]=10 [impatience]=10
-        [target]=20 [record]=20 [unmount]=20 [account]=20
+        [target]=20 [record]=20 [unmount]=20 [account]=20 [stock]=20
         [policy]=25 [mount]=25
         [ledger]=30
         [lease]=35 [sweep]=36

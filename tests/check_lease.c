@@ -79,8 +79,13 @@ static struct verdict grant(uint64_t *id) {
 }
 
 static struct verdict release(uint64_t id, unsigned *strangers) {
-        return lease_release(scene.fake.gate.templates, scene.fake.gate.ledger, &scene.owner, id,
-                             strangers);
+        struct lease *ended = NULL;
+        struct verdict verdict = lease_release(scene.fake.gate.templates, scene.fake.gate.ledger,
+                                               &scene.owner, id, strangers, &ended);
+
+        ck_assert_int_eq(verdict.status == STATUS_OK, ended != NULL);
+        lease_free(ended);
+        return verdict;
 }
 
 static int release_all(struct ledger_owner *owner) {
@@ -463,9 +468,12 @@ START_TEST(lease_is_its_owners_alone) {
         fake_calls_reset();
         for (unsigned i = 0; i < 4; i++) {
                 uint64_t ids[] = {id, 0, id ^ (1ULL << 63), UINT64_MAX};
+                struct lease *ended = NULL;
                 struct verdict verdict =
                         lease_release(scene.fake.gate.templates, scene.fake.gate.ledger,
-                                      i == 0 ? &other : &scene.owner, ids[i], &strangers);
+                                      i == 0 ? &other : &scene.owner, ids[i], &strangers, &ended);
+
+                ck_assert_ptr_null(ended);
 
                 ck_assert_uint_eq(verdict.status, STATUS_NO_SUCH_LEASE);
                 ck_assert_uint_eq(verdict.target, STATUS_NO_TARGET);

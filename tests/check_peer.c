@@ -29,6 +29,9 @@ static void connect_peer(void) {
 static void start(void) {
         log_open(LOG_EMERG);
         fake_gate_start(&fake, FAKE_ALL_FEATURES, &fake_gate_limits);
+        mount_restock(fake.gate.templates); /* as it is after every request */
+        fake_calls_reset();
+        fake.descriptors = descriptors_count();
         connect_peer();
 }
 

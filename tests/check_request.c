@@ -93,12 +93,14 @@ static void end(void) {
 
 static void serve(void) {
         struct verdict decoded = VERDICT_OK;
+        struct request_rest rest;
         unsigned before = descriptors_count(), mounts = fake_mounts();
         int kept[FDPASS_MAX];
 
         memcpy(kept, fds.fds, sizeof(kept));
         memset(&reply, 0x5a, sizeof(reply));
-        request_serve(&fake.gate, owner, &request, &decoded, &fds, &reply);
+        request_serve(&fake.gate, owner, &request, &decoded, &fds, &reply, &rest);
+        lease_free(rest.ended); /* without new stock: a descriptor is a mount */
         ck_assert_uint_eq(reply.operation, request.operation);
         ck_assert_uint_eq(reply.cookie, request.cookie);
         ck_assert(fake_is_in_root());
@@ -200,12 +202,14 @@ END_TEST
 
 START_TEST(decoders_refusal_is_the_answer) {
         struct verdict decoded = verdict_refuse(STATUS_MALFORMED, 3);
+        struct request_rest rest;
 
         start(FAKE_ALL_FEATURES);
         ask(77, 0);
         request.n_targets = 0xffffffff;
         fds.starved = true; /* judged later */
-        request_serve(&fake.gate, owner, &request, &decoded, &fds, &reply);
+        request_serve(&fake.gate, owner, &request, &decoded, &fds, &reply, &rest);
+        request_finish(&fake.gate, &rest);
         ck_assert_uint_eq(reply.status, STATUS_MALFORMED);
         ck_assert_uint_eq(reply.target, 3);
         ck_assert_uint_eq(reply.operation, 77);

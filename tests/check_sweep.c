@@ -520,6 +520,7 @@ START_TEST(mount_that_we_hold_stays) {
                 struct lease_order order = {
                         .kind = MOUNT_PROC, .file_system = PROTOCOL_PROC, .facts = &facts};
                 struct record record;
+                struct lease *ended = NULL;
                 struct ledger *ledger;
                 unsigned strangers;
                 uint64_t id = 0;
@@ -545,9 +546,11 @@ START_TEST(mount_that_we_hold_stays) {
                 ck_assert_uint_eq(fake_mounts(), 1);
                 ck_assert_ptr_nonnull(fake_mount_on(directory));
                 ck_assert_uint_eq(
-                        lease_release(scene.fake.gate.templates, ledger, &owner, id, &strangers)
+                        lease_release(scene.fake.gate.templates, ledger, &owner, id, &strangers,
+                                      &ended)
                                 .status,
                         STATUS_OK);
+                lease_free(ended);
                 ledger_disconnect(ledger, &owner);
                 directory = fd_close(directory);
                 scene_end();

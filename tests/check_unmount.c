@@ -53,6 +53,7 @@ START_TEST(detaches_the_mount_and_leaves_it) {
                                  0);
                 ck_assert_uint_eq(strangers, 0);
                 ck_assert_uint_eq(fake_mounts(), 0);
+                unmount_return();
                 ck_assert(fake_is_in_root());
                 scene_end(&scene);
         }
@@ -78,6 +79,7 @@ START_TEST(mount_that_is_gone_is_a_success) {
                 ck_assert_int_eq(unmount_detach(scene.features, scene.mount, scene.id, &strangers),
                                  0);
                 ck_assert_uint_eq(strangers, 0);
+                unmount_return();
                 ck_assert(fake_is_in_root());
                 scene_end(&scene);
         }
@@ -103,6 +105,7 @@ START_TEST(detaches_strangers_on_top_first_and_counts_them) {
                         ck_assert_uint_eq(strangers, wanted);
                         ck_assert_uint_eq(fake_mounts(), 0);
                         ck_assert_uint_eq(fake_strangers(), 0);
+                        unmount_return();
                         ck_assert(fake_is_in_root());
                         scene_end(&scene);
                 }
@@ -152,6 +155,7 @@ START_TEST(gives_up_on_a_stack_that_does_not_end) {
                 ck_assert_int_eq(unmount_detach(scene.features, scene.mount, scene.id, &strangers),
                                  -EBUSY);
                 ck_assert_uint_eq(fake_mounts(), 1);
+                unmount_return();
                 ck_assert(fake_is_in_root());
                 while (fake_mount_on(scene.directory))
                         fake_uncover(scene.directory);
@@ -182,6 +186,7 @@ START_TEST(what_the_kernel_refuses_is_an_errno_and_can_be_tried_again) {
                                  failures[i].result);
                 ck_assert_uint_eq(strangers, 0);
                 ck_assert_uint_eq(fake_mounts(), failures[i].mounts_left);
+                unmount_return();
                 ck_assert(fake_is_in_root());
                 ck_assert_int_eq(unmount_detach(scene.features, scene.mount, scene.id, &strangers),
                                  0);
