@@ -3,16 +3,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+static struct service against;
+static void b(struct route_user *u) { u->service = &against; route_mountatd.begin(u); }
 int main(int argc, char **argv) {
-        const struct route *routes[] = {&route_direct, &route_direct_child, &route_mountatd, &route_hello};
+        struct route other = route_mountatd; other.begin = b; other.name = "against";
+        const struct route *routes[] = {&route_direct, &route_direct_child, &route_mountatd, &route_hello, &other};
         enum {N = sizeof(routes)/sizeof(routes[0])};
         struct compare_result results[N];
         unsigned pauses[] = {0, 150, 2000};
         struct service service;
         unsigned rounds = argc > 1 ? atoi(argv[1]) : 100, block = argc > 2 ? atoi(argv[2]) : 8;
         scene_enter();
-        service = service_listen();
-        service_start(&service, NULL);
+        service = service_listen(NULL);
+        service_start(&service, NULL); against = service_listen(getenv("AGAINST")); service_start(&against, NULL);
         int root = scene_make_root(0);
         char *path = scene_path("root-0");
         for (int p = 0; p < 3; p++) {
@@ -28,6 +31,6 @@ int main(int argc, char **argv) {
                         printf(" | cpu %.1f %.1f\n", results[i].cpu, results[i].service_cpu);
                 }
         }
-        service_stop(&service);
+        service_stop(&service); service_stop(&against);
         scene_leave();
 }

@@ -24,11 +24,15 @@ enum {
         SERVICE_ARGUMENTS = 32,
 };
 
-struct service service_listen(void) {
+struct service service_listen(const char *binary) {
         static unsigned count;
-        struct service service = {.path = scene_path("socket-%u", count++)};
+        struct service service = {
+                .binary = binary ?: MOUNTATD_BINARY,
+                .number = count++,
+        };
         struct sockaddr_un address = {.sun_family = AF_UNIX};
 
+        service.path = scene_path("socket-%u", service.number);
         snprintf(address.sun_path, sizeof(address.sun_path), "%s", service.path);
         service.socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (service.socket < 0 ||
@@ -39,12 +43,13 @@ struct service service_listen(void) {
 }
 
 static void service_exec(const struct service *service, const char *const *options) {
-        const char *arguments[SERVICE_ARGUMENTS] = {MOUNTATD_BINARY, "--instance=bench",
-                                                    "--runtime-directory"};
-        size_t n = 3;
-        char pid[16];
+        const char *arguments[SERVICE_ARGUMENTS] = {service->binary, "--runtime-directory"};
+        size_t n = 2;
+        char pid[16], instance[32];
 
-        arguments[n++] = scene_path("run");
+        arguments[n++] = scene_path("run-%u", service->number);
+        snprintf(instance, sizeof(instance), "--instance=bench-%u", service->number);
+        arguments[n++] = instance;
         for (; options && *options; options++)
                 arguments[n++] = *options;
 

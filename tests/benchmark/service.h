@@ -13,10 +13,13 @@ struct service {
         pid_t pid;
         int socket;
         char *path; /* of the socket */
+        const char *binary;
+        unsigned number;
 };
 
-/* The socket alone; a client may connect already. */
-struct service service_listen(void);
+/* The socket alone; a client may connect already. `binary` is NULL for the mountatd that was built
+ * with this. */
+struct service service_listen(const char *binary);
 
 /* Starts the daemon with that socket, and these options up to a NULL (or none). */
 void service_start(struct service *service, const char *const *options);
