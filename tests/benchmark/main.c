@@ -1,36 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What a mount and an unmount cost through mountatd, beside every other way to have them.
+ * tests/bench builds and runs this.
+ */
+
+#include "client/mountat.h"
 #include "tests/benchmark/compare.h"
+#include "tests/benchmark/report.h"
 #include "tests/benchmark/scene.h"
+#include "tests/benchmark/sweep.h"
+
+#include <err.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-static struct service against;
-static void b(struct route_user *u) { u->service = &against; route_mountatd.begin(u); }
-int main(int argc, char **argv) {
-        struct route other = route_mountatd; other.begin = b; other.name = "against";
-        const struct route *routes[] = {&route_direct, &route_direct_child, &route_mountatd, &route_hello, &other};
-        enum {N = sizeof(routes)/sizeof(routes[0])};
-        struct compare_result results[N];
-        unsigned pauses[] = {0, 150, 2000};
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+struct options {
+        bool quick;
+        bool json;
+        unsigned runs;
+        const char *samples; /* directory for what was measured */
+        const char *against; /* another mountatd */
+};
+
+enum { MAIN_ROUTES_MAX = 16, MAIN_PAUSES = 3 };
+
+/* The routes that can be had here; others are told in the legend. */
+struct routes {
+        unsigned count;
+        const struct route *list[MAIN_ROUTES_MAX];
+        struct table *legend;
+};
+
+/* ---- the machine ---- */
+
+/* The first line that the command prints. */
+static void main_ask(struct table *table, const char *what, const char *command) {
+        char line[256] = "";
+        FILE *pipe = popen(command, "r");
+
+        if (pipe) {
+                if (!fgets(line, sizeof(line), pipe))
+                        line[0] = '\0';
+                pclose(pipe);
+        }
+        line[strcspn(line, "\n")] = '\0';
+        table_text(table, "%s", what);
+        if (line[0])
+                table_text(table, "%s", line);
+        else
+                table_nothing(table);
+}
+
+static void main_report_machine(struct service *service) {
+        struct table *table = table_new("machine", "The machine");
+        struct mountat *mountat = mountat_new();
+        const char *version = "";
+        struct utsname name;
+
+        uname(&name);
+        table_column(table, "what");
+        table_column(table, "which");
+        if (mountat_connect(mountat, service->path) < 0 ||
+            mountat_hello(mountat, &version, NULL) < 0)
+                errx(EXIT_FAILURE, "%s", mountat_error_text(mountat));
+        table_text(table, "daemon");
+        table_text(table, "%s", version);
+        mountat_free(mountat);
+        table_text(table, "kernel");
+        table_text(table, "%s %s %s", name.sysname, name.release, name.machine);
+        main_ask(table, "processor", "sed -n 's/^model name.*: //p' /proc/cpuinfo");
+        table_text(table, "processors");
+        table_text(table, "%ld", sysconf(_SC_NPROCESSORS_ONLN));
+        main_ask(table, "load before", "cut -d' ' -f1-3 /proc/loadavg");
+        main_ask(table, "mount(8)", "mount --version 2>&1");
+        main_ask(table, "bwrap", "bwrap --version 2>/dev/null");
+        main_ask(table, "systemd", "systemctl --version 2>/dev/null");
+        report_table(table);
+}
+
+/* ---- routes side by side ---- */
+
+static struct service main_against;
+
+static void main_begin_against(struct route_user *user) {
+        user->service = &main_against;
+        route_mountatd.begin(user);
+}
+
+static void main_add(struct routes *routes, const struct route *route) {
+        const char *missing = route->missing ? route->missing() : NULL;
+
+        table_text(routes->legend, "%s", route->name);
+        if (missing)
+                table_text(routes->legend, "not here: %s", missing);
+        else
+                table_text(routes->legend, "%s", route->what);
+        if (!missing)
+                routes->list[routes->count++] = route;
+}
+
+static struct routes main_choose_routes(const struct options *options) {
+        static const struct route *const all[] = {
+                &route_direct, &route_direct_child, &route_mountatd,
+                &route_hello,  &route_mountatctl,   &route_mount8,
+                &route_bwrap,  &route_unshare,      &route_systemd};
+        static struct route other;
+        struct routes routes = {.legend = table_new("routes", "The ways that are compared")};
+
+        table_column(routes.legend, "route");
+        table_column(routes.legend, "what it does");
+        for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+                main_add(&routes, all[i]);
+        if (options->against) {
+                other = route_mountatd;
+                other.name = "against";
+                other.what = options->against;
+                other.begin = main_begin_against;
+                main_add(&routes, &other);
+        }
+        return routes;
+}
+
+static const char *const main_steps[COMPARE_STEPS] = {"mount", "unmount", "cycle"};
+
+static void main_write_samples(const struct options *options, const struct route *route,
+                               unsigned pause, const struct compare_result *result) {
+        for (int step = 0; options->samples && step < COMPARE_STEPS; step++) {
+                const struct samples *samples = &result->steps[step];
+                char path[512];
+                FILE *file;
+
+                if (samples->count == 0)
+                        continue;
+                snprintf(path, sizeof(path), "%s/%s.%s.%u", options->samples, route->name,
+                         main_steps[step], pause);
+                file = fopen(path, "we");
+                if (!file)
+                        err(EXIT_FAILURE, "%s", path);
+                for (size_t i = 0; i < samples->count; i++)
+                        fprintf(file, "%.3f\n", (double)samples->values[i] / 1000);
+                fclose(file);
+        }
+}
+
+/* What the table says of one route in one step. */
+static void main_row(struct table *table, const struct route *route, int step,
+                     struct compare_result *result, struct compare_result *direct) {
+        static const double quantiles[] = {0.5, 0.95, 0.99, 1};
+        double base = compare_microseconds(direct, step, 0.5);
+
+        if (result->steps[step].count == 0)
+                return;
+        table_text(table, "%s", route->name);
+        table_text(table, "%s", main_steps[step]);
+        for (unsigned i = 0; i < sizeof(quantiles) / sizeof(quantiles[0]); i++)
+                table_number(table, compare_microseconds(result, step, quantiles[i]), 1);
+        table_number(table, compare_microseconds(result, step, 0.5) / base, 2);
+        if (step == COMPARE_CYCLE) {
+                table_number(table, result->cpu, 1);
+                table_number(table, result->service_cpu, 1);
+        } else {
+                table_nothing(table);
+                table_nothing(table);
+        }
+        table_number(table, (double)result->steps[step].count, 0);
+}
+
+static const unsigned main_pauses[MAIN_PAUSES] = {150, 2000, 0};
+
+static void main_report_pause(const struct options *options, const struct routes *routes,
+                              unsigned pause, struct compare_result *sums) {
+        static const char *const names[] = {"pause_150", "pause_2000", "pause_0"};
+        static const char *const titles[] = {
+                "With 150 us between the steps, for an action",
+                "With 2 ms between the steps, for an action",
+                "Without pauses",
+        };
+        static const char *const columns[] = {"route",      "step",   "p50",      "p95",
+                                              "p99",        "max",    "x direct", "cpu here",
+                                              "cpu daemon", "samples"};
+        unsigned which = pause == 150 ? 0 : pause == 2000 ? 1 : 2;
+        struct table *table = table_new(names[which], titles[which]);
+
+        for (unsigned i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
+                table_column(table, columns[i]);
+        for (int step = 0; step < COMPARE_STEPS; step++)
+                for (unsigned i = 0; i < routes->count; i++)
+                        main_row(table, routes->list[i], step, &sums[i], &sums[0]);
+        table_note(table, "Microseconds. Processor time is that of a cycle, of the threads that "
+                          "take part: what the kernel does elsewhere isn't in it.");
+        report_table(table);
+        for (unsigned i = 0; i < routes->count; i++)
+                main_write_samples(options, routes->list[i], pause, &sums[i]);
+}
+
+/* The targets are about one run's ratios. */
+static void main_judge(const struct routes *routes, unsigned pause,
+                       struct compare_result *results) {
+        static const struct {
+                unsigned pause;
+                enum compare_step step;
+                double wanted;
+                const char *name;
+        } goals[] = {
+                {150, COMPARE_CYCLE, 1.0, "cycle to direct, 150 us of pause"},
+                {150, COMPARE_MOUNT, 0.9, "mount to direct, 150 us of pause"},
+                {150, COMPARE_UNMOUNT, 1.1, "unmount to direct, 150 us of pause"},
+                {2000, COMPARE_CYCLE, 1.0, "cycle to direct, 2 ms of pause"},
+                {2000, COMPARE_MOUNT, 0.9, "mount to direct, 2 ms of pause"},
+                {2000, COMPARE_UNMOUNT, 1.1, "unmount to direct, 2 ms of pause"},
+                {0, COMPARE_CYCLE, 1.1, "cycle to direct, no pauses"},
+        };
+        struct compare_result *daemon = NULL, *mount8 = NULL;
+
+        for (unsigned i = 0; i < routes->count; i++) {
+                if (routes->list[i] == &route_mountatd)
+                        daemon = &results[i];
+                if (routes->list[i] == &route_mount8)
+                        mount8 = &results[i];
+        }
+        for (unsigned i = 0; i < sizeof(goals) / sizeof(goals[0]); i++)
+                if (goals[i].pause == pause)
+                        report_target(goals[i].name, REPORT_AT_MOST, goals[i].wanted, " x",
+                                      compare_microseconds(daemon, goals[i].step, 0.5) /
+                                              compare_microseconds(results, goals[i].step, 0.5));
+        if (mount8 && pause == 150)
+                report_target("mount(8) and umount(8) to the daemon's cycle", REPORT_AT_LEAST, 60,
+                              " x",
+                              compare_microseconds(mount8, COMPARE_CYCLE, 0.5) /
+                                      compare_microseconds(daemon, COMPARE_CYCLE, 0.5));
+}
+
+static void main_merge(struct compare_result *sum, struct compare_result *result, unsigned runs) {
+        for (int step = 0; step < COMPARE_STEPS; step++)
+                samples_append(&sum->steps[step], &result->steps[step]);
+        sum->cpu += result->cpu / runs;
+        sum->service_cpu += result->service_cpu / runs;
+}
+
+static void main_compare(const struct options *options, const struct routes *routes,
+                         const struct sweep_plan *plan) {
+        struct compare_result sums[MAIN_PAUSES][MAIN_ROUTES_MAX] = {0};
+        struct compare_result results[MAIN_ROUTES_MAX];
+
+        for (unsigned run = 0; run < options->runs; run++)
+                for (unsigned pause = 0; pause < MAIN_PAUSES; pause++) {
+                        const struct compare_plan compare = {
+                                .rounds = options->quick              ? 2
+                                          : main_pauses[pause] > 1000 ? 40
+                                                                      : 120,
+                                .block = options->quick ? 2 : 8,
+                                .warm_up = 2,
+                                .pause = main_pauses[pause],
+                        };
+
+                        compare_run(routes->list, routes->count, &compare, plan->service,
+                                    plan->root, plan->path, results);
+                        main_judge(routes, main_pauses[pause], results);
+                        for (unsigned i = 0; i < routes->count; i++)
+                                main_merge(&sums[pause][i], &results[i], options->runs);
+                        compare_free(results, routes->count);
+                }
+        for (unsigned pause = 0; pause < MAIN_PAUSES; pause++) {
+                main_report_pause(options, routes, main_pauses[pause], sums[pause]);
+                compare_free(sums[pause], routes->count);
+        }
+}
+
+/* ---- the whole ---- */
+
+static void main_run(const struct options *options) {
+        struct routes routes = main_choose_routes(options);
         struct service service;
-        unsigned rounds = argc > 1 ? atoi(argv[1]) : 100, block = argc > 2 ? atoi(argv[2]) : 8;
+        struct sweep_plan plan = {
+                .quick = options->quick, .runs = options->runs, .service = &service};
+        char *path;
+
         scene_enter();
         service = service_listen(NULL);
-        service_start(&service, NULL); against = service_listen(getenv("AGAINST")); service_start(&against, NULL);
-        int root = scene_make_root(0);
-        char *path = scene_path("root-0");
-        for (int p = 0; p < 3; p++) {
-                struct compare_plan plan = {.rounds = rounds / (p == 2 ? 4 : 1), .block = block, .warm_up = 2, .pause = pauses[p]};
-                compare_run(routes, N, &plan, &service, root, path, results);
-                for (int i = 0; i < N; i++) {
-                        printf("%5u %-15s", pauses[p], routes[i]->name);
-                        for (int s = 0; s < COMPARE_STEPS; s++) {
-                                double b = compare_microseconds(&results[0], s, .5);
-                                double v = compare_microseconds(&results[i], s, .5);
-                                printf(" | %6.1f %6.1f %6.1f %5.2f", v, compare_microseconds(&results[i], s, .95), compare_microseconds(&results[i], s, .99), v / b);
-                        }
-                        printf(" | cpu %.1f %.1f\n", results[i].cpu, results[i].service_cpu);
-                }
+        service_start(&service, NULL);
+        if (options->against) {
+                main_against = service_listen(options->against);
+                service_start(&main_against, NULL);
         }
-        service_stop(&service); service_stop(&against);
+        plan.root = scene_make_root(0);
+        plan.path = path = scene_path("root-0");
+
+        report_begin(options->json ? REPORT_JSON : REPORT_TEXT);
+        main_report_machine(&service);
+        report_table(routes.legend);
+        main_compare(options, &routes, &plan);
+        sweep_crowd(&plan);
+        sweep_slaves(&plan);
+        sweep_clients(&plan);
+        sweep_leases(&plan);
+        sweep_starts(&plan);
+        report_end();
+
+        if (scene_is_covered(plan.root))
+                errx(EXIT_FAILURE, "something is still mounted");
+        if (options->against)
+                service_stop(&main_against);
+        service_stop(&service);
+        free(path);
         scene_leave();
+}
+
+static void main_usage(FILE *file) {
+        fputs("usage: benchmark [--quick] [--json] [--runs=N] [--samples=DIRECTORY] "
+              "[--against=MOUNTATD]\n"
+              "\n"
+              "  --quick              little of everything, to see that it runs\n"
+              "  --json               one JSON object instead of tables\n"
+              "  --runs=N             how many runs the medians are taken of (3)\n"
+              "  --samples=DIRECTORY  write what was measured, a file for each route and step\n"
+              "  --against=MOUNTATD   one more route: another mountatd, such as that of before\n",
+              file);
+}
+
+int main(int argc, char **argv) {
+        static const struct option table[] = {
+                {"quick", no_argument, NULL, 'q'},
+                {"json", no_argument, NULL, 'j'},
+                {"runs", required_argument, NULL, 'r'},
+                {"samples", required_argument, NULL, 's'},
+                {"against", required_argument, NULL, 'a'},
+                {"help", no_argument, NULL, 'h'},
+                {NULL, 0, NULL, 0},
+        };
+        struct options options = {.runs = 3};
+        int option;
+
+        while ((option = getopt_long(argc, argv, "", table, NULL)) >= 0)
+                switch (option) {
+                case 'q':
+                        options.quick = true;
+                        break;
+                case 'j':
+                        options.json = true;
+                        break;
+                case 'r':
+                        options.runs = (unsigned)atoi(optarg);
+                        break;
+                case 's':
+                        options.samples = optarg;
+                        break;
+                case 'a':
+                        options.against = optarg;
+                        break;
+                case 'h':
+                        main_usage(stdout);
+                        return EXIT_SUCCESS;
+                default:
+                        main_usage(stderr);
+                        return 2;
+                }
+        if (optind < argc || options.runs < 1 || options.runs > 64) {
+                main_usage(stderr);
+                return 2;
+        }
+        main_run(&options);
+        return EXIT_SUCCESS;
 }

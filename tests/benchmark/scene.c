@@ -20,7 +20,7 @@ enum {
         SCENE_SETTLE = 100000, /* microseconds, for what the kernel frees behind our back */
 };
 
-static char scene_directory[] = "/tmp/mountatd-bench.XXXXXX";
+static char scene_directory[128];
 static pid_t scene_slaves[SCENE_SLAVES_MAX];
 static unsigned scene_n_slaves;
 
@@ -32,6 +32,8 @@ static void scene_must(int result, const char *what) {
 void scene_enter(void) {
         scene_must(unshare(CLONE_NEWNS), "a mount namespace needs root: unshare");
         scene_must(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "making mounts private");
+        snprintf(scene_directory, sizeof(scene_directory), "%s/mountatd-bench.XXXXXX",
+                 getenv("TMPDIR") ?: "/tmp");
         if (!mkdtemp(scene_directory))
                 err(EXIT_FAILURE, "%s", scene_directory);
         scene_must(mount("mountatd-bench", scene_directory, "tmpfs", 0, "mode=0755"), "tmpfs");

@@ -18,7 +18,7 @@ test       check                 /usr/include/check.h            the unit tests
 test       g++                   /usr/bin/g++                    the library from C++
 test       clang                 /usr/bin/clang                  the second compiler
 test       mount                 /usr/bin/mount                  input roots
-test       libfuse3-dev          /usr/include/fuse3/fuse.h       a file system that doesn't answer
+test       libfuse3-dev          /usr/include/fuse3/fuse.h       a file system that gives no answer
 test       fuse3                 /usr/bin/fusermount3            mounted by a user without privilege
 test       uidmap                /usr/bin/newuidmap              many users that are one
 toolchains rustc                 /usr/bin/rustc                  a compiler that needs /proc
@@ -28,6 +28,10 @@ toolchains nodejs                /usr/bin/node                   a runtime that 
 toolchains default-jdk-headless  /usr/bin/javac                  a compiler that needs /proc
 buildbarn  busybox-static        /bin/busybox                    input roots in one program
 buildbarn  util-linux            /usr/bin/setpriv                users without privilege
+bench      bubblewrap            /usr/bin/bwrap                  what it is compared with
+bench      util-linux            /usr/bin/unshare                what it is compared with
+bench      mount                 /usr/bin/mount                  what it is compared with
+bench      gnuplot-nox           /usr/bin/gnuplot                pictures of distributions
 demo       rustc                 /usr/bin/rustc                  the compiler that is shown
 '
 
