@@ -288,7 +288,7 @@ func TestSendingToAStalledDaemonEndsWithTheContext(t *testing.T) {
 	sent := 0
 	for ; ; sent++ {
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-		_, err := client.channel.start(ctx, &request{operation: operationHello}, nil)
+		_, err := client.connection.channel.start(ctx, &request{operation: operationHello}, nil)
 		cancel()
 		if errors.Is(err, context.DeadlineExceeded) {
 			break
