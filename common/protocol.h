@@ -25,7 +25,8 @@ enum protocol_operation {
         PROTOCOL_HELLO = 1,
         PROTOCOL_MOUNT = 2,
         PROTOCOL_UNMOUNT = 3,
-        PROTOCOL_ADOPT = 4, /* reserved */
+        PROTOCOL_ADOPT =
+                4, /* a lease of an instance that died; the targets are the mounts' roots */
 };
 
 enum protocol_file_system {

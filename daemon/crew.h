@@ -5,31 +5,66 @@
  * The workers, and the connections that they serve: one epoll set, from which whichever worker is
  * free takes the next connection that has something to say. The only module with threads. Its
  * functions are for the main thread; none of them blocks but crew_free().
+ *
+ * A worker can be lost: a file system's server can hold a call in the kernel for ever, beyond the
+ * reach of any signal. It is then left where it is, with the request that it serves; another one is
+ * started in its place; and the connection, if its client leaves, is abandoned: all that it held is
+ * released, the stuck request alone remains. A worker that comes back undoes what nobody waits for.
+ * To receive what a client sent, and to close it, can take as long as to mount on it: the last
+ * close of a socket waits for its peer, that of a file on FUSE for its server.
  */
 
 #include "daemon/request.h"
 
+#include <stdbool.h>
+
 struct crew;
 
-/*
- * Starts `count` workers; each has a working directory of its own. `gate` is borrowed. Signals must
- * be blocked and privileges dropped before. Negative errno, with nothing running.
- */
-int crew_new(struct request_gate *gate, unsigned count, struct crew **crew);
+struct crew_limits {
+        unsigned connections;
+        unsigned workers;      /* that are free to serve */
+        unsigned lost_workers; /* that are replaced at most */
+};
 
 /*
- * Ends every connection and joins the workers, whose connections' leases are released on the way.
+ * Starts the workers; each has a working directory of its own. `gate` is borrowed. Signals must be
+ * blocked and privileges dropped before. Negative errno, with nothing running.
  */
-struct crew *crew_free(struct crew *crew);
+int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct crew **crew);
 
-/* Takes an accepted connection, also on failure; errors as peer_new(). */
+/*
+ * Ends every connection, and waits for the workers that can end. False: some are stuck, they and
+ * what they use stay behind, so the process must exit without freeing what the gate borrows.
+ */
+bool crew_free(struct crew *crew);
+
+/* Takes an accepted connection, also on failure; errors as peer_new(). Not when crew_is_flooded().
+ */
 int crew_add(struct crew *crew, int fd);
+
+/* Work that isn't a client's, and may block. Borrowed until `run` has returned. */
+struct crew_job {
+        void (*run)(struct crew_job *job);
+        struct crew_job *next; /* the crew's own */
+};
+
+/* Has a worker run the job. */
+void crew_submit(struct crew *crew, struct crew_job *job);
+
+/* Whether so many jobs wait that no connection should be accepted: each may become another one. */
+bool crew_is_flooded(struct crew *crew);
+
+/* Finds workers that have been lost since the last call, and replaces them; every 100 ms or so. */
+void crew_watch(struct crew *crew);
 
 /* Lets the connections end: what they have sent already is served, then they see end of file. */
 void crew_drain(struct crew *crew);
 
-/* An eventfd(2) that becomes readable when the last connection has gone; borrowed. */
+/* An eventfd(2) that becomes readable when crew_is_idle() may have become true; borrowed. */
 int crew_fd(const struct crew *crew);
 
-/* The number of connections, those that are just being freed among them. */
-unsigned crew_connections(struct crew *crew);
+/* No connection, those apart that are abandoned to a lost worker, and no job. */
+bool crew_is_idle(struct crew *crew);
+
+/* Whether any worker is there to serve. */
+bool crew_is_able(struct crew *crew);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Reads /proc, at start only. */
+/* Reads /proc: at start, while workers are looked after, and while there is something to sweep. */
 
 #include "daemon/instance.h"
 
@@ -43,6 +43,12 @@ static int instance_read_stat(int32_t pid, char *state, uint64_t *start_time) {
         return 0;
 }
 
+int instance_state(int32_t pid, char *state) {
+        uint64_t start_time;
+
+        return instance_read_stat(pid, state, &start_time);
+}
+
 int instance_self(struct instance *instance) {
         struct instance self = {.pid = getpid()};
         char state;
@@ -59,11 +65,27 @@ int instance_self(struct instance *instance) {
         return 0;
 }
 
+/* What can't be read for another reason than that it isn't there is taken to be there. */
+static bool instance_exists(const struct instance *instance, const struct instance *self,
+                            char *state) {
+        uint64_t start_time = instance->start_time;
+        int r;
+
+        *state = '?';
+        if (strncmp(instance->boot_id, self->boot_id, sizeof(self->boot_id)) != 0)
+                return false;
+        r = instance_read_stat(instance->pid, state, &start_time);
+        return r != -ENOENT && r != -ESRCH && start_time == instance->start_time;
+}
+
 bool instance_is_alive(const struct instance *instance, const struct instance *self) {
-        uint64_t start_time;
         char state;
 
-        return strncmp(instance->boot_id, self->boot_id, sizeof(self->boot_id)) == 0 &&
-               instance_read_stat(instance->pid, &state, &start_time) == 0 &&
-               start_time == instance->start_time && state != 'Z' && state != 'X';
+        return instance_exists(instance, self, &state) && state != 'Z' && state != 'X';
+}
+
+bool instance_is_gone(const struct instance *instance, const struct instance *self) {
+        char state;
+
+        return !instance_exists(instance, self, &state);
 }

@@ -20,6 +20,18 @@ struct instance {
 int instance_self(struct instance *instance);
 
 /*
+ * Whether nothing of that process is left, no thread that is stuck in the kernel either: what it
+ * has not done by now it will never do.
+ */
+bool instance_is_gone(const struct instance *instance, const struct instance *self);
+
+/*
+ * The state of a process or thread as /proc/PID/stat has it: 'R' running, 'S' and 'D' asleep, the
+ * latter beyond the reach of signals, 'Z' zombie. Negative errno.
+ */
+int instance_state(int32_t pid, char *state);
+
+/*
  * Whether that process still runs, asked from `self`. A zombie doesn't: it is only waiting for its
  * parent, or for a thread that is stuck in the kernel and will never come back to user space.
  */

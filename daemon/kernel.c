@@ -11,8 +11,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
+#include <linux/openat2.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ enum {
         KERNEL_SYS_STATMOUNT = 457,
         KERNEL_STATMOUNT_SB_BASIC = 1 << 0,
         KERNEL_STATMOUNT_MNT_BASIC = 1 << 1,
+        KERNEL_STATMOUNT_MNT_POINT = 1 << 4,
 };
 
 /* struct mnt_id_req, its first version. */
@@ -49,7 +51,14 @@ struct kernel_statmount {
         uint64_t mnt_parent_id;
         uint32_t mnt_id_old;
         uint32_t mnt_parent_id_old;
-        uint8_t rest[512 - 64];
+        uint64_t mnt_attr;
+        uint64_t mnt_propagation;
+        uint64_t mnt_peer_group;
+        uint64_t mnt_master;
+        uint64_t propagate_from;
+        uint32_t mnt_root; /* like the next, an offset behind this struct */
+        uint32_t mnt_point;
+        uint8_t rest[512 - 112];
 };
 
 _Static_assert(sizeof(struct kernel_statmount) == 512, "the layout of the kernel's header");
@@ -159,7 +168,61 @@ int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
         return 0;
 }
 
-int kernel_mountinfo_parent(uint64_t old_id, uint64_t *parent_old_id) {
+int kernel_statmount_place(uint64_t id, char *path, size_t size) {
+        struct kernel_mnt_id_req request = {
+                .size = sizeof(request), .mnt_id = id, .param = KERNEL_STATMOUNT_MNT_POINT};
+        struct {
+                struct kernel_statmount fixed;
+                char strings[PATH_MAX];
+        } reply;
+        const char *place;
+
+        if (syscall(KERNEL_SYS_STATMOUNT, &request, &reply, sizeof(reply), 0) < 0)
+                return -errno;
+        if (!(reply.fixed.mask & KERNEL_STATMOUNT_MNT_POINT) ||
+            reply.fixed.mnt_point >= sizeof(reply.strings))
+                return -ENOSYS;
+        place = reply.strings + reply.fixed.mnt_point;
+        if (strnlen(place, size) >= size)
+                return -EOVERFLOW;
+        strcpy(path, place);
+        return 0;
+}
+
+static bool kernel_is_octal(const char *text) {
+        return text[0] >= '0' && text[0] <= '3' && text[1] >= '0' && text[1] <= '7' &&
+               text[2] >= '0' && text[2] <= '7';
+}
+
+/* mountinfo writes space, tab, newline and backslash as \ooo. */
+static void kernel_unescape(char *text) {
+        char *to = text;
+
+        for (const char *from = text; *from; to++) {
+                if (from[0] == '\\' && kernel_is_octal(from + 1)) {
+                        *to = (from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0');
+                        from += 4;
+                } else
+                        *to = *from++;
+        }
+        *to = '\0';
+}
+
+/* "36 35 98:0 /root /place options optional… - type source super-options" */
+static bool kernel_parse_mountinfo(const char *line, uint64_t id, struct kernel_mountinfo *info) {
+        const char *rest = strstr(line, " - ");
+        unsigned long long line_id, parent;
+
+        if (!rest ||
+            sscanf(line, "%llu %llu %*s %*s %4095s", &line_id, &parent, info->place) != 3 ||
+            line_id != id || sscanf(rest, " - %31s %63s", info->file_system, info->source) != 2)
+                return false;
+        info->parent = parent;
+        kernel_unescape(info->place);
+        return true;
+}
+
+int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info) {
         FILE *table = fopen("/proc/thread-self/mountinfo", "re");
         char *line = NULL;
         size_t size = 0;
@@ -167,19 +230,23 @@ int kernel_mountinfo_parent(uint64_t old_id, uint64_t *parent_old_id) {
 
         if (!table)
                 return -errno;
-
-        while (r == -ENOENT && getline(&line, &size, table) > 0) {
-                unsigned long long id, parent;
-
-                if (sscanf(line, "%llu %llu", &id, &parent) == 2 && id == old_id) {
-                        *parent_old_id = parent;
+        while (r == -ENOENT && getline(&line, &size, table) > 0)
+                if (kernel_parse_mountinfo(line, old_id, info))
                         r = 0;
-                }
-        }
         if (r == -ENOENT && ferror(table))
                 r = -EIO;
 
         free(line);
         fclose(table);
         return r;
+}
+
+int kernel_open_place(const char *path, uint64_t resolve) {
+        const struct open_how how = {
+                .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | resolve,
+        };
+        int fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+
+        return fd < 0 ? -errno : fd;
 }

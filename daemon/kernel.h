@@ -10,6 +10,7 @@
  * Any thread. "Blocks" below means: can wait for a file system's server, perhaps for ever.
  */
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -79,11 +80,29 @@ struct kernel_mount {
  */
 int kernel_statmount(uint64_t id, struct kernel_mount *mount);
 
+/* Where the mount with that unique id is, as a path from our root; errors as kernel_statmount(),
+ * and -EOVERFLOW if it doesn't fit. */
+int kernel_statmount_place(uint64_t id, char *path, size_t size);
+
+struct kernel_mountinfo {
+        uint64_t parent; /* its reusable id */
+        char place[PATH_MAX];
+        char file_system[32];
+        char source[64];
+};
+
 /*
- * The parent of the mount with the old, reusable id, from /proc/self/mountinfo: for kernels without
+ * The line of the mount with that reusable id in /proc/self/mountinfo, proc(5): for kernels without
  * statmount. Reads the whole table. -ENOENT: no such mount in this mount namespace.
  */
-int kernel_mountinfo_parent(uint64_t old_id, uint64_t *parent_old_id);
+int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info);
+
+/*
+ * The directory at the absolute `path`, as O_PATH, never through a link; the caller owns it. Blocks
+ * on FUSE, unless `resolve` is RESOLVE_CACHED: -EAGAIN then if a file system would have to be asked
+ * (a mount pins the names above it, so on local ones it needn't be).
+ */
+int kernel_open_place(const char *path, uint64_t resolve);
 
 /* STATX_MNT_ID_UNIQUE, which the baseline's headers don't know. */
 #define KERNEL_STATX_MNT_ID_UNIQUE 0x4000U

@@ -8,6 +8,7 @@
 #include "daemon/lease.h"
 
 #include "common/fd.h"
+#include "daemon/stall.h"
 #include "daemon/unmount.h"
 
 #include <errno.h>
@@ -76,16 +77,12 @@ static struct verdict lease_judge_attach(int error, size_t i) {
         struct verdict verdict;
 
         switch (error) {
-        case 0:
-                return VERDICT_OK;
         case -ENOENT:
                 return verdict_refuse(STATUS_TARGET_VANISHED, i);
         case -EINVAL:
                 return verdict_refuse(STATUS_FOREIGN_NAMESPACE, i);
         case -ENOTDIR:
                 return verdict_refuse(STATUS_NOT_A_DIRECTORY, i);
-        case -EBUSY:
-                return verdict_refuse(STATUS_ALREADY_MOUNTED, i);
         case -ENOSPC:
                 verdict = verdict_host_failed(error, i);
                 snprintf(verdict.text, sizeof(verdict.text),
@@ -97,18 +94,32 @@ static struct verdict lease_judge_attach(int error, size_t i) {
         }
 }
 
+static struct verdict lease_judge_verify(int error, size_t i) {
+        if (error == -EBUSY)
+                return verdict_refuse(STATUS_ALREADY_MOUNTED, i);
+        if (error == -ENOENT)
+                return verdict_refuse(STATUS_TARGET_VANISHED, i);
+        return error < 0 ? verdict_host_failed(error, i) : VERDICT_OK;
+}
+
 static struct verdict lease_attach_mounts(struct lease *lease, unsigned features,
                                           const struct lease_order *orders) {
         for (size_t i = 0; i < lease->count; i++) {
                 struct lease_mount *mount = &lease->mounts[i];
-                int r = mount_attach(mount->fd, orders[i].target);
+                struct verdict verdict;
+                int r;
 
-                if (r == 0) {
-                        mount->attached = true;
-                        r = mount_verify(features, mount->fd, mount->id, orders[i].facts);
-                }
+                stall_begin();
+                r = mount_attach(mount->fd, orders[i].target);
+                stall_end();
                 if (r < 0)
                         return lease_judge_attach(r, i);
+
+                mount->attached = true;
+                r = mount_verify(features, mount->fd, mount->id, orders[i].facts);
+                verdict = lease_judge_verify(r, i);
+                if (verdict.status != STATUS_OK)
+                        return verdict;
         }
         return VERDICT_OK;
 }
@@ -131,6 +142,18 @@ static struct verdict lease_detach_mounts(struct lease *lease, unsigned features
                 mount->attached = false;
         }
         return VERDICT_OK;
+}
+
+/* Detaches and forgets a lease that is the caller's alone. Refused: it still is. */
+static struct verdict lease_end(struct lease *lease, unsigned features, struct ledger *ledger,
+                                unsigned *strangers) {
+        struct verdict verdict = lease_detach_mounts(lease, features, strangers);
+
+        if (verdict.status == STATUS_OK) {
+                ledger_forget(ledger, lease->id);
+                lease_free(lease);
+        }
+        return verdict;
 }
 
 struct verdict lease_grant(struct mount_templates *templates, struct ledger *ledger,
@@ -156,14 +179,59 @@ struct verdict lease_grant(struct mount_templates *templates, struct ledger *led
         if (verdict.status == STATUS_OK)
                 verdict = lease_attach_mounts(lease, mount_features(templates), orders);
         if (verdict.status == STATUS_OK) {
-                *id = lease->id;
-                ledger_publish(ledger, lease->id, lease);
-        } else if (lease_detach_mounts(lease, mount_features(templates), &strangers).status ==
-                   STATUS_OK) {
-                ledger_forget(ledger, lease->id);
-                lease_free(lease);
-        } else
+                uint64_t granted = lease->id; /* once published, the lease is the ledger's */
+
+                if (ledger_publish(ledger, granted, lease)) {
+                        *id = granted;
+                        return verdict;
+                }
+                verdict = verdict_host_failed(-ECONNRESET, STATUS_NO_TARGET);
+        }
+        /* What can't be undone is on record, and is tried again. */
+        if (lease_end(lease, mount_features(templates), ledger, &strangers).status != STATUS_OK)
                 ledger_orphan(ledger, lease->id, lease);
+        return verdict;
+}
+
+static struct verdict lease_recognise_mounts(struct lease *lease,
+                                             const struct mount_templates *templates,
+                                             const int *fds, struct record *claim) {
+        for (size_t i = 0; i < lease->count; i++) {
+                int r = mount_recognise(templates, fds[i], claim->file_systems[i],
+                                        &claim->mounts[i]);
+
+                if (r < 0)
+                        return verdict_refuse(STATUS_NO_SUCH_LEASE, i);
+                lease->mounts[i].id = claim->mounts[i];
+                lease->mounts[i].attached = true;
+        }
+        return VERDICT_OK;
+}
+
+struct verdict lease_adopt(struct mount_templates *templates, struct ledger *ledger,
+                           struct ledger_owner *owner, uint64_t id, const uint8_t *file_systems,
+                           int *fds, size_t count) {
+        struct record claim = {.lease = id, .count = count};
+        struct lease *lease = lease_new(count);
+        struct verdict verdict;
+
+        if (!lease)
+                return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
+        lease->id = id;
+        memcpy(claim.file_systems, file_systems, count);
+        verdict = lease_recognise_mounts(lease, templates, fds, &claim);
+
+        /* Before it is the ledger's: from then on another worker may release it. */
+        for (size_t i = 0; verdict.status == STATUS_OK && i < count; i++)
+                lease->mounts[i].fd = fds[i];
+        if (verdict.status == STATUS_OK && !ledger_adopt(ledger, owner, &claim, lease))
+                verdict = verdict_refuse(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET);
+        if (verdict.status != STATUS_OK) {
+                free(lease); /* its descriptors are still the caller's */
+                return verdict;
+        }
+        for (size_t i = 0; i < count; i++)
+                fd_take(&fds[i]);
         return verdict;
 }
 
@@ -176,12 +244,9 @@ struct verdict lease_release(struct mount_templates *templates, struct ledger *l
         if (!lease)
                 return verdict_refuse(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET);
 
-        verdict = lease_detach_mounts(lease, mount_features(templates), strangers);
-        if (verdict.status == STATUS_OK) {
-                ledger_forget(ledger, lease->id);
-                lease_free(lease);
-        } else
-                ledger_publish(ledger, lease->id, lease);
+        verdict = lease_end(lease, mount_features(templates), ledger, strangers);
+        if (verdict.status != STATUS_OK && !ledger_publish(ledger, lease->id, lease))
+                ledger_orphan(ledger, lease->id, lease);
         return verdict;
 }
 
@@ -194,12 +259,9 @@ int lease_release_all(struct mount_templates *templates, struct ledger *ledger,
         while ((lease = ledger_take(ledger, owner, 0))) {
                 unsigned strangers;
                 struct verdict verdict =
-                        lease_detach_mounts(lease, mount_features(templates), &strangers);
+                        lease_end(lease, mount_features(templates), ledger, &strangers);
 
-                if (verdict.status == STATUS_OK) {
-                        ledger_forget(ledger, lease->id);
-                        lease_free(lease);
-                } else {
+                if (verdict.status != STATUS_OK) {
                         r = -verdict.error;
                         lease->next = stuck;
                         stuck = lease;

@@ -30,6 +30,15 @@ struct verdict lease_grant(struct mount_templates *templates, struct ledger *led
                            size_t count, uint64_t *id);
 
 /*
+ * Makes a lease that a predecessor left the owner's. `fds` are `count` descriptors of the roots of
+ * its mounts, in the order of `file_systems`; on STATUS_OK they are taken. Else
+ * STATUS_NO_SUCH_LEASE: no such lease waits, it was another user's, or these are not its mounts.
+ */
+struct verdict lease_adopt(struct mount_templates *templates, struct ledger *ledger,
+                           struct ledger_owner *owner, uint64_t id, const uint8_t *file_systems,
+                           int *fds, size_t count);
+
+/*
  * Detaches the mounts of the owner's lease `id`. STATUS_NO_SUCH_LEASE; STATUS_HOST_FAILED: the
  * lease stays, from the index told on, and may be tried again. `*strangers` counts the mounts of
  * others that were stacked on ours and had to go first.

@@ -8,10 +8,11 @@
 
 #include "daemon/ledger.h"
 
+#include "daemon/account.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,23 +21,11 @@
 
 #define LEDGER_NONE UINT32_MAX
 
-enum {
-        LEDGER_INDEX_BITS = 16,
-        LEDGER_INDEX_MASK = (1 << LEDGER_INDEX_BITS) - 1,
-};
-
-static_assert(RECORD_CAPACITY_MAX <= LEDGER_INDEX_MASK + 1, "an index fits into an id");
-
-/* What one user holds. Kept while anything is held. */
-struct ledger_account {
-        uid_t uid;
-        unsigned connections;
-        unsigned mounts;
-};
-
 struct ledger_slot {
         struct ledger_owner *owner;
         struct lease *lease; /* NULL unless live */
+        bool swept;          /* somebody is at it */
+        bool reported;       /* as out of reach */
         uint32_t next;
         uint32_t previous;
 };
@@ -45,81 +34,19 @@ struct ledger {
         struct ledger_limits limits;
         struct record_file file;
         struct record *records; /* of the file */
+        uint32_t capacity;
+        struct instance self;
 
         pthread_mutex_t mutex; /* guards all below, and the records */
         struct ledger_slot *slots;
         uint32_t free;
-        void *accounts; /* tsearch(3) tree of struct ledger_account */
+        struct account_book accounts;
         struct ledger_counts counts;
         struct ledger_owner orphans;
+        struct ledger_owner left;
 };
 
-int ledger_new(const struct ledger_limits *limits, struct record_file *file, struct ledger **ret) {
-        struct ledger *ledger = calloc(1, sizeof(*ledger));
-        struct ledger_slot *slots = calloc(limits->mounts, sizeof(*slots));
-
-        if (!ledger || !slots) {
-                free(ledger);
-                free(slots);
-                record_close(file);
-                return -ENOMEM;
-        }
-        for (uint32_t i = 0; i < limits->mounts; i++)
-                slots[i].next = i + 1 < limits->mounts ? i + 1 : LEDGER_NONE;
-
-        ledger->limits = *limits;
-        ledger->file = *file;
-        ledger->records = file->records;
-        ledger->slots = slots;
-        ledger->orphans.first = LEDGER_NONE;
-        pthread_mutex_init(&ledger->mutex, NULL);
-        *ret = ledger;
-        return 0;
-}
-
-struct ledger *ledger_free(struct ledger *ledger) {
-        if (!ledger)
-                return NULL;
-        record_close(&ledger->file);
-        tdestroy(ledger->accounts, free);
-        pthread_mutex_destroy(&ledger->mutex);
-        free(ledger->slots);
-        free(ledger);
-        return NULL;
-}
-
-/* ---- accounts ---- */
-
-static int ledger_account_compare(const void *a, const void *b) {
-        const struct ledger_account *x = a, *y = b;
-
-        return (x->uid > y->uid) - (x->uid < y->uid);
-}
-
-/* The account of `uid`, made if there is none. NULL: out of memory. */
-static struct ledger_account *ledger_account(struct ledger *ledger, uid_t uid) {
-        struct ledger_account key = {.uid = uid}, **found, *account;
-
-        found = tfind(&key, &ledger->accounts, ledger_account_compare);
-        if (found)
-                return *found;
-        account = calloc(1, sizeof(*account));
-        if (!account)
-                return NULL;
-        account->uid = uid;
-        if (!tsearch(account, &ledger->accounts, ledger_account_compare)) {
-                free(account);
-                return NULL;
-        }
-        return account;
-}
-
-static void ledger_account_settle(struct ledger *ledger, struct ledger_account *account) {
-        if (account->connections > 0 || account->mounts > 0)
-                return;
-        tdelete(account, &ledger->accounts, ledger_account_compare);
-        free(account);
-}
+/* ---- connections ---- */
 
 static struct verdict ledger_refuse(unsigned limit, const char *what, const char *option) {
         struct verdict verdict = verdict_refuse(STATUS_LIMIT_EXCEEDED, STATUS_NO_TARGET);
@@ -130,10 +57,8 @@ static struct verdict ledger_refuse(unsigned limit, const char *what, const char
         return verdict;
 }
 
-/* ---- connections ---- */
-
 static struct verdict ledger_admit_connection(const struct ledger *ledger,
-                                              const struct ledger_account *account) {
+                                              const struct account *account) {
         const struct ledger_limits *limits = &ledger->limits;
 
         if (account->connections >= limits->connections_per_user)
@@ -147,10 +72,10 @@ static struct verdict ledger_admit_connection(const struct ledger *ledger,
 struct verdict ledger_connect(struct ledger *ledger, uid_t uid, pid_t pid,
                               struct ledger_owner *owner) {
         struct verdict verdict = verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
-        struct ledger_account *account;
+        struct account *account;
 
         pthread_mutex_lock(&ledger->mutex);
-        account = ledger_account(ledger, uid);
+        account = account_open(&ledger->accounts, uid);
         if (account) {
                 verdict = ledger_admit_connection(ledger, account);
                 if (verdict.status == STATUS_OK) {
@@ -159,30 +84,139 @@ struct verdict ledger_connect(struct ledger *ledger, uid_t uid, pid_t pid,
                         *owner =
                                 (struct ledger_owner){.uid = uid, .pid = pid, .first = LEDGER_NONE};
                 }
-                ledger_account_settle(ledger, account);
+                account_settle(&ledger->accounts, account);
         }
         pthread_mutex_unlock(&ledger->mutex);
         return verdict;
 }
 
 void ledger_disconnect(struct ledger *ledger, struct ledger_owner *owner) {
-        struct ledger_account *account;
+        struct account *account;
 
         pthread_mutex_lock(&ledger->mutex);
         assert(owner->first == LEDGER_NONE);
-        account = ledger_account(ledger, owner->uid);
+        account = account_open(&ledger->accounts, owner->uid);
         account->connections--;
         ledger->counts.connections--;
-        ledger_account_settle(ledger, account);
+        account_settle(&ledger->accounts, account);
+        pthread_mutex_unlock(&ledger->mutex);
+}
+
+void ledger_abandon(struct ledger *ledger, struct ledger_owner *owner) {
+        pthread_mutex_lock(&ledger->mutex);
+        owner->abandoned = true;
+        pthread_mutex_unlock(&ledger->mutex);
+}
+
+/* ---- attempts, and the workers that they cost ---- */
+
+/* How many attempts there may be on workers that aren't lost: one of those is for all else. */
+static unsigned ledger_room_for_attempts(const struct ledger *ledger) {
+        const struct ledger_limits *limits = &ledger->limits;
+        unsigned all = limits->workers + limits->lost_workers, lost = ledger->counts.lost_workers;
+        unsigned able = all - lost < limits->workers ? all - lost : limits->workers;
+
+        if (limits->workers == 1) /* then nothing can be kept free, but it is replaced */
+                return lost < limits->lost_workers;
+        return able > 0 ? able - 1 : 0;
+}
+
+static enum ledger_turn ledger_judge_attempt(const struct ledger *ledger,
+                                             const struct account *account,
+                                             struct verdict *refusal) {
+        const struct ledger_limits *limits = &ledger->limits;
+        const struct ledger_counts *counts = &ledger->counts;
+        unsigned room = ledger_room_for_attempts(ledger);
+
+        if (account->lost_workers >= limits->lost_workers_per_user) {
+                *refusal = ledger_refuse(limits->lost_workers_per_user,
+                                         "workers stuck on file systems of one user",
+                                         "max-lost-workers-per-user");
+                return LEDGER_NEVER;
+        }
+        if (room == 0 ||
+            (counts->lost_workers >= limits->lost_workers && account->lost_workers > 0)) {
+                *refusal = ledger_refuse(limits->lost_workers, "workers stuck on file systems",
+                                         "max-lost-workers");
+                return LEDGER_NEVER;
+        }
+        if (account->attempts >= limits->lost_workers_per_user ||
+            counts->attempts >= room + counts->lost_attempts)
+                return LEDGER_LATER;
+        return LEDGER_NOW;
+}
+
+enum ledger_turn ledger_begin_attempt(struct ledger *ledger, struct ledger_owner *owner,
+                                      struct verdict *refusal) {
+        struct account *account;
+        enum ledger_turn turn;
+
+        pthread_mutex_lock(&ledger->mutex);
+        account = account_open(&ledger->accounts, owner->uid); /* exists: the owner is connected */
+        turn = owner->attempting ? LEDGER_NOW : ledger_judge_attempt(ledger, account, refusal);
+        if (turn == LEDGER_NOW && !owner->attempting) {
+                owner->attempting = true;
+                account->attempts++;
+                ledger->counts.attempts++;
+        }
+        pthread_mutex_unlock(&ledger->mutex);
+        return turn;
+}
+
+void ledger_end_attempt(struct ledger *ledger, struct ledger_owner *owner) {
+        pthread_mutex_lock(&ledger->mutex);
+        if (owner->attempting) {
+                account_open(&ledger->accounts, owner->uid)->attempts--;
+                ledger->counts.attempts--;
+                ledger->counts.lost_attempts -= owner->lost_attempt;
+                owner->attempting = owner->lost_attempt = false;
+        }
+        pthread_mutex_unlock(&ledger->mutex);
+}
+
+unsigned ledger_count_attempts(struct ledger *ledger, const struct ledger_owner *owner) {
+        unsigned attempts;
+
+        pthread_mutex_lock(&ledger->mutex);
+        attempts = account_open(&ledger->accounts, owner->uid)->attempts;
+        pthread_mutex_unlock(&ledger->mutex);
+        return attempts;
+}
+
+bool ledger_is_local_only(struct ledger *ledger) {
+        bool local_only;
+
+        pthread_mutex_lock(&ledger->mutex);
+        local_only = ledger->counts.lost_workers >= ledger->limits.lost_workers;
+        pthread_mutex_unlock(&ledger->mutex);
+        return local_only;
+}
+
+void ledger_lose_worker(struct ledger *ledger, struct ledger_owner *owner) {
+        pthread_mutex_lock(&ledger->mutex);
+        if (owner) { /* connected: its account exists, and stays */
+                account_open(&ledger->accounts, owner->uid)->lost_workers++;
+                owner->lost_attempt = owner->attempting;
+                ledger->counts.lost_attempts += owner->attempting;
+        }
+        ledger->counts.lost_workers++;
+        pthread_mutex_unlock(&ledger->mutex);
+}
+
+void ledger_regain_worker(struct ledger *ledger, struct ledger_owner *owner) {
+        pthread_mutex_lock(&ledger->mutex);
+        if (owner)
+                account_open(&ledger->accounts, owner->uid)->lost_workers--;
+        ledger->counts.lost_workers--;
         pthread_mutex_unlock(&ledger->mutex);
 }
 
 /* ---- leases ---- */
 
 static uint32_t ledger_index(const struct ledger *ledger, uint64_t id) {
-        uint32_t index = id & LEDGER_INDEX_MASK;
+        uint32_t index = RECORD_INDEX(id);
 
-        assert(index < ledger->limits.mounts && ledger->records[index].lease == id);
+        assert(index < ledger->capacity && ledger->records[index].lease == id);
         return index;
 }
 
@@ -217,7 +251,7 @@ static uint64_t ledger_now(void) {
 }
 
 static struct verdict ledger_admit_mounts(const struct ledger *ledger,
-                                          const struct ledger_account *account, unsigned count) {
+                                          const struct account *account, unsigned count) {
         const struct ledger_limits *limits = &ledger->limits;
 
         if (account->mounts + count > limits->mounts_per_user)
@@ -237,8 +271,10 @@ static uint32_t ledger_fill(struct ledger *ledger, struct ledger_owner *owner, u
         ledger->free = ledger->slots[index].next;
         ledger_link(ledger, owner, index);
         *record = (struct record){
-                .lease = (random & ~(uint64_t)LEDGER_INDEX_MASK) | index,
+                .lease = (random & ~(uint64_t)RECORD_INDEX(UINT64_MAX)) | index,
                 .granted = ledger_now(),
+                .writer_start_time = ledger->self.start_time,
+                .writer_pid = ledger->self.pid,
                 .uid = owner->uid,
                 .pid = owner->pid,
                 .count = count,
@@ -250,17 +286,17 @@ static uint32_t ledger_fill(struct ledger *ledger, struct ledger_owner *owner, u
 
 struct verdict ledger_reserve(struct ledger *ledger, struct ledger_owner *owner, unsigned count,
                               const uint8_t *file_systems, uint64_t *id) {
-        struct ledger_account *account;
+        struct account *account;
         struct verdict verdict;
         uint64_t random = 0;
 
         assert(count > 0 && count <= PROTOCOL_TARGETS_MAX);
-        while (random >> LEDGER_INDEX_BITS == 0)
+        while (random <= RECORD_INDEX(UINT64_MAX))
                 if (getrandom(&random, sizeof(random), 0) < 0 && errno != EINTR)
                         return verdict_host_failed(-errno, STATUS_NO_TARGET);
 
         pthread_mutex_lock(&ledger->mutex);
-        account = ledger_account(ledger, owner->uid); /* exists: the owner is connected */
+        account = account_open(&ledger->accounts, owner->uid); /* exists: the owner is connected */
         verdict = ledger_admit_mounts(ledger, account, count);
         if (verdict.status == STATUS_OK) {
                 account->mounts += count;
@@ -280,13 +316,18 @@ void ledger_record_mount(struct ledger *ledger, uint64_t id, unsigned index, uin
         __atomic_store_n(&record->mounts[index], mount, __ATOMIC_RELEASE);
 }
 
-void ledger_publish(struct ledger *ledger, uint64_t id, struct lease *lease) {
+bool ledger_publish(struct ledger *ledger, uint64_t id, struct lease *lease) {
         uint32_t index = ledger_index(ledger, id);
+        bool wanted;
 
         pthread_mutex_lock(&ledger->mutex);
-        ledger->slots[index].lease = lease;
-        record_set_state(&ledger->records[index], RECORD_LIVE);
+        wanted = !ledger->slots[index].owner->abandoned;
+        if (wanted) {
+                ledger->slots[index].lease = lease;
+                record_set_state(&ledger->records[index], RECORD_LIVE);
+        }
         pthread_mutex_unlock(&ledger->mutex);
+        return wanted;
 }
 
 /* The owner's live lease `id`, or its first live one; LEDGER_NONE if it has none such. */
@@ -299,8 +340,8 @@ static uint32_t ledger_find(struct ledger *ledger, struct ledger_owner *owner, u
                                 break;
                 return index;
         }
-        index = id & LEDGER_INDEX_MASK;
-        if (index >= ledger->limits.mounts || ledger->records[index].lease != id ||
+        index = RECORD_INDEX(id);
+        if (index >= ledger->capacity || ledger->records[index].lease != id ||
             ledger->slots[index].owner != owner || !ledger->slots[index].lease)
                 return LEDGER_NONE;
         return index;
@@ -324,18 +365,21 @@ struct lease *ledger_take(struct ledger *ledger, struct ledger_owner *owner, uin
 void ledger_forget(struct ledger *ledger, uint64_t id) {
         uint32_t index = ledger_index(ledger, id);
         struct record *record = &ledger->records[index];
-        struct ledger_account *account;
+        struct account *account;
 
         pthread_mutex_lock(&ledger->mutex);
-        account = ledger_account(ledger, record->uid);
+        account = account_open(&ledger->accounts, record->uid);
         account->mounts -= record->count;
-        ledger_account_settle(ledger, account);
+        account_settle(&ledger->accounts, account);
         ledger->counts.mounts -= record->count;
         ledger->counts.leases--;
+        if (ledger->slots[index].owner == &ledger->left)
+                ledger->counts.left--;
 
         record_set_state(&ledger->records[index], RECORD_FREE);
         record->lease = 0;
         ledger_unlink(ledger, index);
+        ledger->slots[index].swept = ledger->slots[index].reported = false;
         ledger->slots[index].next = ledger->free;
         ledger->free = index;
         pthread_mutex_unlock(&ledger->mutex);
@@ -348,12 +392,100 @@ void ledger_orphan(struct ledger *ledger, uint64_t id, struct lease *lease) {
         ledger_unlink(ledger, index);
         ledger_link(ledger, &ledger->orphans, index);
         ledger->slots[index].lease = lease;
-        record_set_state(&ledger->records[index], RECORD_LIVE);
+        record_set_state(&ledger->records[index], RECORD_RELEASING);
         pthread_mutex_unlock(&ledger->mutex);
 }
 
 struct ledger_owner *ledger_orphans(struct ledger *ledger) {
         return &ledger->orphans;
+}
+
+/* ---- what a predecessor left ---- */
+
+static bool ledger_agrees(const struct ledger *ledger, const struct ledger_owner *owner,
+                          const struct record *claim) {
+        uint32_t index = RECORD_INDEX(claim->lease);
+        const struct record *record;
+
+        if (index >= ledger->capacity)
+                return false;
+        record = &ledger->records[index];
+        return record->lease == claim->lease && ledger->slots[index].owner == &ledger->left &&
+               !ledger->slots[index].swept && record->state == RECORD_LIVE &&
+               record->uid == owner->uid && record->count == claim->count &&
+               memcmp(record->file_systems, claim->file_systems, claim->count) == 0 &&
+               memcmp(record->mounts, claim->mounts, claim->count * sizeof(claim->mounts[0])) == 0;
+}
+
+bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, const struct record *claim,
+                  struct lease *lease) {
+        uint32_t index = RECORD_INDEX(claim->lease);
+        bool agreed;
+
+        pthread_mutex_lock(&ledger->mutex);
+        agreed = !owner->abandoned && ledger_agrees(ledger, owner, claim);
+        if (agreed) {
+                ledger_unlink(ledger, index);
+                ledger_link(ledger, owner, index);
+                ledger->slots[index].lease = lease;
+                ledger->records[index].pid = owner->pid;
+                ledger->counts.left--;
+        }
+        pthread_mutex_unlock(&ledger->mutex);
+        return agreed;
+}
+
+static bool ledger_is_to_sweep(const struct ledger *ledger, bool any, uint32_t index) {
+        return ledger->slots[index].owner == &ledger->left && !ledger->slots[index].swept &&
+               (any || ledger->records[index].state != RECORD_LIVE);
+}
+
+bool ledger_take_left(struct ledger *ledger, bool any, uint32_t *cursor, struct record *record) {
+        bool found = false;
+
+        pthread_mutex_lock(&ledger->mutex);
+        for (; !found && *cursor < ledger->capacity; ++*cursor) {
+                if (!ledger_is_to_sweep(ledger, any, *cursor))
+                        continue;
+                found = true;
+                *record = ledger->records[*cursor];
+                ledger->slots[*cursor].swept = true;
+                /* One that is being attached stays so: whoever reads this after our death must
+                 * know that it may yet appear. */
+                if (record->state == RECORD_LIVE)
+                        record_set_state(&ledger->records[*cursor], RECORD_RELEASING);
+        }
+        pthread_mutex_unlock(&ledger->mutex);
+        return found;
+}
+
+bool ledger_holds(struct ledger *ledger, uint64_t mount) {
+        bool held = false;
+
+        pthread_mutex_lock(&ledger->mutex);
+        for (uint32_t i = 0; !held && i < ledger->capacity; i++) {
+                const struct record *record = &ledger->records[i];
+
+                if (record->state == RECORD_FREE || ledger->slots[i].owner == &ledger->left)
+                        continue;
+                for (uint32_t j = 0; j < record->count; j++)
+                        held = held || record->mounts[j] == mount;
+        }
+        pthread_mutex_unlock(&ledger->mutex);
+        return held;
+}
+
+bool ledger_leave(struct ledger *ledger, const struct record *record, bool out_of_reach) {
+        uint32_t index = ledger_index(ledger, record->lease);
+        bool first;
+
+        pthread_mutex_lock(&ledger->mutex);
+        first = out_of_reach && !ledger->slots[index].reported;
+        ledger->slots[index].reported |= out_of_reach;
+        ledger->slots[index].swept = false;
+        record_set_state(&ledger->records[index], record->state);
+        pthread_mutex_unlock(&ledger->mutex);
+        return first;
 }
 
 struct ledger_counts ledger_count(struct ledger *ledger) {
@@ -363,4 +495,70 @@ struct ledger_counts ledger_count(struct ledger *ledger) {
         counts = ledger->counts;
         pthread_mutex_unlock(&ledger->mutex);
         return counts;
+}
+
+/* ---- the whole ---- */
+
+/* What a predecessor left: each record linked to nobody's list, all others free. */
+static int ledger_import(struct ledger *ledger) {
+        ledger->free = LEDGER_NONE;
+        for (uint32_t i = ledger->capacity; i-- > 0;) {
+                const struct record *record = &ledger->records[i];
+                struct account *account;
+
+                if (record->state == RECORD_FREE) {
+                        ledger->slots[i].next = ledger->free;
+                        ledger->free = i;
+                        continue;
+                }
+                account = account_open(&ledger->accounts, record->uid);
+                if (!account)
+                        return -ENOMEM;
+                account->mounts += record->count;
+                ledger->counts.mounts += record->count;
+                ledger->counts.leases++;
+                ledger->counts.left++;
+                ledger_link(ledger, &ledger->left, i);
+        }
+        return 0;
+}
+
+int ledger_new(const struct ledger_limits *limits, struct record_file *file, struct ledger **ret) {
+        struct ledger *ledger = calloc(1, sizeof(*ledger));
+        struct ledger_slot *slots = calloc(file->capacity, sizeof(*slots));
+        int r;
+
+        if (!ledger || !slots) {
+                free(ledger);
+                free(slots);
+                record_close(file);
+                return -ENOMEM;
+        }
+        ledger->limits = *limits;
+        ledger->file = *file;
+        ledger->records = file->records;
+        ledger->capacity = file->capacity;
+        ledger->self = file->header->instance;
+        ledger->slots = slots;
+        ledger->orphans.first = ledger->left.first = LEDGER_NONE;
+        pthread_mutex_init(&ledger->mutex, NULL);
+
+        r = ledger_import(ledger);
+        if (r < 0) {
+                ledger_free(ledger);
+                return r;
+        }
+        *ret = ledger;
+        return 0;
+}
+
+struct ledger *ledger_free(struct ledger *ledger) {
+        if (!ledger)
+                return NULL;
+        record_close(&ledger->file);
+        account_book_free(&ledger->accounts);
+        pthread_mutex_destroy(&ledger->mutex);
+        free(ledger->slots);
+        free(ledger);
+        return NULL;
 }

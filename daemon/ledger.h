@@ -25,24 +25,36 @@ struct ledger_limits {
         unsigned connections_per_user;
         unsigned mounts; /* at most RECORD_CAPACITY_MAX */
         unsigned mounts_per_user;
+        unsigned workers; /* that are not lost */
+        unsigned lost_workers;
+        unsigned lost_workers_per_user;
 };
 
 struct ledger_counts {
         unsigned connections;
         unsigned leases;
         unsigned mounts;
+        unsigned attempts; /* under way, those of lost workers among them */
+        unsigned lost_attempts;
+        unsigned lost_workers;
+        unsigned left; /* of the leases: a predecessor's, waiting */
 };
 
 /* Who holds leases: one connection. Embedded by its keeper, filled in by ledger_connect(). */
 struct ledger_owner {
         uid_t uid;
         pid_t pid;
-        uint32_t first; /* the ledger's own */
+        /* the ledger's own: */
+        uint32_t first;
+        bool abandoned;
+        bool attempting;
+        bool lost_attempt;
 };
 
 /*
- * An empty ledger over the freshly opened `records`, which it owns from now on, also on failure.
- * -ENOMEM. On the main thread, before the first worker.
+ * A ledger over the freshly opened `records`, which it owns from now on, also on failure. What a
+ * predecessor left in it counts against the limits, and waits to be adopted or swept. -ENOMEM. On
+ * the main thread, before the first worker.
  */
 int ledger_new(const struct ledger_limits *limits, struct record_file *records,
                struct ledger **ledger);
@@ -58,6 +70,39 @@ struct verdict ledger_connect(struct ledger *ledger, uid_t uid, pid_t pid,
 void ledger_disconnect(struct ledger *ledger, struct ledger_owner *owner);
 
 /*
+ * Nobody holds these leases any more: what is live can be taken, what is being granted at this
+ * moment will not be published.
+ */
+void ledger_abandon(struct ledger *ledger, struct ledger_owner *owner);
+
+/*
+ * Around all that can block on what a client sends: from receiving descriptors to closing them.
+ * LEDGER_LATER: its user has as many such attempts under way as it may lose workers, or there would
+ * be no worker left for anything else; ask again when an attempt has ended or a worker is lost.
+ * LEDGER_NEVER: too many workers are lost already, as `*refusal` says; it is written only then.
+ * An owner has one attempt at a time: to begin it again, and to end none, does nothing.
+ */
+enum ledger_turn {
+        LEDGER_NOW,
+        LEDGER_LATER,
+        LEDGER_NEVER,
+};
+
+enum ledger_turn ledger_begin_attempt(struct ledger *ledger, struct ledger_owner *owner,
+                                      struct verdict *refusal);
+void ledger_end_attempt(struct ledger *ledger, struct ledger_owner *owner);
+
+/* How many attempts the owner's user has under way. */
+unsigned ledger_count_attempts(struct ledger *ledger, const struct ledger_owner *owner);
+
+/* So many workers are lost that nothing but local file systems will do. */
+bool ledger_is_local_only(struct ledger *ledger);
+
+/* A worker that serves `owner`, NULL if no client, is stuck in the kernel; it came back. */
+void ledger_lose_worker(struct ledger *ledger, struct ledger_owner *owner);
+void ledger_regain_worker(struct ledger *ledger, struct ledger_owner *owner);
+
+/*
  * A record for `count` mounts, RECORD_ATTACHING, counted against the limits; `*id` is random, never
  * 0. The caller alone may touch the lease until it publishes or forgets it.
  */
@@ -67,8 +112,11 @@ struct verdict ledger_reserve(struct ledger *ledger, struct ledger_owner *owner,
 /* Before that mount is attached. */
 void ledger_record_mount(struct ledger *ledger, uint64_t id, unsigned index, uint64_t mount);
 
-/* The lease is live, and its owner's to take. Borrows `lease` until it is taken. */
-void ledger_publish(struct ledger *ledger, uint64_t id, struct lease *lease);
+/*
+ * The lease is live, and its owner's to take. Borrows `lease` until it is taken. False: the owner
+ * has been abandoned meanwhile, the caller undoes the lease and forgets it.
+ */
+bool ledger_publish(struct ledger *ledger, uint64_t id, struct lease *lease);
 
 /*
  * Takes a live lease from its owner, for releasing: the caller must ledger_forget() or
@@ -85,5 +133,29 @@ void ledger_forget(struct ledger *ledger, uint64_t id);
  */
 void ledger_orphan(struct ledger *ledger, uint64_t id, struct lease *lease);
 struct ledger_owner *ledger_orphans(struct ledger *ledger);
+
+/*
+ * Makes the live lease that a predecessor left the owner's, if the same user had it and all that
+ * `claim` says of it is so: lease, count, file systems, mounts. From then on `lease` is the
+ * ledger's, as after ledger_publish(). False: there is no such, or somebody else has it.
+ */
+bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, const struct record *claim,
+                  struct lease *lease);
+
+/* Whether a lease of this instance's own has that mount: only reusable ids can be in two leases. */
+bool ledger_holds(struct ledger *ledger, uint64_t mount);
+
+/*
+ * Takes the next left lease at or behind the index `*cursor` for sweeping, so that nobody can adopt
+ * it: any, or only those that nobody ever can because they weren't live. False: no more. The caller
+ * must ledger_forget() it or ledger_leave() it.
+ */
+bool ledger_take_left(struct ledger *ledger, bool any, uint32_t *cursor, struct record *record);
+
+/*
+ * It could not be swept: its state is the record's from now on. True if it is out of reach, and
+ * that for the first time.
+ */
+bool ledger_leave(struct ledger *ledger, const struct record *record, bool out_of_reach);
 
 struct ledger_counts ledger_count(struct ledger *ledger);

@@ -12,6 +12,7 @@
 #include "daemon/options.h"
 #include "daemon/privilege.h"
 #include "daemon/server.h"
+#include "daemon/sweep.h"
 #include "daemon/target.h"
 #include "daemon/unmount.h"
 
@@ -22,10 +23,13 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
         MAIN_USAGE = 2,
+        MAIN_SWEEP_SECONDS = 3,
 };
 
 struct program {
@@ -33,6 +37,7 @@ struct program {
         int socket;
         char source[64];
         struct request_gate gate;
+        struct instance self;
         struct crew *crew;
 };
 
@@ -47,6 +52,7 @@ static bool main_block_signals(void) {
         sigemptyset(&signals);
         sigaddset(&signals, SIGTERM);
         sigaddset(&signals, SIGINT);
+        sigaddset(&signals, SIGUSR1);
         if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
                 return main_fail(-errno, "blocking signals");
         return true;
@@ -114,12 +120,15 @@ static bool main_probe(struct program *program) {
 /* systemd gives RUNTIME_DIRECTORY, a list of which ours is the first. */
 static bool main_runtime_directory(const struct options *options, char *path, size_t size) {
         const char *given = options->runtime_directory ?: secure_getenv("RUNTIME_DIRECTORY");
+        size_t used;
 
         if (given)
-                snprintf(path, size, "%.*s", (int)strcspn(given, ":"), given);
+                used = snprintf(path, size, "%.*s", (int)strcspn(given, ":"), given);
         else
-                snprintf(path, size, "/run/mountatd%s%s", options->instance ? "-" : "",
-                         options->instance ?: "");
+                used = snprintf(path, size, "/run/mountatd%s%s", options->instance ? "-" : "",
+                                options->instance ?: "");
+        if (used >= size)
+                return main_fail(-ENAMETOOLONG, "the runtime directory");
         if (mkdir(path, 0755) < 0 && errno != EEXIST)
                 return main_fail(-errno, path);
         return true;
@@ -129,13 +138,13 @@ static bool main_open_ledger(struct program *program) {
         const struct ledger_limits *limits = &program->options.limits;
         struct record_file records;
         char directory[PATH_MAX];
-        unsigned left = 0;
         int32_t pid = 0;
+        unsigned left;
         int r;
 
         if (!main_runtime_directory(&program->options, directory, sizeof(directory)))
                 return false;
-        r = record_open(directory, limits->mounts, &records, &pid, &left);
+        r = record_open(directory, limits->mounts, &records, &pid);
         if (r == -EBUSY) {
                 log_write(LOG_ERR, NULL,
                           "this instance runs already as process %d: stop it, or give --instance",
@@ -146,16 +155,26 @@ static bool main_open_ledger(struct program *program) {
                 return main_fail(r, "another mountatd of this instance is starting");
         if (r < 0)
                 return main_fail(r, directory);
-        if (left > 0)
-                log_write(LOG_WARNING, NULL,
-                          "a killed predecessor left %u leases: see findmnt --source %s", left,
-                          program->source);
+        program->self = records.header->instance;
         r = ledger_new(limits, &records, &program->gate.ledger);
-        return r == 0 || main_fail(r, "the ledger");
+        if (r < 0)
+                return main_fail(r, "the ledger");
+        left = ledger_count(program->gate.ledger).left;
+        if (left > 0)
+                log_write(LOG_NOTICE, NULL,
+                          "a predecessor left %u leases: clients have %u s to adopt them", left,
+                          program->options.adopt_timeout);
+        return true;
 }
 
 static bool main_start_workers(struct program *program) {
-        int r = crew_new(&program->gate, program->options.workers, &program->crew);
+        const struct options *options = &program->options;
+        const struct crew_limits limits = {
+                .connections = options->limits.connections,
+                .workers = options->workers,
+                .lost_workers = options->limits.lost_workers,
+        };
+        int r = crew_new(&program->gate, &limits, &program->crew);
 
         return r == 0 || main_fail(r, "starting the workers");
 }
@@ -164,6 +183,8 @@ static bool main_serve(struct program *program) {
         const struct server_setup setup = {
                 .socket = program->socket,
                 .idle_timeout = program->options.listen ? 0 : program->options.idle_timeout,
+                .adopt_timeout = program->options.adopt_timeout,
+                .self = &program->self,
                 .gate = &program->gate,
                 .crew = program->crew,
         };
@@ -172,11 +193,83 @@ static bool main_serve(struct program *program) {
         return r == 0 || main_fail(r, "the main loop");
 }
 
-static bool main_run(struct program *program) {
+static void main_name(struct program *program) {
         const struct options *options = &program->options;
 
         snprintf(program->source, sizeof(program->source), "mountatd%s%s",
                  options->instance ? ":" : "", options->instance ?: "");
+}
+
+/* ---- mountatd --sweep ---- */
+
+static bool main_sweep_left(struct program *program, struct record_file *left) {
+        struct instance self;
+        int r = instance_self(&self);
+
+        if (r == 0)
+                r = unmount_isolate();
+        if (r < 0)
+                return main_fail(r, "starting the sweep");
+        if (!main_probe(program))
+                return false;
+        log_write(LOG_INFO, NULL, "swept %u leases that nobody can adopt",
+                  sweep_file(left, program->gate.templates, &self));
+        return true;
+}
+
+/*
+ * A path to a mount may lead through a FUSE that doesn't answer, and then not even SIGKILL ends who
+ * asked it. Nothing may keep the daemon from starting: so a child does the work, and who has waited
+ * long enough for it leaves it behind.
+ */
+static bool main_wait_for_sweep(pid_t child) {
+        const struct timespec pause = {.tv_nsec = 10000000};
+
+        for (int i = 0; i < MAIN_SWEEP_SECONDS * 100; i++) {
+                int status;
+
+                if (waitpid(child, &status, WNOHANG) == child)
+                        return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
+                nanosleep(&pause, NULL);
+        }
+        log_write(LOG_WARNING, NULL,
+                  "a file system doesn't answer: giving the rest of the sweep up");
+        kill(child, SIGKILL);
+        return true;
+}
+
+static bool main_sweep(struct program *program) {
+        struct record_file left;
+        char directory[PATH_MAX];
+        int32_t pid;
+        pid_t child;
+        bool swept;
+        int r;
+
+        if (!main_runtime_directory(&program->options, directory, sizeof(directory)))
+                return false;
+        r = record_open_left(directory, &left, &pid);
+        if (r == -ENOENT || r == -EBUSY)
+                return true; /* nothing was left, or it is still in use */
+        if (r < 0)
+                return main_fail(r, directory);
+
+        signal(SIGCHLD, SIG_DFL);
+        child = fork();
+        if (child < 0)
+                return main_fail(-errno, "fork");
+        if (child == 0)
+                _exit(main_sweep_left(program, &left) ? EXIT_SUCCESS : EXIT_FAILURE);
+        swept = main_wait_for_sweep(child);
+        record_close_left(&left); /* its lock goes, although the child has the descriptor too */
+        return swept;
+}
+
+/* ---- the daemon ---- */
+
+static bool main_run(struct program *program) {
+        const struct options *options = &program->options;
+
         program->gate.policy = options->policy;
         program->gate.max_targets = options->max_targets;
 
@@ -199,7 +292,11 @@ static void main_release_orphans(struct request_gate *gate) {
 }
 
 static void main_stop(struct program *program) {
-        crew_free(program->crew);
+        if (!crew_free(program->crew)) {
+                log_write(LOG_WARNING, NULL,
+                          "workers are stuck in the kernel: the next instance undoes what they do");
+                _exit(EXIT_SUCCESS); /* what they use stays, and nothing may wait for them */
+        }
         if (program->gate.ledger && program->gate.templates)
                 main_release_orphans(&program->gate);
         ledger_free(program->gate.ledger);
@@ -226,7 +323,8 @@ int main(int argc, char **argv) {
                 break;
         case OPTIONS_RUN:
                 log_open(program.options.log_level);
-                if (!main_run(&program))
+                main_name(&program);
+                if (!(program.options.sweep ? main_sweep : main_run)(&program))
                         status = EXIT_FAILURE;
                 main_stop(&program);
         }

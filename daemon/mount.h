@@ -63,3 +63,23 @@ int mount_attach(int mount, int target);
  * again. Either way the caller detaches it. On a worker.
  */
 int mount_verify(unsigned features, int mount, uint64_t id, const struct target_facts *target);
+
+/*
+ * The id of the mount on whose root `fd` is open, which a client sent; without exact ids, of one
+ * that the mount table calls ours and a `file_system` (PROTOCOL_PROC or PROTOCOL_SYSFS). -EINVAL:
+ * not a mount's root. Doesn't block.
+ */
+int mount_recognise(const struct mount_templates *templates, int fd, uint8_t file_system,
+                    uint64_t *id);
+
+/* Where the mount with that id is. -ENOENT: nowhere, or it isn't a `file_system`, or not ours. */
+int mount_locate(const struct mount_templates *templates, uint64_t id, uint8_t file_system,
+                 char *path, size_t size);
+
+/*
+ * Opens the mount with that id at `path`, from mount_locate(): the caller owns an O_PATH of its
+ * root. `resolve` as in kernel_open_place(): 0 blocks on a FUSE above it. -EACCES: this process has
+ * no right to go there. -EBUSY: another mount is on top of it. On a worker.
+ */
+int mount_open(const struct mount_templates *templates, uint64_t id, const char *path,
+               uint64_t resolve);

@@ -141,6 +141,15 @@ static bool options_apply_log_level(struct options *options, const struct option
         return true;
 }
 
+static bool options_apply_sweep(struct options *options, const struct options_row *row,
+                                const char *value, FILE *errors) {
+        (void)row;
+        (void)value;
+        (void)errors;
+        options->sweep = true;
+        return true;
+}
+
 #define NUMBER(name, field, min, max, help)                                                        \
         { name, "N", help, options_apply_number, offsetof(struct options, field), min, max }
 
@@ -163,9 +172,16 @@ static const struct options_row options_table[] = {
         NUMBER("max-targets", max_targets, 1, PROTOCOL_TARGETS_MAX,
                "targets per request (default 16)"),
         NUMBER("workers", workers, 1, 256, "threads that serve requests (default 8)"),
+        NUMBER("max-lost-workers", limits.lost_workers, 1, 256,
+               "workers stuck on file systems that are replaced (default 16)"),
+        NUMBER("max-lost-workers-per-user", limits.lost_workers_per_user, 1, 256,
+               "workers stuck on file systems of one user (default 4)"),
         NUMBER("idle-timeout", idle_timeout, 0, 86400,
                "seconds without connections and leases before a daemon that was started by its "
                "socket exits, 0 for never (default 60)"),
+        NUMBER("adopt-timeout", adopt_timeout, 0, 3600,
+               "seconds after a start in which clients can adopt what they held of a predecessor "
+               "that died (default 30)"),
         {"instance", "NAME", "run beside other instances: source mountatd:NAME, own directory",
          options_apply_instance, 0, 0, 0},
         {"runtime-directory", "DIR",
@@ -173,6 +189,10 @@ static const struct options_row options_table[] = {
          options_apply_string, offsetof(struct options, runtime_directory), 0, 0},
         {"log-level", "LEVEL", "least urgent level that is logged (default info)",
          options_apply_log_level, 0, 0, 0},
+        {"sweep", NULL,
+         "don't serve: unmount, with root's rights, what a dead instance left and no client can "
+         "adopt",
+         options_apply_sweep, 0, 0, 0},
         {"help", NULL, "print this", NULL, 0, 0, 0},
         {"version", NULL, "print the version", NULL, 0, 0, 0},
 };
@@ -212,7 +232,7 @@ static enum options_result options_walk(struct options *options, int argc, char 
                                 "no such option, or its argument is missing or too much");
                         return OPTIONS_WRONG;
                 }
-                if (!row->argument)
+                if (!row->apply)
                         return strcmp(row->name, "help") == 0 ? OPTIONS_HELP : OPTIONS_VERSION;
                 if (!row->apply(options, row, optarg, errors))
                         return OPTIONS_WRONG;
@@ -226,16 +246,20 @@ static enum options_result options_walk(struct options *options, int argc, char 
 
 enum options_result options_parse(struct options *options, int argc, char **argv, FILE *errors) {
         struct option longs[OPTIONS_COUNT + 1] = {0};
+        enum options_result result;
 
         *options = (struct options){
                 .policy = policy_new(),
                 .limits = {.connections = 4096,
                            .connections_per_user = 1024,
                            .mounts = 16384,
-                           .mounts_per_user = 2048},
+                           .mounts_per_user = 2048,
+                           .lost_workers = 16,
+                           .lost_workers_per_user = 4},
                 .max_targets = PROTOCOL_TARGETS_MAX,
                 .workers = 8,
                 .idle_timeout = 60,
+                .adopt_timeout = 30,
                 .log_level = LOG_INFO,
         };
         if (!options->policy) {
@@ -251,7 +275,9 @@ enum options_result options_parse(struct options *options, int argc, char **argv
                 };
         opterr = 0;
         optind = 0;
-        return options_walk(options, argc, argv, longs, errors);
+        result = options_walk(options, argc, argv, longs, errors);
+        options->limits.workers = options->workers;
+        return result;
 }
 
 void options_free(struct options *options) {
@@ -260,8 +286,9 @@ void options_free(struct options *options) {
 
 /* A mount and a connection take one descriptor each; a worker, what one message can bring. */
 static uint64_t options_descriptors_besides_mounts(const struct options *options) {
-        return options->limits.connections + (uint64_t)options->workers * (FDPASS_MAX + 4) +
-               OPTIONS_DESCRIPTORS_SPARE;
+        uint64_t workers = options->workers + options->limits.lost_workers;
+
+        return options->limits.connections + workers * (FDPASS_MAX + 4) + OPTIONS_DESCRIPTORS_SPARE;
 }
 
 int options_fit(struct options *options, uint64_t descriptors, uint64_t mount_max, FILE *errors) {

@@ -22,7 +22,9 @@ struct options {
         bool max_mounts_given;
         unsigned max_targets;
         unsigned workers;
-        unsigned idle_timeout; /* seconds, 0: never */
+        unsigned idle_timeout;  /* seconds, 0: never */
+        unsigned adopt_timeout; /* seconds */
+        bool sweep;
         int log_level;
 };
 

@@ -2,14 +2,18 @@
 
 /*
  * receive, decode, (request: authorise, act,) reply. Nothing here waits for the client: what can't
- * be sent at once ends the connection.
+ * be sent at once ends the connection. But descriptors can make us wait: for a file on FUSE that is
+ * closed, for a TCP socket that lingers. So they are received only in an attempt that the ledger
+ * counts, and the clock runs over all that receives or closes them.
  */
 
 #include "daemon/peer.h"
 
 #include "common/fd.h"
+#include "daemon/impatience.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
+#include "daemon/stall.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -22,13 +26,24 @@ struct peer {
         struct ledger_owner owner;
 };
 
+/* Around what receives or closes a client's descriptors. */
+static void peer_begin_blocking(void) {
+        stall_begin();
+        impatience_begin();
+}
+
+static void peer_end_blocking(void) {
+        impatience_end();
+        stall_end();
+}
+
 static int peer_send(int fd, const struct wire_reply *reply) {
         uint8_t bytes[WIRE_REPLY_MAX];
 
         return fdpass_send(fd, bytes, wire_encode_reply(reply, bytes), NULL, 0);
 }
 
-static int peer_refuse(int fd, const struct ucred *credentials, const struct verdict *verdict) {
+static void peer_refuse(int fd, const struct ucred *credentials, const struct verdict *verdict) {
         struct wire_reply reply = {
                 .operation = PROTOCOL_UNASKED,
                 .status = verdict->status,
@@ -45,11 +60,10 @@ static int peer_refuse(int fd, const struct ucred *credentials, const struct ver
         snprintf(reply.text, sizeof(reply.text), "%s", verdict->text);
         log_write_limited(LOG_INFO, &subject, "%s", verdict->text);
         peer_send(fd, &reply);
-        return -EDQUOT;
+        shutdown(fd, SHUT_RDWR);
 }
 
-int peer_new(int connection, struct request_gate *gate, struct peer **ret) {
-        FD_AUTO int fd = connection;
+int peer_new(int fd, struct request_gate *gate, struct peer **ret) {
         struct ucred credentials;
         socklen_t size = sizeof(credentials);
         struct verdict verdict;
@@ -64,35 +78,57 @@ int peer_new(int connection, struct request_gate *gate, struct peer **ret) {
         verdict = ledger_connect(gate->ledger, credentials.uid, credentials.pid, &peer->owner);
         if (verdict.status != STATUS_OK) {
                 free(peer);
-                return peer_refuse(fd, &credentials, &verdict);
+                peer_refuse(fd, &credentials, &verdict);
+                return -EDQUOT;
         }
-        peer->fd = fd_take(&fd);
+        peer->fd = fd;
         peer->gate = gate;
         *ret = peer;
         return 0;
 }
 
-struct peer *peer_free(struct peer *peer) {
-        int r;
+void peer_dismiss(int fd) {
+        peer_begin_blocking();
+        fd_close(fd);
+        peer_end_blocking();
+}
 
+static void peer_release_all(struct peer *peer) {
+        struct log_subject subject = {
+                .has_peer = true,
+                .uid = peer->owner.uid,
+                .pid = peer->owner.pid,
+                .operation = "disconnect",
+        };
+
+        subject.error = lease_release_all(peer->gate->templates, peer->gate->ledger, &peer->owner);
+        if (subject.error < 0)
+                log_write(LOG_ERR, &subject, "mounts are left, to be tried again at the end");
+}
+
+void peer_abandon(struct peer *peer) {
+        ledger_abandon(peer->gate->ledger, &peer->owner);
+        peer_release_all(peer);
+}
+
+void peer_close(struct peer *peer) {
+        peer_release_all(peer);
+        ledger_end_attempt(peer->gate->ledger, &peer->owner);
+        peer_begin_blocking();
+        peer->fd = fd_close(peer->fd);
+        peer_end_blocking();
+}
+
+struct peer *peer_free(struct peer *peer) {
         if (!peer)
                 return NULL;
-        r = lease_release_all(peer->gate->templates, peer->gate->ledger, &peer->owner);
-        if (r < 0) {
-                struct log_subject subject = {
-                        .has_peer = true,
-                        .uid = peer->owner.uid,
-                        .pid = peer->owner.pid,
-                        .operation = "disconnect",
-                        .error = r,
-                };
-
-                log_write(LOG_ERR, &subject, "mounts are left, to be tried again at the end");
-        }
         ledger_disconnect(peer->gate->ledger, &peer->owner);
-        fd_close(peer->fd);
         free(peer);
         return NULL;
+}
+
+struct ledger_owner *peer_owner(struct peer *peer) {
+        return &peer->owner;
 }
 
 int peer_fd(const struct peer *peer) {
@@ -111,28 +147,85 @@ static void peer_log_garbage(const struct peer *peer, ssize_t size) {
                           size);
 }
 
-int peer_serve(struct peer *peer) {
-        FDPASS_AUTO struct fdpass_set fds = {0};
+/* Whether what comes next is a request that would have us receive descriptors. */
+static bool peer_next_has_targets(const struct peer *peer) {
         uint8_t bytes[WIRE_REQUEST_MAX];
         struct wire_request request;
-        struct wire_reply reply;
-        struct verdict decoded;
+        struct verdict verdict;
+        bool dropped;
+        ssize_t size = fdpass_receive_bytes(peer->fd, bytes, sizeof(bytes), MSG_PEEK, &dropped);
+
+        return size > 0 && wire_decode_request(bytes, size, &request, &verdict) == 0 &&
+               verdict.status == STATUS_OK && request.n_targets > 0;
+}
+
+/* Without a turn no descriptor is received, so none can make us wait. */
+static ssize_t peer_receive(struct peer *peer, enum ledger_turn turn, uint8_t *bytes,
+                            struct fdpass_set *fds, bool *dropped) {
         ssize_t size;
-        int r;
 
-        size = fdpass_receive(peer->fd, bytes, sizeof(bytes), &fds);
-        if (size == -EAGAIN)
-                return 0;
-        if (size < 0)
-                return size;
-        if (size == 0)
-                return -ECONNRESET;
-
-        r = wire_decode_request(bytes, size, &request, &decoded);
-        if (r < 0) {
-                peer_log_garbage(peer, size);
-                return r;
+        *dropped = false;
+        if (turn == LEDGER_NOW) {
+                stall_begin();
+                size = fdpass_receive(peer->fd, bytes, WIRE_REQUEST_MAX, fds);
+                stall_end();
+        } else {
+                peer_begin_blocking();
+                size = fdpass_receive_bytes(peer->fd, bytes, WIRE_REQUEST_MAX, 0, dropped);
+                peer_end_blocking();
         }
-        request_serve(peer->gate, &peer->owner, &request, &decoded, &fds, &reply);
-        return peer_send(peer->fd, &reply);
+        if (fds->count == 0)
+                ledger_end_attempt(peer->gate->ledger, &peer->owner);
+        return size;
+}
+
+static void peer_close_received(struct peer *peer, struct fdpass_set *fds) {
+        if (fds->count == 0)
+                return;
+        peer_begin_blocking();
+        fdpass_set_close(fds);
+        peer_end_blocking();
+        ledger_end_attempt(peer->gate->ledger, &peer->owner);
+}
+
+static enum peer_progress peer_answer(struct peer *peer, const uint8_t *bytes, ssize_t size,
+                                      struct fdpass_set *fds, const struct verdict *instead) {
+        struct wire_request request;
+        struct wire_reply reply;
+        struct verdict verdict;
+
+        if (wire_decode_request(bytes, size, &request, &verdict) < 0) {
+                peer_log_garbage(peer, size);
+                return PEER_ENDED;
+        }
+        if (verdict.status == STATUS_OK && instead->status != STATUS_OK)
+                verdict = *instead;
+        request_serve(peer->gate, &peer->owner, &request, &verdict, fds, &reply);
+        return peer_send(peer->fd, &reply) < 0 ? PEER_ENDED : PEER_GOES_ON;
+}
+
+enum peer_progress peer_serve(struct peer *peer) {
+        struct fdpass_set fds = {0};
+        struct verdict instead = VERDICT_OK, refusal;
+        uint8_t bytes[WIRE_REQUEST_MAX];
+        enum peer_progress progress;
+        enum ledger_turn turn;
+        bool dropped, has_targets;
+        ssize_t size;
+
+        turn = ledger_begin_attempt(peer->gate->ledger, &peer->owner, &refusal);
+        has_targets = turn != LEDGER_NOW && peer_next_has_targets(peer);
+        if (turn == LEDGER_LATER && has_targets)
+                return PEER_MUST_WAIT;
+
+        size = peer_receive(peer, turn, bytes, &fds, &dropped);
+        if (size == -EAGAIN)
+                return PEER_GOES_ON;
+        if (has_targets)
+                instead = refusal;
+        else if (dropped)
+                instead = verdict_refuse(STATUS_WRONG_FD_COUNT, STATUS_NO_TARGET);
+        progress = size > 0 ? peer_answer(peer, bytes, size, &fds, &instead) : PEER_ENDED;
+        peer_close_received(peer, &fds);
+        return progress;
 }

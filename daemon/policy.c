@@ -110,7 +110,7 @@ static bool policy_is_below_build_directory(const struct policy *policy, uid_t u
         return false;
 }
 
-static bool policy_is_local(uint64_t magic) {
+bool policy_is_local(uint64_t magic) {
         static const uint32_t local[] = {
                 0x0000ef53, /* ext2, ext3, ext4 */
                 0x58465342, /* xfs */

@@ -38,6 +38,9 @@ int policy_add_writable_proc(struct policy *policy, uid_t uid);
 
 bool policy_allows_writable_proc(const struct policy *policy, uid_t uid);
 
+/* Whether the file system with this magic is one of the local ones. */
+bool policy_is_local(uint64_t magic);
+
 /*
  * STATUS_OK, or the first of the protocol's reasons that applies. `file_system` is a
  * PROTOCOL_PROC or PROTOCOL_SYSFS.

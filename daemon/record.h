@@ -12,6 +12,7 @@
 #include "common/protocol.h"
 #include "daemon/instance.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,13 +35,19 @@ enum record_state {
         RECORD_RELEASING = 3, /* the mounts may or may not be detached yet */
 };
 
+/* The lower bits of a lease's id are the index of its record. */
+#define RECORD_INDEX(lease) ((uint32_t)((lease) & (RECORD_CAPACITY_MAX - 1)))
+
 struct record {
         uint64_t lease;
-        uint64_t granted; /* microseconds of CLOCK_BOOTTIME */
+        uint64_t granted;           /* microseconds of CLOCK_BOOTTIME */
+        uint64_t writer_start_time; /* of the instance that attaches, as in struct instance */
+        int32_t writer_pid;
         uint32_t state;
-        uint32_t uid;
-        int32_t pid;
+        uint32_t uid; /* the client's */
+        int32_t pid;  /* the client's, 0 if it is in a pid namespace that we can't see */
         uint32_t count;
+        uint32_t padding;
         uint8_t file_systems[PROTOCOL_TARGETS_MAX]; /* PROTOCOL_PROC, PROTOCOL_SYSFS */
         uint64_t mounts[PROTOCOL_TARGETS_MAX];      /* ids, unique where the kernel has such */
 };
@@ -48,18 +55,30 @@ struct record {
 struct record_file {
         int directory;
         size_t size;
+        uint32_t capacity; /* as judged: the header's can change under a foreign hand */
         struct record_header *header;
         struct record *records;
 };
 
 /*
- * Takes over `directory`/ledger, with room for `capacity` records, all free. -EBUSY: the process
- * `*pid` runs with it. -EAGAIN: another one is starting at this moment. `*left` is the number of
- * leases that a predecessor still had on record when it was killed. The blocks are allocated, so no
- * store can fail later. On the main thread; blocks as a local file system does.
+ * Takes over `directory`/ledger, with room for at least `capacity` records: those that a dead
+ * predecessor of this boot left are in it, each at its index, all others are free. -EBUSY: the
+ * process `*pid` runs with it. -EAGAIN: another one is starting at this moment. The blocks are
+ * allocated, so no store can fail later. On the main thread; blocks as a local file system does.
  */
-int record_open(const char *directory, uint32_t capacity, struct record_file *file, int32_t *pid,
-                unsigned *left);
+int record_open(const char *directory, uint32_t capacity, struct record_file *file, int32_t *pid);
+
+/*
+ * Opens what a dead predecessor of this boot left, in place, to change states alone. -ENOENT:
+ * nothing that could be of use. -EBUSY and -EAGAIN as above.
+ */
+int record_open_left(const char *directory, struct record_file *file, int32_t *pid);
+
+/* Unmaps a file of record_open_left(). */
+void record_close_left(struct record_file *file);
+
+/* Whether the record, which lies at `index`, can have been written by a mountatd. */
+bool record_is_sane(const struct record *record, uint32_t index);
 
 /* Unmaps; removes the file unless a record is in use. */
 void record_close(struct record_file *file);

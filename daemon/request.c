@@ -10,6 +10,7 @@
 
 #include "daemon/lease.h"
 #include "daemon/log.h"
+#include "daemon/stall.h"
 #include "daemon/target.h"
 
 #include <errno.h>
@@ -21,14 +22,15 @@ struct request {
         struct request_gate *gate;
         struct ledger_owner *owner;
         const struct wire_request *wire;
-        const struct fdpass_set *fds;
+        struct fdpass_set *fds;
         struct wire_reply *reply;
+        bool local_only;   /* too many workers are stuck on file systems of users */
         const char *place; /* of the target that is being looked at, for the log */
         struct target_facts facts[PROTOCOL_TARGETS_MAX];
 };
 
 static struct verdict request_hello(struct request *request) {
-        request->reply->flags = mount_features(request->gate->templates);
+        request->reply->flags = mount_features(request->gate->templates) | PROTOCOL_FEATURE_ADOPT;
         snprintf(request->reply->text, sizeof(request->reply->text), "mountatd %s",
                  MOUNTATD_VERSION);
         return VERDICT_OK;
@@ -45,14 +47,25 @@ static bool request_is_repeated(const struct request *request, uint32_t index) {
         return false;
 }
 
+static struct verdict request_refuse_remote(uint32_t i) {
+        struct verdict verdict = verdict_refuse(STATUS_LIMIT_EXCEEDED, i);
+
+        snprintf(verdict.text, sizeof(verdict.text),
+                 "too many workers are stuck on FUSE servers: until they return, only directories "
+                 "on local file systems are accepted");
+        return verdict;
+}
+
 static struct verdict request_judge_target(struct request *request, uint32_t i) {
         struct request_gate *gate = request->gate;
         struct target_facts *facts = &request->facts[i];
         enum status status;
         int r;
 
+        stall_begin();
         r = target_inspect(request->fds->fds[i], gate->proc, mount_features(gate->templates),
                            facts);
+        stall_end();
         if (r < 0)
                 return verdict_host_failed(r, i);
         request->place = facts->path;
@@ -61,6 +74,8 @@ static struct verdict request_judge_target(struct request *request, uint32_t i) 
 
         status = policy_judge(gate->policy, request->owner->uid,
                               request->wire->targets[i].file_system, facts);
+        if (status == STATUS_OK && request->local_only && !policy_is_local(facts->magic))
+                return request_refuse_remote(i);
         return status == STATUS_OK ? VERDICT_OK : verdict_refuse(status, i);
 }
 
@@ -77,13 +92,10 @@ static enum mount_kind request_kind(const struct request *request, uint32_t i) {
         return pids ? MOUNT_PROC_PIDS : MOUNT_PROC;
 }
 
-static struct verdict request_mount(struct request *request) {
+static struct verdict request_attempt(struct request *request) {
         struct request_gate *gate = request->gate;
         struct lease_order orders[PROTOCOL_TARGETS_MAX];
         struct verdict verdict;
-
-        if (atomic_load(&gate->stopping))
-                return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
 
         for (uint32_t i = 0; i < request->wire->n_targets; i++) {
                 verdict = request_judge_target(request, i);
@@ -109,6 +121,16 @@ static struct verdict request_mount(struct request *request) {
                            request->wire->n_targets, &request->reply->lease);
 }
 
+static struct verdict request_mount(struct request *request) {
+        struct request_gate *gate = request->gate;
+
+        if (atomic_load(&gate->stopping))
+                return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
+
+        request->local_only = ledger_is_local_only(gate->ledger);
+        return request_attempt(request);
+}
+
 static struct verdict request_unmount(struct request *request) {
         struct request_gate *gate = request->gate;
         unsigned strangers;
@@ -123,6 +145,23 @@ static struct verdict request_unmount(struct request *request) {
         return verdict;
 }
 
+static struct verdict request_adopt(struct request *request) {
+        struct request_gate *gate = request->gate;
+        uint8_t file_systems[PROTOCOL_TARGETS_MAX];
+        struct verdict verdict;
+
+        if (atomic_load(&gate->stopping))
+                return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
+
+        for (uint32_t i = 0; i < request->wire->n_targets; i++)
+                file_systems[i] = request->wire->targets[i].file_system;
+        verdict = lease_adopt(gate->templates, gate->ledger, request->owner, request->wire->lease,
+                              file_systems, request->fds->fds, request->wire->n_targets);
+        if (verdict.status == STATUS_OK)
+                request->reply->lease = request->wire->lease;
+        return verdict;
+}
+
 static const struct request_operation {
         const char *name;
         struct verdict (*act)(struct request *request);
@@ -130,6 +169,7 @@ static const struct request_operation {
         [PROTOCOL_HELLO] = {"hello", request_hello},
         [PROTOCOL_MOUNT] = {"mount", request_mount},
         [PROTOCOL_UNMOUNT] = {"unmount", request_unmount},
+        [PROTOCOL_ADOPT] = {"adopt", request_adopt},
 };
 
 static const struct request_operation *request_operation(uint16_t operation) {
@@ -188,7 +228,7 @@ static void request_answer(struct wire_reply *reply, const struct verdict *verdi
 
 void request_serve(struct request_gate *gate, struct ledger_owner *owner,
                    const struct wire_request *wire, const struct verdict *decoded,
-                   const struct fdpass_set *fds, struct wire_reply *reply) {
+                   struct fdpass_set *fds, struct wire_reply *reply) {
         struct request request;
         struct verdict verdict;
 

@@ -26,12 +26,13 @@ struct request_gate {
 };
 
 /*
- * Serves the request of `owner`, as wire_decode_request() gave it with its verdict. `fds` stays the
- * caller's. Writes at most one log line. On a worker; can block, unkillable, on a hostile FUSE.
+ * Serves the request of `owner`, as wire_decode_request() gave it with its verdict. What
+ * is kept of `fds` is taken out of it, the rest stays the caller's. Writes at most one log line. On
+ * a worker; can block, unkillable, on a hostile FUSE.
  */
 void request_serve(struct request_gate *gate, struct ledger_owner *owner,
                    const struct wire_request *request, const struct verdict *decoded,
-                   const struct fdpass_set *fds, struct wire_reply *reply);
+                   struct fdpass_set *fds, struct wire_reply *reply);
 
 /* "mount"; "unknown" for a number without one. */
 const char *request_operation_name(uint16_t operation);

@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * One timer does what isn't urgent: while there is work it ticks once a second, to refresh the
- * STATUS line; without work it waits for the end of the idle timeout, or not at all.
+ * One timer does what no descriptor tells. While there are connections or leases it ticks, to look
+ * after the workers and to refresh the STATUS line; without, it waits for the end of the idle
+ * timeout, or not at all.
  */
 
 #include "daemon/server.h"
 
 #include "common/fd.h"
 #include "daemon/log.h"
+#include "daemon/sweep.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
@@ -21,30 +27,95 @@
 #include <unistd.h>
 
 enum {
-        SERVER_SECOND = 1000000,                  /* in the microseconds of sd-event */
+        SERVER_SECOND = 1000000, /* in the microseconds of sd-event */
+        SERVER_TICK = SERVER_SECOND / 10,
+        SERVER_SWEEP_PAUSE = SERVER_SECOND,
+        SERVER_SWEEP_REPEAT = 10 * SERVER_SECOND, /* of what could not be reached in time */
         SERVER_DRAIN_TIMEOUT = 3 * SERVER_SECOND, /* the unit's TimeoutStopSec= is 5 s */
         SERVER_ACCEPT_BATCH = 64,
         SERVER_ACCEPT_PAUSE = SERVER_SECOND / 10,
 };
 
+struct server_sweep {
+        struct crew_job job; /* first: a job is its sweep */
+        struct server *server;
+        atomic_bool running; /* or waiting to */
+};
+
 struct server {
-        const struct server_setup *setup;
+        struct server_setup setup;
         sd_event *event;
         sd_event_source *listening;
         sd_event_source *tick;
         sd_event_source *resume;
         uint64_t last_busy; /* CLOCK_MONOTONIC */
-        unsigned told_leases;
+        uint64_t last_told;
+        uint64_t watchdog; /* microseconds between signs of life, 0: none are asked for */
+        struct ledger_counts told;
         bool stopping;
+        struct server_sweep quick_sweep, patient_sweep; /* one starts the other */
+        atomic_int scope;                               /* enum sweep_scope */
+        uint64_t next_sweep;
+        uint64_t adopt_until;
 };
 
-static void server_notify_status(struct server *server, const struct ledger_counts *counts) {
-        if (counts->leases == server->told_leases)
+static void server_notify_status(struct server *server, uint64_t now,
+                                 const struct ledger_counts *counts) {
+        if (now - server->last_told < SERVER_SECOND ||
+            memcmp(counts, &server->told, sizeof(*counts)) == 0)
                 return;
-        server->told_leases = counts->leases;
-        sd_notifyf(0, "STATUS=%u leases, %u mounts, %u connections", counts->leases, counts->mounts,
-                   counts->connections);
+        server->last_told = now;
+        server->told = *counts;
+        sd_notifyf(0, "STATUS=%u leases, %u mounts, %u connections, %u lost workers",
+                   counts->leases, counts->mounts, counts->connections, counts->lost_workers);
 }
+
+/* ---- what a predecessor left ---- */
+
+/* Quickly: what a path through file systems of users leads to is for the patient one. */
+static void server_sweep_with(struct server_sweep *sweep, enum sweep_patience patience) {
+        const struct server_setup *setup = &sweep->server->setup;
+        int scope;
+
+        do {
+                atomic_store(&sweep->running, true);
+                scope = atomic_load(&sweep->server->scope);
+                sweep_ledger(setup->gate->ledger, setup->gate->templates, setup->self, scope,
+                             patience);
+                atomic_store(&sweep->running, false);
+                /* Whoever widened the scope meanwhile has seen us running, or submits a job. */
+        } while (scope != atomic_load(&sweep->server->scope) &&
+                 !atomic_exchange(&sweep->running, true));
+}
+
+static void server_start_sweep(struct server_sweep *sweep) {
+        if (!atomic_exchange(&sweep->running, true))
+                crew_submit(sweep->server->setup.crew, &sweep->job);
+}
+
+static void server_sweep_patiently(struct crew_job *job) {
+        server_sweep_with((struct server_sweep *)job, SWEEP_PATIENTLY);
+}
+
+static void server_sweep_quickly(struct crew_job *job) {
+        struct server *server = ((struct server_sweep *)job)->server;
+
+        server_sweep_with(&server->quick_sweep, SWEEP_QUICKLY);
+        server_start_sweep(&server->patient_sweep);
+}
+
+static void server_look_after_left(struct server *server, uint64_t now) {
+        if (now < server->next_sweep || server->stopping)
+                return;
+        server->next_sweep = now + SERVER_SWEEP_PAUSE;
+        if (now >= server->adopt_until) {
+                atomic_store(&server->scope, SWEEP_ALL);
+                server->next_sweep = now + SERVER_SWEEP_REPEAT;
+        }
+        server_start_sweep(&server->quick_sweep);
+}
+
+/* ---- the loop's handlers ---- */
 
 static void server_arm(sd_event_source *timer, uint64_t when) {
         sd_event_source_set_time(timer, when);
@@ -53,19 +124,25 @@ static void server_arm(sd_event_source *timer, uint64_t when) {
 
 static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         struct server *server = userdata;
-        uint64_t idle = (uint64_t)server->setup->idle_timeout * SERVER_SECOND;
-        struct ledger_counts counts = ledger_count(server->setup->gate->ledger);
+        uint64_t idle = (uint64_t)server->setup.idle_timeout * SERVER_SECOND;
+        struct ledger_counts counts = ledger_count(server->setup.gate->ledger);
         uint64_t now;
 
         (void)usec;
         sd_event_now(server->event, CLOCK_MONOTONIC, &now);
-        server_notify_status(server, &counts);
+        counts.attempts = counts.lost_attempts = 0; /* come and go too quickly to be told */
+        server_notify_status(server, now, &counts);
+        crew_watch(server->setup.crew);
+        if (counts.left > 0)
+                server_look_after_left(server, now);
 
-        if (counts.connections > 0 || counts.leases > 0) {
+        /* A connection that waits for a lost worker counts: no idle exit before it has come back.
+         */
+        if (counts.connections > 0 || counts.leases > 0 || server->told.leases > 0) {
                 server->last_busy = now;
-                server_arm(source, now + SERVER_SECOND);
+                server_arm(source, now + SERVER_TICK);
         } else if (idle > 0 && now - server->last_busy >= idle) {
-                log_write(LOG_INFO, NULL, "idle for %u s: exiting", server->setup->idle_timeout);
+                log_write(LOG_INFO, NULL, "idle for %u s: exiting", server->setup.idle_timeout);
                 sd_notify(0, "STOPPING=1\nSTATUS=Idle");
                 return sd_event_exit(server->event, 0);
         } else if (idle > 0)
@@ -73,9 +150,25 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
         return 0;
 }
 
+/* A tick that comes soon enough is not put off: connections may come without a pause. */
 static void server_touch(struct server *server) {
+        uint64_t due = UINT64_MAX;
+
         sd_event_now(server->event, CLOCK_MONOTONIC, &server->last_busy);
-        server_arm(server->tick, server->last_busy + SERVER_SECOND);
+        if (sd_event_source_get_enabled(server->tick, NULL) > 0)
+                sd_event_source_get_time(server->tick, &due);
+        if (due > server->last_busy + SERVER_TICK)
+                server_arm(server->tick, server->last_busy + SERVER_TICK);
+}
+
+/* For honest reasons: the loop turns, and there is a worker to serve. */
+static int server_on_watchdog(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct server *server = userdata;
+
+        if (crew_is_able(server->setup.crew))
+                sd_notify(0, "WATCHDOG=1");
+        server_arm(source, usec + server->watchdog);
+        return 0;
 }
 
 /* Out of descriptors or memory: the queue stays readable, so look away for a while. */
@@ -99,14 +192,19 @@ static int server_on_resume(sd_event_source *source, uint64_t usec, void *userda
 }
 
 static bool server_accept(struct server *server, int socket) {
-        int fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), r;
+        int fd, r;
 
+        if (crew_is_flooded(server->setup.crew)) {
+                server_pause_accepting(server, -EUSERS);
+                return false;
+        }
+        fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
                 if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
                         server_pause_accepting(server, -errno);
                 return false;
         }
-        r = crew_add(server->setup->crew, fd);
+        r = crew_add(server->setup.crew, fd);
         if (r < 0 && r != -EDQUOT)
                 log_write_limited(LOG_WARNING, &(struct log_subject){.error = r},
                                   "a connection could not be served");
@@ -137,15 +235,29 @@ static int server_on_signal(sd_event_source *source, const struct signalfd_sigin
         log_write(LOG_INFO, NULL, "signal %u: stopping", info->ssi_signo);
         sd_notify(0, "STOPPING=1\nSTATUS=Releasing every lease");
 
-        atomic_store(&server->setup->gate->stopping, true);
+        atomic_store(&server->setup.gate->stopping, true);
         sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
-        crew_drain(server->setup->crew);
-        if (crew_connections(server->setup->crew) == 0)
-                return sd_event_exit(server->event, 0);
+        atomic_store(&server->scope, SWEEP_FINALLY);
+        server_start_sweep(&server->quick_sweep);
+        crew_drain(server->setup.crew);
 
         sd_event_now(server->event, CLOCK_MONOTONIC, &now);
         return sd_event_add_time(server->event, NULL, CLOCK_MONOTONIC, now + SERVER_DRAIN_TIMEOUT,
                                  0, NULL, NULL);
+}
+
+/*
+ * A restart: crash-only. Clients come back to the next instance and adopt their leases, as they
+ * would after a kill, so there is nothing to do here that a crash could do without.
+ */
+static int server_on_restart(sd_event_source *source, const struct signalfd_siginfo *info,
+                             void *userdata) {
+        (void)source;
+        (void)userdata;
+        log_write(LOG_INFO, NULL, "signal %u: leaving the leases to the next instance",
+                  info->ssi_signo);
+        sd_notify(0, "STOPPING=1\nSTATUS=Restarting");
+        _exit(EXIT_SUCCESS);
 }
 
 static int server_on_crew_empty(sd_event_source *source, int fd, uint32_t events, void *userdata) {
@@ -156,7 +268,7 @@ static int server_on_crew_empty(sd_event_source *source, int fd, uint32_t events
         (void)events;
         if (read(fd, &count, sizeof(count)) < 0)
                 return -errno;
-        if (server->stopping && crew_connections(server->setup->crew) == 0)
+        if (server->stopping && crew_is_idle(server->setup.crew))
                 return sd_event_exit(server->event, 0);
         return 0;
 }
@@ -164,8 +276,11 @@ static int server_on_crew_empty(sd_event_source *source, int fd, uint32_t events
 static int server_add_signals(struct server *server) {
         int r = sd_event_add_signal(server->event, NULL, SIGTERM, server_on_signal, server);
 
-        return r < 0 ? r
-                     : sd_event_add_signal(server->event, NULL, SIGINT, server_on_signal, server);
+        if (r >= 0)
+                r = sd_event_add_signal(server->event, NULL, SIGINT, server_on_signal, server);
+        if (r >= 0)
+                r = sd_event_add_signal(server->event, NULL, SIGUSR1, server_on_restart, server);
+        return r;
 }
 
 static int server_add_timers(struct server *server) {
@@ -177,13 +292,26 @@ static int server_add_timers(struct server *server) {
                                       server_on_resume, server);
         if (r >= 0)
                 r = sd_event_source_set_enabled(server->resume, SD_EVENT_OFF);
-        if (r >= 0)
+        if (r >= 0) {
                 server_touch(server);
+                server->adopt_until =
+                        server->last_busy + (uint64_t)server->setup.adopt_timeout * SERVER_SECOND;
+        }
         return r;
 }
 
+static int server_add_watchdog(struct server *server) {
+        int r = sd_watchdog_enabled(0, &server->watchdog);
+
+        if (r <= 0)
+                return r;
+        server->watchdog /= 3;
+        return sd_event_add_time(server->event, NULL, CLOCK_MONOTONIC, 0, 0, server_on_watchdog,
+                                 server);
+}
+
 static int server_add_sources(struct server *server) {
-        const struct server_setup *setup = server->setup;
+        const struct server_setup *setup = &server->setup;
         int r = sd_event_add_io(server->event, &server->listening, setup->socket, EPOLLIN,
                                 server_on_connection, server);
 
@@ -195,16 +323,23 @@ static int server_add_sources(struct server *server) {
         if (r >= 0)
                 r = server_add_timers(server);
         if (r >= 0)
-                r = sd_event_set_watchdog(server->event, true);
+                r = server_add_watchdog(server);
         return r;
 }
 
 int server_run(const struct server_setup *setup) {
-        struct server server = {.setup = setup, .told_leases = 0};
+        /* Static: a worker that is lost in a sweep comes back to it whenever it can. */
+        static struct server server;
         int r = sd_event_default(&server.event);
 
         if (r < 0)
                 return r;
+        server.setup = *setup;
+        server.quick_sweep =
+                (struct server_sweep){.job.run = server_sweep_quickly, .server = &server};
+        server.patient_sweep =
+                (struct server_sweep){.job.run = server_sweep_patiently, .server = &server};
+
         r = server_add_sources(&server);
         if (r >= 0) {
                 sd_notify(0, "READY=1\nSTATUS=0 leases");

@@ -10,14 +10,18 @@
 #include "daemon/ledger.h"
 
 struct server_setup {
-        int socket;            /* listening, non-blocking; borrowed */
-        unsigned idle_timeout; /* seconds; 0: stay */
+        int socket;             /* listening, non-blocking; borrowed */
+        unsigned idle_timeout;  /* seconds; 0: stay */
+        unsigned adopt_timeout; /* seconds for clients to adopt what a predecessor left */
+        const struct instance *self;
         struct request_gate *gate;
         struct crew *crew;
 };
 
 /*
- * Serves until SIGTERM, SIGINT (both must be blocked) or idleness, and then until the last
- * connection has ended, a few seconds at most. 0, or a negative errno if the loop fails.
+ * Serves until SIGTERM, SIGINT or idleness, and then until the last connection has ended and the
+ * last lease is released, a few seconds at most. On SIGUSR1 it doesn't return: the process ends on
+ * the spot, as if it had been killed, and its leases wait to be adopted. All three must be blocked.
+ * 0, or a negative errno if the loop fails.
  */
 int server_run(const struct server_setup *setup);

@@ -297,23 +297,71 @@ WORLD_TEST(successor_of_a_killed_daemon_tells_what_it_left_and_serves) {
         world_make_root(WORLD_ALICE, "2");
         client_hold_root(client, WORLD_ALICE, world_path("0"));
         client_hold_root(client, WORLD_ALICE, world_path("1"));
+        for (unsigned i = 0; i < 2; i++) /* open to a path */
+                ck_assert_int_eq(chmod(world_path("%u", i), 0755), 0);
         kill_service(&service);
         client_expect_closed(client);
 
-        service = service_start_with("a", NULL);
+        service = service_start_with("a", "--adopt-timeout=3");
         ck_assert(service_has_logged(&service, "left 2 leases"));
         again = client_connect(&service, WORLD_ALICE);
         client_hold_root(again, WORLD_ALICE, world_path("2"));
-        /* What is left is either still there and refused, or swept and free. */
-        if (world_find_mount(0, world_path("0/proc"), &left)) {
-                client_expect(client_mount_root(again, WORLD_ALICE, world_path("0")),
-                              STATUS_ALREADY_MOUNTED, 0, 0);
-                for (unsigned i = 0; i < 2; i++) {
-                        ck_assert_int_eq(umount2(world_path("%u/proc", i), MNT_DETACH), 0);
-                        ck_assert_int_eq(umount2(world_path("%u/sys", i), MNT_DETACH), 0);
-                }
-        }
+        /* Until the time to adopt is over, what was left is there; then it is swept. */
+        ck_assert(world_find_mount(0, world_path("0/proc"), &left));
+        client_expect(client_mount_root(again, WORLD_ALICE, world_path("0")),
+                      STATUS_ALREADY_MOUNTED, 0, 0);
+        world_wait_for(world_count_mounts(0, service.source) == 2);
         client_hold_root(again, WORLD_ALICE, world_path("0"));
+        client_hold_root(again, WORLD_ALICE, world_path("1"));
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 6);
+        service_stop(&service);
+        ck_assert_int_lt(access(world_path("a.run/ledger"), F_OK), 0);
+}
+
+WORLD_TEST(successor_that_is_stopped_at_once_sweeps_first) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+
+        world_make_root(WORLD_ALICE, "0");
+        client_hold_root(client, WORLD_ALICE, world_path("0"));
+        ck_assert_int_eq(chmod(world_path("0"), 0755), 0);
+        kill_service(&service);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+
+        service = service_start_with("a", "--adopt-timeout=3600");
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        service_stop(&service);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+        ck_assert_int_lt(access(world_path("a.run/ledger"), F_OK), 0);
+}
+
+/* What is below a directory that the daemon may not enter is reached by root alone. */
+WORLD_TEST(lease_below_a_closed_root_is_told_of_and_left_for_root) {
+        struct service service = service_start_with("a", NULL), sweeper;
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+
+        world_make_root(WORLD_ALICE, "0"); /* of mode 0700 */
+        client_hold_root(client, WORLD_ALICE, world_path("0"));
+        kill_service(&service);
+
+        service = service_start_with("a", "--adopt-timeout=0");
+        world_wait_for(service_has_logged(&service, "out of reach"));
+        ck_assert(service_has_logged(&service, world_path("0/")));
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        ck_assert_int_eq(kill(service.pid, SIGTERM), 0);
+        ck_assert_int_eq(service_wait(&service), 0);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        ck_assert_int_eq(access(world_path("a.run/ledger"), F_OK), 0);
+
+        sweeper = service_spawn(
+                &(struct service_plan){.name = "a", .start = SERVICE_BARE, .options = {"--sweep"}});
+        ck_assert_int_eq(service_wait(&sweeper), 0);
+        ck_assert(service_has_logged(&sweeper, "swept 1 leases"));
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+
+        /* And nothing is left for the next one. */
+        service = service_start(&(struct service_plan){.name = "b", .runtime = service.runtime});
+        ck_assert(!service_has_logged(&service, "left"));
         service_stop(&service);
 }
 
@@ -407,6 +455,8 @@ int main(void) {
         tcase_add_test(tests, sigint_releases_every_lease);
         tcase_add_test(tests, sigterm_with_500_leases_releases_them_all);
         tcase_add_test(tests, successor_of_a_killed_daemon_tells_what_it_left_and_serves);
+        tcase_add_test(tests, successor_that_is_stopped_at_once_sweeps_first);
+        tcase_add_test(tests, lease_below_a_closed_root_is_told_of_and_left_for_root);
         tcase_add_test(tests, successor_of_a_daemon_killed_without_leases_has_nothing_to_tell);
         tcase_add_test(tests, zombie_predecessor_counts_as_dead);
         tcase_add_test(tests, ledger_that_is_garbage_is_replaced);

@@ -72,11 +72,11 @@ call() {
 # ---- the layers: a module may include its own header and those of lower layers ----
 
 declare -A layer=(
-        [kernel]=10 [log]=10 [privilege]=10 [instance]=10
-        [target]=20 [record]=20 [unmount]=20
+        [kernel]=10 [log]=10 [privilege]=10 [instance]=10 [stall]=10 [impatience]=10
+        [target]=20 [record]=20 [unmount]=20 [account]=20
         [policy]=25 [mount]=25
         [ledger]=30
-        [lease]=35
+        [lease]=35 [sweep]=36
         [request]=40
         [peer]=50
         [crew]=55 [bus]=55
@@ -154,12 +154,15 @@ rules() {
                 "$(call 'syscall')" daemon/kernel.c client/root.c
         stands_only_in 'working directories and namespaces change in kernel and enter alone' \
                 "$(call 'f?chdir|chroot|unshare|setns')" daemon/kernel.c client/enter.c
-        stands_only_in 'facts of descriptors are asked for in kernel alone' \
-                "$(call 'statx|statv?fs|fstatv?fs|name_to_handle_at|readlinkat')" daemon/kernel.c
-        stands_only_in 'threads are made and joined in crew alone' \
-                "$(call 'pthread_(create|join|detach|cancel|attr_[a-z]+|kill)')" daemon/crew.c
-        stands_only_in 'mutexes are in crew and ledger alone' \
-                "$(call 'pthread_(mutex|rwlock|spin)_[a-z]+')" daemon/crew.c daemon/ledger.c
+        stands_only_in 'facts of descriptors are asked for in kernel and holding alone' \
+                "$(call 'statx|statv?fs|fstatv?fs|name_to_handle_at|readlinkat')" \
+                daemon/kernel.c client/holding.c
+        stands_only_in 'threads are made and joined in crew and keeper alone' \
+                "$(call 'pthread_(create|join|detach|cancel|attr_[a-z]+|kill)')" \
+                daemon/crew.c client/keeper.c
+        stands_only_in 'mutexes are in crew, ledger and turn alone' \
+                "$(call 'pthread_(mutex|rwlock|spin)_[a-z]+')" \
+                daemon/crew.c daemon/ledger.c client/turn.c
         stands_only_in 'libcap is used in privilege alone' \
                 "sys/capability\\.h|$(call 'cap_[a-z_]+')" \
                 daemon/privilege.c
@@ -215,6 +218,9 @@ self_checks() {
         sees client/root.c 'void x(void) { sprintf(0, ""); }'
         sees daemon/policy.c '#include "daemon/ledger.h"'
         sees daemon/kernel.h '#include "daemon/log.h"'
+        sees daemon/stall.c '#include "daemon/kernel.h"'
+        sees daemon/account.c '#include "daemon/record.h"'
+        sees daemon/lease.c '#include "daemon/sweep.h"'
         sees daemon/new.c ''
         sees common/wire.h '#include "daemon/log.h"'
         sees client/mountat.c '#include "daemon/kernel.h"'

@@ -15,7 +15,7 @@
 static const unsigned feature_sets[] = {
         0,
         PROTOCOL_FEATURE_CLONES,
-        PROTOCOL_FEATURE_CLONES | PROTOCOL_FEATURE_UNIQUE_IDS,
+        PROTOCOL_FEATURE_CLONES | PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT,
         PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT,
         FAKE_ALL_FEATURES,
 };
@@ -207,17 +207,15 @@ static unsigned find_places(struct place *places, unsigned max) {
 }
 
 static enum status wanted_status(const struct place *place, int error) {
-        if (place->attaching)
-                switch (error) {
-                case ENOENT:
-                        return STATUS_TARGET_VANISHED;
-                case EINVAL:
-                        return STATUS_FOREIGN_NAMESPACE;
-                case EBUSY:
-                        return STATUS_ALREADY_MOUNTED;
-                case ENOTDIR:
-                        return STATUS_NOT_A_DIRECTORY;
-                }
+        if (place->attaching && error == ENOENT)
+                return STATUS_TARGET_VANISHED;
+        if (place->call == FAKE_MOVE_MOUNT && error == EINVAL)
+                return STATUS_FOREIGN_NAMESPACE;
+        if (place->call == FAKE_MOVE_MOUNT && error == ENOTDIR)
+                return STATUS_NOT_A_DIRECTORY;
+        /* What verifies finds out that it is covered, and has no other way to say so. */
+        if (place->attaching && place->call != FAKE_MOVE_MOUNT && error == EBUSY)
+                return STATUS_ALREADY_MOUNTED;
         return STATUS_HOST_FAILED;
 }
 
@@ -571,6 +569,305 @@ START_TEST(orphan_outlives_its_connection) {
 }
 END_TEST
 
+/* ---- adoption ---- */
+
+/* What the client has of the mounts that a predecessor made. */
+struct claim {
+        struct record left;
+        int fds[PROTOCOL_TARGETS_MAX];
+};
+
+static struct claim claim;
+
+/* A lease of so many mounts was left, and its client has a descriptor of each. */
+static void adoption_start(unsigned features, unsigned count) {
+        scene.features = features;
+        scene.count = count;
+        for (unsigned i = 0; i < count; i++)
+                scene.directories[i] =
+                        fake_directory(&(struct fake_directory){.path = "/r/x", .owner = 1000});
+        claim.left = fake_gate_left(features, 5, 1000, RECORD_LIVE, scene.directories, count);
+        fake_gate_start_after(&scene.fake, features, &fake_gate_limits, &claim.left, 1);
+        scene.fake.descriptors -= count; /* the directories, as scene_start() has it */
+        scene.fake.descriptors_before -= count;
+        ck_assert_uint_eq(ledger_connect(scene.fake.gate.ledger, 1000, 1, &scene.owner).status,
+                          STATUS_OK);
+        for (unsigned i = 0; i < count; i++)
+                claim.fds[i] = fake_open_mount(scene.directories[i]);
+        fake_calls_reset();
+}
+
+static struct verdict adopt_as(struct ledger_owner *owner, uint64_t id, unsigned count) {
+        return lease_adopt(scene.fake.gate.templates, scene.fake.gate.ledger, owner, id,
+                           claim.left.file_systems, claim.fds, count);
+}
+
+static struct verdict adopt(void) {
+        return adopt_as(&scene.owner, claim.left.lease, claim.left.count);
+}
+
+/* Refused, with all descriptors still ours, and nobody the worse for it. */
+static void adoption_is_refused(struct verdict verdict, uint32_t target) {
+        struct ledger_counts counts = ledger_count(scene.fake.gate.ledger);
+
+        ck_assert_uint_eq(verdict.status, STATUS_NO_SUCH_LEASE);
+        ck_assert_uint_eq(verdict.target, target);
+        ck_assert_uint_eq(counts.left, 1);
+        lease_holds(1, scene.count);
+        ck_assert_uint_eq(descriptors_count(), scene.fake.descriptors + 2 * scene.count);
+        for (unsigned i = 0; i < scene.count; i++)
+                ck_assert_int_ge(fcntl(claim.fds[i], F_GETFD), 0);
+}
+
+/* After whatever was refused, it can still be adopted, and released. */
+static void adoption_end(void) {
+        unsigned strangers = 99;
+
+        fake_calls_reset();
+        ck_assert_uint_eq(adopt().status, STATUS_OK);
+        for (unsigned i = 0; i < scene.count; i++)
+                ck_assert_int_lt(claim.fds[i], 0); /* taken */
+        ck_assert_uint_eq(ledger_count(scene.fake.gate.ledger).left, 0);
+        lease_holds(1, scene.count);
+        ck_assert_uint_eq(descriptors_count(), scene.fake.descriptors + 2 * scene.count);
+        ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT) + fake_calls(FAKE_UMOUNT), 0);
+        ck_assert_uint_eq(release(claim.left.lease, &strangers).status, STATUS_OK);
+        ck_assert_uint_eq(strangers, 0);
+        scene_end();
+}
+
+START_TEST(adopts_and_releases) {
+        FOR_ALL(f, s) {
+                adoption_start(feature_sets[f], sizes[s]);
+                adoption_end();
+        }
+}
+END_TEST
+
+START_TEST(adopted_lease_ends_with_its_connection) {
+        adoption_start(FAKE_ALL_FEATURES, 2);
+        ck_assert_uint_eq(adopt().status, STATUS_OK);
+        ck_assert_int_eq(release_all(&scene.owner), 0);
+        scene_end();
+}
+END_TEST
+
+START_TEST(adopted_lease_that_is_gone_already_is_released) {
+        unsigned strangers = 99;
+
+        FOR_ALL(f, s) {
+                adoption_start(feature_sets[f], sizes[s]);
+                ck_assert_uint_eq(adopt().status, STATUS_OK);
+                for (unsigned i = 0; i < sizes[s]; i++)
+                        fake_uncover(scene.directories[i]);
+                ck_assert_uint_eq(release(claim.left.lease, &strangers).status, STATUS_OK);
+                scene_end();
+        }
+}
+END_TEST
+
+/* It tells nothing: the status is the same, whoever asks for whatever. */
+START_TEST(each_call_that_fails_undoes_the_adoption) {
+        FOR_ALL(f, s) {
+                unsigned calls, strangers;
+
+                adoption_start(feature_sets[f], sizes[s]);
+                ck_assert_uint_eq(adopt().status, STATUS_OK);
+                calls = fake_calls(FAKE_ANY);
+                ck_assert_uint_ge(calls, sizes[s]);
+                ck_assert_uint_eq(calls % sizes[s], 0);
+                ck_assert_uint_eq(release(claim.left.lease, &strangers).status, STATUS_OK);
+                scene_end();
+
+                adoption_start(feature_sets[f], sizes[s]);
+                for (unsigned n = 1; n <= calls; n++)
+                        for (unsigned e = 0; e < N_ERRORS; e++) {
+                                fake_calls_reset();
+                                fake_fail(FAKE_ANY, n, 1, errors[e]);
+                                adoption_is_refused(adopt(), (n - 1) / (calls / sizes[s]));
+                        }
+                adoption_end();
+        }
+}
+END_TEST
+
+START_TEST(adoption_is_for_who_had_it) {
+        static const uid_t others[] = {0, 1001};
+
+        FOR_ALL(f, s) {
+                adoption_start(feature_sets[f], sizes[s]);
+                for (unsigned i = 0; i < 2; i++) {
+                        struct ledger_owner other;
+
+                        ck_assert_uint_eq(
+                                ledger_connect(scene.fake.gate.ledger, others[i], 1, &other).status,
+                                STATUS_OK);
+                        adoption_is_refused(adopt_as(&other, claim.left.lease, claim.left.count),
+                                            STATUS_NO_TARGET);
+                        ledger_disconnect(scene.fake.gate.ledger, &other);
+                }
+                adoption_is_refused(adopt_as(&scene.owner, 0, sizes[s]), STATUS_NO_TARGET);
+                adoption_is_refused(adopt_as(&scene.owner, UINT64_MAX, sizes[s]), STATUS_NO_TARGET);
+                adoption_is_refused(adopt_as(&scene.owner, claim.left.lease + 1, sizes[s]),
+                                    STATUS_NO_TARGET);
+                if (sizes[s] > 1)
+                        adoption_is_refused(adopt_as(&scene.owner, claim.left.lease, sizes[s] - 1),
+                                            STATUS_NO_TARGET);
+                adoption_end();
+        }
+}
+END_TEST
+
+START_TEST(adopted_lease_can_not_be_adopted_again) {
+        struct ledger_owner other;
+        unsigned strangers;
+        int again;
+
+        adoption_start(FAKE_ALL_FEATURES, 1);
+        again = fake_open_mount(scene.directories[0]);
+        ck_assert_uint_eq(adopt().status, STATUS_OK);
+        ck_assert_uint_eq(ledger_connect(scene.fake.gate.ledger, 1000, 2, &other).status,
+                          STATUS_OK);
+        claim.fds[0] = again;
+        ck_assert_uint_eq(adopt().status, STATUS_NO_SUCH_LEASE);
+        ck_assert_uint_eq(adopt_as(&other, claim.left.lease, 1).status, STATUS_NO_SUCH_LEASE);
+        ck_assert_int_eq(claim.fds[0], again);
+        fd_close(again);
+        ledger_disconnect(scene.fake.gate.ledger, &other);
+        lease_holds(1, 1);
+        ck_assert_uint_eq(release(claim.left.lease, &strangers).status, STATUS_OK);
+        scene_end();
+}
+END_TEST
+
+/* In place of the last mount's root, what the client sends instead. */
+START_TEST(other_descriptors_are_not_adopted) {
+        FOR_ALL(f, s) {
+                bool exact = feature_sets[f] & PROTOCOL_FEATURE_STATMOUNT;
+                unsigned last = sizes[s] - 1;
+                const struct {
+                        const char *options; /* of a mount, or NULL: a directory */
+                        unsigned flags;
+                        bool blamed; /* else it is only not the one that is on record */
+                } others[] = {
+                        {NULL, 0, true},
+                        {NULL, FAKE_IS_FILE, true},
+                        {NULL, FAKE_IS_ROOT, !exact},
+                        {NULL, FAKE_IS_ROOT | FAKE_IS_FOREIGN, !exact},
+                        {last % 2 ? "sysfs,source=mountatd" : "proc,source=mountatd", 0, false},
+                        {last % 2 ? "proc,source=mountatd" : "sysfs,source=mountatd", 0, !exact},
+                        {last % 2 ? "sysfs,source=mountatd:b" : "proc,source=mountatd:b", 0,
+                         !exact},
+                        {last % 2 ? "sysfs,source=sysfs" : "proc,source=proc", 0, !exact},
+                        {"fuse,source=mountatd", 0, !exact},
+                };
+
+                for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+                        FD_AUTO int directory = -EBADF;
+                        struct verdict verdict;
+                        int mine, other;
+
+                        adoption_start(feature_sets[f], sizes[s]);
+                        mine = claim.fds[last];
+                        directory = fake_directory(&(struct fake_directory){
+                                .path = "/o/proc", .owner = 1000, .flags = others[i].flags});
+                        if (others[i].options)
+                                fake_mount_before(directory, others[i].options);
+                        other = others[i].options ? fake_open_mount(directory) : dup(directory);
+                        claim.fds[last] = other;
+                        verdict = adopt();
+                        ck_assert_int_eq(claim.fds[last], other);
+                        fd_close(other);
+                        if (others[i].options)
+                                fake_uncover(directory);
+                        directory = fd_close(directory);
+                        claim.fds[last] = mine;
+                        adoption_is_refused(verdict, others[i].blamed ? last : STATUS_NO_TARGET);
+                        adoption_end();
+                }
+        }
+}
+END_TEST
+
+START_TEST(mounts_in_another_order_are_not_adopted) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++)
+                for (unsigned distance = 1; distance <= 2; distance++) {
+                        int fd;
+
+                        adoption_start(feature_sets[f], 16);
+                        fd = claim.fds[0];
+                        claim.fds[0] = claim.fds[distance];
+                        claim.fds[distance] = fd;
+                        ck_assert_uint_eq(adopt().status, STATUS_NO_SUCH_LEASE);
+                        claim.fds[distance] = claim.fds[0];
+                        claim.fds[0] = fd;
+                        adoption_end();
+                }
+}
+END_TEST
+
+START_TEST(file_systems_must_be_those_on_record) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                adoption_start(feature_sets[f], 2);
+                claim.left.file_systems[1] = PROTOCOL_PROC;
+                ck_assert_uint_eq(adopt().status, STATUS_NO_SUCH_LEASE);
+                claim.left.file_systems[1] = PROTOCOL_SYSFS;
+                adoption_end();
+        }
+}
+END_TEST
+
+/* The client of a request that took too long is gone. */
+START_TEST(abandoned_owner_adopts_nothing) {
+        adoption_start(FAKE_ALL_FEATURES, 2);
+        ledger_abandon(scene.fake.gate.ledger, &scene.owner);
+        adoption_is_refused(adopt(), STATUS_NO_TARGET);
+        ledger_disconnect(scene.fake.gate.ledger, &scene.owner);
+        ck_assert_uint_eq(ledger_connect(scene.fake.gate.ledger, 1000, 1, &scene.owner).status,
+                          STATUS_OK);
+        adoption_end();
+}
+END_TEST
+
+/* ---- abandoned owners ---- */
+
+START_TEST(grant_of_an_abandoned_owner_is_undone) {
+        FOR_ALL(f, s) {
+                uint64_t id = 4711;
+
+                scene_start(feature_sets[f], sizes[s]);
+                ledger_abandon(scene.fake.gate.ledger, &scene.owner);
+                struct verdict verdict = grant(&id);
+
+                ck_assert_uint_eq(verdict.status, STATUS_HOST_FAILED);
+                ck_assert_uint_eq(verdict.target, STATUS_NO_TARGET);
+                ck_assert_uint_eq(id, 4711);
+                ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT), sizes[s]); /* it went that far */
+                fake_gate_is_clean(&scene.fake, sizes[s]);
+                scene_end();
+        }
+}
+END_TEST
+
+START_TEST(release_that_fails_for_an_abandoned_owner_is_an_orphans) {
+        unsigned strangers;
+        uint64_t id = 0;
+
+        scene_start(FAKE_ALL_FEATURES, 2);
+        ck_assert_uint_eq(grant(&id).status, STATUS_OK);
+        ledger_abandon(scene.fake.gate.ledger, &scene.owner);
+        fake_calls_reset();
+        fake_fail(FAKE_UMOUNT, 2, 1, EPERM);
+        ck_assert_uint_eq(release(id, &strangers).status, STATUS_HOST_FAILED);
+        ck_assert_uint_eq(release(id, &strangers).status, STATUS_NO_SUCH_LEASE);
+        lease_holds(1, 1);
+        ck_assert_int_eq(release_all(&scene.owner), 0);
+        lease_holds(1, 1);
+        ck_assert_int_eq(release_all(ledger_orphans(scene.fake.gate.ledger)), 0);
+        scene_end();
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN(
                 "lease", grants_and_releases, makes_all_before_it_attaches_one,
@@ -584,5 +881,12 @@ int main(void) {
                 second_try_goes_on_where_the_first_stopped, lease_is_its_owners_alone,
                 disconnect_releases_all, what_a_disconnect_can_not_release_becomes_an_orphan,
                 orphans_that_stay_are_tried_once_each,
-                grant_that_can_not_be_undone_becomes_an_orphan, orphan_outlives_its_connection);
+                grant_that_can_not_be_undone_becomes_an_orphan, orphan_outlives_its_connection,
+                adopts_and_releases, adopted_lease_ends_with_its_connection,
+                adopted_lease_that_is_gone_already_is_released,
+                each_call_that_fails_undoes_the_adoption, adoption_is_for_who_had_it,
+                adopted_lease_can_not_be_adopted_again, other_descriptors_are_not_adopted,
+                mounts_in_another_order_are_not_adopted, file_systems_must_be_those_on_record,
+                abandoned_owner_adopts_nothing, grant_of_an_abandoned_owner_is_undone,
+                release_that_fails_for_an_abandoned_owner_is_an_orphans);
 }

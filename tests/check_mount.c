@@ -31,7 +31,6 @@ static const unsigned feature_sets[] = {
         0,
         PROTOCOL_FEATURE_PIDS_ONLY,
         PROTOCOL_FEATURE_CLONES | PROTOCOL_FEATURE_PIDS_ONLY,
-        PROTOCOL_FEATURE_UNIQUE_IDS,
         PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT,
         FAKE_ALL_FEATURES,
 };
@@ -60,12 +59,18 @@ START_TEST(finds_out_what_the_kernel_can_do) {
 }
 END_TEST
 
-/* statmount can't be asked without the ids that it takes. */
-START_TEST(without_unique_ids_there_is_no_statmount) {
-        struct mount_templates *templates = templates_new(PROTOCOL_FEATURE_STATMOUNT);
+/* statmount can't be asked without the ids that it takes, and by them nothing else finds a mount.
+ */
+START_TEST(unique_ids_and_statmount_are_of_use_together) {
+        static const unsigned alone[] = {PROTOCOL_FEATURE_STATMOUNT, PROTOCOL_FEATURE_UNIQUE_IDS};
 
-        ck_assert_uint_eq(mount_features(templates), 0);
-        mount_templates_free(templates);
+        for (size_t i = 0; i < 2; i++) {
+                struct mount_templates *templates =
+                        templates_new(alone[i] | PROTOCOL_FEATURE_CLONES);
+
+                ck_assert_uint_eq(mount_features(templates), PROTOCOL_FEATURE_CLONES);
+                mount_templates_free(templates);
+        }
 }
 END_TEST
 
@@ -78,7 +83,7 @@ START_TEST(takes_any_error_of_a_probe_for_no) {
         } probes[] = {
                 {FAKE_OPEN_TREE, PROTOCOL_FEATURE_CLONES},
                 {FAKE_STATX, PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT},
-                {FAKE_STATMOUNT, PROTOCOL_FEATURE_STATMOUNT},
+                {FAKE_STATMOUNT, PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT},
         };
 
         for (size_t i = 0; i < sizeof(probes) / sizeof(probes[0]); i++)
@@ -336,8 +341,9 @@ END_TEST
 
 int main(void) {
         return SUITE_RUN(
-                "mount", finds_out_what_the_kernel_can_do, without_unique_ids_there_is_no_statmount,
-                takes_any_error_of_a_probe_for_no, does_not_start_without_procfs_and_sysfs,
+                "mount", finds_out_what_the_kernel_can_do,
+                unique_ids_and_statmount_are_of_use_together, takes_any_error_of_a_probe_for_no,
+                does_not_start_without_procfs_and_sysfs,
                 forces_options_and_attributes_on_every_kind, clones_one_template_per_kind,
                 makes_a_superblock_each_where_it_can_not_clone,
                 failed_creation_leaves_nothing_and_tells_the_kernels_words,

@@ -61,7 +61,12 @@ START_TEST(has_the_documented_defaults) {
         ck_assert(!options.max_mounts_given);
         ck_assert_uint_eq(options.max_targets, 16);
         ck_assert_uint_eq(options.workers, 8);
+        ck_assert_uint_eq(options.limits.lost_workers, 16);
+        ck_assert_uint_eq(options.limits.lost_workers_per_user, 4);
+        ck_assert_uint_eq(options.limits.workers, 8);
         ck_assert_uint_eq(options.idle_timeout, 60);
+        ck_assert_uint_eq(options.adopt_timeout, 30);
+        ck_assert(!options.sweep);
         ck_assert_int_eq(options.log_level, LOG_INFO);
         ck_assert(!policy_allows_writable_proc(options.policy, 0));
         options_free(&options);
@@ -80,7 +85,11 @@ static const struct {
         {"max-mounts-per-user", offsetof(struct options, limits.mounts_per_user), 1, 65536},
         {"max-targets", offsetof(struct options, max_targets), 1, 16},
         {"workers", offsetof(struct options, workers), 1, 256},
+        {"max-lost-workers", offsetof(struct options, limits.lost_workers), 1, 256},
+        {"max-lost-workers-per-user", offsetof(struct options, limits.lost_workers_per_user), 1,
+         256},
         {"idle-timeout", offsetof(struct options, idle_timeout), 0, 86400},
+        {"adopt-timeout", offsetof(struct options, adopt_timeout), 0, 3600},
 };
 
 START_TEST(takes_each_number_up_to_its_edges) {
@@ -290,6 +299,11 @@ START_TEST(refuses_what_is_no_option) {
                 {{"--workers"}, "--workers"},
                 {{"--help=1"}, "--help=1"},
                 {{"--version=1"}, "--version=1"},
+                {{"--sweep=1"}, "--sweep=1"},
+                {{"--sweep="}, "--sweep="},
+                {{"--sweep", "now"}, "now"},
+                {{"--adopt-timeout"}, "--adopt-timeout"},
+                {{"--max-lost-workers"}, "--max-lost-workers"},
                 {{"--max=1"}, "--max=1"}, /* of several */
                 {{"--workers=1", "/run/x"}, "/run/x"},
         };
@@ -303,6 +317,31 @@ START_TEST(refuses_what_is_no_option) {
                               "%s: '%s'", wrong[i].named, errors);
                 options_free(&options);
         }
+}
+END_TEST
+
+START_TEST(sweep_is_asked_for_beside_other_options) {
+        struct options options;
+
+        ck_assert_uint_eq(PARSE(&options, "--sweep"), OPTIONS_RUN);
+        ck_assert(options.sweep);
+        options_free(&options);
+        ck_assert_uint_eq(PARSE(&options, "--instance=a", "--sweep", "--runtime-directory=/r"),
+                          OPTIONS_RUN);
+        ck_assert(options.sweep);
+        ck_assert_str_eq(options.instance, "a");
+        ck_assert_str_eq(options.runtime_directory, "/r");
+        options_free(&options);
+}
+END_TEST
+
+START_TEST(ledger_is_told_of_the_workers) {
+        struct options options;
+
+        ck_assert_uint_eq(PARSE(&options, "--workers=3", "--max-lost-workers=5"), OPTIONS_RUN);
+        ck_assert_uint_eq(options.limits.workers, 3);
+        ck_assert_uint_eq(options.limits.lost_workers, 5);
+        options_free(&options);
 }
 END_TEST
 
@@ -330,6 +369,7 @@ START_TEST(help_lists_every_option_and_default) {
                 ck_assert_ptr_nonnull(strstr(help, numbers[i].name));
         for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
                 ck_assert_ptr_nonnull(strstr(help, strings[i].name));
+        ck_assert_ptr_nonnull(strstr(help, "--sweep"));
         ck_assert_ptr_nonnull(strstr(help, "--help"));
         ck_assert_ptr_nonnull(strstr(help, "--version"));
         ck_assert_ptr_nonnull(strstr(help, "(default 4096)"));
@@ -338,8 +378,8 @@ START_TEST(help_lists_every_option_and_default) {
 }
 END_TEST
 
-/* What a worker can have open at once, and the rest, for the default limits. */
-enum { OTHERS = 4096 + 8 * (18 + 4) + 64 };
+/* What a worker can have open at once, lost ones too, and the rest, for the default limits. */
+enum { OTHERS = 4096 + (8 + 16) * (18 + 4) + 64 };
 
 static const struct {
         unsigned mounts; /* 0: the default */
@@ -397,6 +437,7 @@ int main(void) {
                          judges_every_string, path_may_be_as_long_as_the_kernels,
                          keeps_what_it_was_given, repeatable_options_add_up,
                          last_of_the_others_wins, refuses_what_is_no_option,
+                         sweep_is_asked_for_beside_other_options, ledger_is_told_of_the_workers,
                          help_and_version_are_asked_for, help_lists_every_option_and_default,
                          fits_the_limits_into_the_processes);
 }

@@ -32,8 +32,14 @@ static void start(void) {
         connect_peer();
 }
 
-static void end(void) {
+static void disconnect(void) {
+        if (peer)
+                peer_close(peer);
         peer = peer_free(peer);
+}
+
+static void end(void) {
+        disconnect();
         client = fd_close(client);
         ck_assert_uint_eq(ledger_count(fake.gate.ledger).connections, 0);
         fake_gate_end(&fake);
@@ -91,7 +97,7 @@ START_TEST(serves_one_request_at_a_time_and_in_order) {
         for (uint64_t cookie = 1; cookie <= 20; cookie++)
                 send_hello(cookie);
         for (uint64_t cookie = 1; cookie <= 20; cookie++) {
-                ck_assert_int_eq(peer_serve(peer), 0);
+                ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
                 ck_assert_uint_eq(receive().cookie, cookie);
                 receives_nothing();
         }
@@ -101,7 +107,7 @@ END_TEST
 
 START_TEST(has_nothing_to_do_without_a_request) {
         start();
-        ck_assert_int_eq(peer_serve(peer), 0);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
         receives_nothing();
         end();
 }
@@ -114,7 +120,7 @@ START_TEST(mounts_for_its_client_and_closes_what_came) {
         start();
         descriptors = descriptors_count();
         send_mount(5, "/r/proc");
-        ck_assert_int_eq(peer_serve(peer), 0);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
         reply = receive();
         ck_assert_uint_eq(reply.status, STATUS_OK);
         ck_assert_uint_eq(reply.operation, PROTOCOL_MOUNT);
@@ -126,7 +132,7 @@ START_TEST(mounts_for_its_client_and_closes_what_came) {
                                             .operation = PROTOCOL_UNMOUNT,
                                             .lease = reply.lease},
                      NULL, 0);
-        ck_assert_int_eq(peer_serve(peer), 0);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
         ck_assert_uint_eq(receive().status, STATUS_OK);
         ck_assert_uint_eq(fake_mounts(), 0);
         ck_assert_uint_eq(descriptors_count(), descriptors);
@@ -143,7 +149,7 @@ START_TEST(mount_then_unmount_can_be_pipelined_with_others) {
         for (uint64_t cookie = 1; cookie <= 4; cookie++) {
                 struct wire_reply reply;
 
-                ck_assert_int_eq(peer_serve(peer), 0);
+                ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
                 reply = receive();
                 ck_assert_uint_eq(reply.cookie, cookie);
                 ck_assert_uint_eq(reply.status, STATUS_OK);
@@ -160,13 +166,13 @@ START_TEST(disconnect_releases_all) {
         start();
         for (unsigned i = 0; i < 5; i++) {
                 send_mount(i, "/a/proc");
-                ck_assert_int_eq(peer_serve(peer), 0);
+                ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
                 ck_assert_uint_eq(receive().status, STATUS_OK);
         }
         ck_assert_uint_eq(fake_mounts(), 5);
         ck_assert_int_eq(shutdown(client, SHUT_WR), 0);
-        ck_assert_int_eq(peer_serve(peer), -ECONNRESET);
-        peer = peer_free(peer);
+        ck_assert_uint_eq(peer_serve(peer), PEER_ENDED);
+        disconnect();
         ck_assert_uint_eq(fake_mounts(), 0);
         ck_assert_int_eq(fdpass_receive(client, &byte, 1, &fds), 0);
         end();
@@ -179,9 +185,9 @@ START_TEST(requests_before_the_end_are_served) {
         send_mount(1, "/a/proc");
         send_hello(2);
         ck_assert_int_eq(shutdown(client, SHUT_WR), 0);
-        ck_assert_int_eq(peer_serve(peer), 0);
-        ck_assert_int_eq(peer_serve(peer), 0);
-        ck_assert_int_eq(peer_serve(peer), -ECONNRESET);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        ck_assert_uint_eq(peer_serve(peer), PEER_ENDED);
         ck_assert_uint_eq(receive().cookie, 1);
         ck_assert_uint_eq(receive().cookie, 2);
         end();
@@ -221,7 +227,8 @@ START_TEST(garbage_ends_the_connection_and_closes_what_came) {
                                 close(fds[n]);
 
                         r = peer_serve(peer);
-                        ck_assert_msg((r < 0) == garbage[i].closes, "row %zu: %d", i, r);
+                        ck_assert_msg(r == (garbage[i].closes ? PEER_ENDED : PEER_GOES_ON),
+                                      "row %zu: %d", i, r);
                         if (garbage[i].closes)
                                 receives_nothing();
                         else
@@ -236,9 +243,9 @@ START_TEST(refused_request_leaves_the_connection) {
         start();
         send_mount(1, "/a/dev");
         send_hello(2);
-        ck_assert_int_eq(peer_serve(peer), 0);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
         ck_assert_uint_eq(receive().status, STATUS_WRONG_NAME);
-        ck_assert_int_eq(peer_serve(peer), 0);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
         ck_assert_uint_eq(receive().status, STATUS_OK);
         end();
 }
@@ -246,14 +253,14 @@ END_TEST
 
 START_TEST(client_that_does_not_read_is_dropped) {
         unsigned served = 0;
-        int r;
+        enum peer_progress progress;
 
         start();
         do {
                 ck_assert_uint_lt(served++, 100000);
                 send_hello(served);
-        } while ((r = peer_serve(peer)) == 0);
-        ck_assert_int_eq(r, -EAGAIN);
+        } while ((progress = peer_serve(peer)) == PEER_GOES_ON);
+        ck_assert_uint_eq(progress, PEER_ENDED);
         end();
 }
 END_TEST
@@ -262,7 +269,7 @@ START_TEST(client_that_is_gone_is_no_signal) {
         start();
         send_mount(1, "/a/proc");
         client = fd_close(client);
-        ck_assert_int_eq(peer_serve(peer), -EPIPE); /* it was served all the same */
+        ck_assert_uint_eq(peer_serve(peer), PEER_ENDED); /* it was served all the same */
         ck_assert_uint_eq(fake_mounts(), 1);
         end();
 }
@@ -271,15 +278,151 @@ END_TEST
 START_TEST(mounts_that_stay_do_not_keep_the_connection) {
         start();
         send_mount(1, "/a/proc");
-        ck_assert_int_eq(peer_serve(peer), 0);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
         fake_calls_reset();
         fake_fail(FAKE_FCHDIR, 1, 1, EIO);
-        peer = peer_free(peer);
+        disconnect();
         ck_assert_uint_eq(ledger_count(fake.gate.ledger).connections, 0);
         ck_assert_uint_eq(ledger_count(fake.gate.ledger).leases, 1);
         ck_assert_int_eq(lease_release_all(fake.gate.templates, fake.gate.ledger,
                                            ledger_orphans(fake.gate.ledger)),
                          0);
+        end();
+}
+END_TEST
+
+/* ---- turns ---- */
+
+static struct ledger_owner others[2];
+
+/* As many attempts as a user may have are under way, on other connections. */
+static void take_all_turns(void) {
+        struct verdict refusal;
+
+        for (unsigned i = 0; i < 2; i++) {
+                ck_assert_uint_eq(ledger_connect(fake.gate.ledger, getuid(), 1, &others[i]).status,
+                                  STATUS_OK);
+                ck_assert_uint_eq(ledger_begin_attempt(fake.gate.ledger, &others[i], &refusal),
+                                  LEDGER_NOW);
+        }
+}
+
+static void give_turns_back(void) {
+        for (unsigned i = 0; i < 2; i++) {
+                ledger_end_attempt(fake.gate.ledger, &others[i]);
+                ledger_disconnect(fake.gate.ledger, &others[i]);
+        }
+}
+
+START_TEST(attempt_ends_with_the_request) {
+        start();
+        send_mount(1, "/a/proc");
+        send_hello(2);
+        for (unsigned i = 0; i < 2; i++) {
+                ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+                ck_assert_uint_eq(ledger_count(fake.gate.ledger).attempts, 0);
+        }
+        end();
+}
+END_TEST
+
+START_TEST(request_with_descriptors_waits_for_its_turn) {
+        unsigned descriptors;
+
+        start();
+        take_all_turns();
+        send_mount(1, "/a/proc");
+        descriptors = descriptors_count();
+        for (unsigned i = 0; i < 3; i++) {
+                ck_assert_uint_eq(peer_serve(peer), PEER_MUST_WAIT);
+                receives_nothing();
+                ck_assert_uint_eq(descriptors_count(), descriptors);
+        }
+        ledger_end_attempt(fake.gate.ledger, &others[0]);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        ck_assert_uint_eq(receive().status, STATUS_OK);
+        ck_assert_uint_eq(fake_mounts(), 1);
+        give_turns_back();
+        end();
+}
+END_TEST
+
+START_TEST(request_without_descriptors_waits_for_no_turn) {
+        start();
+        take_all_turns();
+        send_hello(1);
+        send_hello(2);
+        for (uint64_t cookie = 1; cookie <= 2; cookie++) {
+                ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+                ck_assert_uint_eq(receive().cookie, cookie);
+        }
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON); /* there is none */
+        client = fd_close(client);
+        ck_assert_uint_eq(peer_serve(peer), PEER_ENDED);
+        give_turns_back();
+        end();
+}
+END_TEST
+
+/* Descriptors with what should have none are given up unseen, and that is told. */
+START_TEST(unasked_descriptors_are_not_received_without_a_turn) {
+        struct wire_request hello = {.version = PROTOCOL_VERSION, .operation = PROTOCOL_HELLO};
+        unsigned descriptors;
+
+        start();
+        take_all_turns();
+        descriptors = descriptors_count();
+        send_request(&hello, &client, 1);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        ck_assert_uint_eq(receive().status, STATUS_WRONG_FD_COUNT);
+        ck_assert_uint_eq(descriptors_count(), descriptors);
+        give_turns_back();
+        end();
+}
+END_TEST
+
+START_TEST(user_who_has_lost_too_many_workers_is_refused_unseen) {
+        struct wire_reply reply;
+        unsigned descriptors;
+
+        start();
+        take_all_turns();
+        for (unsigned i = 0; i < 2; i++)
+                ledger_lose_worker(fake.gate.ledger, &others[i]);
+        descriptors = descriptors_count();
+        send_mount(1, "/a/proc");
+        send_hello(2);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        reply = receive();
+        ck_assert_uint_eq(reply.status, STATUS_LIMIT_EXCEEDED);
+        ck_assert_uint_eq(reply.cookie, 1);
+        ck_assert_ptr_nonnull(strstr(reply.text, "--max-lost-workers-per-user"));
+        ck_assert_uint_eq(fake_calls(FAKE_ANY), 0);
+        ck_assert_uint_eq(descriptors_count(), descriptors);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        ck_assert_uint_eq(receive().status, STATUS_OK);
+
+        for (unsigned i = 0; i < 2; i++)
+                ledger_regain_worker(fake.gate.ledger, &others[i]);
+        give_turns_back();
+        send_mount(3, "/a/proc");
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        ck_assert_uint_eq(receive().status, STATUS_OK);
+        end();
+}
+END_TEST
+
+START_TEST(abandoned_peer_holds_nothing_and_gets_nothing) {
+        start();
+        send_mount(1, "/a/proc");
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        peer_abandon(peer);
+        ck_assert_uint_eq(fake_mounts(), 0);
+        ck_assert_uint_eq(ledger_count(fake.gate.ledger).leases, 0);
+        ck_assert_uint_eq(ledger_count(fake.gate.ledger).connections, 1);
+        send_mount(2, "/b/proc"); /* as if a worker had been stuck in it */
+        peer_serve(peer);
+        ck_assert_uint_eq(fake_mounts(), 0);
         end();
 }
 END_TEST
@@ -307,35 +450,36 @@ START_TEST(connection_beyond_the_limit_is_told_and_closed) {
         peer = NULL;
         ck_assert_int_eq(peer_new(pair[1], &fake.gate, &peer), -EDQUOT);
         ck_assert_ptr_null(peer);
-        ck_assert_uint_eq(descriptors_count(), descriptors + 1); /* our end */
+        ck_assert_uint_eq(descriptors_count(), descriptors + 2); /* both ends are still ours */
         reply = receive();
         ck_assert_uint_eq(reply.operation, PROTOCOL_UNASKED);
         ck_assert_uint_eq(reply.cookie, 0);
         ck_assert_uint_eq(reply.status, STATUS_LIMIT_EXCEEDED);
         ck_assert_uint_eq(reply.target, STATUS_NO_TARGET);
         ck_assert_ptr_nonnull(strstr(reply.text, "--max-connections-per-user"));
-        ck_assert_int_eq(fdpass_receive(client, &byte, 1, &fds), 0);
+        ck_assert_int_eq(fdpass_receive(client, &byte, 1, &fds), 0); /* shut down */
         fd_close(client);
+        fd_close(pair[1]);
 
         peer = first;
         client = first_client;
         send_hello(1);
-        ck_assert_int_eq(peer_serve(peer), 0);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
         ck_assert_uint_eq(receive().status, STATUS_OK);
         end();
 }
 END_TEST
 
-START_TEST(what_is_no_socket_is_refused_and_closed) {
-        unsigned descriptors;
+START_TEST(what_is_no_socket_is_refused) {
+        FD_AUTO int null = -EBADF;
         struct peer *none = NULL;
 
         start();
-        descriptors = descriptors_count();
-        ck_assert_int_eq(peer_new(open("/dev/null", O_RDWR | O_CLOEXEC), &fake.gate, &none),
-                         -ENOTSOCK);
+        null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        ck_assert_int_eq(peer_new(null, &fake.gate, &none), -ENOTSOCK);
         ck_assert_ptr_null(none);
-        ck_assert_uint_eq(descriptors_count(), descriptors);
+        ck_assert_int_eq(fcntl(null, F_GETFD), FD_CLOEXEC); /* still ours */
+        null = fd_close(null);
         ck_assert_ptr_null(peer_free(NULL));
         end();
 }
@@ -350,6 +494,10 @@ int main(void) {
                 garbage_ends_the_connection_and_closes_what_came,
                 refused_request_leaves_the_connection, client_that_does_not_read_is_dropped,
                 client_that_is_gone_is_no_signal, mounts_that_stay_do_not_keep_the_connection,
-                connection_beyond_the_limit_is_told_and_closed,
-                what_is_no_socket_is_refused_and_closed);
+                attempt_ends_with_the_request, request_with_descriptors_waits_for_its_turn,
+                request_without_descriptors_waits_for_no_turn,
+                unasked_descriptors_are_not_received_without_a_turn,
+                user_who_has_lost_too_many_workers_is_refused_unseen,
+                abandoned_peer_holds_nothing_and_gets_nothing,
+                connection_beyond_the_limit_is_told_and_closed, what_is_no_socket_is_refused);
 }

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
@@ -35,52 +36,82 @@ static void end(void) {
         ck_assert_int_eq(rmdir(directory), 0);
 }
 
-static int open_records(struct record_file *file, int32_t *pid, unsigned *left) {
-        return record_open(directory, CAPACITY, file, pid, left);
+static int open_records(struct record_file *file, int32_t *pid) {
+        return record_open(directory, CAPACITY, file, pid);
 }
 
-/* Opens and closes again: the directory is free. Returns what was left. */
+/* A record such as a mountatd writes at that index. */
+static struct record sane(uint32_t index, enum record_state state) {
+        return (struct record){
+                .lease = 0x123456789abc0000 | index,
+                .granted = 1,
+                .writer_start_time = 2,
+                .writer_pid = 3,
+                .state = state,
+                .uid = 1000 + index,
+                .pid = 5,
+                .count = 2,
+                .file_systems = {PROTOCOL_PROC, PROTOCOL_SYSFS},
+                .mounts = {100 + index, 200 + index},
+        };
+}
+
+/* Opens and closes again: the directory is free. Returns how many records were left. */
 static unsigned opens(void) {
-        unsigned descriptors = descriptors_count(), left = 99;
+        unsigned descriptors = descriptors_count(), left = 0;
         struct record_file file;
         int32_t pid;
 
-        ck_assert_int_eq(open_records(&file, &pid, &left), 0);
-        for (unsigned i = 0; i < CAPACITY; i++)
-                ck_assert_uint_eq(file.records[i].state, RECORD_FREE);
+        ck_assert_int_eq(open_records(&file, &pid), 0);
+        ck_assert_uint_eq(file.header->capacity, CAPACITY);
+        for (unsigned i = 0; i < CAPACITY; i++) {
+                left += file.records[i].state != RECORD_FREE;
+                record_set_state(&file.records[i], RECORD_FREE);
+        }
         record_close(&file);
         ck_assert_uint_eq(descriptors_count(), descriptors);
         return left;
 }
 
 static void refuses(int error) {
-        unsigned descriptors = descriptors_count(), left;
+        unsigned descriptors = descriptors_count();
         struct record_file file;
         int32_t pid;
 
-        ck_assert_int_eq(open_records(&file, &pid, &left), error);
+        ck_assert_int_eq(open_records(&file, &pid), error);
         ck_assert_uint_eq(descriptors_count(), descriptors);
 }
 
-/* A process that takes the ledger, sets so many states, and dies without closing it. */
-static pid_t spawn(unsigned n_states, const enum record_state *states) {
+/* A process that takes the ledger, fills so many records, and dies without closing it. */
+static pid_t spawn_large(uint32_t capacity, unsigned n_states, const enum record_state *states) {
         siginfo_t info;
         pid_t pid = fork();
 
         if (pid == 0) {
                 struct record_file file;
-                unsigned left;
                 int32_t owner;
 
-                if (open_records(&file, &owner, &left) < 0)
+                if (record_open(directory, capacity, &file, &owner) < 0)
                         _exit(1);
                 for (unsigned i = 0; i < n_states; i++)
-                        record_set_state(&file.records[i], states[i]);
+                        if (states[i] != RECORD_FREE)
+                                file.records[i] = sane(i, states[i]);
                 _exit(0);
         }
         ck_assert_int_eq(waitid(P_PID, pid, &info, WEXITED | WNOWAIT), 0);
         ck_assert_int_eq(info.si_status, 0);
         return pid;
+}
+
+static pid_t spawn(unsigned n_states, const enum record_state *states) {
+        return spawn_large(CAPACITY, n_states, states);
+}
+
+/* The same, dead and reaped. */
+static void leave(uint32_t capacity, unsigned n_states, const enum record_state *states) {
+        pid_t pid = spawn_large(capacity, n_states, states);
+
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
 }
 
 static void write_file(const void *bytes, size_t size) {
@@ -109,12 +140,10 @@ START_TEST(writes_who_it_is_and_allocates_all) {
         struct instance self;
         struct stat stat_of_file;
         struct record_header header;
-        unsigned left = 99;
         int32_t pid;
 
         start();
-        ck_assert_int_eq(open_records(&file, &pid, &left), 0);
-        ck_assert_uint_eq(left, 0);
+        ck_assert_int_eq(open_records(&file, &pid), 0);
         ck_assert_int_eq(stat(path, &stat_of_file), 0);
         ck_assert_uint_eq(stat_of_file.st_mode, S_IFREG | 0600);
         ck_assert_uint_eq(stat_of_file.st_size,
@@ -135,11 +164,10 @@ END_TEST
 
 START_TEST(file_stays_when_a_record_is_in_use) {
         struct record_file file;
-        unsigned left;
         int32_t pid;
 
         start();
-        ck_assert_int_eq(open_records(&file, &pid, &left), 0);
+        ck_assert_int_eq(open_records(&file, &pid), 0);
         record_set_state(&file.records[CAPACITY - 1], RECORD_LIVE);
         record_close(&file);
         ck_assert_int_eq(access(path, F_OK), 0);
@@ -149,12 +177,11 @@ END_TEST
 
 START_TEST(is_refused_while_another_lives) {
         struct record_file file, other;
-        unsigned left;
         int32_t pid = 0;
 
         start();
-        ck_assert_int_eq(open_records(&file, &pid, &left), 0);
-        ck_assert_int_eq(open_records(&other, &pid, &left), -EBUSY);
+        ck_assert_int_eq(open_records(&file, &pid), 0);
+        ck_assert_int_eq(open_records(&other, &pid), -EBUSY);
         ck_assert_int_eq(pid, getpid());
         ck_assert_int_eq(read_header().instance.pid, getpid());
         record_close(&file);
@@ -328,11 +355,10 @@ END_TEST
 START_TEST(lock_is_not_held_once_it_runs) {
         struct record_file file;
         FD_AUTO int fd = -EBADF;
-        unsigned left;
         int32_t pid;
 
         start();
-        ck_assert_int_eq(open_records(&file, &pid, &left), 0);
+        ck_assert_int_eq(open_records(&file, &pid), 0);
         fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         ck_assert_int_eq(flock(fd, LOCK_EX | LOCK_NB), 0);
         record_close(&file);
@@ -340,20 +366,285 @@ START_TEST(lock_is_not_held_once_it_runs) {
 }
 END_TEST
 
-START_TEST(directory_that_is_not_there_is_an_errno) {
+/* ---- what is left ---- */
+
+START_TEST(records_are_taken_over_at_their_index) {
+        static const enum record_state states[] = {RECORD_LIVE, RECORD_FREE, RECORD_ATTACHING,
+                                                   RECORD_RELEASING};
         struct record_file file;
-        unsigned left;
         int32_t pid;
 
-        ck_assert_int_eq(record_open("/nonexistent", 1, &file, &pid, &left), -ENOENT);
-        ck_assert_int_eq(record_open("/dev/null", 1, &file, &pid, &left), -ENOTDIR);
+        start();
+        leave(CAPACITY, 4, states);
+        ck_assert_int_eq(open_records(&file, &pid), 0);
+        ck_assert_int_eq(file.header->instance.pid, getpid());
+        for (unsigned i = 0; i < CAPACITY; i++) {
+                struct record wanted = {0};
+
+                if (i < 4 && states[i] != RECORD_FREE)
+                        wanted = sane(i, states[i]);
+                ck_assert_mem_eq(&file.records[i], &wanted, sizeof(wanted));
+        }
+        record_close(&file);
+        ck_assert_int_eq(access(path, F_OK), 0); /* for the next one */
+        end();
+}
+END_TEST
+
+/* Whoever comes after with lower limits has room for what there is, and for no more than that. */
+START_TEST(room_is_made_for_the_last_record_in_use) {
+        static const struct {
+                uint32_t before, last; /* 0: none is in use */
+                uint32_t asked, wanted;
+        } rows[] = {
+                {100, 0, 10, 10},  {100, 5, 10, 10},    {100, 10, 10, 10},    {100, 11, 10, 11},
+                {100, 60, 10, 60}, {100, 100, 10, 100}, {100, 100, 100, 100}, {10, 10, 100, 100},
+                {10, 0, 100, 100}, {1, 1, 1, 1},        {100, 1, 1, 1},
+        };
+
+        for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+                enum record_state states[100] = {0};
+                struct record_file file;
+                struct stat stat_of_file;
+                int32_t pid;
+
+                start();
+                if (rows[row].last)
+                        states[rows[row].last - 1] = RECORD_LIVE;
+                leave(rows[row].before, rows[row].before, states);
+                ck_assert_int_eq(record_open(directory, rows[row].asked, &file, &pid), 0);
+                ck_assert_uint_eq(file.header->capacity, rows[row].wanted);
+                ck_assert_int_eq(stat(path, &stat_of_file), 0);
+                ck_assert_uint_eq(stat_of_file.st_size,
+                                  RECORD_HEADER_SIZE + rows[row].wanted * sizeof(struct record));
+                for (unsigned i = 0; i < rows[row].wanted; i++)
+                        ck_assert_uint_eq(file.records[i].state,
+                                          i + 1 == rows[row].last ? RECORD_LIVE : RECORD_FREE);
+                record_close(&file);
+                end();
+        }
+}
+END_TEST
+
+/* Each row is a sane record with one thing wrong. */
+static const struct {
+        const char *what;
+        size_t offset, size;
+        uint64_t value;
+        bool is_sane;
+} damages[] = {
+        {"nothing", offsetof(struct record, padding), 4, 0, true},
+        {"pid 0", offsetof(struct record, pid), 4, 0, true},
+        {"uid 0", offsetof(struct record, uid), 4, 0, true},
+        {"attaching", offsetof(struct record, state), 4, RECORD_ATTACHING, true},
+        {"releasing", offsetof(struct record, state), 4, RECORD_RELEASING, true},
+        {"one mount", offsetof(struct record, count), 4, 1, true},
+        {"no id of a mount", offsetof(struct record, mounts), 8, 0, true},
+        {"free", offsetof(struct record, state), 4, RECORD_FREE, false},
+        {"state 4", offsetof(struct record, state), 4, RECORD_RELEASING + 1, false},
+        {"state -1", offsetof(struct record, state), 4, UINT32_MAX, false},
+        {"no lease", offsetof(struct record, lease), 8, 0, false},
+        {"another's index", offsetof(struct record, lease), 8, 0x123456789abc0004, false},
+        {"an index beyond", offsetof(struct record, lease), 8, 0x123456789abcffff, false},
+        {"no mounts", offsetof(struct record, count), 4, 0, false},
+        {"a mount without a kind", offsetof(struct record, count), 4, 3, false},
+        {"17 mounts", offsetof(struct record, count), 4, 17, false},
+        {"2^32-1 mounts", offsetof(struct record, count), 4, UINT32_MAX, false},
+        {"kind 0", offsetof(struct record, file_systems), 1, 0, false},
+        {"kind 3", offsetof(struct record, file_systems) + 1, 1, 3, false},
+        {"kind 255", offsetof(struct record, file_systems) + 1, 1, 255, false},
+};
+
+enum { N_DAMAGES = sizeof(damages) / sizeof(damages[0]) };
+
+static struct record damaged(unsigned row, uint32_t index) {
+        struct record record = sane(index, RECORD_LIVE);
+
+        memcpy((char *)&record + damages[row].offset, &damages[row].value, damages[row].size);
+        return record;
+}
+
+START_TEST(record_is_sane_or_not) {
+        for (unsigned row = 0; row < N_DAMAGES; row++) {
+                struct record record = damaged(row, 3);
+
+                ck_assert_msg(record_is_sane(&record, 3) == damages[row].is_sane, "%s",
+                              damages[row].what);
+                ck_assert(!record_is_sane(&record, 2));
+        }
+        for (unsigned count = 1; count <= PROTOCOL_TARGETS_MAX; count++) {
+                struct record record = sane(RECORD_CAPACITY_MAX - 1, RECORD_LIVE);
+
+                record.count = count;
+                memset(record.file_systems, PROTOCOL_SYSFS, count);
+                ck_assert(record_is_sane(&record, RECORD_CAPACITY_MAX - 1));
+        }
+}
+END_TEST
+
+static void change_record(uint32_t index, const struct record *record) {
+        FD_AUTO int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+        ck_assert_int_eq(
+                pwrite(fd, record, sizeof(*record), RECORD_HEADER_SIZE + index * sizeof(*record)),
+                sizeof(*record));
+}
+
+/* Its neighbours are taken over all the same. */
+START_TEST(damaged_record_is_dropped) {
+        static const enum record_state states[CAPACITY] = {
+                [2] = RECORD_LIVE, [3] = RECORD_LIVE, [CAPACITY - 1] = RECORD_LIVE};
+
+        for (unsigned row = 0; row < N_DAMAGES; row++) {
+                struct record record = damaged(row, 3);
+
+                start();
+                leave(CAPACITY, CAPACITY, states);
+                change_record(3, &record);
+                ck_assert_uint_eq(opens(), damages[row].is_sane ? 3 : 2);
+                end();
+        }
+}
+END_TEST
+
+START_TEST(damaged_records_make_no_room) {
+        static const enum record_state states[100] = {[20] = RECORD_LIVE};
+
+        for (unsigned row = 0; row < N_DAMAGES; row++) {
+                struct record record = damaged(row, 99);
+                struct record_file file;
+                int32_t pid;
+
+                start();
+                leave(100, 100, states);
+                if (record.lease == 0x123456789abc0004)
+                        record.lease++; /* that is no row's here */
+                change_record(99, &record);
+                ck_assert_int_eq(open_records(&file, &pid), 0);
+                ck_assert_uint_eq(file.header->capacity, damages[row].is_sane ? 100 : 21);
+                record_close(&file);
+                end();
+        }
+}
+END_TEST
+
+START_TEST(truncated_file_is_nobodys) {
+        static const enum record_state states[] = {RECORD_LIVE};
+        const off_t whole = RECORD_HEADER_SIZE + CAPACITY * sizeof(struct record);
+        const off_t sizes[] = {0,
+                               1,
+                               sizeof(struct record_header) - 1,
+                               sizeof(struct record_header),
+                               RECORD_HEADER_SIZE - 1,
+                               RECORD_HEADER_SIZE,
+                               RECORD_HEADER_SIZE + sizeof(struct record),
+                               whole - (off_t)sizeof(struct record),
+                               whole - 1,
+                               whole + 1};
+
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+                struct record_file file;
+                int32_t pid;
+
+                start();
+                leave(CAPACITY, 1, states);
+                ck_assert_int_eq(truncate(path, sizes[i]), 0);
+                ck_assert_int_eq(record_open_left(directory, &file, &pid), -ENOENT);
+                ck_assert_uint_eq(opens(), 0);
+                end();
+        }
+}
+END_TEST
+
+/* ---- in place ---- */
+
+START_TEST(what_was_left_is_opened_in_place) {
+        static const enum record_state states[] = {RECORD_FREE, RECORD_LIVE, RECORD_ATTACHING};
+        unsigned descriptors = descriptors_count();
+        struct record_header before, after;
+        struct record_file file;
+        int32_t pid;
+
+        start();
+        leave(CAPACITY, 3, states);
+        before = read_header();
+        ck_assert_int_eq(record_open_left(directory, &file, &pid), 0);
+        ck_assert_uint_eq(file.header->capacity, CAPACITY);
+        for (unsigned i = 0; i < 3; i++)
+                ck_assert_uint_eq(file.records[i].state, states[i]);
+        /* Nobody takes over meanwhile. */
+        ck_assert_int_eq(record_open_left(directory, &(struct record_file){0}, &pid), -EAGAIN);
+        refuses(-EAGAIN);
+        record_set_state(&file.records[1], RECORD_FREE);
+        record_close_left(&file);
+        ck_assert_uint_eq(descriptors_count(), descriptors);
+
+        after = read_header();
+        ck_assert_mem_eq(&after, &before, sizeof(before));
+        ck_assert_uint_eq(opens(), 1);
+        end();
+}
+END_TEST
+
+/* A child that has been given up, stuck in the kernel, has the same open directory. */
+START_TEST(in_place_the_lock_ends_with_the_sweep) {
+        static const enum record_state states[] = {RECORD_LIVE};
+        FD_AUTO int childs = -EBADF;
+        struct record_file file;
+        int32_t pid;
+
+        start();
+        leave(CAPACITY, 1, states);
+        ck_assert_int_eq(record_open_left(directory, &file, &pid), 0);
+        childs = fcntl(file.directory, F_DUPFD_CLOEXEC, 0);
+        ck_assert_int_ge(childs, 0);
+        record_close_left(&file);
+        ck_assert_uint_eq(opens(), 1);
+        end();
+}
+END_TEST
+
+START_TEST(in_place_is_nothing_to_be_had) {
+        static const enum record_state states[] = {RECORD_LIVE};
+        struct record_file file = {.size = 4711}, other;
+        unsigned descriptors = descriptors_count();
+        struct record_header header;
+        int32_t pid = 0;
+
+        ck_assert_int_eq(record_open_left("/nonexistent", &file, &pid), -ENOENT);
+        start();
+        ck_assert_int_eq(record_open_left(directory, &file, &pid), -ENOENT);
+        ck_assert_int_eq(access(path, F_OK), -1); /* none is made */
+
+        ck_assert_int_eq(open_records(&other, &pid), 0);
+        ck_assert_int_eq(record_open_left(directory, &file, &pid), -EBUSY);
+        ck_assert_int_eq(pid, getpid());
+        record_close(&other);
+
+        leave(CAPACITY, 1, states);
+        header = read_header();
+        header.instance.boot_id[0] ^= 1;
+        change_header(&header);
+        ck_assert_int_eq(record_open_left(directory, &file, &pid), -ENOENT);
+        ck_assert_uint_eq(file.size, 4711);
+        ck_assert_uint_eq(descriptors_count(), descriptors);
+        end();
+}
+END_TEST
+
+START_TEST(directory_that_is_not_there_is_an_errno) {
+        struct record_file file;
+        int32_t pid;
+
+        ck_assert_int_eq(record_open("/nonexistent", 1, &file, &pid), -ENOENT);
+        ck_assert_int_eq(record_open("/dev/null", 1, &file, &pid), -ENOTDIR);
 }
 END_TEST
 
 START_TEST(full_file_system_is_told_at_the_start) {
         static const enum record_state states[] = {RECORD_LIVE};
         struct record_file file;
-        unsigned left, descriptors;
+        unsigned descriptors;
         int32_t pid;
         pid_t child;
 
@@ -365,7 +656,7 @@ START_TEST(full_file_system_is_told_at_the_start) {
         child = spawn(1, states);
         waitpid(child, NULL, 0);
         descriptors = descriptors_count();
-        ck_assert_int_eq(record_open(directory, 65536, &file, &pid, &left), -ENOSPC);
+        ck_assert_int_eq(record_open(directory, 65536, &file, &pid), -ENOSPC);
         ck_assert_uint_eq(descriptors_count(), descriptors);
         ck_assert_int_eq(read_header().instance.pid, child); /* and what was there still is */
         ck_assert_uint_eq(opens(), 1);
@@ -376,11 +667,10 @@ END_TEST
 
 START_TEST(takes_the_largest_capacity) {
         struct record_file file;
-        unsigned left;
         int32_t pid;
 
         start();
-        ck_assert_int_eq(record_open(directory, RECORD_CAPACITY_MAX, &file, &pid, &left), 0);
+        ck_assert_int_eq(record_open(directory, RECORD_CAPACITY_MAX, &file, &pid), 0);
         record_set_state(&file.records[RECORD_CAPACITY_MAX - 1], RECORD_LIVE);
         record_close(&file);
         ck_assert_int_eq(access(path, F_OK), 0);
@@ -389,13 +679,17 @@ START_TEST(takes_the_largest_capacity) {
 END_TEST
 
 int main(void) {
-        return SUITE_RUN("record", writes_who_it_is_and_allocates_all,
-                         file_stays_when_a_record_is_in_use, is_refused_while_another_lives,
-                         counts_what_a_dead_one_left, counts_up_to_the_last_record,
-                         zombie_is_taken_over, other_boot_left_nothing,
-                         what_it_does_not_understand_is_nobodys, header_that_lies_is_nobodys,
-                         leftover_of_a_take_over_is_in_nobodys_way, follows_no_link,
-                         two_that_start_at_once_are_kept_apart, lock_is_not_held_once_it_runs,
-                         directory_that_is_not_there_is_an_errno,
-                         full_file_system_is_told_at_the_start, takes_the_largest_capacity);
+        return SUITE_RUN(
+                "record", writes_who_it_is_and_allocates_all, file_stays_when_a_record_is_in_use,
+                is_refused_while_another_lives, counts_what_a_dead_one_left,
+                counts_up_to_the_last_record, records_are_taken_over_at_their_index,
+                room_is_made_for_the_last_record_in_use, record_is_sane_or_not,
+                damaged_record_is_dropped, damaged_records_make_no_room, truncated_file_is_nobodys,
+                what_was_left_is_opened_in_place, in_place_the_lock_ends_with_the_sweep,
+                in_place_is_nothing_to_be_had, zombie_is_taken_over, other_boot_left_nothing,
+                what_it_does_not_understand_is_nobodys, header_that_lies_is_nobodys,
+                leftover_of_a_take_over_is_in_nobodys_way, follows_no_link,
+                two_that_start_at_once_are_kept_apart, lock_is_not_held_once_it_runs,
+                directory_that_is_not_there_is_an_errno, full_file_system_is_told_at_the_start,
+                takes_the_largest_capacity);
 }

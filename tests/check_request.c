@@ -18,7 +18,7 @@ enum { US = 1000 };
 
 static const unsigned feature_sets[] = {
         0,
-        PROTOCOL_FEATURE_CLONES | PROTOCOL_FEATURE_UNIQUE_IDS,
+        PROTOCOL_FEATURE_CLONES,
         PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT,
         FAKE_ALL_FEATURES,
 };
@@ -46,6 +46,45 @@ static void start(unsigned features) {
         ck_assert_uint_eq(ledger_connect(fake.gate.ledger, US, 1, owner).status, STATUS_OK);
 }
 
+/* After an instance that left a lease with that many mounts, of whose roots we ask for adoption. */
+static int left_on[PROTOCOL_TARGETS_MAX];
+static struct record left;
+
+static void ask(uint16_t operation, uint64_t lease);
+
+static void ask_adopt(void) {
+        fdpass_set_close(&fds);
+        ask(PROTOCOL_ADOPT, left.lease);
+        for (unsigned i = 0; i < left.count; i++) {
+                request.targets[request.n_targets++].file_system = left.file_systems[i];
+                fds.fds[fds.count++] = fake_open_mount(left_on[i]);
+        }
+}
+
+static void start_after(unsigned features, unsigned count, uid_t uid) {
+        log_open(LOG_EMERG);
+        for (unsigned i = 0; i < count; i++)
+                left_on[i] = fake_directory(&(struct fake_directory){.path = "/r/x", .owner = US});
+        left = fake_gate_left(features, 3, uid, RECORD_LIVE, left_on, count);
+        fake_gate_start_after(&fake, features, &fake_gate_limits, &left, 1);
+        ck_assert_uint_eq(ledger_connect(fake.gate.ledger, US, 1, owner).status, STATUS_OK);
+        ask_adopt();
+        fake_calls_reset();
+}
+
+/* Whatever is left is detached by somebody else, and swept. */
+static void forget_left(void) {
+        for (unsigned i = 0; i < left.count; i++) {
+                while (fake_mount_on(left_on[i]))
+                        fake_uncover(left_on[i]);
+                fd_close(left_on[i]);
+        }
+        fake.descriptors -= left.count;
+        fake.descriptors_before -= left.count;
+        if (ledger_count(fake.gate.ledger).left > 0)
+                ledger_forget(fake.gate.ledger, left.lease);
+}
+
 static void end(void) {
         fdpass_set_close(&fds);
         ledger_disconnect(fake.gate.ledger, owner);
@@ -63,7 +102,13 @@ static void serve(void) {
         ck_assert_uint_eq(reply.operation, request.operation);
         ck_assert_uint_eq(reply.cookie, request.cookie);
         ck_assert(fake_is_in_root());
-        ck_assert_mem_eq(kept, fds.fds, sizeof(kept)); /* borrowed */
+        /* Borrowed, but those of an adoption that succeeds are taken. */
+        if (request.operation == PROTOCOL_ADOPT && reply.status == STATUS_OK) {
+                for (unsigned i = 0; i < request.n_targets; i++)
+                        ck_assert_int_lt(fds.fds[i], 0);
+                ck_assert_uint_eq(descriptors_count(), before);
+        } else
+                ck_assert_mem_eq(kept, fds.fds, sizeof(kept));
         /* A mount has one descriptor, and nothing else has; an unmount may stop half way. */
         if (request.operation != PROTOCOL_UNMOUNT)
                 ck_assert_uint_eq(descriptors_count() - before, fake_mounts() - mounts);
@@ -125,7 +170,7 @@ START_TEST(hello_tells_features_and_version) {
                 ask(PROTOCOL_HELLO, 0);
                 serve();
                 ck_assert_uint_eq(reply.status, STATUS_OK);
-                ck_assert_uint_eq(reply.flags, feature_sets[f]);
+                ck_assert_uint_eq(reply.flags, feature_sets[f] | PROTOCOL_FEATURE_ADOPT);
                 ck_assert_uint_eq(reply.lease, 0);
                 ck_assert_str_eq(reply.text, "mountatd " MOUNTATD_VERSION);
                 end();
@@ -171,7 +216,7 @@ START_TEST(decoders_refusal_is_the_answer) {
 END_TEST
 
 START_TEST(operation_that_is_not_in_the_table_does_not_exist) {
-        static const uint16_t operations[] = {0, PROTOCOL_ADOPT, 5, 6, 0x7fff, 0x8001, 0xffff};
+        static const uint16_t operations[] = {0, 5, 6, 0x7fff, 0x8001, 0xffff};
 
         start(FAKE_ALL_FEATURES);
         for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
@@ -183,6 +228,7 @@ START_TEST(operation_that_is_not_in_the_table_does_not_exist) {
         ck_assert_str_eq(request_operation_name(PROTOCOL_HELLO), "hello");
         ck_assert_str_eq(request_operation_name(PROTOCOL_MOUNT), "mount");
         ck_assert_str_eq(request_operation_name(PROTOCOL_UNMOUNT), "unmount");
+        ck_assert_str_eq(request_operation_name(PROTOCOL_ADOPT), "adopt");
         end();
 }
 END_TEST
@@ -194,7 +240,8 @@ static const struct {
         {PROTOCOL_HELLO, 0, 1},   {PROTOCOL_HELLO, 0, 18},  {PROTOCOL_UNMOUNT, 0, 1},
         {PROTOCOL_UNMOUNT, 0, 2}, {PROTOCOL_MOUNT, 1, 0},   {PROTOCOL_MOUNT, 1, 2},
         {PROTOCOL_MOUNT, 2, 1},   {PROTOCOL_MOUNT, 16, 0},  {PROTOCOL_MOUNT, 16, 15},
-        {PROTOCOL_MOUNT, 16, 17}, {PROTOCOL_MOUNT, 16, 18},
+        {PROTOCOL_MOUNT, 16, 17}, {PROTOCOL_MOUNT, 16, 18}, {PROTOCOL_ADOPT, 1, 0},
+        {PROTOCOL_ADOPT, 1, 2},   {PROTOCOL_ADOPT, 16, 15}, {PROTOCOL_ADOPT, 16, 17},
 };
 
 START_TEST(wants_one_descriptor_per_target) {
@@ -473,6 +520,160 @@ START_TEST(unmount_that_fails_keeps_the_lease_and_tells_where) {
 }
 END_TEST
 
+/* ---- adoption ---- */
+
+START_TEST(adopts_and_unmounts) {
+        FOR_ALL(f, s) {
+                start_after(feature_sets[f], sizes[s], US);
+                serve();
+                ck_assert_uint_eq(reply.status, STATUS_OK);
+                ck_assert_uint_eq(reply.lease, left.lease);
+                ck_assert_uint_eq(reply.flags, 0);
+                ck_assert_str_eq(reply.text, "");
+                ck_assert_uint_eq(fake_mounts(), sizes[s]);
+                ck_assert_uint_eq(ledger_count(fake.gate.ledger).left, 0);
+                ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT) + fake_calls(FAKE_UMOUNT), 0);
+                ask_adopt();
+                serve(); /* once */
+                ck_assert_uint_eq(reply.status, STATUS_NO_SUCH_LEASE);
+                ck_assert_uint_eq(unmount(left.lease), STATUS_OK);
+                ck_assert_uint_eq(fake_mounts(), 0);
+                forget_left();
+                end();
+        }
+}
+END_TEST
+
+START_TEST(adoption_of_what_is_not_ours_is_refused_alike) {
+        char text[PROTOCOL_TEXT_MAX + 1];
+
+        start_after(FAKE_ALL_FEATURES, 2, US + 1); /* another user's */
+        serve();
+        ck_assert_uint_eq(reply.status, STATUS_NO_SUCH_LEASE);
+        ck_assert_uint_eq(reply.target, STATUS_NO_TARGET);
+        strcpy(text, reply.text);
+        for (unsigned bit = 0; bit < 64; bit++) {
+                ask_adopt();
+                request.lease ^= 1ULL << bit;
+                serve();
+                ck_assert_uint_eq(reply.status, STATUS_NO_SUCH_LEASE);
+                ck_assert_uint_eq(reply.target, STATUS_NO_TARGET);
+                ck_assert_str_eq(reply.text, text);
+        }
+        ask_adopt();
+        request.lease = 0;
+        serve();
+        ck_assert_uint_eq(reply.status, STATUS_NO_SUCH_LEASE);
+        ck_assert_uint_eq(fake_mounts(), 2);
+        ck_assert_uint_eq(ledger_count(fake.gate.ledger).left, 1);
+        fdpass_set_close(&fds);
+        forget_left();
+        end();
+}
+END_TEST
+
+START_TEST(daemon_that_stops_adopts_no_more) {
+        start_after(FAKE_ALL_FEATURES, 1, US);
+        atomic_store(&fake.gate.stopping, true);
+        serve();
+        ck_assert_uint_eq(reply.status, STATUS_SHUTTING_DOWN);
+        ck_assert_uint_eq(fake_calls(FAKE_ANY), 0);
+        ck_assert_uint_eq(ledger_count(fake.gate.ledger).left, 1);
+        fdpass_set_close(&fds);
+        forget_left();
+        end();
+}
+END_TEST
+
+/* Limits are for those who want more: this one counts already. */
+START_TEST(adoption_needs_no_room) {
+        struct ledger_limits limits = fake_gate_limits;
+
+        limits.mounts = limits.mounts_per_user = 4;
+        log_open(LOG_EMERG);
+        for (unsigned i = 0; i < 16; i++)
+                left_on[i] = fake_directory(&(struct fake_directory){.path = "/r/x", .owner = US});
+        left = fake_gate_left(FAKE_ALL_FEATURES, 3, US, RECORD_LIVE, left_on, 16);
+        fake_gate_start_after(&fake, FAKE_ALL_FEATURES, &limits, &left, 1);
+        fake.gate.max_targets = 1;
+        ck_assert_uint_eq(ledger_connect(fake.gate.ledger, US, 1, owner).status, STATUS_OK);
+        ask_adopt();
+        serve();
+        ck_assert_uint_eq(reply.status, STATUS_OK);
+        ck_assert_uint_eq(unmount(left.lease), STATUS_OK);
+        forget_left();
+        end();
+}
+END_TEST
+
+START_TEST(each_call_of_an_adoption_that_fails_loses_nothing) {
+        static const int errors[] = {EPERM, ENOMEM, EMFILE, EIO, ENOENT};
+
+        FOR_ALL(f, s) {
+                unsigned calls;
+
+                start_after(feature_sets[f], sizes[s], US);
+                serve();
+                ck_assert_uint_eq(reply.status, STATUS_OK);
+                calls = fake_calls(FAKE_ANY);
+                ck_assert_uint_eq(unmount(left.lease), STATUS_OK);
+                forget_left();
+                end();
+
+                start_after(feature_sets[f], sizes[s], US);
+                for (unsigned n = 1; n <= calls; n++)
+                        for (unsigned e = 0; e < 5; e++) {
+                                fake_calls_reset();
+                                fake_fail(FAKE_ANY, n, 1, errors[e]);
+                                serve();
+                                ck_assert_uint_eq(reply.status, STATUS_NO_SUCH_LEASE);
+                                ck_assert_uint_lt(reply.target, sizes[s]);
+                                ck_assert_uint_eq(fake_mounts(), sizes[s]);
+                                ck_assert_uint_eq(ledger_count(fake.gate.ledger).left, 1);
+                                ck_assert_uint_eq(fake_gate_records(&fake), 1);
+                        }
+                fake_calls_reset();
+                serve();
+                ck_assert_uint_eq(reply.status, STATUS_OK);
+                ck_assert_uint_eq(unmount(left.lease), STATUS_OK);
+                forget_left();
+                end();
+        }
+}
+END_TEST
+
+/* ---- workers that are lost ---- */
+
+/* So many that a call that may block is none to be made: only local file systems are left. */
+START_TEST(when_workers_are_lost_only_local_file_systems_are_accepted) {
+        start(FAKE_ALL_FEATURES);
+        ck_assert_int_eq(policy_add_build_directory(fake.policy, "/build", US), 0);
+        for (unsigned lost = 0; lost <= 4; lost++) {
+                bool refused = lost == 4;
+
+                fdpass_set_close(&fds);
+                ask(PROTOCOL_MOUNT, 0);
+                ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/r/proc", US, 0, 0});
+                ask_target(PROTOCOL_SYSFS, 0,
+                           &(struct fake_directory){"/build/sys", 0, FAKE_FUSE, 0});
+                serve();
+                ck_assert_uint_eq(reply.status, refused ? STATUS_LIMIT_EXCEEDED : STATUS_OK);
+                if (refused) {
+                        ck_assert_uint_eq(reply.target, 1);
+                        ck_assert_ptr_nonnull(strstr(reply.text, "local"));
+                } else
+                        ck_assert_uint_eq(unmount(reply.lease), STATUS_OK);
+
+                ask_good(2);
+                serve();
+                ck_assert_uint_eq(reply.status, STATUS_OK);
+                ck_assert_uint_eq(unmount(reply.lease), STATUS_OK);
+                ledger_lose_worker(fake.gate.ledger, NULL);
+        }
+        end();
+}
+END_TEST
+
 /* Every call of a mount fails once, the questions about its targets among them. */
 START_TEST(each_call_that_fails_is_answered_and_leaves_nothing) {
         static const int errors[] = {EPERM, ENOMEM, EMFILE, EIO};
@@ -556,6 +757,9 @@ int main(void) {
                 limit_of_mounts_is_refused_and_leaves_the_others,
                 daemon_that_stops_mounts_no_more_but_unmounts, lease_that_is_not_held_is_unknown,
                 unmount_that_fails_keeps_the_lease_and_tells_where,
-                each_call_that_fails_is_answered_and_leaves_nothing,
+                each_call_that_fails_is_answered_and_leaves_nothing, adopts_and_unmounts,
+                adoption_of_what_is_not_ours_is_refused_alike, daemon_that_stops_adopts_no_more,
+                adoption_needs_no_room, each_call_of_an_adoption_that_fails_loses_nothing,
+                when_workers_are_lost_only_local_file_systems_are_accepted,
                 path_that_is_too_long_is_answered, answer_has_no_bytes_of_the_clients);
 }

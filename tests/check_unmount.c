@@ -109,6 +109,27 @@ START_TEST(detaches_strangers_on_top_first_and_counts_them) {
 }
 END_TEST
 
+/* Not to know is no reason to believe that ours has gone with the stranger. */
+START_TEST(question_that_fails_is_not_taken_for_gone) {
+        static const int errors[] = {EPERM, ENOSYS, EIO, EINVAL};
+
+        for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++)
+                for (unsigned n = 1; n <= 2; n++) {
+                        struct scene scene = scene_new(FAKE_ALL_FEATURES);
+                        unsigned strangers = 99;
+
+                        fake_cover(scene.directory);
+                        fake_fail(FAKE_STATMOUNT, n, 1, errors[e]);
+                        ck_assert_int_eq(
+                                unmount_detach(scene.features, scene.mount, scene.id, &strangers),
+                                0);
+                        ck_assert_uint_eq(strangers, 1);
+                        ck_assert_uint_eq(fake_mounts(), 0);
+                        scene_end(&scene);
+                }
+}
+END_TEST
+
 START_TEST(leaves_what_lies_below_it_alone) {
         struct scene scene = scene_new(FAKE_ALL_FEATURES);
         unsigned strangers;
@@ -185,7 +206,8 @@ int main(void) {
         return SUITE_RUN("unmount", detaches_the_mount_and_leaves_it,
                          detaches_once_where_it_can_ask, mount_that_is_gone_is_a_success,
                          detaches_strangers_on_top_first_and_counts_them,
-                         leaves_what_lies_below_it_alone, gives_up_on_a_stack_that_does_not_end,
+                         question_that_fails_is_not_taken_for_gone, leaves_what_lies_below_it_alone,
+                         gives_up_on_a_stack_that_does_not_end,
                          what_the_kernel_refuses_is_an_errno_and_can_be_tried_again,
                          isolation_that_fails_is_an_errno);
 }

@@ -30,7 +30,14 @@ struct fake_gate {
 };
 
 static const struct ledger_limits fake_gate_limits = {
-        .connections = 64, .connections_per_user = 64, .mounts = 64, .mounts_per_user = 64};
+        .connections = 64,
+        .connections_per_user = 64,
+        .mounts = 64,
+        .mounts_per_user = 64,
+        .workers = 4,
+        .lost_workers = 4,
+        .lost_workers_per_user = 2,
+};
 
 /* What the file says, as the next instance would read it: how many records are not free. */
 static inline unsigned fake_gate_records(const struct fake_gate *fake) {
@@ -62,11 +69,69 @@ static inline void fake_gate_is_clean(struct fake_gate *fake, unsigned expected)
         ck_assert_uint_eq(descriptors_count(), fake->descriptors + expected);
 }
 
-static inline void fake_gate_start(struct fake_gate *fake, unsigned features,
-                                   const struct ledger_limits *limits) {
+/* The file of an instance of this boot that is dead and gone, with its records at their indices. */
+static inline void fake_gate_leave(const char *directory, uint32_t capacity,
+                                   const struct record *records, size_t count) {
+        struct record_header header = {
+                .magic = "MNTLEDG1", /* no NUL: 8 bytes */
+                .record_size = sizeof(struct record),
+                .capacity = capacity,
+        };
+        char path[128];
+        FILE *file;
+
+        ck_assert_int_eq(instance_self(&header.instance), 0);
+        header.instance.start_time--; /* whoever had our pid before us */
+        snprintf(path, sizeof(path), "%s/ledger", directory);
+        file = fopen(path, "we");
+        ck_assert_ptr_nonnull(file);
+        ck_assert_uint_eq(fwrite(&header, sizeof(header), 1, file), 1);
+        for (size_t i = 0; i < count; i++) {
+                long place = RECORD_HEADER_SIZE +
+                             (long)RECORD_INDEX(records[i].lease) * (long)sizeof(records[i]);
+
+                ck_assert_uint_lt(RECORD_INDEX(records[i].lease), capacity);
+                ck_assert_int_eq(fseek(file, place, SEEK_SET), 0);
+                ck_assert_uint_eq(fwrite(&records[i], sizeof(records[i]), 1, file), 1);
+        }
+        ck_assert_int_eq(fclose(file), 0);
+        ck_assert_int_eq(
+                truncate(path, RECORD_HEADER_SIZE + (off_t)capacity * sizeof(struct record)), 0);
+}
+
+/* The id under which a record names a mount. */
+static inline uint64_t fake_gate_id(unsigned features, const struct fake_mount *mount) {
+        return features & PROTOCOL_FEATURE_UNIQUE_IDS ? mount->id : mount->id_old;
+}
+
+/* One of the calling user's leases, whose `count` mounts are on these directories: proc, sys, … */
+static inline struct record fake_gate_left(unsigned features, uint32_t index, uid_t uid,
+                                           enum record_state state, const int *directories,
+                                           unsigned count) {
+        struct record record = {
+                .lease = 0xabcdef0000000000 | index,
+                .state = state,
+                .uid = uid,
+                .pid = 77,
+                .count = count,
+        };
+
+        for (unsigned i = 0; i < count; i++) {
+                record.file_systems[i] = i % 2 ? PROTOCOL_SYSFS : PROTOCOL_PROC;
+                record.mounts[i] = fake_gate_id(
+                        features,
+                        fake_mount_before(directories[i], i % 2 ? "sysfs,source=mountatd"
+                                                                : "proc,source=mountatd,ro"));
+        }
+        return record;
+}
+
+/* As the successor of an instance that left these records. */
+static inline void fake_gate_start_after(struct fake_gate *fake, unsigned features,
+                                         const struct ledger_limits *limits,
+                                         const struct record *left, size_t n_left) {
         struct record_file records;
         char text[256];
-        unsigned left;
         int32_t pid;
 
         *fake = (struct fake_gate){
@@ -76,7 +141,9 @@ static inline void fake_gate_start(struct fake_gate *fake, unsigned features,
         };
         fake_features(features);
         ck_assert_ptr_nonnull(mkdtemp(fake->directory));
-        ck_assert_int_eq(record_open(fake->directory, limits->mounts, &records, &pid, &left), 0);
+        if (n_left > 0)
+                fake_gate_leave(fake->directory, limits->mounts, left, n_left);
+        ck_assert_int_eq(record_open(fake->directory, limits->mounts, &records, &pid), 0);
         ck_assert_int_eq(ledger_new(limits, &records, &fake->gate.ledger), 0);
         ck_assert_int_eq(mount_templates_new("mountatd", &fake->gate.templates, text, sizeof(text)),
                          0);
@@ -93,6 +160,11 @@ static inline void fake_gate_start(struct fake_gate *fake, unsigned features,
                 fd_close(mount_create(fake->gate.templates, kind, text, sizeof(text)));
         fake->descriptors = descriptors_count();
         fake_calls_reset();
+}
+
+static inline void fake_gate_start(struct fake_gate *fake, unsigned features,
+                                   const struct ledger_limits *limits) {
+        fake_gate_start_after(fake, features, limits, NULL, 0);
 }
 
 static inline void fake_gate_end(struct fake_gate *fake) {

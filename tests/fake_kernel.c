@@ -11,7 +11,9 @@
 
 #include <errno.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +47,7 @@ struct fake_object {
         bool failed;             /* a context has something to say */
         bool stranger;
         const struct fake_object *on; /* directory or mount; NULL: not attached */
+        struct fake_object *same;     /* another descriptor of that object */
         LIST_ENTRY(fake_object) by_inode;
         LIST_ENTRY(fake_object) by_table;
 };
@@ -62,6 +65,7 @@ static unsigned fake_n_calls, fake_n_calls_of[FAKE_ANY];
 static enum fake_call fake_fail_kind;
 static unsigned fake_fail_first, fake_fail_times;
 static int fake_fail_error;
+static bool fake_failed[FAKE_ANY];
 
 static _Thread_local bool fake_isolated;
 static _Thread_local const struct fake_object *fake_cwd; /* NULL: "/" */
@@ -86,7 +90,10 @@ static int fake_enter(enum fake_call kind) {
         if (fake_fail_kind != FAKE_ANY && fake_fail_kind != kind)
                 return 0;
         n = fake_fail_kind == FAKE_ANY ? fake_n_calls : fake_n_calls_of[kind];
-        return n >= fake_fail_first && n - fake_fail_first < fake_fail_times ? -fake_fail_error : 0;
+        if (n < fake_fail_first || n - fake_fail_first >= fake_fail_times)
+                return 0;
+        fake_failed[kind] = true;
+        return -fake_fail_error;
 }
 
 static int fake_leave(int r) {
@@ -94,10 +101,16 @@ static int fake_leave(int r) {
         return r;
 }
 
+bool fake_has_failed(enum fake_call kind) {
+        pthread_mutex_lock(&fake_mutex);
+        return fake_leave(fake_failed[kind]);
+}
+
 void fake_calls_reset(void) {
         pthread_mutex_lock(&fake_mutex);
         fake_n_calls = 0;
         memset(fake_n_calls_of, 0, sizeof(fake_n_calls_of));
+        memset(fake_failed, 0, sizeof(fake_failed));
         fake_fail_times = 0;
         fake_leave(0);
 }
@@ -132,9 +145,9 @@ static struct fake_object *fake_find(int fd) {
                 fake_die("not a descriptor");
         LIST_FOREACH(object, &fake_objects[stat.st_ino % FAKE_BUCKETS], by_inode) {
                 if (object->inode == stat.st_ino && object->device == stat.st_dev)
-                        break;
+                        return object->same ?: object;
         }
-        return object;
+        return NULL;
 }
 
 static struct fake_object *fake_find_typed(int fd, enum fake_type type) {
@@ -158,6 +171,15 @@ static int fake_new(enum fake_type type, struct fake_object **ret) {
         object->inode = stat.st_ino;
         LIST_INSERT_HEAD(&fake_objects[stat.st_ino % FAKE_BUCKETS], object, by_inode);
         *ret = object;
+        return fd;
+}
+
+/* One more descriptor of the object. */
+static int fake_reopen(struct fake_object *object) {
+        struct fake_object *alias;
+        int fd = fake_new(object->type, &alias);
+
+        alias->same = object;
         return fd;
 }
 
@@ -249,14 +271,43 @@ const struct fake_mount *fake_mount_on(int directory) {
         return mount ? &mount->mount : NULL;
 }
 
+static struct fake_object *fake_put(int directory, const char *options) {
+        struct fake_object *mount;
+        struct fake_mount like = {0};
+
+        pthread_mutex_lock(&fake_mutex);
+        snprintf(like.options, sizeof(like.options), "%s", options);
+        close(fake_new_mount(&like, &mount));
+        fake_attach(mount, fake_find_typed(directory, FAKE_TYPE_DIRECTORY));
+        fake_leave(0);
+        return mount;
+}
+
 void fake_cover(int directory) {
+        fake_put(directory, "stranger")->stranger = true;
+}
+
+const struct fake_mount *fake_mount_before(int directory, const char *options) {
+        return &fake_put(directory, options)->mount;
+}
+
+void fake_mount_again(int directory, const struct fake_mount *mount) {
+        size_t offset = offsetof(struct fake_object, mount);
+
+        pthread_mutex_lock(&fake_mutex);
+        fake_attach((struct fake_object *)((char *)mount - offset),
+                    fake_find_typed(directory, FAKE_TYPE_DIRECTORY));
+        fake_leave(0);
+}
+
+int fake_open_mount(int directory) {
         struct fake_object *mount;
 
         pthread_mutex_lock(&fake_mutex);
-        close(fake_new_mount(&(struct fake_mount){.options = "stranger"}, &mount));
-        mount->stranger = true;
-        fake_attach(mount, fake_find_typed(directory, FAKE_TYPE_DIRECTORY));
-        fake_leave(0);
+        mount = fake_topmost_on(fake_find_typed(directory, FAKE_TYPE_DIRECTORY));
+        if (!mount)
+                fake_die("nothing to open");
+        return fake_leave(fake_reopen(mount));
 }
 
 void fake_uncover(int directory) {
@@ -279,6 +330,23 @@ static uint64_t fake_id_of(const struct fake_object *object) {
         if (object->directory.flags & FAKE_IS_FOREIGN)
                 return FAKE_ELSEWHERE;
         return object->directory.magic == FAKE_FUSE ? FAKE_ROOT_FUSE : FAKE_ROOT;
+}
+
+/* The directory below all that is stacked there. */
+static const struct fake_directory *fake_place_of(const struct fake_object *mount) {
+        while (mount->type == FAKE_TYPE_MOUNT)
+                mount = mount->on;
+        return &mount->directory;
+}
+
+static uint64_t fake_magic_of(const struct fake_object *object) {
+        if (!object)
+                return PROC_SUPER_MAGIC; /* of /proc/self/fd */
+        if (object->type != FAKE_TYPE_MOUNT)
+                return object->directory.magic;
+        if (strncmp(object->mount.options, "proc,", 5) == 0)
+                return PROC_SUPER_MAGIC;
+        return strncmp(object->mount.options, "sysfs,", 6) == 0 ? SYSFS_MAGIC : FAKE_EXT4;
 }
 
 /* ---- facts of a descriptor ---- */
@@ -321,7 +389,7 @@ int kernel_fstatfs(int fd, uint64_t *magic) {
         const struct fake_object *object = fake_find(fd);
 
         if (r == 0)
-                *magic = object ? object->directory.magic : PROC_SUPER_MAGIC;
+                *magic = fake_magic_of(object);
         return fake_leave(r);
 }
 
@@ -338,6 +406,16 @@ int kernel_readlink(int proc, int fd, char *path, size_t size) {
         return fake_leave(r);
 }
 
+static struct fake_object *fake_find_attached(uint64_t id, bool unique) {
+        struct fake_object *found;
+
+        LIST_FOREACH(found, &fake_table, by_table) {
+                if ((unique ? found->mount.id : found->mount.id_old) == id)
+                        break;
+        }
+        return found;
+}
+
 int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
         int r = fake_enter(FAKE_STATMOUNT);
         struct fake_object *found;
@@ -351,34 +429,72 @@ int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
                                                                                       : FAKE_FUSE};
                 return fake_leave(0);
         }
-        LIST_FOREACH(found, &fake_table, by_table) {
-                if (found->mount.id == id)
-                        break;
-        }
+        found = fake_find_attached(id, true);
         if (!found)
                 return fake_leave(-ENOENT);
         *mount = (struct kernel_mount){
                 .parent = fake_id_of(found->on) + FAKE_UNIQUE,
                 .parent_old = fake_id_of(found->on),
-                .magic = PROC_SUPER_MAGIC,
+                .magic = fake_magic_of(found),
         };
         return fake_leave(0);
 }
 
-int kernel_mountinfo_parent(uint64_t old_id, uint64_t *parent_old_id) {
+int kernel_statmount_place(uint64_t id, char *path, size_t size) {
+        int r = fake_enter(FAKE_STATMOUNT_PLACE);
+        const struct fake_object *found = fake_find_attached(id, true);
+
+        if (r == 0 && !(fake_can & PROTOCOL_FEATURE_STATMOUNT))
+                r = -ENOSYS;
+        if (r == 0 && !found)
+                r = -ENOENT;
+        if (r == 0 && (size_t)snprintf(path, size, "%s", fake_place_of(found)->path) >= size)
+                r = -EOVERFLOW;
+        return fake_leave(r);
+}
+
+int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info) {
         int r = fake_enter(FAKE_MOUNTINFO);
-        struct fake_object *found;
+        const struct fake_object *found = fake_find_attached(old_id, false);
+        const char *options, *source;
+
+        if (r == 0 && !found)
+                r = -ENOENT;
+        if (r < 0)
+                return fake_leave(r);
+        options = found->mount.options;
+        source = strstr(options, ",source=");
+        *info = (struct kernel_mountinfo){.parent = fake_id_of(found->on)};
+        snprintf(info->place, sizeof(info->place), "%s", fake_place_of(found)->path);
+        snprintf(info->file_system, sizeof(info->file_system), "%.*s", (int)strcspn(options, ","),
+                 options);
+        if (source) {
+                source += strlen(",source=");
+                snprintf(info->source, sizeof(info->source), "%.*s", (int)strcspn(source, ","),
+                         source);
+        }
+        return fake_leave(0);
+}
+
+/* Leads to what is on top there. Only what has a mount on it is known by its path. */
+int kernel_open_place(const char *path, uint64_t resolve) {
+        int r = fake_enter(FAKE_OPEN_PLACE);
+        struct fake_object *mount;
 
         if (r < 0)
                 return fake_leave(r);
-        LIST_FOREACH(found, &fake_table, by_table) {
-                if (found->mount.id_old == old_id)
-                        break;
+        LIST_FOREACH(mount, &fake_table, by_table) {
+                const struct fake_directory *place = fake_place_of(mount);
+
+                if (strcmp(place->path, path) != 0 || mount->on->type != FAKE_TYPE_DIRECTORY)
+                        continue;
+                if ((place->flags & FAKE_IS_REMOTE) && (resolve & RESOLVE_CACHED))
+                        return fake_leave(-EAGAIN);
+                if (place->flags & FAKE_IS_PRIVATE)
+                        return fake_leave(-EACCES);
+                return fake_leave(fake_reopen(fake_topmost_on(mount) ?: mount));
         }
-        if (!found)
-                return fake_leave(-ENOENT);
-        *parent_old_id = fake_id_of(found->on);
-        return fake_leave(0);
+        return fake_leave(-ENOENT);
 }
 
 /* ---- making mounts ---- */

@@ -38,7 +38,9 @@ enum fake_call {
         FAKE_FCHDIR,
         FAKE_CHDIR_ROOT,
         FAKE_STATMOUNT,
+        FAKE_STATMOUNT_PLACE,
         FAKE_MOUNTINFO,
+        FAKE_OPEN_PLACE,
         FAKE_ANY, /* also their number */
 };
 
@@ -54,6 +56,8 @@ enum fake_flag {
         FAKE_IS_FOREIGN = 1 << 3, /* on a mount that isn't in our namespace */
         FAKE_IS_ROOT = 1 << 4,    /* of a mount */
         FAKE_VANISHES = 1 << 5,   /* removed just before it is mounted on */
+        FAKE_IS_PRIVATE = 1 << 6, /* below a directory that no path leads us through */
+        FAKE_IS_REMOTE = 1 << 7,  /* below a FUSE that a path would have to ask */
 };
 
 struct fake_directory {
@@ -85,6 +89,15 @@ const struct fake_mount *fake_mount_on(int directory);
 /* Somebody else mounts on the directory, on top of whatever is there already. */
 void fake_cover(int directory);
 
+/* A mount that was there before us, on top of whatever is there; options as above. */
+const struct fake_mount *fake_mount_before(int directory, const char *options);
+
+/* It was detached, and is attached there after all. */
+void fake_mount_again(int directory, const struct fake_mount *mount);
+
+/* A descriptor of the root of the topmost mount on the directory, which the caller owns. */
+int fake_open_mount(int directory);
+
 /* Somebody else detaches the topmost mount on the directory. */
 void fake_uncover(int directory);
 
@@ -104,6 +117,9 @@ enum fake_call fake_call_at(unsigned n);
  * the kind, fail with the positive errno. One order at a time.
  */
 void fake_fail(enum fake_call kind, unsigned n, unsigned times, int error);
+
+/* Whether a call of the kind has been made to fail since the reset. */
+bool fake_has_failed(enum fake_call kind);
 
 /* Whether the thread is where it must be between two requests: in "/". */
 bool fake_is_in_root(void);

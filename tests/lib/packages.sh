@@ -23,6 +23,8 @@ toolchains cargo                 /usr/bin/cargo                  a build tool th
 toolchains golang-go             /usr/bin/go                     a compiler that needs /proc
 toolchains nodejs                /usr/bin/node                   a runtime that needs /proc
 toolchains default-jdk-headless  /usr/bin/javac                  a compiler that needs /proc
+buildbarn  busybox-static        /bin/busybox                    input roots in one program
+buildbarn  util-linux            /usr/bin/setpriv                users without privilege
 demo       rustc                 /usr/bin/rustc                  the compiler that is shown
 '
 

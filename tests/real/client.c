@@ -149,6 +149,15 @@ struct wire_reply client_mount(int client, uint32_t file_system, uint32_t option
         return client_call(client, &request, &target, 1);
 }
 
+uint64_t client_hold(int client, uid_t uid, const char *path, uint32_t file_system,
+                     uint32_t options) {
+        FD_AUTO int target = world_open(uid, path);
+        struct wire_reply reply = client_mount(client, file_system, options, target);
+
+        client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
+        return reply.lease;
+}
+
 static int client_open(uid_t uid, const char *root, const char *name) {
         char path[512];
 

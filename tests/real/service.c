@@ -49,9 +49,9 @@ static void service_say_all(struct service_command *command, const char *const *
 /* systemd-socket-activate passes nothing of the environment on that it isn't told to. */
 static void service_say_activation(struct service_command *command, enum service_start start,
                                    const char *socket) {
-        static const char *const environment[] = {"ASAN_OPTIONS",  "UBSAN_OPTIONS",
-                                                  "TSAN_OPTIONS",  "LSAN_OPTIONS",
-                                                  "NOTIFY_SOCKET", "LLVM_PROFILE_FILE"};
+        static const char *const environment[] = {
+                "ASAN_OPTIONS",  "UBSAN_OPTIONS", "TSAN_OPTIONS",     "LSAN_OPTIONS",
+                "NOTIFY_SOCKET", "WATCHDOG_USEC", "LLVM_PROFILE_FILE"};
 
         service_say(command, "systemd-socket-activate");
         for (unsigned i = 0; i < sizeof(environment) / sizeof(environment[0]); i++)

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Paths are used here, and here alone: nobody is left who has a descriptor. They only lead to the
+ * mount; what is acted on is what was opened, after its id has been compared.
+ */
+
+#include "daemon/sweep.h"
+
+#include "common/fd.h"
+#include "daemon/kernel.h"
+#include "daemon/log.h"
+#include "daemon/stall.h"
+#include "daemon/unmount.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <signal.h>
+#include <string.h>
+
+struct sweep {
+        const struct mount_templates *templates;
+        const struct instance *self;
+        enum sweep_patience patience;
+        struct ledger *ledger; /* NULL: none runs */
+};
+
+static int sweep_mount(const struct sweep *sweep, uint64_t id, uint8_t file_system, char *place) {
+        uint64_t resolve = sweep->patience == SWEEP_QUICKLY ? RESOLVE_CACHED : 0;
+        FD_AUTO int fd = -EBADF;
+        unsigned strangers;
+        int r;
+
+        /* A reusable id may have been given to a mount of ours meanwhile. */
+        if (sweep->ledger && ledger_holds(sweep->ledger, id))
+                return -ENOENT;
+        r = mount_locate(sweep->templates, id, file_system, place, PATH_MAX);
+        if (r < 0)
+                return r;
+        fd = mount_open(sweep->templates, id, place, resolve);
+        if (fd == -ENOENT)
+                return -EBUSY; /* it is there, and the path doesn't lead to it */
+        if (fd < 0)
+                return fd;
+        return unmount_detach(mount_features(sweep->templates), fd, id, &strangers);
+}
+
+static bool sweep_may_appear(const struct record *record, const struct instance *self) {
+        struct instance writer = {
+                .pid = record->writer_pid,
+                .start_time = record->writer_start_time,
+        };
+
+        memcpy(writer.boot_id, self->boot_id, sizeof(writer.boot_id));
+        return record->state == RECORD_ATTACHING && !instance_is_gone(&writer, self);
+}
+
+/*
+ * 0: none of its mounts is left. -EINPROGRESS: one may yet appear. -EAGAIN: it takes patience. Else
+ * one is out of reach, at `place` of PATH_MAX bytes.
+ */
+static int sweep_record(const struct sweep *sweep, const struct record *record, char *place) {
+        /* Asked first: what is attached in its last moment must be seen below. */
+        bool may_appear = sweep_may_appear(record, sweep->self);
+        int result = 0;
+
+        for (uint32_t i = 0; i < record->count; i++) {
+                int r = -ENOENT;
+
+                if (record->mounts[i])
+                        r = sweep_mount(sweep, record->mounts[i], record->file_systems[i], place);
+                if (r == -ENOENT)
+                        r = may_appear ? -EINPROGRESS : 0;
+                if (r < 0 && (result == 0 || result == -EINPROGRESS))
+                        result = r;
+        }
+        return result;
+}
+
+static void sweep_log(const struct record *record, int error, const char *place) {
+        struct log_subject subject = {
+                .has_peer = true,
+                .uid = record->uid,
+                .pid = record->pid,
+                .operation = "sweep",
+                .target = place,
+                .lease = record->lease,
+                .error = error,
+        };
+
+        log_write_limited(LOG_WARNING, &subject,
+                          "a mount of a predecessor's is out of reach: unmount it as root, or let "
+                          "mountatd --sweep do it");
+}
+
+static bool sweep_is_out_of_reach(int error) {
+        return error != 0 && error != -EINPROGRESS && error != -EAGAIN;
+}
+
+void sweep_ledger(struct ledger *ledger, const struct mount_templates *templates,
+                  const struct instance *self, enum sweep_scope scope,
+                  enum sweep_patience patience) {
+        const struct sweep sweep = {templates, self, patience, ledger};
+        struct record record;
+        uint32_t cursor = 0;
+
+        while (ledger_take_left(ledger, scope != SWEEP_UNADOPTABLE, &cursor, &record)) {
+                char place[PATH_MAX] = "";
+                int r;
+
+                stall_begin();
+                r = sweep_record(&sweep, &record, place);
+                stall_end();
+                if (scope == SWEEP_FINALLY && record.state == RECORD_LIVE)
+                        record.state = RECORD_RELEASING;
+                if (r == 0)
+                        ledger_forget(ledger, record.lease);
+                else if (ledger_leave(ledger, &record, sweep_is_out_of_reach(r)))
+                        sweep_log(&record, r, place);
+        }
+}
+
+/* In a pid namespace that we can't see it may live: 0. */
+static bool sweep_client_lives(const struct record *record) {
+        return record->pid == 0 || kill(record->pid, 0) == 0 || errno != ESRCH;
+}
+
+static unsigned sweep_file_with(const struct sweep *sweep, struct record_file *file) {
+        unsigned swept = 0;
+
+        for (uint32_t i = 0; i < file->capacity; i++) {
+                struct record *record = &file->records[i];
+                char place[PATH_MAX] = "";
+                int r;
+
+                if (!record_is_sane(record, i) ||
+                    (record->state == RECORD_LIVE && sweep_client_lives(record)))
+                        continue;
+                r = sweep_record(sweep, record, place);
+                if (r == 0) {
+                        record_set_state(record, RECORD_FREE);
+                        swept++;
+                } else if (sweep_is_out_of_reach(r))
+                        sweep_log(record, r, place);
+        }
+        return swept;
+}
+
+unsigned sweep_file(struct record_file *file, const struct mount_templates *templates,
+                    const struct instance *self) {
+        const struct sweep quick = {templates, self, SWEEP_QUICKLY, NULL};
+        const struct sweep patient = {templates, self, SWEEP_PATIENTLY, NULL};
+        unsigned swept = sweep_file_with(&quick, file);
+
+        return swept + sweep_file_with(&patient, file);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Detaching what a dead predecessor left, mount by mount, found by the id on record and never by
+ * its label. A mount that one of its threads, stuck in the kernel, has yet to attach stays on
+ * record until it turns up or the last of that process is gone.
+ */
+
+#include "daemon/ledger.h"
+#include "daemon/mount.h"
+
+enum sweep_scope {
+        SWEEP_UNADOPTABLE, /* leases that weren't live when the predecessor died */
+        SWEEP_ALL,
+        SWEEP_FINALLY, /* all, and what can't be reached is left for mountatd --sweep */
+};
+
+enum sweep_patience {
+        SWEEP_QUICKLY,   /* leave out paths on which a file system would have to be asked */
+        SWEEP_PATIENTLY, /* ask, and perhaps wait for ever */
+};
+
+/*
+ * Sweeps what is left in the running instance's ledger. What this process can't reach, below a
+ * directory of mode 0700, is logged once with its place, and stays. On a worker.
+ */
+void sweep_ledger(struct ledger *ledger, const struct mount_templates *templates,
+                  const struct instance *self, enum sweep_scope scope,
+                  enum sweep_patience patience);
+
+/*
+ * Sweeps, before an instance starts and with root's rights, what none can adopt: leases that
+ * weren't live, and those whose client, the process that connected, is gone. First quickly, then
+ * patiently. Returns how many it freed. In an isolated thread (see unmount.h).
+ */
+unsigned sweep_file(struct record_file *file, const struct mount_templates *templates,
+                    const struct instance *self);
