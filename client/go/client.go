@@ -81,10 +81,9 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Done is closed when the Client has ended: by Close; because the daemon went away and all leases
-// were lost with it ([ErrLeaseLost]); because it broke the protocol ([ErrProtocol]); or because it
-// refused the connection while there was no lease. Then no lease is held any more. A restart that
-// keeps a lease doesn't end a Client, nor does one when there was none.
+// Done is closed when the Client has ended: by Close; because the daemon broke the protocol
+// ([ErrProtocol]); or because it refused the connection while there was no lease to keep. Then no
+// lease is held any more. A daemon that goes away doesn't end a Client: see [Lease.Done].
 func (c *Client) Done() <-chan struct{} {
 	return c.connection.over
 }

@@ -75,6 +75,9 @@ func (c *connection) fail(why error) {
 	if c.channel != nil {
 		c.channel.fail(why)
 	}
+	for l := range c.leases {
+		c.forget(l)
+	}
 	c.cancel()
 	close(c.over)
 	c.announce()
@@ -106,6 +109,10 @@ func (c *connection) wake() {
 func (c *connection) add(l *Lease, ch *channel) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.err != nil {
+		close(l.done)
+		return
+	}
 	l.channel = ch
 	c.leases[l] = struct{}{}
 	if ch != c.channel {
@@ -117,14 +124,17 @@ func (c *connection) add(l *Lease, ch *channel) {
 func (c *connection) remove(l *Lease) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.leases, l)
+	c.forget(l)
 }
 
-// stay undoes that a lease is leaving.
-func (c *connection) stay(l *Lease) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	l.leaving = false
+// forget is remove with the lock held; false if it isn't held any more.
+func (c *connection) forget(l *Lease) bool {
+	if _, held := c.leases[l]; !held {
+		return false
+	}
+	delete(c.leases, l)
+	close(l.done)
+	return true
 }
 
 // holds tells whether a lease is still the daemon's to give back.
@@ -132,28 +142,16 @@ func (c *connection) holds(l *Lease) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, held := c.leases[l]
-	return held && c.err == nil
+	return held
 }
 
-// lose gives up a lease. Where nobody is about to release it, that is a loss: and if it leaves no
-// lease at all, the end of the connection, so that who watches for that knows.
+// lose gives up a lease that the daemon has, or will have, released by itself.
 func (c *connection) lose(l *Lease, why error) {
 	c.mu.Lock()
-	if _, held := c.leases[l]; !held {
-		c.mu.Unlock()
-		return
-	}
-	delete(c.leases, l)
-	l.lost = fmt.Errorf("%w (%016x): %w", ErrLeaseLost, l.id, why)
-	ended := !l.leaving
-	for other := range c.leases {
-		ended = ended && other.leaving
-	}
-	c.announce()
-	c.mu.Unlock()
-
-	if ended {
-		c.fail(l.lost)
+	defer c.mu.Unlock()
+	if c.forget(l) {
+		l.lost = fmt.Errorf("%w (%016x): %w", ErrLeaseLost, l.id, why)
+		c.announce()
 	}
 }
 
@@ -380,16 +378,13 @@ func (c *connection) ask(ctx context.Context, q *inquiry) error {
 	}
 }
 
-// await gives a channel: with l, which is leaving from now on, one that has it.
+// await gives a channel: with l, one that has it.
 func (c *connection) await(ctx context.Context, l *Lease) (*channel, error) {
 	patience := time.NewTimer(c.patience)
 	defer patience.Stop()
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if l != nil {
-		l.leaving = true
-	}
 	for {
 		ch, err := c.ready(l)
 		if ch != nil || err != nil {

@@ -17,10 +17,10 @@ type Lease struct {
 	root        *root // nil: of MountTargets
 	targets     []wireTarget
 	directories []*os.File // of MountTargets, as many as targets; owned
+	done        chan struct{}
 
 	// These are guarded by the connection's mutex.
 	channel *channel // the one that it belongs to
-	leaving bool     // somebody is releasing it
 	lost    error    // why it is held no more, or nil
 
 	mu        sync.Mutex // guards all below
@@ -34,9 +34,20 @@ type releasing struct {
 	err  error
 }
 
+func newLease(client *Client) *Lease {
+	return &Lease{client: client, done: make(chan struct{})}
+}
+
 // ID is the daemon's number for the lease, as its log and mountatctl show it.
 func (l *Lease) ID() uint64 {
 	return l.id
+}
+
+// Done is closed when the lease is held no more: by [Lease.Release]; because it was lost when the
+// daemon went away, as Release then tells ([ErrLeaseLost]); or because its Client has ended. A
+// restart of the daemon that keeps the lease isn't to be noticed.
+func (l *Lease) Done() <-chan struct{} {
+	return l.done
 }
 
 // Release unmounts. When it returns nil the directories are bare again, and those that [Create]
@@ -79,17 +90,13 @@ func (l *Lease) run(attempt *releasing) {
 	connection := l.client.connection
 	err := l.unmount()
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, StatusNoSuchLease):
 		connection.remove(l)
 		l.drop()
 	case errors.Is(err, ErrLost) && !connection.holds(l):
 		if l.clear() {
 			err = nil
 		}
-	case errors.Is(err, StatusNoSuchLease):
-		connection.remove(l)
-	default:
-		connection.stay(l)
 	}
 
 	l.mu.Lock()
@@ -148,14 +155,16 @@ func (l *Lease) close() {
 
 // tryClear is drop for a lease that may be mounted; false if it is.
 func (l *Lease) tryClear() bool {
+	bare := false
 	if l.root != nil {
-		return l.root.clear()
+		bare = l.root.clear()
+	} else {
+		bare = l.areTargetsBare()
 	}
-	if !l.areTargetsBare() {
-		return false
+	if bare {
+		l.close()
 	}
-	l.close()
-	return true
+	return bare
 }
 
 // clear is drop for a lease that may still be mounted, but not for long: the daemon releases it when

@@ -43,7 +43,9 @@ func (c *Client) Mount(ctx context.Context, root *os.File, flags Flags) (*Lease,
 		return nil, err
 	}
 	defer closeAll(fds)
-	return c.mount(ctx, &Lease{client: c, root: own, targets: targets}, fds)
+	lease := newLease(c)
+	lease.root, lease.targets = own, targets
+	return c.mount(ctx, lease, fds)
 }
 
 // Target is a directory to mount on, for [Client.MountTargets].
@@ -62,7 +64,7 @@ func (c *Client) MountTargets(ctx context.Context, targets ...Target) (*Lease, e
 			protocolTargetsMax, len(targets), unix.EINVAL)
 	}
 
-	lease := &Lease{client: c}
+	lease := newLease(c)
 	var fds []int
 	for i, target := range targets {
 		file, err := duplicate(target.Directory)

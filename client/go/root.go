@@ -197,7 +197,7 @@ func openFailed(name string, target int, err error) error {
 }
 
 // clear removes the directories that were made, and tells whether the mountpoints are bare. A
-// directory that somebody put something in stays. It closes the root when it says yes.
+// directory that somebody put something in stays.
 func (r *root) clear() bool {
 	bare := true
 	for i := len(mountpoints) - 1; i >= 0; i-- {
@@ -212,9 +212,6 @@ func (r *root) clear() bool {
 		case r.flags&mountpoint.flag != 0:
 			bare = r.isBare(mountpoint.name) && bare
 		}
-	}
-	if bare {
-		r.file.Close()
 	}
 	return bare
 }

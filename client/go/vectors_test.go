@@ -147,7 +147,7 @@ func TestGoldenVectors(t *testing.T) {
 			}
 		})
 	}
-	if requests < 5 || replies < 20 {
+	if requests < 12 || replies < 20 {
 		t.Errorf("only %d requests and %d replies were found", requests, replies)
 	}
 }
