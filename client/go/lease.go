@@ -90,13 +90,13 @@ func (l *Lease) run(attempt *releasing) {
 	connection := l.client.connection
 	err := l.unmount()
 	switch {
+	case errors.Is(err, ErrLost): // which may be for a status of adopting
+		if !connection.holds(l) && l.clear() {
+			err = nil
+		}
 	case err == nil, errors.Is(err, StatusNoSuchLease):
 		connection.remove(l)
 		l.drop()
-	case errors.Is(err, ErrLost) && !connection.holds(l):
-		if l.clear() {
-			err = nil
-		}
 	}
 
 	l.mu.Lock()
