@@ -57,6 +57,7 @@ func (c *cases) runKind(kind string) {
 		{"kill -9 of bb_runner during an action", c.killRunner},
 		{"kill -9 of bb_worker during an action", c.killWorker},
 		{"kill -9 of mountatd during an action", c.killDaemon},
+		{"a planned restart of mountatd during an action", c.restartDaemon},
 		{"the overhead of an action (see below)", c.overhead},
 	} {
 		c.test(kind, each.name, func() error { return each.run(kind) })
