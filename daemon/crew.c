@@ -56,7 +56,8 @@ struct crew_worker {
         struct crew *crew;
         enum crew_worker_state state;
         pid_t tid;
-        uint64_t key; /* of the connection that it serves, while busy or lost */
+        uint64_t key;               /* of the connection that it serves, while busy or lost */
+        const struct crew_job *job; /* with CREW_JOBS as the key */
         struct stall_clock clock;
 };
 
@@ -64,9 +65,9 @@ struct crew {
         struct request_gate *gate;
         struct crew_limits limits;
         int epoll;
-        int stop;  /* eventfd in the set: workers leave */
-        int jobs;  /* eventfd in the set, a semaphore: a job waits */
-        int empty; /* eventfd for the main loop */
+        int stop; /* eventfd in the set: workers leave */
+        int jobs; /* eventfd in the set, a semaphore: a job waits */
+        int news; /* eventfd for the main loop */
 
         pthread_mutex_t mutex;  /* guards all below */
         pthread_cond_t changed; /* a worker has started or ended */
@@ -75,8 +76,9 @@ struct crew {
         unsigned n_lost;
         unsigned n_connections;
         unsigned n_abandoned;
-        unsigned n_jobs; /* waiting and under way */
+        unsigned n_jobs; /* waiting, under way, and to be dispatched */
         struct crew_job *first_job;
+        struct crew_job *first_done; /* to be dispatched, last one first */
         uint32_t free_seat;
         struct crew_seat *seats;
         struct crew_worker *workers; /* limits.workers + limits.lost_workers */
@@ -102,12 +104,16 @@ static int crew_arm(struct crew *crew, int operation, const struct crew_seat *se
         return epoll_ctl(crew->epoll, operation, peer_fd(seat->peer), &event) < 0 ? -errno : 0;
 }
 
-static void crew_tell_if_empty(struct crew *crew) {
+static void crew_tell(struct crew *crew) {
         const uint64_t one = 1;
 
-        if (crew->n_connections == crew->n_abandoned && crew->n_jobs == 0 &&
-            write(crew->empty, &one, sizeof(one)) < 0 && errno != EAGAIN)
+        if (write(crew->news, &one, sizeof(one)) < 0 && errno != EAGAIN)
                 log_write(LOG_ERR, &(struct log_subject){.error = -errno}, "eventfd");
+}
+
+static void crew_tell_if_empty(struct crew *crew) {
+        if (crew->n_connections == crew->n_abandoned && crew->n_jobs == 0)
+                crew_tell(crew);
 }
 
 /* Frees the seat first, the connection after: crew_drain() has nothing to do with it any more. */
@@ -197,6 +203,8 @@ static void crew_handle(struct crew *crew, struct crew_worker *worker, uint64_t 
 }
 
 static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
+        const struct ledger_owner *owner;
+        void (*done)(struct crew_job * job);
         struct crew_job *job;
         uint64_t one;
 
@@ -206,18 +214,27 @@ static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
         pthread_mutex_lock(&crew->mutex);
         job = crew->first_job;
         crew->first_job = job->next;
+        owner = job->owner; /* a job without `done` is no longer ours when it has run */
+        done = job->done;
         worker->state = CREW_BUSY;
         worker->key = CREW_JOBS;
+        worker->job = job;
         pthread_mutex_unlock(&crew->mutex);
 
         job->run(job);
 
         pthread_mutex_lock(&crew->mutex);
         if (worker->state == CREW_LOST)
-                crew_regain(crew, NULL);
+                crew_regain(crew, owner);
         worker->state = CREW_FREE;
-        crew->n_jobs--;
-        crew_tell_if_empty(crew);
+        if (done) {
+                job->next = crew->first_done;
+                crew->first_done = job;
+                crew_tell(crew);
+        } else {
+                crew->n_jobs--;
+                crew_tell_if_empty(crew);
+        }
         pthread_mutex_unlock(&crew->mutex);
 }
 
@@ -329,8 +346,8 @@ static int crew_open(struct crew *crew) {
         crew->epoll = epoll_create1(EPOLL_CLOEXEC);
         crew->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         crew->jobs = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
-        crew->empty = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (crew->epoll < 0 || crew->stop < 0 || crew->jobs < 0 || crew->empty < 0 ||
+        crew->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (crew->epoll < 0 || crew->stop < 0 || crew->jobs < 0 || crew->news < 0 ||
             epoll_ctl(crew->epoll, EPOLL_CTL_ADD, crew->stop, &stop) < 0 ||
             epoll_ctl(crew->epoll, EPOLL_CTL_ADD, crew->jobs, &jobs) < 0)
                 return -errno;
@@ -341,7 +358,7 @@ static void crew_destroy(struct crew *crew) {
         fd_close(crew->epoll);
         fd_close(crew->stop);
         fd_close(crew->jobs);
-        fd_close(crew->empty);
+        fd_close(crew->news);
         pthread_cond_destroy(&crew->changed);
         pthread_mutex_destroy(&crew->mutex);
         free(crew->workers);
@@ -357,7 +374,7 @@ int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct
                 return -ENOMEM;
         crew->gate = gate;
         crew->limits = *limits;
-        crew->epoll = crew->stop = crew->jobs = crew->empty = -EBADF;
+        crew->epoll = crew->stop = crew->jobs = crew->news = -EBADF;
         pthread_mutex_init(&crew->mutex, NULL);
         pthread_cond_init(&crew->changed, NULL);
         crew->seats = calloc(limits->connections, sizeof(*crew->seats));
@@ -412,16 +429,18 @@ static bool crew_is_stuck(const struct crew_worker *worker) {
 
 static void crew_lose(struct crew *crew, struct crew_worker *worker) {
         struct crew_seat *seat = worker->key == CREW_JOBS ? NULL : crew_seat(crew, worker->key);
-        const struct ledger_owner *owner = seat ? peer_owner(seat->peer) : NULL;
+        const struct ledger_owner *owner = seat ? peer_owner(seat->peer) : worker->job->owner;
         struct log_subject subject = {.has_peer = owner};
         int r = 0;
 
         worker->state = CREW_LOST;
         crew->n_lost++;
         ledger_lose_worker(crew->gate->ledger, owner);
-        if (seat) {
+        if (owner) {
                 subject.uid = owner->uid;
                 subject.pid = owner->pid;
+        }
+        if (seat) {
                 seat->lost = true;
                 crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLRDHUP);
         }
@@ -461,7 +480,25 @@ void crew_drain(struct crew *crew) {
 }
 
 int crew_fd(const struct crew *crew) {
-        return crew->empty;
+        return crew->news;
+}
+
+void crew_dispatch(struct crew *crew) {
+        struct crew_job *job;
+        uint64_t count;
+
+        if (read(crew->news, &count, sizeof(count)) < 0 && errno != EAGAIN)
+                log_write(LOG_ERR, &(struct log_subject){.error = -errno}, "eventfd");
+
+        pthread_mutex_lock(&crew->mutex);
+        while ((job = crew->first_done)) {
+                crew->first_done = job->next;
+                crew->n_jobs--;
+                pthread_mutex_unlock(&crew->mutex);
+                job->done(job);
+                pthread_mutex_lock(&crew->mutex);
+        }
+        pthread_mutex_unlock(&crew->mutex);
 }
 
 bool crew_is_idle(struct crew *crew) {

@@ -39,10 +39,15 @@ bool crew_free(struct crew *crew);
 /* Takes an accepted connection, also on failure; errors as peer_new(). */
 int crew_add(struct crew *crew, int fd);
 
-/* Work that isn't a client's, and may block. Borrowed until `run` has returned. */
+/*
+ * Work that no connection asked for, and that may block. Borrowed until `run` has returned, or,
+ * with `done`, until crew_dispatch() has called that.
+ */
 struct crew_job {
-        void (*run)(struct crew_job *job);
-        struct crew_job *next; /* the crew's own */
+        void (*run)(struct crew_job *job);  /* on a worker */
+        void (*done)(struct crew_job *job); /* after it, on the main thread; NULL: nothing */
+        const struct ledger_owner *owner;   /* who is answerable for a lost worker; NULL: nobody */
+        struct crew_job *next;              /* the crew's own */
 };
 
 /* Has a worker run the job. */
@@ -54,10 +59,13 @@ void crew_watch(struct crew *crew);
 /* Lets the connections end: what they have sent already is served, then they see end of file. */
 void crew_drain(struct crew *crew);
 
-/* An eventfd(2) that becomes readable when crew_is_idle() may have become true; borrowed. */
+/* An eventfd(2) that becomes readable when there is something to dispatch; borrowed. */
 int crew_fd(const struct crew *crew);
 
-/* No connection, those apart that are abandoned to a lost worker, and no job. */
+/* Calls `done` of the jobs that have been run. After that crew_is_idle() may have become true. */
+void crew_dispatch(struct crew *crew);
+
+/* No connection, those apart that are abandoned to a lost worker, and no job that isn't done. */
 bool crew_is_idle(struct crew *crew);
 
 /* Whether any worker is there to serve. */
