@@ -93,7 +93,7 @@ void peer_abandon(struct peer *peer) {
 struct peer *peer_free(struct peer *peer) {
         if (!peer)
                 return NULL;
-        peer_release_all(peer);
+        peer_abandon(peer);
         ledger_disconnect(peer->gate->ledger, &peer->owner);
         fd_close(peer->fd);
         free(peer);
