@@ -8,6 +8,7 @@
 #include "daemon/sweep.h"
 
 #include "common/fd.h"
+#include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/mount.h"
 #include "daemon/stall.h"
@@ -18,18 +19,21 @@
 #include <signal.h>
 #include <string.h>
 
-static int sweep_mount(unsigned features, uint64_t id, char *place) {
-        FD_AUTO int fd = -EBADF;
-        unsigned strangers;
-        int r = mount_locate(features, id, place, PATH_MAX);
+/* -ENOENT: it isn't mounted. */
+static int sweep_open(unsigned features, uint64_t id, char *place) {
+        int fd = mount_locate(features, id, place, PATH_MAX);
 
-        if (r < 0)
-                return r;
-        fd = mount_open(features, id, place);
         if (fd < 0)
-                return fd == -ENOENT ? -EBUSY
-                                     : fd; /* it is there, and the path doesn't lead to it */
-        return unmount_detach(features, fd, id, &strangers);
+                return fd;
+        fd = mount_open(features, id, place);
+        return fd == -ENOENT ? -EBUSY : fd; /* it is there, and the path doesn't lead to it */
+}
+
+static int sweep_mount(unsigned features, uint64_t id, char *place) {
+        FD_AUTO int fd = sweep_open(features, id, place);
+        unsigned strangers;
+
+        return fd < 0 ? fd : unmount_detach(features, fd, id, &strangers);
 }
 
 static bool sweep_may_appear(const struct record *record, const struct instance *self) {
@@ -76,12 +80,23 @@ static void sweep_log(const struct record *record, int error, const char *place)
                   "mountatd --sweep do it");
 }
 
+static enum ledger_left sweep_left(enum sweep_scope scope) {
+        switch (scope) {
+        case SWEEP_FINALLY:
+                return LEDGER_LEFT_ALL;
+        case SWEEP_UNCLAIMED:
+                return LEDGER_LEFT_UNCLAIMED;
+        default:
+                return LEDGER_LEFT_DEAD;
+        }
+}
+
 void sweep_ledger(struct ledger *ledger, unsigned features, const struct instance *self,
                   enum sweep_scope scope) {
         struct record record;
         uint32_t cursor = 0;
 
-        while (ledger_take_left(ledger, scope != SWEEP_UNADOPTABLE, &cursor, &record)) {
+        while (ledger_take_left(ledger, sweep_left(scope), &cursor, &record)) {
                 char place[PATH_MAX] = "";
                 int r;
 
@@ -97,9 +112,45 @@ void sweep_ledger(struct ledger *ledger, unsigned features, const struct instanc
         }
 }
 
-/* In a pid namespace that we can't see it may live: 0. */
-static bool sweep_client_lives(const struct record *record) {
-        return record->pid == 0 || kill(record->pid, 0) == 0 || errno != ESRCH;
+/* Opens all mounts of the record that are still mounted. */
+static int sweep_open_all(unsigned features, const struct record *record, int *fds, char *place) {
+        for (uint32_t i = 0; i < record->count; i++) {
+                fds[i] = sweep_open(features, record->mounts[i], place);
+                if (fds[i] < 0 && fds[i] != -ENOENT)
+                        return fds[i];
+        }
+        return 0;
+}
+
+static void sweep_keep_one(struct ledger *ledger, unsigned features, const struct record *record) {
+        int fds[PROTOCOL_TARGETS_MAX], r;
+        char place[PATH_MAX] = "";
+
+        for (uint32_t i = 0; i < PROTOCOL_TARGETS_MAX; i++)
+                fds[i] = -EBADF;
+        stall_begin();
+        r = sweep_open_all(features, record, fds, place);
+        stall_end();
+        if (r == 0)
+                r = lease_keep(ledger, record, fds);
+        if (r < 0 && ledger_leave(ledger, record))
+                sweep_log(record, r, place);
+        for (uint32_t i = 0; i < PROTOCOL_TARGETS_MAX; i++)
+                fd_close(fds[i]);
+}
+
+void sweep_keep(struct ledger *ledger, unsigned features) {
+        struct record record;
+        uint32_t cursor = 0;
+
+        while (ledger_take_kept(ledger, &cursor, &record))
+                sweep_keep_one(ledger, features, &record);
+}
+
+/* In a pid namespace that we can't see it may live: 0. The ledger itself keeps a call's lease. */
+static bool sweep_holder_lives(const struct record *record) {
+        return record->origin == RECORD_BUS || record->pid == 0 || kill(record->pid, 0) == 0 ||
+               errno != ESRCH;
 }
 
 unsigned sweep_file(struct record_file *file, unsigned features, const struct instance *self) {
@@ -111,7 +162,7 @@ unsigned sweep_file(struct record_file *file, unsigned features, const struct in
                 int r;
 
                 if (!record_is_sane(record, i) ||
-                    (record->state == RECORD_LIVE && sweep_client_lives(record)))
+                    (record->state == RECORD_LIVE && sweep_holder_lives(record)))
                         continue;
                 r = sweep_record(features, record, self, place);
                 if (r == 0) {

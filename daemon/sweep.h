@@ -11,8 +11,8 @@
 
 enum sweep_scope {
         SWEEP_UNADOPTABLE, /* leases that weren't live when the predecessor died */
-        SWEEP_ALL,
-        SWEEP_FINALLY, /* all, and what can't be reached is left for mountatd --sweep */
+        SWEEP_UNCLAIMED,   /* those as well that nobody has adopted */
+        SWEEP_FINALLY,     /* all, and what can't be reached is left for mountatd --sweep */
 };
 
 /*
@@ -22,6 +22,12 @@ enum sweep_scope {
  */
 void sweep_ledger(struct ledger *ledger, unsigned features, const struct instance *self,
                   enum sweep_scope scope);
+
+/*
+ * Keeps on what the predecessor kept, the leases that were granted over D-Bus. What can't be
+ * reached is logged once, and stays on record. On a worker; blocks on a FUSE above a mount.
+ */
+void sweep_keep(struct ledger *ledger, unsigned features);
 
 /*
  * Sweeps, before an instance starts and with root's rights, what none can adopt: leases that
