@@ -9,6 +9,8 @@
 #include "daemon/server.h"
 
 #include "common/fd.h"
+#include "daemon/bus.h"
+#include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/sweep.h"
 
@@ -38,6 +40,7 @@ enum {
 struct server {
         const struct server_setup *setup;
         sd_event *event;
+        struct bus *bus; /* NULL: not wanted */
         sd_event_source *listening;
         sd_event_source *tick;
         sd_event_source *resume;
@@ -46,6 +49,7 @@ struct server {
         uint64_t watchdog; /* microseconds between signs of life, 0: none are asked for */
         struct ledger_counts told;
         bool stopping;
+        struct crew_job release; /* of what calls over D-Bus were granted, at the end */
         struct crew_job sweep;
         atomic_bool sweeping; /* the job is waiting or under way */
         atomic_int scope;     /* enum sweep_scope */
@@ -72,6 +76,7 @@ static void server_sweep(struct crew_job *job) {
 
         int scope;
 
+        sweep_keep(setup->gate->ledger, mount_features(setup->gate->templates));
         do {
                 scope = atomic_load(&server->scope);
                 sweep_ledger(setup->gate->ledger, mount_features(setup->gate->templates),
@@ -89,7 +94,7 @@ static void server_look_after_left(struct server *server, uint64_t now) {
         if (now < server->next_sweep)
                 return;
         if (now >= server->adopt_until)
-                atomic_store(&server->scope, SWEEP_ALL);
+                atomic_store(&server->scope, SWEEP_UNCLAIMED);
         server->next_sweep = now + SERVER_SWEEP_PAUSE;
         server_start_sweep(server);
 }
@@ -112,6 +117,7 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
         counts.attempts = 0; /* come and go too quickly to be told */
         server_notify_status(server, now, &counts);
         crew_watch(server->setup->crew);
+        bus_tick(server->bus);
         if (counts.left > 0)
                 server_look_after_left(server, now);
 
@@ -132,6 +138,10 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
 static void server_touch(struct server *server) {
         sd_event_now(server->event, CLOCK_MONOTONIC, &server->last_busy);
         server_arm(server->tick, server->last_busy + SERVER_TICK);
+}
+
+static void server_on_call(void *userdata) {
+        server_touch(userdata);
 }
 
 /* For honest reasons: the loop turns, and there is a worker to serve. */
@@ -191,6 +201,16 @@ static int server_on_connection(sd_event_source *source, int fd, uint32_t events
         return 0;
 }
 
+static void server_release_kept(struct crew_job *job) {
+        struct server *server = (struct server *)((char *)job - offsetof(struct server, release));
+        const struct request_gate *gate = server->setup->gate;
+        int r = lease_release_all(gate->templates, gate->ledger, ledger_kept(gate->ledger));
+
+        if (r < 0)
+                log_write(LOG_ERR, &(struct log_subject){.error = r, .operation = "stop"},
+                          "mounts are left, to be tried again at the end");
+}
+
 static int server_on_signal(sd_event_source *source, const struct signalfd_siginfo *info,
                             void *userdata) {
         struct server *server = userdata;
@@ -204,7 +224,9 @@ static int server_on_signal(sd_event_source *source, const struct signalfd_sigin
         sd_notify(0, "STOPPING=1\nSTATUS=Releasing every lease");
 
         atomic_store(&server->setup->gate->stopping, true);
+        ledger_stop(server->setup->gate->ledger);
         sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
+        crew_submit(server->setup->crew, &server->release);
         atomic_store(&server->scope, SWEEP_FINALLY);
         server_start_sweep(server);
         crew_drain(server->setup->crew);
@@ -228,14 +250,13 @@ static int server_on_restart(sd_event_source *source, const struct signalfd_sigi
         _exit(EXIT_SUCCESS);
 }
 
-static int server_on_crew_empty(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+static int server_on_crew(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         struct server *server = userdata;
-        uint64_t count;
 
         (void)source;
+        (void)fd;
         (void)events;
-        if (read(fd, &count, sizeof(count)) < 0)
-                return -errno;
+        crew_dispatch(server->setup->crew);
         if (server->stopping && crew_is_idle(server->setup->crew))
                 return sd_event_exit(server->event, 0);
         return 0;
@@ -285,7 +306,7 @@ static int server_add_sources(struct server *server) {
 
         if (r >= 0)
                 r = sd_event_add_io(server->event, NULL, crew_fd(setup->crew), EPOLLIN,
-                                    server_on_crew_empty, server);
+                                    server_on_crew, server);
         if (r >= 0)
                 r = server_add_signals(server);
         if (r >= 0)
@@ -295,17 +316,36 @@ static int server_add_sources(struct server *server) {
         return r;
 }
 
+static int server_add_bus(struct server *server) {
+        const struct bus_setup setup = {
+                .event = server->event,
+                .gate = server->setup->gate,
+                .crew = server->setup->crew,
+                .busy = server_on_call,
+                .userdata = server,
+        };
+
+        return server->setup->on_bus ? bus_new(&setup, &server->bus) : 0;
+}
+
 int server_run(const struct server_setup *setup) {
-        struct server server = {.setup = setup, .sweep.run = server_sweep};
+        struct server server = {
+                .setup = setup,
+                .release.run = server_release_kept,
+                .sweep.run = server_sweep,
+        };
         int r = sd_event_default(&server.event);
 
         if (r < 0)
                 return r;
         r = server_add_sources(&server);
+        if (r >= 0)
+                r = server_add_bus(&server);
         if (r >= 0) {
                 sd_notify(0, "READY=1\nSTATUS=0 leases");
                 r = sd_event_loop(server.event);
         }
+        bus_free(server.bus);
         sd_event_source_unref(server.listening);
         sd_event_source_unref(server.tick);
         sd_event_source_unref(server.resume);
