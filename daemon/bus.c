@@ -115,6 +115,8 @@ static int bus_start(sd_bus *connection) {
         if (r >= 0)
                 r = sd_bus_set_exit_on_disconnect(connection, false);
         if (r >= 0)
+                r = sd_bus_set_close_on_exit(connection, false); /* bus_free() has yet to tell */
+        if (r >= 0)
                 r = sd_bus_set_watch_bind(connection, true); /* waits for a bus to be there */
         return r < 0 ? r : sd_bus_start(connection);
 }

@@ -214,9 +214,10 @@ static void call_ask(struct call *call) {
 }
 
 static void call_authorise(struct call *call) {
-        bool holds = call->rule->who == AUTHORITY_HOLDER &&
-                     ledger_is_kept_for(call->desk->gate->ledger, call->task.wire.lease,
-                                        call->owner.uid);
+        /* What is nobody's is no secret: the worker says so. */
+        bool holds =
+                call->rule->who == AUTHORITY_HOLDER &&
+                !ledger_is_others(call->desk->gate->ledger, call->task.wire.lease, call->owner.uid);
 
         switch (authority_judge(call->rule, call->owner.uid, holds)) {
         case AUTHORITY_TRUSTED:

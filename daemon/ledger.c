@@ -430,15 +430,17 @@ struct ledger_owner *ledger_kept(struct ledger *ledger) {
         return &ledger->kept;
 }
 
-bool ledger_is_kept_for(struct ledger *ledger, uint64_t id, uid_t uid) {
+bool ledger_is_others(struct ledger *ledger, uint64_t id, uid_t uid) {
         const struct ledger_owner user = {
                 .uid = uid, .standing = LEDGER_CALL, .first = LEDGER_NONE};
-        bool kept;
+        const struct ledger_owner anybody = {.standing = LEDGER_TRUSTED_CALL, .first = LEDGER_NONE};
+        bool others;
 
         pthread_mutex_lock(&ledger->mutex);
-        kept = ledger_find(ledger, &user, id) != LEDGER_NONE;
+        others = ledger_find(ledger, &anybody, id) != LEDGER_NONE &&
+                 ledger_find(ledger, &user, id) == LEDGER_NONE;
         pthread_mutex_unlock(&ledger->mutex);
-        return kept;
+        return others;
 }
 
 void ledger_stop(struct ledger *ledger) {

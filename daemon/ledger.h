@@ -136,8 +136,8 @@ struct ledger_owner *ledger_orphans(struct ledger *ledger);
 /* The owner of all leases that calls were granted. */
 struct ledger_owner *ledger_kept(struct ledger *ledger);
 
-/* Whether it is a live lease that the user's calls were granted. */
-bool ledger_is_kept_for(struct ledger *ledger, uint64_t id, uid_t uid);
+/* Whether it is a live lease, and not one that the user's calls were granted. */
+bool ledger_is_others(struct ledger *ledger, uint64_t id, uid_t uid);
 
 /* From now on leases end because the daemon does. */
 void ledger_stop(struct ledger *ledger);

@@ -32,6 +32,7 @@ struct service_plan {
         const char *runtime;     /* directory, if not NAME.run */
         const char *notify;      /* $NOTIFY_SOCKET */
         uid_t uid;               /* owner of the runtime directory */
+        bool unnamed;            /* the instance that is on the bus */
 };
 
 struct service {
