@@ -12,8 +12,8 @@
 
 #include <limits.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -22,29 +22,74 @@
 enum {
         CHANNEL_NS_PER_MS = 1000 * 1000,
         CHANNEL_MS_PER_S = 1000,
+        CHANNEL_CONNECT_SLICE = 500, /* milliseconds in which no interruption is noticed */
 };
 
-static int64_t channel_now(void) {
+int64_t channel_now(void) {
         struct timespec now;
 
         clock_gettime(CLOCK_MONOTONIC, &now);
         return (int64_t)now.tv_sec * CHANNEL_MS_PER_S * CHANNEL_NS_PER_MS + now.tv_nsec;
 }
 
-static int64_t channel_deadline(const struct channel *channel) {
-        return channel_now() + (int64_t)channel->timeout * CHANNEL_NS_PER_MS;
+int64_t channel_after(uint32_t milliseconds) {
+        return channel_now() + (int64_t)milliseconds * CHANNEL_NS_PER_MS;
 }
 
 /* Milliseconds, rounded up so that nobody spins through the last one; 0 when it has passed. */
-static int channel_left(int64_t deadline) {
-        int64_t left = (deadline - channel_now() + CHANNEL_NS_PER_MS - 1) / CHANNEL_NS_PER_MS;
+static int channel_left(const struct channel *channel) {
+        int64_t left =
+                (channel->deadline - channel_now() + CHANNEL_NS_PER_MS - 1) / CHANNEL_NS_PER_MS;
 
         return left <= 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
 }
 
+/* Removed from the watch by hand: where a forked child has the socket too, closing it isn't enough.
+ */
 void channel_close(struct channel *channel, const char *why) {
-        channel->fd = fd_close(channel->fd);
+        int fd = channel->fd;
+
+        if (fd >= 0 && channel->watch >= 0)
+                epoll_ctl(channel->watch, EPOLL_CTL_DEL, fd, NULL);
+        channel->fd = -EBADF;
+        fd_close(fd);
         channel->closing = why;
+}
+
+void channel_free(struct channel *channel) {
+        channel_close(channel, "was closed");
+        channel->watch = fd_close(channel->watch);
+}
+
+int channel_watch(struct channel *channel) {
+        if (channel->watch < 0)
+                channel->watch = epoll_create1(EPOLL_CLOEXEC);
+        return channel->watch < 0 ? -errno : 0;
+}
+
+/* Waits for `events` on `fd`, or with none for `limit` milliseconds to pass. */
+static int channel_poll(const struct channel *channel, int fd, short events, int limit) {
+        struct pollfd pollers[] = {
+                {.fd = fd, .events = events},
+                {.fd = channel->interrupt, .events = POLLIN},
+        };
+        int ready = poll(pollers, 2, limit);
+
+        if (ready < 0)
+                return -errno;
+        if (pollers[1].revents)
+                return -ECANCELED;
+        return ready > 0 ? 0 : -ETIMEDOUT;
+}
+
+int channel_pause(const struct channel *channel, uint32_t milliseconds) {
+        int left = channel_left(channel);
+        int limit = (uint32_t)left < milliseconds ? left : (int)milliseconds;
+        int result = left > 0 ? channel_poll(channel, -EBADF, 0, limit) : -ETIMEDOUT;
+
+        if (result == -ECANCELED)
+                return result;
+        return channel_left(channel) > 0 ? 0 : -ETIMEDOUT;
 }
 
 /*
@@ -64,44 +109,67 @@ static int channel_connect_once(int fd, const struct sockaddr_un *address, int l
         return 0;
 }
 
-int channel_connect(struct channel *channel, const char *path) {
-        int64_t deadline = channel_deadline(channel);
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
-        FD_AUTO int fd = -EBADF;
+/* In slices: an interruption is noticed between them. */
+static int channel_connect_patiently(const struct channel *channel, int fd,
+                                     const struct sockaddr_un *address) {
         int left, result;
+
+        while ((left = channel_left(channel)) > 0) {
+                result = channel_connect_once(
+                        fd, address, left < CHANNEL_CONNECT_SLICE ? left : CHANNEL_CONNECT_SLICE);
+                if (result != -ETIMEDOUT && result != -EINTR)
+                        return result;
+                if (channel_poll(channel, -EBADF, 0, 0) == -ECANCELED)
+                        return -ECANCELED;
+        }
+        return -ETIMEDOUT;
+}
+
+int channel_connect(struct channel *channel, const char *path) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        struct epoll_event event = {.events = EPOLLRDHUP};
+        FD_AUTO int fd = -EBADF;
+        int result;
 
         if (strlen(path) >= sizeof(address.sun_path))
                 return -ENAMETOOLONG;
         strcpy(address.sun_path, path);
 
+        result = channel_watch(channel);
+        if (result < 0)
+                return result;
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return -errno;
+        result = channel_connect_patiently(channel, fd, &address);
+        if (result < 0)
+                return result;
+        /* Hang-ups alone: the answers are for the call that waits for them. */
+        if (epoll_ctl(channel->watch, EPOLL_CTL_ADD, fd, &event) < 0)
+                return -errno;
+        channel->fd = fd_take(&fd);
+        return 0;
+}
+
+void channel_check(struct channel *channel) {
+        struct pollfd poller = {.fd = channel->fd, .events = POLLRDHUP};
+
+        if (poller.fd >= 0 && poll(&poller, 1, 0) > 0)
+                channel_close(channel, "was closed by the daemon");
+}
+
+static int channel_wait(const struct channel *channel, short events) {
+        int left, result;
 
         do {
-                left = channel_left(deadline);
-                result = left > 0 ? channel_connect_once(fd, &address, left) : -ETIMEDOUT;
+                left = channel_left(channel);
+                result = left > 0 ? channel_poll(channel, channel->fd, events, left) : -ETIMEDOUT;
         } while (result == -EINTR);
-        if (result == 0)
-                channel->fd = fd_take(&fd);
         return result;
 }
 
-static int channel_wait(const struct channel *channel, short events, int64_t deadline) {
-        struct pollfd poller = {.fd = channel->fd, .events = events};
-        int left, ready;
-
-        do {
-                left = channel_left(deadline);
-                ready = left > 0 ? poll(&poller, 1, left) : 0;
-        } while (ready < 0 && errno == EINTR);
-        if (ready < 0)
-                return -errno;
-        return ready > 0 ? 0 : -ETIMEDOUT;
-}
-
 static int channel_send(const struct channel *channel, const struct wire_request *request,
-                        const int *fds, int64_t deadline) {
+                        const int *fds) {
         uint8_t bytes[WIRE_REQUEST_MAX];
         size_t size = wire_encode_request(request, bytes);
         int result;
@@ -110,7 +178,7 @@ static int channel_send(const struct channel *channel, const struct wire_request
                 result = fdpass_send(channel->fd, bytes, size, fds, request->n_targets);
                 if (result != -EAGAIN)
                         return result;
-                result = channel_wait(channel, POLLOUT, deadline);
+                result = channel_wait(channel, POLLOUT);
                 if (result < 0)
                         return result;
         }
@@ -120,8 +188,7 @@ static int channel_send(const struct channel *channel, const struct wire_request
  * A peer that closes with a request of ours unread leaves ECONNRESET before what it had said: that
  * is reported once, and then the queue can be read (sock_error() in __skb_try_recv_datagram()).
  */
-static int channel_receive(const struct channel *channel, struct wire_reply *reply,
-                           int64_t deadline) {
+static int channel_receive(const struct channel *channel, struct wire_reply *reply) {
         bool reset = false;
 
         for (;;) {
@@ -141,7 +208,7 @@ static int channel_receive(const struct channel *channel, struct wire_reply *rep
                 if (size != -EAGAIN)
                         return (int)size;
 
-                result = channel_wait(channel, POLLIN, deadline);
+                result = channel_wait(channel, POLLIN);
                 if (result < 0)
                         return result;
         }
@@ -167,6 +234,9 @@ static int channel_fail(struct channel *channel, int error) {
         case -ECONNRESET:
                 channel_close(channel, "was closed by the daemon");
                 return error;
+        case -ECANCELED:
+                channel_close(channel, "was closed");
+                return error;
         default:
                 channel_close(channel, "was closed because an answer could not be received");
                 return error;
@@ -175,19 +245,19 @@ static int channel_fail(struct channel *channel, int error) {
 
 int channel_exchange(struct channel *channel, struct wire_request *request, const int *fds,
                      struct wire_reply *reply) {
-        int64_t deadline = channel_deadline(channel);
         int result;
 
         request->version = PROTOCOL_VERSION;
         request->cookie = ++channel->cookie;
-        result = channel_send(channel, request, fds, deadline);
-        if (result == -ETIMEDOUT)
+        result = channel_send(channel, request, fds);
+        channel->delivered = result == 0;
+        if (result == -ETIMEDOUT || result == -ECANCELED)
                 return channel_fail(channel, result);
         /* A peer that hung up may have said why: that is read before giving up. */
         if (result < 0 && result != -EPIPE && result != -ECONNRESET)
                 return result;
 
-        result = channel_receive(channel, reply, deadline);
+        result = channel_receive(channel, reply);
         if (result < 0)
                 return channel_fail(channel, result);
         if (!channel_reply_fits(request, reply))

@@ -43,22 +43,25 @@ static int hold_input_ended(void) {
 }
 
 static int hold_wait(struct session *session, const struct signals *signals) {
-        struct pollfd pollers[HOLD_SOURCES] = {
-                [HOLD_SIGNALS] = {.fd = signals->fd, .events = POLLIN},
-                [HOLD_INPUT] = {.fd = STDIN_FILENO, .events = POLLIN},
-                [HOLD_DAEMON] = {.fd = mountat_fd(session->mountat), .events = POLLIN},
-        };
-
         for (;;) {
-                if (poll(pollers, HOLD_SOURCES, -1) < 0) {
+                struct pollfd pollers[HOLD_SOURCES] = {
+                        [HOLD_SIGNALS] = {.fd = signals->fd, .events = POLLIN},
+                        [HOLD_INPUT] = {.fd = STDIN_FILENO, .events = POLLIN},
+                        [HOLD_DAEMON] = {.fd = session_fd(session), .events = POLLIN},
+                };
+                int ready = poll(pollers, HOLD_SOURCES, session_patience(session));
+
+                if (ready < 0) {
                         if (errno == EINTR)
                                 continue;
                         warn("cannot wait");
                         return -EIO;
                 }
-                if (pollers[HOLD_DAEMON].revents) {
-                        session_lost(session);
-                        return -ECONNRESET;
+                if (ready == 0 || pollers[HOLD_DAEMON].revents) {
+                        int result = session_tend(session);
+
+                        if (result < 0)
+                                return result;
                 }
                 if (pollers[HOLD_SIGNALS].revents)
                         return 0;

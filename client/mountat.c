@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What stands in mountat.h: arguments, the leases with a root of their own, and the sentences about
- * the connection. The memory and the descriptors of a lease are there before the daemon is asked,
- * so nothing that was mounted can be lost for want of them.
+ * What stands in mountat.h: arguments, and the sentences about them. The memory and the descriptors
+ * of a lease are there before the daemon is asked, so nothing that was mounted can be lost for want
+ * of them.
+ *
+ * The caller and the keeper take turns at the connection. The failure is the caller's own.
  */
 
 #include "client/mountat.h"
 
-#include "client/channel.h"
+#include "client/connection.h"
 #include "client/failure.h"
+#include "client/keeper.h"
 #include "client/root.h"
+#include "client/turn.h"
 #include "common/fd.h"
 #include "common/text.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,70 +42,66 @@ enum {
         MOUNTAT_FILE_SYSTEM_FLAGS = MOUNTAT_PROC | MOUNTAT_SYSFS,
         MOUNTAT_FLAGS =
                 MOUNTAT_FILE_SYSTEM_FLAGS | MOUNTAT_CREATE | MOUNTAT_READ_ONLY | MOUNTAT_PIDS_ONLY,
-};
-
-/* A lease that mountat_mount_root() made. It outlives the connection, not the struct mountat. */
-struct mountat_lease {
-        struct mountat_lease *next;
-        uint64_t id;
-        struct root root;
+        /* Milliseconds: */
+        MOUNTAT_SWEEP = 2000, /* in which an instance undoes what its predecessor had half done */
+        MOUNTAT_LOOK_PAUSE = 20,
+        MOUNTAT_KEEPER_PAUSE_MIN = 10, /* between the keeper's tries, doubled each time */
+        MOUNTAT_KEEPER_PAUSE_MAX = 500,
+        MOUNTAT_KEEPER_PATIENCE = 500, /* with a caller whose turn it is */
 };
 
 struct mountat {
-        struct channel channel;
+        struct turn turn; /* at the connection */
+        struct connection connection;
+        struct keeper keeper;
+        int keeper_pause; /* the keeper's own */
+        atomic_uint timeout;
         struct failure failure;
-        struct mountat_lease *leases;
         char version[PROTOCOL_TEXT_MAX + 1];
 };
-
-static struct mountat_lease *mountat_lease_free(struct mountat_lease *lease) {
-        if (lease) {
-                root_remove(&lease->root);
-                root_close(&lease->root);
-                free(lease);
-        }
-        return NULL;
-}
-
-static void mountat_forget_leases(struct mountat *mountat) {
-        while (mountat->leases) {
-                struct mountat_lease *lease = mountat->leases;
-
-                mountat->leases = lease->next;
-                mountat_lease_free(lease);
-        }
-}
-
-static struct mountat_lease **mountat_find_lease(struct mountat *mountat, uint64_t id) {
-        struct mountat_lease **slot = &mountat->leases;
-
-        while (*slot && (*slot)->id != id)
-                slot = &(*slot)->next;
-        return slot;
-}
 
 struct mountat *mountat_new(void) {
         struct mountat *mountat = calloc(1, sizeof(*mountat));
 
         if (!mountat)
                 return NULL;
-        mountat->channel = CHANNEL_CLOSED;
-        mountat->channel.timeout = MOUNTAT_TIMEOUT_DEFAULT;
+        mountat->connection = (struct connection)CONNECTION_NONE;
+        mountat->keeper = (struct keeper)KEEPER_NONE;
+        mountat->timeout = MOUNTAT_TIMEOUT_DEFAULT;
+        turn_init(&mountat->turn);
         failure_clear(&mountat->failure);
         return mountat;
 }
 
 struct mountat *mountat_free(struct mountat *mountat) {
         if (mountat) {
-                channel_close(&mountat->channel, "was closed");
-                mountat_forget_leases(mountat);
+                keeper_stop(&mountat->keeper);
+                connection_close(&mountat->connection);
+                turn_destroy(&mountat->turn);
                 free(mountat);
         }
         return NULL;
 }
 
 void mountat_set_timeout(struct mountat *mountat, uint32_t milliseconds) {
-        mountat->channel.timeout = milliseconds ?: MOUNTAT_TIMEOUT_DEFAULT;
+        mountat->timeout = milliseconds ?: MOUNTAT_TIMEOUT_DEFAULT;
+}
+
+/* The timeout begins here: waiting for the keeper is part of it. */
+static int mountat_enter(struct mountat *mountat) {
+        int64_t deadline = channel_after(mountat->timeout);
+
+        failure_clear(&mountat->failure);
+        if (turn_take(&mountat->turn, deadline) < 0)
+                return failure_client(&mountat->failure, ETIMEDOUT, MOUNTAT_NO_TARGET,
+                                      "the connection to mountatd is still being recovered");
+        mountat->connection.channel.deadline = deadline;
+        return 0;
+}
+
+static int mountat_leave(struct mountat *mountat, int result) {
+        turn_give(&mountat->turn);
+        return result;
 }
 
 static const char *mountat_connect_advice(int error) {
@@ -120,113 +122,222 @@ static const char *mountat_connect_advice(int error) {
         }
 }
 
-int mountat_connect(struct mountat *mountat, const char *path) {
-        const char *variable = secure_getenv(PROTOCOL_SOCKET_VARIABLE);
+static int mountat_open(struct mountat *mountat, const char *path) {
         char escaped[440];
         int result;
 
-        failure_clear(&mountat->failure);
-        if (mountat->channel.fd >= 0)
+        if (mountat->connection.channel.fd >= 0)
                 return failure_client(&mountat->failure, EISCONN, MOUNTAT_NO_TARGET,
                                       "already connected to mountatd: one connection each");
-        if (!path)
-                path = variable && *variable ? variable : PROTOCOL_SOCKET_DEFAULT;
-
-        result = channel_connect(&mountat->channel, path);
+        result = connection_open(&mountat->connection, path);
         if (result < 0)
                 return failure_client(&mountat->failure, -result, MOUNTAT_NO_TARGET,
                                       "cannot connect to %s: %s: %s",
                                       text_escape(escaped, sizeof(escaped), path),
                                       strerrordesc_np(-result), mountat_connect_advice(result));
-        mountat_forget_leases(mountat);
         return 0;
+}
+
+int mountat_connect(struct mountat *mountat, const char *path) {
+        const char *variable = secure_getenv(PROTOCOL_SOCKET_VARIABLE);
+        int result = mountat_enter(mountat);
+
+        if (!path)
+                path = variable && *variable ? variable : PROTOCOL_SOCKET_DEFAULT;
+        return result < 0 ? result : mountat_leave(mountat, mountat_open(mountat, path));
 }
 
 int mountat_fd(const struct mountat *mountat) {
-        return mountat->channel.fd >= 0 ? mountat->channel.fd : -ENOTCONN;
+        const struct channel *channel = &mountat->connection.channel;
+
+        return channel->fd >= 0 ? channel->watch : -ENOTCONN;
 }
 
-static int mountat_check_connected(struct mountat *mountat) {
-        if (mountat->channel.fd >= 0)
-                return 0;
-        return failure_client(&mountat->failure, ENOTCONN, MOUNTAT_NO_TARGET,
-                              "not connected to mountatd: the connection %s: connect again",
-                              mountat->channel.closing);
+/* ---- recovery ---- */
+
+static int mountat_tell_lost(struct mountat *mountat) {
+        const struct holding *lost = connection_find_lost(&mountat->connection);
+
+        return lost ? holding_explain(lost, &mountat->failure) : 0;
 }
 
-static int mountat_exchange_failed(struct mountat *mountat, int error) {
-        if (mountat->channel.fd >= 0)
-                return failure_client(&mountat->failure, -error, MOUNTAT_NO_TARGET,
-                                      "cannot send a request to mountatd: %s",
-                                      strerrordesc_np(-error));
-        return failure_client(&mountat->failure, -error, MOUNTAT_NO_TARGET,
-                              "the connection to mountatd %s: its leases are released, connect "
-                              "again",
-                              mountat->channel.closing);
-}
-
-/* One request from start to end: 0 when the daemon did what was asked. */
-static int mountat_ask(struct mountat *mountat, struct wire_request *request, const int *fds,
-                       struct wire_reply *reply) {
-        int result = mountat_check_connected(mountat);
+int mountat_recover(struct mountat *mountat) {
+        struct connection *connection = &mountat->connection;
+        int result = mountat_enter(mountat);
 
         if (result < 0)
                 return result;
-        result = channel_exchange(&mountat->channel, request, fds, reply);
+        channel_check(&connection->channel);
+        result = connection_recover(connection, connection->channel.deadline, &mountat->failure);
+        if (result == 0)
+                result = mountat_tell_lost(mountat);
+        return mountat_leave(mountat, result);
+}
+
+/*
+ * On the keeper's thread. One try to connect at a time, so that a caller is never kept waiting for
+ * a daemon that isn't there; adopting may take as long as any call.
+ */
+static int mountat_tend(struct keeper *keeper) {
+        struct mountat *mountat =
+                (struct mountat *)((char *)keeper - offsetof(struct mountat, keeper));
+        struct connection *connection = &mountat->connection;
+        struct failure unheard;
+        bool whole;
+
+        if (turn_take(&mountat->turn, channel_after(MOUNTAT_KEEPER_PATIENCE)) < 0)
+                return 0;
+        connection->channel.deadline = channel_after(mountat->timeout);
+        connection->channel.interrupt = keeper->stop;
+        channel_check(&connection->channel);
+        connection_recover(connection, 0, &unheard);
+        connection->channel.interrupt = -EBADF;
+        whole = !connection->path[0] || connection_is_whole(connection);
+        turn_give(&mountat->turn);
+
+        if (whole) {
+                mountat->keeper_pause = MOUNTAT_KEEPER_PAUSE_MIN;
+                return -1;
+        }
+        mountat->keeper_pause = mountat->keeper_pause * 2 < MOUNTAT_KEEPER_PAUSE_MAX
+                                        ? mountat->keeper_pause * 2
+                                        : MOUNTAT_KEEPER_PAUSE_MAX;
+        return mountat->keeper_pause;
+}
+
+int mountat_keep(struct mountat *mountat) {
+        int result = 0;
+
+        failure_clear(&mountat->failure);
+        if (mountat->keeper.running)
+                return 0;
+        mountat->keeper_pause = MOUNTAT_KEEPER_PAUSE_MIN;
+        result = channel_watch(&mountat->connection.channel);
+        if (result == 0)
+                result = keeper_start(&mountat->keeper, mountat->connection.channel.watch,
+                                      mountat_tend);
         if (result < 0)
-                return mountat_exchange_failed(mountat, result);
-        if (reply->status != STATUS_OK)
-                return failure_reply(&mountat->failure, reply, request->n_targets);
+                return failure_client(&mountat->failure, -result, MOUNTAT_NO_TARGET,
+                                      "cannot start a thread for the connection: %s",
+                                      strerrordesc_np(-result));
         return 0;
 }
 
-int mountat_hello(struct mountat *mountat, const char **version, uint32_t *features) {
-        struct wire_request request = {.operation = PROTOCOL_HELLO};
-        struct wire_reply reply;
-        int result;
+/* ---- calls ---- */
 
-        failure_clear(&mountat->failure);
-        result = mountat_ask(mountat, &request, NULL, &reply);
+int mountat_hello(struct mountat *mountat, const char **version, uint32_t *features) {
+        struct connection_call call = {.request.operation = PROTOCOL_HELLO};
+        int result = mountat_enter(mountat);
+
+        if (result < 0)
+                return result;
+        result = mountat_leave(mountat,
+                               connection_ask(&mountat->connection, &call, &mountat->failure));
         if (result < 0)
                 return result;
 
-        text_escape(mountat->version, sizeof(mountat->version), reply.text);
+        text_escape(mountat->version, sizeof(mountat->version), call.reply.text);
         if (version)
                 *version = mountat->version;
         if (features)
-                *features = reply.flags;
+                *features = call.reply.flags;
         return 0;
 }
 
-static int mountat_ask_mount(struct mountat *mountat, const struct mountat_target *targets,
-                             size_t n, uint64_t *lease) {
-        struct wire_request request = {.operation = PROTOCOL_MOUNT, .n_targets = (uint32_t)n};
-        struct wire_reply reply;
+static int mountat_explain_doubt(struct mountat *mountat) {
+        return failure_status(
+                &mountat->failure, MOUNTAT_STATUS_ALREADY_MOUNTED, mountat->failure.target,
+                "mountatd went away before it answered, and something is mounted now: "
+                "either it was before, or mountatd had granted the mount at the very "
+                "end: then it is released within its --adopt-timeout");
+}
+
+/*
+ * Asked again after a loss, "already mounted" can be our own first attempt. What was half done, the
+ * next instance undoes at once: that is waited for.
+ */
+static int mountat_ask_mount(struct mountat *mountat, struct connection_call *call) {
+        struct connection *connection = &mountat->connection;
+        int64_t sweep = 0;
+
+        for (;;) {
+                int result = connection_ask(connection, call, &mountat->failure);
+
+                if (!call->in_doubt || mountat->failure.status != MOUNTAT_STATUS_ALREADY_MOUNTED)
+                        return result;
+                if (sweep == 0)
+                        sweep = channel_after(MOUNTAT_SWEEP);
+                if (channel_now() >= sweep ||
+                    channel_pause(&connection->channel, MOUNTAT_LOOK_PAUSE) < 0)
+                        return mountat_explain_doubt(mountat);
+        }
+}
+
+static int mountat_grant(struct mountat *mountat, const struct mountat_target *targets, size_t n,
+                         struct holding *holding) {
+        struct connection_call call = {
+                .request = {.operation = PROTOCOL_MOUNT, .n_targets = (uint32_t)n},
+        };
         int fds[PROTOCOL_TARGETS_MAX];
         int result;
 
         for (size_t i = 0; i < n; i++) {
-                request.targets[i] = (struct wire_target){
+                call.request.targets[i] = (struct wire_target){
                         .file_system = targets[i].file_system,
                         .options = targets[i].options,
                 };
                 fds[i] = targets[i].fd;
         }
+        call.fds = fds;
 
-        result = mountat_ask(mountat, &request, fds, &reply);
+        result = mountat_ask_mount(mountat, &call);
         if (result == 0)
-                *lease = reply.lease;
+                holding->id = call.reply.lease;
         return result;
+}
+
+/* Consumes the holding. */
+static int mountat_settle(struct mountat *mountat, int result, struct holding *holding,
+                          uint64_t *lease) {
+        if (result < 0) {
+                holding_free(holding);
+                return mountat_leave(mountat, result);
+        }
+        connection_add(&mountat->connection, holding);
+        *lease = holding->id;
+        return mountat_leave(mountat, 0);
+}
+
+static int mountat_enter_with(struct mountat *mountat, struct holding **holding) {
+        int result = mountat_enter(mountat);
+
+        if (result < 0)
+                return result;
+        *holding = holding_new();
+        if (*holding)
+                return 0;
+        return mountat_leave(mountat, failure_client(&mountat->failure, ENOMEM, MOUNTAT_NO_TARGET,
+                                                     "no memory for a lease"));
 }
 
 int mountat_mount(struct mountat *mountat, const struct mountat_target *targets, size_t n,
                   uint64_t *lease) {
+        struct holding *holding;
+        int result;
+
         failure_clear(&mountat->failure);
         if (n < 1 || n > MOUNTAT_TARGETS_MAX)
                 return failure_client(&mountat->failure, EINVAL, MOUNTAT_NO_TARGET,
                                       "a request has 1 to %d targets, not %zu: make several",
                                       MOUNTAT_TARGETS_MAX, n);
-        return mountat_ask_mount(mountat, targets, n, lease);
+
+        result = mountat_enter_with(mountat, &holding);
+        if (result < 0)
+                return result;
+        result = holding_keep_targets(holding, targets, n, &mountat->failure);
+        if (result == 0)
+                result = mountat_grant(mountat, targets, n, holding);
+        return mountat_settle(mountat, result, holding, lease);
 }
 
 static int mountat_check_flags(struct mountat *mountat, uint32_t flags) {
@@ -243,65 +354,85 @@ static int mountat_check_flags(struct mountat *mountat, uint32_t flags) {
         return 0;
 }
 
-static int mountat_mount_targets(struct mountat *mountat, struct mountat_lease *lease) {
+static int mountat_check_opened(struct mountat *mountat) {
+        if (mountat->connection.path[0])
+                return 0;
+        return failure_client(&mountat->failure, ENOTCONN, MOUNTAT_NO_TARGET,
+                              "not connected to mountatd: the connection was never opened: connect "
+                              "first");
+}
+
+static int mountat_mount_targets(struct mountat *mountat, struct holding *holding) {
         struct root_targets targets;
-        int result = root_open_targets(&lease->root, &targets, &mountat->failure);
+        int result = root_open_targets(&holding->root, &targets, &mountat->failure);
 
         if (result < 0)
                 return result;
-        result = mountat_ask_mount(mountat, targets.targets, targets.count, &lease->id);
+        holding_note_targets(holding, targets.targets, targets.count);
+        result = mountat_grant(mountat, targets.targets, targets.count, holding);
         root_targets_close(&targets);
         return result;
 }
 
 int mountat_mount_root(struct mountat *mountat, int root_fd, uint32_t flags, uint64_t *lease) {
-        struct mountat_lease *made;
+        struct holding *holding;
         int result;
 
         failure_clear(&mountat->failure);
         result = mountat_check_flags(mountat, flags);
         if (result == 0)
-                result = mountat_check_connected(mountat);
+                result = mountat_enter_with(mountat, &holding);
         if (result < 0)
                 return result;
 
-        made = calloc(1, sizeof(*made));
-        if (!made)
-                return failure_client(&mountat->failure, ENOMEM, MOUNTAT_NO_TARGET,
-                                      "no memory for a lease");
-
-        result = root_open(&made->root, root_fd, flags, &mountat->failure);
+        result = mountat_check_opened(mountat); /* before a directory is made */
         if (result == 0)
-                result = mountat_mount_targets(mountat, made);
-        if (result < 0) {
-                mountat_lease_free(made);
-                return result;
-        }
+                result = root_open(&holding->root, root_fd, flags, &mountat->failure);
+        if (result == 0)
+                result = mountat_mount_targets(mountat, holding);
+        return mountat_settle(mountat, result, holding, lease);
+}
 
-        made->next = mountat->leases;
-        mountat->leases = made;
-        *lease = made->id;
+/*
+ * The lease was lost while it was being released: the first attempt may have been carried out, and
+ * if not, the next instance releases what it doesn't give back. What counts is that it is bare.
+ */
+static int mountat_await_bare(struct mountat *mountat, const struct holding *holding) {
+        int result;
+
+        while ((result = holding_check_bare(holding)) == -EBUSY)
+                if (channel_pause(&mountat->connection.channel, MOUNTAT_LOOK_PAUSE) < 0)
+                        break;
+        if (result < 0)
+                return holding_explain(holding, &mountat->failure);
+        failure_clear(&mountat->failure);
         return 0;
 }
 
-int mountat_unmount(struct mountat *mountat, uint64_t lease) {
-        struct wire_request request = {.operation = PROTOCOL_UNMOUNT, .lease = lease};
-        struct mountat_lease **slot, *released;
-        struct wire_reply reply;
+static int mountat_release(struct mountat *mountat, uint64_t lease) {
+        struct connection_call call = {
+                .request = {.operation = PROTOCOL_UNMOUNT, .lease = lease},
+        };
+        struct holding *holding = connection_find(&mountat->connection, lease);
         int result;
 
-        failure_clear(&mountat->failure);
-        result = mountat_ask(mountat, &request, NULL, &reply);
-        if (result < 0)
-                return result;
-
-        slot = mountat_find_lease(mountat, lease);
-        released = *slot;
-        if (released) {
-                *slot = released->next;
-                mountat_lease_free(released);
+        if (holding && holding->fate != HOLDING_KEPT)
+                result = holding_explain(holding, &mountat->failure);
+        else {
+                result = connection_ask(&mountat->connection, &call, &mountat->failure);
+                if (result < 0 && holding && holding->fate != HOLDING_KEPT)
+                        result = mountat_await_bare(mountat, holding);
         }
-        return 0;
+        if (holding && (result == 0 || holding->fate != HOLDING_KEPT ||
+                        mountat->failure.status == MOUNTAT_STATUS_NO_SUCH_LEASE))
+                connection_forget(&mountat->connection, holding);
+        return result;
+}
+
+int mountat_unmount(struct mountat *mountat, uint64_t lease) {
+        int result = mountat_enter(mountat);
+
+        return result < 0 ? result : mountat_leave(mountat, mountat_release(mountat, lease));
 }
 
 int mountat_error_status(const struct mountat *mountat) {

@@ -19,6 +19,21 @@
  * reason, the daemon releases all its leases. So a program that dies leaves nothing behind, and a
  * program that keeps its mounts keeps its connection.
  *
+ * Restarts: when the daemon is restarted, or crashes and comes back, the mounts stay. A call that
+ * finds the connection lost connects to the same path again, waiting for the daemon within its
+ * timeout, has the new instance adopt its leases, and then does what it was called for. So nothing
+ * is to be noticed, except when nobody calls for longer than the daemon's --adopt-timeout (30 s):
+ * what nobody has adopted by then is released. A program that sleeps for longer than that starts
+ * mountat_keep(), or watches mountat_fd() and calls mountat_recover().
+ *
+ * To be adopted, the mounts must be found by name: with mountat_mount_root() `proc` and `sys` below
+ * the root, with mountat_mount() by going from the target to its parent, and from there to the
+ * target's name. Roots and parents may be renamed meanwhile. A lease is lost if this process may no
+ * longer search those directories (EACCES), if something else is mounted on top, if one of its
+ * mounts is gone, or if the daemon refuses, which it does to a process of another user. That of a
+ * lost lease which is still mounted is released by the daemon; its id gives -ENOENT and the reason,
+ * once, in mountat_unmount().
+ *
  * Results: 0, or a negative errno; outputs are written on success alone. What failed, why and what
  * to do about it is kept in the connection until its next call: see mountat_error_text().
  *
@@ -33,15 +48,17 @@
  *         already-mounted           EBUSY            a number unknown here     EPROTO
  *         foreign-namespace         EXDEV
  *
- * Among client-failed: ENOTCONN (not connected, or no longer), ETIMEDOUT (the daemon didn't answer
- * in time), ECONNRESET (it went away), EPROTO (it broke the protocol). After the last three the
- * connection is closed, and its leases with it.
+ * Among client-failed: ENOTCONN (never connected), ETIMEDOUT (the daemon didn't answer in time),
+ * ECONNRESET (it went away and didn't come back in time, or went away again and again), EPROTO (it
+ * broke the protocol). After these the connection is closed. The next call connects again and
+ * offers the leases; a daemon that was alive all the time has released them by then.
  *
- * Threads: a connection is used by one thread at a time; different connections are independent.
- * Blocking: calls wait for the daemon up to the timeout; signals don't interrupt them. The file
- * system below a root is waited for as long as it takes (think of FUSE). Never raises SIGPIPE.
- * Descriptors: all are close-on-exec. A forked child that doesn't exec keeps the connection, hence
- * its leases, alive.
+ * Threads: a connection is used by one thread at a time (that of mountat_keep() apart); different
+ * connections are independent. Blocking: calls wait for the daemon up to the timeout; signals don't
+ * interrupt them. The file system below a root is waited for as long as it takes (think of FUSE).
+ * Never raises SIGPIPE. Descriptors: all are close-on-exec. A forked child that doesn't exec keeps
+ * the connection, hence its leases, alive; it must not use the connection, nor free it, since the
+ * thread of mountat_keep() and whatever that was doing are not copied.
  */
 
 #include <stddef.h>
@@ -131,19 +148,39 @@ void mountat_set_timeout(struct mountat *mountat, uint32_t milliseconds);
 
 /*
  * Connects to the daemon's socket: `path`, or if that is NULL the environment's MOUNTATD_SOCKET
- * (ignored in a program with privileges, secure_getenv(3)), or /run/mountatd/socket. After a loss
- * it may be called again, and starts without leases. -EISCONN if connected; -EACCES, -ENOENT or
- * -ECONNREFUSED as connect(2) has it. A daemon that has too many connections accepts and then
- * refuses: the next call gives -EDQUOT.
+ * (ignored in a program with privileges, secure_getenv(3)), or /run/mountatd/socket. Relative paths
+ * must stay true, for connecting again. -EISCONN if connected; -EACCES, -ENOENT or -ECONNREFUSED as
+ * connect(2) has it, without waiting. A daemon that has too many connections accepts and then
+ * refuses: the next call gives -EDQUOT. After a loss it may be called to start over, without the
+ * leases of before.
  */
 int mountat_connect(struct mountat *mountat, const char *path);
 
 /*
- * The connection's descriptor, to watch in an event loop while no call is under way: if it becomes
- * readable or hangs up, the daemon is gone and the leases are released; mountat_hello() then says
- * why. Borrowed, and never to be read, written or closed. -ENOTCONN if there is none.
+ * A descriptor to watch in an event loop: it becomes readable (POLLIN) when the daemon is gone, and
+ * mountat_recover() is to be called. It stays the same until mountat_free(), through all
+ * connections. Borrowed, and never to be read, written or closed. -ENOTCONN while there is no
+ * connection: then it isn't readable either, and mountat_recover() is to be called after a pause.
  */
 int mountat_fd(const struct mountat *mountat);
+
+/*
+ * Sees whether the daemon is still there; if not, connects again and has the leases adopted,
+ * waiting for the next instance up to the timeout. 0: all leases are held. -ENOENT: a lease was
+ * lost, or several, and not yet given to mountat_unmount(); the connection is there again.
+ * -ECONNRESET: the daemon isn't back yet, try again. Others: as calls have them; try again.
+ */
+int mountat_recover(struct mountat *mountat);
+
+/*
+ * Starts a thread that does so by itself, for programs without an event loop: from then on a
+ * restart is not to be noticed, however long nobody calls. It sleeps until the daemon goes, has all
+ * signals blocked, excludes the caller's calls while it recovers (they wait for it, within their
+ * timeout), tries for as long as it takes, and ends with mountat_free(). mountat_fd() need not be
+ * watched then. To be called once, before or after mountat_connect(); -EAGAIN or -EMFILE if there
+ * can be no thread. fork(2): see above.
+ */
+int mountat_keep(struct mountat *mountat);
 
 /*
  * Asks who answers: `*version` is a text such as "mountatd 1.2.3", valid until the next
@@ -160,12 +197,17 @@ int mountat_hello(struct mountat *mountat, const char **version, uint32_t *featu
  * With MOUNTAT_CREATE, directories that are missing are made with mode 0555 less the umask, and
  * removed when the mount fails or mountat_unmount() succeeds. A lease keeps one descriptor. After
  * a timeout the daemon may still be about to mount: then a directory that was made can stay.
+ *
+ * If the daemon goes away before it answers, it is asked again. It may have granted the lease at
+ * the very end, with nobody left to be told its id: then -EBUSY, and the text says so, until the
+ * mount is released at the end of the --adopt-timeout.
  */
 int mountat_mount_root(struct mountat *mountat, int root_fd, uint32_t flags, uint64_t *lease);
 
 /*
  * Mounts on `n` directories, 1 to MOUNTAT_TARGETS_MAX, all of them or none. The daemon wants them
  * named `proc` or `sys`, and owned by this user or below a build directory of the administrator's.
+ * A lease keeps a descriptor per target. If the daemon goes away: as above.
  */
 int mountat_mount(struct mountat *mountat, const struct mountat_target *targets, size_t n,
                   uint64_t *lease);
@@ -173,13 +215,15 @@ int mountat_mount(struct mountat *mountat, const struct mountat_target *targets,
 /*
  * Releases a lease. When it returns 0 the directories are bare again, and those that
  * MOUNTAT_CREATE made are gone unless somebody put something there. If the host refuses, the lease
- * stays and may be tried again.
+ * stays and may be tried again. If the daemon goes away during the call and the lease can't be
+ * adopted, it waits until the directories are bare, which is a success, or for its timeout.
+ * -ENOENT: there is no such lease, or it was lost.
  */
 int mountat_unmount(struct mountat *mountat, uint64_t lease);
 
 /*
- * What the last call on this connection came to (mountat_fd() and these apart); texts are valid
- * until the next one.
+ * What the last call on this connection came to (mountat_fd(), these and the thread apart); texts
+ * are valid until the next one.
  */
 
 /* Of enum mountat_status, or another number from a newer daemon; MOUNTAT_STATUS_OK after a success.

@@ -41,11 +41,16 @@ void root_close(struct root *root) {
         root->fd = fd_close(root->fd);
 }
 
-static int root_openat(const struct root *root, const char *name) {
+enum root_side {
+        ROOT_BENEATH_MOUNT = RESOLVE_NO_XDEV, /* the directory; -EXDEV if something is on it */
+        ROOT_ON_TOP = 0,                      /* whatever is mounted on it, or else itself */
+};
+
+static int root_openat(const struct root *root, const char *name, enum root_side side) {
         struct open_how how = {
                 .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
-                           RESOLVE_NO_XDEV,
+                           (uint64_t)side,
         };
         long fd = syscall(SYS_openat2, root->fd, name, &how, sizeof(how));
 
@@ -94,7 +99,7 @@ static int root_open_failed(const char *name, int error, uint32_t target, struct
 
 static int root_open_target(struct root *root, const struct root_mountpoint *mountpoint,
                             uint32_t target, struct failure *failure) {
-        int fd = root_openat(root, mountpoint->name);
+        int fd = root_openat(root, mountpoint->name, ROOT_BENEATH_MOUNT);
         int result;
 
         if (fd == -ENOENT && (root->flags & MOUNTAT_CREATE)) {
@@ -103,7 +108,7 @@ static int root_open_target(struct root *root, const struct root_mountpoint *mou
                         return failure_client(failure, -result, target,
                                               "cannot create %s below the root: %s",
                                               mountpoint->name, strerrordesc_np(-result));
-                fd = root_openat(root, mountpoint->name);
+                fd = root_openat(root, mountpoint->name, ROOT_BENEATH_MOUNT);
         }
         return fd < 0 ? root_open_failed(mountpoint->name, fd, target, failure) : fd;
 }
@@ -143,6 +148,13 @@ int root_open_targets(struct root *root, struct root_targets *targets, struct fa
 void root_targets_close(struct root_targets *targets) {
         while (targets->count > 0)
                 fd_close(targets->targets[--targets->count].fd);
+}
+
+int root_open_mount(const struct root *root, uint32_t file_system) {
+        for (size_t i = 0; i < ROOT_TARGETS_MAX; i++)
+                if (root_mountpoints[i].file_system == file_system)
+                        return root_openat(root, root_mountpoints[i].name, ROOT_ON_TOP);
+        return -EINVAL;
 }
 
 void root_remove(struct root *root) {

@@ -38,6 +38,12 @@ int root_open_targets(struct root *root, struct root_targets *targets, struct fa
 
 void root_targets_close(struct root_targets *targets);
 
+/*
+ * Opens, O_PATH, what the mountpoint for that file system leads to: the mount, where there is one.
+ * Negative errno.
+ */
+int root_open_mount(const struct root *root, uint32_t file_system);
+
 /* Removes the directories that were made here, as far as they are empty and nothing is on them. */
 void root_remove(struct root *root);
 

@@ -123,20 +123,19 @@ static bool run_take_signals(struct signals *signals, pid_t child, int *status) 
         return false;
 }
 
-/* Until the command ends. The loss of the daemon is told and doesn't end it. */
+/* Until the command ends. The loss of its mounts is told and doesn't end it. */
 static int run_wait(struct session *session, struct signals *signals, pid_t child) {
-        struct pollfd pollers[RUN_SOURCES] = {
-                [RUN_SIGNALS] = {.fd = signals->fd, .events = POLLIN},
-                [RUN_DAEMON] = {.fd = mountat_fd(session->mountat), .events = POLLIN},
-        };
         int status;
 
         for (;;) {
-                poll(pollers, RUN_SOURCES, -1);
-                if (pollers[RUN_DAEMON].revents) {
-                        session_lost(session);
-                        pollers[RUN_DAEMON].fd = -1;
-                }
+                struct pollfd pollers[RUN_SOURCES] = {
+                        [RUN_SIGNALS] = {.fd = signals->fd, .events = POLLIN},
+                        [RUN_DAEMON] = {.fd = session_fd(session), .events = POLLIN},
+                };
+                int ready = poll(pollers, RUN_SOURCES, session_patience(session));
+
+                if (ready == 0 || pollers[RUN_DAEMON].revents)
+                        session_tend(session);
                 if (pollers[RUN_SIGNALS].revents && run_take_signals(signals, child, &status))
                         return WIFEXITED(status) ? WEXITSTATUS(status)
                                                  : COMMAND_RUN_SIGNAL + WTERMSIG(status);

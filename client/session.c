@@ -8,13 +8,17 @@
 #include "common/text.h"
 
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum {
         SESSION_WHAT_MAX = 4 * PATH_MAX + 64,
+        SESSION_TRY = 3000, /* milliseconds, for one attempt at recovery */
+        SESSION_PAUSE = 200,
 };
 
 void session_close(struct session *session) {
@@ -39,7 +43,8 @@ int session_connect(struct session *session, const struct arguments *arguments) 
         }
 
         session->flags = arguments->flags;
-        mountat_set_timeout(session->mountat, arguments->timeout);
+        session->timeout = arguments->timeout;
+        mountat_set_timeout(session->mountat, session->timeout);
         if (mountat_connect(session->mountat, arguments->socket) < 0) {
                 warnx("%s", mountat_error_text(session->mountat));
                 return -ENOTCONN;
@@ -99,10 +104,52 @@ int session_unmount(struct session *session) {
         return 0;
 }
 
-void session_lost(struct session *session) {
-        if (mountat_hello(session->mountat, NULL, NULL) == 0)
-                warnx("mountatd spoke unasked");
-        else
-                warnx("%s", mountat_error_text(session->mountat));
+int session_fd(const struct session *session) {
+        int fd = mountat_fd(session->mountat);
+
+        return fd < 0 || session->lease == 0 ? -EBADF : fd;
+}
+
+int session_patience(const struct session *session) {
+        return session->lost_until ? SESSION_PAUSE : -1;
+}
+
+static int64_t session_now(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int session_give_up(struct session *session, int error) {
+        warnx("%s", mountat_error_text(session->mountat));
         session->lease = 0;
+        session->lost_until = 0;
+        return error;
+}
+
+static int session_recovered(struct session *session) {
+        if (!session->told && session->lost_until)
+                warnx("mountatd was restarted: what is mounted stays");
+        session->told |= session->lost_until != 0;
+        session->lost_until = 0;
+        return 0;
+}
+
+int session_tend(struct session *session) {
+        int result;
+
+        if (session->lease == 0)
+                return 0;
+        if (!session->lost_until)
+                session->lost_until = session_now() + (session->timeout ?: MOUNTAT_TIMEOUT_DEFAULT);
+        mountat_set_timeout(session->mountat, SESSION_TRY);
+        result = mountat_recover(session->mountat);
+        mountat_set_timeout(session->mountat, session->timeout);
+
+        if (result == 0)
+                return session_recovered(session);
+        if (result == -ENOENT || session_now() >= session->lost_until)
+                return session_give_up(session, result);
+        return 0;
 }

@@ -9,6 +9,7 @@
 #include "client/arguments.h"
 #include "client/mountat.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct session {
@@ -17,6 +18,9 @@ struct session {
         int root;                /* owned, O_PATH */
         uint32_t flags;          /* of enum mountat_flag */
         uint64_t lease;          /* 0: nothing is mounted */
+        uint32_t timeout;        /* milliseconds, 0: the library's default */
+        int64_t lost_until; /* milliseconds: when a lost daemon is given up; 0: it isn't lost */
+        bool told;          /* that the daemon was restarted */
 };
 
 /* Closes what is open: the daemon releases what was not unmounted. */
@@ -35,8 +39,19 @@ int session_mount(struct session *session, const char *path);
 /* Does nothing when nothing is mounted. */
 int session_unmount(struct session *session);
 
-/* The connection became readable outside of a call: tells why, and forgets the lease. */
-void session_lost(struct session *session);
+/*
+ * What poll(2) watches, with POLLIN, and for how long at most: session_tend() is to be called after
+ * either.
+ */
+int session_fd(const struct session *session);
+int session_patience(const struct session *session);
+
+/*
+ * If the daemon is gone, has its next instance adopt the lease: tells once that it did. Does not
+ * keep the caller for longer than a few seconds while there is no next instance, and gives up after
+ * the timeout: then the lease is lost, which is told and is a negative errno.
+ */
+int session_tend(struct session *session);
 
 /* "proc and sysfs", "proc" or "sysfs". */
 const char *session_file_systems(uint32_t flags);

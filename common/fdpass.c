@@ -42,6 +42,15 @@ static void fdpass_adopt(struct msghdr *message, struct fdpass_set *set) {
         }
 }
 
+static ssize_t fdpass_receive_message(int socket, struct msghdr *message, int flags) {
+        ssize_t received;
+
+        do
+                received = recvmsg(socket, message, flags | MSG_DONTWAIT | MSG_TRUNC);
+        while (received < 0 && errno == EINTR);
+        return received < 0 ? -errno : received;
+}
+
 ssize_t fdpass_receive(int socket, void *bytes, size_t size, struct fdpass_set *set) {
         union fdpass_control control;
         struct iovec vector = {.iov_base = bytes, .iov_len = size};
@@ -54,14 +63,21 @@ ssize_t fdpass_receive(int socket, void *bytes, size_t size, struct fdpass_set *
         ssize_t received;
 
         *set = (struct fdpass_set){0};
-        do
-                received = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
-        while (received < 0 && errno == EINTR);
+        received = fdpass_receive_message(socket, &message, MSG_CMSG_CLOEXEC);
         if (received < 0)
-                return -errno;
+                return received;
 
         fdpass_adopt(&message, set);
         set->starved = (message.msg_flags & MSG_CTRUNC) && set->count < FDPASS_ROOM;
+        return received;
+}
+
+ssize_t fdpass_receive_bytes(int socket, void *bytes, size_t size, int flags, bool *dropped) {
+        struct iovec vector = {.iov_base = bytes, .iov_len = size};
+        struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+        ssize_t received = fdpass_receive_message(socket, &message, flags);
+
+        *dropped = received >= 0 && (message.msg_flags & MSG_CTRUNC);
         return received;
 }
 

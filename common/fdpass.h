@@ -41,6 +41,13 @@ void fdpass_set_close(struct fdpass_set *set);
 ssize_t fdpass_receive(int socket, void *bytes, size_t size, struct fdpass_set *set);
 
 /*
+ * The same without descriptors: those that come along are given up unseen, `*dropped` says so. For
+ * when not even closing them could be waited for. MSG_PEEK in `flags` leaves the datagram where it
+ * is.
+ */
+ssize_t fdpass_receive_bytes(int socket, void *bytes, size_t size, int flags, bool *dropped);
+
+/*
  * Sends one datagram with `count` borrowed descriptors (0 to PROTOCOL_TARGETS_MAX) without
  * blocking and without SIGPIPE. 0, or a negative errno: -EAGAIN when the peer doesn't read.
  */

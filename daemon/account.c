@@ -31,7 +31,8 @@ struct account *account_open(struct account_book *book, uid_t uid) {
 }
 
 void account_settle(struct account_book *book, struct account *account) {
-        if (account->connections > 0 || account->mounts > 0 || account->lost_workers > 0)
+        if (account->connections > 0 || account->mounts > 0 || account->attempts > 0 ||
+            account->lost_workers > 0)
                 return;
         tdelete(account, &book->tree, account_compare);
         free(account);

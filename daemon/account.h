@@ -12,6 +12,7 @@ struct account {
         uid_t uid;
         unsigned connections;
         unsigned mounts;
+        unsigned attempts; /* under way, those of lost workers among them */
         unsigned lost_workers;
 };
 

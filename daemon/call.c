@@ -36,6 +36,7 @@ struct call {
         struct ledger_owner owner;
         bool connected; /* the owner is the ledger's */
         bool answered;
+        bool running;     /* the crew has it */
         time_t submitted; /* CLOCK_MONOTONIC; 0: not yet */
         struct method_task task;
 };
@@ -164,12 +165,32 @@ static void call_done(struct crew_job *job) {
         call_free(call);
 }
 
+/* Has a worker run the call, if its user's turn has come; else call_desk_watch() tries again. */
+static void call_try(struct call *call) {
+        struct call_desk *desk = call->desk;
+        struct verdict refusal;
+
+        if (call->method->attempts) {
+                switch (ledger_begin_attempt(desk->gate->ledger, &call->owner, &refusal)) {
+                case LEDGER_LATER:
+                        return;
+                case LEDGER_NEVER:
+                        call_drop(call, refusal.status, refusal.text);
+                        return;
+                default:
+                        break;
+                }
+        }
+        call->job = (struct crew_job){.run = call_run, .done = call_done, .owner = &call->owner};
+        call->running = true;
+        crew_submit(desk->crew, &call->job);
+}
+
 static void call_submit(struct call *call, enum ledger_standing standing) {
         call->owner.standing = standing;
         call->task.scope = standing == LEDGER_TRUSTED_CALL ? LISTING_ALL : LISTING_OWN;
-        call->job = (struct crew_job){.run = call_run, .done = call_done, .owner = &call->owner};
         call->submitted = call_now();
-        crew_submit(call->desk->crew, &call->job);
+        call_try(call);
 }
 
 /* ---- may the caller? ---- */
@@ -365,16 +386,30 @@ int call_handle(sd_bus_message *message, void *userdata, sd_bus_error *error) {
 
 /* ---- the desk ---- */
 
+static void call_give_up(struct call *call) {
+        static const char why[] = "a file system doesn't answer, or mountatd is overloaded";
+
+        if (!call->running) {
+                call_drop(call, STATUS_HOST_FAILED, why);
+                return;
+        }
+        call_log(call, why);
+        call_refuse(call, STATUS_HOST_FAILED, NULL, why);
+        ledger_abandon(call->desk->gate->ledger, &call->owner);
+}
+
 void call_desk_watch(struct call_desk *desk) {
         time_t now = call_now();
+        struct call *next;
 
-        for (struct call *call = desk->first; call; call = call->next) {
-                if (!call->submitted || call->answered || now - call->submitted < CALL_SECONDS)
+        for (struct call *call = desk->first; call; call = next) {
+                next = call->next;
+                if (!call->submitted || call->answered)
                         continue;
-                call_log(call, "a file system doesn't answer: the caller is told so");
-                call_refuse(call, STATUS_HOST_FAILED, NULL,
-                            "a file system doesn't answer, or mountatd is overloaded");
-                ledger_abandon(desk->gate->ledger, &call->owner);
+                if (now - call->submitted >= CALL_SECONDS)
+                        call_give_up(call);
+                else if (!call->running)
+                        call_try(call);
         }
 }
 
@@ -383,7 +418,7 @@ void call_desk_close(struct call_desk *desk) {
 
         for (struct call *call = desk->first; call; call = next) {
                 next = call->next;
-                if (!call->submitted)
+                if (!call->running)
                         call_drop(call, STATUS_SHUTTING_DOWN, "mountatd is stopping");
         }
 }

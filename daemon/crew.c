@@ -16,10 +16,13 @@
 #include "daemon/unmount.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +30,9 @@
 /* Events that are no connection's: their use count is never reached. */
 #define CREW_STOP UINT64_MAX
 #define CREW_JOBS (UINT64_MAX - 1)
+
+/* Ends waits that a signal can end, such as that of a TCP socket that lingers when it is closed. */
+#define CREW_POKE SIGUSR2
 
 enum {
         CREW_STACK_SIZE = 512 * 1024,
@@ -42,7 +48,12 @@ struct crew_seat {
         unsigned users; /* workers: one that serves, and one that abandons while that one is lost */
         bool lost;      /* the one that serves is */
         bool abandoned;
+        bool ended; /* its descriptor is no longer ours to touch */
+        bool waits; /* for its turn, in the crew's queue */
+        TAILQ_ENTRY(crew_seat) queue;
 };
+
+TAILQ_HEAD(crew_queue, crew_seat);
 
 enum crew_worker_state {
         CREW_ABSENT,
@@ -57,6 +68,7 @@ struct crew_worker {
         enum crew_worker_state state;
         pid_t tid;
         uint64_t key;               /* of the connection that it serves, while busy or lost */
+        bool returned;              /* it was lost meanwhile */
         const struct crew_job *job; /* with CREW_JOBS as the key */
         struct stall_clock clock;
 };
@@ -76,9 +88,10 @@ struct crew {
         unsigned n_lost;
         unsigned n_connections;
         unsigned n_abandoned;
-        unsigned n_jobs; /* waiting, under way, and to be dispatched */
+        unsigned n_jobs; /* waiting, under way, and to be collected */
         struct crew_job *first_job;
-        struct crew_job *first_done; /* to be dispatched, last one first */
+        struct crew_job *first_done; /* to be collected, last one first */
+        struct crew_queue queue;     /* whose requests wait for others of their users' to end */
         uint32_t free_seat;
         struct crew_seat *seats;
         struct crew_worker *workers; /* limits.workers + limits.lost_workers */
@@ -116,96 +129,207 @@ static void crew_tell_if_empty(struct crew *crew) {
                 crew_tell(crew);
 }
 
-/* Frees the seat first, the connection after: crew_drain() has nothing to do with it any more. */
-static void crew_end(struct crew *crew, struct crew_seat *seat) {
+/* ---- requests that wait for their turn ---- */
+
+/* Its client's leaving is all that it is armed for. */
+static int crew_enqueue(struct crew *crew, struct crew_seat *seat) {
+        seat->waits = true;
+        TAILQ_INSERT_TAIL(&crew->queue, seat, queue);
+        return crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLRDHUP);
+}
+
+static void crew_dequeue(struct crew *crew, struct crew_seat *seat) {
+        seat->waits = false;
+        TAILQ_REMOVE(&crew->queue, seat, queue);
+}
+
+/* The first in the queue of those users who have the fewest attempts under way. */
+static struct crew_seat *crew_find_next(struct crew *crew) {
+        struct crew_seat *seat, *next = NULL;
+        unsigned attempts = 0, fewest = UINT_MAX;
+        uid_t uid = (uid_t)-1;
+
+        TAILQ_FOREACH(seat, &crew->queue, queue) {
+                struct ledger_owner *owner = peer_owner(seat->peer);
+
+                if (owner->uid == uid)
+                        continue;
+                uid = owner->uid;
+                attempts = ledger_count_attempts(crew->gate->ledger, owner);
+                if (attempts < fewest) {
+                        fewest = attempts;
+                        next = seat;
+                }
+        }
+        return next;
+}
+
+/* A user who is refused now is refused whatever waits in the queue. */
+static void crew_dequeue_user(struct crew *crew, uid_t uid) {
+        struct crew_seat *seat, *next;
+
+        for (seat = TAILQ_FIRST(&crew->queue); seat; seat = next) {
+                next = TAILQ_NEXT(seat, queue);
+                if (peer_owner(seat->peer)->uid != uid)
+                        continue;
+                crew_dequeue(crew, seat);
+                crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLIN);
+        }
+}
+
+/* Whenever a turn may have become free: gives it to the one who is next, who then has it. */
+static void crew_serve_queue(struct crew *crew) {
+        struct crew_seat *seat;
+
+        while ((seat = crew_find_next(crew))) {
+                struct ledger_owner *owner = peer_owner(seat->peer);
+                struct verdict refusal;
+
+                switch (ledger_begin_attempt(crew->gate->ledger, owner, &refusal)) {
+                case LEDGER_LATER:
+                        return;
+                case LEDGER_NEVER:
+                        crew_dequeue_user(crew, owner->uid);
+                        break;
+                case LEDGER_NOW:
+                        crew_dequeue(crew, seat);
+                        crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLIN);
+                }
+        }
+}
+
+/* ---- what a worker does ---- */
+
+static void crew_regain(struct crew *crew, struct crew_worker *worker, struct ledger_owner *owner) {
+        ledger_regain_worker(crew->gate->ledger, owner);
+        crew->n_lost--;
+        worker->state = CREW_BUSY;
+        worker->returned = true;
+}
+
+/* After a call that may have blocked. `worker` is NULL on the main thread. */
+static void crew_come_back(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
+        if (!worker || worker->state != CREW_LOST)
+                return;
+        crew_regain(crew, worker, peer_owner(seat->peer));
+        seat->lost = false;
+}
+
+/* The seat is taken until its connection is closed: the worker can be lost in that as well. */
+static void crew_end(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
         struct peer *peer = seat->peer;
         bool abandoned = seat->abandoned;
 
+        seat->ended = true;
+        pthread_mutex_unlock(&crew->mutex);
+        peer_close(peer);
+        pthread_mutex_lock(&crew->mutex);
+        crew_come_back(crew, worker, seat);
+
+        peer_free(peer);
         *seat = (struct crew_seat){.use = seat->use + 1, .next = crew->free_seat};
         crew->free_seat = seat - crew->seats;
-
-        pthread_mutex_unlock(&crew->mutex);
-        peer_free(peer);
-        pthread_mutex_lock(&crew->mutex);
-
         crew->n_connections--;
         crew->n_abandoned -= abandoned;
         crew_tell_if_empty(crew);
 }
 
-/* ---- what a worker does ---- */
+/* The last of a seat's users says how it goes on. */
+static void crew_settle(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat,
+                        enum peer_progress progress) {
+        int r = 0;
 
-static void crew_regain(struct crew *crew, const struct ledger_owner *owner) {
-        ledger_regain_worker(crew->gate->ledger, owner);
-        crew->n_lost--;
+        seat->users--;
+        if (seat->users > 0)
+                return;
+        if (progress == PEER_MUST_WAIT && !seat->abandoned)
+                r = crew_enqueue(crew, seat);
+        else if (progress == PEER_GOES_ON && !seat->abandoned)
+                r = crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLIN);
+        else
+                r = -ECONNRESET;
+        if (r < 0) {
+                if (seat->waits)
+                        crew_dequeue(crew, seat);
+                crew_end(crew, worker, seat);
+        }
+        crew_serve_queue(crew);
 }
 
-/* True: the worker had been lost meanwhile. */
-static bool crew_serve(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
-        struct peer *peer = seat->peer;
-        bool ended, returned;
+static void crew_serve(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
+        enum peer_progress progress;
 
-        worker->state = CREW_BUSY;
-        worker->key = crew_key(crew, seat);
         seat->users++;
-
         pthread_mutex_unlock(&crew->mutex);
-        ended = peer_serve(peer) < 0;
+        progress = peer_serve(seat->peer);
         pthread_mutex_lock(&crew->mutex);
-
-        returned = worker->state == CREW_LOST;
-        if (returned) {
-                crew_regain(crew, peer_owner(peer));
-                seat->lost = false;
-        }
-        worker->state = CREW_FREE;
-        seat->users--;
-        if (seat->users == 0 &&
-            (ended || seat->abandoned || crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLIN) < 0))
-                crew_end(crew, seat);
-        return returned;
+        crew_come_back(crew, worker, seat);
+        crew_settle(crew, worker, seat, progress);
 }
 
 /* The client has left while a worker is lost in its request. */
-static void crew_abandon(struct crew *crew, struct crew_seat *seat) {
-        struct peer *peer = seat->peer;
-
+static void crew_abandon(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
         seat->abandoned = true;
         seat->users++;
-
         pthread_mutex_unlock(&crew->mutex);
-        peer_abandon(peer);
+        peer_abandon(seat->peer);
         pthread_mutex_lock(&crew->mutex);
-
         crew->n_abandoned++;
-        seat->users--;
-        if (seat->users == 0)
-                crew_end(crew, seat);
-        else
-                crew_tell_if_empty(crew);
+        crew_tell_if_empty(crew);
+        crew_settle(crew, worker, seat, PEER_ENDED);
 }
 
-static void crew_handle(struct crew *crew, struct crew_worker *worker, uint64_t key) {
+/* An event may be stale: armed for a worker that was lost, or for a wait that is over. */
+static void crew_dispatch(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat,
+                          uint32_t events) {
+        if (seat->ended)
+                return;
+        if (seat->users > 0) {
+                if (seat->lost && !seat->abandoned)
+                        crew_abandon(crew, worker, seat);
+        } else if (!seat->waits)
+                crew_serve(crew, worker, seat);
+        else if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+                crew_dequeue(crew, seat);
+                crew_end(crew, worker, seat);
+        }
+}
+
+static void crew_handle(struct crew *crew, struct crew_worker *worker,
+                        const struct epoll_event *event) {
         struct crew_seat *seat;
-        bool returned = false;
+        bool returned;
 
         pthread_mutex_lock(&crew->mutex);
-        seat = crew_seat(crew, key);
-        if (seat && seat->users == 0)
-                returned = crew_serve(crew, worker, seat);
-        else if (seat && seat->lost && !seat->abandoned)
-                crew_abandon(crew, seat);
-        /* Else the event is stale: it was armed for a lost worker that has come back. */
+        seat = crew_seat(crew, event->data.u64);
+        worker->state = CREW_BUSY;
+        worker->key = event->data.u64;
+        worker->returned = false;
+        if (seat)
+                crew_dispatch(crew, worker, seat, event->events);
+        worker->state = CREW_FREE;
+        returned = worker->returned;
         pthread_mutex_unlock(&crew->mutex);
 
         if (returned)
                 log_write(LOG_NOTICE, NULL, "worker %d has come back from the kernel", worker->tid);
 }
 
+/* With the mutex held: a job without `done` is no longer ours when it has run. */
+static void crew_finish_job(struct crew *crew, struct crew_job *job) {
+        if (job) {
+                job->next = crew->first_done;
+                crew->first_done = job;
+                crew_tell(crew);
+        } else {
+                crew->n_jobs--;
+                crew_tell_if_empty(crew);
+        }
+}
+
 static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
-        const struct ledger_owner *owner;
-        void (*done)(struct crew_job * job);
-        struct crew_job *job;
+        struct crew_job *job, *collected;
+        struct ledger_owner *owner;
         uint64_t one;
 
         if (read(crew->jobs, &one, sizeof(one)) < 0)
@@ -214,27 +338,24 @@ static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
         pthread_mutex_lock(&crew->mutex);
         job = crew->first_job;
         crew->first_job = job->next;
-        owner = job->owner; /* a job without `done` is no longer ours when it has run */
-        done = job->done;
+        collected = job->done ? job : NULL;
+        owner = job->owner;
+        worker->job = job;
         worker->state = CREW_BUSY;
         worker->key = CREW_JOBS;
-        worker->job = job;
         pthread_mutex_unlock(&crew->mutex);
 
         job->run(job);
 
         pthread_mutex_lock(&crew->mutex);
         if (worker->state == CREW_LOST)
-                crew_regain(crew, owner);
+                crew_regain(crew, worker, owner);
         worker->state = CREW_FREE;
-        if (done) {
-                job->next = crew->first_done;
-                crew->first_done = job;
-                crew_tell(crew);
-        } else {
-                crew->n_jobs--;
-                crew_tell_if_empty(crew);
+        if (owner) {
+                ledger_end_attempt(crew->gate->ledger, owner);
+                crew_serve_queue(crew);
         }
+        crew_finish_job(crew, collected);
         pthread_mutex_unlock(&crew->mutex);
 }
 
@@ -266,7 +387,7 @@ static void crew_loop(struct crew *crew, struct crew_worker *worker) {
                 if (n > 0 && event.data.u64 == CREW_JOBS)
                         crew_run_job(crew, worker);
                 else if (n > 0 && event.data.u64 != CREW_STOP)
-                        crew_handle(crew, worker, event.data.u64);
+                        crew_handle(crew, worker, &event);
                 else if (n > 0 || (n < 0 && errno != EINTR)) {
                         crew_leave(crew, worker, CREW_ANYWAY);
                         return;
@@ -339,10 +460,17 @@ static int crew_start(struct crew *crew) {
         return r;
 }
 
+static void crew_on_poke(int signal) {
+        (void)signal;
+}
+
 static int crew_open(struct crew *crew) {
+        const struct sigaction poke = {.sa_handler = crew_on_poke, .sa_flags = SA_RESTART};
         struct epoll_event stop = {.events = EPOLLIN, .data.u64 = CREW_STOP};
         struct epoll_event jobs = {.events = EPOLLIN, .data.u64 = CREW_JOBS};
 
+        if (sigaction(CREW_POKE, &poke, NULL) < 0)
+                return -errno;
         crew->epoll = epoll_create1(EPOLL_CLOEXEC);
         crew->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         crew->jobs = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
@@ -375,6 +503,7 @@ int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct
         crew->gate = gate;
         crew->limits = *limits;
         crew->epoll = crew->stop = crew->jobs = crew->news = -EBADF;
+        TAILQ_INIT(&crew->queue);
         pthread_mutex_init(&crew->mutex, NULL);
         pthread_cond_init(&crew->changed, NULL);
         crew->seats = calloc(limits->connections, sizeof(*crew->seats));
@@ -414,7 +543,7 @@ int crew_add(struct crew *crew, int connection) {
         crew->n_connections++;
         r = crew_arm(crew, EPOLL_CTL_ADD, seat, EPOLLIN);
         if (r < 0)
-                crew_end(crew, seat); /* holds no lease yet: no worker is needed */
+                crew_end(crew, NULL, seat); /* holds no lease yet: no worker is needed */
         pthread_mutex_unlock(&crew->mutex);
         return r;
 }
@@ -429,9 +558,8 @@ static bool crew_is_stuck(const struct crew_worker *worker) {
 
 static void crew_lose(struct crew *crew, struct crew_worker *worker) {
         struct crew_seat *seat = worker->key == CREW_JOBS ? NULL : crew_seat(crew, worker->key);
-        const struct ledger_owner *owner = seat ? peer_owner(seat->peer) : worker->job->owner;
+        struct ledger_owner *owner = seat ? peer_owner(seat->peer) : worker->job->owner;
         struct log_subject subject = {.has_peer = owner};
-        int r = 0;
 
         worker->state = CREW_LOST;
         crew->n_lost++;
@@ -442,22 +570,37 @@ static void crew_lose(struct crew *crew, struct crew_worker *worker) {
         }
         if (seat) {
                 seat->lost = true;
-                crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLRDHUP);
+                if (!seat->ended)
+                        crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLRDHUP);
         }
-        if (crew->n_workers < crew->limits.workers + crew->limits.lost_workers)
-                r = crew_start_worker(crew);
-
         log_write(LOG_WARNING, &subject, "worker %d is stuck on a file system, %u are", worker->tid,
                   crew->n_lost);
+}
+
+/* As many workers as there should be, if the host lets us. */
+static void crew_replace(struct crew *crew) {
+        const unsigned max = crew->limits.workers + crew->limits.lost_workers;
+        int r = 0;
+
+        while (r == 0 && crew->n_workers - crew->n_lost < crew->limits.workers &&
+               crew->n_workers < max)
+                r = crew_start_worker(crew);
         if (r < 0)
-                log_write(LOG_ERR, &(struct log_subject){.error = r}, "replacing a worker");
+                log_write_limited(LOG_ERR, &(struct log_subject){.error = r}, "replacing a worker");
 }
 
 void crew_watch(struct crew *crew) {
         pthread_mutex_lock(&crew->mutex);
-        for (unsigned i = 0; i < crew->limits.workers + crew->limits.lost_workers; i++)
-                if (crew_is_stuck(&crew->workers[i]))
-                        crew_lose(crew, &crew->workers[i]);
+        for (unsigned i = 0; i < crew->limits.workers + crew->limits.lost_workers; i++) {
+                struct crew_worker *worker = &crew->workers[i];
+
+                if (crew_is_stuck(worker))
+                        crew_lose(crew, worker);
+                if (worker->state == CREW_LOST)
+                        tgkill(getpid(), worker->tid, CREW_POKE);
+        }
+        crew_replace(crew);
+        crew_serve_queue(crew);
         pthread_mutex_unlock(&crew->mutex);
 }
 
@@ -470,7 +613,8 @@ static void crew_for_each(struct crew *crew, void (*act)(struct crew *, struct c
 
 static void crew_shut_reading(struct crew *crew, struct crew_seat *seat) {
         (void)crew;
-        shutdown(peer_fd(seat->peer), SHUT_RD);
+        if (!seat->ended)
+                shutdown(peer_fd(seat->peer), SHUT_RD);
 }
 
 void crew_drain(struct crew *crew) {
@@ -483,7 +627,7 @@ int crew_fd(const struct crew *crew) {
         return crew->news;
 }
 
-void crew_dispatch(struct crew *crew) {
+void crew_collect(struct crew *crew) {
         struct crew_job *job;
         uint64_t count;
 
@@ -536,11 +680,15 @@ bool crew_is_able(struct crew *crew) {
 
 /* By now nobody serves but the lost. What they don't hold ends here. */
 static void crew_finish(struct crew *crew, struct crew_seat *seat) {
+        if (seat->ended)
+                return;
+        if (seat->waits)
+                crew_dequeue(crew, seat);
         shutdown(peer_fd(seat->peer), SHUT_RDWR);
         if (seat->users == 0)
-                crew_end(crew, seat);
+                crew_end(crew, NULL, seat);
         else if (!seat->abandoned)
-                crew_abandon(crew, seat);
+                crew_abandon(crew, NULL, seat);
 }
 
 /* Until all workers have left that can, or the patience with the others is at its end. */

@@ -41,13 +41,15 @@ int crew_add(struct crew *crew, int fd);
 
 /*
  * Work that no connection asked for, and that may block. Borrowed until `run` has returned, or,
- * with `done`, until crew_dispatch() has called that.
+ * with `done`, until crew_collect() has called that.
  */
 struct crew_job {
         void (*run)(struct crew_job *job);  /* on a worker */
         void (*done)(struct crew_job *job); /* after it, on the main thread; NULL: nothing */
-        const struct ledger_owner *owner;   /* who is answerable for a lost worker; NULL: nobody */
-        struct crew_job *next;              /* the crew's own */
+        /* Who is answerable for a lost worker, with an attempt that ends after `run`; NULL: nobody.
+         */
+        struct ledger_owner *owner;
+        struct crew_job *next; /* the crew's own */
 };
 
 /* Has a worker run the job. */
@@ -59,11 +61,11 @@ void crew_watch(struct crew *crew);
 /* Lets the connections end: what they have sent already is served, then they see end of file. */
 void crew_drain(struct crew *crew);
 
-/* An eventfd(2) that becomes readable when there is something to dispatch; borrowed. */
+/* An eventfd(2) that becomes readable when there is something to collect; borrowed. */
 int crew_fd(const struct crew *crew);
 
 /* Calls `done` of the jobs that have been run. After that crew_is_idle() may have become true. */
-void crew_dispatch(struct crew *crew);
+void crew_collect(struct crew *crew);
 
 /* No connection, those apart that are abandoned to a lost worker, and no job that isn't done. */
 bool crew_is_idle(struct crew *crew);

@@ -26,7 +26,7 @@ struct ledger_limits {
         unsigned connections_per_user;
         unsigned mounts; /* at most RECORD_CAPACITY_MAX */
         unsigned mounts_per_user;
-        unsigned attempts; /* mount requests under way, stuck ones among them */
+        unsigned workers; /* that are not lost */
         unsigned lost_workers;
         unsigned lost_workers_per_user;
 };
@@ -35,7 +35,8 @@ struct ledger_counts {
         unsigned connections;
         unsigned leases;
         unsigned mounts;
-        unsigned attempts;
+        unsigned attempts; /* under way, those of lost workers among them */
+        unsigned lost_attempts;
         unsigned lost_workers;
         unsigned left;   /* of the leases: a predecessor's, waiting */
         uint64_t missed; /* changes that nobody fetched in time */
@@ -59,6 +60,8 @@ struct ledger_owner {
         /* the ledger's own: */
         uint32_t first;
         bool abandoned;
+        bool attempting;
+        bool lost_attempt;
 };
 
 /*
@@ -86,18 +89,31 @@ void ledger_disconnect(struct ledger *ledger, struct ledger_owner *owner);
 void ledger_abandon(struct ledger *ledger, struct ledger_owner *owner);
 
 /*
- * Around a mount request, from the first call that can block on a client's file system to the last.
- * Refused: to a user who has made us lose too many workers, and to all when so many attempts are
- * under way that no worker would be left for anything else. `*local_only`: that many workers are
- * lost that nothing but local file systems will do.
+ * Around all that can block on what a client sends: from receiving descriptors to closing them.
+ * LEDGER_LATER: its user has as many such attempts under way as it may lose workers, or there would
+ * be no worker left for anything else; ask again when an attempt has ended or a worker is lost.
+ * LEDGER_NEVER: too many workers are lost already, as `*refusal` says; it is written only then.
+ * An owner has one attempt at a time: to begin it again, and to end none, does nothing.
  */
-struct verdict ledger_begin_attempt(struct ledger *ledger, const struct ledger_owner *owner,
-                                    bool *local_only);
-void ledger_end_attempt(struct ledger *ledger);
+enum ledger_turn {
+        LEDGER_NOW,
+        LEDGER_LATER,
+        LEDGER_NEVER,
+};
+
+enum ledger_turn ledger_begin_attempt(struct ledger *ledger, struct ledger_owner *owner,
+                                      struct verdict *refusal);
+void ledger_end_attempt(struct ledger *ledger, struct ledger_owner *owner);
+
+/* How many attempts the owner's user has under way. */
+unsigned ledger_count_attempts(struct ledger *ledger, const struct ledger_owner *owner);
+
+/* So many workers are lost that nothing but local file systems will do. */
+bool ledger_is_local_only(struct ledger *ledger);
 
 /* A worker that serves `owner`, NULL if no client, is stuck in the kernel; it came back. */
-void ledger_lose_worker(struct ledger *ledger, const struct ledger_owner *owner);
-void ledger_regain_worker(struct ledger *ledger, const struct ledger_owner *owner);
+void ledger_lose_worker(struct ledger *ledger, struct ledger_owner *owner);
+void ledger_regain_worker(struct ledger *ledger, struct ledger_owner *owner);
 
 /*
  * A record for `count` mounts, RECORD_ATTACHING, counted against the limits; `*id` is random, never

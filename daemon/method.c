@@ -108,24 +108,14 @@ static void method_serve(struct method_task *task) {
                       &task->answer);
 }
 
-/* An attempt like every other that can cost a worker: it is the caller's. */
 static int method_open_root(struct method_task *task) {
-        struct ledger *ledger = task->gate->ledger;
-        bool local_only;
-        int fd = -EBADF;
-
-        task->decoded = ledger_begin_attempt(ledger, task->owner, &local_only);
-        if (task->decoded.status != STATUS_OK)
-                return -EDQUOT;
-        if (local_only) {
-                task->decoded = verdict_refuse(STATUS_LIMIT_EXCEEDED, STATUS_NO_TARGET);
-                snprintf(task->decoded.text, sizeof(task->decoded.text),
-                         "too many workers are stuck on FUSE servers: no path is followed until "
-                         "they return");
-        } else
-                fd = place_open(task->path, &task->decoded);
-        ledger_end_attempt(ledger);
-        return fd;
+        if (!ledger_is_local_only(task->gate->ledger))
+                return place_open(task->path, &task->decoded);
+        task->decoded = verdict_refuse(STATUS_LIMIT_EXCEEDED, STATUS_NO_TARGET);
+        snprintf(task->decoded.text, sizeof(task->decoded.text),
+                 "too many workers are stuck on FUSE servers: no path is followed until they "
+                 "return");
+        return -EDQUOT;
 }
 
 static void method_open_targets(struct method_task *task) {
@@ -243,13 +233,14 @@ static int method_reply_list(const struct method_task *task, sd_bus_message *rep
 }
 
 static const struct method method_table[] = {
-        {"Mount", PROTOCOL_MOUNT, method_read_mount, method_serve, method_reply_lease},
-        {"Unmount", PROTOCOL_UNMOUNT, method_read_unmount, method_serve, method_reply_nothing},
-        {"MountPath", PROTOCOL_MOUNT, method_read_mount_path, method_run_mount_path,
-         method_reply_lease},
-        {"UnmountPath", PROTOCOL_UNMOUNT, method_read_unmount_path, method_run_unmount_path,
+        {"Mount", PROTOCOL_MOUNT, true, method_read_mount, method_serve, method_reply_lease},
+        {"Unmount", PROTOCOL_UNMOUNT, false, method_read_unmount, method_serve,
          method_reply_nothing},
-        {"ListLeases", PROTOCOL_HELLO, method_read_list, method_run_list, method_reply_list},
+        {"MountPath", PROTOCOL_MOUNT, true, method_read_mount_path, method_run_mount_path,
+         method_reply_lease},
+        {"UnmountPath", PROTOCOL_UNMOUNT, true, method_read_unmount_path, method_run_unmount_path,
+         method_reply_nothing},
+        {"ListLeases", PROTOCOL_HELLO, false, method_read_list, method_run_list, method_reply_list},
 };
 
 const struct method *method_find(const char *member) {

@@ -268,8 +268,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
         opterr = 0;
         optind = 0;
         result = options_walk(options, argc, argv, longs, errors);
-        /* Of all the threads that there can be, one never waits for a file system. */
-        options->limits.attempts = options->workers + options->limits.lost_workers - 1;
+        options->limits.workers = options->workers;
         return result;
 }
 

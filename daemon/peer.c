@@ -2,7 +2,9 @@
 
 /*
  * receive, decode, (request: authorise, act,) reply. Nothing here waits for the client: what can't
- * be sent at once ends the connection.
+ * be sent at once ends the connection. But descriptors can make us wait: for a file on FUSE that is
+ * closed, for a TCP socket that lingers. So they are received only in an attempt that the ledger
+ * counts, and the clock runs over all that receives or closes them.
  */
 
 #include "daemon/peer.h"
@@ -10,6 +12,7 @@
 #include "common/fd.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
+#include "daemon/stall.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -90,17 +93,23 @@ void peer_abandon(struct peer *peer) {
         peer_release_all(peer);
 }
 
+void peer_close(struct peer *peer) {
+        peer_abandon(peer);
+        ledger_end_attempt(peer->gate->ledger, &peer->owner);
+        stall_begin();
+        peer->fd = fd_close(peer->fd);
+        stall_end();
+}
+
 struct peer *peer_free(struct peer *peer) {
         if (!peer)
                 return NULL;
-        peer_abandon(peer);
         ledger_disconnect(peer->gate->ledger, &peer->owner);
-        fd_close(peer->fd);
         free(peer);
         return NULL;
 }
 
-const struct ledger_owner *peer_owner(const struct peer *peer) {
+struct ledger_owner *peer_owner(struct peer *peer) {
         return &peer->owner;
 }
 
@@ -120,28 +129,82 @@ static void peer_log_garbage(const struct peer *peer, ssize_t size) {
                           size);
 }
 
-int peer_serve(struct peer *peer) {
-        FDPASS_AUTO struct fdpass_set fds = {0};
+/* Whether what comes next is a request that would have us receive descriptors. */
+static bool peer_next_has_targets(const struct peer *peer) {
         uint8_t bytes[WIRE_REQUEST_MAX];
         struct wire_request request;
-        struct wire_reply reply;
-        struct verdict decoded;
+        struct verdict verdict;
+        bool dropped;
+        ssize_t size = fdpass_receive_bytes(peer->fd, bytes, sizeof(bytes), MSG_PEEK, &dropped);
+
+        return size > 0 && wire_decode_request(bytes, size, &request, &verdict) == 0 &&
+               verdict.status == STATUS_OK && request.n_targets > 0;
+}
+
+/* Without a turn no descriptor is received, so none can make us wait. */
+static ssize_t peer_receive(struct peer *peer, enum ledger_turn turn, uint8_t *bytes,
+                            struct fdpass_set *fds, bool *dropped) {
         ssize_t size;
-        int r;
 
-        size = fdpass_receive(peer->fd, bytes, sizeof(bytes), &fds);
-        if (size == -EAGAIN)
-                return 0;
-        if (size < 0)
-                return size;
-        if (size == 0)
-                return -ECONNRESET;
+        *dropped = false;
+        stall_begin();
+        if (turn == LEDGER_NOW)
+                size = fdpass_receive(peer->fd, bytes, WIRE_REQUEST_MAX, fds);
+        else
+                size = fdpass_receive_bytes(peer->fd, bytes, WIRE_REQUEST_MAX, 0, dropped);
+        stall_end();
+        if (fds->count == 0)
+                ledger_end_attempt(peer->gate->ledger, &peer->owner);
+        return size;
+}
 
-        r = wire_decode_request(bytes, size, &request, &decoded);
-        if (r < 0) {
+static void peer_close_received(struct peer *peer, struct fdpass_set *fds) {
+        if (fds->count == 0)
+                return;
+        stall_begin();
+        fdpass_set_close(fds);
+        stall_end();
+        ledger_end_attempt(peer->gate->ledger, &peer->owner);
+}
+
+static enum peer_progress peer_answer(struct peer *peer, const uint8_t *bytes, ssize_t size,
+                                      struct fdpass_set *fds, const struct verdict *instead) {
+        struct wire_request request;
+        struct wire_reply reply;
+        struct verdict verdict;
+
+        if (wire_decode_request(bytes, size, &request, &verdict) < 0) {
                 peer_log_garbage(peer, size);
-                return r;
+                return PEER_ENDED;
         }
-        request_serve(peer->gate, &peer->owner, &request, &decoded, &fds, &reply);
-        return peer_send(peer->fd, &reply);
+        if (verdict.status == STATUS_OK && instead->status != STATUS_OK)
+                verdict = *instead;
+        request_serve(peer->gate, &peer->owner, &request, &verdict, fds, &reply);
+        return peer_send(peer->fd, &reply) < 0 ? PEER_ENDED : PEER_GOES_ON;
+}
+
+enum peer_progress peer_serve(struct peer *peer) {
+        struct fdpass_set fds = {0};
+        struct verdict instead = VERDICT_OK, refusal;
+        uint8_t bytes[WIRE_REQUEST_MAX];
+        enum peer_progress progress;
+        enum ledger_turn turn;
+        bool dropped, has_targets;
+        ssize_t size;
+
+        turn = ledger_begin_attempt(peer->gate->ledger, &peer->owner, &refusal);
+        has_targets = turn != LEDGER_NOW && peer_next_has_targets(peer);
+        if (turn == LEDGER_LATER && has_targets)
+                return PEER_MUST_WAIT;
+
+        size = peer_receive(peer, turn, bytes, &fds, &dropped);
+        if (size == -EAGAIN)
+                return PEER_GOES_ON;
+        if (has_targets)
+                instead = refusal;
+        else if (dropped)
+                instead = verdict_refuse(STATUS_WRONG_FD_COUNT, STATUS_NO_TARGET);
+        progress = size > 0 ? peer_answer(peer, bytes, size, &fds, &instead) : PEER_ENDED;
+        peer_close_received(peer, &fds);
+        return progress;
 }

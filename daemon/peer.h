@@ -16,7 +16,11 @@ struct peer;
  */
 int peer_new(int fd, struct request_gate *gate, struct peer **peer);
 
-/* Releases what the connection holds, then closes it. On a worker. */
+/* Releases what the connection holds, then closes it. On a worker: what the client has sent and
+ * nobody has received is closed as well, which can take its time. */
+void peer_close(struct peer *peer);
+
+/* After peer_close(). Doesn't block. */
 struct peer *peer_free(struct peer *peer);
 
 /*
@@ -26,13 +30,16 @@ struct peer *peer_free(struct peer *peer);
 void peer_abandon(struct peer *peer);
 
 /* Who is at the other end, for the ledger; borrowed. */
-const struct ledger_owner *peer_owner(const struct peer *peer);
+struct ledger_owner *peer_owner(struct peer *peer);
 
 /* The connection's descriptor, for epoll and shutdown(2); borrowed. */
 int peer_fd(const struct peer *peer);
 
-/*
- * Receives and serves one request. 0: there may be more, wait for them. Negative: the connection is
- * at its end, free it. On a worker.
- */
-int peer_serve(struct peer *peer);
+enum peer_progress {
+        PEER_ENDED, /* close it */
+        PEER_GOES_ON,
+        PEER_MUST_WAIT, /* for ledger_begin_attempt(): nothing has been received */
+};
+
+/* Receives and serves one request. On a worker. */
+enum peer_progress peer_serve(struct peer *peer);

@@ -127,17 +127,12 @@ static struct verdict request_attempt(struct request *request) {
 
 static struct verdict request_mount(struct request *request) {
         struct request_gate *gate = request->gate;
-        struct verdict verdict;
 
         if (atomic_load(&gate->stopping))
                 return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
 
-        verdict = ledger_begin_attempt(gate->ledger, request->owner, &request->local_only);
-        if (verdict.status == STATUS_OK) {
-                verdict = request_attempt(request);
-                ledger_end_attempt(gate->ledger);
-        }
-        return verdict;
+        request->local_only = ledger_is_local_only(gate->ledger);
+        return request_attempt(request);
 }
 
 static struct verdict request_unmount(struct request *request) {

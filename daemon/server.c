@@ -114,7 +114,7 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
 
         (void)usec;
         sd_event_now(server->event, CLOCK_MONOTONIC, &now);
-        counts.attempts = 0; /* come and go too quickly to be told */
+        counts.attempts = counts.lost_attempts = 0; /* come and go too quickly to be told */
         server_notify_status(server, now, &counts);
         crew_watch(server->setup->crew);
         bus_tick(server->bus);
@@ -135,9 +135,15 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
         return 0;
 }
 
+/* A tick that comes soon enough is not put off: connections may come without a pause. */
 static void server_touch(struct server *server) {
+        uint64_t due = UINT64_MAX;
+
         sd_event_now(server->event, CLOCK_MONOTONIC, &server->last_busy);
-        server_arm(server->tick, server->last_busy + SERVER_TICK);
+        if (sd_event_source_get_enabled(server->tick, NULL) > 0)
+                sd_event_source_get_time(server->tick, &due);
+        if (due > server->last_busy + SERVER_TICK)
+                server_arm(server->tick, server->last_busy + SERVER_TICK);
 }
 
 static void server_on_call(void *userdata) {
@@ -256,7 +262,7 @@ static int server_on_crew(sd_event_source *source, int fd, uint32_t events, void
         (void)source;
         (void)fd;
         (void)events;
-        crew_dispatch(server->setup->crew);
+        crew_collect(server->setup->crew);
         if (server->stopping && crew_is_idle(server->setup->crew))
                 return sd_event_exit(server->event, 0);
         return 0;

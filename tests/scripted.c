@@ -33,14 +33,16 @@ int count_descriptors(void) {
         return n;
 }
 
-static void listen_at(const char *path, int backlog) {
+void scripted_listen(void) {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-        snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s", scripted.path);
+        unlink(scripted.path);
         scripted.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         ck_assert_int_ge(scripted.listener, 0);
         ck_assert_int_eq(bind(scripted.listener, (struct sockaddr *)&address, sizeof(address)), 0);
-        ck_assert_int_eq(listen(scripted.listener, backlog), 0);
+        ck_assert_int_eq(listen(scripted.listener, 5), 0);
+        scripted.descriptors++;
 }
 
 static void setup(void) {
@@ -53,7 +55,7 @@ static void setup(void) {
         snprintf(path, sizeof(path), "%s/root", scripted.dir);
         ck_assert_int_eq(mkdir(path, 0755), 0);
         scripted.root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        listen_at(scripted.path, 5);
+        scripted_listen();
         scripted.mountat = mountat_new();
         ck_assert_ptr_nonnull(scripted.mountat);
         scripted.descriptors = count_descriptors();
@@ -67,6 +69,12 @@ void scripted_kill(void) {
         scripted.peer = -1;
 }
 
+void scripted_stop(void) {
+        scripted_kill();
+        scripted.listener = fd_close(scripted.listener);
+        scripted.descriptors--;
+}
+
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
         (void)st, (void)type, (void)ftw;
         return remove(path);
@@ -75,8 +83,7 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 static void teardown(void) {
         scripted.mountat = mountat_free(scripted.mountat);
         ck_assert_int_eq(count_descriptors(), scripted.descriptors);
-        scripted_kill();
-        scripted.listener = fd_close(scripted.listener);
+        scripted_stop();
         scripted.root = fd_close(scripted.root);
         nftw(scripted.dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
@@ -104,9 +111,8 @@ void peer_check(bool fact) {
                 _exit(EXIT_FAILURE);
 }
 
-struct wire_request peer_receive(int connection, struct fdpass_set *set) {
+bool peer_try_receive(int connection, struct wire_request *request, struct fdpass_set *set) {
         struct pollfd poller = {.fd = connection, .events = POLLIN};
-        struct wire_request request = {0};
         struct verdict verdict;
         uint8_t bytes[WIRE_REQUEST_MAX];
         ssize_t size;
@@ -114,10 +120,18 @@ struct wire_request peer_receive(int connection, struct fdpass_set *set) {
         poll(&poller, 1, -1);
         size = fdpass_receive(connection, bytes, sizeof(bytes), set);
         if (size == 0)
-                _exit(EXIT_SUCCESS); /* the client has hung up */
+                return false;
         peer_check(size > 0);
-        peer_check(wire_decode_request(bytes, (size_t)size, &request, &verdict) == 0);
-        peer_check(verdict.status == STATUS_OK && set->count == request.n_targets);
+        peer_check(wire_decode_request(bytes, (size_t)size, request, &verdict) == 0);
+        peer_check(verdict.status == STATUS_OK && set->count == request->n_targets);
+        return true;
+}
+
+struct wire_request peer_receive(int connection, struct fdpass_set *set) {
+        struct wire_request request;
+
+        if (!peer_try_receive(connection, &request, set))
+                _exit(EXIT_SUCCESS);
         return request;
 }
 
@@ -193,10 +207,16 @@ void expect_text(const char *part) {
                 ck_abort_msg("'%s' is not in '%s'", part, mountat_error_text(scripted.mountat));
 }
 
-void expect_closed(void) {
+void expect_closed(const char *why) {
         ck_assert_int_eq(mountat_fd(scripted.mountat), -ENOTCONN);
-        expect_client_failure(mountat_hello(scripted.mountat, NULL, NULL), ENOTCONN);
-        expect_text("connect again");
+        expect_text(why);
+        expect_text("connects again");
+}
+
+void wait_for_hang_up(void) {
+        struct pollfd poller = {.fd = mountat_fd(scripted.mountat), .events = POLLIN};
+
+        ck_assert_int_eq(poll(&poller, 1, 10000), 1);
 }
 
 bool is_there(const char *name) {

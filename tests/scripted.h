@@ -48,11 +48,16 @@ void scripted_start(void (*script)(int connection));
 void scripted_start_and_connect(void (*script)(int connection));
 void scripted_kill(void);
 
+/* The peer is gone, and the socket with it: connecting is refused until scripted_listen(). */
+void scripted_stop(void);
+void scripted_listen(void);
+
 /*
  * For scripts. A check that fails ends the peer, so that the client's call fails too; so does the
- * client's hanging up.
+ * client's hanging up, or else it is false.
  */
 void peer_check(bool fact);
+bool peer_try_receive(int connection, struct wire_request *request, struct fdpass_set *set);
 struct wire_request peer_receive(int connection, struct fdpass_set *set);
 struct wire_request peer_receive_only(int connection); /* closes what came along */
 void peer_send(int connection, const struct wire_reply *reply);
@@ -68,8 +73,9 @@ int count_descriptors(void);
 void expect_failure(int result, int error, int status);
 void expect_client_failure(int result, int error);
 void expect_text(const char *part);
-void expect_closed(void);
+void expect_closed(const char *why); /* after a call that failed so */
 void expect_short(int64_t since);
+void wait_for_hang_up(void);
 bool is_there(const char *name); /* below the root */
 void make_mountpoints(void);
 int mount_root(uint32_t flags); /* checks that a failure leaves the lease alone */

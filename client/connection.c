@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A lease belongs to a connection, and closing one releases what it has: so a failure to offer one
+ * lease leaves the connection open, for the sake of those that were adopted already.
+ */
+
+#include "client/connection.h"
+
+#include "client/mountat.h"
+#include "common/fd.h"
+#include "common/text.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+        CONNECTION_LOSSES_MAX = 8, /* in one call: the request might be what kills the daemon */
+        CONNECTION_PAUSE = 5,      /* milliseconds, doubled each time */
+        CONNECTION_PAUSE_MAX = 200,
+};
+
+/* ---- leases ---- */
+
+void connection_add(struct connection *connection, struct holding *holding) {
+        holding->connection = connection->number;
+        holding->next = connection->holdings;
+        connection->holdings = holding;
+}
+
+struct holding *connection_find(const struct connection *connection, uint64_t id) {
+        struct holding *holding = connection->holdings;
+
+        while (holding && holding->id != id)
+                holding = holding->next;
+        return holding;
+}
+
+struct holding *connection_find_lost(const struct connection *connection) {
+        struct holding *holding = connection->holdings;
+
+        while (holding && holding->fate == HOLDING_KEPT)
+                holding = holding->next;
+        return holding;
+}
+
+void connection_forget(struct connection *connection, struct holding *holding) {
+        struct holding **slot = &connection->holdings;
+
+        while (*slot != holding)
+                slot = &(*slot)->next;
+        *slot = holding->next;
+        holding_free(holding);
+}
+
+static void connection_forget_all(struct connection *connection) {
+        while (connection->holdings)
+                connection_forget(connection, connection->holdings);
+}
+
+/* ---- connecting ---- */
+
+int connection_open(struct connection *connection, const char *path) {
+        int result = channel_connect(&connection->channel, path);
+
+        if (result < 0)
+                return result;
+        connection_forget_all(connection);
+        strcpy(connection->path, path); /* a longer one can't be connected to */
+        connection->complete = ++connection->number;
+        return 0;
+}
+
+void connection_close(struct connection *connection) {
+        channel_free(&connection->channel);
+        connection_forget_all(connection);
+}
+
+static int connection_broken(const struct connection *connection, int error,
+                             struct failure *failure) {
+        if (connection->channel.fd >= 0)
+                return failure_client(failure, -error, MOUNTAT_NO_TARGET,
+                                      "cannot send a request to mountatd: %s",
+                                      strerrordesc_np(-error));
+        return failure_client(failure, -error, MOUNTAT_NO_TARGET,
+                              "the connection to mountatd %s: the next call connects again",
+                              connection->channel.closing);
+}
+
+static bool connection_is_absence(int error) {
+        return error == -ECONNREFUSED || error == -ENOENT;
+}
+
+/* A socket that is being made gets its group and mode last: EACCES. */
+static bool connection_may_change(int error) {
+        return connection_is_absence(error) || error == -EACCES;
+}
+
+static int connection_unanswered(const struct connection *connection, int error,
+                                 struct failure *failure) {
+        char escaped[4 * CONNECTION_PATH_SIZE];
+
+        /* What is lost stays lost, whatever connect(2) calls it: see mountat.h. */
+        return failure_client(
+                failure, connection_is_absence(error) ? ECONNRESET : -error, MOUNTAT_NO_TARGET,
+                "the connection to mountatd %s, and connecting to %s again fails: %s: is mountatd "
+                "stopped? The next call tries it once more",
+                connection->channel.closing,
+                text_escape(escaped, sizeof(escaped), connection->path), strerrordesc_np(-error));
+}
+
+/* The next instance needs a moment; meanwhile the socket refuses, or is not there. */
+static int connection_connect(struct connection *connection, int64_t patience,
+                              struct failure *failure) {
+        struct channel *channel = &connection->channel;
+        uint32_t pause = CONNECTION_PAUSE;
+        int result;
+
+        for (;;) {
+                result = channel_connect(channel, connection->path);
+                if (!connection_may_change(result) || channel_now() >= patience ||
+                    channel_pause(channel, pause) < 0)
+                        break;
+                pause = pause * 2 < CONNECTION_PAUSE_MAX ? pause * 2 : CONNECTION_PAUSE_MAX;
+        }
+        if (result < 0)
+                return connection_unanswered(connection, result, failure);
+        connection->number++;
+        return 0;
+}
+
+/* ---- adopting ---- */
+
+static bool connection_is_shortage(int error) {
+        return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
+}
+
+/* 0, or negative with the lease in one of three states: lost, or else with or without a channel. */
+static int connection_offer(struct connection *connection, struct holding *holding,
+                            struct failure *failure) {
+        struct wire_request request = {
+                .operation = PROTOCOL_ADOPT,
+                .lease = holding->id,
+                .n_targets = holding->count,
+        };
+        int fds[MOUNTAT_TARGETS_MAX];
+        struct wire_reply reply;
+        int result = holding_open_mounts(holding, fds);
+
+        if (connection_is_shortage(result))
+                return failure_client(failure, -result, MOUNTAT_NO_TARGET,
+                                      "cannot open the mounts of a lease for the next mountatd: %s",
+                                      strerrordesc_np(-result));
+        if (result < 0) {
+                holding_lose(holding, result == -ENOENT ? HOLDING_BARE : HOLDING_UNREACHABLE,
+                             result == -ENOENT ? 0 : result);
+                return result;
+        }
+
+        for (uint32_t i = 0; i < holding->count; i++)
+                request.targets[i].file_system = holding->targets[i].file_system;
+        result = channel_exchange(&connection->channel, &request, fds, &reply);
+        for (uint32_t i = 0; i < holding->count; i++)
+                fd_close(fds[i]);
+
+        if (result < 0)
+                return connection_broken(connection, result, failure);
+        if (reply.status == STATUS_OK) {
+                holding->connection = connection->number;
+                return 0;
+        }
+        if (reply.operation == PROTOCOL_ADOPT && reply.status != STATUS_HOST_FAILED)
+                holding_lose(holding, HOLDING_REFUSED, 0);
+        return failure_reply(failure, &reply, 0);
+}
+
+/* Stops at a lost channel, and goes on after all other failures. */
+static int connection_offer_all(struct connection *connection, struct failure *failure) {
+        int result = 0;
+
+        for (struct holding *holding = connection->holdings; holding; holding = holding->next) {
+                int r;
+
+                if (holding->fate != HOLDING_KEPT || holding->connection == connection->number)
+                        continue;
+                r = connection_offer(connection, holding, failure);
+                if (connection->channel.fd < 0)
+                        return r;
+                if (r < 0 && holding->fate == HOLDING_KEPT)
+                        result = r;
+        }
+        if (result == 0)
+                connection->complete = connection->number;
+        return result;
+}
+
+/*
+ * After a loss, before the next try: a daemon that is being killed loses its connections one by
+ * one, and its listening socket takes new ones for as long as it is there.
+ */
+static int connection_pause(const struct connection *connection, unsigned losses) {
+        uint32_t pause = CONNECTION_PAUSE << (losses - 1);
+
+        return channel_pause(&connection->channel,
+                             pause < CONNECTION_PAUSE_MAX ? pause : CONNECTION_PAUSE_MAX);
+}
+
+bool connection_is_whole(const struct connection *connection) {
+        return connection->channel.fd >= 0 && connection->complete == connection->number;
+}
+
+int connection_recover(struct connection *connection, int64_t patience, struct failure *failure) {
+        int result;
+
+        if (connection_is_whole(connection))
+                return 0;
+        if (!connection->path[0])
+                return failure_client(failure, ENOTCONN, MOUNTAT_NO_TARGET,
+                                      "not connected to mountatd: the connection %s: connect first",
+                                      connection->channel.closing);
+
+        for (unsigned losses = 1;; losses++) {
+                result = connection->channel.fd >= 0
+                                 ? 0
+                                 : connection_connect(connection, patience, failure);
+                if (result < 0)
+                        return result;
+                result = connection_offer_all(connection, failure);
+                if (result != -ECONNRESET || connection->channel.fd >= 0 ||
+                    losses >= CONNECTION_LOSSES_MAX || connection_pause(connection, losses) < 0)
+                        return result;
+        }
+}
+
+/* ---- asking ---- */
+
+/* 0: the request can go to the connection as it is. */
+static int connection_prepare(struct connection *connection, const struct connection_call *call,
+                              struct failure *failure) {
+        const struct holding *holding;
+        int result = connection_recover(connection, connection->channel.deadline, failure);
+
+        if (connection->channel.fd < 0)
+                return result;
+        holding = call->request.operation == PROTOCOL_UNMOUNT
+                          ? connection_find(connection, call->request.lease)
+                          : NULL;
+        if (!holding || holding->connection == connection->number)
+                return 0; /* a failure was about another lease */
+        return holding->fate == HOLDING_KEPT ? result : holding_explain(holding, failure);
+}
+
+int connection_ask(struct connection *connection, struct connection_call *call,
+                   struct failure *failure) {
+        struct channel *channel = &connection->channel;
+        int result;
+
+        for (unsigned losses = 1;; losses++) {
+                result = connection_prepare(connection, call, failure);
+                if (result < 0)
+                        return result;
+                result = channel_exchange(channel, &call->request, call->fds, &call->reply);
+                if (result != -ECONNRESET || channel->fd >= 0)
+                        break;
+                call->in_doubt |= channel->delivered;
+                if (losses >= CONNECTION_LOSSES_MAX || connection_pause(connection, losses) < 0)
+                        break;
+        }
+
+        if (result < 0)
+                return connection_broken(connection, result, failure);
+        failure_clear(failure);
+        if (call->reply.status != STATUS_OK)
+                return failure_reply(failure, &call->reply, call->request.n_targets);
+        return 0;
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A descriptor of a directory that has been mounted on leads below the mount for ever: only a name
+ * leads to it. Below a root the names are known. A target that came as a descriptor is gone back
+ * from by "..", which is the right parent whatever it is called now, and then forth by the one name
+ * that the daemon accepts for its file system. A mountpoint itself can't be renamed (EBUSY).
+ */
+
+#include "client/holding.h"
+
+#include "common/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct holding *holding_new(void) {
+        struct holding *holding = calloc(1, sizeof(*holding));
+
+        if (holding)
+                holding->root.fd = -EBADF;
+        return holding;
+}
+
+struct holding *holding_free(struct holding *holding) {
+        if (holding) {
+                for (uint32_t i = 0; i < holding->count; i++)
+                        fd_close(holding->targets[i].fd);
+                root_remove(&holding->root);
+                root_close(&holding->root);
+                free(holding);
+        }
+        return NULL;
+}
+
+void holding_note_targets(struct holding *holding, const struct mountat_target *targets, size_t n) {
+        for (uint32_t i = 0; i < n; i++) {
+                holding->targets[i] = targets[i];
+                holding->targets[i].fd = -EBADF;
+        }
+        holding->count = (uint32_t)n;
+}
+
+int holding_keep_targets(struct holding *holding, const struct mountat_target *targets, size_t n,
+                         struct failure *failure) {
+        for (uint32_t i = 0; i < n; i++) {
+                int fd = fcntl(targets[i].fd, F_DUPFD_CLOEXEC, 3);
+
+                if (fd < 0)
+                        return failure_client(failure, errno, i,
+                                              "cannot keep the directory open: %s",
+                                              strerrordesc_np(errno));
+                holding->targets[i] = targets[i];
+                holding->targets[i].fd = fd;
+                holding->count++;
+        }
+        return 0;
+}
+
+static int holding_open_target(const struct mountat_target *target) {
+        const char *name = target->file_system == MOUNTAT_FILE_SYSTEM_PROC ? "proc" : "sys";
+        FD_AUTO int parent = openat(target->fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        int fd;
+
+        if (parent < 0)
+                return -errno;
+        fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
+/* -ENOENT if `fd` is no mount's root. Where the kernel can't tell (before 5.8), the daemon will. */
+static int holding_check_mount(int fd) {
+        struct statx stat;
+
+        if (statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0, &stat) < 0)
+                return -errno;
+        if ((stat.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
+            !(stat.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+                return -ENOENT;
+        return 0;
+}
+
+static int holding_open_mount(const struct holding *holding, uint32_t i) {
+        const struct mountat_target *target = &holding->targets[i];
+        FD_AUTO int fd = -EBADF;
+        int result;
+
+        fd = holding->root.fd >= 0 ? root_open_mount(&holding->root, target->file_system)
+                                   : holding_open_target(target);
+        if (fd < 0)
+                return fd;
+        result = holding_check_mount(fd);
+        return result < 0 ? result : fd_take(&fd);
+}
+
+int holding_open_mounts(const struct holding *holding, int *fds) {
+        int opened[MOUNTAT_TARGETS_MAX];
+
+        for (uint32_t i = 0; i < holding->count; i++) {
+                opened[i] = holding_open_mount(holding, i);
+                if (opened[i] >= 0)
+                        continue;
+                for (uint32_t j = 0; j < i; j++)
+                        fd_close(opened[j]);
+                return opened[i];
+        }
+        memcpy(fds, opened, holding->count * sizeof(fds[0]));
+        return 0;
+}
+
+int holding_check_bare(const struct holding *holding) {
+        for (uint32_t i = 0; i < holding->count; i++) {
+                FD_AUTO int fd = holding_open_mount(holding, i);
+
+                if (fd >= 0)
+                        return -EBUSY;
+                if (fd != -ENOENT && fd != -ENOTDIR && fd != -ESTALE)
+                        return fd;
+        }
+        return 0;
+}
+
+void holding_lose(struct holding *holding, enum holding_fate fate, int error) {
+        holding->fate = fate;
+        holding->error = error;
+}
+
+int holding_explain(const struct holding *holding, struct failure *failure) {
+        static const char *const reasons[] = {
+                [HOLDING_BARE] = "its mounts were gone",
+                [HOLDING_UNREACHABLE] = "its mounts could not be opened",
+                [HOLDING_REFUSED] = "the next instance had released it already",
+        };
+        bool errno_known = holding->error < 0;
+
+        failure_status(failure, MOUNTAT_STATUS_NO_SUCH_LEASE, MOUNTAT_NO_TARGET,
+                       "the lease %016" PRIx64 " was lost when mountatd went away: %s%s%s: what is "
+                       "left of it is released within mountatd's --adopt-timeout",
+                       holding->id, reasons[holding->fate], errno_known ? ": " : "",
+                       errno_known ? strerrordesc_np(-holding->error) : "");
+        return -ENOENT;
+}
