@@ -6,7 +6,7 @@
 #include "common/fd.h"
 #include "daemon/authority.h"
 #include "tests/real/client.h"
-#include "tests/real/system_bus.h"
+#include "tests/real/stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,36 +17,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-
-struct stage {
-        pid_t bus;
-        struct service service;
-        sd_bus *root;
-};
-
-static struct service start_service(void) {
-        struct service service = service_start(
-                &(struct service_plan){.name = "a", .start = SERVICE_LISTENS, .unnamed = true});
-
-        system_bus_wait_for("org.mountat1");
-        return service;
-}
-
-static struct stage stage_open(void) {
-        struct stage stage;
-
-        system_bus_prepare();
-        stage.bus = system_bus_start();
-        stage.service = start_service();
-        stage.root = system_bus_connect(0);
-        return stage;
-}
-
-static void stage_close(struct stage *stage) {
-        sd_bus_close_unref(stage->root);
-        service_stop(&stage->service);
-        world_kill(stage->bus);
-}
 
 /* The socket side, as if there were no bus. */
 static void expect_socket_works(const struct service *service) {
@@ -638,7 +608,7 @@ WORLD_TEST(lease_out_of_reach_stays_on_record) {
         world_make_root(WORLD_ALICE, "root");
         system_bus_hold(stage.root, WORLD_ALICE, world_path("root"));
         world_kill(stage.service.pid);
-        stage.service = start_service();
+        stage.service = stage_start_service();
         world_wait_for(service_has_logged(&stage.service, "out of reach"));
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
         ck_assert_uint_eq(system_bus_list(stage.root, &lease, 1), 1);
@@ -650,7 +620,7 @@ WORLD_TEST(lease_out_of_reach_stays_on_record) {
                  stage.service.runtime);
         ck_assert_int_eq(system(command), 0);
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
-        stage.service = start_service();
+        stage.service = stage_start_service();
         ck_assert_int_eq(kill(stage.service.pid, SIGTERM), 0);
         ck_assert_int_eq(service_wait(&stage.service), 0);
         ck_assert_int_eq(system(command), 0);
