@@ -4,7 +4,7 @@
 /*
  * Who may call what over D-Bus: one table, and the question to polkit where it says so. What the
  * bus policy (org.mountat1.conf) lets through at all comes before, the rules for targets (policy.h)
- * come after. Main thread; nothing here blocks.
+ * come after. On the bus's thread; nothing here blocks.
  */
 
 #include "daemon/ledger.h"

@@ -7,16 +7,19 @@
 
 #include "daemon/bus.h"
 
+#include "common/fd.h"
 #include "daemon/call.h"
 #include "daemon/log.h"
 #include "daemon/object.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/eventfd.h>
 #include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+#include <time.h>
 
 #define BUS_NAME "org.mountat1"
 #define BUS_ADDRESS_DEFAULT "unix:path=/run/dbus/system_bus_socket"
@@ -27,10 +30,23 @@ enum {
         BUS_FLUSH_ROUNDS = 10,
         BUS_FLUSH_PAUSE = BUS_SECOND / 10,
         BUS_CHANGES_PER_TICK = 128,
+        BUS_PATIENCE = 10, /* ticks */
+        BUS_END_ROUNDS = 10,
+        BUS_END_PAUSE_MS = 200,
 };
 
 struct bus {
         struct bus_setup setup;
+        int poke;  /* eventfd: look what is to be done */
+        int ended; /* eventfd: the thread has nothing more to do with this */
+        atomic_bool stopping;
+        atomic_int tid;
+        atomic_uint asked;    /* pokes */
+        atomic_uint answered; /* the last one that was seen */
+        unsigned patience;    /* ticks without an answer; the main thread's */
+
+        /* The thread's: */
+        sd_event *event;
         sd_bus *bus; /* NULL: between two attempts */
         sd_event_source *retry;
         struct call_desk desk;
@@ -44,7 +60,7 @@ struct bus {
 static void bus_retry_later(struct bus *bus) {
         uint64_t now;
 
-        sd_event_now(bus->setup.event, CLOCK_MONOTONIC, &now);
+        sd_event_now(bus->event, CLOCK_MONOTONIC, &now);
         sd_event_source_set_time(bus->retry, now + BUS_RETRY);
         sd_event_source_set_enabled(bus->retry, SD_EVENT_ONESHOT);
 }
@@ -132,7 +148,7 @@ static int bus_connect(struct bus *bus) {
         if (r >= 0)
                 r = bus_claim(bus, connection);
         if (r >= 0)
-                r = sd_bus_attach_event(connection, bus->setup.event, SD_EVENT_PRIORITY_NORMAL);
+                r = sd_bus_attach_event(connection, bus->event, SD_EVENT_PRIORITY_NORMAL);
         if (r < 0) {
                 sd_bus_close_unref(connection);
                 return r;
@@ -161,26 +177,6 @@ static int bus_on_retry(sd_event_source *source, uint64_t usec, void *userdata) 
                 bus_complain(bus, r, "connecting to the system bus");
                 bus_retry_later(bus);
         }
-        return 0;
-}
-
-int bus_new(const struct bus_setup *setup, struct bus **ret) {
-        struct bus *bus = calloc(1, sizeof(*bus));
-        int r;
-
-        if (!bus)
-                return -ENOMEM;
-        bus->setup = *setup;
-        bus->desk = (struct call_desk){.gate = setup->gate,
-                                       .crew = setup->crew,
-                                       .busy = setup->busy,
-                                       .userdata = setup->userdata};
-        r = sd_event_add_time(setup->event, &bus->retry, CLOCK_MONOTONIC, 0, 0, bus_on_retry, bus);
-        if (r < 0) {
-                free(bus);
-                return r;
-        }
-        *ret = bus;
         return 0;
 }
 
@@ -226,7 +222,7 @@ static void bus_tell_counts(struct bus *bus) {
         const struct ledger_counts *told = &bus->told;
         uint64_t now;
 
-        sd_event_now(bus->setup.event, CLOCK_MONOTONIC, &now);
+        sd_event_now(bus->event, CLOCK_MONOTONIC, &now);
         if (now - bus->last_told < BUS_SECOND ||
             (counts.leases == told->leases && counts.connections == told->connections &&
              counts.lost_workers == told->lost_workers))
@@ -240,16 +236,6 @@ static void bus_tell_counts(struct bus *bus) {
                                             object_changing());
 }
 
-void bus_tick(struct bus *bus) {
-        if (!bus)
-                return;
-        call_desk_watch(&bus->desk);
-        if (!bus->bus || sd_bus_is_ready(bus->bus) <= 0)
-                return;
-        bus_tell_changes(bus);
-        bus_tell_counts(bus);
-}
-
 /* What is still to be sent, if the bus takes it in a second. */
 static void bus_flush(struct bus *bus) {
         for (int i = 0; i < BUS_FLUSH_ROUNDS; i++) {
@@ -261,9 +247,52 @@ static void bus_flush(struct bus *bus) {
         }
 }
 
-struct bus *bus_free(struct bus *bus) {
-        if (!bus)
-                return NULL;
+/* ---- the thread ---- */
+
+static int bus_on_poke(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        struct bus *bus = userdata;
+        uint64_t count;
+
+        (void)source;
+        (void)events;
+        if (read(fd, &count, sizeof(count)) < 0)
+                return -errno;
+        atomic_store(&bus->answered, atomic_load(&bus->asked));
+        if (atomic_load(&bus->stopping))
+                return sd_event_exit(bus->event, 0);
+        call_desk_watch(&bus->desk);
+        if (bus->bus && sd_bus_is_ready(bus->bus) > 0) {
+                bus_tell_changes(bus);
+                bus_tell_counts(bus);
+        }
+        return 0;
+}
+
+static int bus_on_done(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        struct bus *bus = userdata;
+
+        (void)source;
+        (void)fd;
+        (void)events;
+        crew_collect(bus->setup.crew);
+        return 0;
+}
+
+static int bus_open_loop(struct bus *bus) {
+        int r = sd_event_new(&bus->event);
+
+        if (r >= 0)
+                r = sd_event_add_io(bus->event, NULL, bus->poke, EPOLLIN, bus_on_poke, bus);
+        if (r >= 0)
+                r = sd_event_add_io(bus->event, NULL, crew_done_fd(bus->setup.crew), EPOLLIN,
+                                    bus_on_done, bus);
+        if (r >= 0)
+                r = sd_event_add_time(bus->event, &bus->retry, CLOCK_MONOTONIC, 0, 0, bus_on_retry,
+                                      bus);
+        return r;
+}
+
+static void bus_leave(struct bus *bus) {
         call_desk_close(&bus->desk);
         if (bus->bus && sd_bus_is_ready(bus->bus) > 0) {
                 bus_tell_changes(bus);
@@ -271,6 +300,94 @@ struct bus *bus_free(struct bus *bus) {
         }
         bus_disconnect(bus);
         sd_event_source_disable_unref(bus->retry);
+        sd_event_unref(bus->event);
+}
+
+static void bus_signal(int fd) {
+        const uint64_t one = 1;
+
+        if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+                log_write(LOG_ERR, &(struct log_subject){.error = -errno}, "eventfd");
+}
+
+static void bus_run(void *argument) {
+        struct bus *bus = argument;
+        int r;
+
+        atomic_store(&bus->tid, gettid());
+        r = bus_open_loop(bus);
+        if (r >= 0)
+                r = sd_event_loop(bus->event);
+        if (r < 0)
+                log_write(LOG_ERR, &(struct log_subject){.error = r}, "the loop of D-Bus");
+        bus_leave(bus);
+        bus_signal(bus->ended);
+}
+
+/* ---- the main thread ---- */
+
+static struct bus *bus_destroy(struct bus *bus) {
+        fd_close(bus->poke);
+        fd_close(bus->ended);
         free(bus);
         return NULL;
+}
+
+int bus_new(const struct bus_setup *setup, struct bus **ret) {
+        struct bus *bus = calloc(1, sizeof(*bus));
+        int r = 0;
+
+        if (!bus)
+                return -ENOMEM;
+        bus->setup = *setup;
+        bus->desk = (struct call_desk){.gate = setup->gate, .crew = setup->crew};
+        bus->poke = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        bus->ended = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (bus->poke < 0 || bus->ended < 0)
+                r = -errno;
+        if (r == 0)
+                r = crew_spawn(setup->crew, bus_run, bus);
+        if (r < 0) {
+                bus_destroy(bus);
+                return r;
+        }
+        *ret = bus;
+        return 0;
+}
+
+/* A thread that doesn't answer is closing something that takes its time. */
+static void bus_urge(struct bus *bus) {
+        if (++bus->patience < BUS_PATIENCE)
+                return;
+        if (bus->patience == BUS_PATIENCE)
+                log_write(LOG_WARNING, NULL, "D-Bus is kept waiting by a descriptor of a client's");
+        crew_poke(atomic_load(&bus->tid));
+}
+
+void bus_tick(struct bus *bus) {
+        if (!bus)
+                return;
+        if (atomic_load(&bus->answered) != atomic_load(&bus->asked)) {
+                bus_urge(bus);
+                return;
+        }
+        bus->patience = 0;
+        atomic_fetch_add(&bus->asked, 1);
+        bus_signal(bus->poke);
+}
+
+struct bus *bus_free(struct bus *bus) {
+        struct pollfd ended = {.events = POLLIN};
+
+        if (!bus)
+                return NULL;
+        ended.fd = bus->ended;
+        atomic_store(&bus->stopping, true);
+        bus_signal(bus->poke);
+        for (int i = 0; i < BUS_END_ROUNDS; i++) {
+                if (poll(&ended, 1, BUS_END_PAUSE_MS) > 0)
+                        return bus_destroy(bus);
+                crew_poke(atomic_load(&bus->tid));
+        }
+        return NULL; /* it stays, and what it uses */
 }

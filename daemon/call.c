@@ -2,7 +2,7 @@
 
 /*
  * A call counts as a connection of its caller while it is under way: it has an account with the
- * ledger, and a limit. Its messages are touched by the main thread alone; descriptors and strings
+ * ledger, and a limit. Its messages are touched by the bus's thread alone; descriptors and strings
  * in them are borrowed by the worker until the job is done.
  */
 
@@ -380,7 +380,7 @@ int call_handle(sd_bus_message *message, void *userdata, sd_bus_error *error) {
                 call_free(call);
                 return r;
         }
-        desk->busy(desk->userdata);
+        crew_wake(desk->crew); /* the main loop looks after what is under way */
         return 1;
 }
 

@@ -4,7 +4,7 @@
 /*
  * The methods of org.mountat1.Manager: one call on its way from the bus, past authority.h, through
  * the same gate as every request (request.h) on a worker, and back. Nothing here waits: who calls,
- * and whether he may, is asked asynchronously. On the main thread, but for what `run` does.
+ * and whether he may, is asked asynchronously. On the bus's thread, but for what a worker runs.
  */
 
 #include "daemon/crew.h"
@@ -16,10 +16,8 @@ struct call;
 
 /* Where calls are under way. Embedded by its keeper; zero-initialised but for these fields. */
 struct call_desk {
-        struct request_gate *gate;    /* borrowed */
-        struct crew *crew;            /* borrowed */
-        void (*busy)(void *userdata); /* something has begun that call_desk_watch() looks after */
-        void *userdata;
+        struct request_gate *gate; /* borrowed */
+        struct crew *crew;         /* borrowed */
         /* its own: */
         struct call *first;
         unsigned count;

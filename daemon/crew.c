@@ -80,11 +80,13 @@ struct crew {
         int stop; /* eventfd in the set: workers leave */
         int jobs; /* eventfd in the set, a semaphore: a job waits */
         int news; /* eventfd for the main loop */
+        int done; /* eventfd for who collects */
 
         pthread_mutex_t mutex;  /* guards all below */
         pthread_cond_t changed; /* a worker has started or ended */
         int start_error;
         unsigned n_workers; /* not absent */
+        unsigned n_spawned; /* threads beside them */
         unsigned n_lost;
         unsigned n_connections;
         unsigned n_abandoned;
@@ -117,16 +119,16 @@ static int crew_arm(struct crew *crew, int operation, const struct crew_seat *se
         return epoll_ctl(crew->epoll, operation, peer_fd(seat->peer), &event) < 0 ? -errno : 0;
 }
 
-static void crew_tell(struct crew *crew) {
+static void crew_tell(int fd) {
         const uint64_t one = 1;
 
-        if (write(crew->news, &one, sizeof(one)) < 0 && errno != EAGAIN)
+        if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
                 log_write(LOG_ERR, &(struct log_subject){.error = -errno}, "eventfd");
 }
 
 static void crew_tell_if_empty(struct crew *crew) {
         if (crew->n_connections == crew->n_abandoned && crew->n_jobs == 0)
-                crew_tell(crew);
+                crew_tell(crew->news);
 }
 
 /* ---- requests that wait for their turn ---- */
@@ -320,7 +322,7 @@ static void crew_finish_job(struct crew *crew, struct crew_job *job) {
         if (job) {
                 job->next = crew->first_done;
                 crew->first_done = job;
-                crew_tell(crew);
+                crew_tell(crew->done);
         } else {
                 crew->n_jobs--;
                 crew_tell_if_empty(crew);
@@ -417,22 +419,30 @@ static void *crew_work(void *argument) {
 
 /* ---- what the main thread does ---- */
 
-/* With the mutex held. Detached: a worker that is stuck is never joined. */
-static int crew_start_worker(struct crew *crew) {
-        struct crew_worker *worker = crew->workers;
+/* Detached: one that is stuck is never joined. */
+static int crew_start_thread(void *(*run)(void *argument), void *argument) {
         pthread_attr_t attributes;
         pthread_t thread;
+        int r;
+
+        pthread_attr_init(&attributes);
+        pthread_attr_setstacksize(&attributes, CREW_STACK_SIZE);
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        r = -pthread_create(&thread, &attributes, run, argument);
+        pthread_attr_destroy(&attributes);
+        return r;
+}
+
+/* With the mutex held. */
+static int crew_start_worker(struct crew *crew) {
+        struct crew_worker *worker = crew->workers;
         int r;
 
         while (worker->state != CREW_ABSENT)
                 worker++;
         worker->crew = crew;
 
-        pthread_attr_init(&attributes);
-        pthread_attr_setstacksize(&attributes, CREW_STACK_SIZE);
-        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-        r = -pthread_create(&thread, &attributes, crew_work, worker);
-        pthread_attr_destroy(&attributes);
+        r = crew_start_thread(crew_work, worker);
         if (r < 0)
                 return r;
         worker->state = CREW_STARTING;
@@ -475,8 +485,9 @@ static int crew_open(struct crew *crew) {
         crew->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         crew->jobs = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
         crew->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        crew->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (crew->epoll < 0 || crew->stop < 0 || crew->jobs < 0 || crew->news < 0 ||
-            epoll_ctl(crew->epoll, EPOLL_CTL_ADD, crew->stop, &stop) < 0 ||
+            crew->done < 0 || epoll_ctl(crew->epoll, EPOLL_CTL_ADD, crew->stop, &stop) < 0 ||
             epoll_ctl(crew->epoll, EPOLL_CTL_ADD, crew->jobs, &jobs) < 0)
                 return -errno;
         return 0;
@@ -487,6 +498,7 @@ static void crew_destroy(struct crew *crew) {
         fd_close(crew->stop);
         fd_close(crew->jobs);
         fd_close(crew->news);
+        fd_close(crew->done);
         pthread_cond_destroy(&crew->changed);
         pthread_mutex_destroy(&crew->mutex);
         free(crew->workers);
@@ -502,7 +514,7 @@ int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct
                 return -ENOMEM;
         crew->gate = gate;
         crew->limits = *limits;
-        crew->epoll = crew->stop = crew->jobs = crew->news = -EBADF;
+        crew->epoll = crew->stop = crew->jobs = crew->news = crew->done = -EBADF;
         TAILQ_INIT(&crew->queue);
         pthread_mutex_init(&crew->mutex, NULL);
         pthread_cond_init(&crew->changed, NULL);
@@ -627,22 +639,70 @@ int crew_fd(const struct crew *crew) {
         return crew->news;
 }
 
+void crew_wake(struct crew *crew) {
+        crew_tell(crew->news);
+}
+
+int crew_done_fd(const struct crew *crew) {
+        return crew->done;
+}
+
 void crew_collect(struct crew *crew) {
         struct crew_job *job;
         uint64_t count;
 
-        if (read(crew->news, &count, sizeof(count)) < 0 && errno != EAGAIN)
+        if (read(crew->done, &count, sizeof(count)) < 0 && errno != EAGAIN)
                 log_write(LOG_ERR, &(struct log_subject){.error = -errno}, "eventfd");
 
         pthread_mutex_lock(&crew->mutex);
         while ((job = crew->first_done)) {
                 crew->first_done = job->next;
-                crew->n_jobs--;
                 pthread_mutex_unlock(&crew->mutex);
                 job->done(job);
                 pthread_mutex_lock(&crew->mutex);
+                crew->n_jobs--;
+                crew_tell_if_empty(crew);
         }
         pthread_mutex_unlock(&crew->mutex);
+}
+
+struct crew_thread {
+        struct crew *crew;
+        void (*run)(void *argument);
+        void *argument;
+};
+
+static void *crew_run_thread(void *argument) {
+        struct crew_thread thread = *(struct crew_thread *)argument;
+
+        free(argument);
+        thread.run(thread.argument);
+        pthread_mutex_lock(&thread.crew->mutex);
+        thread.crew->n_spawned--;
+        pthread_cond_signal(&thread.crew->changed);
+        pthread_mutex_unlock(&thread.crew->mutex);
+        return NULL;
+}
+
+int crew_spawn(struct crew *crew, void (*run)(void *argument), void *argument) {
+        struct crew_thread *thread = malloc(sizeof(*thread));
+        int r;
+
+        if (!thread)
+                return -ENOMEM;
+        *thread = (struct crew_thread){.crew = crew, .run = run, .argument = argument};
+        pthread_mutex_lock(&crew->mutex);
+        r = crew_start_thread(crew_run_thread, thread);
+        if (r == 0)
+                crew->n_spawned++;
+        pthread_mutex_unlock(&crew->mutex);
+        if (r < 0)
+                free(thread);
+        return r;
+}
+
+void crew_poke(pid_t tid) {
+        tgkill(getpid(), tid, CREW_POKE);
 }
 
 bool crew_is_idle(struct crew *crew) {
@@ -697,7 +757,7 @@ static void crew_wait_for_workers(struct crew *crew) {
 
         clock_gettime(CLOCK_REALTIME, &deadline);
         deadline.tv_sec += CREW_STOP_SECONDS;
-        while (crew->n_workers > crew->n_lost &&
+        while ((crew->n_workers > crew->n_lost || crew->n_spawned > 0) &&
                pthread_cond_timedwait(&crew->changed, &crew->mutex, &deadline) == 0)
                 continue;
 }
@@ -714,7 +774,7 @@ bool crew_free(struct crew *crew) {
         crew_wait_for_workers(crew);
         if (unmount_isolate() == 0)
                 crew_for_each(crew, crew_finish);
-        all = crew->n_workers == 0;
+        all = crew->n_workers == 0 && crew->n_spawned == 0;
         pthread_mutex_unlock(&crew->mutex);
 
         if (all)

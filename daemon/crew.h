@@ -4,7 +4,7 @@
 /*
  * The workers, and the connections that they serve: one epoll set, from which whichever worker is
  * free takes the next connection that has something to say. The only module with threads. Its
- * functions are for the main thread; none of them blocks but crew_free().
+ * functions are for the main thread, but where they say otherwise; none blocks but crew_free().
  *
  * A worker can be lost: a file system's server can hold a call in the kernel for ever, beyond the
  * reach of any signal. It is then left where it is, with the request that it serves; another one is
@@ -45,7 +45,7 @@ int crew_add(struct crew *crew, int fd);
  */
 struct crew_job {
         void (*run)(struct crew_job *job);  /* on a worker */
-        void (*done)(struct crew_job *job); /* after it, on the main thread; NULL: nothing */
+        void (*done)(struct crew_job *job); /* after it, by crew_collect(); NULL: nothing */
         /* Who is answerable for a lost worker, with an attempt that ends after `run`; NULL: nobody.
          */
         struct ledger_owner *owner;
@@ -61,11 +61,27 @@ void crew_watch(struct crew *crew);
 /* Lets the connections end: what they have sent already is served, then they see end of file. */
 void crew_drain(struct crew *crew);
 
-/* An eventfd(2) that becomes readable when there is something to collect; borrowed. */
+/* An eventfd(2) that becomes readable when crew_is_idle() may have become true, or by crew_wake();
+ * borrowed. Read it. */
 int crew_fd(const struct crew *crew);
 
-/* Calls `done` of the jobs that have been run. After that crew_is_idle() may have become true. */
+/* Makes that readable. Any thread. */
+void crew_wake(struct crew *crew);
+
+/* An eventfd(2) that becomes readable when there is something to collect; borrowed. */
+int crew_done_fd(const struct crew *crew);
+
+/* Calls `done` of the jobs that have been run. On the one thread that does so. */
 void crew_collect(struct crew *crew);
+
+/*
+ * Starts a thread beside the workers, for what must not keep the main thread waiting; crew_free()
+ * returns false if it hasn't ended by then. Negative errno.
+ */
+int crew_spawn(struct crew *crew, void (*run)(void *argument), void *argument);
+
+/* Ends a wait of that thread that a signal can end. */
+void crew_poke(pid_t tid);
 
 /* No connection, those apart that are abandoned to a lost worker, and no job that isn't done. */
 bool crew_is_idle(struct crew *crew);

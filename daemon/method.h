@@ -34,13 +34,13 @@ struct method {
         bool attempts; /* `run` can block on what the caller names: see ledger_begin_attempt() */
 
         /*
-         * Main thread: reads the arguments, of which strings and descriptors stay the message's.
-         * What is malformed is a verdict; negative errno: the message can't be read.
+         * The bus's thread: reads the arguments, of which strings and descriptors stay the
+         * message's. What is malformed is a verdict; negative errno: the message can't be read.
          */
         int (*read)(struct method_task *task, sd_bus_message *message);
         /* On a worker, as request_serve(). */
         void (*run)(struct method_task *task);
-        /* Main thread, after STATUS_OK. */
+        /* The bus's thread, after STATUS_OK. */
         int (*reply)(const struct method_task *task, sd_bus_message *reply);
 };
 

@@ -3,7 +3,7 @@
 
 /*
  * What can be seen of mountatd on a bus: the objects, with their methods, properties and signals,
- * as `busctl introspect` prints them. On the main thread.
+ * as `busctl introspect` prints them. On the bus's thread.
  */
 
 #include "daemon/call.h"

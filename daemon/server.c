@@ -146,10 +146,6 @@ static void server_touch(struct server *server) {
                 server_arm(server->tick, server->last_busy + SERVER_TICK);
 }
 
-static void server_on_call(void *userdata) {
-        server_touch(userdata);
-}
-
 /* For honest reasons: the loop turns, and there is a worker to serve. */
 static int server_on_watchdog(sd_event_source *source, uint64_t usec, void *userdata) {
         struct server *server = userdata;
@@ -259,10 +255,13 @@ static int server_on_restart(sd_event_source *source, const struct signalfd_sigi
 static int server_on_crew(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         struct server *server = userdata;
 
+        uint64_t count;
+
         (void)source;
-        (void)fd;
         (void)events;
-        crew_collect(server->setup->crew);
+        if (read(fd, &count, sizeof(count)) < 0)
+                return -errno;
+        server_touch(server);
         if (server->stopping && crew_is_idle(server->setup->crew))
                 return sd_event_exit(server->event, 0);
         return 0;
@@ -324,11 +323,8 @@ static int server_add_sources(struct server *server) {
 
 static int server_add_bus(struct server *server) {
         const struct bus_setup setup = {
-                .event = server->event,
                 .gate = server->setup->gate,
                 .crew = server->setup->crew,
-                .busy = server_on_call,
-                .userdata = server,
         };
 
         return server->setup->on_bus ? bus_new(&setup, &server->bus) : 0;

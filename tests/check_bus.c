@@ -10,11 +10,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -531,6 +533,57 @@ WORLD_TEST(flood_of_calls_is_answered_by_name) {
         stage_close(&stage);
 }
 
+/* A TCP socket whose last close waits for the other end, which doesn't read. */
+static int make_lingering(int *other) {
+        const struct linger linger = {.l_onoff = 1, .l_linger = 60};
+        struct sockaddr_in address = {.sin_family = AF_INET,
+                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t size = sizeof(address);
+        FD_AUTO int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        static const char bytes[65536];
+
+        ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, size), 0);
+        ck_assert_int_eq(listen(listener, 1), 0);
+        ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+        ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, size), 0);
+        *other = accept(listener, NULL, NULL);
+        ck_assert_int_ge(*other, 0);
+        ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+        while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+                continue;
+        return fd;
+}
+
+WORLD_TEST(descriptor_that_is_slow_to_close_keeps_nobody_waiting) {
+        struct stage stage = stage_open();
+        sd_bus *alice = system_bus_connect(WORLD_ALICE);
+        int other, slow = make_lingering(&other);
+        sd_bus_message *call = NULL;
+        int64_t before;
+
+        ck_assert_int_ge(sd_bus_message_new_method_call(alice, &call, "org.mountat1",
+                                                        "/org/mountat1", "org.mountat1.Manager",
+                                                        "Mount"),
+                         0);
+        ck_assert_int_ge(sd_bus_message_append(call, "a(hsu)", 1, slow, "proc", 0), 0);
+        close(slow);
+        ck_assert_int_ge(sd_bus_send(alice, call, NULL), 0);
+        sd_bus_flush(alice);
+        sd_bus_message_unref(call);
+
+        usleep(200000);
+        before = world_now_ms();
+        for (int i = 0; i < 10; i++)
+                expect_socket_works(&stage.service);
+        ck_assert_int_lt(world_now_ms() - before, 1000);
+        ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 0);
+        ck_assert_int_lt(world_now_ms() - before, 10000);
+        close(other);
+        sd_bus_close_unref(alice);
+        stage_close(&stage);
+}
+
 /* ---- the bus itself ---- */
 
 WORLD_TEST(bus_goes_away_and_comes_back) {
@@ -736,6 +789,7 @@ int main(void) {
         tcase_add_test(tests, name_that_is_not_utf8_costs_nothing);
         tcase_add_test(tests, caller_that_leaves_before_the_answer_disturbs_nobody);
         tcase_add_test(tests, flood_of_calls_is_answered_by_name);
+        tcase_add_test(tests, descriptor_that_is_slow_to_close_keeps_nobody_waiting);
         tcase_add_test(tests, bus_goes_away_and_comes_back);
         tcase_add_test(tests, daemon_starts_without_a_bus_and_finds_it_later);
         tcase_add_test(tests, leases_of_the_bus_outlive_a_killed_instance);
