@@ -67,9 +67,9 @@ size_t text_cut(const char *text, size_t max) {
         size_t used = 0;
 
         while (text[used]) {
-                size_t length = text_character(text + used) ?: 1;
+                size_t length = text_character(text + used);
 
-                if (used + length > max)
+                if (length == 0 || used + length > max)
                         break;
                 used += length;
         }

@@ -16,6 +16,9 @@
  */
 char *text_escape(char *buffer, size_t size, const char *source);
 
-/* The length of the longest prefix of `text` of at most `max` bytes that ends between characters.
+/*
+ * The length of the longest prefix of `text` of at most `max` bytes that is UTF-8: it ends between
+ * characters, and before the first byte that belongs to none, such as half a character at the end
+ * of a text that was cut by bytes.
  */
 size_t text_cut(const char *text, size_t max);

@@ -59,16 +59,16 @@ static bool wire_has_lease(uint16_t operation) {
         return operation == PROTOCOL_UNMOUNT || operation == PROTOCOL_ADOPT;
 }
 
-static struct verdict wire_judge_target(const struct wire_target *target, uint32_t index) {
+static bool wire_knows_file_system(const struct wire_target *target) {
+        return target->file_system == PROTOCOL_PROC || target->file_system == PROTOCOL_SYSFS;
+}
+
+static bool wire_knows_options(const struct wire_target *target) {
         uint32_t known = PROTOCOL_READ_ONLY;
 
-        if (target->file_system != PROTOCOL_PROC && target->file_system != PROTOCOL_SYSFS)
-                return verdict_refuse(STATUS_UNSUPPORTED_FILE_SYSTEM, index);
         if (target->file_system == PROTOCOL_PROC)
                 known |= PROTOCOL_PIDS_ONLY;
-        if (target->options & ~known)
-                return verdict_refuse(STATUS_MALFORMED, index);
-        return VERDICT_OK;
+        return !(target->options & ~known);
 }
 
 /* The order of the checks is part of the protocol. */
@@ -86,12 +86,12 @@ static struct verdict wire_judge(const struct wire_request *request, size_t size
         if (targets != (request->n_targets > 0) || request->n_targets > PROTOCOL_TARGETS_MAX)
                 return verdict_refuse(STATUS_MALFORMED, STATUS_NO_TARGET);
 
-        for (uint32_t i = 0; i < request->n_targets; i++) {
-                struct verdict verdict = wire_judge_target(&request->targets[i], i);
-
-                if (verdict.status != STATUS_OK)
-                        return verdict;
-        }
+        for (uint32_t i = 0; i < request->n_targets; i++)
+                if (!wire_knows_file_system(&request->targets[i]))
+                        return verdict_refuse(STATUS_UNSUPPORTED_FILE_SYSTEM, i);
+        for (uint32_t i = 0; i < request->n_targets; i++)
+                if (!wire_knows_options(&request->targets[i]))
+                        return verdict_refuse(STATUS_MALFORMED, i);
         return VERDICT_OK;
 }
 

@@ -9,6 +9,7 @@
 
 #include "common/fd.h"
 #include "daemon/call.h"
+#include "daemon/impatience.h"
 #include "daemon/log.h"
 #include "daemon/object.h"
 
@@ -31,8 +32,7 @@ enum {
         BUS_FLUSH_PAUSE = BUS_SECOND / 10,
         BUS_CHANGES_PER_TICK = 128,
         BUS_PATIENCE = 10, /* ticks */
-        BUS_END_ROUNDS = 10,
-        BUS_END_PAUSE_MS = 200,
+        BUS_END_MS = 2000,
 };
 
 struct bus {
@@ -40,7 +40,6 @@ struct bus {
         int poke;  /* eventfd: look what is to be done */
         int ended; /* eventfd: the thread has nothing more to do with this */
         atomic_bool stopping;
-        atomic_int tid;
         atomic_uint asked;    /* pokes */
         atomic_uint answered; /* the last one that was seen */
         unsigned patience;    /* ticks without an answer; the main thread's */
@@ -228,19 +227,25 @@ static void bus_tell_counts(struct bus *bus) {
              counts.lost_workers == told->lost_workers))
                 return;
         if (counts.missed != told->missed)
-                log_write(LOG_NOTICE, NULL, "%llu changes of leases came too fast for the bus",
-                          (unsigned long long)(counts.missed - told->missed));
+                log_write(LOG_NOTICE, NULL, "%u changes of leases came too fast for the bus",
+                          counts.missed - told->missed);
         bus->told = counts;
         bus->last_told = now;
         sd_bus_emit_properties_changed_strv(bus->bus, OBJECT_PATH, OBJECT_INTERFACE,
                                             object_changing());
 }
 
+static void bus_process(struct bus *bus) {
+        impatience_begin();
+        while (sd_bus_process(bus->bus, NULL) > 0)
+                continue;
+        impatience_end();
+}
+
 /* What is still to be sent, if the bus takes it in a second. */
 static void bus_flush(struct bus *bus) {
         for (int i = 0; i < BUS_FLUSH_ROUNDS; i++) {
-                while (sd_bus_process(bus->bus, NULL) > 0)
-                        continue;
+                bus_process(bus);
                 if (!(sd_bus_get_events(bus->bus) & POLLOUT))
                         return;
                 sd_bus_wait(bus->bus, BUS_FLUSH_PAUSE);
@@ -292,13 +297,32 @@ static int bus_open_loop(struct bus *bus) {
         return r;
 }
 
+/* As sd_event_loop(), but for the impatience: what messages brought is closed in there. */
+static int bus_loop(struct bus *bus) {
+        int r = 0;
+
+        while (r >= 0 && sd_event_get_state(bus->event) != SD_EVENT_FINISHED) {
+                r = sd_event_prepare(bus->event);
+                if (r == 0)
+                        r = sd_event_wait(bus->event, UINT64_MAX);
+                if (r > 0) {
+                        impatience_begin();
+                        r = sd_event_dispatch(bus->event);
+                        impatience_end();
+                }
+        }
+        return r;
+}
+
 static void bus_leave(struct bus *bus) {
         call_desk_close(&bus->desk);
         if (bus->bus && sd_bus_is_ready(bus->bus) > 0) {
                 bus_tell_changes(bus);
                 bus_flush(bus);
         }
+        impatience_begin();
         bus_disconnect(bus);
+        impatience_end();
         sd_event_source_disable_unref(bus->retry);
         sd_event_unref(bus->event);
 }
@@ -314,10 +338,9 @@ static void bus_run(void *argument) {
         struct bus *bus = argument;
         int r;
 
-        atomic_store(&bus->tid, gettid());
         r = bus_open_loop(bus);
         if (r >= 0)
-                r = sd_event_loop(bus->event);
+                r = bus_loop(bus);
         if (r < 0)
                 log_write(LOG_ERR, &(struct log_subject){.error = r}, "the loop of D-Bus");
         bus_leave(bus);
@@ -355,20 +378,13 @@ int bus_new(const struct bus_setup *setup, struct bus **ret) {
         return 0;
 }
 
-/* A thread that doesn't answer is closing something that takes its time. */
-static void bus_urge(struct bus *bus) {
-        if (++bus->patience < BUS_PATIENCE)
-                return;
-        if (bus->patience == BUS_PATIENCE)
-                log_write(LOG_WARNING, NULL, "D-Bus is kept waiting by a descriptor of a client's");
-        crew_poke(atomic_load(&bus->tid));
-}
-
 void bus_tick(struct bus *bus) {
         if (!bus)
                 return;
         if (atomic_load(&bus->answered) != atomic_load(&bus->asked)) {
-                bus_urge(bus);
+                if (++bus->patience == BUS_PATIENCE)
+                        log_write(LOG_WARNING, NULL,
+                                  "D-Bus is kept waiting by a descriptor of a client's");
                 return;
         }
         bus->patience = 0;
@@ -384,10 +400,7 @@ struct bus *bus_free(struct bus *bus) {
         ended.fd = bus->ended;
         atomic_store(&bus->stopping, true);
         bus_signal(bus->poke);
-        for (int i = 0; i < BUS_END_ROUNDS; i++) {
-                if (poll(&ended, 1, BUS_END_PAUSE_MS) > 0)
-                        return bus_destroy(bus);
-                crew_poke(atomic_load(&bus->tid));
-        }
+        if (poll(&ended, 1, BUS_END_MS) > 0)
+                return bus_destroy(bus);
         return NULL; /* it stays, and what it uses */
 }

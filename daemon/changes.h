@@ -34,7 +34,7 @@ struct changes {
         bool watched;
         unsigned first;
         unsigned count;
-        uint64_t missed; /* events that nobody fetched in time */
+        unsigned missed; /* events that nobody fetched in time */
         struct change_event events[CHANGES_MAX];
 };
 

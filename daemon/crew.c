@@ -9,6 +9,7 @@
 #include "daemon/crew.h"
 
 #include "common/fd.h"
+#include "daemon/impatience.h"
 #include "daemon/instance.h"
 #include "daemon/log.h"
 #include "daemon/peer.h"
@@ -18,7 +19,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -31,13 +31,11 @@
 #define CREW_STOP UINT64_MAX
 #define CREW_JOBS (UINT64_MAX - 1)
 
-/* Ends waits that a signal can end, such as that of a TCP socket that lingers when it is closed. */
-#define CREW_POKE SIGUSR2
-
 enum {
         CREW_STACK_SIZE = 512 * 1024,
         CREW_LOST_AFTER = 100000, /* microseconds in one call */
         CREW_STOP_SECONDS = 1,
+        CREW_JOBS_MAX = 32, /* most of them hold a descriptor: OPTIONS_DESCRIPTORS_SPARE */
 };
 
 /* A connection's place. Free: no peer. */
@@ -329,6 +327,13 @@ static void crew_finish_job(struct crew *crew, struct crew_job *job) {
         }
 }
 
+/* It was given up when its worker was lost; now there is something to finish. */
+static void crew_regain_job(struct crew *crew, struct crew_worker *worker,
+                            struct ledger_owner *owner) {
+        crew_regain(crew, worker, owner);
+        crew->n_jobs++;
+}
+
 static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
         struct crew_job *job, *collected;
         struct ledger_owner *owner;
@@ -351,7 +356,7 @@ static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
 
         pthread_mutex_lock(&crew->mutex);
         if (worker->state == CREW_LOST)
-                crew_regain(crew, worker, owner);
+                crew_regain_job(crew, worker, owner);
         worker->state = CREW_FREE;
         if (owner) {
                 ledger_end_attempt(crew->gate->ledger, owner);
@@ -414,6 +419,7 @@ static void *crew_work(void *argument) {
                 crew_loop(crew, worker);
         else
                 crew_leave(crew, worker, CREW_ANYWAY);
+        impatience_forget();
         return NULL;
 }
 
@@ -470,17 +476,10 @@ static int crew_start(struct crew *crew) {
         return r;
 }
 
-static void crew_on_poke(int signal) {
-        (void)signal;
-}
-
 static int crew_open(struct crew *crew) {
-        const struct sigaction poke = {.sa_handler = crew_on_poke, .sa_flags = SA_RESTART};
         struct epoll_event stop = {.events = EPOLLIN, .data.u64 = CREW_STOP};
         struct epoll_event jobs = {.events = EPOLLIN, .data.u64 = CREW_JOBS};
 
-        if (sigaction(CREW_POKE, &poke, NULL) < 0)
-                return -errno;
         crew->epoll = epoll_create1(EPOLL_CLOEXEC);
         crew->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         crew->jobs = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
@@ -538,14 +537,50 @@ int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct
         return 0;
 }
 
-int crew_add(struct crew *crew, int connection) {
+struct crew_farewell {
+        struct crew_job job; /* first: a job is its farewell */
+        int fd;
+};
+
+static void crew_close_refused(struct crew_job *job) {
+        struct crew_farewell *farewell = (struct crew_farewell *)job;
+
+        peer_dismiss(farewell->fd);
+        free(farewell);
+}
+
+/* Not on the main thread: what the client has queued already is disposed of with the connection. */
+static void crew_dismiss(struct crew *crew, int fd) {
+        struct crew_farewell *farewell = calloc(1, sizeof(*farewell));
+
+        if (!farewell) {
+                fd_close(fd);
+                return;
+        }
+        farewell->fd = fd;
+        farewell->job.run = crew_close_refused;
+        crew_submit(crew, &farewell->job);
+}
+
+bool crew_is_flooded(struct crew *crew) {
+        bool flooded;
+
+        pthread_mutex_lock(&crew->mutex);
+        flooded = crew->n_jobs >= CREW_JOBS_MAX;
+        pthread_mutex_unlock(&crew->mutex);
+        return flooded;
+}
+
+int crew_add(struct crew *crew, int fd) {
         struct crew_seat *seat;
         struct peer *peer;
         int r;
 
-        r = peer_new(connection, crew->gate, &peer);
-        if (r < 0)
+        r = peer_new(fd, crew->gate, &peer);
+        if (r < 0) {
+                crew_dismiss(crew, fd);
                 return r;
+        }
 
         pthread_mutex_lock(&crew->mutex);
         /* There is one: the ledger has counted the connection against the same limit. */
@@ -575,6 +610,8 @@ static void crew_lose(struct crew *crew, struct crew_worker *worker) {
 
         worker->state = CREW_LOST;
         crew->n_lost++;
+        if (worker->key == CREW_JOBS)
+                crew->n_jobs--; /* nobody waits for it any more */
         ledger_lose_worker(crew->gate->ledger, owner);
         if (owner) {
                 subject.uid = owner->uid;
@@ -603,14 +640,9 @@ static void crew_replace(struct crew *crew) {
 
 void crew_watch(struct crew *crew) {
         pthread_mutex_lock(&crew->mutex);
-        for (unsigned i = 0; i < crew->limits.workers + crew->limits.lost_workers; i++) {
-                struct crew_worker *worker = &crew->workers[i];
-
-                if (crew_is_stuck(worker))
-                        crew_lose(crew, worker);
-                if (worker->state == CREW_LOST)
-                        tgkill(getpid(), worker->tid, CREW_POKE);
-        }
+        for (unsigned i = 0; i < crew->limits.workers + crew->limits.lost_workers; i++)
+                if (crew_is_stuck(&crew->workers[i]))
+                        crew_lose(crew, &crew->workers[i]);
         crew_replace(crew);
         crew_serve_queue(crew);
         pthread_mutex_unlock(&crew->mutex);
@@ -677,6 +709,7 @@ static void *crew_run_thread(void *argument) {
 
         free(argument);
         thread.run(thread.argument);
+        impatience_forget();
         pthread_mutex_lock(&thread.crew->mutex);
         thread.crew->n_spawned--;
         pthread_cond_signal(&thread.crew->changed);
@@ -699,10 +732,6 @@ int crew_spawn(struct crew *crew, void (*run)(void *argument), void *argument) {
         if (r < 0)
                 free(thread);
         return r;
-}
-
-void crew_poke(pid_t tid) {
-        tgkill(getpid(), tid, CREW_POKE);
 }
 
 bool crew_is_idle(struct crew *crew) {
@@ -738,7 +767,10 @@ bool crew_is_able(struct crew *crew) {
         return able;
 }
 
-/* By now nobody serves but the lost. What they don't hold ends here. */
+/*
+ * By now nobody serves but the lost, and whoever was busy for longer than we wait: what they don't
+ * hold ends here.
+ */
 static void crew_finish(struct crew *crew, struct crew_seat *seat) {
         if (seat->ended)
                 return;
@@ -774,7 +806,7 @@ bool crew_free(struct crew *crew) {
         crew_wait_for_workers(crew);
         if (unmount_isolate() == 0)
                 crew_for_each(crew, crew_finish);
-        all = crew->n_workers == 0 && crew->n_spawned == 0;
+        all = crew->n_workers == 0 && crew->n_connections == 0 && crew->n_spawned == 0;
         pthread_mutex_unlock(&crew->mutex);
 
         if (all)

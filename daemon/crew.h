@@ -10,6 +10,8 @@
  * reach of any signal. It is then left where it is, with the request that it serves; another one is
  * started in its place; and the connection, if its client leaves, is abandoned: all that it held is
  * released, the stuck request alone remains. A worker that comes back undoes what nobody waits for.
+ * To receive what a client sent, and to close it, can take as long as to mount on it: the last
+ * close of a socket waits for its peer, that of a file on FUSE for its server.
  */
 
 #include "daemon/request.h"
@@ -36,7 +38,8 @@ int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct
  */
 bool crew_free(struct crew *crew);
 
-/* Takes an accepted connection, also on failure; errors as peer_new(). */
+/* Takes an accepted connection, also on failure; errors as peer_new(). Not when crew_is_flooded().
+ */
 int crew_add(struct crew *crew, int fd);
 
 /*
@@ -54,6 +57,9 @@ struct crew_job {
 
 /* Has a worker run the job. */
 void crew_submit(struct crew *crew, struct crew_job *job);
+
+/* Whether so many jobs wait that no connection should be accepted: each may become another one. */
+bool crew_is_flooded(struct crew *crew);
 
 /* Finds workers that have been lost since the last call, and replaces them; every 100 ms or so. */
 void crew_watch(struct crew *crew);
@@ -79,9 +85,6 @@ void crew_collect(struct crew *crew);
  * returns false if it hasn't ended by then. Negative errno.
  */
 int crew_spawn(struct crew *crew, void (*run)(void *argument), void *argument);
-
-/* Ends a wait of that thread that a signal can end. */
-void crew_poke(pid_t tid);
 
 /* No connection, those apart that are abandoned to a lost worker, and no job that isn't done. */
 bool crew_is_idle(struct crew *crew);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Reads /proc, at start only. */
+/* Reads /proc: at start, while workers are looked after, and while there is something to sweep. */
 
 #include "daemon/instance.h"
 
@@ -9,29 +9,31 @@
 #include <string.h>
 #include <unistd.h>
 
-static int instance_read_line(const char *path, char *line, int size) {
+/* The first bytes of the file, which may be several lines: a process's name can have newlines. */
+static int instance_read(const char *path, char *text, size_t size) {
         FILE *file = fopen(path, "re");
-        bool got;
+        size_t length;
 
         if (!file)
                 return -errno;
-        got = fgets(line, size, file);
+        length = fread(text, 1, size - 1, file);
         fclose(file);
-        return got ? 0 : -ENODATA;
+        text[length] = '\0';
+        return length > 0 ? 0 : -ENODATA;
 }
 
 /* Fields 3 and 22 of /proc/PID/stat; the name before them may contain anything, ")" included. */
 static int instance_read_stat(int32_t pid, char *state, uint64_t *start_time) {
-        char path[32], line[1024];
+        char path[32], text[1024];
         unsigned long long ticks;
         const char *rest;
         int r;
 
         snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-        r = instance_read_line(path, line, sizeof(line));
+        r = instance_read(path, text, sizeof(text));
         if (r < 0)
                 return r;
-        rest = strrchr(line, ')');
+        rest = strrchr(text, ')');
         if (!rest || sscanf(rest + 1,
                             " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
                             "%*d %*d %llu",
@@ -52,8 +54,7 @@ int instance_self(struct instance *instance) {
         char state;
         int r;
 
-        r = instance_read_line("/proc/sys/kernel/random/boot_id", self.boot_id,
-                               sizeof(self.boot_id));
+        r = instance_read("/proc/sys/kernel/random/boot_id", self.boot_id, sizeof(self.boot_id));
         if (r < 0)
                 return r;
         self.boot_id[strcspn(self.boot_id, "\n")] = '\0';
@@ -64,20 +65,27 @@ int instance_self(struct instance *instance) {
         return 0;
 }
 
+/* What can't be read for another reason than that it isn't there is taken to be there. */
+static bool instance_exists(const struct instance *instance, const struct instance *self,
+                            char *state) {
+        uint64_t start_time = instance->start_time;
+        int r;
+
+        *state = '?';
+        if (strncmp(instance->boot_id, self->boot_id, sizeof(self->boot_id)) != 0)
+                return false;
+        r = instance_read_stat(instance->pid, state, &start_time);
+        return r != -ENOENT && r != -ESRCH && start_time == instance->start_time;
+}
+
 bool instance_is_alive(const struct instance *instance, const struct instance *self) {
-        uint64_t start_time;
         char state;
 
-        return strncmp(instance->boot_id, self->boot_id, sizeof(self->boot_id)) == 0 &&
-               instance_read_stat(instance->pid, &state, &start_time) == 0 &&
-               start_time == instance->start_time && state != 'Z' && state != 'X';
+        return instance_exists(instance, self, &state) && state != 'Z' && state != 'X';
 }
 
 bool instance_is_gone(const struct instance *instance, const struct instance *self) {
-        uint64_t start_time;
         char state;
 
-        return strncmp(instance->boot_id, self->boot_id, sizeof(self->boot_id)) != 0 ||
-               instance_read_stat(instance->pid, &state, &start_time) < 0 ||
-               start_time != instance->start_time;
+        return !instance_exists(instance, self, &state);
 }

@@ -189,15 +189,18 @@ int kernel_statmount_place(uint64_t id, char *path, size_t size) {
         return 0;
 }
 
+static bool kernel_is_octal(const char *text) {
+        return text[0] >= '0' && text[0] <= '3' && text[1] >= '0' && text[1] <= '7' &&
+               text[2] >= '0' && text[2] <= '7';
+}
+
 /* mountinfo writes space, tab, newline and backslash as \ooo. */
 static void kernel_unescape(char *text) {
         char *to = text;
 
         for (const char *from = text; *from; to++) {
-                unsigned byte;
-
-                if (from[0] == '\\' && sscanf(from + 1, "%3o", &byte) == 1) {
-                        *to = byte;
+                if (from[0] == '\\' && kernel_is_octal(from + 1)) {
+                        *to = (from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0');
                         from += 4;
                 } else
                         *to = *from++;
@@ -248,8 +251,8 @@ static int kernel_openat2(int directory, const char *path, uint64_t resolve) {
         return fd < 0 ? -errno : fd;
 }
 
-int kernel_open_place(const char *path) {
-        return kernel_openat2(AT_FDCWD, path, 0);
+int kernel_open_place(const char *path, uint64_t resolve) {
+        return kernel_openat2(AT_FDCWD, path, resolve);
 }
 
 int kernel_open_below(int directory, const char *name) {

@@ -97,8 +97,12 @@ struct kernel_mountinfo {
  */
 int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info);
 
-/* The directory at the absolute `path`, as O_PATH, never through a link. Blocks on FUSE. */
-int kernel_open_place(const char *path);
+/*
+ * The directory at the absolute `path`, as O_PATH, never through a link; the caller owns it. Blocks
+ * on FUSE, unless `resolve` is RESOLVE_CACHED: -EAGAIN then if a file system would have to be asked
+ * (a mount pins the names above it, so on local ones it needn't be).
+ */
+int kernel_open_place(const char *path, uint64_t resolve);
 
 /* The directory `name` of `directory`, as O_PATH, the root of what is mounted on it if anything is;
  * never through a link. Blocks on FUSE. */

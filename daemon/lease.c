@@ -25,6 +25,7 @@ struct lease_mount {
 };
 
 struct lease {
+        struct lease *next; /* among those that lease_release_all() couldn't release */
         uint64_t id;
         size_t count;
         struct lease_mount mounts[];
@@ -77,16 +78,12 @@ static struct verdict lease_judge_attach(int error, size_t i) {
         struct verdict verdict;
 
         switch (error) {
-        case 0:
-                return VERDICT_OK;
         case -ENOENT:
                 return verdict_refuse(STATUS_TARGET_VANISHED, i);
         case -EINVAL:
                 return verdict_refuse(STATUS_FOREIGN_NAMESPACE, i);
         case -ENOTDIR:
                 return verdict_refuse(STATUS_NOT_A_DIRECTORY, i);
-        case -EBUSY:
-                return verdict_refuse(STATUS_ALREADY_MOUNTED, i);
         case -ENOSPC:
                 verdict = verdict_host_failed(error, i);
                 snprintf(verdict.text, sizeof(verdict.text),
@@ -98,21 +95,32 @@ static struct verdict lease_judge_attach(int error, size_t i) {
         }
 }
 
+static struct verdict lease_judge_verify(int error, size_t i) {
+        if (error == -EBUSY)
+                return verdict_refuse(STATUS_ALREADY_MOUNTED, i);
+        if (error == -ENOENT)
+                return verdict_refuse(STATUS_TARGET_VANISHED, i);
+        return error < 0 ? verdict_host_failed(error, i) : VERDICT_OK;
+}
+
 static struct verdict lease_attach_mounts(struct lease *lease, unsigned features,
                                           const struct lease_order *orders) {
         for (size_t i = 0; i < lease->count; i++) {
                 struct lease_mount *mount = &lease->mounts[i];
+                struct verdict verdict;
                 int r;
 
                 stall_begin();
                 r = mount_attach(mount->fd, orders[i].target);
                 stall_end();
-                if (r == 0) {
-                        mount->attached = true;
-                        r = mount_verify(features, mount->fd, mount->id, orders[i].facts);
-                }
                 if (r < 0)
                         return lease_judge_attach(r, i);
+
+                mount->attached = true;
+                r = mount_verify(features, mount->fd, mount->id, orders[i].facts);
+                verdict = lease_judge_verify(r, i);
+                if (verdict.status != STATUS_OK)
+                        return verdict;
         }
         return VERDICT_OK;
 }
@@ -137,15 +145,16 @@ static struct verdict lease_detach_mounts(struct lease *lease, unsigned features
         return VERDICT_OK;
 }
 
-/* What can't be undone is on record, and is tried again. */
-static void lease_undo(struct lease *lease, unsigned features, struct ledger *ledger) {
-        unsigned strangers;
+/* Detaches and forgets a lease that is the caller's alone. Refused: it still is. */
+static struct verdict lease_end(struct lease *lease, unsigned features, struct ledger *ledger,
+                                unsigned *strangers) {
+        struct verdict verdict = lease_detach_mounts(lease, features, strangers);
 
-        if (lease_detach_mounts(lease, features, &strangers).status == STATUS_OK) {
+        if (verdict.status == STATUS_OK) {
                 ledger_forget(ledger, lease->id);
                 lease_free(lease);
-        } else
-                ledger_orphan(ledger, lease->id, lease);
+        }
+        return verdict;
 }
 
 struct verdict lease_grant(struct mount_templates *templates, struct ledger *ledger,
@@ -154,6 +163,7 @@ struct verdict lease_grant(struct mount_templates *templates, struct ledger *led
         struct lease *lease = lease_new(count);
         uint8_t file_systems[PROTOCOL_TARGETS_MAX];
         struct verdict verdict;
+        unsigned strangers;
 
         if (!lease)
                 return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
@@ -178,52 +188,51 @@ struct verdict lease_grant(struct mount_templates *templates, struct ledger *led
                 }
                 verdict = verdict_host_failed(-ECONNRESET, STATUS_NO_TARGET);
         }
-        lease_undo(lease, mount_features(templates), ledger);
+        /* What can't be undone is on record, and is tried again. */
+        if (lease_end(lease, mount_features(templates), ledger, &strangers).status != STATUS_OK)
+                ledger_orphan(ledger, lease->id, lease);
         return verdict;
 }
 
-static struct verdict lease_recognise_mounts(struct lease *lease, unsigned features,
-                                             const int *fds) {
+static struct verdict lease_recognise_mounts(struct lease *lease,
+                                             const struct mount_templates *templates,
+                                             const int *fds, struct record *claim) {
         for (size_t i = 0; i < lease->count; i++) {
-                int r;
+                int r = mount_recognise(templates, fds[i], claim->file_systems[i],
+                                        &claim->mounts[i]);
 
-                stall_begin();
-                r = mount_recognise(features, fds[i], &lease->mounts[i].id);
-                stall_end();
                 if (r < 0)
                         return verdict_refuse(STATUS_NO_SUCH_LEASE, i);
+                lease->mounts[i].id = claim->mounts[i];
+                lease->mounts[i].attached = true;
         }
         return VERDICT_OK;
 }
 
 struct verdict lease_adopt(struct mount_templates *templates, struct ledger *ledger,
-                           struct ledger_owner *owner, uint64_t id, int *fds, size_t count) {
+                           struct ledger_owner *owner, uint64_t id, const uint8_t *file_systems,
+                           int *fds, size_t count) {
+        struct record claim = {.lease = id, .count = count};
         struct lease *lease = lease_new(count);
-        uint64_t mounts[PROTOCOL_TARGETS_MAX];
         struct verdict verdict;
 
         if (!lease)
                 return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
         lease->id = id;
-        verdict = lease_recognise_mounts(lease, mount_features(templates), fds);
-        for (size_t i = 0; i < count; i++)
-                mounts[i] = lease->mounts[i].id;
-        if (verdict.status == STATUS_OK && !ledger_adopt(ledger, owner, id, count, mounts))
+        memcpy(claim.file_systems, file_systems, count);
+        verdict = lease_recognise_mounts(lease, templates, fds, &claim);
+
+        /* Before it is the ledger's: from then on another worker may release it. */
+        for (size_t i = 0; verdict.status == STATUS_OK && i < count; i++)
+                lease->mounts[i].fd = fds[i];
+        if (verdict.status == STATUS_OK && !ledger_adopt(ledger, owner, &claim, lease))
                 verdict = verdict_refuse(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET);
         if (verdict.status != STATUS_OK) {
-                lease_free(lease);
+                free(lease); /* its descriptors are still the caller's */
                 return verdict;
         }
-
-        for (size_t i = 0; i < count; i++) {
-                lease->mounts[i].fd = fd_take(&fds[i]);
-                lease->mounts[i].attached = true;
-        }
-        if (!ledger_publish(ledger, id, lease)) {
-                ledger_disown(ledger, id);
-                lease_free(lease);
-                verdict = verdict_host_failed(-ECONNRESET, STATUS_NO_TARGET);
-        }
+        for (size_t i = 0; i < count; i++)
+                fd_take(&fds[i]);
         return verdict;
 }
 
@@ -259,32 +268,32 @@ struct verdict lease_release(struct mount_templates *templates, struct ledger *l
         if (!lease)
                 return verdict_refuse(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET);
 
-        verdict = lease_detach_mounts(lease, mount_features(templates), strangers);
-        if (verdict.status == STATUS_OK) {
-                ledger_forget(ledger, lease->id);
-                lease_free(lease);
-        } else if (!ledger_publish(ledger, lease->id, lease))
+        verdict = lease_end(lease, mount_features(templates), ledger, strangers);
+        if (verdict.status != STATUS_OK && !ledger_publish(ledger, lease->id, lease))
                 ledger_orphan(ledger, lease->id, lease);
         return verdict;
 }
 
 int lease_release_all(struct mount_templates *templates, struct ledger *ledger,
                       struct ledger_owner *owner) {
-        struct lease *lease;
+        struct lease *lease, *stuck = NULL;
         int r = 0;
 
+        /* The owner may be the orphans' own: what is handed back at once would come again. */
         while ((lease = ledger_take(ledger, owner, 0))) {
                 unsigned strangers;
                 struct verdict verdict =
-                        lease_detach_mounts(lease, mount_features(templates), &strangers);
+                        lease_end(lease, mount_features(templates), ledger, &strangers);
 
-                if (verdict.status == STATUS_OK) {
-                        ledger_forget(ledger, lease->id);
-                        lease_free(lease);
-                } else {
+                if (verdict.status != STATUS_OK) {
                         r = -verdict.error;
-                        ledger_orphan(ledger, lease->id, lease);
+                        lease->next = stuck;
+                        stuck = lease;
                 }
+        }
+        while ((lease = stuck)) {
+                stuck = lease->next;
+                ledger_orphan(ledger, lease->id, lease);
         }
         return r;
 }

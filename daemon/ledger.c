@@ -365,13 +365,21 @@ void ledger_record_mount(struct ledger *ledger, uint64_t id, unsigned index, uin
         __atomic_store_n(&record->mounts[index], mount, __ATOMIC_RELEASE);
 }
 
+/* Not if nobody waits for it any more, nor a new one that nobody would release any more. */
+static bool ledger_is_wanted(const struct ledger *ledger, const struct ledger_slot *slot) {
+        bool too_late =
+                ledger->stopping && !slot->announced && slot->owner->standing != LEDGER_CONNECTION;
+
+        return !slot->owner->abandoned && !too_late;
+}
+
 bool ledger_publish(struct ledger *ledger, uint64_t id, struct lease *lease) {
         uint32_t index = ledger_index(ledger, id);
         struct ledger_slot *slot = &ledger->slots[index];
         bool wanted;
 
         pthread_mutex_lock(&ledger->mutex);
-        wanted = !slot->owner->abandoned;
+        wanted = ledger_is_wanted(ledger, slot);
         if (wanted) {
                 if (slot->owner->standing != LEDGER_CONNECTION)
                         ledger_relink(ledger, &ledger->kept, index);
@@ -542,35 +550,37 @@ const struct ledger_limits *ledger_limits(const struct ledger *ledger) {
 
 /* ---- what a predecessor left ---- */
 
-bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, uint64_t id, unsigned count,
-                  const uint64_t *mounts) {
-        uint32_t index = RECORD_INDEX(id);
-        struct record *record = &ledger->records[index];
-        bool agreed;
+static bool ledger_agrees(const struct ledger *ledger, const struct ledger_owner *owner,
+                          const struct record *claim) {
+        uint32_t index = RECORD_INDEX(claim->lease);
+        const struct record *record;
 
         if (index >= ledger->capacity)
                 return false;
+        record = &ledger->records[index];
+        return record->lease == claim->lease && ledger->slots[index].owner == &ledger->left &&
+               !ledger->slots[index].swept && record->state == RECORD_LIVE &&
+               record->origin == RECORD_SOCKET && record->uid == owner->uid &&
+               record->count == claim->count &&
+               memcmp(record->file_systems, claim->file_systems, claim->count) == 0 &&
+               memcmp(record->mounts, claim->mounts, claim->count * sizeof(claim->mounts[0])) == 0;
+}
+
+bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, const struct record *claim,
+                  struct lease *lease) {
+        uint32_t index = RECORD_INDEX(claim->lease);
+        bool agreed;
+
         pthread_mutex_lock(&ledger->mutex);
-        agreed = record->lease == id && ledger->slots[index].owner == &ledger->left &&
-                 record->state == RECORD_LIVE && record->origin == RECORD_SOCKET &&
-                 record->uid == owner->uid && record->count == count &&
-                 memcmp(record->mounts, mounts, count * sizeof(mounts[0])) == 0;
+        agreed = !owner->abandoned && ledger_agrees(ledger, owner, claim);
         if (agreed) {
                 ledger_relink(ledger, owner, index);
-                record->pid = owner->pid;
+                ledger->slots[index].lease = lease;
+                ledger->records[index].pid = owner->pid;
                 ledger->counts.left--;
         }
         pthread_mutex_unlock(&ledger->mutex);
         return agreed;
-}
-
-void ledger_disown(struct ledger *ledger, uint64_t id) {
-        uint32_t index = ledger_index(ledger, id);
-
-        pthread_mutex_lock(&ledger->mutex);
-        ledger_relink(ledger, &ledger->left, index);
-        ledger->counts.left++;
-        pthread_mutex_unlock(&ledger->mutex);
 }
 
 static bool ledger_is_to_sweep(const struct ledger *ledger, enum ledger_left which,
@@ -596,7 +606,10 @@ bool ledger_take_left(struct ledger *ledger, enum ledger_left which, uint32_t *c
                 found = true;
                 *record = ledger->records[*cursor];
                 ledger->slots[*cursor].swept = true;
-                record_set_state(&ledger->records[*cursor], RECORD_RELEASING);
+                /* One that is being attached stays so: whoever reads this after our death must
+                 * know that it may yet appear. */
+                if (record->state == RECORD_LIVE)
+                        record_set_state(&ledger->records[*cursor], RECORD_RELEASING);
         }
         pthread_mutex_unlock(&ledger->mutex);
         return found;
@@ -630,13 +643,24 @@ void ledger_keep(struct ledger *ledger, uint64_t id) {
         pthread_mutex_unlock(&ledger->mutex);
 }
 
-bool ledger_leave(struct ledger *ledger, const struct record *record) {
+bool ledger_holds(struct ledger *ledger, uint64_t mount) {
+        bool held = false;
+
+        pthread_mutex_lock(&ledger->mutex);
+        for (uint32_t i = 0; !held && i < ledger->capacity; i++)
+                held = ledger->slots[i].owner != &ledger->left &&
+                       ledger_has_mount(&ledger->records[i], mount);
+        pthread_mutex_unlock(&ledger->mutex);
+        return held;
+}
+
+bool ledger_leave(struct ledger *ledger, const struct record *record, bool out_of_reach) {
         uint32_t index = ledger_index(ledger, record->lease);
         bool first;
 
         pthread_mutex_lock(&ledger->mutex);
-        first = !ledger->slots[index].reported;
-        ledger->slots[index].reported = true;
+        first = out_of_reach && !ledger->slots[index].reported;
+        ledger->slots[index].reported |= out_of_reach;
         ledger->slots[index].swept = false;
         record_set_state(&ledger->records[index], record->state);
         pthread_mutex_unlock(&ledger->mutex);
@@ -682,7 +706,7 @@ static int ledger_import(struct ledger *ledger) {
 
 int ledger_new(const struct ledger_limits *limits, struct record_file *file, struct ledger **ret) {
         struct ledger *ledger = calloc(1, sizeof(*ledger));
-        struct ledger_slot *slots = calloc(file->header->capacity, sizeof(*slots));
+        struct ledger_slot *slots = calloc(file->capacity, sizeof(*slots));
         int r;
 
         if (!ledger || !slots) {
@@ -694,7 +718,7 @@ int ledger_new(const struct ledger_limits *limits, struct record_file *file, str
         ledger->limits = *limits;
         ledger->file = *file;
         ledger->records = file->records;
-        ledger->capacity = file->header->capacity;
+        ledger->capacity = file->capacity;
         ledger->self = file->header->instance;
         ledger->slots = slots;
         ledger->orphans.first = ledger->left.first = ledger->kept.first = LEDGER_NONE;

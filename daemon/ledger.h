@@ -39,7 +39,7 @@ struct ledger_counts {
         unsigned lost_attempts;
         unsigned lost_workers;
         unsigned left;   /* of the leases: a predecessor's, waiting */
-        uint64_t missed; /* changes that nobody fetched in time */
+        unsigned missed; /* changes that nobody fetched in time */
 };
 
 enum ledger_standing {
@@ -127,7 +127,8 @@ void ledger_record_mount(struct ledger *ledger, uint64_t id, unsigned index, uin
 
 /*
  * The lease is live, and its owner's to take. Borrows `lease` until it is taken. False: the owner
- * has been abandoned meanwhile, the caller undoes the lease and forgets it.
+ * has been abandoned meanwhile, or the ledger would keep the lease but has been stopped; the caller
+ * undoes the lease and forgets it.
  */
 bool ledger_publish(struct ledger *ledger, uint64_t id, struct lease *lease);
 
@@ -185,15 +186,15 @@ const struct ledger_limits *ledger_limits(const struct ledger *ledger);
 /* ---- what a predecessor left ---- */
 
 /*
- * Makes the live lease `id` that a predecessor left the owner's, if the same user had it and its
- * `count` mounts are these; it waits for the caller's ledger_publish() or ledger_disown(). False:
- * there is no such, or somebody else has it.
+ * Makes the live lease that a predecessor left the owner's, if the same user had it and all that
+ * `claim` says of it is so: lease, count, file systems, mounts. From then on `lease` is the
+ * ledger's, as after ledger_publish(). False: there is no such, or somebody else has it.
  */
-bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, uint64_t id, unsigned count,
-                  const uint64_t *mounts);
+bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, const struct record *claim,
+                  struct lease *lease);
 
-/* Undoes ledger_adopt(). */
-void ledger_disown(struct ledger *ledger, uint64_t id);
+/* Whether a lease of this instance's own has that mount: only reusable ids can be in two leases. */
+bool ledger_holds(struct ledger *ledger, uint64_t mount);
 
 enum ledger_left {
         LEDGER_LEFT_DEAD = 0,      /* those that nobody can ever adopt, because they weren't live */
@@ -217,7 +218,10 @@ bool ledger_take_kept(struct ledger *ledger, uint32_t *cursor, struct record *re
 /* The ledger keeps the lease from now on; to be followed by ledger_publish(). */
 void ledger_keep(struct ledger *ledger, uint64_t id);
 
-/* It could not be swept: its state is the record's from now on. True if this is the first time. */
-bool ledger_leave(struct ledger *ledger, const struct record *record);
+/*
+ * It could not be swept: its state is the record's from now on. True if it is out of reach, and
+ * that for the first time.
+ */
+bool ledger_leave(struct ledger *ledger, const struct record *record, bool out_of_reach);
 
 struct ledger_counts ledger_count(struct ledger *ledger);

@@ -45,11 +45,16 @@ static int listener_take(FILE *errors) {
         return fd;
 }
 
-/* Whether a socket's name is left over: nobody listens there. */
+/*
+ * Whether a socket's name is left over: nobody listens there. Of a file that is no socket
+ * connect(2) says the same, and that one isn't ours to remove.
+ */
 static bool listener_is_stale(const struct sockaddr_un *address) {
         FD_AUTO int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        struct stat stat;
 
-        return fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+        return fd >= 0 && lstat(address->sun_path, &stat) == 0 && S_ISSOCK(stat.st_mode) &&
+               connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
                errno == ECONNREFUSED;
 }
 

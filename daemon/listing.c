@@ -27,14 +27,16 @@ static char *listing_escape(char *path) {
 }
 
 /* A mount that is gone already, or was never reached, has no place to tell. */
-static char *listing_place(unsigned features, int proc, int root, const struct record *record) {
+static char *listing_place(const struct mount_templates *templates, int proc, int root,
+                           const struct record *record) {
         char path[PATH_MAX] = "";
         int r = -ENOENT;
 
         if (root >= 0)
                 r = kernel_readlink(proc, root, path, sizeof(path));
-        else if (features & PROTOCOL_FEATURE_STATMOUNT)
-                r = mount_locate(features, record->mounts[0], path, sizeof(path));
+        else if (mount_features(templates) & PROTOCOL_FEATURE_STATMOUNT)
+                r = mount_locate(templates, record->mounts[0], record->file_systems[0], path,
+                                 sizeof(path));
         return r < 0 || strcmp(path, "/") == 0 ? strdup("") : listing_escape(path);
 }
 
@@ -58,8 +60,9 @@ static int listing_add(struct listing *listing, const struct record *record, cha
         return 0;
 }
 
-int listing_make(struct listing *listing, struct ledger *ledger, unsigned features, int proc,
-                 enum listing_scope scope, uid_t uid) {
+int listing_make(struct listing *listing, struct ledger *ledger,
+                 const struct mount_templates *templates, int proc, enum listing_scope scope,
+                 uid_t uid) {
         struct record record;
         uint32_t cursor = 0;
         int root, r = 0;
@@ -67,7 +70,7 @@ int listing_make(struct listing *listing, struct ledger *ledger, unsigned featur
         while (r == 0 && ledger_next(ledger, &cursor, lease_duplicate, &record, &root)) {
                 if (scope == LISTING_ALL || record.uid == uid)
                         r = listing_add(listing, &record,
-                                        listing_place(features, proc, root, &record));
+                                        listing_place(templates, proc, root, &record));
                 fd_close(root);
         }
         if (r < 0)

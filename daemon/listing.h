@@ -29,6 +29,7 @@ enum listing_scope {
 
 /* `proc` is target_open_proc()'s. Frees itself on failure: -ENOMEM. `*listing` starts out zeroed.
  */
-int listing_make(struct listing *listing, struct ledger *ledger, unsigned features, int proc,
-                 enum listing_scope scope, uid_t uid);
+int listing_make(struct listing *listing, struct ledger *ledger,
+                 const struct mount_templates *templates, int proc, enum listing_scope scope,
+                 uid_t uid);
 void listing_free(struct listing *listing);

@@ -5,6 +5,9 @@
  * line, a lock here could cost a worker.
  */
 
+/* CODE_FILE would always be this file, with the path of the build. */
+#define SD_JOURNAL_SUPPRESS_LOCATION
+
 #include "daemon/log.h"
 
 #include "common/text.h"
@@ -175,31 +178,36 @@ void log_write(int priority, const struct log_subject *subject, const char *form
         va_end(arguments);
 }
 
+struct log_budget {
+        atomic_long window_start, lines, suppressed;
+};
+
 /* Whether one more line may be written in this window. */
-static bool log_admit(void) {
-        static atomic_long window_start, lines, suppressed;
+static bool log_admit(struct log_budget *budget) {
         struct timespec now;
-        long start = atomic_load(&window_start), missed;
+        long start = atomic_load(&budget->window_start), missed;
 
         clock_gettime(CLOCK_MONOTONIC, &now);
         if (now.tv_sec - start >= LOG_WINDOW_SECONDS &&
-            atomic_compare_exchange_strong(&window_start, &start, now.tv_sec)) {
-                atomic_store(&lines, 0);
-                missed = atomic_exchange(&suppressed, 0);
+            atomic_compare_exchange_strong(&budget->window_start, &start, now.tv_sec)) {
+                atomic_store(&budget->lines, 0);
+                missed = atomic_exchange(&budget->suppressed, 0);
                 if (missed > 0)
                         log_write(LOG_NOTICE, NULL, "%ld lines about clients were left out",
                                   missed);
         }
-        if (atomic_fetch_add(&lines, 1) < LOG_WINDOW_LINES)
+        if (atomic_fetch_add(&budget->lines, 1) < LOG_WINDOW_LINES)
                 return true;
-        atomic_fetch_add(&suppressed, 1);
+        atomic_fetch_add(&budget->suppressed, 1);
         return false;
 }
 
 void log_write_limited(int priority, const struct log_subject *subject, const char *format, ...) {
+        /* Apart, so that nobody's mistakes hide what the host does wrong. */
+        static struct log_budget clients, host;
         va_list arguments;
 
-        if (priority > log_level() || !log_admit())
+        if (priority > log_level() || !log_admit(priority <= LOG_WARNING ? &host : &clients))
                 return;
         va_start(arguments, format);
         log_writev(priority, subject, format, arguments);

@@ -42,7 +42,8 @@ int log_set_target(const char *name);
 void log_write(int priority, const struct log_subject *subject, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 
-/* As log_write(), for what clients can cause at will: beyond 50 lines in 10 seconds they are
- * counted, and the count is written when the 10 seconds are over and there is another line. */
+/* As log_write(), for what clients can cause at will: beyond 50 lines in 10 seconds, and 50 of
+ * warnings and worse, they are counted, and the count is written when the 10 seconds are over and
+ * there is another line. */
 void log_write_limited(int priority, const struct log_subject *subject, const char *format, ...)
         __attribute__((format(printf, 3, 4)));

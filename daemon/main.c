@@ -120,12 +120,15 @@ static bool main_probe(struct program *program) {
 /* systemd gives RUNTIME_DIRECTORY, a list of which ours is the first. */
 static bool main_runtime_directory(const struct options *options, char *path, size_t size) {
         const char *given = options->runtime_directory ?: secure_getenv("RUNTIME_DIRECTORY");
+        size_t used;
 
         if (given)
-                snprintf(path, size, "%.*s", (int)strcspn(given, ":"), given);
+                used = snprintf(path, size, "%.*s", (int)strcspn(given, ":"), given);
         else
-                snprintf(path, size, "/run/mountatd%s%s", options->instance ? "-" : "",
-                         options->instance ?: "");
+                used = snprintf(path, size, "/run/mountatd%s%s", options->instance ? "-" : "",
+                                options->instance ?: "");
+        if (used >= size)
+                return main_fail(-ENAMETOOLONG, "the runtime directory");
         if (mkdir(path, 0755) < 0 && errno != EEXIST)
                 return main_fail(-errno, path);
         return true;
@@ -200,11 +203,48 @@ static void main_name(struct program *program) {
 
 /* ---- mountatd --sweep ---- */
 
-static bool main_sweep_left(struct program *program) {
-        struct record_file left;
+static bool main_sweep_left(struct program *program, struct record_file *left) {
         struct instance self;
+        int r = instance_self(&self);
+
+        if (r == 0)
+                r = unmount_isolate();
+        if (r < 0)
+                return main_fail(r, "starting the sweep");
+        if (!main_probe(program))
+                return false;
+        log_write(LOG_INFO, NULL, "swept %u leases that nobody can adopt",
+                  sweep_file(left, program->gate.templates, &self));
+        return true;
+}
+
+/*
+ * A path to a mount may lead through a FUSE that doesn't answer, and then not even SIGKILL ends who
+ * asked it. Nothing may keep the daemon from starting: so a child does the work, and who has waited
+ * long enough for it leaves it behind.
+ */
+static bool main_wait_for_sweep(pid_t child) {
+        const struct timespec pause = {.tv_nsec = 10000000};
+
+        for (int i = 0; i < MAIN_SWEEP_SECONDS * 100; i++) {
+                int status;
+
+                if (waitpid(child, &status, WNOHANG) == child)
+                        return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
+                nanosleep(&pause, NULL);
+        }
+        log_write(LOG_WARNING, NULL,
+                  "a file system doesn't answer: giving the rest of the sweep up");
+        kill(child, SIGKILL);
+        return true;
+}
+
+static bool main_sweep(struct program *program) {
+        struct record_file left;
         char directory[PATH_MAX];
         int32_t pid;
+        pid_t child;
+        bool swept;
         int r;
 
         if (!main_runtime_directory(&program->options, directory, sizeof(directory)))
@@ -212,45 +252,18 @@ static bool main_sweep_left(struct program *program) {
         r = record_open_left(directory, &left, &pid);
         if (r == -ENOENT || r == -EBUSY)
                 return true; /* nothing was left, or it is still in use */
-        if (r == 0)
-                r = instance_self(&self);
-        if (r == 0)
-                r = unmount_isolate();
         if (r < 0)
                 return main_fail(r, directory);
-        if (!main_probe(program))
-                return false;
-        log_write(LOG_INFO, NULL, "swept %u leases that nobody can adopt",
-                  sweep_file(&left, mount_features(program->gate.templates), &self));
-        record_close_left(&left);
-        return true;
-}
 
-/*
- * In a child that can be given up: a path to a mount may lead through a FUSE that doesn't answer,
- * and nothing may keep the daemon from starting.
- */
-static bool main_sweep(struct program *program) {
-        const struct timespec patience = {.tv_sec = MAIN_SWEEP_SECONDS};
-        sigset_t signals;
-        pid_t child;
-        int status;
-
-        sigemptyset(&signals);
-        sigaddset(&signals, SIGCHLD);
-        sigprocmask(SIG_BLOCK, &signals, NULL);
+        signal(SIGCHLD, SIG_DFL);
         child = fork();
         if (child < 0)
                 return main_fail(-errno, "fork");
         if (child == 0)
-                _exit(main_sweep_left(program) ? EXIT_SUCCESS : EXIT_FAILURE);
-
-        if (sigtimedwait(&signals, NULL, &patience) < 0) {
-                log_write(LOG_WARNING, NULL, "a file system doesn't answer: giving the sweep up");
-                kill(child, SIGKILL);
-        }
-        return waitpid(child, &status, 0) == child && WIFEXITED(status) &&
-               WEXITSTATUS(status) == EXIT_SUCCESS;
+                _exit(main_sweep_left(program, &left) ? EXIT_SUCCESS : EXIT_FAILURE);
+        swept = main_wait_for_sweep(child);
+        record_close_left(&left); /* its lock goes, although the child has the descriptor too */
+        return swept;
 }
 
 /* ---- the daemon ---- */
@@ -285,7 +298,7 @@ static void main_stop(struct program *program) {
         if (!crew_free(program->crew)) {
                 log_write(LOG_WARNING, NULL,
                           "workers are stuck in the kernel: the next instance undoes what they do");
-                exit(EXIT_SUCCESS); /* what they use stays */
+                _exit(EXIT_SUCCESS); /* what they use stays, and nothing may wait for them */
         }
         if (program->gate.ledger && program->gate.templates)
                 main_release_orphans(&program->gate);

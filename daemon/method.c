@@ -177,8 +177,8 @@ static void method_run_unmount_path(struct method_task *task) {
 static void method_run_list(struct method_task *task) {
         struct request_gate *gate = task->gate;
         struct verdict verdict = VERDICT_OK;
-        int r = listing_make(&task->listing, gate->ledger, mount_features(gate->templates),
-                             gate->proc, task->scope, task->owner->uid);
+        int r = listing_make(&task->listing, gate->ledger, gate->templates, gate->proc, task->scope,
+                             task->owner->uid);
 
         if (r < 0)
                 verdict = verdict_host_failed(r, STATUS_NO_TARGET);

@@ -118,10 +118,9 @@ static unsigned mount_probe(int proc, const char *source) {
 
         if (clone >= 0)
                 features |= PROTOCOL_FEATURE_CLONES;
-        if (mount_identify(PROTOCOL_FEATURE_UNIQUE_IDS, proc, &id) == 0)
-                features |= PROTOCOL_FEATURE_UNIQUE_IDS;
-        if ((features & PROTOCOL_FEATURE_UNIQUE_IDS) && mount_probe_statmount())
-                features |= PROTOCOL_FEATURE_STATMOUNT;
+        /* Either is of use with the other alone: what names a mount must also find it. */
+        if (mount_identify(PROTOCOL_FEATURE_UNIQUE_IDS, proc, &id) == 0 && mount_probe_statmount())
+                features |= PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT;
         if (mount_probe_pids_only(source))
                 features |= PROTOCOL_FEATURE_PIDS_ONLY;
         return features;
@@ -207,55 +206,80 @@ int mount_verify(unsigned features, int mount, uint64_t id, const struct target_
         return parent == target->mount_id ? 0 : -EBUSY;
 }
 
-int mount_recognise(unsigned features, int fd, uint64_t *id) {
-        uint64_t magic, found;
+static const char *mount_type(uint8_t file_system) {
+        return file_system == PROTOCOL_PROC ? "proc" : "sysfs";
+}
+
+/*
+ * Without exact ids the mount table must agree: our label, which none but root could forge for
+ * these types, and the type.
+ */
+static int mount_find_in_table(const struct mount_templates *templates, uint64_t id,
+                               uint8_t file_system, struct kernel_mountinfo *info) {
+        int r = kernel_mountinfo(id, info);
+
+        if (r < 0)
+                return r;
+        return strcmp(info->source, templates->source) == 0 &&
+                               strcmp(info->file_system, mount_type(file_system)) == 0
+                       ? 0
+                       : -ENOENT;
+}
+
+int mount_recognise(const struct mount_templates *templates, int fd, uint8_t file_system,
+                    uint64_t *id) {
+        struct kernel_mountinfo info;
         struct statx stat;
-        int r = mount_identify(features, fd, &found);
+        uint64_t found;
+        int r = mount_identify(templates->features, fd, &found);
 
         if (r == 0)
                 r = kernel_statx(fd, 0, &stat);
         if (r == 0 && !(stat.stx_attributes & STATX_ATTR_MOUNT_ROOT))
                 r = -EINVAL;
+        if (r == 0 && !(templates->features & PROTOCOL_FEATURE_STATMOUNT))
+                r = mount_find_in_table(templates, found, file_system, &info);
         if (r == 0)
-                r = kernel_fstatfs(fd, &magic);
-        if (r == 0 && magic != PROC_SUPER_MAGIC && magic != SYSFS_MAGIC)
-                r = -EINVAL;
-        if (r < 0)
-                return r;
-        *id = found;
-        return 0;
+                *id = found;
+        return r;
 }
 
-/* Reusable ids need a second opinion: the label can be forged, but not by chance. */
-static int mount_locate_by_table(uint64_t id, char *path, size_t size) {
-        struct kernel_mountinfo info;
-        int r = kernel_mountinfo(id, &info);
+/* The record names a mount by its id; that it is procfs or sysfs is asked of the kernel. */
+static int mount_locate_exactly(uint64_t id, uint8_t file_system, char *path, size_t size) {
+        uint64_t magic = file_system == PROTOCOL_PROC ? PROC_SUPER_MAGIC : SYSFS_MAGIC;
+        struct kernel_mount mount;
+        int r = kernel_statmount(id, &mount);
 
         if (r < 0)
                 return r;
-        if (strncmp(info.source, "mountatd", strlen("mountatd")) != 0 ||
-            (strcmp(info.file_system, "proc") != 0 && strcmp(info.file_system, "sysfs") != 0))
-                return -ENOENT;
+        return mount.magic == magic ? kernel_statmount_place(id, path, size) : -ENOENT;
+}
+
+int mount_locate(const struct mount_templates *templates, uint64_t id, uint8_t file_system,
+                 char *path, size_t size) {
+        struct kernel_mountinfo info;
+        int r;
+
+        if (templates->features & PROTOCOL_FEATURE_STATMOUNT)
+                return mount_locate_exactly(id, file_system, path, size);
+        r = mount_find_in_table(templates, id, file_system, &info);
+        if (r < 0)
+                return r;
         if (strlen(info.place) >= size)
                 return -EOVERFLOW;
         strcpy(path, info.place);
         return 0;
 }
 
-int mount_locate(unsigned features, uint64_t id, char *path, size_t size) {
-        if (!(features & PROTOCOL_FEATURE_STATMOUNT) || !(features & PROTOCOL_FEATURE_UNIQUE_IDS))
-                return mount_locate_by_table(id, path, size);
-        return kernel_statmount_place(id, path, size);
-}
-
-int mount_open(unsigned features, uint64_t id, const char *path) {
-        FD_AUTO int fd = kernel_open_place(path);
+int mount_open(const struct mount_templates *templates, uint64_t id, const char *path,
+               uint64_t resolve) {
+        FD_AUTO int fd = kernel_open_place(path, resolve);
         uint64_t found;
         int r;
 
         if (fd < 0)
                 return fd;
-        r = mount_identify(features, fd, &found);
+        r = mount_identify(templates->features, fd, &found);
         if (r < 0)
                 return r;
         return found == id ? fd_take(&fd) : -EBUSY;

@@ -65,17 +65,21 @@ int mount_attach(int mount, int target);
 int mount_verify(unsigned features, int mount, uint64_t id, const struct target_facts *target);
 
 /*
- * The id of the procfs or sysfs on whose root `fd` is open, which a client sent. -EINVAL: it is not
- * the root of such a mount. On a worker; blocks on a FUSE.
+ * The id of the mount on whose root `fd` is open, which a client sent; without exact ids, of one
+ * that the mount table calls ours and a `file_system` (PROTOCOL_PROC or PROTOCOL_SYSFS). -EINVAL:
+ * not a mount's root. Doesn't block.
  */
-int mount_recognise(unsigned features, int fd, uint64_t *id);
+int mount_recognise(const struct mount_templates *templates, int fd, uint8_t file_system,
+                    uint64_t *id);
 
-/* Where the mount with that id is. -ENOENT: not in the mount table, or not one of ours. */
-int mount_locate(unsigned features, uint64_t id, char *path, size_t size);
+/* Where the mount with that id is. -ENOENT: nowhere, or it isn't a `file_system`, or not ours. */
+int mount_locate(const struct mount_templates *templates, uint64_t id, uint8_t file_system,
+                 char *path, size_t size);
 
 /*
  * Opens the mount with that id at `path`, from mount_locate(): the caller owns an O_PATH of its
- * root. -EACCES: this process has no right to go there. -EBUSY: another mount is on top of it. On a
- * worker; blocks on a FUSE above it.
+ * root. `resolve` as in kernel_open_place(): 0 blocks on a FUSE above it. -EACCES: this process has
+ * no right to go there. -EBUSY: another mount is on top of it. On a worker.
  */
-int mount_open(unsigned features, uint64_t id, const char *path);
+int mount_open(const struct mount_templates *templates, uint64_t id, const char *path,
+               uint64_t resolve);

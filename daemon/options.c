@@ -18,6 +18,7 @@
 enum {
         OPTIONS_DESCRIPTORS_SPARE = 64, /* templates, epoll, bus, journal, … */
         OPTIONS_INSTANCE_MAX = 32,
+        OPTIONS_FIRST = 256, /* what getopt_long() returns for the first row: beyond all letters */
 };
 
 struct options_row {
@@ -215,13 +216,19 @@ void options_print_help(FILE *file) {
 
 static enum options_result options_walk(struct options *options, int argc, char **argv,
                                         const struct option *longs, FILE *errors) {
-        int index, c;
+        int c;
 
-        while ((c = getopt_long(argc, argv, "", longs, &index)) != -1) {
-                const struct options_row *row = c == 0 ? &options_table[index] : NULL;
+        while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+                const struct options_row *row =
+                        c >= OPTIONS_FIRST ? &options_table[c - OPTIONS_FIRST] : NULL;
 
                 if (!row) {
-                        fprintf(errors, "%s: %s: see --help\n", argv[optind - 1],
+                        const char letter[] = {'-', (char)optopt, '\0'};
+                        bool is_letter = optopt > 0 && optopt < OPTIONS_FIRST;
+
+                        /* Amid "-xy", optind is not beyond it yet. */
+                        fprintf(errors, "%s: %s: see --help\n",
+                                is_letter ? letter : argv[optind - 1],
                                 "no such option, or its argument is missing or too much");
                         return OPTIONS_WRONG;
                 }
@@ -264,6 +271,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
                 longs[i] = (struct option){
                         .name = options_table[i].name,
                         .has_arg = options_table[i].argument ? required_argument : no_argument,
+                        .val = OPTIONS_FIRST + i, /* all different, or "--max" were unambiguous */
                 };
         opterr = 0;
         optind = 0;

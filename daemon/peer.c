@@ -10,6 +10,7 @@
 #include "daemon/peer.h"
 
 #include "common/fd.h"
+#include "daemon/impatience.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/stall.h"
@@ -25,13 +26,24 @@ struct peer {
         struct ledger_owner owner;
 };
 
+/* Around what receives or closes a client's descriptors. */
+static void peer_begin_blocking(void) {
+        stall_begin();
+        impatience_begin();
+}
+
+static void peer_end_blocking(void) {
+        impatience_end();
+        stall_end();
+}
+
 static int peer_send(int fd, const struct wire_reply *reply) {
         uint8_t bytes[WIRE_REPLY_MAX];
 
         return fdpass_send(fd, bytes, wire_encode_reply(reply, bytes), NULL, 0);
 }
 
-static int peer_refuse(int fd, const struct ucred *credentials, const struct verdict *verdict) {
+static void peer_refuse(int fd, const struct ucred *credentials, const struct verdict *verdict) {
         struct wire_reply reply = {
                 .operation = PROTOCOL_UNASKED,
                 .status = verdict->status,
@@ -48,11 +60,10 @@ static int peer_refuse(int fd, const struct ucred *credentials, const struct ver
         snprintf(reply.text, sizeof(reply.text), "%s", verdict->text);
         log_write_limited(LOG_INFO, &subject, "%s", verdict->text);
         peer_send(fd, &reply);
-        return -EDQUOT;
+        shutdown(fd, SHUT_RDWR);
 }
 
-int peer_new(int connection, struct request_gate *gate, struct peer **ret) {
-        FD_AUTO int fd = connection;
+int peer_new(int fd, struct request_gate *gate, struct peer **ret) {
         struct ucred credentials;
         socklen_t size = sizeof(credentials);
         struct verdict verdict;
@@ -67,12 +78,19 @@ int peer_new(int connection, struct request_gate *gate, struct peer **ret) {
         verdict = ledger_connect(gate->ledger, credentials.uid, credentials.pid, &peer->owner);
         if (verdict.status != STATUS_OK) {
                 free(peer);
-                return peer_refuse(fd, &credentials, &verdict);
+                peer_refuse(fd, &credentials, &verdict);
+                return -EDQUOT;
         }
-        peer->fd = fd_take(&fd);
+        peer->fd = fd;
         peer->gate = gate;
         *ret = peer;
         return 0;
+}
+
+void peer_dismiss(int fd) {
+        peer_begin_blocking();
+        fd_close(fd);
+        peer_end_blocking();
 }
 
 static void peer_release_all(struct peer *peer) {
@@ -96,9 +114,9 @@ void peer_abandon(struct peer *peer) {
 void peer_close(struct peer *peer) {
         peer_abandon(peer);
         ledger_end_attempt(peer->gate->ledger, &peer->owner);
-        stall_begin();
+        peer_begin_blocking();
         peer->fd = fd_close(peer->fd);
-        stall_end();
+        peer_end_blocking();
 }
 
 struct peer *peer_free(struct peer *peer) {
@@ -147,12 +165,15 @@ static ssize_t peer_receive(struct peer *peer, enum ledger_turn turn, uint8_t *b
         ssize_t size;
 
         *dropped = false;
-        stall_begin();
-        if (turn == LEDGER_NOW)
+        if (turn == LEDGER_NOW) {
+                stall_begin();
                 size = fdpass_receive(peer->fd, bytes, WIRE_REQUEST_MAX, fds);
-        else
+                stall_end();
+        } else {
+                peer_begin_blocking();
                 size = fdpass_receive_bytes(peer->fd, bytes, WIRE_REQUEST_MAX, 0, dropped);
-        stall_end();
+                peer_end_blocking();
+        }
         if (fds->count == 0)
                 ledger_end_attempt(peer->gate->ledger, &peer->owner);
         return size;
@@ -161,9 +182,9 @@ static ssize_t peer_receive(struct peer *peer, enum ledger_turn turn, uint8_t *b
 static void peer_close_received(struct peer *peer, struct fdpass_set *fds) {
         if (fds->count == 0)
                 return;
-        stall_begin();
+        peer_begin_blocking();
         fdpass_set_close(fds);
-        stall_end();
+        peer_end_blocking();
         ledger_end_attempt(peer->gate->ledger, &peer->owner);
 }
 

@@ -11,10 +11,14 @@
 struct peer;
 
 /*
- * Takes the accepted `fd`, also on failure. A connection beyond the limits is told so, unasked, and
- * closed: -EDQUOT. Other negative errnos: nothing can be said. Main thread; doesn't block.
+ * Takes the accepted `fd`; on failure it stays the caller's, to be closed where that may block. A
+ * connection beyond the limits is told so, unasked: -EDQUOT. Other negative errnos: nothing can be
+ * said. Main thread; doesn't block.
  */
 int peer_new(int fd, struct request_gate *gate, struct peer **peer);
+
+/* Closes a connection that peer_new() would not have, which can block. On a worker. */
+void peer_dismiss(int fd);
 
 /* Releases what the connection holds, then closes it. On a worker: what the client has sent and
  * nobody has received is closed as well, which can take its time. */

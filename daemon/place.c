@@ -49,7 +49,7 @@ int place_open(const char *path, struct verdict *verdict) {
                 return -EINVAL;
         }
         stall_begin();
-        fd = kernel_open_place(path);
+        fd = kernel_open_place(path, 0);
         stall_end();
         if (fd < 0)
                 *verdict = place_judge(fd, STATUS_NO_TARGET);

@@ -39,7 +39,7 @@ static bool record_header_is_sane(const struct record_header *header, off_t size
 bool record_is_sane(const struct record *record, uint32_t index) {
         if (record->state < RECORD_ATTACHING || record->state > RECORD_RELEASING ||
             record->lease == 0 || RECORD_INDEX(record->lease) != index || record->count < 1 ||
-            record->count > PROTOCOL_TARGETS_MAX)
+            record->count > PROTOCOL_TARGETS_MAX || record->origin > RECORD_BUS)
                 return false;
         for (uint32_t i = 0; i < record->count; i++)
                 if (record->file_systems[i] != PROTOCOL_PROC &&
@@ -48,12 +48,14 @@ bool record_is_sane(const struct record *record, uint32_t index) {
         return true;
 }
 
-static int record_map(int fd, size_t size, struct record_file *file) {
+static int record_map(int fd, uint32_t capacity, struct record_file *file) {
+        size_t size = record_file_size(capacity);
         char *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
         if (map == MAP_FAILED)
                 return -errno;
         file->size = size;
+        file->capacity = capacity;
         file->header = (struct record_header *)map;
         file->records = (struct record *)(map + RECORD_HEADER_SIZE);
         return 0;
@@ -79,7 +81,7 @@ static int record_map_left(int directory, const struct instance *self, struct re
                 return -errno;
         if (fstat(fd, &stat) < 0)
                 return -errno;
-        if (pread(fd, &header, sizeof(header), 0) != sizeof(header) ||
+        if (!S_ISREG(stat.st_mode) || pread(fd, &header, sizeof(header), 0) != sizeof(header) ||
             !record_header_is_sane(&header, stat.st_size))
                 return -ENOENT;
         if (instance_is_alive(&header.instance, self)) {
@@ -88,12 +90,12 @@ static int record_map_left(int directory, const struct instance *self, struct re
         }
         if (strncmp(header.instance.boot_id, self->boot_id, sizeof(self->boot_id)) != 0)
                 return -ENOENT;
-        return record_map(fd, stat.st_size, file);
+        return record_map(fd, header.capacity, file);
 }
 
 /* Room for what is asked, and for the last record that is in use. */
 static uint32_t record_capacity(uint32_t capacity, const struct record_file *left) {
-        uint32_t used = left->header ? left->header->capacity : 0;
+        uint32_t used = left->header ? left->capacity : 0;
 
         while (used > capacity && !record_is_sane(&left->records[used - 1], used - 1))
                 used--;
@@ -103,7 +105,7 @@ static uint32_t record_capacity(uint32_t capacity, const struct record_file *lef
 static void record_copy_left(struct record_file *file, const struct record_file *left) {
         if (!left->header)
                 return;
-        for (uint32_t i = 0; i < left->header->capacity; i++)
+        for (uint32_t i = 0; i < left->capacity; i++)
                 if (record_is_sane(&left->records[i], i))
                         file->records[i] = left->records[i];
 }
@@ -120,7 +122,7 @@ static int record_create(int directory, uint32_t capacity, const struct instance
                 return -errno;
         r = -posix_fallocate(fd, 0, record_file_size(capacity));
         if (r == 0)
-                r = record_map(fd, record_file_size(capacity), file);
+                r = record_map(fd, capacity, file);
         if (r < 0)
                 return r;
 
@@ -191,13 +193,14 @@ int record_open_left(const char *directory, struct record_file *ret, int32_t *pi
 
 void record_close_left(struct record_file *file) {
         record_unmap(file);
+        flock(file->directory, LOCK_UN); /* a child may have the same open file */
         file->directory = fd_close(file->directory);
 }
 
 void record_close(struct record_file *file) {
         bool used = false;
 
-        for (uint32_t i = 0; i < file->header->capacity; i++)
+        for (uint32_t i = 0; i < file->capacity; i++)
                 used = used || file->records[i].state != RECORD_FREE;
         if (!used)
                 unlinkat(file->directory, RECORD_NAME, 0);

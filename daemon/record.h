@@ -61,6 +61,7 @@ struct record {
 struct record_file {
         int directory;
         size_t size;
+        uint32_t capacity; /* as judged: the header's can change under a foreign hand */
         struct record_header *header;
         struct record *records;
 };

@@ -151,10 +151,16 @@ static struct verdict request_unmount(struct request *request) {
 
 static struct verdict request_adopt(struct request *request) {
         struct request_gate *gate = request->gate;
+        uint8_t file_systems[PROTOCOL_TARGETS_MAX];
         struct verdict verdict;
 
+        if (atomic_load(&gate->stopping))
+                return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
+
+        for (uint32_t i = 0; i < request->wire->n_targets; i++)
+                file_systems[i] = request->wire->targets[i].file_system;
         verdict = lease_adopt(gate->templates, gate->ledger, request->owner, request->wire->lease,
-                              request->fds->fds, request->wire->n_targets);
+                              file_systems, request->fds->fds, request->wire->n_targets);
         if (verdict.status == STATUS_OK)
                 request->reply->lease = request->wire->lease;
         return verdict;

@@ -32,13 +32,20 @@ enum {
         SERVER_SECOND = 1000000, /* in the microseconds of sd-event */
         SERVER_TICK = SERVER_SECOND / 10,
         SERVER_SWEEP_PAUSE = SERVER_SECOND,
+        SERVER_SWEEP_REPEAT = 10 * SERVER_SECOND, /* of what could not be reached in time */
         SERVER_DRAIN_TIMEOUT = 3 * SERVER_SECOND, /* the unit's TimeoutStopSec= is 5 s */
         SERVER_ACCEPT_BATCH = 64,
         SERVER_ACCEPT_PAUSE = SERVER_SECOND / 10,
 };
 
+struct server_sweep {
+        struct crew_job job; /* first: a job is its sweep */
+        struct server *server;
+        atomic_bool running; /* or waiting to */
+};
+
 struct server {
-        const struct server_setup *setup;
+        struct server_setup setup;
         sd_event *event;
         struct bus *bus; /* NULL: not wanted */
         sd_event_source *listening;
@@ -49,10 +56,8 @@ struct server {
         uint64_t watchdog; /* microseconds between signs of life, 0: none are asked for */
         struct ledger_counts told;
         bool stopping;
-        struct crew_job release; /* of what calls over D-Bus were granted, at the end */
-        struct crew_job sweep;
-        atomic_bool sweeping; /* the job is waiting or under way */
-        atomic_int scope;     /* enum sweep_scope */
+        struct server_sweep quick_sweep, patient_sweep; /* one starts the other */
+        atomic_int scope;                               /* enum sweep_scope */
         uint64_t next_sweep;
         uint64_t adopt_until;
 };
@@ -70,33 +75,63 @@ static void server_notify_status(struct server *server, uint64_t now,
 
 /* ---- what a predecessor left ---- */
 
-static void server_sweep(struct crew_job *job) {
-        struct server *server = (struct server *)((char *)job - offsetof(struct server, sweep));
-        const struct server_setup *setup = server->setup;
+/* What calls over D-Bus were granted outlives a predecessor, but not the end for good. */
+static void server_look_after_kept(const struct request_gate *gate, enum sweep_scope scope,
+                                   enum sweep_patience patience) {
+        int r;
 
-        int scope;
-
-        sweep_keep(setup->gate->ledger, mount_features(setup->gate->templates));
-        do {
-                scope = atomic_load(&server->scope);
-                sweep_ledger(setup->gate->ledger, mount_features(setup->gate->templates),
-                             setup->self, scope);
-        } while (scope != atomic_load(&server->scope));
-        atomic_store(&server->sweeping, false);
+        if (scope != SWEEP_FINALLY) {
+                sweep_keep(gate->ledger, gate->templates, patience);
+                return;
+        }
+        r = lease_release_all(gate->templates, gate->ledger, ledger_kept(gate->ledger));
+        if (r < 0)
+                log_write(LOG_ERR, &(struct log_subject){.error = r, .operation = "stop"},
+                          "mounts are left, to be tried again at the end");
 }
 
-static void server_start_sweep(struct server *server) {
-        if (!atomic_exchange(&server->sweeping, true))
-                crew_submit(server->setup->crew, &server->sweep);
+/* Quickly: what a path through file systems of users leads to is for the patient one. */
+static void server_sweep_with(struct server_sweep *sweep, enum sweep_patience patience) {
+        const struct server_setup *setup = &sweep->server->setup;
+        int scope;
+
+        do {
+                atomic_store(&sweep->running, true);
+                scope = atomic_load(&sweep->server->scope);
+                server_look_after_kept(setup->gate, scope, patience);
+                sweep_ledger(setup->gate->ledger, setup->gate->templates, setup->self, scope,
+                             patience);
+                atomic_store(&sweep->running, false);
+                /* Whoever widened the scope meanwhile has seen us running, or submits a job. */
+        } while (scope != atomic_load(&sweep->server->scope) &&
+                 !atomic_exchange(&sweep->running, true));
+}
+
+static void server_start_sweep(struct server_sweep *sweep) {
+        if (!atomic_exchange(&sweep->running, true))
+                crew_submit(sweep->server->setup.crew, &sweep->job);
+}
+
+static void server_sweep_patiently(struct crew_job *job) {
+        server_sweep_with((struct server_sweep *)job, SWEEP_PATIENTLY);
+}
+
+static void server_sweep_quickly(struct crew_job *job) {
+        struct server *server = ((struct server_sweep *)job)->server;
+
+        server_sweep_with(&server->quick_sweep, SWEEP_QUICKLY);
+        server_start_sweep(&server->patient_sweep);
 }
 
 static void server_look_after_left(struct server *server, uint64_t now) {
-        if (now < server->next_sweep)
+        if (now < server->next_sweep || server->stopping)
                 return;
-        if (now >= server->adopt_until)
-                atomic_store(&server->scope, SWEEP_UNCLAIMED);
         server->next_sweep = now + SERVER_SWEEP_PAUSE;
-        server_start_sweep(server);
+        if (now >= server->adopt_until) {
+                atomic_store(&server->scope, SWEEP_UNCLAIMED);
+                server->next_sweep = now + SERVER_SWEEP_REPEAT;
+        }
+        server_start_sweep(&server->quick_sweep);
 }
 
 /* ---- the loop's handlers ---- */
@@ -108,15 +143,15 @@ static void server_arm(sd_event_source *timer, uint64_t when) {
 
 static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         struct server *server = userdata;
-        uint64_t idle = (uint64_t)server->setup->idle_timeout * SERVER_SECOND;
-        struct ledger_counts counts = ledger_count(server->setup->gate->ledger);
+        uint64_t idle = (uint64_t)server->setup.idle_timeout * SERVER_SECOND;
+        struct ledger_counts counts = ledger_count(server->setup.gate->ledger);
         uint64_t now;
 
         (void)usec;
         sd_event_now(server->event, CLOCK_MONOTONIC, &now);
         counts.attempts = counts.lost_attempts = 0; /* come and go too quickly to be told */
         server_notify_status(server, now, &counts);
-        crew_watch(server->setup->crew);
+        crew_watch(server->setup.crew);
         bus_tick(server->bus);
         if (counts.left > 0)
                 server_look_after_left(server, now);
@@ -127,7 +162,7 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
                 server->last_busy = now;
                 server_arm(source, now + SERVER_TICK);
         } else if (idle > 0 && now - server->last_busy >= idle) {
-                log_write(LOG_INFO, NULL, "idle for %u s: exiting", server->setup->idle_timeout);
+                log_write(LOG_INFO, NULL, "idle for %u s: exiting", server->setup.idle_timeout);
                 sd_notify(0, "STOPPING=1\nSTATUS=Idle");
                 return sd_event_exit(server->event, 0);
         } else if (idle > 0)
@@ -150,7 +185,7 @@ static void server_touch(struct server *server) {
 static int server_on_watchdog(sd_event_source *source, uint64_t usec, void *userdata) {
         struct server *server = userdata;
 
-        if (crew_is_able(server->setup->crew))
+        if (crew_is_able(server->setup.crew))
                 sd_notify(0, "WATCHDOG=1");
         server_arm(source, usec + server->watchdog);
         return 0;
@@ -177,14 +212,19 @@ static int server_on_resume(sd_event_source *source, uint64_t usec, void *userda
 }
 
 static bool server_accept(struct server *server, int socket) {
-        int fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), r;
+        int fd, r;
 
+        if (crew_is_flooded(server->setup.crew)) {
+                server_pause_accepting(server, -EUSERS);
+                return false;
+        }
+        fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
                 if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
                         server_pause_accepting(server, -errno);
                 return false;
         }
-        r = crew_add(server->setup->crew, fd);
+        r = crew_add(server->setup.crew, fd);
         if (r < 0 && r != -EDQUOT)
                 log_write_limited(LOG_WARNING, &(struct log_subject){.error = r},
                                   "a connection could not be served");
@@ -203,16 +243,6 @@ static int server_on_connection(sd_event_source *source, int fd, uint32_t events
         return 0;
 }
 
-static void server_release_kept(struct crew_job *job) {
-        struct server *server = (struct server *)((char *)job - offsetof(struct server, release));
-        const struct request_gate *gate = server->setup->gate;
-        int r = lease_release_all(gate->templates, gate->ledger, ledger_kept(gate->ledger));
-
-        if (r < 0)
-                log_write(LOG_ERR, &(struct log_subject){.error = r, .operation = "stop"},
-                          "mounts are left, to be tried again at the end");
-}
-
 static int server_on_signal(sd_event_source *source, const struct signalfd_siginfo *info,
                             void *userdata) {
         struct server *server = userdata;
@@ -225,13 +255,12 @@ static int server_on_signal(sd_event_source *source, const struct signalfd_sigin
         log_write(LOG_INFO, NULL, "signal %u: stopping", info->ssi_signo);
         sd_notify(0, "STOPPING=1\nSTATUS=Releasing every lease");
 
-        atomic_store(&server->setup->gate->stopping, true);
-        ledger_stop(server->setup->gate->ledger);
+        atomic_store(&server->setup.gate->stopping, true);
+        ledger_stop(server->setup.gate->ledger);
         sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
-        crew_submit(server->setup->crew, &server->release);
         atomic_store(&server->scope, SWEEP_FINALLY);
-        server_start_sweep(server);
-        crew_drain(server->setup->crew);
+        server_start_sweep(&server->quick_sweep);
+        crew_drain(server->setup.crew);
 
         sd_event_now(server->event, CLOCK_MONOTONIC, &now);
         return sd_event_add_time(server->event, NULL, CLOCK_MONOTONIC, now + SERVER_DRAIN_TIMEOUT,
@@ -262,7 +291,7 @@ static int server_on_crew(sd_event_source *source, int fd, uint32_t events, void
         if (read(fd, &count, sizeof(count)) < 0)
                 return -errno;
         server_touch(server);
-        if (server->stopping && crew_is_idle(server->setup->crew))
+        if (server->stopping && crew_is_idle(server->setup.crew))
                 return sd_event_exit(server->event, 0);
         return 0;
 }
@@ -289,7 +318,7 @@ static int server_add_timers(struct server *server) {
         if (r >= 0) {
                 server_touch(server);
                 server->adopt_until =
-                        server->last_busy + (uint64_t)server->setup->adopt_timeout * SERVER_SECOND;
+                        server->last_busy + (uint64_t)server->setup.adopt_timeout * SERVER_SECOND;
         }
         return r;
 }
@@ -305,7 +334,7 @@ static int server_add_watchdog(struct server *server) {
 }
 
 static int server_add_sources(struct server *server) {
-        const struct server_setup *setup = server->setup;
+        const struct server_setup *setup = &server->setup;
         int r = sd_event_add_io(server->event, &server->listening, setup->socket, EPOLLIN,
                                 server_on_connection, server);
 
@@ -323,23 +352,26 @@ static int server_add_sources(struct server *server) {
 
 static int server_add_bus(struct server *server) {
         const struct bus_setup setup = {
-                .gate = server->setup->gate,
-                .crew = server->setup->crew,
+                .gate = server->setup.gate,
+                .crew = server->setup.crew,
         };
 
-        return server->setup->on_bus ? bus_new(&setup, &server->bus) : 0;
+        return server->setup.on_bus ? bus_new(&setup, &server->bus) : 0;
 }
 
 int server_run(const struct server_setup *setup) {
-        struct server server = {
-                .setup = setup,
-                .release.run = server_release_kept,
-                .sweep.run = server_sweep,
-        };
+        /* Static: a worker that is lost in a sweep comes back to it whenever it can. */
+        static struct server server;
         int r = sd_event_default(&server.event);
 
         if (r < 0)
                 return r;
+        server.setup = *setup;
+        server.quick_sweep =
+                (struct server_sweep){.job.run = server_sweep_quickly, .server = &server};
+        server.patient_sweep =
+                (struct server_sweep){.job.run = server_sweep_patiently, .server = &server};
+
         r = server_add_sources(&server);
         if (r >= 0)
                 r = server_add_bus(&server);

@@ -8,32 +8,47 @@
 #include "daemon/sweep.h"
 
 #include "common/fd.h"
+#include "daemon/kernel.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
-#include "daemon/mount.h"
 #include "daemon/stall.h"
 #include "daemon/unmount.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <signal.h>
 #include <string.h>
 
-/* -ENOENT: it isn't mounted. */
-static int sweep_open(unsigned features, uint64_t id, char *place) {
-        int fd = mount_locate(features, id, place, PATH_MAX);
+struct sweep {
+        const struct mount_templates *templates;
+        const struct instance *self;
+        enum sweep_patience patience;
+        struct ledger *ledger; /* NULL: none runs */
+};
+
+/* An O_PATH of the root of the mount with that id. -ENOENT: it isn't mounted. */
+static int sweep_open(const struct sweep *sweep, uint64_t id, uint8_t file_system, char *place) {
+        uint64_t resolve = sweep->patience == SWEEP_QUICKLY ? RESOLVE_CACHED : 0;
+        int r;
+
+        /* A reusable id may have been given to a mount of ours meanwhile. */
+        if (sweep->ledger && ledger_holds(sweep->ledger, id))
+                return -ENOENT;
+        r = mount_locate(sweep->templates, id, file_system, place, PATH_MAX);
+        if (r < 0)
+                return r;
+        r = mount_open(sweep->templates, id, place, resolve);
+        return r == -ENOENT ? -EBUSY : r; /* it is there, and the path doesn't lead to it */
+}
+
+static int sweep_mount(const struct sweep *sweep, uint64_t id, uint8_t file_system, char *place) {
+        FD_AUTO int fd = sweep_open(sweep, id, file_system, place);
+        unsigned strangers;
 
         if (fd < 0)
                 return fd;
-        fd = mount_open(features, id, place);
-        return fd == -ENOENT ? -EBUSY : fd; /* it is there, and the path doesn't lead to it */
-}
-
-static int sweep_mount(unsigned features, uint64_t id, char *place) {
-        FD_AUTO int fd = sweep_open(features, id, place);
-        unsigned strangers;
-
-        return fd < 0 ? fd : unmount_detach(features, fd, id, &strangers);
+        return unmount_detach(mount_features(sweep->templates), fd, id, &strangers);
 }
 
 static bool sweep_may_appear(const struct record *record, const struct instance *self) {
@@ -46,19 +61,23 @@ static bool sweep_may_appear(const struct record *record, const struct instance 
         return record->state == RECORD_ATTACHING && !instance_is_gone(&writer, self);
 }
 
-static int sweep_record(unsigned features, const struct record *record, const struct instance *self,
-                        char *place) {
+/*
+ * 0: none of its mounts is left. -EINPROGRESS: one may yet appear. -EAGAIN: it takes patience. Else
+ * one is out of reach, at `place` of PATH_MAX bytes.
+ */
+static int sweep_record(const struct sweep *sweep, const struct record *record, char *place) {
         /* Asked first: what is attached in its last moment must be seen below. */
-        bool may_appear = sweep_may_appear(record, self);
+        bool may_appear = sweep_may_appear(record, sweep->self);
         int result = 0;
 
         for (uint32_t i = 0; i < record->count; i++) {
-                int r = record->mounts[i] ? sweep_mount(features, record->mounts[i], place)
-                                          : -ENOENT;
+                int r = -ENOENT;
 
+                if (record->mounts[i])
+                        r = sweep_mount(sweep, record->mounts[i], record->file_systems[i], place);
                 if (r == -ENOENT)
-                        r = may_appear ? -EAGAIN : 0;
-                if (r < 0 && (result == 0 || result == -EAGAIN))
+                        r = may_appear ? -EINPROGRESS : 0;
+                if (r < 0 && (result == 0 || result == -EINPROGRESS))
                         result = r;
         }
         return result;
@@ -75,9 +94,13 @@ static void sweep_log(const struct record *record, int error, const char *place)
                 .error = error,
         };
 
-        log_write(LOG_WARNING, &subject,
-                  "a mount of a predecessor's is out of reach: unmount it as root, or let "
-                  "mountatd --sweep do it");
+        log_write_limited(LOG_WARNING, &subject,
+                          "a mount of a predecessor's is out of reach: unmount it as root, or let "
+                          "mountatd --sweep do it");
+}
+
+static bool sweep_is_out_of_reach(int error) {
+        return error != 0 && error != -EINPROGRESS && error != -EAGAIN;
 }
 
 static enum ledger_left sweep_left(enum sweep_scope scope) {
@@ -91,8 +114,10 @@ static enum ledger_left sweep_left(enum sweep_scope scope) {
         }
 }
 
-void sweep_ledger(struct ledger *ledger, unsigned features, const struct instance *self,
-                  enum sweep_scope scope) {
+void sweep_ledger(struct ledger *ledger, const struct mount_templates *templates,
+                  const struct instance *self, enum sweep_scope scope,
+                  enum sweep_patience patience) {
+        const struct sweep sweep = {templates, self, patience, ledger};
         struct record record;
         uint32_t cursor = 0;
 
@@ -101,50 +126,59 @@ void sweep_ledger(struct ledger *ledger, unsigned features, const struct instanc
                 int r;
 
                 stall_begin();
-                r = sweep_record(features, &record, self, place);
+                r = sweep_record(&sweep, &record, place);
                 stall_end();
                 if (scope == SWEEP_FINALLY && record.state == RECORD_LIVE)
                         record.state = RECORD_RELEASING;
                 if (r == 0)
                         ledger_forget(ledger, record.lease);
-                else if (ledger_leave(ledger, &record) && r != -EAGAIN)
+                else if (ledger_leave(ledger, &record, sweep_is_out_of_reach(r)))
                         sweep_log(&record, r, place);
         }
 }
 
-/* Opens all mounts of the record that are still mounted. */
-static int sweep_open_all(unsigned features, const struct record *record, int *fds, char *place) {
+/* Opens all mounts of the record that are still mounted; `*count` of them are. */
+static int sweep_open_all(const struct sweep *sweep, const struct record *record, int *fds,
+                          unsigned *count, char *place) {
+        *count = 0;
         for (uint32_t i = 0; i < record->count; i++) {
-                fds[i] = sweep_open(features, record->mounts[i], place);
-                if (fds[i] < 0 && fds[i] != -ENOENT)
+                fds[i] = sweep_open(sweep, record->mounts[i], record->file_systems[i], place);
+                if (fds[i] >= 0)
+                        ++*count;
+                else if (fds[i] != -ENOENT)
                         return fds[i];
         }
         return 0;
 }
 
-static void sweep_keep_one(struct ledger *ledger, unsigned features, const struct record *record) {
+static void sweep_keep_one(const struct sweep *sweep, const struct record *record) {
         int fds[PROTOCOL_TARGETS_MAX], r;
         char place[PATH_MAX] = "";
+        unsigned count;
 
         for (uint32_t i = 0; i < PROTOCOL_TARGETS_MAX; i++)
                 fds[i] = -EBADF;
         stall_begin();
-        r = sweep_open_all(features, record, fds, place);
+        r = sweep_open_all(sweep, record, fds, &count, place);
         stall_end();
-        if (r == 0)
-                r = lease_keep(ledger, record, fds);
-        if (r < 0 && ledger_leave(ledger, record))
+        if (r == 0 && count == 0)
+                ledger_forget(sweep->ledger, record->lease); /* somebody else unmounted it */
+        else if (r == 0)
+                r = lease_keep(sweep->ledger, record, fds);
+        if (r < 0 && ledger_leave(sweep->ledger, record, sweep_is_out_of_reach(r)))
                 sweep_log(record, r, place);
         for (uint32_t i = 0; i < PROTOCOL_TARGETS_MAX; i++)
                 fd_close(fds[i]);
 }
 
-void sweep_keep(struct ledger *ledger, unsigned features) {
+void sweep_keep(struct ledger *ledger, const struct mount_templates *templates,
+                enum sweep_patience patience) {
+        const struct sweep sweep = {templates, NULL, patience, ledger};
         struct record record;
         uint32_t cursor = 0;
 
         while (ledger_take_kept(ledger, &cursor, &record))
-                sweep_keep_one(ledger, features, &record);
+                sweep_keep_one(&sweep, &record);
 }
 
 /* In a pid namespace that we can't see it may live: 0. The ledger itself keeps a call's lease. */
@@ -153,10 +187,10 @@ static bool sweep_holder_lives(const struct record *record) {
                errno != ESRCH;
 }
 
-unsigned sweep_file(struct record_file *file, unsigned features, const struct instance *self) {
+static unsigned sweep_file_with(const struct sweep *sweep, struct record_file *file) {
         unsigned swept = 0;
 
-        for (uint32_t i = 0; i < file->header->capacity; i++) {
+        for (uint32_t i = 0; i < file->capacity; i++) {
                 struct record *record = &file->records[i];
                 char place[PATH_MAX] = "";
                 int r;
@@ -164,12 +198,21 @@ unsigned sweep_file(struct record_file *file, unsigned features, const struct in
                 if (!record_is_sane(record, i) ||
                     (record->state == RECORD_LIVE && sweep_holder_lives(record)))
                         continue;
-                r = sweep_record(features, record, self, place);
+                r = sweep_record(sweep, record, place);
                 if (r == 0) {
                         record_set_state(record, RECORD_FREE);
                         swept++;
-                } else if (r != -EAGAIN)
+                } else if (sweep_is_out_of_reach(r))
                         sweep_log(record, r, place);
         }
         return swept;
+}
+
+unsigned sweep_file(struct record_file *file, const struct mount_templates *templates,
+                    const struct instance *self) {
+        const struct sweep quick = {templates, self, SWEEP_QUICKLY, NULL};
+        const struct sweep patient = {templates, self, SWEEP_PATIENTLY, NULL};
+        unsigned swept = sweep_file_with(&quick, file);
+
+        return swept + sweep_file_with(&patient, file);
 }

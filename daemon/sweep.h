@@ -8,6 +8,7 @@
  */
 
 #include "daemon/ledger.h"
+#include "daemon/mount.h"
 
 enum sweep_scope {
         SWEEP_UNADOPTABLE, /* leases that weren't live when the predecessor died */
@@ -15,23 +16,31 @@ enum sweep_scope {
         SWEEP_FINALLY,     /* all, and what can't be reached is left for mountatd --sweep */
 };
 
-/*
- * Sweeps what is left in the running instance's ledger. What this process can't reach, below a
- * directory of mode 0700, is logged once with its place, and stays. On a worker; blocks on a FUSE
- * above a mount.
- */
-void sweep_ledger(struct ledger *ledger, unsigned features, const struct instance *self,
-                  enum sweep_scope scope);
+enum sweep_patience {
+        SWEEP_QUICKLY,   /* leave out paths on which a file system would have to be asked */
+        SWEEP_PATIENTLY, /* ask, and perhaps wait for ever */
+};
 
 /*
- * Keeps on what the predecessor kept, the leases that were granted over D-Bus. What can't be
- * reached is logged once, and stays on record. On a worker; blocks on a FUSE above a mount.
+ * Sweeps what is left in the running instance's ledger. What this process can't reach, below a
+ * directory of mode 0700, is logged once with its place, and stays. On a worker.
  */
-void sweep_keep(struct ledger *ledger, unsigned features);
+void sweep_ledger(struct ledger *ledger, const struct mount_templates *templates,
+                  const struct instance *self, enum sweep_scope scope,
+                  enum sweep_patience patience);
+
+/*
+ * Keeps on what the predecessor kept, the leases that were granted over D-Bus, and forgets those of
+ * which nothing is mounted any more. What can't be reached is logged once, and stays on record. On
+ * a worker.
+ */
+void sweep_keep(struct ledger *ledger, const struct mount_templates *templates,
+                enum sweep_patience patience);
 
 /*
  * Sweeps, before an instance starts and with root's rights, what none can adopt: leases that
- * weren't live, and those whose client is gone. Returns how many it freed. In an isolated thread
- * (see unmount.h).
+ * weren't live, and those whose client, the process that connected, is gone. First quickly, then
+ * patiently. Returns how many it freed. In an isolated thread (see unmount.h).
  */
-unsigned sweep_file(struct record_file *file, unsigned features, const struct instance *self);
+unsigned sweep_file(struct record_file *file, const struct mount_templates *templates,
+                    const struct instance *self);

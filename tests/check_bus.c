@@ -5,8 +5,8 @@
 
 #include "common/fd.h"
 #include "daemon/authority.h"
+#include "tests/real/bus_stage.h"
 #include "tests/real/client.h"
-#include "tests/real/stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,7 +47,7 @@ static char *introspect(sd_bus *bus) {
 }
 
 WORLD_TEST(every_method_that_can_be_seen_has_a_rule_and_names) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         char *text = introspect(stage.root);
         char *manager = strstr(text, "org.mountat1.Manager"), member[64];
         unsigned methods = 0;
@@ -66,11 +66,11 @@ WORLD_TEST(every_method_that_can_be_seen_has_a_rule_and_names) {
                                       strstr(at, " name=\"") < strchr(at, '>'),
                               "an argument has no name");
         free(text);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(properties_tell_version_counts_and_limits) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         sd_bus_error error = SD_BUS_ERROR_NULL;
         char *version = NULL, **features = NULL;
 
@@ -105,7 +105,7 @@ WORLD_TEST(properties_tell_version_counts_and_limits) {
                 free(*feature);
         free(features);
         free(version);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 /* ---- the methods ---- */
@@ -130,7 +130,7 @@ static void run_readme_line(const char *verb) {
 }
 
 WORLD_TEST(readme_lines_mount_and_unmount) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         struct world_mount found;
 
         ck_assert_int_eq(mount("tmpfs", "/srv", "tmpfs", 0, NULL), 0);
@@ -144,11 +144,11 @@ WORLD_TEST(readme_lines_mount_and_unmount) {
         ck_assert(world_find_mount(0, "/srv/root/sys", &found));
         run_readme_line(" UnmountPath ");
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(root_may_name_directories_of_other_users) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         sd_bus_error error = SD_BUS_ERROR_NULL;
         sd_bus_message *reply;
         struct system_bus_lease lease;
@@ -167,12 +167,12 @@ WORLD_TEST(root_may_name_directories_of_other_users) {
         ck_assert_msg(reply != NULL, "%s", error.message);
         sd_bus_message_unref(reply);
         ck_assert_uint_eq(system_bus_list(stage.root, &lease, 1), 0);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 /* The one capability opens no door; descriptors need none. */
 WORLD_TEST(root_of_mode_0700_needs_descriptors) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         uint64_t lease;
 
         world_make_root(WORLD_ALICE, "root");
@@ -182,11 +182,11 @@ WORLD_TEST(root_of_mode_0700_needs_descriptors) {
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
         system_bus_unmount(stage.root, lease);
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(group_member_mounts_on_own_directories_alone) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         sd_bus *alice = system_bus_connect(WORLD_ALICE);
         sd_bus_error error = SD_BUS_ERROR_NULL;
         uint64_t lease;
@@ -201,11 +201,11 @@ WORLD_TEST(group_member_mounts_on_own_directories_alone) {
         system_bus_unmount(alice, lease);
         system_bus_expect(alice, "NoSuchLease", "Unmount", "t", lease);
         sd_bus_close_unref(alice);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(lease_outlives_who_asked_for_it) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         sd_bus *alice = system_bus_connect(WORLD_ALICE);
         uint64_t lease;
 
@@ -217,11 +217,11 @@ WORLD_TEST(lease_outlives_who_asked_for_it) {
         alice = system_bus_connect(WORLD_ALICE);
         system_bus_unmount(alice, lease);
         sd_bus_close_unref(alice);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(lease_of_another_user_is_safe) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         sd_bus *alice = system_bus_connect(WORLD_ALICE), *bob = system_bus_connect(WORLD_BOB);
         uint64_t lease;
 
@@ -234,12 +234,12 @@ WORLD_TEST(lease_of_another_user_is_safe) {
         system_bus_unmount(stage.root, lease);
         sd_bus_close_unref(alice);
         sd_bus_close_unref(bob);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 /* A connection's lease isn't its user's to take away by the bus, but root's. */
 WORLD_TEST(lease_of_a_connection_is_taken_by_root_alone) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         sd_bus *alice = system_bus_connect(WORLD_ALICE);
         int client = client_connect(&stage.service, WORLD_ALICE);
         struct system_bus_lease listed;
@@ -259,11 +259,11 @@ WORLD_TEST(lease_of_a_connection_is_taken_by_root_alone) {
         close(client);
         expect_socket_works(&stage.service);
         sd_bus_close_unref(alice);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(bus_refuses_mount_and_unmount_outside_the_group) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         sd_bus *mallory = system_bus_connect(WORLD_MALLORY);
         sd_bus_error error = SD_BUS_ERROR_NULL;
 
@@ -277,11 +277,11 @@ WORLD_TEST(bus_refuses_mount_and_unmount_outside_the_group) {
                           "proc");
         system_bus_expect(mallory, "NotAuthorised", "UnmountPath", "s", world_path("root"));
         sd_bus_close_unref(mallory);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(members_set_no_log_level) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         sd_bus *alice = system_bus_connect(WORLD_ALICE);
         sd_bus_error error = SD_BUS_ERROR_NULL;
         char *level = NULL;
@@ -309,7 +309,7 @@ WORLD_TEST(members_set_no_log_level) {
         system_bus_judge(&error, SD_BUS_ERROR_INVALID_ARGS);
         sd_bus_error_free(&error);
         sd_bus_close_unref(alice);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 /* ---- signals ---- */
@@ -352,7 +352,7 @@ static struct heard *listen_as(uid_t uid, sd_bus **bus) {
 }
 
 WORLD_TEST(signals_tell_of_each_lease_and_why_it_went) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         sd_bus *ears;
         struct heard *heard = listen_as(WORLD_BOB, &ears);
         int client = client_connect(&stage.service, WORLD_ALICE);
@@ -375,7 +375,7 @@ WORLD_TEST(signals_tell_of_each_lease_and_why_it_went) {
 }
 
 WORLD_TEST(signals_are_not_for_those_outside_the_group) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         sd_bus *ears;
         struct heard *heard = listen_as(WORLD_MALLORY, &ears);
 
@@ -385,13 +385,13 @@ WORLD_TEST(signals_are_not_for_those_outside_the_group) {
         ck_assert(hears(ears, heard, ""));
         ck_assert_uint_eq(heard->added, 0);
         sd_bus_close_unref(ears);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 /* ---- bad input ---- */
 
 WORLD_TEST(bad_paths_are_refused_by_name) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         const char *root = world_path("root");
 
         world_make_root(0, "root");
@@ -427,11 +427,11 @@ WORLD_TEST(bad_paths_are_refused_by_name) {
         system_bus_expect(stage.root, "NoSuchLease", "Unmount", "t", (uint64_t)0);
         system_bus_expect(stage.root, "NoSuchLease", "Unmount", "t", UINT64_MAX);
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(bad_descriptors_and_options_are_refused_by_name) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         FD_AUTO int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
         FD_AUTO int proc = -EBADF;
 
@@ -442,21 +442,21 @@ WORLD_TEST(bad_descriptors_and_options_are_refused_by_name) {
         system_bus_expect(stage.root, "Malformed", "Mount", "a(hsu)", 1, proc, "proc", 8);
         system_bus_expect(stage.root, "UnsupportedFileSystem", "Mount", "a(hsu)", 1, proc, "", 0);
         system_bus_expect(stage.root, "Malformed", "Mount", "a(hsu)", 0);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(wrong_signatures_are_refused) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
 
         system_bus_expect(stage.root, SD_BUS_ERROR_INVALID_ARGS, "MountPath", "s", "/srv/root");
         system_bus_expect(stage.root, SD_BUS_ERROR_INVALID_ARGS, "Unmount", "s", "1");
         system_bus_expect(stage.root, SD_BUS_ERROR_INVALID_ARGS, "ListLeases", "u", 1);
         system_bus_expect(stage.root, SD_BUS_ERROR_UNKNOWN_METHOD, "Format", "s", "/");
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(name_that_is_not_utf8_costs_nothing) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         sd_bus *alice = system_bus_connect(WORLD_ALICE);
         struct system_bus_lease lease;
         char expected[512];
@@ -468,11 +468,11 @@ WORLD_TEST(name_that_is_not_utf8_costs_nothing) {
         ck_assert_str_eq(lease.place, expected);
         ck_assert_uint_eq(system_bus_number(alice, "Leases"), 1);
         sd_bus_close_unref(alice);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(caller_that_leaves_before_the_answer_disturbs_nobody) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
 
         world_make_root(0, "root");
         for (int i = 0; i < 50; i++) {
@@ -493,7 +493,7 @@ WORLD_TEST(caller_that_leaves_before_the_answer_disturbs_nobody) {
         expect_socket_works(&stage.service);
         ck_assert_uint_le(system_bus_list(stage.root, NULL, 0), 1);
         world_wait_for(system_bus_number(stage.root, "Connections") == 0);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 static int on_flood_reply(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
@@ -508,7 +508,7 @@ static int on_flood_reply(sd_bus_message *reply, void *userdata, sd_bus_error *e
 }
 
 WORLD_TEST(flood_of_calls_is_answered_by_name) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         sd_bus *flood = system_bus_connect(WORLD_ALICE);
         unsigned counts[2] = {0}, sent = 120; /* dbus-daemon itself allows 128 */
 
@@ -530,7 +530,7 @@ WORLD_TEST(flood_of_calls_is_answered_by_name) {
         ck_assert_uint_eq(system_bus_list(flood, NULL, 0), 0);
         world_wait_for(system_bus_number(stage.root, "Connections") == 0);
         sd_bus_close_unref(flood);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 /* A TCP socket whose last close waits for the other end, which doesn't read. */
@@ -556,7 +556,7 @@ static int make_lingering(int *other) {
 }
 
 WORLD_TEST(descriptor_that_is_slow_to_close_keeps_nobody_waiting) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         sd_bus *alice = system_bus_connect(WORLD_ALICE);
         int other, slow = make_lingering(&other);
         sd_bus_message *call = NULL;
@@ -581,13 +581,13 @@ WORLD_TEST(descriptor_that_is_slow_to_close_keeps_nobody_waiting) {
         ck_assert_int_lt(world_now_ms() - before, 10000);
         close(other);
         sd_bus_close_unref(alice);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 /* ---- the bus itself ---- */
 
 WORLD_TEST(bus_goes_away_and_comes_back) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         int client = client_connect(&stage.service, WORLD_ALICE);
 
         world_make_root(WORLD_ALICE, "root");
@@ -607,11 +607,11 @@ WORLD_TEST(bus_goes_away_and_comes_back) {
         stage.root = system_bus_connect(0);
         ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 2);
         close(client);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(daemon_starts_without_a_bus_and_finds_it_later) {
-        struct stage stage;
+        struct bus_stage stage;
 
         system_bus_prepare();
         stage.service = service_start(
@@ -621,13 +621,13 @@ WORLD_TEST(daemon_starts_without_a_bus_and_finds_it_later) {
         system_bus_wait_for("org.mountat1");
         stage.root = system_bus_connect(0);
         ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 0);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 /* ---- the end of an instance ---- */
 
 WORLD_TEST(leases_of_the_bus_outlive_a_killed_instance) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         struct system_bus_lease lease;
         uint64_t id;
 
@@ -648,12 +648,12 @@ WORLD_TEST(leases_of_the_bus_outlive_a_killed_instance) {
         ck_assert_str_eq(lease.place, world_path("root"));
         system_bus_unmount(stage.root, id);
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 /* Out of reach, below a directory of mode 0700: on record, and mountatd --sweep takes it. */
 WORLD_TEST(lease_out_of_reach_stays_on_record) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         struct system_bus_lease lease;
         const char *service = MOUNTATD_PROGRAM;
         char command[512];
@@ -661,7 +661,7 @@ WORLD_TEST(lease_out_of_reach_stays_on_record) {
         world_make_root(WORLD_ALICE, "root");
         system_bus_hold(stage.root, WORLD_ALICE, world_path("root"));
         world_kill(stage.service.pid);
-        stage.service = stage_start_service();
+        stage.service = bus_stage_start_service();
         world_wait_for(service_has_logged(&stage.service, "out of reach"));
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
         ck_assert_uint_eq(system_bus_list(stage.root, &lease, 1), 1);
@@ -673,7 +673,7 @@ WORLD_TEST(lease_out_of_reach_stays_on_record) {
                  stage.service.runtime);
         ck_assert_int_eq(system(command), 0);
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
-        stage.service = stage_start_service();
+        stage.service = bus_stage_start_service();
         ck_assert_int_eq(kill(stage.service.pid, SIGTERM), 0);
         ck_assert_int_eq(service_wait(&stage.service), 0);
         ck_assert_int_eq(system(command), 0);
@@ -697,7 +697,7 @@ static void expect_asked(const char *line) {
 }
 
 WORLD_TEST(polkit_lets_a_user_mount_by_path) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.mount", false);
         sd_bus *mallory = system_bus_connect(WORLD_MALLORY);
         char line[512];
@@ -711,11 +711,11 @@ WORLD_TEST(polkit_lets_a_user_mount_by_path) {
         expect_asked("org.mountat1.unmount ");
         sd_bus_close_unref(mallory);
         world_kill(polkit);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(polkit_lets_a_user_take_and_see_others_leases) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         sd_bus *bob = system_bus_connect(WORLD_BOB);
         uint64_t lease;
         pid_t polkit;
@@ -731,11 +731,11 @@ WORLD_TEST(polkit_lets_a_user_take_and_see_others_leases) {
         system_bus_unmount(bob, lease);
         world_kill(polkit);
         sd_bus_close_unref(bob);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(consent_is_asked_for_where_the_caller_allows_it) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.mount", true);
         sd_bus *mallory = system_bus_connect(WORLD_MALLORY);
 
@@ -747,12 +747,12 @@ WORLD_TEST(consent_is_asked_for_where_the_caller_allows_it) {
         system_bus_mount_path(mallory, world_path("root"));
         sd_bus_close_unref(mallory);
         world_kill(polkit);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 /* Trusted for whose directory it is, and nothing else. */
 WORLD_TEST(trust_lifts_no_other_rule) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
 
         world_make_root(WORLD_ALICE, "root");
         ck_assert_int_eq(chmod(world_path("root"), 0755), 0);
@@ -764,7 +764,7 @@ WORLD_TEST(trust_lifts_no_other_rule) {
         ck_assert_int_eq(mkdir(world_path("remote/proc"), 0755), 0);
         system_bus_expect(stage.root, "UnsupportedFileSystem", "MountPath", "sas",
                           world_path("remote"), 1, "proc");
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 int main(void) {

@@ -81,7 +81,7 @@ static void versioned(int connection) {
         struct wire_request request = peer_receive_only(connection);
 
         peer_answer(connection, &request,
-                    (struct wire_reply){.flags = 0x80000005, .text = "mountatd 1.2\n\xff"});
+                    (struct wire_reply){.flags = 0x80000005, .text = "mountatd 1.2\n\x7f"});
         peer_receive_only(connection);
 }
 
@@ -91,7 +91,7 @@ START_TEST(hello_tells_version_and_features) {
 
         scripted_start_and_connect(versioned);
         ck_assert_int_eq(mountat_hello(scripted.mountat, &version, &features), 0);
-        ck_assert_str_eq(version, "mountatd 1.2\\x0a\\xff");
+        ck_assert_str_eq(version, "mountatd 1.2\\x0a\\x7f");
         ck_assert_uint_eq(features, 0x80000005);
         ck_assert_int_eq(mountat_error_status(scripted.mountat), MOUNTAT_STATUS_OK);
         ck_assert_str_eq(mountat_error_text(scripted.mountat), "");

@@ -2,8 +2,8 @@
 
 /* mountatctl over D-Bus, as people and scripts use it. */
 
+#include "tests/real/bus_stage.h"
 #include "tests/real/client.h"
-#include "tests/real/stage.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -60,7 +60,7 @@ static struct outcome expect(struct outcome outcome, int status, const char *tex
 }
 
 WORLD_TEST(mounts_lists_and_unmounts_a_root_of_mode_0700) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         struct outcome mounted;
 
         world_make_root(WORLD_ALICE, "root");
@@ -75,11 +75,11 @@ WORLD_TEST(mounts_lists_and_unmounts_a_root_of_mode_0700) {
         expect(ctl(WORLD_BOB, "list --no-legend; echo $?"), 0, "0\n");
         expect(ctl(WORLD_ALICE, "unmount %s", world_path("root")), 0, "");
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(root_does_so_for_another_user) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
         struct outcome mounted;
 
         world_make_root(WORLD_ALICE, "root");
@@ -90,11 +90,11 @@ WORLD_TEST(root_does_so_for_another_user) {
         expect(ctl(WORLD_ALICE, "unmount %s", mounted.output), 1, "root alone");
         expect(ctl(0, "unmount %s", mounted.output), 0, "");
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(unmounts_by_decimal_lease) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
 
         world_make_root(WORLD_ALICE, "root");
         expect(ctl(0, "unmount %llu",
@@ -102,14 +102,14 @@ WORLD_TEST(unmounts_by_decimal_lease) {
                                                        world_path("root"))),
                0, "");
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 #define PYTHON(expression)                                                                         \
         " | python3 -c 'import json,sys; d=json.load(sys.stdin); print(" expression ")'"
 
 WORLD_TEST(writes_json_that_a_parser_accepts) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
 
         world_make_root(WORLD_ALICE, "q\"\\\xff");
         system_bus_hold(stage.root, WORLD_ALICE, world_path("q\"\\\xff"));
@@ -123,11 +123,11 @@ WORLD_TEST(writes_json_that_a_parser_accepts) {
         expect(ctl(0, "status --json=short" PYTHON("d[\"Features\"]")), 0, "adopt");
         expect(ctl(WORLD_MALLORY, "status"), 0, "Version: " MOUNTATD_VERSION);
         expect(ctl(WORLD_MALLORY, "list --json=short"), 0, "[]");
-        stage_close(&stage);
+        bus_stage_close(&stage);
 }
 
 WORLD_TEST(says_what_is_wrong) {
-        struct stage stage = stage_open();
+        struct bus_stage stage = bus_stage_open();
 
         world_make_root(WORLD_ALICE, "root");
         world_make_root(WORLD_MALLORY, "outside");

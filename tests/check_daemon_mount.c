@@ -45,14 +45,6 @@ static bool superblock_has(const char *path, const char *option) {
         return world_has_option(mount.super, option);
 }
 
-static uint64_t hold_one(int client, const char *path, uint32_t file_system, uint32_t options) {
-        FD_AUTO int target = world_open(WORLD_ALICE, path);
-        struct wire_reply reply = client_mount(client, file_system, options, target);
-
-        client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
-        return reply.lease;
-}
-
 /* ---- the route ---- */
 
 WORLD_TEST(hello_tells_version_and_features) {
@@ -66,7 +58,7 @@ WORLD_TEST(hello_tells_version_and_features) {
         ck_assert_uint_eq(reply.lease, 0);
         ck_assert_uint_eq(reply.flags & ~0x1fU, 0);
         ck_assert(reply.flags & PROTOCOL_FEATURE_PIDS_ONLY);
-        ck_assert(!(reply.flags & PROTOCOL_FEATURE_ADOPT));
+        ck_assert(reply.flags & PROTOCOL_FEATURE_ADOPT);
         service_stop(&service);
 }
 
@@ -172,7 +164,8 @@ WORLD_TEST(pids_only_shows_only_processes) {
         DIR *directory;
 
         world_make_root(WORLD_ALICE, "root");
-        hold_one(client, world_path("root/proc"), PROTOCOL_PROC, PROTOCOL_PIDS_ONLY);
+        client_hold(client, WORLD_ALICE, world_path("root/proc"), PROTOCOL_PROC,
+                    PROTOCOL_PIDS_ONLY);
         ck_assert(superblock_has(world_path("root/proc"), "subset=pid"));
         ck_assert(superblock_has(world_path("root/proc"), "hidepid=invisible"));
         ck_assert(superblock_has(world_path("root/proc"), "ro"));
@@ -203,7 +196,7 @@ WORLD_TEST(nested_mountpoints_are_targets_like_others) {
         world_make_directory(WORLD_ALICE, 0700, "root/a/b");
         world_make_directory(WORLD_ALICE, 0700, "root/a/b/proc");
         client_hold_root(client, WORLD_ALICE, world_path("root"));
-        lease = hold_one(client, world_path("root/a/b/proc"), PROTOCOL_PROC, 0);
+        lease = client_hold(client, WORLD_ALICE, world_path("root/a/b/proc"), PROTOCOL_PROC, 0);
         expect_mount(world_path("root/proc"), "proc", service.source);
         expect_mount(world_path("root/sys"), "sysfs", service.source);
         expect_mount(world_path("root/a/b/proc"), "proc", service.source);
@@ -289,18 +282,18 @@ WORLD_TEST(writable_proc_is_for_the_named_user_unless_asked_otherwise) {
         world_make_root(WORLD_ALICE, "alice");
         world_make_root(WORLD_BOB, "bob");
 
-        lease = hold_one(alice, path, PROTOCOL_PROC, 0);
+        lease = client_hold(alice, WORLD_ALICE, path, PROTOCOL_PROC, 0);
         expect_mount(path, "proc", service.source);
         ck_assert(mount_has(path, "rw") && superblock_has(path, "rw"));
         ck_assert(superblock_has(path, "hidepid=invisible"));
         client_expect(client_unmount(alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
 
-        lease = hold_one(alice, path, PROTOCOL_PROC, PROTOCOL_PIDS_ONLY);
+        lease = client_hold(alice, WORLD_ALICE, path, PROTOCOL_PROC, PROTOCOL_PIDS_ONLY);
         ck_assert(mount_has(path, "rw") && superblock_has(path, "rw"));
         ck_assert(superblock_has(path, "subset=pid"));
         client_expect(client_unmount(alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
 
-        hold_one(alice, path, PROTOCOL_PROC, PROTOCOL_READ_ONLY);
+        client_hold(alice, WORLD_ALICE, path, PROTOCOL_PROC, PROTOCOL_READ_ONLY);
         ck_assert(mount_has(path, "ro") && superblock_has(path, "ro"));
 
         client_hold_root(bob, WORLD_BOB, world_path("bob"));
@@ -386,124 +379,6 @@ WORLD_TEST(busy_copy_in_a_slave_is_detached_too) {
         world_kill(slave);
 }
 
-/* ---- unmounting by identity ---- */
-
-WORLD_TEST(stranger_on_top_is_detached_with_ours_and_logged) {
-        struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        struct world_mount mount_on_proc;
-        uint64_t lease;
-
-        world_make_root(WORLD_ALICE, "root");
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
-        ck_assert_int_eq(mount("stranger", world_path("root/proc"), "tmpfs", 0, NULL), 0);
-        ck_assert(world_find_mount(0, world_path("root/proc"), &mount_on_proc));
-        ck_assert_str_eq(mount_on_proc.source, "stranger");
-
-        client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert(!world_find_mount(0, world_path("root/proc"), &mount_on_proc));
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
-        world_wait_for(service_has_logged(&service, "detached 1 mount"));
-        service_stop(&service);
-}
-
-WORLD_TEST(stranger_on_top_goes_at_a_disconnect_as_well) {
-        struct service service = service_start_with("a", NULL);
-        struct world_mount mount_on_proc;
-        int client = client_connect(&service, WORLD_ALICE);
-
-        world_make_root(WORLD_ALICE, "root");
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
-        for (int i = 0; i < 3; i++)
-                ck_assert_int_eq(mount("stranger", world_path("root/proc"), "tmpfs", 0, NULL), 0);
-        close(client);
-        world_wait_for(world_count_mounts(0, service.source) == 0);
-        ck_assert(!world_find_mount(0, world_path("root/proc"), &mount_on_proc));
-        service_stop(&service);
-}
-
-/* What root has mounted below the mountpoint's own directory is none of ours. */
-WORLD_TEST(neighbours_of_a_mount_stay) {
-        struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        struct world_mount neighbour;
-        uint64_t lease;
-
-        world_make_root(WORLD_ALICE, "root");
-        world_make_directory(WORLD_ALICE, 0755, "root/dev");
-        ck_assert_int_eq(mount("neighbour", world_path("root/dev"), "tmpfs", 0, NULL), 0);
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
-        client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert(world_find_mount(0, world_path("root/dev"), &neighbour));
-        service_stop(&service);
-}
-
-WORLD_TEST(mount_that_root_has_unmounted_is_unmounted_already) {
-        struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        uint64_t lease;
-
-        world_make_root(WORLD_ALICE, "root");
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
-        ck_assert_int_eq(umount2(world_path("root/proc"), MNT_DETACH), 0);
-        client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
-        client_expect(client_unmount(client, lease), STATUS_NO_SUCH_LEASE, 0, STATUS_NO_TARGET);
-        service_stop(&service);
-}
-
-/* Ours was detached, and another one of ours has taken its place: that one stays. */
-WORLD_TEST(successor_on_the_same_directory_is_not_taken_for_ours) {
-        struct service service = service_start_with("a", NULL);
-        FD_AUTO int first = client_connect(&service, WORLD_ALICE),
-                    second = client_connect(&service, WORLD_ALICE);
-        uint64_t lease;
-
-        world_make_root(WORLD_ALICE, "root");
-        lease = hold_one(first, world_path("root/proc"), PROTOCOL_PROC, 0);
-        ck_assert_int_eq(umount2(world_path("root/proc"), MNT_DETACH), 0);
-        hold_one(second, world_path("root/proc"), PROTOCOL_PROC, 0);
-        client_expect(client_unmount(first, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 1);
-        service_stop(&service);
-}
-
-WORLD_TEST(busy_mount_is_detached_and_lives_on_for_those_inside) {
-        struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE), file = -EBADF;
-        uint64_t lease;
-        char byte;
-
-        world_make_root(WORLD_ALICE, "root");
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
-        file = open(world_path("root/proc/self/status"), O_RDONLY | O_CLOEXEC);
-        ck_assert_int_ge(file, 0);
-        ck_assert_int_eq(chdir(world_path("root/sys/kernel")), 0);
-
-        client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
-        ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/proc")), 0);
-        ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/sys")), 0);
-        ck_assert_int_eq(read(file, &byte, 1), 1);
-        ck_assert_int_eq(chdir("/"), 0);
-        service_stop(&service);
-}
-
-WORLD_TEST(renamed_root_is_unmounted_all_the_same) {
-        struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        uint64_t lease;
-
-        world_make_root(WORLD_ALICE, "root");
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
-        ck_assert_int_eq(rename(world_path("root"), world_path("elsewhere")), 0);
-        world_make_root(WORLD_ALICE, "root");
-        client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
-        ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("elsewhere/proc")), 0);
-        service_stop(&service);
-}
-
 int main(void) {
         TCase *tests = tcase_create("mount");
 
@@ -520,12 +395,5 @@ int main(void) {
         tcase_add_test(tests, writable_proc_is_for_the_named_user_unless_asked_otherwise);
         tcase_add_test(tests, mounts_of_a_shared_tree_come_and_go_in_slaves_too);
         tcase_add_test(tests, busy_copy_in_a_slave_is_detached_too);
-        tcase_add_test(tests, stranger_on_top_is_detached_with_ours_and_logged);
-        tcase_add_test(tests, stranger_on_top_goes_at_a_disconnect_as_well);
-        tcase_add_test(tests, neighbours_of_a_mount_stay);
-        tcase_add_test(tests, mount_that_root_has_unmounted_is_unmounted_already);
-        tcase_add_test(tests, successor_on_the_same_directory_is_not_taken_for_ours);
-        tcase_add_test(tests, busy_mount_is_detached_and_lives_on_for_those_inside);
-        tcase_add_test(tests, renamed_root_is_unmounted_all_the_same);
         return world_run(tests);
 }

@@ -70,12 +70,15 @@ void client_send(int client, const void *bytes, size_t size, const int *fds, siz
         ck_assert_msg(r == 0, "sending: %s", strerror(-r));
 }
 
+/* A daemon that closes with bytes of ours unread leaves ECONNRESET before what it had said. */
 static ssize_t client_receive_bytes(int client, void *bytes, size_t size) {
         struct pollfd readable = {.fd = client, .events = POLLIN};
         ssize_t received;
 
         ck_assert_msg(poll(&readable, 1, WORLD_PATIENCE_MS) == 1, "the daemon doesn't answer");
         received = recv(client, bytes, size, MSG_TRUNC);
+        if (received < 0 && errno == ECONNRESET)
+                received = recv(client, bytes, size, MSG_TRUNC | MSG_DONTWAIT);
         return received < 0 ? -errno : received;
 }
 
@@ -108,8 +111,7 @@ void client_expect_closed(int client) {
         uint8_t bytes[WIRE_REPLY_MAX];
         ssize_t size = client_receive_bytes(client, bytes, sizeof(bytes));
 
-        /* A reset: what we had sent after it was not read. */
-        ck_assert_msg(size == 0 || size == -ECONNRESET, "instead of the end came %zd", size);
+        ck_assert_msg(size == 0, "instead of the end came %zd", size);
 }
 
 void client_judge(struct wire_reply reply, uint32_t status, uint32_t error, uint32_t target,
@@ -145,6 +147,15 @@ struct wire_reply client_mount(int client, uint32_t file_system, uint32_t option
         };
 
         return client_call(client, &request, &target, 1);
+}
+
+uint64_t client_hold(int client, uid_t uid, const char *path, uint32_t file_system,
+                     uint32_t options) {
+        FD_AUTO int target = world_open(uid, path);
+        struct wire_reply reply = client_mount(client, file_system, options, target);
+
+        client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
+        return reply.lease;
 }
 
 static int client_open(uid_t uid, const char *root, const char *name) {

@@ -49,6 +49,10 @@ void client_hello(int client);
 
 struct wire_reply client_mount(int client, uint32_t file_system, uint32_t options, int target);
 
+/* One mount on `path`, opened as `uid`; it must succeed. Returns the lease. */
+uint64_t client_hold(int client, uid_t uid, const char *path, uint32_t file_system,
+                     uint32_t options);
+
 /* Mounts proc and sys of that input root, opened as `uid`; returns the whole reply. */
 struct wire_reply client_mount_root(int client, uid_t uid, const char *root);
 

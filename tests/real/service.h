@@ -31,6 +31,7 @@ struct service_plan {
         const char *socket;      /* path, if not NAME.socket */
         const char *runtime;     /* directory, if not NAME.run */
         const char *notify;      /* $NOTIFY_SOCKET */
+        int denied[4];           /* numbers of system calls that its kernel seems not to know */
         uid_t uid;               /* owner of the runtime directory */
         bool unnamed;            /* the instance that is on the bus */
 };
@@ -41,6 +42,9 @@ struct service {
         char log[128];
         char runtime[128];
         char source[64]; /* of its mounts */
+        /* How many descriptors it has open when nobody is connected; not if it is on a bus, which
+         * it may be connecting to at this moment. */
+        unsigned fds;
 };
 
 /* Starts it, and gives the socket the mode and group of a real one. It may turn out to refuse. */
@@ -67,6 +71,9 @@ bool service_is_running(const struct service *service);
 
 /* Whether its log contains `text`. */
 bool service_has_logged(const struct service *service, const char *text);
+
+/* Whether a thread's working directory is in a procfs or sysfs, which it would pin. */
+bool service_is_inside(const struct service *service);
 
 /* How many descriptors and threads it has. */
 unsigned service_count_fds(const struct service *service);

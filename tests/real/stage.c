@@ -2,26 +2,74 @@
 
 #include "tests/real/stage.h"
 
-struct service stage_start_service(void) {
-        struct service service = service_start(
-                &(struct service_plan){.name = "a", .start = SERVICE_LISTENS, .unnamed = true});
+#include "common/fd.h"
 
-        system_bus_wait_for("org.mountat1");
-        return service;
-}
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
 
-struct stage stage_open(void) {
+enum {
+        STAGE_CYCLES = 300,
+        STAGE_SETTLE_MS = 300, /* in which the connection that started the daemon is gone */
+};
+
+struct stage stage_new(const char *notify, const char *option) {
         struct stage stage;
+        char build[128];
 
-        system_bus_prepare();
-        stage.bus = system_bus_start();
-        stage.service = stage_start_service();
-        stage.root = system_bus_connect(0);
+        snprintf(build, sizeof(build), "--build-directory=%s",
+                 world_make_directory(0, 0755, "build"));
+        stage.service = service_start(&(struct service_plan){
+                .name = "survival", .notify = notify, .options = {build, option}});
+        usleep(STAGE_SETTLE_MS * 1000);
+        stage.threads = service_count_threads(&stage.service);
+        stage.fds = service_count_fds(&stage.service);
         return stage;
 }
 
-void stage_close(struct stage *stage) {
-        sd_bus_close_unref(stage->root);
-        service_stop(&stage->service);
-        world_kill(stage->bus);
+unsigned stage_count_lost(const struct stage *stage) {
+        return service_count_threads(&stage->service) - stage->threads;
+}
+
+void stage_expect_as_before(const struct stage *stage) {
+        world_wait_for(stage_count_lost(stage) == 0);
+        world_wait_for(service_count_fds(&stage->service) == stage->fds);
+        world_wait_for(world_count_mounts(0, stage->service.source) == 0);
+}
+
+static int stage_compare(const void *a, const void *b) {
+        const unsigned *x = a, *y = b;
+
+        return (*x > *y) - (*x < *y);
+}
+
+static unsigned stage_now_us(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return now.tv_sec * 1000000U + now.tv_nsec / 1000;
+}
+
+struct stage_latency stage_measure(const struct stage *stage, const char *root) {
+        unsigned spent[STAGE_CYCLES];
+
+        for (unsigned i = 0; i < STAGE_CYCLES; i++) {
+                unsigned start = stage_now_us();
+                FD_AUTO int client = client_connect(&stage->service, WORLD_ALICE);
+                uint64_t lease = client_hold_root(client, WORLD_ALICE, root);
+
+                client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+                spent[i] = stage_now_us() - start;
+        }
+        qsort(spent, STAGE_CYCLES, sizeof(spent[0]), stage_compare);
+        return (struct stage_latency){
+                spent[STAGE_CYCLES / 2],
+                spent[STAGE_CYCLES * 99 / 100],
+                spent[STAGE_CYCLES - 1],
+        };
+}
+
+void stage_print(const char *what, struct stage_latency latency) {
+        fprintf(stderr, "%-36s mount+unmount p50 %6u us  p99 %6u us  max %6u us\n", what,
+                latency.p50, latency.p99, latency.max);
 }

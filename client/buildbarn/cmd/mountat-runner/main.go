@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Mountat-runner stands between Buildbarn's bb_worker and bb_runner, and gives the input root of
+// each action /proc and /sys by asking mountatd. It needs no privilege. See README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+)
+
+const exitUsage = 2
+
+func main() {
+	os.Exit(program(os.Args[1:]))
+}
+
+func program(arguments []string) int {
+	o, err := parseOptions(arguments, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return exitUsage
+	case o.version:
+		fmt.Println("mountat-runner", version())
+		return 0
+	}
+
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if err := hide(); err != nil {
+		log.Error("cannot become non-dumpable", slog.Any("error", err))
+		return 1
+	}
+	s, err := newServer(o, log)
+	if err != nil {
+		log.Error(err.Error())
+		return 1
+	}
+	ctx, kill := onSignals()
+	if err := s.run(ctx, kill); err != nil {
+		log.Error(err.Error())
+		return 1
+	}
+	return 0
+}
+
+// hide makes /proc/PID of this process root's. An action of the same user, which sees it through
+// the very procfs that it got from here, can then neither trace it nor walk out of its root through
+// /proc/PID/root: ptrace(2), PR_SET_DUMPABLE in prctl(2).
+func hide() error {
+	return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+}
+
+// onSignals gives a context that the first SIGTERM or SIGINT ends, and a channel that the second
+// one closes.
+func onSignals() (context.Context, <-chan struct{}) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
+	ctx, cancel := context.WithCancel(context.Background())
+	kill := make(chan struct{})
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		close(kill)
+	}()
+	return ctx, kill
+}
+
+// version is what the Go tool knows: a module's version, or the commit that was built.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	mountat "github.com/mountatd/mountatd/client/go"
+)
+
+// options are the command line.
+type options struct {
+	listen         string
+	listenMode     fs.FileMode
+	runner         string
+	buildDirectory string
+	mountatd       string
+	mount          mountat.Flags
+	metrics        string
+	mountTimeout   time.Duration
+	releaseTimeout time.Duration
+	stopTimeout    time.Duration
+	maxMessageSize int
+	version        bool
+}
+
+const usage = `mountat-runner --listen=PATH --runner=PATH --build-directory=DIR [OPTION…]
+
+Stands between Buildbarn's bb_worker and bb_runner, and gives the input root of each action /proc
+and /sys by asking mountatd.
+
+`
+
+// parseOptions writes what is wrong, or the help, to stderr.
+func parseOptions(arguments []string, stderr io.Writer) (*options, error) {
+	o := &options{listenMode: 0o660, mount: mountat.Proc | mountat.Sysfs | mountat.Create}
+	set := flag.NewFlagSet("mountat-runner", flag.ContinueOnError)
+	set.SetOutput(stderr)
+	set.Usage = func() {
+		io.WriteString(stderr, usage)
+		set.PrintDefaults()
+	}
+	set.Func("listen", "Unix socket `PATH` to serve bb_worker on: the worker's endpoint", o.path(&o.listen))
+	set.Func("listen-mode", "`MODE` of that socket, octal (default 0660)", o.setListenMode)
+	set.Func("runner", "Unix socket `PATH` that bb_runner serves on", o.path(&o.runner))
+	set.Func("build-directory", "the `DIR` that bb_runner has as buildDirectoryPath", o.path(&o.buildDirectory))
+	set.Func("mountatd", "mountatd's socket `PATH` (default $MOUNTATD_SOCKET, else "+mountat.DefaultSocket+")",
+		o.path(&o.mountatd))
+	set.Func("mount", "what actions get: `LIST` of proc, sys, pids-only (procfs with processes alone), read-only\n"+
+		"(also where mountatd would let it be written to) (default proc,sys)", o.setMount)
+	set.Func("metrics", "serve Prometheus metrics on `ADDRESS`: a Unix socket's path, or HOST:PORT of the\n"+
+		"loopback interface (default none)", o.setMetrics)
+	set.DurationVar(&o.mountTimeout, "mount-timeout", 5*time.Second, "for mountatd to answer")
+	set.DurationVar(&o.releaseTimeout, "release-timeout", 15*time.Second,
+		"for /proc and /sys to be gone after the action; then it fails, and may be tried again")
+	set.DurationVar(&o.stopTimeout, "stop-timeout", time.Minute,
+		"for running actions to end after SIGTERM; then they are cancelled")
+	set.IntVar(&o.maxMessageSize, "max-message-size", 64<<20, "largest gRPC message in `BYTES`")
+	set.BoolVar(&o.version, "version", false, "print the version")
+	if err := set.Parse(arguments); err != nil {
+		return nil, err
+	}
+	if err := o.check(set.Args()); err != nil {
+		fmt.Fprintln(stderr, err)
+		return nil, err
+	}
+	return o, nil
+}
+
+func (o *options) check(rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("unexpected argument %q: all is given by options", rest[0])
+	case o.version:
+		return nil
+	case o.listen == "" || o.runner == "" || o.buildDirectory == "":
+		return errors.New("--listen, --runner and --build-directory must be given: see --help")
+	case o.listen == o.runner:
+		return errors.New("--listen and --runner are the same: this program would be talking to itself")
+	case o.mountTimeout <= 0 || o.releaseTimeout <= 0 || o.stopTimeout < 0:
+		return errors.New("timeouts must be positive")
+	case o.maxMessageSize < 1<<20:
+		return errors.New("--max-message-size: give at least 1048576")
+	}
+	return nil
+}
+
+func (o *options) path(to *string) func(string) error {
+	return func(value string) error {
+		value = strings.TrimPrefix(value, "unix:")
+		if !filepath.IsAbs(value) {
+			return errors.New("give an absolute path")
+		}
+		*to = filepath.Clean(value)
+		return nil
+	}
+}
+
+func (o *options) setListenMode(value string) error {
+	mode, err := strconv.ParseUint(value, 8, 32)
+	if err != nil || mode > 0o777 {
+		return errors.New("give an octal number up to 0777")
+	}
+	o.listenMode = fs.FileMode(mode)
+	return nil
+}
+
+func (o *options) setMount(value string) error {
+	flags := mountat.Create
+	for name := range strings.SplitSeq(value, ",") {
+		switch name {
+		case "proc":
+			flags |= mountat.Proc
+		case "sys":
+			flags |= mountat.Sysfs
+		case "pids-only":
+			flags |= mountat.Proc | mountat.PIDsOnly
+		case "read-only":
+			flags |= mountat.ReadOnly
+		default:
+			return fmt.Errorf("%q is none of proc, sys, pids-only, read-only", name)
+		}
+	}
+	if flags&(mountat.Proc|mountat.Sysfs) == 0 {
+		return errors.New("give proc, sys or both")
+	}
+	o.mount = flags
+	return nil
+}
+
+// setMetrics refuses what would show the metrics to the network.
+func (o *options) setMetrics(value string) error {
+	if filepath.IsAbs(value) {
+		o.metrics = filepath.Clean(value)
+		return nil
+	}
+	host, _, err := net.SplitHostPort(value)
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return errors.New("not an address of the loopback interface, such as 127.0.0.1:9980")
+	}
+	o.metrics = value
+	return nil
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"strings"
+	"testing"
+
+	mountat "github.com/mountatd/mountatd/client/go"
+)
+
+var needed = []string{"--listen=/run/l", "--runner=/run/r", "--build-directory=/build/"}
+
+func parse(arguments ...string) (*options, string, error) {
+	var said strings.Builder
+	o, err := parseOptions(append(needed[:len(needed):len(needed)], arguments...), &said)
+	return o, said.String(), err
+}
+
+func TestDefaults(t *testing.T) {
+	o, _, err := parse("--mountatd=unix:/m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.listen != "/run/l" || o.buildDirectory != "/build" || o.mountatd != "/m" ||
+		o.listenMode != 0o660 || o.mount != mountat.Proc|mountat.Sysfs|mountat.Create ||
+		o.metrics != "" || o.maxMessageSize != 64<<20 {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestWhatActionsGet(t *testing.T) {
+	for list, want := range map[string]mountat.Flags{
+		"proc":               mountat.Proc | mountat.Create,
+		"sys":                mountat.Sysfs | mountat.Create,
+		"pids-only":          mountat.Proc | mountat.PIDsOnly | mountat.Create,
+		"sys,read-only,proc": mountat.Proc | mountat.Sysfs | mountat.ReadOnly | mountat.Create,
+	} {
+		if o, _, err := parse("--mount=" + list); err != nil || o.mount != want {
+			t.Errorf("%s: %+v, %v", list, o, err)
+		}
+	}
+}
+
+func TestMetricsStayOnTheMachine(t *testing.T) {
+	for _, address := range []string{"/run/metrics", "127.0.0.1:9980", "[::1]:0", "localhost:1"} {
+		if _, said, err := parse("--metrics=" + address); err != nil {
+			t.Errorf("%s: %s", address, said)
+		}
+	}
+	for _, address := range []string{":9980", "0.0.0.0:9980", "192.0.2.1:1", "example.org:1", "[::]:1", "x"} {
+		if _, _, err := parse("--metrics=" + address); err == nil {
+			t.Errorf("%s: accepted", address)
+		}
+	}
+}
+
+func TestRefusesWrongOptionsWithASentence(t *testing.T) {
+	for _, wrong := range []string{
+		"--listen=relative", "--runner=", "--build-directory=x", "--listen=/run/r", "--listen-mode=8",
+		"--listen-mode=1777", "--mount=", "--mount=read-only", "--mount=dev", "--mount-timeout=0",
+		"--release-timeout=-1s", "--stop-timeout=-1s", "--max-message-size=5", "--unknown", "argument",
+	} {
+		_, said, err := parse(wrong)
+		if err == nil || !strings.Contains(said, strings.SplitN(err.Error(), ":", 2)[0]) {
+			t.Errorf("%s: %v, said %q", wrong, err, said)
+		}
+	}
+	var said strings.Builder
+	if _, err := parseOptions(needed[:2], &said); err == nil || !strings.Contains(said.String(), "--build-directory") {
+		t.Errorf("without a build directory: %v, said %q", err, said.String())
+	}
+	if _, _, err := parse("--help"); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("--help: %v", err)
+	}
+}

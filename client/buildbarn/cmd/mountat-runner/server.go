@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/mountatd/mountatd/client/buildbarn/internal/proxy"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+)
+
+// server is the whole program, but for its command line and its signals.
+type server struct {
+	options  *options
+	log      *slog.Logger
+	registry *prometheus.Registry
+	runner   *grpc.ClientConn
+	grpc     *grpc.Server
+	health   *health.Server
+	metrics  *http.Server
+}
+
+func newServer(o *options, log *slog.Logger) (*server, error) {
+	runner, err := dialRunner(o)
+	if err != nil {
+		return nil, err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s := &server{
+		options:  o,
+		log:      log,
+		registry: registry,
+		runner:   runner,
+		health:   health.NewServer(),
+		// Without waiting for the handlers, a stop could leave before their mounts have gone.
+		grpc: grpc.NewServer(grpc.MaxRecvMsgSize(o.maxMessageSize),
+			grpc.MaxSendMsgSize(o.maxMessageSize), grpc.WaitForHandlers(true)),
+	}
+	proxy.New(proxy.Options{
+		Runner:         runner,
+		BuildDirectory: o.buildDirectory,
+		Socket:         o.mountatd,
+		Flags:          o.mount,
+		MountTimeout:   o.mountTimeout,
+		ReleaseTimeout: o.releaseTimeout,
+		Registerer:     registry,
+		Log:            log,
+	}).Register(s.grpc)
+	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	s.health.SetServingStatus(proxy.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
+	return s, nil
+}
+
+// dialRunner doesn't connect yet. A runner that comes back is noticed within a second: gRPC's own
+// idea of backing off, up to two minutes, is for networks.
+func dialRunner(o *options) (*grpc.ClientConn, error) {
+	return grpc.NewClient("unix:"+o.runner,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay:  50 * time.Millisecond,
+				Multiplier: 1.6,
+				Jitter:     0.2,
+				MaxDelay:   time.Second,
+			},
+			MinConnectTimeout: time.Second,
+		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(o.maxMessageSize),
+			grpc.MaxCallSendMsgSize(o.maxMessageSize)))
+}
+
+// run serves until ctx ends, then stops in good order. When kill is closed it no longer waits.
+func (s *server) run(ctx context.Context, kill <-chan struct{}) error {
+	defer s.runner.Close()
+	listener, err := listenUnix(s.options.listen, s.options.listenMode)
+	if err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
+	}
+	failed := make(chan error, 2)
+	if err := s.serveMetrics(failed); err != nil {
+		listener.Close()
+		return err
+	}
+	go func() { failed <- s.grpc.Serve(listener) }()
+	s.log.Info("serving", slog.String("listen", s.options.listen),
+		slog.String("runner", s.options.runner))
+
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+	}
+	s.stop(kill)
+	return err
+}
+
+func (s *server) serveMetrics(failed chan<- error) error {
+	if s.options.metrics == "" {
+		return nil
+	}
+	listener, err := listenMetrics(s.options.metrics)
+	if err != nil {
+		return fmt.Errorf("cannot listen for metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	s.metrics = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go s.serveHTTP(listener, failed)
+	return nil
+}
+
+func (s *server) serveHTTP(listener net.Listener, failed chan<- error) {
+	if err := s.metrics.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		failed <- fmt.Errorf("metrics: %w", err)
+	}
+}
+
+// stop takes no more work, waits for what runs, and after a while cancels it: that unmounts too.
+func (s *server) stop(kill <-chan struct{}) {
+	s.log.Info("stopping: waiting for running actions", slog.Duration("for", s.options.stopTimeout))
+	s.health.Shutdown()
+	stopped := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+	case <-time.After(s.options.stopTimeout):
+		s.grpc.Stop()
+	case <-kill:
+		s.grpc.Stop()
+	}
+	<-stopped
+	if s.metrics != nil {
+		s.metrics.Close()
+	}
+}

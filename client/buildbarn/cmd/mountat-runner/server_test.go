@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mountatd/mountatd/client/buildbarn/internal/proxy"
+	"github.com/mountatd/mountatd/client/buildbarn/internal/testdaemon"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+func TestMain(m *testing.M) {
+	testdaemon.Main(m)
+}
+
+// running is a server with its sockets in a directory of its own.
+type running struct {
+	t          *testing.T
+	directory  string
+	connection *grpc.ClientConn
+	stop       context.CancelFunc
+	kill       chan struct{}
+	ended      chan error
+}
+
+func start(t *testing.T, arguments ...string) *running {
+	t.Helper()
+	directory, err := os.MkdirTemp("", "runner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(directory) })
+	o, err := parseOptions(append([]string{
+		"--listen=" + directory + "/front", "--runner=" + directory + "/behind",
+		"--build-directory=" + directory, "--metrics=" + directory + "/metrics",
+		"--mountatd=" + directory + "/absent",
+	}, arguments...), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newServer(o, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &running{t: t, directory: directory, stop: stop, kill: make(chan struct{}),
+		ended: make(chan error, 1)}
+	go func() { r.ended <- s.run(ctx, r.kill) }()
+	t.Cleanup(stop)
+	r.connection, err = grpc.NewClient("unix:"+directory+"/front",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.connection.Close() })
+	return r
+}
+
+func (r *running) context() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	r.t.Cleanup(cancel)
+	return ctx
+}
+
+func (r *running) waitForEnd() {
+	r.t.Helper()
+	select {
+	case err := <-r.ended:
+		if err != nil {
+			r.t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		r.t.Fatal("it doesn't end")
+	}
+}
+
+// serveRunner puts a runner behind, whose actions tell that they run and end with their context or
+// with the channel.
+func (r *running) serveRunner(started chan<- struct{}, end <-chan struct{}) {
+	r.t.Helper()
+	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		if err := stream.RecvMsg(new(emptypb.Empty)); err != nil {
+			return err
+		}
+		started <- struct{}{}
+		select {
+		case <-end:
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+		return stream.SendMsg(new(emptypb.Empty))
+	}))
+	listener, err := net.Listen("unix", r.directory+"/behind")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	go server.Serve(listener)
+	r.t.Cleanup(server.Stop)
+}
+
+// runAction asks for one, in an input root that is made for it.
+func (r *running) runAction() <-chan error {
+	r.t.Helper()
+	if err := os.MkdirAll(r.directory+"/a/root", 0o755); err != nil {
+		r.t.Fatal(err)
+	}
+	request := new(emptypb.Empty)
+	request.ProtoReflect().SetUnknown(protowire.AppendString([]byte{6<<3 | 2}, "a/root"))
+	result := make(chan error, 1)
+	go func() {
+		result <- r.connection.Invoke(r.context(), "/"+proxy.ServiceName+"/Run", request, new(emptypb.Empty))
+	}()
+	return result
+}
+
+func (r *running) checkNothingLeft() {
+	r.t.Helper()
+	if entries, err := os.ReadDir(r.directory + "/a/root"); err != nil || len(entries) > 0 {
+		r.t.Errorf("left in the input root: %v, %v", entries, err)
+	}
+}
+
+func TestServesHealthAndMetrics(t *testing.T) {
+	r := start(t)
+	health := grpc_health_v1.NewHealthClient(r.connection)
+	for _, service := range []string{"", proxy.ServiceName} {
+		answer, err := health.Check(r.context(), &grpc_health_v1.HealthCheckRequest{Service: service})
+		if err != nil || answer.Status != grpc_health_v1.HealthCheckResponse_SERVING {
+			t.Errorf("health of %q: %v, %v", service, answer, err)
+		}
+	}
+
+	client := http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", r.directory+"/metrics")
+		},
+	}}
+	defer client.CloseIdleConnections()
+	answer, err := client.Get("http://localhost/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"mountat_runner_actions_total 0", "mountat_runner_leases 0",
+		`mountat_runner_failures_total{step="mount"} 0`, "mountat_runner_mount_duration_seconds_count 0",
+		"mountat_runner_release_duration_seconds_count 0", "go_goroutines",
+	} {
+		if !strings.Contains(string(body), name) {
+			t.Errorf("there is no %s", name)
+		}
+	}
+	r.stop()
+	r.waitForEnd()
+	if _, err := os.Lstat(r.directory + "/front"); !os.IsNotExist(err) {
+		t.Errorf("the socket is left: %v", err)
+	}
+}
+
+func TestAStopWaitsForWhatRuns(t *testing.T) {
+	daemon := testdaemon.Start(t)
+	r := start(t, "--mountatd="+daemon.Socket)
+	started, end := make(chan struct{}, 1), make(chan struct{})
+	r.serveRunner(started, end)
+	result := r.runAction()
+	<-started
+	r.stop()
+	select {
+	case <-r.ended:
+		t.Error("it ended with an action running")
+	case <-time.After(100 * time.Millisecond):
+	}
+	if n := daemon.Mounts(); n != 2 {
+		t.Errorf("%d mounts while it runs", n)
+	}
+	close(end)
+	if err := <-result; err != nil {
+		t.Errorf("the action: %v", err)
+	}
+	r.waitForEnd()
+	r.checkNothingLeft()
+}
+
+// Both the end of the patience and a second signal cancel what runs, and unmount.
+func TestAStopThatCannotWaitUnmounts(t *testing.T) {
+	for name, arguments := range map[string][]string{
+		"time is over":  {"--stop-timeout=50ms"},
+		"second signal": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			daemon := testdaemon.Start(t)
+			r := start(t, append(arguments, "--mountatd="+daemon.Socket)...)
+			started := make(chan struct{}, 1)
+			r.serveRunner(started, nil)
+			result := r.runAction()
+			<-started
+			r.stop()
+			if len(arguments) == 0 {
+				close(r.kill)
+			}
+			if err := <-result; status.Code(err) == codes.OK {
+				t.Error("the action ended well")
+			}
+			r.waitForEnd()
+			if n := daemon.Mounts(); n != 0 {
+				t.Errorf("%d mounts", n)
+			}
+			r.checkNothingLeft()
+		})
+	}
+}
+
+func TestTheSocketHasItsModeAndReplacesAnOldOne(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	for _, mode := range []fs.FileMode{0o600, 0o666} {
+		listener, err := listenUnix(path, mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		listener.(*net.UnixListener).SetUnlinkOnClose(false)
+		info, err := os.Lstat(path)
+		if err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%v, %v, want %v", info.Mode(), err, mode)
+		}
+		listener.Close()
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listenUnix(path, 0o600); err == nil {
+		t.Error("a file was replaced")
+	}
+}
+
+func TestHidesFromTracers(t *testing.T) {
+	if err := hide(); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+	if dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || dumpable != 0 {
+		t.Errorf("dumpable: %d, %v", dumpable, err)
+	}
+}

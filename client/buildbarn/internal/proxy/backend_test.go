@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mountatd/mountatd/client/buildbarn/internal/testdaemon"
+	mountat "github.com/mountatd/mountatd/client/go"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+func TestMain(m *testing.M) {
+	testdaemon.Main(m)
+}
+
+// backend is a runner that does what a test says.
+type backend struct {
+	onRun   func(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty, error)
+	onReady func(ctx context.Context) error
+	runs    atomic.Int64
+}
+
+func (b *backend) run(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty, error) {
+	b.runs.Add(1)
+	if b.onRun == nil {
+		return request, nil
+	}
+	return b.onRun(ctx, request)
+}
+
+func (b *backend) checkReadiness(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty, error) {
+	if b.onReady != nil {
+		if err := b.onReady(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return request, nil
+}
+
+// bench is a worker's connection to a proxy, and what is behind it.
+type bench struct {
+	t              *testing.T
+	backend        backend
+	buildDirectory string
+	proxy          *Proxy
+	connection     *grpc.ClientConn
+	stopBackend    func()
+}
+
+// newBench puts a proxy between a gRPC client and a gRPC server. A socket of "" is one where nobody
+// listens.
+func newBench(t *testing.T, socket string) *bench {
+	t.Helper()
+	sockets, err := os.MkdirTemp("", "runner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(sockets) })
+	if socket == "" {
+		socket = filepath.Join(sockets, "mountatd")
+	}
+	b := &bench{t: t, buildDirectory: t.TempDir()}
+
+	behind := grpc.NewServer(grpc.MaxRecvMsgSize(64 << 20))
+	behind.RegisterService(&serviceDesc, &b.backend)
+	b.stopBackend = serve(t, behind, filepath.Join(sockets, "behind"))
+
+	b.proxy = New(Options{
+		Runner:         dial(t, filepath.Join(sockets, "behind")),
+		BuildDirectory: b.buildDirectory,
+		Socket:         socket,
+		Flags:          mountat.Proc | mountat.Sysfs | mountat.Create,
+		MountTimeout:   500 * time.Millisecond,
+		ReleaseTimeout: 2 * time.Second,
+		Registerer:     prometheus.NewRegistry(),
+		Log:            slog.New(slog.DiscardHandler),
+	})
+	front := grpc.NewServer(grpc.MaxRecvMsgSize(64<<20), grpc.WaitForHandlers(true))
+	b.proxy.Register(front)
+	serve(t, front, filepath.Join(sockets, "front"))
+	b.connection = dial(t, filepath.Join(sockets, "front"))
+	return b
+}
+
+func serve(t *testing.T, server *grpc.Server, path string) (stop func()) {
+	t.Helper()
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Serve(listener)
+	t.Cleanup(server.Stop)
+	return server.Stop
+}
+
+func dial(t *testing.T, path string) *grpc.ClientConn {
+	t.Helper()
+	connection, err := grpc.NewClient("unix:"+path,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(1<<30), grpc.MaxCallRecvMsgSize(1<<30)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { connection.Close() })
+	return connection
+}
+
+// newRoot makes an input root, and gives its path as bb_worker would.
+func (b *bench) newRoot(id string, names ...string) string {
+	b.t.Helper()
+	path := filepath.Join(b.buildDirectory, id, "root")
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	for _, name := range names {
+		if err := os.Mkdir(filepath.Join(path, name), 0o755); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	return id + "/root"
+}
+
+// in is the path of something below the build directory.
+func (b *bench) in(path ...string) string {
+	return filepath.Join(append([]string{b.buildDirectory}, path...)...)
+}
+
+func (b *bench) run(request *emptypb.Empty, options ...grpc.CallOption) (*emptypb.Empty, error) {
+	b.t.Helper()
+	return b.runWith(testContext(b.t), request, options...)
+}
+
+func (b *bench) runWith(ctx context.Context, request *emptypb.Empty, options ...grpc.CallOption) (*emptypb.Empty, error) {
+	response := new(emptypb.Empty)
+	err := b.connection.Invoke(ctx, fullMethod(methodRun), request, response, options...)
+	return response, err
+}
+
+// names lists a directory below the build directory.
+func (b *bench) names(path ...string) []string {
+	b.t.Helper()
+	entries, err := os.ReadDir(b.in(path...))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
+// checkNothingLeft is about mounts and made directories.
+func (b *bench) checkNothingLeft(path string) {
+	b.t.Helper()
+	if left := b.names(path); len(left) != 0 {
+		b.t.Errorf("left in %s: %q", path, left)
+	}
+}
+
+// testContext ends a test that hangs.
+func testContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}

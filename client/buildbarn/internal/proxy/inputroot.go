@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// openInputRoot opens path below the build directory, which is opened afresh each time: the FUSE
+// mount of bb_worker appears after this program has started, and is replaced when bb_worker is.
+// Links and other mounts on the way are refused. Blocks as long as that file system does.
+//
+// Errors are gRPC statuses.
+func openInputRoot(buildDirectory, path string) (*os.File, error) {
+	parent, err := unix.Open(buildDirectory, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, status.Errorf(codes.Unavailable,
+			"cannot open the build directory %q: %v: does --build-directory name what bb_worker uses?",
+			buildDirectory, err)
+	}
+	defer unix.Close(parent)
+
+	fd, err := openat2(parent, path)
+	if err != nil {
+		return nil, inputRootFailed(path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func openat2(parent int, path string) (int, error) {
+	how := unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS |
+			unix.RESOLVE_NO_XDEV,
+	}
+	for {
+		fd, err := unix.Openat2(parent, path, &how)
+		// A rename elsewhere at the same time, openat2(2); a signal.
+		if err != unix.EAGAIN && err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+func inputRootFailed(path string, err error) error {
+	switch {
+	case errors.Is(err, unix.ELOOP):
+		return status.Errorf(codes.InvalidArgument,
+			"the input root %q contains a symbolic link, and none is followed", path)
+	case errors.Is(err, unix.ENOTDIR):
+		return status.Errorf(codes.InvalidArgument, "the input root %q is not a directory", path)
+	case errors.Is(err, unix.ENAMETOOLONG):
+		return status.Errorf(codes.InvalidArgument, "the input root's path is too long")
+	case errors.Is(err, unix.EXDEV): // RESOLVE_NO_XDEV; what leads out was refused before
+		return status.Errorf(codes.FailedPrecondition,
+			"the input root %q is on a mount below the build directory: --build-directory must name "+
+				"that mount itself", path)
+	}
+	return status.Errorf(codes.Unavailable, "cannot open the input root %q: %v", path, err)
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"errors"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// Of buildbarn.runner.RunRequest this is all that is looked at: a string, relative to the build
+// directory.
+const inputRootDirectoryField = 6
+
+// inputRootPath reads input_root_directory out of a RunRequest, which is kept as the unknown fields
+// of an empty message. As in every protobuf decoder, of several the last counts.
+func inputRootPath(request *emptypb.Empty) (string, error) {
+	var path string
+	fields := request.ProtoReflect().GetUnknown()
+	for len(fields) > 0 {
+		number, kind, n := protowire.ConsumeTag(fields)
+		if n < 0 {
+			return "", protowire.ParseError(n)
+		}
+		fields = fields[n:]
+		if number == inputRootDirectoryField {
+			if kind != protowire.BytesType {
+				return "", errors.New("input_root_directory is not a string")
+			}
+			value, n := protowire.ConsumeBytes(fields)
+			if n < 0 {
+				return "", protowire.ParseError(n)
+			}
+			path = string(value)
+		}
+		n = protowire.ConsumeFieldValue(number, kind, fields)
+		if n < 0 {
+			return "", protowire.ParseError(n)
+		}
+		fields = fields[n:]
+	}
+	return path, checkPath(path)
+}
+
+// checkPath refuses early what openat2 would refuse less clearly.
+func checkPath(path string) error {
+	switch {
+	case path == "":
+		return errors.New("input_root_directory is empty or absent")
+	case strings.ContainsRune(path, 0):
+		return errors.New("input_root_directory contains a NUL")
+	case path[0] == '/':
+		return errors.New("input_root_directory is absolute: it must be relative to the build directory")
+	}
+	for component := range strings.SplitSeq(path, "/") {
+		if component == ".." {
+			return errors.New("input_root_directory contains \"..\"")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// errLost is the cause with which an action is cancelled whose mounts are gone.
+var errLost = errors.New("mountatd went away")
+
+// checkReadiness says no when mountatd does, so that bb_worker takes no work; else what the runner
+// says.
+func (p *Proxy) checkReadiness(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty, error) {
+	if err := p.mounter.check(ctx); err != nil {
+		return nil, p.fail(stepReadiness, "", err)
+	}
+	return p.forward(ctx, methodCheckReadiness, request)
+}
+
+// run gives the action its mounts, and takes them away again before it replies: bb_worker uploads
+// and deletes the input root from then on.
+func (p *Proxy) run(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty, error) {
+	p.metrics.actions.Inc()
+	path, err := inputRootPath(request)
+	if err != nil {
+		return nil, p.fail(stepRequest, path, status.Error(codes.InvalidArgument, err.Error()))
+	}
+	held, err := p.mount(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+
+	response, runErr := p.runHolding(ctx, held, request)
+	releaseErr := p.release(held, path)
+
+	switch {
+	case errors.Is(runErr, errLost):
+		return nil, p.fail(stepLost, path, status.Error(codes.Unavailable,
+			"mountatd went away during the action, and /proc and /sys with it"))
+	case releaseErr != nil && ctx.Err() == nil:
+		return nil, releaseErr
+	}
+	return response, runErr
+}
+
+func (p *Proxy) mount(ctx context.Context, path string) (*hold, error) {
+	start := time.Now()
+	root, err := openInputRoot(p.buildDirectory, path)
+	if err != nil {
+		return nil, p.fail(stepInputRoot, path, err)
+	}
+	defer root.Close()
+	held, err := p.mounter.mount(ctx, root)
+	if err != nil {
+		return nil, p.fail(stepMount, path, err)
+	}
+	p.metrics.leases.Inc()
+	observe(p.metrics.mount, start)
+	return held, nil
+}
+
+// runHolding forwards the action for as long as its mounts are there. It returns early when the
+// caller goes away, or the mounts do: then with errLost.
+func (p *Proxy) runHolding(ctx context.Context, held *hold, request *emptypb.Empty) (*emptypb.Empty, error) {
+	holding, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-held.lost():
+			cancel(errLost)
+		case <-holding.Done():
+		}
+	}()
+
+	response, err := p.forward(holding, methodRun, request)
+	// Also when the action ended well at the same time: it may have seen an empty /proc.
+	if errors.Is(context.Cause(holding), errLost) {
+		return nil, errLost
+	}
+	return response, err
+}
+
+// release has a time of its own: the caller's is often over.
+func (p *Proxy) release(held *hold, path string) error {
+	start := time.Now()
+	err := held.release()
+	p.metrics.leases.Dec()
+	observe(p.metrics.release, start)
+	if err == nil {
+		return nil
+	}
+	return p.fail(stepRelease, path, status.Errorf(codes.Unavailable,
+		"/proc and /sys cannot be unmounted: %v", err))
+}
+
+// fail counts and logs a failure, once. What the caller itself ended is none.
+func (p *Proxy) fail(step, path string, err error) error {
+	code := status.Code(err)
+	if code == codes.Canceled || code == codes.DeadlineExceeded {
+		return err
+	}
+	p.metrics.failures.WithLabelValues(step).Inc()
+	p.log.Warn(status.Convert(err).Message(), slog.String("step", step),
+		slog.String("input_root", path), slog.String("code", code.String()))
+	return err
+}

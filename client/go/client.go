@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mountat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// DefaultSocket is where mountatd listens.
+const DefaultSocket = "/run/mountatd/socket"
+
+// SocketVariable names the environment's variable that overrides DefaultSocket.
+const SocketVariable = "MOUNTATD_SOCKET"
+
+// Client is one connection to the daemon, from [Dial] until [Client.Close].
+type Client struct {
+	channel *channel
+}
+
+// Dial connects to the daemon's socket: path, or if that is empty the environment's
+// [SocketVariable] (ignored in a program with privileges), or [DefaultSocket]. A daemon that has
+// too many connections accepts, and then refuses: the next call gives [StatusLimitExceeded].
+func Dial(ctx context.Context, path string) (*Client, error) {
+	if path == "" {
+		path = socketPath()
+	}
+	socket, err := dial(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to mountatd at %s: %w%s", escape(path), err, advice(err))
+	}
+	channel := newChannel(socket)
+	go channel.read()
+	return &Client{channel}, nil
+}
+
+func socketPath() string {
+	if path := os.Getenv(SocketVariable); path != "" && !hasPrivileges() {
+		return path
+	}
+	return DefaultSocket
+}
+
+// hasPrivileges tells whether the kernel started this program with more rights than its caller had
+// (AT_SECURE, getauxval(3)); if that can't be known, it says yes.
+func hasPrivileges() bool {
+	const atSecure = 23
+	vector, err := unix.Auxv()
+	if err != nil {
+		return true
+	}
+	for _, entry := range vector {
+		if entry[0] == atSecure {
+			return entry[1] != 0
+		}
+	}
+	return true
+}
+
+func advice(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
+		return ": is mountatd installed and its socket started (mountatd.socket)?"
+	case errors.Is(err, fs.ErrPermission):
+		return ": is this user in the group mountat, and its session newer than that?"
+	}
+	return ""
+}
+
+// Close ends the connection, which releases its leases; it doesn't wait for that
+// ([Lease.Release] does, also afterwards). A Client that isn't closed stays connected.
+func (c *Client) Close() error {
+	c.channel.fail(lost(net.ErrClosed))
+	return nil
+}
+
+// Done is closed when the connection has ended, by Close or because the daemon went away: then the
+// leases are being released.
+func (c *Client) Done() <-chan struct{} {
+	return c.channel.over
+}
+
+// Err says why the connection has ended; nil before.
+func (c *Client) Err() error {
+	return c.channel.why()
+}
+
+// Hello is the daemon's answer to who it is.
+type Hello struct {
+	Version  string // such as "mountatd 1.2.3"
+	Features Feature
+}
+
+// Hello asks who answers.
+func (c *Client) Hello(ctx context.Context) (Hello, error) {
+	call, err := c.channel.start(ctx, &request{operation: operationHello}, nil)
+	if err != nil {
+		return Hello{}, failed(operationHello, err)
+	}
+	reply, err := call.wait(ctx)
+	if err != nil {
+		return Hello{}, failed(operationHello, err)
+	}
+	if reply.status != StatusOK {
+		return Hello{}, newReplyError(operationHello, reply, 0)
+	}
+	return Hello{Version: escape(reply.text), Features: Feature(reply.flags)}, nil
+}
+
+// failed names the operation in an error that isn't the daemon's.
+func failed(op operation, err error) error {
+	return fmt.Errorf("mountatd: %s: %w", op, err)
+}

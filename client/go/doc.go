@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package mountat asks mountatd to mount /proc and /sys in a directory tree that you hold open, and
+// to unmount them again. No privilege is needed.
+//
+// A mount that succeeded is a [Lease]. It belongs to the connection that asked, the [Client]: when
+// that ends, for whatever reason, the daemon releases all its leases. So a program that dies leaves
+// nothing behind, and a program that keeps its mounts keeps its Client.
+//
+// # Errors
+//
+// What the daemon refuses is an [*Error] with a [Status]:
+//
+//	if errors.Is(err, mountat.StatusNotAuthorised) { … }
+//
+//	var refusal *mountat.Error
+//	if errors.As(err, &refusal) { … refusal.Target … }
+//
+// Each status stands for an errno too, as in mountat.h: errors.Is(err, unix.EPERM). When the
+// connection is gone, errors.Is(err, [ErrLost]) holds; beside it [ErrProtocol] if the daemon broke
+// the protocol, and net.ErrClosed if it was [Client.Close].
+//
+// # Contexts
+//
+// A context bounds how long a call waits for the daemon. The connection survives a context that
+// ends early: a request that was sent is finished behind the caller's back, and a mount that is
+// granted too late is unmounted again. What is not bounded is the file system below a root (think
+// of FUSE): opening a directory in it takes as long as it takes.
+//
+// # Concurrency and descriptors
+//
+// All methods may be called from any number of goroutines; requests of one Client are served one
+// after the other, so who wants parallel mounts opens a Client for each. All descriptors are
+// close-on-exec.
+package mountat

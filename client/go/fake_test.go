@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mountat
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// fakeDaemon is a socket whose other side does what a test says, for what the real daemon never
+// does.
+type fakeDaemon struct {
+	t        *testing.T
+	path     string
+	listener *net.UnixListener
+}
+
+func newFakeDaemon(t *testing.T) *fakeDaemon {
+	t.Helper()
+	// The path of a socket is at most 107 bytes: not in t.TempDir(), which has the test's name.
+	directory, err := os.MkdirTemp("", "mountat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(directory, "socket")
+	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		listener.Close()
+		os.RemoveAll(directory)
+	})
+	return &fakeDaemon{t, path, listener}
+}
+
+// connect gives both ends of a connection.
+func (d *fakeDaemon) connect() (*Client, *fakePeer) {
+	d.t.Helper()
+	client, err := Dial(testContext(d.t), d.path)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { client.Close() })
+	conn, err := d.listener.AcceptUnix()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { conn.Close() })
+	return client, &fakePeer{d.t, conn}
+}
+
+type fakePeer struct {
+	t    *testing.T
+	conn *net.UnixConn
+}
+
+// fakeRequest is what the fake daemon understands of a request.
+type fakeRequest struct {
+	operation operation
+	cookie    uint64
+	lease     uint64
+	targets   uint32
+	fds       int
+}
+
+// receive gives the next request; false when the client has gone.
+func (p *fakePeer) receive() (fakeRequest, bool) {
+	var b [256]byte
+	var oob [256]byte
+	n, oobn, _, _, err := p.conn.ReadMsgUnix(b[:], oob[:])
+	if err != nil || n < requestHeaderSize {
+		return fakeRequest{}, false
+	}
+	r := fakeRequest{
+		operation: operation(binary.LittleEndian.Uint16(b[6:])),
+		cookie:    binary.LittleEndian.Uint64(b[8:]),
+		lease:     binary.LittleEndian.Uint64(b[16:]),
+		targets:   binary.LittleEndian.Uint32(b[24:]),
+	}
+	messages, _ := unix.ParseSocketControlMessage(oob[:oobn])
+	for i := range messages {
+		fds, _ := unix.ParseUnixRights(&messages[i])
+		r.fds += len(fds)
+		closeAll(fds)
+	}
+	return r, true
+}
+
+func (p *fakePeer) mustReceive(want operation) fakeRequest {
+	p.t.Helper()
+	r, ok := p.receive()
+	if !ok || r.operation != want {
+		p.t.Fatalf("the daemon got %+v, %v, want a request for %v", r, ok, want)
+	}
+	return r
+}
+
+func (p *fakePeer) send(datagram []byte, fds ...int) {
+	p.t.Helper()
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	if _, _, err := p.conn.WriteMsgUnix(datagram, oob, nil); err != nil {
+		p.t.Errorf("the daemon can't answer: %v", err)
+	}
+}
+
+func (p *fakePeer) reply(r reply) {
+	p.t.Helper()
+	p.send(encodeReply(r))
+}
+
+func encodeReply(r reply) []byte {
+	b := append([]byte(nil), protocolMagic...)
+	b = binary.LittleEndian.AppendUint16(b, protocolVersion)
+	b = binary.LittleEndian.AppendUint16(b, uint16(r.operation)|protocolReplyBit)
+	b = binary.LittleEndian.AppendUint64(b, r.cookie)
+	b = binary.LittleEndian.AppendUint64(b, r.lease)
+	b = binary.LittleEndian.AppendUint32(b, uint32(r.status))
+	b = binary.LittleEndian.AppendUint32(b, r.errno)
+	b = binary.LittleEndian.AppendUint32(b, r.target)
+	b = binary.LittleEndian.AppendUint32(b, r.flags)
+	return append(b, r.text...)
+}
+
+// testContext ends a test that hangs.
+func testContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// openDirectory opens path as a client would.
+func openDirectory(t *testing.T, path string) *os.File {
+	t.Helper()
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(fd), path)
+	t.Cleanup(func() { file.Close() })
+	return file
+}
+
+// newRoot makes an input root with the given directories.
+func newRoot(t *testing.T, names ...string) string {
+	t.Helper()
+	path := t.TempDir()
+	for _, name := range names {
+		if err := os.Mkdir(filepath.Join(path, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return path
+}
+
+// names lists a directory.
+func names(t *testing.T, path string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
+// eventually waits until what is true.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 15 s: %s", what)
+		}
+	}
+}
+
+// countFDs counts the open descriptors of this process.
+func countFDs(t *testing.T) int {
+	t.Helper()
+	return len(names(t, "/proc/self/fd"))
+}
+
+// checkNoFDsLeak compares the number of descriptors before and after.
+func checkNoFDsLeak(t *testing.T, before int) {
+	t.Helper()
+	eventually(t, "as many descriptors as before", func() bool { return countFDs(t) <= before })
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mountat
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Flags is a bit set of what [Client.Mount] shall do.
+type Flags uint32
+
+const (
+	Proc     Flags = 1 << 0 // procfs on proc below the root
+	Sysfs    Flags = 1 << 1 // sysfs on sys below the root
+	Create   Flags = 1 << 2 // make the directories that are missing
+	ReadOnly Flags = 1 << 3 // also where the administrator allows a writable procfs
+	PIDsOnly Flags = 1 << 4 // procfs with processes and nothing else: subset=pid
+
+	flagsAll = Proc | Sysfs | Create | ReadOnly | PIDsOnly
+)
+
+func (f Flags) check() error {
+	switch {
+	case f&^flagsAll != 0:
+		return fmt.Errorf("mountatd: mount: unknown flags %#x: %w", uint32(f&^flagsAll), unix.EINVAL)
+	case f&(Proc|Sysfs) == 0:
+		return fmt.Errorf("mountatd: mount: nothing to mount: give Proc, Sysfs or both: %w",
+			unix.EINVAL)
+	case f&PIDsOnly != 0 && f&Proc == 0:
+		return fmt.Errorf("mountatd: mount: PIDsOnly is about procfs: give Proc too: %w", unix.EINVAL)
+	}
+	return nil
+}
+
+// The mountpoints below a root, in the order of a request's targets.
+var mountpoints = [...]struct {
+	flag       Flags
+	fileSystem FileSystem
+	name       string
+}{
+	{Proc, FileSystemProc, "proc"},
+	{Sysfs, FileSystemSysfs, "sys"},
+}
+
+// As the directories of a real system: nobody writes under a mount.
+const mountpointMode = 0o555
+
+// root is the directory tree that a lease is in. The tree is a build action's, or an attacker's:
+// nothing here follows a link or leaves the root's mount, and a removal is an rmdir of an own, empty
+// directory by name.
+type root struct {
+	file    *os.File // O_PATH; owned
+	flags   Flags
+	created Flags
+}
+
+// openRoot duplicates the caller's descriptor. Nothing is looked up: doesn't block.
+func openRoot(directory *os.File, flags Flags) (*root, error) {
+	var fd int
+	err := control(directory, func(original int) (err error) {
+		fd, err = unix.FcntlInt(uintptr(original), unix.F_DUPFD_CLOEXEC, 3)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("mountatd: mount: cannot keep the root directory open: %w", err)
+	}
+	return &root{file: os.NewFile(uintptr(fd), "root"), flags: flags}, nil
+}
+
+// control calls do with the descriptor of file, which can't be closed meanwhile.
+func control(file *os.File, do func(fd int) error) error {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var result error
+	if raw.Control(func(fd uintptr) { result = do(int(fd)) }) != nil {
+		return os.ErrClosed // the only reason there is
+	}
+	return result
+}
+
+// open gives an O_PATH descriptor of the directory called name. EXDEV: something is mounted there.
+func (r *root) open(name string) (fd int, err error) {
+	err = control(r.file, func(root int) (err error) {
+		fd, err = unix.Openat2(root, name, &unix.OpenHow{
+			Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS |
+				unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+		})
+		return err
+	})
+	return fd, err
+}
+
+func (r *root) mkdir(name string, flag Flags) error {
+	err := control(r.file, func(root int) error { return unix.Mkdirat(root, name, mountpointMode) })
+	if err == nil {
+		r.created |= flag
+	} else if errors.Is(err, unix.EEXIST) {
+		err = nil
+	}
+	return err
+}
+
+// openTargets opens the mountpoints, and makes those that are missing if it may. The caller owns
+// the descriptors. After an error, clear() removes what was made.
+func (r *root) openTargets() (targets []wireTarget, fds []int, err error) {
+	for _, mountpoint := range mountpoints {
+		if r.flags&mountpoint.flag == 0 {
+			continue
+		}
+		fd, err := r.open(mountpoint.name)
+		if errors.Is(err, unix.ENOENT) && r.flags&Create != 0 {
+			if err := r.mkdir(mountpoint.name, mountpoint.flag); err != nil {
+				closeAll(fds)
+				return nil, nil, fmt.Errorf("mountatd: mount: cannot create %s below the root: %w",
+					mountpoint.name, err)
+			}
+			fd, err = r.open(mountpoint.name)
+		}
+		if err != nil {
+			closeAll(fds)
+			return nil, nil, openFailed(mountpoint.name, len(fds), err)
+		}
+		fds = append(fds, fd)
+		targets = append(targets, wireTarget{mountpoint.fileSystem, r.options(mountpoint.fileSystem)})
+	}
+	return targets, fds, nil
+}
+
+func (r *root) options(fileSystem FileSystem) Option {
+	var options Option
+	if r.flags&ReadOnly != 0 {
+		options |= OptionReadOnly
+	}
+	if r.flags&PIDsOnly != 0 && fileSystem == FileSystemProc {
+		options |= OptionPIDsOnly
+	}
+	return options
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
+
+// openFailed tells in the daemon's words what the daemon would have said.
+func openFailed(name string, target int, err error) error {
+	refusal := &Error{Operation: operationMount.String(), Target: target}
+	switch {
+	case errors.Is(err, unix.ENOTDIR):
+		refusal.Status = StatusNotADirectory
+		refusal.Text = name + " below the root is not a directory, or the root is none"
+	case errors.Is(err, unix.EXDEV): // RESOLVE_NO_XDEV, openat2(2)
+		refusal.Status = StatusAlreadyMounted
+		refusal.Text = "something is mounted on " + name +
+			" below the root already: unmount it, or leave it as it is"
+	case errors.Is(err, unix.ENOENT):
+		return fmt.Errorf("mountatd: mount: there is no directory %s below the root: make one, or "+
+			"give Create: %w", name, err)
+	case errors.Is(err, unix.ELOOP):
+		return fmt.Errorf("mountatd: mount: %s below the root is a symbolic link, and none is "+
+			"followed: put a directory in its place: %w", name, err)
+	default:
+		return fmt.Errorf("mountatd: mount: cannot open %s below the root: %w", name, err)
+	}
+	refusal.Errno = refusal.Status.errno(0)
+	return refusal
+}
+
+// clear removes the directories that were made, and tells whether the mountpoints are bare. A
+// directory that somebody put something in stays. It closes the root when it says yes.
+func (r *root) clear() bool {
+	bare := true
+	for i := len(mountpoints) - 1; i >= 0; i-- {
+		mountpoint := &mountpoints[i]
+		switch {
+		case r.created&mountpoint.flag != 0:
+			if r.rmdir(mountpoint.name) {
+				r.created &^= mountpoint.flag
+			} else {
+				bare = false
+			}
+		case r.flags&mountpoint.flag != 0:
+			bare = r.isBare(mountpoint.name) && bare
+		}
+	}
+	if bare {
+		r.file.Close()
+	}
+	return bare
+}
+
+// rmdir tells whether there is nothing left to be done: false while something is mounted there.
+func (r *root) rmdir(name string) bool {
+	err := control(r.file, func(root int) error {
+		return unix.Unlinkat(root, name, unix.AT_REMOVEDIR)
+	})
+	return !errors.Is(err, unix.EBUSY)
+}
+
+func (r *root) isBare(name string) bool {
+	fd, err := r.open(name)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return !errors.Is(err, unix.EXDEV)
+}
+
+// clearWithin tries until it is done or patience is over: for mounts that the daemon releases when
+// it finds the connection closed, or when its next instance finds them.
+func (r *root) clearWithin(patience time.Duration) bool {
+	const pauseMax = 100 * time.Millisecond
+	deadline := time.Now().Add(patience)
+	for pause := time.Millisecond; ; pause = min(2*pause, pauseMax) {
+		if r.clear() {
+			return true
+		}
+		if time.Now().After(deadline) {
+			return false
+		}
+		time.Sleep(pause)
+	}
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mountat
+
+import (
+	"bytes"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const vectorsPath = "../../tests/vectors"
+
+// vector is one file of the golden vectors: their README.md says what the keys mean.
+type vector struct {
+	t       *testing.T
+	values  map[string]string
+	targets []string
+	bytes   []byte
+}
+
+func readVector(t *testing.T, path string) vector {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := vector{t: t, values: make(map[string]string)}
+	for _, line := range strings.Split(string(content), "\n") {
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		key, value, found := strings.Cut(line, ":")
+		if !found {
+			t.Fatalf("a line without key: %q", line)
+		}
+		value = strings.TrimPrefix(value, " ")
+		if key == "target" {
+			v.targets = append(v.targets, value)
+		} else {
+			v.values[key] = value
+		}
+	}
+	v.bytes, err = hex.DecodeString(strings.ReplaceAll(v.values["bytes"], " ", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func (v *vector) number(key string) uint64 {
+	v.t.Helper()
+	return v.parse(v.values[key])
+}
+
+func (v *vector) parse(value string) uint64 {
+	v.t.Helper()
+	n, err := strconv.ParseUint(value, 0, 64)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return n
+}
+
+// isOurs tells whether this package's encoder can make such a request: of version 1, without flags,
+// with a number of targets that is true.
+func (v *vector) isOurs() bool {
+	return v.values["status"] != "close" && v.values["encodes"] == "yes" &&
+		v.number("version") == protocolVersion && v.number("flags") == 0
+}
+
+func (v *vector) request() request {
+	r := request{
+		operation: operation(v.number("operation")),
+		cookie:    v.number("cookie"),
+		lease:     v.number("lease"),
+	}
+	for _, target := range v.targets {
+		fileSystem, options, _ := strings.Cut(target, " ")
+		r.targets = append(r.targets,
+			wireTarget{FileSystem(v.parse(fileSystem)), Option(v.parse(options))})
+	}
+	return r
+}
+
+func (v *vector) checkRequest() {
+	r := v.request()
+	if got := r.encode(); !bytes.Equal(got, v.bytes) {
+		v.t.Errorf("encoded as\n%x, want\n%x", got, v.bytes)
+	}
+}
+
+func (v *vector) checkReply() {
+	got, err := decodeReply(v.bytes)
+	if v.values["status"] == "close" {
+		if err == nil {
+			v.t.Errorf("accepted as %+v", got)
+		}
+		return
+	}
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	want := reply{
+		operation: operation(v.number("operation")),
+		cookie:    v.number("cookie"),
+		lease:     v.number("lease"),
+		status:    Status(v.number("status")),
+		errno:     uint32(v.number("errno")),
+		target:    protocolNoTarget,
+		flags:     uint32(v.number("flags")),
+		text:      v.values["text"],
+	}
+	if v.values["index"] != "none" {
+		want.target = uint32(v.number("index"))
+	}
+	if *got != want {
+		v.t.Errorf("decoded as %+v, want %+v", *got, want)
+	}
+	if again := encodeReply(want); !bytes.Equal(again, v.bytes) {
+		v.t.Errorf("the tests' own daemon encodes it as\n%x, want\n%x", again, v.bytes)
+	}
+}
+
+func TestGoldenVectors(t *testing.T) {
+	if _, err := os.Stat(vectorsPath); err != nil {
+		t.Skip("the golden vectors are not here:", err) // this module was fetched by itself
+	}
+	paths, err := filepath.Glob(vectorsPath + "/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests, replies := 0, 0
+	for _, path := range paths {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			v := readVector(t, path)
+			switch {
+			case v.values["message"] == "reply":
+				replies++
+				v.checkReply()
+			case v.isOurs():
+				requests++
+				v.checkRequest()
+			}
+		})
+	}
+	if requests < 5 || replies < 20 {
+		t.Errorf("only %d requests and %d replies were found", requests, replies)
+	}
+}

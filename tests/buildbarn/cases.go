@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	remoteexecution "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+type rootDigest = *remoteexecution.Digest
+
+const (
+	manyAtOnce = 8
+	manyEach   = 100
+)
+
+// runKind tries everything with one kind of build directory, the most real first.
+func (c *cases) runKind(kind string) {
+	for _, each := range []struct {
+		name string
+		run  func(kind string) error
+	}{
+		{"without mountat-runner, a program can't read /proc/self/exe", c.failsWithout},
+		{"with it, a static program reads /proc/self/exe", c.worksWith},
+		{"an action has sysfs, sees no process of others, can't write to /proc/sys", c.isConfined},
+		{"the privileges: bb_runner, mountatd, mountat-runner", c.privileges},
+	} {
+		c.test(kind, each.name, func() error { return each.run(kind) })
+	}
+	for i := range toolchains {
+		c.runToolchain(kind, &toolchains[i])
+	}
+	for _, each := range []struct {
+		name string
+		run  func(kind string) error
+	}{
+		{"root without proc and sys, output path /: nothing of ours in it", c.outputsOfBare},
+		{"root with proc and sys, output path /: both are there, and empty", c.outputsOfReady},
+		{"command not found", c.commandNotFound},
+		{"a root without /usr/bin/env: the action can't be started", c.cannotStart},
+		{"non-zero exit", c.nonZeroExit},
+		{"timeout of a sleeping action", c.timeout},
+		{"a daemonised child with its cwd in /proc", c.daemonisedChild},
+		{fmt.Sprintf("%d at once, %d each", manyAtOnce, manyEach), c.many},
+		{"mountatd is stopped: no action runs without /proc; then it does", c.daemonStopped},
+		{"kill -9 of mountat-runner during an action", c.killProxy},
+		{"kill -9 of bb_runner during an action", c.killRunner},
+		{"kill -9 of bb_worker during an action", c.killWorker},
+		{"kill -9 of mountatd during an action", c.killDaemon},
+		{"the overhead of an action (see below)", c.overhead},
+	} {
+		c.test(kind, each.name, func() error { return each.run(kind) })
+	}
+}
+
+func (c *cases) test(kind, name string, run func() error) {
+	if !strings.Contains(name, c.only) {
+		return
+	}
+	if !c.results.test(kind, name, run) {
+		c.tidyUp()
+	}
+}
+
+// shell is an action of the root with empty proc and sys.
+func (c *cases) shell(kind, script string) action {
+	return action{kind: kind, root: c.roots[rootReady], command: []string{"/bin/sh", "-c", script}}
+}
+
+func expectExit(o outcome, code int32, stdout string) error {
+	if o.err != nil || o.code != code || strings.TrimSpace(o.stdout) != stdout {
+		return fmt.Errorf("wanted exit code %d and %q, got: %v", code, stdout, o)
+	}
+	return nil
+}
+
+// By its path: a shell of busybox' may run its own tools without exec.
+const readExe = "/bin/readlink /proc/self/exe"
+
+// nextActionRuns is what every failure must leave possible. The worker may just be coming back.
+func (c *cases) nextActionRuns(kind string) error {
+	err := eventually("the next action runs", func() error {
+		return expectExit(c.client.runWhenReady(c.shell(kind, readExe)), 0, "/bin/readlink")
+	})
+	return errors.Join(err, c.expectNothingLeft(kind))
+}
+
+func (c *cases) failsWithout(kind string) error {
+	a := c.shell(kind, readExe)
+	a.plain = true
+	return expectExit(c.client.runWhenReady(a), 1, "")
+}
+
+func (c *cases) worksWith(kind string) error {
+	if err := expectExit(c.client.runWhenReady(c.shell(kind, readExe)), 0, "/bin/readlink"); err != nil {
+		return err
+	}
+	return c.expectNothingLeft(kind)
+}
+
+func (c *cases) isConfined(kind string) error {
+	o := c.client.run(c.shell(kind, `
+		test -d /sys/kernel && echo sysfs
+		test -e /proc/1 && echo sees others
+		test -e /proc/$$ || echo does not see itself
+		(echo >/writable) 2>&- || echo cannot write at all
+		for file in /proc/sys/kernel/core_pattern /proc/self/oom_score_adj; do
+			(echo 500 >$file) 2>&- && echo wrote to $file
+		done
+		echo /proc/[0-9]* | busybox wc -w`))
+	if o.err != nil || o.code != 0 {
+		return errors.New(o.String())
+	}
+	// The shell, and what it starts to count.
+	if words := strings.Fields(o.stdout); len(words) != 2 || words[0] != "sysfs" || len(words[1]) != 1 {
+		return fmt.Errorf("the action tells: %v", o)
+	}
+	return nil
+}
+
+func (c *cases) runToolchain(kind string, toolchain *toolchain) {
+	without := fmt.Sprintf("without mountat-runner, %s fails", toolchain.name)
+	with := fmt.Sprintf("with it, %s works from an uploaded input root", toolchain.name)
+	if reason := toolchain.why(); reason != "" {
+		c.results.skip(kind, without, reason)
+		c.results.skip(kind, with, reason)
+		return
+	}
+	a := action{kind: kind, command: toolchain.command}
+	c.test(kind, without, func() error {
+		if c.roots[toolchain.name] == nil {
+			t, err := toolchain.newTree(c.inputs)
+			if err != nil {
+				return err
+			}
+			if err := c.uploadRoot(toolchain.name, t); err != nil {
+				return err
+			}
+		}
+		plain := a
+		plain.root, plain.plain = c.roots[toolchain.name], true
+		o := c.client.run(plain)
+		if o.err != nil || o.code == 0 || !strings.Contains(o.stdout+o.stderr, toolchain.says) {
+			return fmt.Errorf("wanted a failure that says %q, got: %v", toolchain.says, o)
+		}
+		return nil
+	})
+	c.test(kind, with, func() error {
+		a.root = c.roots[toolchain.name]
+		if toolchain.output != "" {
+			a.outputs = []string{toolchain.output}
+		}
+		o := c.client.run(a)
+		if err := expectExit(o, 0, toolchain.stdout); err != nil {
+			return err
+		}
+		if toolchain.output != "" && (len(o.result.OutputFiles) != 1 || o.result.OutputFiles[0].Digest.SizeBytes == 0) {
+			return fmt.Errorf("there is no %s: %v", toolchain.output, o.result.OutputFiles)
+		}
+		return c.expectNothingLeft(kind)
+	})
+}
+
+// outputsOf runs an action in that root whose output is all of it.
+func (c *cases) outputsOf(kind, root string) (*remoteexecution.Directory, error) {
+	a := c.shell(kind, readExe+" && touch /made")
+	a.root, a.outputs = c.roots[root], []string{""}
+	o := c.client.run(a)
+	if err := expectExit(o, 0, "/bin/readlink"); err != nil {
+		return nil, err
+	}
+	return c.client.outputTree(o)
+}
+
+func (c *cases) outputsOfBare(kind string) error {
+	directory, err := c.outputsOf(kind, rootBare)
+	if err != nil {
+		return err
+	}
+	return errors.Join(expectNames("directories", directory.Directories, "bin", "dev", "usr"),
+		expectNames("files", directory.Files, "made"), c.expectNothingLeft(kind))
+}
+
+func (c *cases) outputsOfReady(kind string) error {
+	directory, err := c.outputsOf(kind, rootReady)
+	if err != nil {
+		return err
+	}
+	empty := newBlob(nil).digest
+	for _, each := range directory.Directories {
+		if (each.Name == "proc" || each.Name == "sys") && each.Digest.Hash != empty.Hash {
+			return fmt.Errorf("%s isn't empty", each.Name)
+		}
+	}
+	return errors.Join(expectNames("directories", directory.Directories, "bin", "dev", "proc", "sys", "usr"),
+		expectNames("files", directory.Files, "made"), c.expectNothingLeft(kind))
+}
+
+func expectNames[T interface{ GetName() string }](what string, nodes []T, want ...string) error {
+	var got []string
+	for _, node := range nodes {
+		got = append(got, node.GetName())
+	}
+	if strings.Join(got, " ") != strings.Join(want, " ") {
+		return fmt.Errorf("the output has the %s %q, wanted %q", what, got, want)
+	}
+	return nil
+}
+
+func (c *cases) commandNotFound(kind string) error {
+	a := c.shell(kind, "")
+	a.command = []string{"no-such-program"}
+	if o := c.client.run(a); o.err != nil || o.code != 127 {
+		return fmt.Errorf("wanted exit code 127, got: %v", o)
+	}
+	return c.nextActionRuns(kind)
+}
+
+func (c *cases) cannotStart(kind string) error {
+	a := c.shell(kind, "")
+	a.root = c.roots[rootNoEnv]
+	o := c.client.run(a)
+	if status.Code(o.err) != codes.InvalidArgument || !strings.Contains(o.err.Error(), "Failed to start process") {
+		return fmt.Errorf("wanted bb_runner's own words, got: %v", o)
+	}
+	return c.nextActionRuns(kind)
+}
+
+func (c *cases) nonZeroExit(kind string) error {
+	if err := expectExit(c.client.run(c.shell(kind, readExe+"; exit 7")), 7, "/bin/readlink"); err != nil {
+		return err
+	}
+	return c.expectNothingLeft(kind)
+}
+
+func (c *cases) timeout(kind string) error {
+	a := c.shell(kind, "exec sleep 100")
+	a.timeout = time.Second
+	o := c.client.run(a)
+	if status.Code(o.err) != codes.DeadlineExceeded {
+		return fmt.Errorf("wanted DEADLINE_EXCEEDED, got: %v", o)
+	}
+	return c.nextActionRuns(kind)
+}
+
+func (c *cases) daemonisedChild(kind string) error {
+	o := c.client.run(c.shell(kind, "(cd /proc && exec setsid sleep 5) <&- >&- 2>&- & sleep 0.2; "+readExe))
+	if err := expectExit(o, 0, "/bin/readlink"); err != nil {
+		return err
+	}
+	if err := c.expectNothingLeft(kind); err != nil {
+		return err
+	}
+	if alive, err := countProcesses(actionUser); err != nil || alive == 0 {
+		return fmt.Errorf("the child has gone already, so this shows nothing: %v", err)
+	}
+	return c.nextActionRuns(kind)
+}
+
+// countProcesses is about those of that user; the dead that nobody has waited for don't count.
+func countProcesses(user int) (int, error) {
+	paths, err := filepath.Glob("/proc/[0-9]*/status")
+	count := 0
+	for _, path := range paths {
+		status, err := os.ReadFile(path)
+		if err != nil {
+			continue // has just ended
+		}
+		if strings.Contains(string(status), fmt.Sprintf("\nUid:\t%d\t", user)) &&
+			!strings.Contains(string(status), "\nState:\tZ") {
+			count++
+		}
+	}
+	return count, err
+}
+
+func (c *cases) many(kind string) error {
+	var group sync.WaitGroup
+	failed := make(chan error, manyAtOnce)
+	for i := range manyAtOnce {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			a := c.shell(kind, readExe)
+			if i%2 == 1 {
+				a.root = c.roots[rootBare]
+			}
+			for range manyEach {
+				if err := expectExit(c.client.run(a), 0, "/bin/readlink"); err != nil {
+					failed <- err
+					return
+				}
+			}
+		}()
+	}
+	group.Wait()
+	close(failed)
+	var errs []error
+	for err := range failed {
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, c.expectNothingLeft(kind))...)
+}
+
+// countMounts counts the lines of the mount table.
+func countMounts() int {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return -1
+	}
+	return bytes.Count(table, []byte("\n"))
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// whileSleeping starts an action, and calls do when it has its mounts. The outcome comes by the
+// channel, when that is.
+func (c *cases) whileSleeping(kind, script string, do func() error) (<-chan outcome, error) {
+	result := make(chan outcome, 1)
+	go func() { result <- c.client.run(c.shell(kind, script)) }()
+	if err := c.expectMounts(2); err != nil {
+		return result, err
+	}
+	return result, do()
+}
+
+func await(result <-chan outcome) outcome {
+	select {
+	case o := <-result:
+		return o
+	case <-time.After(time.Minute):
+		return outcome{err: errors.New("the action isn't told as ended")}
+	}
+}
+
+// expectFailure is about an action during which something was killed: it may be told as a failure
+// that can be tried again, and must not be told as done.
+func expectFailure(result <-chan outcome) error {
+	o := await(result)
+	switch status.Code(o.err) {
+	case codes.Unavailable, codes.Internal, codes.Canceled:
+		return nil
+	}
+	return fmt.Errorf("wanted a failure, got: %v", o)
+}
+
+// killed checks that after p's end the mounts are gone, and that all is well when it is back.
+func (c *cases) killed(kind string, p *process, mountsGoFirst bool) error {
+	result, err := c.whileSleeping(kind, "exec sleep 300", func() error {
+		p.killGroup()
+		if mountsGoFirst {
+			if err := c.expectMounts(0); err != nil {
+				return err
+			}
+		}
+		return p.start()
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(expectFailure(result), c.nextActionRuns(kind))
+}
+
+func (c *cases) killProxy(kind string) error {
+	return c.killed(kind, c.proxies[kind], true)
+}
+
+func (c *cases) killRunner(kind string) error {
+	return c.killed(kind, c.runners[kind], true)
+}
+
+// What a killed daemon leaves, its next instance takes away; with FUSE, the end of the input root
+// does, too. One that can't yet says so in its log: the case is told as skipped, which CI counts as
+// failed.
+func (c *cases) killDaemon(kind string) error {
+	err := c.killed(kind, c.mountatd, false)
+	if err != nil && strings.Contains(c.mountatd.tail(), "a killed predecessor left") {
+		comment(err.Error())
+		return skipped("this mountatd leaves to people what a killed one has left")
+	}
+	return err
+}
+
+// When the worker is back, the scheduler gives it the action once more, which must find nothing of
+// the first time.
+func (c *cases) killWorker(kind string) error {
+	worker := c.workers[kind]
+	result, err := c.whileSleeping(kind, "sleep 3; "+readExe, func() error {
+		worker.kill()
+		if err := c.expectMounts(0); err != nil {
+			return err
+		}
+		return worker.start()
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(expectExit(await(result), 0, "/bin/readlink"), c.nextActionRuns(kind))
+}
+
+// daemonStopped: without mountatd the worker takes no work, or it fails such that it may be tried
+// again.
+func (c *cases) daemonStopped(kind string) error {
+	c.mountatd.stop()
+	result := make(chan outcome, 1)
+	go func() { result <- c.client.run(c.shell(kind, readExe)) }()
+	time.Sleep(time.Second)
+	if err := c.mountatd.start(); err != nil {
+		return err
+	}
+	o := await(result)
+	if status.Code(o.err) != codes.Unavailable && expectExit(o, 0, "/bin/readlink") != nil {
+		return fmt.Errorf("wanted UNAVAILABLE or success, got: %v", o)
+	}
+	return c.nextActionRuns(kind)
+}

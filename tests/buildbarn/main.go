@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Buildbarn prints TAP: stock Buildbarn, of the version in go.mod, with mountatd and mountat-runner
+// as plain processes. Start it by the script run, which gives it namespaces of its own.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+)
+
+func main() {
+	bin := flag.String("bin", "", "`DIR` with Buildbarn's programs and mountat-runner")
+	mountatd := flag.String("mountatd", "", "`PATH` of mountatd")
+	inputs := flag.String("inputs", "", "`DIR` with sources to compile")
+	keep := flag.Bool("keep", false, "keep the logs also when all went well")
+	only := flag.String("only", "", "try the cases alone whose name contains `TEXT`")
+	flag.Parse()
+	os.Exit(program(*bin, *mountatd, *inputs, *only, *keep))
+}
+
+func program(bin, mountatd, inputs, only string, keep bool) int {
+	s, err := newStack(bin, mountatd)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cannot start:", err)
+		if s != nil {
+			s.close(true)
+		}
+		return 2
+	}
+	go s.closeOnSignal()
+	c, err := newCases(s, inputs)
+	if err == nil {
+		err = c.awaitWorkers()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cannot begin:", err)
+		s.close(true)
+		return 2
+	}
+	c.only = only
+	c.runAll()
+	c.results.done()
+	if c.results.failures > 0 {
+		for _, p := range s.all {
+			comment(p.tail())
+		}
+	}
+	s.close(keep || c.results.failures > 0)
+	if c.results.failures > 0 {
+		return 1
+	}
+	return 0
+}
+
+// cases are what is tried.
+type cases struct {
+	*stack
+	results results
+	inputs  string
+	only    string // part of the names of the cases that are tried
+	roots   map[string]rootDigest
+	counted int // mounts of all in the namespace, before the first action
+}
+
+// The input roots of cases.roots. Toolchains have theirs by their names.
+const (
+	rootReady = "ready" // with empty proc and sys
+	rootBare  = "bare"  // without
+	rootNoEnv = "no env"
+)
+
+func newCases(s *stack, inputs string) (*cases, error) {
+	c := &cases{stack: s, inputs: inputs, roots: make(map[string]rootDigest)}
+	if err := isStatic(busyboxPath); err != nil {
+		return nil, err
+	}
+	ready, err := newBusyboxTree("/proc", "/sys")
+	if err != nil {
+		return nil, err
+	}
+	bare, err := newBusyboxTree()
+	if err != nil {
+		return nil, err
+	}
+	noEnv := newTree()
+	noEnv.directory("/proc")
+	for name, t := range map[string]*tree{rootReady: ready, rootBare: bare, rootNoEnv: noEnv} {
+		if err := c.uploadRoot(name, t); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (c *cases) uploadRoot(name string, t *tree) error {
+	digest, err := c.client.inputRoot(context.Background(), t)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	c.roots[name] = digest
+	return nil
+}
+
+// awaitWorkers runs an action with each, that has nothing to do with mountatd.
+func (c *cases) awaitWorkers() error {
+	for _, kind := range kinds {
+		a := c.shell(kind, "true")
+		a.plain = true
+		if err := expectExit(c.client.runWhenReady(a), 0, ""); err != nil {
+			return fmt.Errorf("the first action with %s: %w\n%s", kind, err, c.workers[kind].tail())
+		}
+	}
+	return nil
+}
+
+func (c *cases) runAll() {
+	c.counted = countMounts()
+	for _, kind := range kinds {
+		c.runKind(kind)
+	}
+	c.results.test(everywhere, "the mount table is as it was", func() error {
+		if now := countMounts(); now != c.counted {
+			return fmt.Errorf("%d mounts, %d before", now, c.counted)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"syscall"
+)
+
+const capSysAdmin = 21 // linux/capability.h
+
+// privileges looks at every thread of those who have some, or must have none.
+func (c *cases) privileges(kind string) error {
+	return errors.Join(
+		c.eachThread(c.runners[kind], "CapBnd", func(set uint64) bool { return set&(1<<capSysAdmin) == 0 }),
+		c.eachThread(c.runners[kind], "CapEff", func(set uint64) bool { return set&(1<<capSysAdmin) == 0 }),
+		c.eachThread(c.mountatd, "CapEff", func(set uint64) bool { return set == 1<<capSysAdmin }),
+		c.eachThread(c.mountatd, "CapPrm", func(set uint64) bool { return set == 1<<capSysAdmin }),
+		c.eachThread(c.mountatd, "CapBnd", func(set uint64) bool { return set == 1<<capSysAdmin }),
+		c.eachThread(c.proxies[kind], "CapEff", func(set uint64) bool { return set == 0 }),
+		c.eachThread(c.proxies[kind], "CapBnd", func(set uint64) bool { return set == 0 }),
+		c.isUnprivilegedAndHidden(c.proxies[kind]),
+	)
+}
+
+func (c *cases) eachThread(p *process, key string, good func(set uint64) bool) error {
+	values, err := p.threads(key)
+	if err != nil {
+		return err
+	}
+	for _, value := range values {
+		set, err := strconv.ParseUint(value, 16, 64)
+		if err != nil {
+			return err
+		}
+		if !good(set) {
+			return fmt.Errorf("a thread of %s has %s %s", p.name, key, value)
+		}
+	}
+	return nil
+}
+
+// isUnprivilegedAndHidden: /proc/PID of a process that isn't dumpable belongs to root, proc(5).
+func (c *cases) isUnprivilegedAndHidden(p *process) error {
+	users, err := p.threads("Uid")
+	if err != nil {
+		return err
+	}
+	for _, user := range users {
+		if want := fmt.Sprintf("%[1]d\t%[1]d\t%[1]d\t%[1]d", mountatUser); user != want {
+			return fmt.Errorf("a thread of %s is %q, not %q", p.name, user, want)
+		}
+	}
+	var stat syscall.Stat_t
+	if err := syscall.Stat(fmt.Sprintf("/proc/%d/environ", p.pid()), &stat); err != nil {
+		return err
+	}
+	if stat.Uid != 0 {
+		return fmt.Errorf("%s is dumpable: its /proc belongs to %d", p.name, stat.Uid)
+	}
+	return nil
+}

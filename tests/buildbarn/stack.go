@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// The users of the test: numbers that nobody else has.
+const (
+	workerUser  = 61001 // bb_worker with a native build directory
+	mountatUser = 61002 // mountat-runner
+	mountGroup  = 61003 // who may connect to mountatd, the group mountat
+	actionUser  = 65534 // config/runner.libsonnet
+)
+
+const (
+	kindFUSE   = "fuse"
+	kindNative = "native"
+	everywhere = "both"
+)
+
+const exitInterrupted = 130
+
+var kinds = []string{kindFUSE, kindNative}
+
+//go:embed config
+var config embed.FS
+
+// stack is all of Buildbarn with a build directory of each kind, with mountatd and mountat-runner.
+type stack struct {
+	area     string // the directory that everything is in
+	bin      string // where the programs are
+	instance string // mountatd's
+	client   *client
+
+	storage, scheduler, mountatd *process
+	workers, runners, proxies    map[string]*process
+	all                          []*process
+}
+
+func newStack(bin, mountatd string) (*stack, error) {
+	area, err := os.MkdirTemp("", "bb") // short: a socket's path has 107 bytes
+	if err != nil {
+		return nil, err
+	}
+	s := &stack{
+		area:     area,
+		bin:      bin,
+		instance: "test-bb-" + filepath.Base(area),
+		workers:  make(map[string]*process),
+		runners:  make(map[string]*process),
+		proxies:  make(map[string]*process),
+	}
+	if err := s.makeDirectories(); err != nil {
+		return s, err
+	}
+	s.client, err = newClient(s.socket("storage"), s.socket("client"))
+	if err != nil {
+		return s, err
+	}
+	s.describe(mountatd)
+	for _, p := range s.all {
+		if err := p.start(); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+func (s *stack) makeDirectories() error {
+	files, err := fs.Sub(config, "config")
+	if err != nil {
+		return err
+	}
+	if err := os.CopyFS(s.in("config"), files); err != nil {
+		return err
+	}
+	// Everybody may come by, and make a socket.
+	if err := os.Chmod(s.area, 0o777); err != nil {
+		return err
+	}
+	for _, directory := range []string{
+		"mountatd", "fuse", "fuse/build", "native", "native/build", "native/cache",
+	} {
+		if err := os.Mkdir(s.in(directory), 0o755); err != nil {
+			return err
+		}
+	}
+	for _, directory := range []string{"native", "native/build", "native/cache"} {
+		if err := os.Chown(s.in(directory), workerUser, workerUser); err != nil {
+			return err
+		}
+	}
+	// A copy, since the checkout may be closed to its user.
+	content, err := os.ReadFile(filepath.Join(s.bin, "mountat-runner"))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.in("mountat-runner"), content, 0o755)
+}
+
+func (s *stack) in(path string) string {
+	return filepath.Join(s.area, path)
+}
+
+func (s *stack) socket(name string) string {
+	return s.in(name + ".sock")
+}
+
+func (s *stack) buildDirectory(kind string) string {
+	return s.in(kind + "/build")
+}
+
+// describe says what is run, as whom, in the order in which it is started.
+func (s *stack) describe(mountatd string) {
+	s.storage = s.add(s.buildbarn("bb_storage", "storage", "storage"))
+	s.scheduler = s.add(s.buildbarn("bb_scheduler", "scheduler", "scheduler"))
+
+	s.mountatd = s.add(&process{
+		name:    "mountatd",
+		socket:  s.in("mountatd/socket"),
+		network: "unixpacket",
+		command: append(as(0, mountGroup), mountatd,
+			"--listen="+s.in("mountatd/socket"),
+			"--instance="+s.instance,
+			"--runtime-directory="+s.in("mountatd"),
+			fmt.Sprintf("--build-directory=%s:%d", s.buildDirectory(kindFUSE), mountatUser),
+			fmt.Sprintf("--build-directory=%s:%d", s.buildDirectory(kindNative), mountatUser)),
+	})
+	for _, kind := range kinds {
+		s.runners[kind] = s.add(s.runner(kind))
+		s.proxies[kind] = s.add(s.proxy(kind))
+	}
+
+	// FUSE is mounted by root, as Buildbarn deploys it; the native worker needs no privilege.
+	s.workers[kindFUSE] = s.add(s.buildbarn("bb_worker", "fuse-worker", ""))
+	native := s.add(s.buildbarn("bb_worker", "native-worker", ""))
+	native.command = append(as(workerUser, workerUser), native.command...)
+	s.workers[kindNative] = native
+	// One that is killed leaves a FUSE that is busy until its actions have been killed: its
+	// successor can't mount, and tries again by being started again.
+	s.workers[kindFUSE].service = true
+}
+
+func (s *stack) add(p *process) *process {
+	p.log = s.in(fmt.Sprintf("%d-%s.log", len(s.all), p.name))
+	s.all = append(s.all, p)
+	return p
+}
+
+// buildbarn is one of its programs with a configuration of ours, which finds the area in its
+// environment.
+func (s *stack) buildbarn(program, configuration, socket string) *process {
+	p := &process{
+		name:    configuration,
+		env:     []string{"AREA=" + s.area},
+		network: "unix",
+		command: []string{filepath.Join(s.bin, program), s.in("config/" + configuration + ".jsonnet")},
+	}
+	if socket != "" {
+		p.socket = s.socket(socket)
+	}
+	return p
+}
+
+// runner has what chrooting and changing users takes, and no CAP_SYS_ADMIN.
+func (s *stack) runner(kind string) *process {
+	p := s.buildbarn("bb_runner", kind+"-runner", kind+"-runner")
+	p.command = append([]string{"setpriv", "--inh-caps=-all", "--ambient-caps=-all",
+		"--bounding-set=-all,+sys_chroot,+setuid,+setgid,+kill,+dac_override"}, p.command...)
+	return p
+}
+
+// proxy is mountat-runner: no capability, and in the group that may ask mountatd.
+func (s *stack) proxy(kind string) *process {
+	return &process{
+		name:    kind + "-mountat",
+		socket:  s.socket(kind + "-mountat"),
+		network: "unix",
+		command: []string{"setpriv", fmt.Sprint("--reuid=", mountatUser), fmt.Sprint("--regid=", mountatUser),
+			fmt.Sprint("--groups=", mountGroup), "--inh-caps=-all", "--ambient-caps=-all",
+			"--bounding-set=-all", "--no-new-privs",
+			s.in("mountat-runner"),
+			"--listen=" + s.socket(kind+"-mountat"),
+			"--listen-mode=0666",
+			"--runner=" + s.socket(kind+"-runner"),
+			"--build-directory=" + s.buildDirectory(kind),
+			"--mountatd=" + s.in("mountatd/socket"),
+			"--metrics=" + s.socket(kind+"-metrics"),
+		},
+	}
+}
+
+// as runs a command as that user, with what capabilities that user has.
+func as(user, group int) []string {
+	return []string{"setpriv", fmt.Sprint("--reuid=", user), fmt.Sprint("--regid=", group), "--clear-groups"}
+}
+
+// mountpoints are those of mountatd's mounts.
+func (s *stack) mountpoints() ([]string, error) {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	var paths []string
+	for line := range strings.Lines(string(table)) {
+		if strings.Contains(line, " mountatd:"+s.instance+" ") {
+			paths = append(paths, strings.Fields(line)[4]) // proc_pid_mountinfo(5)
+		}
+	}
+	return paths, err
+}
+
+// tidyUp takes away what a case that failed has left, so that those after it can tell something.
+func (s *stack) tidyUp() {
+	paths, err := s.mountpoints()
+	if err != nil {
+		return
+	}
+	for _, path := range paths {
+		comment("left behind: " + path)
+		syscall.Unmount(path, syscall.MNT_DETACH)
+	}
+}
+
+func (s *stack) expectMounts(want int) error {
+	return eventually(strconv.Itoa(want)+" mounts", func() error {
+		got, err := s.mountpoints()
+		if err == nil && len(got) != want {
+			err = fmt.Errorf("there are %d: %q", len(got), got)
+		}
+		return err
+	})
+}
+
+// expectNothingLeft is also about the build directory, which a worker empties between actions.
+func (s *stack) expectNothingLeft(kind string) error {
+	if err := s.expectMounts(0); err != nil {
+		return err
+	}
+	return eventually("an empty build directory", func() error {
+		entries, err := os.ReadDir(s.buildDirectory(kind))
+		if err == nil && len(entries) > 0 {
+			err = fmt.Errorf("there is %v", entries)
+		}
+		return err
+	})
+}
+
+// close ends everything. The area goes, but for the sake of finding out why something failed.
+func (s *stack) close(keep bool) {
+	for i := len(s.all) - 1; i >= 0; i-- {
+		if s.all[i].isRunning() {
+			s.all[i].kill()
+		}
+	}
+	syscall.Unmount(s.buildDirectory(kindFUSE), syscall.MNT_DETACH)
+	if keep {
+		comment("logs are in " + s.area)
+		return
+	}
+	os.RemoveAll(s.area)
+}
+
+// closeOnSignal is for a test that is interrupted.
+func (s *stack) closeOnSignal() {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	<-signals
+	s.close(false)
+	os.Exit(exitInterrupted)
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A file system that keeps callers waiting: every name below it is a directory, but those that
+ * begin with "stall" are never found and never made, and flushing a file, which is what a name that
+ * begins with "file" is, takes as long as well. The caller holds the kernel's lock on the parent
+ * directory meanwhile.
+ *
+ *     hostile_fuse MOUNTPOINT [MILLISECONDS [OPTION]]
+ *
+ * Standard output gets a byte when it is mounted, and one for each caller that begins to wait. A
+ * byte on standard input lets all go that wait, and ends the stalling; end of file ends the
+ * program. With MILLISECONDS other than 0 each is let go after that time by itself. Unprivileged:
+ * fusermount3(1) mounts.
+ */
+
+#define FUSE_USE_VERSION 314
+
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+        HOSTILE_NAMES_MAX = 1024,
+        HOSTILE_WAITING_MAX = 1024,
+};
+
+static struct {
+        struct {
+                fuse_ino_t parent;
+                bool file;
+                char name[32];
+        } names[HOSTILE_NAMES_MAX]; /* the inode is the index + 2 */
+        size_t n_names;
+        struct {
+                fuse_req_t request;
+                uint64_t since;
+                int error; /* the answer, in the end */
+        } waiting[HOSTILE_WAITING_MAX];
+        size_t n_waiting;
+        uint64_t patience; /* milliseconds, 0: without end */
+        bool tame;
+} hostile;
+
+static uint64_t hostile_now(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void hostile_report(void) {
+        if (write(STDOUT_FILENO, "", 1) != 1)
+                _exit(EXIT_FAILURE);
+}
+
+static void hostile_answer(fuse_req_t request, int error) {
+        if (hostile.tame || hostile.n_waiting == HOSTILE_WAITING_MAX) {
+                fuse_reply_err(request, error);
+                return;
+        }
+        hostile.waiting[hostile.n_waiting].request = request;
+        hostile.waiting[hostile.n_waiting].since = hostile_now();
+        hostile.waiting[hostile.n_waiting++].error = error;
+        if (!hostile.patience)
+                hostile_report();
+}
+
+/* Lets those go that have waited for `patience`, all if it is 0. */
+static void hostile_let_go(uint64_t patience) {
+        uint64_t now = hostile_now();
+        size_t kept = 0;
+
+        for (size_t i = 0; i < hostile.n_waiting; i++)
+                if (now - hostile.waiting[i].since >= patience)
+                        fuse_reply_err(hostile.waiting[i].request, hostile.waiting[i].error);
+                else
+                        hostile.waiting[kept++] = hostile.waiting[i];
+        hostile.n_waiting = kept;
+}
+
+static bool hostile_is_stalling(const char *name) {
+        return strncmp(name, "stall", strlen("stall")) == 0;
+}
+
+static struct stat hostile_stat(fuse_ino_t inode) {
+        bool file = inode > 1 && hostile.names[inode - 2].file;
+
+        return (struct stat){
+                .st_ino = inode,
+                .st_mode = file ? S_IFREG | 0666 : S_IFDIR | 0777,
+                .st_nlink = 1,
+                .st_uid = getuid(),
+                .st_gid = getgid(),
+        };
+}
+
+static void hostile_lookup(fuse_req_t request, fuse_ino_t parent, const char *name) {
+        struct fuse_entry_param entry = {.attr_timeout = 3600, .entry_timeout = 3600};
+        size_t i = 0;
+
+        if (hostile_is_stalling(name)) {
+                hostile_answer(request, ENOENT);
+                return;
+        }
+        while (i < hostile.n_names &&
+               (hostile.names[i].parent != parent || strcmp(hostile.names[i].name, name) != 0))
+                i++;
+        if (i == HOSTILE_NAMES_MAX || strlen(name) >= sizeof(hostile.names[i].name)) {
+                fuse_reply_err(request, ENOSPC);
+                return;
+        }
+        if (i == hostile.n_names) {
+                hostile.names[i].parent = parent;
+                hostile.names[i].file = strncmp(name, "file", strlen("file")) == 0;
+                strcpy(hostile.names[i].name, name);
+                hostile.n_names++;
+        }
+        entry.ino = i + 2;
+        entry.attr = hostile_stat(entry.ino);
+        fuse_reply_entry(request, &entry);
+}
+
+static void hostile_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode) {
+        (void)parent;
+        (void)name;
+        (void)mode;
+        hostile_answer(request, EROFS);
+}
+
+static void hostile_getattr(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *info) {
+        struct stat stat = hostile_stat(inode);
+
+        (void)info;
+        fuse_reply_attr(request, &stat, 3600);
+}
+
+static void hostile_open(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *info) {
+        (void)inode;
+        fuse_reply_open(request, info);
+}
+
+static void hostile_flush(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *info) {
+        (void)inode;
+        (void)info;
+        hostile_answer(request, 0);
+}
+
+static const struct fuse_lowlevel_ops hostile_operations = {
+        .lookup = hostile_lookup,
+        .mkdir = hostile_mkdir,
+        .getattr = hostile_getattr,
+        .open = hostile_open,
+        .flush = hostile_flush,
+};
+
+static void hostile_obey(void) {
+        char line[64];
+
+        if (read(STDIN_FILENO, line, sizeof(line)) <= 0)
+                _exit(EXIT_SUCCESS); /* the kernel gives up on us, and on all that wait */
+        hostile.tame = true;
+        hostile_let_go(0);
+}
+
+static void hostile_serve(struct fuse_session *session) {
+        struct fuse_buf buffer = {0};
+        struct pollfd fds[] = {
+                {.fd = fuse_session_fd(session), .events = POLLIN},
+                {.fd = STDIN_FILENO, .events = POLLIN},
+        };
+
+        while (!fuse_session_exited(session)) {
+                if (poll(fds, 2, hostile.patience ? 5 : -1) < 0)
+                        return;
+                if (hostile.patience)
+                        hostile_let_go(hostile.patience);
+                if (fds[1].revents)
+                        hostile_obey();
+                if (fds[0].revents && fuse_session_receive_buf(session, &buffer) > 0)
+                        fuse_session_process_buf(session, &buffer);
+        }
+}
+
+int main(int argc, char **argv) {
+        char *options[] = {argv[0], argc > 3 ? argv[3] : NULL, NULL};
+        struct fuse_args args = FUSE_ARGS_INIT(argc > 3 ? 2 : 1, options);
+        struct fuse_session *session;
+
+        if (argc < 2)
+                return EXIT_FAILURE;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        hostile.patience = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
+        session = fuse_session_new(&args, &hostile_operations, sizeof(hostile_operations), NULL);
+        if (!session || fuse_session_mount(session, argv[1]) < 0)
+                return EXIT_FAILURE;
+        hostile_report();
+        hostile_serve(session);
+        return EXIT_SUCCESS;
+}

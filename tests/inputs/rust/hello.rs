@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
+fn main() {
+    println!("hello from rustc");
+}

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# What building and testing needs from the distribution: the one list of it.
+
+# For what, the package, a file by which it is known to be there, and why it is needed. By the file
+# and not by dpkg, since many a machine has its compilers from elsewhere; and it costs nothing.
+packages_table='
+build      gcc                   /usr/bin/gcc                    the first compiler
+build      libc6-dev             /usr/include/stdlib.h           the C library
+build      cmake                 /usr/bin/cmake                  the build
+build      ninja-build           /usr/bin/ninja                  the build
+build      pkg-config            /usr/bin/pkg-config             finds the libraries
+build      libsystemd-dev        /usr/include/systemd/sd-event.h main loop, socket activation
+build      systemd               /usr/share/pkgconfig/systemd.pc where units go; systemd-socket-activate
+build      libcap-dev            /usr/include/sys/capability.h   keeping one capability
+test       check                 /usr/include/check.h            the unit tests
+test       g++                   /usr/bin/g++                    the library from C++
+test       clang                 /usr/bin/clang                  the second compiler
+test       mount                 /usr/bin/mount                  input roots
+test       libfuse3-dev          /usr/include/fuse3/fuse.h       a file system that doesn't answer
+test       fuse3                 /usr/bin/fusermount3            mounted by a user without privilege
+test       uidmap                /usr/bin/newuidmap              many users that are one
+toolchains rustc                 /usr/bin/rustc                  a compiler that needs /proc
+toolchains cargo                 /usr/bin/cargo                  a build tool that needs /proc
+toolchains golang-go             /usr/bin/go                     a compiler that needs /proc
+toolchains nodejs                /usr/bin/node                   a runtime that needs /proc
+toolchains default-jdk-headless  /usr/bin/javac                  a compiler that needs /proc
+buildbarn  busybox-static        /bin/busybox                    input roots in one program
+buildbarn  util-linux            /usr/bin/setpriv                users without privilege
+demo       rustc                 /usr/bin/rustc                  the compiler that is shown
+'
+
+# The packages for the purposes given that are not there, one a line.
+packages_missing() {
+        local purpose package file _
+
+        while read -r purpose package file _; do
+                if [[ $purpose && " $* " == *" $purpose "* && ! -e $file ]]; then
+                        echo "$package"
+                fi
+        done <<<"$packages_table"
+}
+
+# Installs what is missing for the purposes given; says nothing when nothing is.
+packages_install() {
+        local missing log
+
+        mapfile -t missing < <(packages_missing "$@")
+        if ((${#missing[@]} == 0)); then
+                return 0
+        fi
+
+        echo "installing ${missing[*]}" >&2
+        log=$(mktemp)
+        if ! packages_apt "${missing[@]}" >"$log" 2>&1; then
+                cat "$log" >&2
+                rm "$log"
+                echo "cannot install ${missing[*]}: without apt-get, install what they are" \
+                        "called elsewhere" >&2
+                return 1
+        fi
+        rm "$log"
+}
+
+packages_apt() {
+        export DEBIAN_FRONTEND=noninteractive
+
+        apt-get update && apt-get install --yes --no-install-recommends "$@"
+}

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# Tests in bash, told in the Test Anything Protocol on standard output.
+
+tap_count=0
+tap_failures=0
+
+tap_ok() {
+        echo "ok $((++tap_count)) - $1"
+}
+
+tap_not_ok() {
+        tap_failures=$((tap_failures + 1))
+        echo "not ok $((++tap_count)) - $1"
+}
+
+# tap_skip NAME REASON. With CI a skip counts as a failure, but for a reason that begins with
+# "impossible here:", that is, when nothing that the tests could install would help.
+tap_skip() {
+        echo "ok $((++tap_count)) - $1 # SKIP $2"
+}
+
+# tap_test NAME COMMAND…: passes if the command succeeds; shows its output if not. A command that is
+# a function ends at its first command that fails.
+tap_test() {
+        # Long names: what is called sees them.
+        local tap_name=$1 tap_output tap_status
+
+        shift
+        # Not as an `if`'s condition: errexit has no effect in those, nor in what they call.
+        set +e
+        tap_output=$(
+                set -e
+                "$@" 2>&1
+        )
+        tap_status=$?
+        set -e
+        if ((tap_status == 0)); then
+                tap_ok "$tap_name"
+        else
+                tap_not_ok "$tap_name"
+                sed 's/^/# /' <<<"${tap_output:-status $tap_status}"
+        fi
+}
+
+# tap_contains TEXT PART: for use in a test's function.
+tap_contains() {
+        if [[ $1 != *"$2"* ]]; then
+                echo "not in there: $2"
+                echo "$1"
+                return 1
+        fi
+}
+
+# tap_equal GOT WANTED: for use in a test's function.
+tap_equal() {
+        diff --label got --label wanted -u <(echo "$1") <(echo "$2")
+}
+
+# The plan. Succeeds if all tests did.
+tap_done() {
+        echo "1..$tap_count"
+        ((tap_failures == 0))
+}
