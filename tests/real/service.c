@@ -193,7 +193,9 @@ struct service service_start(const struct service_plan *plan) {
         int client = client_connect(&service, WORLD_ALICE);
 
         client_hello(client);
-        service.fds = service_count_fds(&service) - 1;
+        do /* sd_notify(3) opens a socket for each message */
+                service.fds = service_count_fds(&service) - 1;
+        while (usleep(2000) == 0 && service_count_fds(&service) - 1 != service.fds);
         close(client);
         if (!plan->unnamed)
                 world_wait_for(service_count_fds(&service) == service.fds);
