@@ -20,6 +20,10 @@ test       clang                 /usr/bin/clang                  the second comp
 test       mount                 /usr/bin/mount                  input roots
 test       libfuse3-dev          /usr/include/fuse3/fuse.h       a file system that never answers
 test       fuse3                 /usr/bin/fusermount3            mounted by a user without privilege
+test       dbus-daemon           /usr/bin/dbus-daemon            a bus of the test's own
+test       polkitd               /usr/lib/polkit-1/polkitd       asked for consent on that bus
+test       python3               /usr/bin/python3                reads the JSON of mountatctl
+test       zsh                   /usr/bin/zsh                    reads the completion for it
 test       uidmap                /usr/bin/newuidmap              many users that are one
 toolchains rustc                 /usr/bin/rustc                  a compiler that needs /proc
 toolchains cargo                 /usr/bin/cargo                  a build tool that needs /proc
