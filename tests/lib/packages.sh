@@ -25,6 +25,7 @@ test       polkitd               /usr/lib/polkit-1/polkitd       asked for conse
 test       python3               /usr/bin/python3                reads the JSON of mountatctl
 test       zsh                   /usr/bin/zsh                    reads the completion for it
 test       uidmap                /usr/bin/newuidmap              many users that are one
+fuzz       libclang-rt-14-dev    /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a libFuzzer, for clang
 toolchains rustc                 /usr/bin/rustc                  a compiler that needs /proc
 toolchains cargo                 /usr/bin/cargo                  a build tool that needs /proc
 toolchains golang-go             /usr/bin/go                     a compiler that needs /proc
