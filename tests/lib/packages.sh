@@ -5,7 +5,8 @@
 
 # For what, the package, a file by which it is known to be there, and why it is needed. By the file
 # and not by dpkg, since many a machine has its compilers from elsewhere; and it costs nothing.
-packages_table='
+packages_table() {
+        cat <<'END'
 build      gcc                   /usr/bin/gcc                    the first compiler
 build      libc6-dev             /usr/include/stdlib.h           the C library
 build      cmake                 /usr/bin/cmake                  the build
@@ -34,7 +35,8 @@ toolchains default-jdk-headless  /usr/bin/javac                  a compiler that
 buildbarn  busybox-static        /bin/busybox                    input roots in one program
 buildbarn  util-linux            /usr/bin/setpriv                users without privilege
 demo       rustc                 /usr/bin/rustc                  the compiler that is shown
-'
+END
+}
 
 # The packages for the purposes given that are not there, one a line.
 packages_missing() {
@@ -44,7 +46,7 @@ packages_missing() {
                 if [[ $purpose && " $* " == *" $purpose "* && ! -e $file ]]; then
                         echo "$package"
                 fi
-        done <<<"$packages_table"
+        done < <(packages_table)
 }
 
 # Installs what is missing for the purposes given; says nothing when nothing is.
