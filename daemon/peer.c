@@ -112,7 +112,7 @@ void peer_abandon(struct peer *peer) {
 }
 
 void peer_close(struct peer *peer) {
-        peer_release_all(peer);
+        peer_abandon(peer);
         ledger_end_attempt(peer->gate->ledger, &peer->owner);
         peer_begin_blocking();
         peer->fd = fd_close(peer->fd);
@@ -147,16 +147,25 @@ static void peer_log_garbage(const struct peer *peer, ssize_t size) {
                           size);
 }
 
-/* Whether what comes next is a request that would have us receive descriptors. */
-static bool peer_next_has_targets(const struct peer *peer) {
+enum peer_next {
+        PEER_NOTHING,
+        PEER_TARGETS, /* a request that would have us receive descriptors */
+        PEER_OTHER,
+};
+
+static enum peer_next peer_look(const struct peer *peer) {
         uint8_t bytes[WIRE_REQUEST_MAX];
         struct wire_request request;
         struct verdict verdict;
         bool dropped;
         ssize_t size = fdpass_receive_bytes(peer->fd, bytes, sizeof(bytes), MSG_PEEK, &dropped);
 
+        if (size == -EAGAIN)
+                return PEER_NOTHING;
         return size > 0 && wire_decode_request(bytes, size, &request, &verdict) == 0 &&
-               verdict.status == STATUS_OK && request.n_targets > 0;
+                               verdict.status == STATUS_OK && request.n_targets > 0
+                       ? PEER_TARGETS
+                       : PEER_OTHER;
 }
 
 /* Without a turn no descriptor is received, so none can make us wait. */
@@ -214,18 +223,21 @@ enum peer_progress peer_serve(struct peer *peer) {
         uint8_t bytes[WIRE_REQUEST_MAX];
         enum peer_progress progress;
         enum ledger_turn turn;
-        bool dropped, has_targets;
+        enum peer_next next;
+        bool dropped;
         ssize_t size;
 
         turn = ledger_begin_attempt(peer->gate->ledger, &peer->owner, &refusal);
-        has_targets = turn != LEDGER_NOW && peer_next_has_targets(peer);
-        if (turn == LEDGER_LATER && has_targets)
+        next = turn == LEDGER_NOW ? PEER_OTHER : peer_look(peer);
+        if (next == PEER_NOTHING) /* what came now would lose its descriptors */
+                return PEER_SILENT;
+        if (turn == LEDGER_LATER && next == PEER_TARGETS)
                 return PEER_MUST_WAIT;
 
         size = peer_receive(peer, turn, bytes, &fds, &dropped);
         if (size == -EAGAIN)
                 return PEER_SILENT;
-        if (has_targets)
+        if (next == PEER_TARGETS)
                 instead = refusal;
         else if (dropped)
                 instead = verdict_refuse(STATUS_WRONG_FD_COUNT, STATUS_NO_TARGET);

@@ -58,6 +58,11 @@ static struct verdict request_refuse_remote(uint32_t i) {
 }
 
 static struct verdict request_judge_target(struct request *request, uint32_t i) {
+        const struct ledger_owner *owner = request->owner;
+        const struct policy_subject subject = {
+                .uid = owner->uid,
+                .trust = owner->standing == LEDGER_TRUSTED_CALL ? POLICY_TRUSTED : POLICY_USER,
+        };
         struct request_gate *gate = request->gate;
         struct target_facts *facts = &request->facts[i];
         enum status status;
@@ -73,8 +78,7 @@ static struct verdict request_judge_target(struct request *request, uint32_t i) 
         if (facts->type != TARGET_OTHER && !facts->deleted && request_is_repeated(request, i))
                 return verdict_refuse(STATUS_ALREADY_MOUNTED, i);
 
-        status = policy_judge(gate->policy, request->owner->uid,
-                              request->wire->targets[i].file_system, facts);
+        status = policy_judge(gate->policy, &subject, request->wire->targets[i].file_system, facts);
         if (status == STATUS_OK && request->local_only && !policy_is_local(facts->magic))
                 return request_refuse_remote(i);
         return status == STATUS_OK ? VERDICT_OK : verdict_refuse(status, i);
@@ -199,6 +203,16 @@ static struct verdict request_act(struct request *request) {
         return operation->act(request);
 }
 
+static void request_count(const struct request *request, const struct verdict *verdict) {
+        struct request_gate *gate = request->gate;
+
+        if (verdict->status != STATUS_OK)
+                atomic_fetch_add_explicit(&gate->failures_total, 1, memory_order_relaxed);
+        else if (request->wire->operation == PROTOCOL_MOUNT)
+                atomic_fetch_add_explicit(&gate->mounts_total, request->wire->n_targets,
+                                          memory_order_relaxed);
+}
+
 /* The host's fault is a warning, the client's an information; what went well is for debugging. */
 static void request_log(const struct request *request, const struct verdict *verdict) {
         struct log_subject subject = {
@@ -246,6 +260,7 @@ void request_serve(struct request_gate *gate, struct ledger_owner *owner,
 
         verdict = decoded->status == STATUS_OK ? request_act(&request) : *decoded;
         request_answer(reply, &verdict);
+        request_count(&request, &verdict);
         request_log(&request, &verdict);
 }
 

@@ -15,6 +15,7 @@
 
 enum {
         UNMOUNT_STRANGERS_MAX = 64, /* stacked faster than this, and we'd never be done */
+        UNMOUNT_RETURN_TRIES = 16,
 };
 
 int unmount_isolate(void) {
@@ -58,6 +59,11 @@ int unmount_detach(unsigned features, int fd, uint64_t id, unsigned *strangers) 
         return unmount_here(features, id, strangers);
 }
 
+/*
+ * chdir(2) takes memory for its path. Where that is short for a moment the thread must not stay: it
+ * would pin the mount until its next one, perhaps for days.
+ */
 void unmount_return(void) {
-        kernel_chdir_root();
+        for (int i = 0; i < UNMOUNT_RETURN_TRIES && kernel_chdir_root() < 0; i++)
+                continue;
 }
