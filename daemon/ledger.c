@@ -40,7 +40,7 @@ struct ledger {
 
         pthread_mutex_t mutex; /* guards all below, and the records */
         struct ledger_slot *slots;
-        uint32_t free;
+        uint32_t free; /* those below file.used */
         struct account_book accounts;
         struct ledger_counts counts;
         struct ledger_owner orphans;
@@ -310,13 +310,22 @@ static struct verdict ledger_admit_mounts(const struct ledger *ledger,
         return VERDICT_OK;
 }
 
+/* One that was used before, so that a daemon has no more of them in memory than it had at once. */
+static uint32_t ledger_find_free(struct ledger *ledger) {
+        uint32_t index = ledger->free;
+
+        if (index == LEDGER_NONE)
+                return ledger->file.used++;
+        ledger->free = ledger->slots[index].next;
+        return index;
+}
+
 /* With the mutex held, and room made sure of. */
 static uint32_t ledger_fill(struct ledger *ledger, struct ledger_owner *owner, uint64_t random,
                             unsigned count, const uint8_t *file_systems) {
-        uint32_t index = ledger->free;
+        uint32_t index = ledger_find_free(ledger);
         struct record *record = &ledger->records[index];
 
-        ledger->free = ledger->slots[index].next;
         ledger_link(ledger, owner, index);
         *record = (struct record){
                 .lease = (random & ~(uint64_t)RECORD_INDEX(UINT64_MAX)) | index,
@@ -514,7 +523,7 @@ bool ledger_next(struct ledger *ledger, uint32_t *cursor, int (*duplicate)(const
 
         *root = -EBADF;
         pthread_mutex_lock(&ledger->mutex);
-        for (; !found && *cursor < ledger->capacity; ++*cursor) {
+        for (; !found && *cursor < ledger->file.used; ++*cursor) {
                 if (ledger->records[*cursor].state == RECORD_FREE)
                         continue;
                 found = true;
@@ -537,7 +546,7 @@ uint64_t ledger_find_mount(struct ledger *ledger, uint64_t mount) {
         uint64_t found = 0;
 
         pthread_mutex_lock(&ledger->mutex);
-        for (uint32_t i = 0; found == 0 && i < ledger->capacity; i++)
+        for (uint32_t i = 0; found == 0 && i < ledger->file.used; i++)
                 if (ledger_has_mount(&ledger->records[i], mount))
                         found = ledger->records[i].lease;
         pthread_mutex_unlock(&ledger->mutex);
@@ -600,7 +609,7 @@ bool ledger_take_left(struct ledger *ledger, enum ledger_left which, uint32_t *c
         bool found = false;
 
         pthread_mutex_lock(&ledger->mutex);
-        for (; !found && *cursor < ledger->capacity; ++*cursor) {
+        for (; !found && *cursor < ledger->file.used; ++*cursor) {
                 if (!ledger_is_to_sweep(ledger, which, *cursor))
                         continue;
                 found = true;
@@ -619,7 +628,7 @@ bool ledger_take_kept(struct ledger *ledger, uint32_t *cursor, struct record *re
         bool found = false;
 
         pthread_mutex_lock(&ledger->mutex);
-        for (; !found && *cursor < ledger->capacity; ++*cursor) {
+        for (; !found && *cursor < ledger->file.used; ++*cursor) {
                 struct ledger_slot *slot = &ledger->slots[*cursor];
 
                 if (slot->owner != &ledger->left || slot->swept ||
@@ -647,7 +656,7 @@ bool ledger_holds(struct ledger *ledger, uint64_t mount) {
         bool held = false;
 
         pthread_mutex_lock(&ledger->mutex);
-        for (uint32_t i = 0; !held && i < ledger->capacity; i++)
+        for (uint32_t i = 0; !held && i < ledger->file.used; i++)
                 held = ledger->slots[i].owner != &ledger->left &&
                        ledger_has_mount(&ledger->records[i], mount);
         pthread_mutex_unlock(&ledger->mutex);
@@ -682,7 +691,7 @@ struct ledger_counts ledger_count(struct ledger *ledger) {
 /* What a predecessor left: each record linked to nobody's list, all others free. */
 static int ledger_import(struct ledger *ledger) {
         ledger->free = LEDGER_NONE;
-        for (uint32_t i = ledger->capacity; i-- > 0;) {
+        for (uint32_t i = ledger->file.used; i-- > 0;) {
                 const struct record *record = &ledger->records[i];
                 struct account *account;
 

@@ -55,7 +55,7 @@ static int record_map(int fd, uint32_t capacity, struct record_file *file) {
         if (map == MAP_FAILED)
                 return -errno;
         file->size = size;
-        file->capacity = capacity;
+        file->capacity = file->used = capacity;
         file->header = (struct record_header *)map;
         file->records = (struct record *)(map + RECORD_HEADER_SIZE);
         return 0;
@@ -103,11 +103,14 @@ static uint32_t record_capacity(uint32_t capacity, const struct record_file *lef
 }
 
 static void record_copy_left(struct record_file *file, const struct record_file *left) {
+        file->used = 0;
         if (!left->header)
                 return;
         for (uint32_t i = 0; i < left->capacity; i++)
-                if (record_is_sane(&left->records[i], i))
+                if (record_is_sane(&left->records[i], i)) {
                         file->records[i] = left->records[i];
+                        file->used = i + 1;
+                }
 }
 
 static int record_create(int directory, uint32_t capacity, const struct instance *self,
@@ -200,7 +203,7 @@ void record_close_left(struct record_file *file) {
 void record_close(struct record_file *file) {
         bool used = false;
 
-        for (uint32_t i = 0; i < file->capacity; i++)
+        for (uint32_t i = 0; i < file->used; i++)
                 used = used || file->records[i].state != RECORD_FREE;
         if (!used)
                 unlinkat(file->directory, RECORD_NAME, 0);

@@ -62,6 +62,8 @@ struct record_file {
         int directory;
         size_t size;
         uint32_t capacity; /* as judged: the header's can change under a foreign hand */
+        uint32_t used;     /* records from here on were never written: not to be read, which would
+                            * take memory */
         struct record_header *header;
         struct record *records;
 };

@@ -31,8 +31,11 @@ static struct ledger *start_after(const struct ledger_limits *limits, const stru
         ck_assert_ptr_nonnull(mkdtemp(directory));
         ck_assert_int_eq(record_open(directory, limits->mounts, &file, &pid), 0);
         records = file.records;
-        for (size_t i = 0; i < n_left; i++)
+        for (size_t i = 0; i < n_left; i++) {
                 records[RECORD_INDEX(left[i].lease)] = left[i];
+                if (file.used <= RECORD_INDEX(left[i].lease))
+                        file.used = RECORD_INDEX(left[i].lease) + 1;
+        }
         ck_assert_int_eq(ledger_new(limits, &file, &ledger), 0);
         return ledger;
 }
@@ -1034,6 +1037,46 @@ START_TEST(many_threads_at_once_leave_nothing) {
 }
 END_TEST
 
+/* How much of the file is in our memory: mincore(2) tells what is in the page cache, so ask here.
+ */
+static unsigned long resident_kilobytes(const void *address) {
+        unsigned long start, end, kilobytes = 0;
+        FILE *maps = fopen("/proc/self/smaps", "re");
+        bool here = false;
+        char line[512];
+
+        ck_assert_ptr_nonnull(maps);
+        while (fgets(line, sizeof(line), maps)) {
+                if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+                        here = start <= (unsigned long)address && (unsigned long)address < end;
+                else if (here)
+                        sscanf(line, "Rss: %lu kB", &kilobytes);
+        }
+        fclose(maps);
+        return kilobytes;
+}
+
+START_TEST(records_that_were_never_used_take_no_memory) {
+        struct ledger *ledger = start(10, 10, 16384, 16384);
+        struct ledger_owner owner;
+        uint64_t id, first = 0;
+
+        ck_assert_uint_eq(ledger_connect(ledger, 1000, 1, &owner).status, STATUS_OK);
+        for (unsigned i = 0; i < 100; i++) {
+                const uint8_t file_systems[] = {PROTOCOL_PROC};
+
+                ck_assert_uint_eq(ledger_reserve(ledger, &owner, 1, file_systems, &id).status,
+                                  STATUS_OK);
+                first = first ?: RECORD_INDEX(id) + 1;
+                ck_assert_uint_eq(RECORD_INDEX(id) + 1, first);
+                ledger_forget(ledger, id);
+        }
+        ck_assert_uint_lt(resident_kilobytes(records), 256);
+        ledger_disconnect(ledger, &owner);
+        end(ledger);
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN(
                 "ledger", limits_the_connections_of_a_user, limits_the_connections_of_all,
@@ -1053,5 +1096,5 @@ int main(void) {
                 each_disagreement_is_no_adoption, lease_that_was_not_live_is_never_adopted,
                 held_lease_is_not_adopted, sweep_takes_what_none_can_adopt_or_all,
                 lease_that_is_swept_is_on_record_as_what_it_is, what_is_out_of_reach_is_told_once,
-                many_threads_at_once_leave_nothing);
+                many_threads_at_once_leave_nothing, records_that_were_never_used_take_no_memory);
 }

@@ -168,7 +168,9 @@ START_TEST(file_stays_when_a_record_is_in_use) {
 
         start();
         ck_assert_int_eq(open_records(&file, &pid), 0);
+        ck_assert_uint_eq(file.used, 0);
         record_set_state(&file.records[CAPACITY - 1], RECORD_LIVE);
+        file.used = CAPACITY;
         record_close(&file);
         ck_assert_int_eq(access(path, F_OK), 0);
         end();
@@ -674,6 +676,7 @@ START_TEST(takes_the_largest_capacity) {
         start();
         ck_assert_int_eq(record_open(directory, RECORD_CAPACITY_MAX, &file, &pid), 0);
         record_set_state(&file.records[RECORD_CAPACITY_MAX - 1], RECORD_LIVE);
+        file.used = RECORD_CAPACITY_MAX;
         record_close(&file);
         ck_assert_int_eq(access(path, F_OK), 0);
         end();
