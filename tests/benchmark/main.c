@@ -6,6 +6,7 @@
  */
 
 #include "client/mountat.h"
+#include "tests/benchmark/bus.h"
 #include "tests/benchmark/compare.h"
 #include "tests/benchmark/report.h"
 #include "tests/benchmark/scene.h"
@@ -107,9 +108,9 @@ static void main_add(struct routes *routes, const struct route *route) {
 
 static struct routes main_choose_routes(const struct options *options) {
         static const struct route *const all[] = {
-                &route_direct, &route_direct_child, &route_mountatd,
-                &route_hello,  &route_mountatctl,   &route_mount8,
-                &route_bwrap,  &route_unshare,      &route_systemd};
+                &route_direct,     &route_direct_child, &route_mountatd, &route_hello,
+                &route_mountatctl, &route_mount8,       &route_bwrap,    &route_unshare,
+                &route_bus,        &route_systemd};
         static struct route other;
         struct routes routes = {.legend = table_new("routes", "The ways that are compared")};
 
@@ -276,13 +277,15 @@ static void main_compare(const struct options *options, const struct routes *rou
 /* ---- the whole ---- */
 
 static void main_run(const struct options *options) {
-        struct routes routes = main_choose_routes(options);
+        struct routes routes;
         struct service service;
         struct sweep_plan plan = {
                 .quick = options->quick, .runs = options->runs, .service = &service};
         char *path;
 
         scene_enter();
+        bus_start();
+        routes = main_choose_routes(options);
         service = service_listen(NULL);
         service_start(&service, NULL);
         if (options->against) {
@@ -308,6 +311,7 @@ static void main_run(const struct options *options) {
         if (options->against)
                 service_stop(&main_against);
         service_stop(&service);
+        bus_stop();
         free(path);
         scene_leave();
 }

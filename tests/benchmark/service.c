@@ -48,8 +48,10 @@ static void service_exec(const struct service *service, const char *const *optio
         char pid[16], instance[32];
 
         arguments[n++] = scene_path("run-%u", service->number);
+        /* The one without a name of its own is that on the bus. */
         snprintf(instance, sizeof(instance), "--instance=bench-%u", service->number);
-        arguments[n++] = instance;
+        if (service->number > 0)
+                arguments[n++] = instance;
         for (; options && *options; options++)
                 arguments[n++] = *options;
 

@@ -37,6 +37,7 @@ buildbarn  util-linux            /usr/bin/setpriv                users without p
 bench      bubblewrap            /usr/bin/bwrap                  what it is compared with
 bench      util-linux            /usr/bin/unshare                what it is compared with
 bench      mount                 /usr/bin/mount                  what it is compared with
+bench      dbus-daemon           /usr/bin/dbus-daemon            a bus of its own
 bench      gnuplot-nox           /usr/bin/gnuplot                pictures of distributions
 demo       rustc                 /usr/bin/rustc                  the compiler that is shown
 END
