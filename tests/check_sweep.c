@@ -543,11 +543,10 @@ START_TEST(mount_that_we_hold_stays) {
                 ck_assert_uint_eq(ledger_count(ledger).left, 0);
                 ck_assert_uint_eq(fake_mounts(), 1);
                 ck_assert_ptr_nonnull(fake_mount_on(directory));
-                ck_assert_uint_eq(
-                        lease_release(scene.fake.gate.templates, ledger, &owner, id, &strangers,
-                                      &ended)
-                                .status,
-                        STATUS_OK);
+                ck_assert_uint_eq(lease_release(scene.fake.gate.templates, ledger, &owner, id,
+                                                &strangers, &ended)
+                                          .status,
+                                  STATUS_OK);
                 lease_free(ended);
                 ledger_disconnect(ledger, &owner);
                 directory = fd_close(directory);

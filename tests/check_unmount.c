@@ -170,8 +170,10 @@ static const struct {
         int result;
         unsigned mounts_left;
 } failures[] = {
-        {FAKE_FCHDIR, EACCES, -EACCES, 1}, {FAKE_FCHDIR, EIO, -EIO, 1},
-        {FAKE_UMOUNT, EPERM, -EPERM, 1},   {FAKE_UMOUNT, ENOMEM, -ENOMEM, 1},
+        {FAKE_FCHDIR, EACCES, -EACCES, 1},
+        {FAKE_FCHDIR, EIO, -EIO, 1},
+        {FAKE_UMOUNT, EPERM, -EPERM, 1},
+        {FAKE_UMOUNT, ENOMEM, -ENOMEM, 1},
         {FAKE_STATMOUNT, EPERM, 0, 0}, /* then EINVAL is the end that it waits for */
         {FAKE_STATMOUNT, EIO, 0, 0},
         {FAKE_CHDIR_ROOT, ENOMEM, 0, 0}, /* the thread doesn't stay there */
