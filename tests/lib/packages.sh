@@ -20,7 +20,7 @@ test       clang                 /usr/bin/clang                  the second comp
 test       mount                 /usr/bin/mount                  input roots
 test       libfuse3-dev          /usr/include/fuse3/fuse.h       a file system that never answers
 test       fuse3                 /usr/bin/fusermount3            mounted by a user without privilege
-test       dbus-daemon           /usr/bin/dbus-daemon            a bus of the test's own
+test       dbus-daemon           /usr/bin/dbus-daemon            the bus that a test is on
 test       polkitd               /usr/lib/polkit-1/polkitd       asked for consent on that bus
 test       python3               /usr/bin/python3                reads the JSON of mountatctl
 test       zsh                   /usr/bin/zsh                    reads the completion for it
