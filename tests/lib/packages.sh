@@ -5,7 +5,8 @@
 
 # For what, the package, a file by which it is known to be there, and why it is needed. By the file
 # and not by dpkg, since many a machine has its compilers from elsewhere; and it costs nothing.
-packages_table='
+packages_table() {
+        cat <<'END'
 build      gcc                   /usr/bin/gcc                    the first compiler
 build      libc6-dev             /usr/include/stdlib.h           the C library
 build      cmake                 /usr/bin/cmake                  the build
@@ -25,6 +26,7 @@ test       polkitd               /usr/lib/polkit-1/polkitd       asked for conse
 test       python3               /usr/bin/python3                reads the JSON of mountatctl
 test       zsh                   /usr/bin/zsh                    reads the completion for it
 test       uidmap                /usr/bin/newuidmap              many users that are one
+fuzz       libclang-rt-14-dev    /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a libFuzzer, for clang
 toolchains rustc                 /usr/bin/rustc                  a compiler that needs /proc
 toolchains cargo                 /usr/bin/cargo                  a build tool that needs /proc
 toolchains golang-go             /usr/bin/go                     a compiler that needs /proc
@@ -33,7 +35,8 @@ toolchains default-jdk-headless  /usr/bin/javac                  a compiler that
 buildbarn  busybox-static        /bin/busybox                    input roots in one program
 buildbarn  util-linux            /usr/bin/setpriv                users without privilege
 demo       rustc                 /usr/bin/rustc                  the compiler that is shown
-'
+END
+}
 
 # The packages for the purposes given that are not there, one a line.
 packages_missing() {
@@ -43,7 +46,7 @@ packages_missing() {
                 if [[ $purpose && " $* " == *" $purpose "* && ! -e $file ]]; then
                         echo "$package"
                 fi
-        done <<<"$packages_table"
+        done < <(packages_table)
 }
 
 # Installs what is missing for the purposes given; says nothing when nothing is.
