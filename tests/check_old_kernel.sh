@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck source-path=SCRIPTDIR
 #
-# The programs of the dev build on the distribution's own kernel, which in Debian 12 is 6.1: no
-# statmount, no unique mount ids, no clones of detached mounts. In a machine of qemu's with systemd
-# as PID 1; see tests/lib/machine.sh. Prints TAP. The package of another kernel can be named:
+# The programs of the dev build, and the units, on the distribution's own kernel, which in Debian 12
+# is 6.1: no statmount, no unique mount ids, no clones of detached mounts. In a machine of qemu's with
+# systemd as PID 1; see tests/lib/machine.sh. Prints TAP. The package of another kernel can be named:
 #
 #   sudo MOUNTATD_KERNEL=linux-image-cloud-amd64 tests/check_old_kernel.sh
 
@@ -77,6 +77,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 require_packages
 build_make dev
+build_make_package
 make_machine
 
 start_machine || finish "it doesn't start"
