@@ -34,6 +34,8 @@ toolchains nodejs                /usr/bin/node                   a runtime that 
 toolchains default-jdk-headless  /usr/bin/javac                  a compiler that needs /proc
 buildbarn  busybox-static        /bin/busybox                    input roots in one program
 buildbarn  util-linux            /usr/bin/setpriv                users without privilege
+machine    qemu-system-x86       /usr/bin/qemu-system-x86_64     a machine with another kernel
+machine    busybox-static        /bin/busybox                    its first program
 demo       rustc                 /usr/bin/rustc                  the compiler that is shown
 END
 }
