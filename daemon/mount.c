@@ -237,6 +237,8 @@ int mount_recognise(const struct mount_templates *templates, int fd, uint8_t fil
                 r = kernel_statx(fd, 0, &stat);
         if (r == 0 && !(stat.stx_attributes & STATX_ATTR_MOUNT_ROOT))
                 r = -EINVAL;
+        if (r == -EACCES || r == -EOPNOTSUPP)
+                r = -EINVAL; /* a FUSE that keeps to itself is no mount of ours */
         if (r == 0 && !(templates->features & PROTOCOL_FEATURE_STATMOUNT))
                 r = mount_find_in_table(templates, found, file_system, &info);
         if (r == 0)
