@@ -19,6 +19,9 @@
 #include <string.h>
 #include <sys/mount.h>
 
+/* The kernel's MNT_UNIQUE_ID_OFFSET: no reusable id is above, no unique one below. */
+#define MOUNT_REUSABLE_MAX (1ULL << 31)
+
 struct mount_templates {
         const char *source;
         unsigned features;
@@ -216,8 +219,12 @@ static const char *mount_type(uint8_t file_system) {
  */
 static int mount_find_in_table(const struct mount_templates *templates, uint64_t id,
                                uint8_t file_system, struct kernel_mountinfo *info) {
-        int r = kernel_mountinfo(id, info);
+        int r;
 
+        /* Of a predecessor that knew unique ids: it may be there, but we can't tell. */
+        if (id > MOUNT_REUSABLE_MAX)
+                return -EOPNOTSUPP;
+        r = kernel_mountinfo(id, info);
         if (r < 0)
                 return r;
         return strcmp(info->source, templates->source) == 0 &&
