@@ -375,6 +375,8 @@ void ledger_forget(struct ledger *ledger, uint64_t id) {
         ledger->counts.leases--;
         if (ledger->slots[index].owner == &ledger->left)
                 ledger->counts.left--;
+        if (ledger->slots[index].owner == &ledger->orphans)
+                ledger->counts.orphans--;
 
         record_set_state(&ledger->records[index], RECORD_FREE);
         record->lease = 0;
@@ -389,6 +391,8 @@ void ledger_orphan(struct ledger *ledger, uint64_t id, struct lease *lease) {
         uint32_t index = ledger_index(ledger, id);
 
         pthread_mutex_lock(&ledger->mutex);
+        if (ledger->slots[index].owner != &ledger->orphans)
+                ledger->counts.orphans++;
         ledger_unlink(ledger, index);
         ledger_link(ledger, &ledger->orphans, index);
         ledger->slots[index].lease = lease;

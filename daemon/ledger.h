@@ -37,7 +37,8 @@ struct ledger_counts {
         unsigned attempts; /* under way, those of lost workers among them */
         unsigned lost_attempts;
         unsigned lost_workers;
-        unsigned left; /* of the leases: a predecessor's, waiting */
+        unsigned left;    /* of the leases: a predecessor's, waiting */
+        unsigned orphans; /* of the leases: nobody's, that could not be released */
 };
 
 /* Who holds leases: one connection. Embedded by its keeper, filled in by ledger_connect(). */

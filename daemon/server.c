@@ -9,6 +9,7 @@
 #include "daemon/server.h"
 
 #include "common/fd.h"
+#include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/sweep.h"
 
@@ -32,6 +33,7 @@ enum {
         SERVER_SWEEP_PAUSE = SERVER_SECOND,
         SERVER_SWEEP_REPEAT = 10 * SERVER_SECOND, /* of what could not be reached in time */
         SERVER_DRAIN_TIMEOUT = 3 * SERVER_SECOND, /* the unit's TimeoutStopSec= is 5 s */
+        SERVER_ORPHANS_PAUSE = SERVER_SECOND,     /* between tries to release them */
         SERVER_ACCEPT_BATCH = 64,
         SERVER_ACCEPT_PAUSE = SERVER_SECOND / 10,
 };
@@ -40,6 +42,12 @@ struct server_sweep {
         struct crew_job job; /* first: a job is its sweep */
         struct server *server;
         atomic_bool running; /* or waiting to */
+};
+
+struct server_orphans {
+        struct crew_job job; /* first, as above */
+        struct server *server;
+        atomic_bool running;
 };
 
 struct server {
@@ -56,6 +64,8 @@ struct server {
         struct server_sweep quick_sweep, patient_sweep; /* one starts the other */
         atomic_int scope;                               /* enum sweep_scope */
         uint64_t next_sweep;
+        struct server_orphans orphans;
+        uint64_t next_release;
         uint64_t adopt_until;
 };
 
@@ -115,6 +125,25 @@ static void server_look_after_left(struct server *server, uint64_t now) {
         server_start_sweep(&server->quick_sweep);
 }
 
+/* ---- what nobody holds, and the host would not let go ---- */
+
+static void server_release_orphans(struct crew_job *job) {
+        struct server_orphans *orphans = (struct server_orphans *)job;
+        const struct request_gate *gate = orphans->server->setup.gate;
+
+        /* Refused again: it has been logged, and is tried again. */
+        lease_release_all(gate->templates, gate->ledger, ledger_orphans(gate->ledger));
+        atomic_store(&orphans->running, false);
+}
+
+static void server_look_after_orphans(struct server *server, uint64_t now) {
+        if (now < server->next_release || server->stopping)
+                return;
+        server->next_release = now + SERVER_ORPHANS_PAUSE;
+        if (!atomic_exchange(&server->orphans.running, true))
+                crew_submit(server->setup.crew, &server->orphans.job);
+}
+
 /* ---- the loop's handlers ---- */
 
 static void server_arm(sd_event_source *timer, uint64_t when) {
@@ -135,6 +164,8 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
         crew_watch(server->setup.crew);
         if (counts.left > 0)
                 server_look_after_left(server, now);
+        if (counts.orphans > 0)
+                server_look_after_orphans(server, now);
 
         /* A connection that waits for a lost worker counts: no idle exit before it has come back.
          */
@@ -339,6 +370,8 @@ int server_run(const struct server_setup *setup) {
                 (struct server_sweep){.job.run = server_sweep_quickly, .server = &server};
         server.patient_sweep =
                 (struct server_sweep){.job.run = server_sweep_patiently, .server = &server};
+        server.orphans =
+                (struct server_orphans){.job.run = server_release_orphans, .server = &server};
 
         r = server_add_sources(&server);
         if (r >= 0) {
