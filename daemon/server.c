@@ -215,10 +215,9 @@ static void server_pause_accepting(struct server *server, int error) {
 static int server_on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
         struct server *server = userdata;
 
-        (void)source;
-        (void)usec;
-        if (!server->stopping)
-                sd_event_source_set_enabled(server->listening, SD_EVENT_ON);
+        /* epoll_ctl(2) wants memory for it, and may not get it yet. */
+        if (!server->stopping && sd_event_source_set_enabled(server->listening, SD_EVENT_ON) < 0)
+                server_arm(source, usec + SERVER_ACCEPT_PAUSE);
         return 0;
 }
 
