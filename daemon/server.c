@@ -296,7 +296,7 @@ static int server_on_crew_empty(sd_event_source *source, int fd, uint32_t events
 
         (void)source;
         (void)events;
-        if (read(fd, &count, sizeof(count)) < 0)
+        if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
                 return -errno;
         if (server->stopping && crew_is_idle(server->setup.crew))
                 return sd_event_exit(server->event, 0);
