@@ -23,7 +23,6 @@
 #include <unistd.h>
 
 enum {
-        KERNEL_SYS_STATMOUNT = 457,
         KERNEL_STATMOUNT_SB_BASIC = 1 << 0,
         KERNEL_STATMOUNT_MNT_BASIC = 1 << 1,
         KERNEL_STATMOUNT_MNT_POINT = 1 << 4,

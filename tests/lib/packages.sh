@@ -15,6 +15,7 @@ build      pkg-config            /usr/bin/pkg-config             finds the libra
 build      libsystemd-dev        /usr/include/systemd/sd-event.h main loop, socket activation
 build      systemd               /usr/share/pkgconfig/systemd.pc where units go; systemd-socket-activate
 build      libcap-dev            /usr/include/sys/capability.h   keeping one capability
+build      libseccomp-dev        /usr/include/seccomp.h          keeping to a list of system calls
 test       check                 /usr/include/check.h            the unit tests
 test       g++                   /usr/bin/g++                    the library from C++
 test       clang                 /usr/bin/clang                  the second compiler
