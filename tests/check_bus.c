@@ -594,9 +594,13 @@ BUS_TEST(descriptor_that_is_slow_to_close_keeps_nobody_waiting) {
                          0);
         ck_assert_int_ge(sd_bus_message_append(call, "a(hsu)", 1, slow, "proc", 0), 0);
         close(slow);
+        /* Ours and the bus' copies go before the daemon's: the last close is the slow one. */
+        ck_assert_int_eq(kill(stage.service.pid, SIGSTOP), 0);
         ck_assert_int_ge(sd_bus_send(alice, call, NULL), 0);
         sd_bus_flush(alice);
         sd_bus_message_unref(call);
+        usleep(200000);
+        ck_assert_int_eq(kill(stage.service.pid, SIGCONT), 0);
 
         usleep(200000);
         before = world_now_ms();
