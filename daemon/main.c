@@ -283,8 +283,11 @@ static bool main_run(struct program *program) {
 
 /* What a worker could not release is tried once more, by the one thread that is left. */
 static void main_release_orphans(struct request_gate *gate) {
-        int r = unmount_isolate();
+        int r;
 
+        if (ledger_count(gate->ledger).orphans == 0)
+                return;
+        r = unmount_isolate();
         if (r == 0)
                 r = lease_release_all(gate->templates, gate->ledger, ledger_orphans(gate->ledger));
         if (r < 0)
