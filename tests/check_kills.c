@@ -19,6 +19,13 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+/* Minutes, that only one build spends. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(__clang__)
+#define IN_PART true
+#else
+#define IN_PART false
+#endif
+
 enum {
         CALLS_MAX = 4096,
         MOUNTS = 2, /* of Alice's lease */
@@ -303,10 +310,12 @@ static unsigned count_points(struct ground *ground, const struct route *route, u
 
 static void try_route(struct ground *ground, const struct route *route) {
         static const int signals[] = {SIGKILL, SIGUSR1, SIGTERM};
+        /* Until it serves, whatever ends it ends it alike; and those are many calls. */
+        size_t n_signals = route->act == take_over && !getenv("MOUNTATD_FAULTS") ? 1 : 3;
         unsigned first, missed = 0, faults = 0, points = count_points(ground, route, &first);
 
         for (unsigned n = first + 1; n <= points; n++)
-                for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+                for (size_t i = 0; i < n_signals; i++) {
                         bool reached;
                         const char *fault = try_signal(ground, route, n, signals[i], &reached);
 
@@ -319,8 +328,8 @@ static void try_route(struct ground *ground, const struct route *route) {
                                 fflush(stdout);
                         }
                 }
-        printf("%-10s %3u calls x SIGKILL, SIGUSR1, SIGTERM: %u not reached, %u faults\n",
-               route->name, points - first, missed, faults);
+        printf("%-10s %3u calls x %zu signals: %u not reached, %u faults\n", route->name,
+               points - first, n_signals, missed, faults);
         fflush(stdout);
         n_points += points - first;
         n_missed += missed;
@@ -332,6 +341,8 @@ WORLD_TEST(killed_at_each_call_it_leaves_what_its_clients_were_told) {
         int64_t begin = world_now_ms();
         struct ground ground;
 
+        if (IN_PART && !only)
+                return; /* the build does nothing to it: one is enough */
         ground_prepare(&ground, &victim);
         for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
                 if (!only || strcmp(only, routes[i].name) == 0)

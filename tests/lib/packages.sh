@@ -22,6 +22,7 @@ test       libfuse3-dev          /usr/include/fuse3/fuse.h       a file system t
 test       fuse3                 /usr/bin/fusermount3            mounted by a user without privilege
 test       uidmap                /usr/bin/newuidmap              many users that are one
 fuzz       libclang-rt-14-dev    /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a libFuzzer, for clang
+memcheck   valgrind             /usr/bin/valgrind              reads of what was never written
 toolchains rustc                 /usr/bin/rustc                  a compiler that needs /proc
 toolchains cargo                 /usr/bin/cargo                  a build tool that needs /proc
 toolchains golang-go             /usr/bin/go                     a compiler that needs /proc
