@@ -53,6 +53,7 @@ static bool main_block_signals(void) {
         sigaddset(&signals, SIGTERM);
         sigaddset(&signals, SIGINT);
         sigaddset(&signals, SIGUSR1);
+        sigaddset(&signals, SIGPIPE); /* a log that nobody reads any more is no reason to end */
         if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
                 return main_fail(-errno, "blocking signals");
         return true;

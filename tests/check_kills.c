@@ -92,7 +92,8 @@ static void end(struct ground *ground, int signal) {
 
 static void idle(struct ground *ground) {
         start(ground, &victim);
-        ck_assert(ground_connect(ground));
+        ck_assert_msg(ground_connect(ground), "no connection to a daemon that %s",
+                      service_is_running(&ground->service) ? "runs" : "has ended");
         belief = HOLDS_NOTHING;
 }
 
