@@ -297,6 +297,7 @@ static unsigned count_points(struct ground *ground, const struct route *route, u
         static struct trap_call calls[CALLS_MAX];
         unsigned n;
 
+        trap_reset(); /* of an order that was not reached */
         ground->lease = 0;
         route->prepare(ground);
         trap_reset();
