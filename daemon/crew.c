@@ -304,7 +304,8 @@ static void crew_handle(struct crew *crew, struct crew_worker *worker,
         pthread_mutex_unlock(&crew->mutex);
 
         if (returned)
-                log_write(LOG_NOTICE, NULL, "worker %d has come back from the kernel", worker->tid);
+                log_write(LOG_NOTICE, &(struct log_subject){.event = LOG_EVENT_WORKER_BACK},
+                          "worker %d has come back from the kernel", worker->tid);
 }
 
 static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
@@ -563,7 +564,7 @@ static bool crew_is_stuck(const struct crew_worker *worker) {
 static void crew_lose(struct crew *crew, struct crew_worker *worker) {
         struct crew_seat *seat = worker->key == CREW_JOBS ? NULL : crew_seat(crew, worker->key);
         struct ledger_owner *owner = seat ? peer_owner(seat->peer) : NULL;
-        struct log_subject subject = {.has_peer = owner};
+        struct log_subject subject = {.event = LOG_EVENT_WORKER_LOST, .has_peer = owner};
 
         worker->state = CREW_LOST;
         crew->n_lost++;

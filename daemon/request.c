@@ -197,9 +197,21 @@ static struct verdict request_act(struct request *request) {
         return operation->act(request);
 }
 
+static enum log_event request_event(enum status status) {
+        switch (status) {
+        case STATUS_OK:
+                return LOG_EVENT_GRANTED;
+        case STATUS_HOST_FAILED:
+                return LOG_EVENT_HOST_FAILED;
+        default:
+                return LOG_EVENT_REFUSED;
+        }
+}
+
 /* The host's fault is a warning, the client's an information; what went well is for debugging. */
 static void request_log(const struct request *request, const struct verdict *verdict) {
         struct log_subject subject = {
+                .event = request_event(verdict->status),
                 .has_peer = true,
                 .uid = request->owner->uid,
                 .pid = request->owner->pid,
