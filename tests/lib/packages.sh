@@ -18,7 +18,7 @@ test       check                 /usr/include/check.h            the unit tests
 test       g++                   /usr/bin/g++                    the library from C++
 test       clang                 /usr/bin/clang                  the second compiler
 test       mount                 /usr/bin/mount                  input roots
-test       libfuse3-dev          /usr/include/fuse3/fuse.h       a file system that doesn't answer
+test       libfuse3-dev          /usr/include/fuse3/fuse.h       a file system that never answers
 test       fuse3                 /usr/bin/fusermount3            mounted by a user without privilege
 test       uidmap                /usr/bin/newuidmap              many users that are one
 toolchains rustc                 /usr/bin/rustc                  a compiler that needs /proc
