@@ -21,6 +21,9 @@ test       mount                 /usr/bin/mount                  input roots
 test       libfuse3-dev          /usr/include/fuse3/fuse.h       a file system that never answers
 test       fuse3                 /usr/bin/fusermount3            mounted by a user without privilege
 test       uidmap                /usr/bin/newuidmap              many users that are one
+manual     scdoc                 /usr/bin/scdoc                  makes the manual pages
+manual     mandoc                /usr/bin/mandoc                 finds faults in them
+manual     groff-base            /usr/bin/groff                  finds others
 toolchains rustc                 /usr/bin/rustc                  a compiler that needs /proc
 toolchains cargo                 /usr/bin/cargo                  a build tool that needs /proc
 toolchains golang-go             /usr/bin/go                     a compiler that needs /proc
