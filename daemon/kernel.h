@@ -104,5 +104,9 @@ int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info);
  */
 int kernel_open_place(const char *path, uint64_t resolve);
 
+/* The directory `name` of `directory`, as O_PATH, the root of what is mounted on it if anything is;
+ * never through a link. Blocks on FUSE. */
+int kernel_open_below(int directory, const char *name);
+
 /* STATX_MNT_ID_UNIQUE, which the baseline's headers don't know. */
 #define KERNEL_STATX_MNT_ID_UNIQUE 0x4000U

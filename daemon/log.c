@@ -48,10 +48,11 @@ static const char *const log_message_ids[] = {
         [LOG_EVENT_STOPPING] = "686014ed0ac9439897f04785e11f3e2a",
         [LOG_EVENT_RESTARTING] = "0c1b127d70a2449e911a240f24603b9b",
         [LOG_EVENT_IDLE] = "00438c7828fb4c6691375816e3f88a38",
+        [LOG_EVENT_NO_BUS] = "4e97efd2a758477eb79e509751c1e1f1",
 };
 
 static atomic_int log_max_level = LOG_INFO;
-static bool log_to_journal;
+static atomic_bool log_to_journal;
 
 /* systemd.exec(5): JOURNAL_STREAM is device:inode of the stream when it is the journal's. */
 static bool log_stderr_is_journal(void) {
@@ -76,17 +77,37 @@ void log_set_level(int level) {
         atomic_store_explicit(&log_max_level, level, memory_order_relaxed);
 }
 
-int log_level_from_name(const char *name) {
-        static const char *const names[] = {
-                [LOG_EMERG] = "emerg", [LOG_ALERT] = "alert",     [LOG_CRIT] = "crit",
-                [LOG_ERR] = "err",     [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
-                [LOG_INFO] = "info",   [LOG_DEBUG] = "debug",
-        };
+static const char *const log_names[] = {
+        [LOG_EMERG] = "emerg", [LOG_ALERT] = "alert",     [LOG_CRIT] = "crit",
+        [LOG_ERR] = "err",     [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
+        [LOG_INFO] = "info",   [LOG_DEBUG] = "debug",
+};
 
+int log_level_from_name(const char *name) {
         for (int i = LOG_EMERG; i <= LOG_DEBUG; i++)
-                if (strcmp(name, names[i]) == 0)
+                if (strcmp(name, log_names[i]) == 0)
                         return i;
         return -EINVAL;
+}
+
+const char *log_level_name(int level) {
+        return log_names[level];
+}
+
+const char *log_target(void) {
+        return atomic_load(&log_to_journal) ? "journal" : "console";
+}
+
+int log_set_target(const char *name) {
+        if (strcmp(name, "journal") == 0)
+                atomic_store(&log_to_journal, true);
+        else if (strcmp(name, "console") == 0)
+                atomic_store(&log_to_journal, false);
+        else if (strcmp(name, "auto") == 0)
+                atomic_store(&log_to_journal, log_stderr_is_journal());
+        else
+                return -EINVAL;
+        return 0;
 }
 
 struct log_fields {

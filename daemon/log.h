@@ -30,6 +30,7 @@ enum log_event {
         LOG_EVENT_STOPPING,
         LOG_EVENT_RESTARTING,
         LOG_EVENT_IDLE,
+        LOG_EVENT_NO_BUS,
 };
 
 /* What a line is about. Zero or NULL: not known; the field is left out. */
@@ -51,6 +52,13 @@ void log_set_level(int level);
 
 /* The LOG_* priority called `name` ("debug" … "emerg"), or -EINVAL. */
 int log_level_from_name(const char *name);
+
+const char *log_level_name(int level);
+
+/* Where lines go, "journal" or "console"; "auto" chooses as log_open() did, -EINVAL if it is none.
+ */
+const char *log_target(void);
+int log_set_target(const char *name);
 
 /* `subject` may be NULL. */
 void log_write(int priority, const struct log_subject *subject, const char *format, ...)

@@ -187,6 +187,7 @@ static bool main_serve(struct program *program) {
                 .adopt_timeout = program->options.adopt_timeout,
                 .self = &program->self,
                 .gate = &program->gate,
+                .on_bus = !program->options.instance,
                 .crew = program->crew,
         };
         int r = server_run(&setup);
@@ -286,6 +287,8 @@ static bool main_run(struct program *program) {
 static void main_release_orphans(struct request_gate *gate) {
         int r = unmount_isolate();
 
+        if (r == 0)
+                r = lease_release_all(gate->templates, gate->ledger, ledger_kept(gate->ledger));
         if (r == 0)
                 r = lease_release_all(gate->templates, gate->ledger, ledger_orphans(gate->ledger));
         if (r < 0)

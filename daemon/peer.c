@@ -114,7 +114,7 @@ void peer_abandon(struct peer *peer) {
 }
 
 void peer_close(struct peer *peer) {
-        peer_release_all(peer);
+        peer_abandon(peer);
         ledger_end_attempt(peer->gate->ledger, &peer->owner);
         peer_begin_blocking();
         peer->fd = fd_close(peer->fd);

@@ -57,6 +57,11 @@ static struct verdict request_refuse_remote(uint32_t i) {
 }
 
 static struct verdict request_judge_target(struct request *request, uint32_t i) {
+        const struct ledger_owner *owner = request->owner;
+        const struct policy_subject subject = {
+                .uid = owner->uid,
+                .trust = owner->standing == LEDGER_TRUSTED_CALL ? POLICY_TRUSTED : POLICY_USER,
+        };
         struct request_gate *gate = request->gate;
         struct target_facts *facts = &request->facts[i];
         enum status status;
@@ -72,8 +77,7 @@ static struct verdict request_judge_target(struct request *request, uint32_t i) 
         if (facts->type != TARGET_OTHER && !facts->deleted && request_is_repeated(request, i))
                 return verdict_refuse(STATUS_ALREADY_MOUNTED, i);
 
-        status = policy_judge(gate->policy, request->owner->uid,
-                              request->wire->targets[i].file_system, facts);
+        status = policy_judge(gate->policy, &subject, request->wire->targets[i].file_system, facts);
         if (status == STATUS_OK && request->local_only && !policy_is_local(facts->magic))
                 return request_refuse_remote(i);
         return status == STATUS_OK ? VERDICT_OK : verdict_refuse(status, i);
@@ -208,6 +212,16 @@ static enum log_event request_event(enum status status) {
         }
 }
 
+static void request_count(const struct request *request, const struct verdict *verdict) {
+        struct request_gate *gate = request->gate;
+
+        if (verdict->status != STATUS_OK)
+                atomic_fetch_add_explicit(&gate->failures_total, 1, memory_order_relaxed);
+        else if (request->wire->operation == PROTOCOL_MOUNT)
+                atomic_fetch_add_explicit(&gate->mounts_total, request->wire->n_targets,
+                                          memory_order_relaxed);
+}
+
 /* The host's fault is a warning, the client's an information; what went well is for debugging. */
 static void request_log(const struct request *request, const struct verdict *verdict) {
         struct log_subject subject = {
@@ -254,5 +268,6 @@ void request_serve(struct request_gate *gate, struct ledger_owner *owner,
 
         verdict = decoded->status == STATUS_OK ? request_act(&request) : *decoded;
         request_answer(reply, &verdict);
+        request_count(&request, &verdict);
         request_log(&request, &verdict);
 }

@@ -784,9 +784,9 @@ START_TEST(left_lease_is_adopted_once_and_then_like_any_other) {
         ck_assert(!ledger_adopt(ledger, &other, &left[0], LEASE(2)));
         ck_assert_ptr_null(ledger_take(ledger, &other, left[0].lease));
         /* The sweep takes the other one alone. */
-        ck_assert(ledger_take_left(ledger, true, &cursor, &swept));
+        ck_assert(ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &swept));
         ck_assert_uint_eq(swept.lease, left[1].lease);
-        ck_assert(!ledger_take_left(ledger, true, &cursor, &swept));
+        ck_assert(!ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &swept));
         ledger_forget(ledger, left[1].lease);
 
         ck_assert_ptr_eq(ledger_take(ledger, &owner, left[0].lease), LEASE(1));
@@ -938,7 +938,7 @@ START_TEST(lease_that_is_swept_is_on_record_as_what_it_is) {
                 uint32_t cursor = 0;
                 struct record record;
 
-                ck_assert(ledger_take_left(ledger, true, &cursor, &record));
+                ck_assert(ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &record));
                 ck_assert_uint_eq(records[3].state, rows[i].during);
                 ck_assert(!ledger_adopt(ledger, &owner, &left, LEASE(1))); /* it is too late */
 
@@ -966,7 +966,7 @@ START_TEST(what_is_out_of_reach_is_told_once) {
         for (size_t i = 0; i < sizeof(rounds) / sizeof(rounds[0]); i++) {
                 uint32_t cursor = 0;
 
-                ck_assert(ledger_take_left(ledger, true, &cursor, &record));
+                ck_assert(ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &record));
                 ck_assert(ledger_leave(ledger, &record, rounds[i].out_of_reach) == rounds[i].told);
         }
         /* With its state as the sweep says. */

@@ -192,8 +192,8 @@ static void set_journal_stream(int offset) {
 
 START_TEST(writes_to_the_journal_with_fields_where_stderr_is_its) {
         static const char *const wanted[] = {
-                "MESSAGE=uid 1000 (pid 42): mount: message: /a\\x0aMESSAGE=forged: Input/output "
-                "error\n",
+                ("MESSAGE=uid 1000 (pid 42): mount: message: /a\\x0aMESSAGE=forged: Input/output "
+                 "error\n"),
                 "PRIORITY=4\n",
                 "SYSLOG_IDENTIFIER=check_log\n",
                 "MESSAGE_ID=a057c7bcc4a44a459a86d32ce816b41c\n",
