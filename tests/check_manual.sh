@@ -22,7 +22,7 @@ page_is_clean() {
 
         complaints=$(mandoc -T lint -W warning "$manual/$1" |
                 grep -v 'WARNING: skipping paragraph macro: PP' || true)
-        complaints+=$(groff -man -Tutf8 -ww -z "$manual/$1" 2>&1)
+        complaints+=$(groff -Kutf8 -man -Tutf8 -ww -z "$manual/$1" 2>&1)
         tap_equal "$complaints" ""
         tap_contains "$(head -n 20 "$sources/$1.scd")" "# NAME"
 }
