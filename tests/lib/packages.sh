@@ -24,6 +24,13 @@ test       uidmap                /usr/bin/newuidmap              many users that
 manual     scdoc                 /usr/bin/scdoc                  makes the manual pages
 manual     mandoc                /usr/bin/mandoc                 finds faults in them
 manual     groff-base            /usr/bin/groff                  finds others
+package    dpkg-dev              /usr/bin/dpkg-shlibdeps         what a package depends on
+package    gzip                  /usr/bin/gzip                   compresses its manual
+package    lintian               /usr/bin/lintian                finds faults in it
+systemd    systemd-container     /usr/bin/systemd-nspawn         a machine for the package
+systemd    dbus                  /usr/bin/dbus-daemon            its system bus
+systemd    polkitd               /usr/lib/polkit-1/polkitd       who may call what on it
+systemd    util-linux            /usr/bin/nsenter                the way in
 toolchains rustc                 /usr/bin/rustc                  a compiler that needs /proc
 toolchains cargo                 /usr/bin/cargo                  a build tool that needs /proc
 toolchains golang-go             /usr/bin/go                     a compiler that needs /proc
