@@ -12,8 +12,10 @@ mount_ids() {
         machine_run findmnt --kernel --noheadings --output ID,TARGET --source mountatd
 }
 
-# A unit of its own, as a runner is one, that holds a lease.
+# A unit of its own, as a runner is one, that holds a lease. An earlier one is there if a test failed.
 holder_start() {
+        holder_is_gone || machine_run systemctl kill --signal=KILL holder.service || true
+        machine_await 5 holder_is_gone
         machine_run systemd-run --quiet --collect --unit=holder --property=User=runner \
                 --property=SupplementaryGroups=mountat --property=NoNewPrivileges=yes \
                 sh -c 'sleep infinity | mountatctl hold /srv/root'
