@@ -22,6 +22,7 @@ enum {
         OPTION_READ_ONLY,
         OPTION_JSON,
         OPTION_NO_LEGEND,
+        OPTION_ALL,
         OPTION_HELP,
         OPTION_VERSION,
 
@@ -37,6 +38,7 @@ static const struct option arguments_options[] = {
         {"read-only", no_argument, NULL, OPTION_READ_ONLY},
         {"json", required_argument, NULL, OPTION_JSON},
         {"no-legend", no_argument, NULL, OPTION_NO_LEGEND},
+        {"all", no_argument, NULL, OPTION_ALL},
         {"help", no_argument, NULL, OPTION_HELP},
         {"version", no_argument, NULL, OPTION_VERSION},
         {0},
@@ -56,6 +58,8 @@ static uint32_t arguments_group(int option) {
         case OPTION_JSON:
         case OPTION_NO_LEGEND:
                 return ARGUMENTS_OUTPUT;
+        case OPTION_ALL:
+                return ARGUMENTS_SCOPE;
         default:
                 return 0;
         }
@@ -133,6 +137,9 @@ static int arguments_set(struct arguments *arguments, int option) {
                 return arguments_json(arguments, optarg);
         case OPTION_NO_LEGEND:
                 arguments->legend = false;
+                return 0;
+        case OPTION_ALL:
+                arguments->all = true;
                 return 0;
         case OPTION_HELP:
                 arguments->asked |= ARGUMENTS_HELP;

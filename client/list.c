@@ -46,7 +46,8 @@ int command_list(const struct arguments *arguments) {
         size_t count = 0;
         int r;
 
-        if (manager_open(&bus) < 0 || manager_list(bus, &reply) < 0)
+        if (manager_open(&bus) < 0 ||
+            manager_list(bus, arguments->all ? MANAGER_ALL : MANAGER_OWN, &reply) < 0)
                 return COMMAND_FAILED;
         while ((r = manager_next(reply, &lease)) > 0 && list_add(&table, &lease) == 0)
                 count++;

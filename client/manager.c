@@ -95,11 +95,14 @@ int manager_unmount(sd_bus *bus, uint64_t lease) {
         return r < 0 ? manager_fail(what, r) : manager_call(bus, call, what, &reply);
 }
 
-int manager_list(sd_bus *bus, sd_bus_message **reply) {
+int manager_list(sd_bus *bus, enum manager_scope scope, sd_bus_message **reply) {
         MANAGER_MESSAGE_AUTO sd_bus_message *call = NULL;
         int r = manager_prepare(bus, &call, "ListLeases");
 
+        /* Unasked, since a list isn't worth a password: a shell's completion makes one, too. */
         if (r == 0)
+                r = sd_bus_message_set_allow_interactive_authorization(call, scope == MANAGER_ALL);
+        if (r >= 0)
                 r = manager_call(bus, call, "cannot list the leases", reply);
         if (r < 0)
                 return r;

@@ -35,8 +35,13 @@ struct manager_lease {
         uint64_t age;           /* seconds */
 };
 
+enum manager_scope {
+        MANAGER_OWN, /* and what the caller may see anyway */
+        MANAGER_ALL, /* if an administrator, who is asked, consents */
+};
+
 /* Asks; then manager_next() gives one after the other: 1, 0 at the end, negative: told. */
-int manager_list(sd_bus *bus, sd_bus_message **reply);
+int manager_list(sd_bus *bus, enum manager_scope scope, sd_bus_message **reply);
 int manager_next(sd_bus_message *reply, struct manager_lease *lease);
 
 static inline void manager_cleanup_bus(sd_bus **bus) {

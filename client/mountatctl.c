@@ -64,8 +64,8 @@ static const struct command commands[] = {
         {
                 .name = "list",
                 .synopsis = "[OPTION...]",
-                .summary = "list the leases: your own; with an administrator's consent, all",
-                .options = ARGUMENTS_OUTPUT,
+                .summary = "list the leases: your own; as root, all",
+                .options = ARGUMENTS_OUTPUT | ARGUMENTS_SCOPE,
                 .misuse = COMMAND_MISUSED,
                 .act = command_list,
         },
@@ -97,6 +97,7 @@ static const char help_options[] =
         "  --timeout SECONDS   for each answer of mountatd (default: 25)\n"
         "\n"
         "Options of list and status:\n"
+        "  --all               of list: ask an administrator to let you see all\n"
         "  --json FORMAT       short or pretty; off for tables (default)\n"
         "  --no-legend         no titles, no sum\n"
         "\n"

@@ -57,7 +57,7 @@ static int unmount_place(const char *path, char *place, size_t size) {
 static int unmount_find(sd_bus *bus, const char *place, uint64_t *leases) {
         MANAGER_MESSAGE_AUTO sd_bus_message *reply = NULL;
         struct manager_lease lease;
-        int count = 0, r = manager_list(bus, &reply);
+        int count = 0, r = manager_list(bus, MANAGER_OWN, &reply);
 
         while (r >= 0 && (r = manager_next(reply, &lease)) > 0)
                 if (strcmp(lease.place, place) == 0 && count < UNMOUNT_LEASES_MAX)

@@ -395,13 +395,15 @@ void bus_tick(struct bus *bus) {
 
 struct bus *bus_free(struct bus *bus) {
         struct pollfd ended = {.events = POLLIN};
+        uint64_t count;
 
         if (!bus)
                 return NULL;
         ended.fd = bus->ended;
         atomic_store(&bus->stopping, true);
         bus_signal(bus->poke);
-        if (poll(&ended, 1, BUS_END_MS) > 0)
+        /* It is the reading that orders what the thread did before what is done with it here. */
+        if (poll(&ended, 1, BUS_END_MS) > 0 && read(bus->ended, &count, sizeof(count)) > 0)
                 return bus_destroy(bus);
         return NULL; /* it stays, and what it uses */
 }

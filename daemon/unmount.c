@@ -14,6 +14,7 @@
 
 enum {
         UNMOUNT_STRANGERS_MAX = 64, /* stacked faster than this, and we'd never be done */
+        UNMOUNT_RETURN_TRIES = 16,
 };
 
 int unmount_isolate(void) {
@@ -48,6 +49,15 @@ static int unmount_here(unsigned features, uint64_t id, unsigned *strangers) {
         return -EBUSY;
 }
 
+/*
+ * chdir(2) takes memory for its path. Where that is short for a moment the thread must not stay: it
+ * would pin the mount until its next detach, perhaps for days.
+ */
+static void unmount_return(void) {
+        for (int i = 0; i < UNMOUNT_RETURN_TRIES && kernel_chdir_root() < 0; i++)
+                continue;
+}
+
 int unmount_detach(unsigned features, int fd, uint64_t id, unsigned *strangers) {
         int r = kernel_fchdir(fd);
 
@@ -55,6 +65,6 @@ int unmount_detach(unsigned features, int fd, uint64_t id, unsigned *strangers) 
         if (r < 0)
                 return r;
         r = unmount_here(features, id, strangers);
-        kernel_chdir_root();
+        unmount_return();
         return r;
 }

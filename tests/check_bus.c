@@ -7,6 +7,7 @@
 #include "daemon/authority.h"
 #include "tests/real/bus_stage.h"
 #include "tests/real/client.h"
+#include "tests/real/stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -66,6 +67,31 @@ WORLD_TEST(every_method_that_can_be_seen_has_a_rule_and_names) {
                                       strstr(at, " name=\"") < strchr(at, '>'),
                               "an argument has no name");
         free(text);
+        bus_stage_close(&stage);
+}
+
+/* What every service on a bus has, for those outside the group too. */
+WORLD_TEST(everybody_may_ping_and_read) {
+        struct bus_stage stage = bus_stage_open();
+        sd_bus *mallory = system_bus_connect(WORLD_MALLORY);
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+        sd_bus_message *reply = NULL;
+        int r = sd_bus_call_method(mallory, "org.mountat1", "/org/mountat1",
+                                   "org.freedesktop.DBus.Peer", "Ping", &error, NULL, "");
+
+        ck_assert_msg(r >= 0, "%s", error.message);
+        r = sd_bus_call_method(mallory, "org.mountat1", "/org/mountat1",
+                               "org.freedesktop.DBus.Properties", "GetAll", &error, &reply, "s",
+                               "org.mountat1.Manager");
+        ck_assert_msg(r >= 0, "%s", error.message);
+        ck_assert_str_eq(sd_bus_message_get_signature(reply, true), "a{sv}");
+        sd_bus_message_unref(reply);
+        ck_assert_int_lt(sd_bus_set_property(mallory, "org.mountat1", "/org/mountat1",
+                                             "org.mountat1.Manager", "MaxMounts", &error, "u", 1),
+                         0);
+        system_bus_judge(&error, SD_BUS_ERROR_ACCESS_DENIED);
+        sd_bus_error_free(&error);
+        sd_bus_close_unref(mallory);
         bus_stage_close(&stage);
 }
 
@@ -588,6 +614,42 @@ WORLD_TEST(descriptor_that_is_slow_to_close_keeps_nobody_waiting) {
         bus_stage_close(&stage);
 }
 
+static int on_refusal(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        char *name = userdata;
+
+        (void)error;
+        snprintf(name, 128, "%s", (sd_bus_message_get_error(reply) ?: &SD_BUS_ERROR_NULL)->name);
+        return 0;
+}
+
+/* A worker is lost for as long as the file system's server likes; who asked has his answer. */
+HOSTILE_TEST(path_on_a_stalled_file_system_keeps_nobody_waiting) {
+        struct hostile hostile = hostile_start_shared(0, "h");
+        struct bus_stage stage = bus_stage_open();
+        sd_bus *waiting = system_bus_connect(0);
+        char refusal[128] = "";
+
+        ck_assert_int_ge(sd_bus_call_method_async(waiting, NULL, "org.mountat1", "/org/mountat1",
+                                                  "org.mountat1.Manager", "MountPath", on_refusal,
+                                                  refusal, "sas", world_path("h/stalled"), 1, "proc"),
+                         0);
+        sd_bus_flush(waiting);
+        world_wait_for(system_bus_number(stage.root, "LostWorkers") == 1);
+        expect_socket_works(&stage.service);
+        world_make_root(0, "root");
+        system_bus_mount_path(stage.root, world_path("root"));
+        while (refusal[0] == '\0')
+                if (sd_bus_process(waiting, NULL) == 0)
+                        ck_assert_int_gt(sd_bus_wait(waiting, 25000000), 0);
+        ck_assert_str_eq(refusal, "org.mountat1.Error.HostFailed");
+        hostile_end(&hostile);
+        world_wait_for(system_bus_number(stage.root, "LostWorkers") == 0);
+        world_wait_for(system_bus_number(stage.root, "Connections") == 0);
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
+        sd_bus_close_unref(waiting);
+        bus_stage_close(&stage);
+}
+
 /* ---- the bus itself ---- */
 
 WORLD_TEST(bus_goes_away_and_comes_back) {
@@ -754,6 +816,40 @@ WORLD_TEST(consent_is_asked_for_where_the_caller_allows_it) {
         bus_stage_close(&stage);
 }
 
+/* With the actions as they are installed: a mistake in their names or in the file is seen here. */
+WORLD_TEST(distributions_polkit_knows_the_actions) {
+        static const char rule[] = "if (action.id == \"org.mountat1.mount\" && "
+                                   "action.lookup(\"root\").slice(-5) == \"/root\" && "
+                                   "subject.user == \"mallory\") return polkit.Result.YES; "
+                                   "if (action.id == \"org.mountat1.list-others\") "
+                                   "return polkit.Result.YES;";
+        struct bus_stage stage = bus_stage_open();
+        pid_t polkit = system_bus_start_real_polkit(rule);
+        sd_bus *mallory, *bob;
+
+        if (polkit == 0) {
+                test_skip_report("distributions_polkit_knows_the_actions",
+                                 "polkitd is not installed");
+                bus_stage_close(&stage);
+                return;
+        }
+        mallory = system_bus_connect(WORLD_MALLORY);
+        bob = system_bus_connect(WORLD_BOB);
+        world_make_root(0, "root");
+        world_make_root(0, "other");
+        ck_assert_int_eq(chmod(world_path("root"), 0755) | chmod(world_path("other"), 0755), 0);
+        system_bus_mount_path(mallory, world_path("root"));
+        ck_assert_uint_eq(system_bus_list(bob, NULL, 0), 1);
+        system_bus_expect(mallory, "NotAuthorised", "MountPath", "sas", world_path("other"), 1,
+                          "proc");
+        system_bus_expect(bob, "NotAuthorised", "MountPath", "sas", world_path("root"), 1, "proc");
+        system_bus_expect(bob, "NotAuthorised", "UnmountPath", "s", world_path("root"));
+        sd_bus_close_unref(mallory);
+        sd_bus_close_unref(bob);
+        world_kill(polkit);
+        bus_stage_close(&stage);
+}
+
 /* Trusted for whose directory it is, and nothing else. */
 WORLD_TEST(trust_lifts_no_other_rule) {
         struct bus_stage stage = bus_stage_open();
@@ -775,6 +871,7 @@ int main(void) {
         TCase *tests = tcase_create("bus");
 
         tcase_add_test(tests, every_method_that_can_be_seen_has_a_rule_and_names);
+        tcase_add_test(tests, everybody_may_ping_and_read);
         tcase_add_test(tests, properties_tell_version_counts_and_limits);
         tcase_add_test(tests, readme_lines_mount_and_unmount);
         tcase_add_test(tests, root_may_name_directories_of_other_users);
@@ -794,6 +891,7 @@ int main(void) {
         tcase_add_test(tests, caller_that_leaves_before_the_answer_disturbs_nobody);
         tcase_add_test(tests, flood_of_calls_is_answered_by_name);
         tcase_add_test(tests, descriptor_that_is_slow_to_close_keeps_nobody_waiting);
+        tcase_add_test(tests, path_on_a_stalled_file_system_keeps_nobody_waiting);
         tcase_add_test(tests, bus_goes_away_and_comes_back);
         tcase_add_test(tests, daemon_starts_without_a_bus_and_finds_it_later);
         tcase_add_test(tests, leases_of_the_bus_outlive_a_killed_instance);
@@ -801,6 +899,7 @@ int main(void) {
         tcase_add_test(tests, polkit_lets_a_user_mount_by_path);
         tcase_add_test(tests, polkit_lets_a_user_take_and_see_others_leases);
         tcase_add_test(tests, consent_is_asked_for_where_the_caller_allows_it);
+        tcase_add_test(tests, distributions_polkit_knows_the_actions);
         tcase_add_test(tests, trust_lifts_no_other_rule);
         return world_run(tests);
 }

@@ -126,6 +126,21 @@ WORLD_TEST(writes_json_that_a_parser_accepts) {
         bus_stage_close(&stage);
 }
 
+/* A password is asked for only if somebody wants more than his own. */
+WORLD_TEST(lists_those_of_others_with_consent) {
+        struct bus_stage stage = bus_stage_open();
+        pid_t polkit = system_bus_start_polkit("org.mountat1.list-others", true);
+
+        world_make_root(WORLD_ALICE, "root");
+        system_bus_hold(stage.root, WORLD_ALICE, world_path("root"));
+        expect(ctl(WORLD_BOB, "list"), 0, "0 leases.");
+        expect(ctl(WORLD_BOB, "list --all"), 0, "1 leases.");
+        expect(ctl(0, "list"), 0, "1 leases.");
+        expect(ctl(WORLD_BOB, "status --all"), 2, "no such option");
+        world_kill(polkit);
+        bus_stage_close(&stage);
+}
+
 WORLD_TEST(says_what_is_wrong) {
         struct bus_stage stage = bus_stage_open();
 
@@ -158,6 +173,7 @@ int main(void) {
         tcase_add_test(tests, root_does_so_for_another_user);
         tcase_add_test(tests, unmounts_by_decimal_lease);
         tcase_add_test(tests, writes_json_that_a_parser_accepts);
+        tcase_add_test(tests, lists_those_of_others_with_consent);
         tcase_add_test(tests, says_what_is_wrong);
         return world_run(tests);
 }

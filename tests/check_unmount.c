@@ -170,6 +170,7 @@ static const struct {
         {FAKE_UMOUNT, EPERM, -EPERM, 1},   {FAKE_UMOUNT, ENOMEM, -ENOMEM, 1},
         {FAKE_STATMOUNT, EPERM, 0, 0}, /* then EINVAL is the end that it waits for */
         {FAKE_STATMOUNT, EIO, 0, 0},
+        {FAKE_CHDIR_ROOT, ENOMEM, 0, 0}, /* the thread doesn't stay there */
 };
 
 START_TEST(what_the_kernel_refuses_is_an_errno_and_can_be_tried_again) {

@@ -20,6 +20,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Where the ledgers are. */
+#ifndef FAKE_GATE_PARENT
+#define FAKE_GATE_PARENT "/tmp"
+#endif
+
 struct fake_gate {
         struct request_gate gate;
         struct policy *policy;
@@ -135,7 +140,7 @@ static inline void fake_gate_start_after(struct fake_gate *fake, unsigned featur
         int32_t pid;
 
         *fake = (struct fake_gate){
-                .directory = "/tmp/mountatd-check-XXXXXX",
+                .directory = FAKE_GATE_PARENT "/mountatd-check-XXXXXX",
                 .descriptors_before = descriptors_count(),
                 .capacity = limits->mounts,
         };

@@ -208,6 +208,21 @@ int fake_directory(const struct fake_directory *directory) {
         return fake_leave(fd);
 }
 
+void fake_forget(void) {
+        pthread_mutex_lock(&fake_mutex);
+        LIST_INIT(&fake_table);
+        fake_cwd = NULL;
+        for (unsigned i = 0; i < FAKE_BUCKETS; i++)
+                while (!LIST_EMPTY(&fake_objects[i])) {
+                        struct fake_object *object = LIST_FIRST(&fake_objects[i]);
+
+                        LIST_REMOVE(object, by_inode);
+                        free(object);
+                }
+        fake_leave(0);
+        fake_calls_reset();
+}
+
 /* ---- the mount table ---- */
 
 static struct fake_object *fake_directly_on(const struct fake_object *object) {
@@ -332,11 +347,13 @@ static uint64_t fake_id_of(const struct fake_object *object) {
         return object->directory.magic == FAKE_FUSE ? FAKE_ROOT_FUSE : FAKE_ROOT;
 }
 
-/* The directory below all that is stacked there. */
+/* The directory below all that is stacked there; that of a mount nowhere is the root. */
 static const struct fake_directory *fake_place_of(const struct fake_object *mount) {
-        while (mount->type == FAKE_TYPE_MOUNT)
+        static const struct fake_directory nowhere = {.path = "/"};
+
+        while (mount && mount->type == FAKE_TYPE_MOUNT)
                 mount = mount->on;
-        return &mount->directory;
+        return mount ? &mount->directory : &nowhere;
 }
 
 static uint64_t fake_magic_of(const struct fake_object *object) {
@@ -395,13 +412,12 @@ int kernel_fstatfs(int fd, uint64_t *magic) {
 
 int kernel_readlink(int proc, int fd, char *path, size_t size) {
         int r = fake_enter(FAKE_READLINK);
-        const struct fake_object *object = fake_find_typed(fd, FAKE_TYPE_DIRECTORY);
+        const struct fake_directory *place = fake_place_of(fake_find(fd));
 
         if (fake_find(proc))
                 fake_die("not the descriptor of /proc/self/fd");
-        if (r == 0 &&
-            (size_t)snprintf(path, size, "%s%s", object->directory.path,
-                             object->directory.flags & FAKE_IS_DELETED ? " (deleted)" : "") >= size)
+        if (r == 0 && (size_t)snprintf(path, size, "%s%s", place->path,
+                                       place->flags & FAKE_IS_DELETED ? " (deleted)" : "") >= size)
                 r = -ENAMETOOLONG;
         return fake_leave(r);
 }

@@ -44,6 +44,9 @@ enum fake_call {
         FAKE_ANY, /* also their number */
 };
 
+/* Everything is as at the beginning, but for what is open: who has closed that calls it. */
+void fake_forget(void);
+
 /* What the kernel can do, as PROTOCOL_FEATURE_* bits; without a call: none of them. */
 void fake_features(unsigned features);
 

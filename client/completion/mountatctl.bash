@@ -6,7 +6,7 @@ _mountatctl_leases() {
 }
 
 _mountatctl() {
-        local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} options
+        local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} options=
         local command=${COMP_WORDS[1]}
         local connection='--socket --timeout' output='--json --no-legend'
         local mount='--create --file-system --pids-only --read-only'
@@ -38,7 +38,8 @@ _mountatctl() {
         run | hold) options="$connection $mount" ;;
         hello) options=$connection ;;
         mount) options=$mount ;;
-        list | status) options=$output ;;
+        list) options="$output --all" ;;
+        status) options=$output ;;
         esac
         if [[ $current == -* ]]; then
                 mapfile -t COMPREPLY < <(compgen -W "$options --help --version" -- "$current")

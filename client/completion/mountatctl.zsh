@@ -37,7 +37,8 @@ _mountatctl() {
                 hello) _arguments $all $connection ;;
                 mount) _arguments $all $mount '1:root directory:_files -/' ;;
                 unmount) _arguments $all '1:root or lease:_mountatctl_lease' ;;
-                list | status) _arguments $all $output ;;
+                list) _arguments $all $output '--all[ask to see the leases of others]' ;;
+                status) _arguments $all $output ;;
                 esac
                 ;;
         esac

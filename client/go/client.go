@@ -19,14 +19,17 @@ const DefaultSocket = "/run/mountatd/socket"
 // SocketVariable names the environment's variable that overrides DefaultSocket.
 const SocketVariable = "MOUNTATD_SOCKET"
 
-// Client is one connection to the daemon, from [Dial] until [Client.Close].
+// Client is one connection to the daemon, from [Dial] until [Client.Close]. When the daemon is
+// restarted it connects again, and keeps its leases.
 type Client struct {
-	channel *channel
+	connection *connection
 }
 
 // Dial connects to the daemon's socket: path, or if that is empty the environment's
 // [SocketVariable] (ignored in a program with privileges), or [DefaultSocket]. A daemon that has
-// too many connections accepts, and then refuses: the next call gives [StatusLimitExceeded].
+// too many connections accepts, and then refuses: the next call gives [StatusLimitExceeded]. A
+// relative path must stay true, for connecting again. Of a daemon that isn't there Dial says so at
+// once.
 func Dial(ctx context.Context, path string) (*Client, error) {
 	if path == "" {
 		path = socketPath()
@@ -35,9 +38,7 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to mountatd at %s: %w%s", escape(path), err, advice(err))
 	}
-	channel := newChannel(socket)
-	go channel.read()
-	return &Client{channel}, nil
+	return &Client{newConnection(path, newChannel(socket))}, nil
 }
 
 func socketPath() string {
@@ -76,19 +77,20 @@ func advice(err error) string {
 // Close ends the connection, which releases its leases; it doesn't wait for that
 // ([Lease.Release] does, also afterwards). A Client that isn't closed stays connected.
 func (c *Client) Close() error {
-	c.channel.fail(lost(net.ErrClosed))
+	c.connection.fail(lost(net.ErrClosed))
 	return nil
 }
 
-// Done is closed when the connection has ended, by Close or because the daemon went away: then the
-// leases are being released.
+// Done is closed when the Client has ended: by Close; because the daemon broke the protocol
+// ([ErrProtocol]); or because it refused the connection while there was no lease to keep. Then no
+// lease is held any more. A daemon that goes away doesn't end a Client: see [Lease.Done].
 func (c *Client) Done() <-chan struct{} {
-	return c.channel.over
+	return c.connection.over
 }
 
-// Err says why the connection has ended; nil before.
+// Err says why the Client has ended; nil before.
 func (c *Client) Err() error {
-	return c.channel.why()
+	return c.connection.why()
 }
 
 // Hello is the daemon's answer to who it is.
@@ -99,18 +101,14 @@ type Hello struct {
 
 // Hello asks who answers.
 func (c *Client) Hello(ctx context.Context) (Hello, error) {
-	call, err := c.channel.start(ctx, &request{operation: operationHello}, nil)
-	if err != nil {
+	q := inquiry{request: request{operation: operationHello}}
+	if err := c.connection.ask(ctx, &q); err != nil {
 		return Hello{}, failed(operationHello, err)
 	}
-	reply, err := call.wait(ctx)
-	if err != nil {
-		return Hello{}, failed(operationHello, err)
+	if q.reply.status != StatusOK {
+		return Hello{}, newReplyError(operationHello, q.reply, 0)
 	}
-	if reply.status != StatusOK {
-		return Hello{}, newReplyError(operationHello, reply, 0)
-	}
-	return Hello{Version: escape(reply.text), Features: Feature(reply.flags)}, nil
+	return Hello{Version: escape(q.reply.text), Features: Feature(q.reply.flags)}, nil
 }
 
 // failed names the operation in an error that isn't the daemon's.

@@ -176,18 +176,73 @@ func TestReadsWhatWasSaidBeforeAReset(t *testing.T) {
 	}
 }
 
-func TestADaemonThatGoesAwayIsErrLost(t *testing.T) {
-	client, peer := newFakeDaemon(t).connect()
+func TestADaemonThatGoesAwayIsAskedAgain(t *testing.T) {
+	daemon := newFakeDaemon(t)
+	client, peer := daemon.connect()
 	go func() {
 		peer.mustReceive(operationHello)
 		peer.conn.Close()
+		peer = daemon.accept()
+		peer.reply(reply{operation: operationHello, cookie: peer.mustReceive(operationHello).cookie,
+			text: "the next one"})
 	}()
-	if _, err := client.Hello(testContext(t)); !errors.Is(err, ErrLost) || errors.Is(err, ErrProtocol) {
+	hello, err := client.Hello(testContext(t))
+	if err != nil || hello.Version != "the next one" {
+		t.Errorf("got %+v, %v", hello, err)
+	}
+}
+
+func TestADaemonThatStaysAwayIsErrLost(t *testing.T) {
+	daemon := newFakeDaemon(t)
+	client, peer := daemon.connect()
+	client.connection.patience = 100 * time.Millisecond
+	daemon.listener.Close()
+	peer.conn.Close()
+	start := time.Now()
+	_, err := client.Hello(testContext(t))
+	if !errors.Is(err, ErrLost) || errors.Is(err, ErrProtocol) || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
-	<-client.Done()
-	if client.Err() == nil {
-		t.Error("no reason is told")
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if client.Err() != nil {
+		t.Errorf("the client has given up: %v", client.Err())
+	}
+}
+
+// It might be the request that kills it.
+func TestADaemonThatDiesOfARequestIsNotAskedForEver(t *testing.T) {
+	daemon := newFakeDaemon(t)
+	client, peer := daemon.connect()
+	asked := 0
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for asked = 1; ; asked++ {
+			peer.mustReceive(operationHello)
+			peer.conn.Close()
+			if asked == lossesMax {
+				return
+			}
+			peer = daemon.accept()
+		}
+	}()
+	if _, err := client.Hello(testContext(t)); !errors.Is(err, ErrLost) {
+		t.Errorf("got %v", err)
+	}
+	<-done
+}
+
+// A daemon that nobody needs isn't connected to: that could start one that somebody has stopped.
+func TestAnIdleClientDoesNotConnectAgain(t *testing.T) {
+	daemon := newFakeDaemon(t)
+	_, peer := daemon.connect()
+	peer.conn.Close()
+	daemon.listener.SetDeadline(time.Now().Add(100 * time.Millisecond))
+	if conn, err := daemon.listener.AcceptUnix(); err == nil {
+		t.Error("it did")
+		conn.Close()
 	}
 }
 
@@ -288,7 +343,7 @@ func TestSendingToAStalledDaemonEndsWithTheContext(t *testing.T) {
 	sent := 0
 	for ; ; sent++ {
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-		_, err := client.channel.start(ctx, &request{operation: operationHello}, nil)
+		_, err := client.connection.channel.start(ctx, &request{operation: operationHello}, nil)
 		cancel()
 		if errors.Is(err, context.DeadlineExceeded) {
 			break

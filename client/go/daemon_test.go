@@ -69,8 +69,9 @@ type realDaemon struct {
 	t        *testing.T
 	instance string
 	socket   string
+	options  []string
 	process  *exec.Cmd
-	log      bytes.Buffer
+	log      *bytes.Buffer // of the process that runs
 }
 
 func startDaemon(t *testing.T, options ...string) *realDaemon {
@@ -90,25 +91,41 @@ func startDaemon(t *testing.T, options ...string) *realDaemon {
 		t:        t,
 		instance: fmt.Sprintf("test-go-%d", os.Getpid()),
 		socket:   filepath.Join(directory, "socket"),
+		options:  append(options, "--runtime-directory="+directory),
 	}
+	d.start()
+	t.Cleanup(d.stop)
+	return d
+}
+
+// start runs it, for the first time or again.
+func (d *realDaemon) start() {
+	d.t.Helper()
+	d.log = new(bytes.Buffer)
 	d.process = exec.Command(daemonPath(), append([]string{
 		"--listen=" + d.socket,
 		"--instance=" + d.instance,
-		"--runtime-directory=" + directory,
-	}, options...)...)
-	d.process.Stderr = &d.log
+	}, d.options...)...)
+	d.process.Stderr = d.log
 	if err := d.process.Start(); err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
-	t.Cleanup(d.stop)
-	eventually(t, "the daemon listens", func() bool {
-		client, err := Dial(testContext(t), d.socket)
+	eventually(d.t, "the daemon listens", func() bool {
+		client, err := Dial(testContext(d.t), d.socket)
 		if err == nil {
 			client.Close()
 		}
 		return err == nil
 	})
-	return d
+}
+
+// kill ends it by a signal that leaves everything to the next instance.
+func (d *realDaemon) kill(signal unix.Signal) {
+	d.t.Helper()
+	if err := d.process.Process.Signal(signal); err != nil {
+		d.t.Fatal(err)
+	}
+	d.process.Wait()
 }
 
 // stop ends the daemon in good order. Then nothing of it may be left.
@@ -118,7 +135,7 @@ func (d *realDaemon) stop() {
 	}
 	d.process.Process.Signal(unix.SIGTERM)
 	if err := d.process.Wait(); err != nil {
-		d.t.Errorf("the daemon: %v\n%s", err, d.log.String())
+		d.t.Errorf("the daemon: %v\n%s", err, d.log)
 	}
 	if left := d.mounts(); left != 0 {
 		d.t.Errorf("%d mounts are left", left)
@@ -315,7 +332,8 @@ func TestRealDaemonRefusals(t *testing.T) {
 			}
 		})
 	}
-	unknown := &Lease{client: client, id: 12345}
+	unknown := newLease(client)
+	unknown.id = 12345
 	if err := unknown.Release(testContext(t)); !errors.Is(err, StatusNoSuchLease) {
 		t.Errorf("an unknown lease: %v", err)
 	}
@@ -373,7 +391,7 @@ func TestRealDaemonThatStopsTakesItsMountsAlong(t *testing.T) {
 		t.Fatal(err)
 	}
 	daemon.stop()
-	<-client.Done()
+	<-lease.Done()
 	if err := lease.Release(testContext(t)); err != nil {
 		t.Error(err)
 	}

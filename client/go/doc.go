@@ -7,6 +7,20 @@
 // that ends, for whatever reason, the daemon releases all its leases. So a program that dies leaves
 // nothing behind, and a program that keeps its mounts keeps its Client.
 //
+// # Restarts
+//
+// When the daemon is restarted, or crashes and comes back, the mounts stay. The Client connects again
+// by itself and has the next instance adopt its leases; calls wait for that. So nothing is to be
+// noticed, unless the daemon stays away: a call that has waited for 45 seconds, or until the end of
+// its context, fails with [ErrLost] and may be tried again.
+//
+// To be adopted, mounts must be found by name: proc and sys below the root, or the parent's proc or
+// sys of a [Target]. Roots and parents may be renamed meanwhile. A lease is lost if this process may
+// no longer search those directories, if something else is mounted on top, if one of its mounts is
+// gone, or if the daemon refuses, which it does after its --adopt-timeout (30 s) and to a process of
+// another user. [Lease.Done] tells at once, and Release why: [ErrLeaseLost]. What is still mounted of
+// it is released by the daemon.
+//
 // # Errors
 //
 // What the daemon refuses is an [*Error] with a [Status]:
@@ -16,9 +30,9 @@
 //	var refusal *mountat.Error
 //	if errors.As(err, &refusal) { … refusal.Target … }
 //
-// Each status stands for an errno too, as in mountat.h: errors.Is(err, unix.EPERM). When the
-// connection is gone, errors.Is(err, [ErrLost]) holds; beside it [ErrProtocol] if the daemon broke
-// the protocol, and net.ErrClosed if it was [Client.Close].
+// Each status stands for an errno too, as in mountat.h: errors.Is(err, unix.EPERM). When there is no
+// connection, errors.Is(err, [ErrLost]) holds; beside it [ErrProtocol] if the daemon broke the
+// protocol, and net.ErrClosed if it was [Client.Close].
 //
 // # Contexts
 //

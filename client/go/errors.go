@@ -13,9 +13,13 @@ import (
 )
 
 var (
-	// ErrLost is in every error that is due to a connection that is gone. Its leases are released,
-	// or will be by the daemon's next instance.
+	// ErrLost is in every error that is due to a connection that is gone.
 	ErrLost = errors.New("the connection to mountatd is gone")
+
+	// ErrLeaseLost is in the errors about a lease that the daemon's next instance didn't adopt, or
+	// whose mounts were gone. What is left of it is released within the daemon's --adopt-timeout.
+	// It is an ErrLost too.
+	ErrLeaseLost = fmt.Errorf("%w, and the lease with it", ErrLost)
 
 	// ErrProtocol is beside ErrLost when the connection was given up because what came from the
 	// daemon was no reply of this protocol.
@@ -24,7 +28,7 @@ var (
 
 // Error is a refusal. It unwraps to its Status and to its Errno.
 type Error struct {
-	Operation string     // "mount", "unmount", "hello", "connect"
+	Operation string     // "mount", "unmount", "hello", "connect", "adopt"
 	Status    Status     // what the daemon said, or would have said
 	Errno     unix.Errno // the host's, for StatusHostFailed; else what the status stands for
 	Target    int        // index of the target at fault (procfs comes first), or -1

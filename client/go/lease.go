@@ -5,20 +5,23 @@ package mountat
 import (
 	"context"
 	"errors"
+	"os"
 	"sync"
 	"time"
 )
 
-// How long a release waits for mounts whose connection is gone: for the daemon to notice, or for
-// its next instance to start.
-const lostPatience = 10 * time.Second
-
 // Lease is what [Client.Mount] made: the mounts of one request.
 type Lease struct {
-	client  *Client
-	id      uint64
-	root    *root // nil: of MountTargets
-	targets []wireTarget
+	client      *Client
+	id          uint64
+	root        *root // nil: of MountTargets
+	targets     []wireTarget
+	directories []*os.File // of MountTargets, as many as targets; owned
+	done        chan struct{}
+
+	// These are guarded by the connection's mutex.
+	channel *channel // the one that it belongs to
+	lost    error    // why it is held no more, or nil
 
 	mu        sync.Mutex // guards all below
 	releasing *releasing
@@ -31,9 +34,20 @@ type releasing struct {
 	err  error
 }
 
+func newLease(client *Client) *Lease {
+	return &Lease{client: client, done: make(chan struct{})}
+}
+
 // ID is the daemon's number for the lease, as its log and mountatctl show it.
 func (l *Lease) ID() uint64 {
 	return l.id
+}
+
+// Done is closed when the lease is held no more: by [Lease.Release]; because it was lost when the
+// daemon went away, as Release then tells ([ErrLeaseLost]); or because its Client has ended. A
+// restart of the daemon that keeps the lease isn't to be noticed.
+func (l *Lease) Done() <-chan struct{} {
+	return l.done
 }
 
 // Release unmounts. When it returns nil the directories are bare again, and those that [Create]
@@ -41,9 +55,10 @@ func (l *Lease) ID() uint64 {
 // lease stays and may be tried again. A lease that was released is released: nil.
 //
 // When ctx ends early the release goes on, and another call waits for the same one. When the
-// connection has ended, Release waits for at most ten seconds until the daemon, or its next
-// instance, has unmounted; after that errors.Is(err, [ErrLost]). It can't see that for a lease of
-// [Client.MountTargets], which is simply lost.
+// daemon isn't there, Release waits for it; a lease that the next instance doesn't adopt, or whose
+// [Client] has ended, is released as soon as nothing is mounted there any more. Both for at most 45
+// seconds, which is longer than the daemon's default --adopt-timeout; after that errors.Is(err,
+// [ErrLost]), and errors.Is(err, [ErrLeaseLost]) if the lease was lost. It may be tried again.
 func (l *Lease) Release(ctx context.Context) error {
 	attempt := l.attempt()
 	if attempt == nil {
@@ -72,10 +87,15 @@ func (l *Lease) attempt() *releasing {
 }
 
 func (l *Lease) run(attempt *releasing) {
+	connection := l.client.connection
 	err := l.unmount()
-	if errors.Is(err, ErrLost) && l.root != nil && l.clear() {
-		err = nil
-	} else if err == nil {
+	switch {
+	case errors.Is(err, ErrLost): // which may be for a status of adopting
+		if !connection.holds(l) && l.clear() {
+			err = nil
+		}
+	case err == nil, errors.Is(err, StatusNoSuchLease):
+		connection.remove(l)
 		l.drop()
 	}
 
@@ -87,51 +107,104 @@ func (l *Lease) run(attempt *releasing) {
 	close(attempt.done)
 }
 
-// unmount asks the daemon, and waits for as long as the connection lasts.
+// unmount asks until an instance that has the lease answers, and waits for as long as that takes.
 func (l *Lease) unmount() error {
 	ctx := context.Background()
-	call, err := l.client.channel.start(ctx, &request{operation: operationUnmount, lease: l.id}, nil)
-	if err != nil {
-		return failed(operationUnmount, err)
+	for losses := 1; ; losses++ {
+		channel, err := l.client.connection.await(ctx, l)
+		if err != nil {
+			return failed(operationUnmount, err)
+		}
+		r := request{operation: operationUnmount, lease: l.id}
+		call, err := channel.start(ctx, &r, nil)
+		if err == nil {
+			var reply *reply
+			if reply, err = call.wait(ctx); err == nil {
+				return l.explainUnmount(reply)
+			}
+		}
+		if !errors.Is(err, ErrLost) || losses == lossesMax {
+			return failed(operationUnmount, err)
+		}
 	}
-	reply, err := call.wait(ctx)
-	if err != nil {
-		return failed(operationUnmount, err)
-	}
-	if reply.status != StatusOK {
-		return newReplyError(operationUnmount, reply, len(l.targets))
-	}
-	return nil
 }
 
-// drop forgets the root of a lease that isn't mounted.
+func (l *Lease) explainUnmount(r *reply) error {
+	if r.status == StatusOK {
+		return nil
+	}
+	return newReplyError(operationUnmount, r, len(l.targets))
+}
+
+// drop forgets the files of a lease that isn't mounted.
 func (l *Lease) drop() {
 	if l.root != nil {
 		l.root.clear()
+	}
+	l.close()
+}
+
+func (l *Lease) close() {
+	if l.root != nil {
 		l.root.file.Close()
+	}
+	for _, directory := range l.directories {
+		directory.Close()
 	}
 }
 
 // tryClear is drop for a lease that may be mounted; false if it is.
 func (l *Lease) tryClear() bool {
-	return l.root == nil || l.root.clear()
+	bare := false
+	if l.root != nil {
+		bare = l.root.clear()
+	} else {
+		bare = l.areTargetsBare()
+	}
+	if bare {
+		l.close()
+	}
+	return bare
 }
 
-// clear is drop for a lease that may still be mounted, but not for long; false if it is.
+// clear is drop for a lease that may still be mounted, but not for long: the daemon releases it when
+// it finds the connection closed, or its next instance does. False if it is mounted all the same.
 func (l *Lease) clear() bool {
-	return l.root == nil || l.root.clearWithin(lostPatience)
+	const pauseMax = 100 * time.Millisecond
+	deadline := time.Now().Add(l.client.connection.patience)
+	for pause := time.Millisecond; !l.tryClear(); pause = min(2*pause, pauseMax) {
+		if time.Now().After(deadline) {
+			return false
+		}
+		time.Sleep(pause)
+	}
+	return true
+}
+
+// abandon gives up a lease that wasn't granted, as far as is known.
+func (l *Lease) abandon(inDoubt bool) {
+	if !inDoubt {
+		l.drop()
+	} else if !l.tryClear() {
+		go func() {
+			l.clear()
+			l.close()
+		}()
+	}
 }
 
 // disown finishes a mount that nobody waits for any more.
-func (l *Lease) disown(call *call) {
-	reply, err := call.wait(context.Background())
+func (l *Lease) disown(q *inquiry) {
+	reply, err := q.call.wait(context.Background())
 	switch {
 	case err != nil:
 		l.clear()
+		l.close()
 	case reply.status != StatusOK:
 		l.drop()
 	default:
 		l.id = reply.lease
+		l.client.connection.add(l, q.channel)
 		l.Release(context.Background())
 	}
 }

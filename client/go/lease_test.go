@@ -113,17 +113,18 @@ func TestReleaseAfterALossRemovesWhatWasMade(t *testing.T) {
 	path := newRoot(t, "sys")
 	lease := granted(t, client, peer, path, Proc|Sysfs|Create)
 	peer.conn.Close()
-	<-client.Done()
+	<-lease.Done()
 	if err := lease.Release(testContext(t)); err != nil {
 		t.Errorf("got %v", err)
 	}
 	if left := names(t, path); len(left) != 1 || left[0] != "sys" {
 		t.Errorf("there is %q, want sys alone", left)
 	}
+	client.Close()
 	checkNoFDsLeak(t, before+2) // the listener and the root go with the test
 }
 
-func TestReleaseOfTargetsAfterALossIsErrLost(t *testing.T) {
+func TestReleaseOfTargetsAfterALossFindsThemBare(t *testing.T) {
 	client, peer := newFakeDaemon(t).connect()
 	go func() {
 		r := peer.mustReceive(operationMount)
@@ -135,7 +136,28 @@ func TestReleaseOfTargetsAfterALossIsErrLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	client.Close()
-	if err := lease.Release(testContext(t)); !errors.Is(err, ErrLost) {
+	<-lease.Done()
+	if err := lease.Release(testContext(t)); err != nil {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAReleasedLeaseIsDone(t *testing.T) {
+	client, peer := newFakeDaemon(t).connect()
+	lease := granted(t, client, peer, newRoot(t), Proc|Create)
+	select {
+	case <-lease.Done():
+		t.Error("done while it is held")
+	default:
+	}
+	go func() {
+		peer.reply(reply{operation: operationUnmount, cookie: peer.mustReceive(operationUnmount).cookie})
+	}()
+	if err := lease.Release(testContext(t)); err != nil {
+		t.Error(err)
+	}
+	<-lease.Done()
+	if client.Err() != nil {
+		t.Errorf("the client ended with its lease: %v", client.Err())
 	}
 }

@@ -4,9 +4,9 @@ package mountat
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,11 +17,15 @@ import (
 //
 // With [Create], directories that are missing are made with mode 0555 less the umask, and removed
 // when the mount fails or the lease is released. A lease keeps one descriptor of the root.
+//
+// If the daemon goes away before it answers, it is asked again. It may have granted the lease at
+// the very end, with nobody left to be told: then [StatusAlreadyMounted], and the text says so,
+// until the mount is released at the end of the daemon's --adopt-timeout.
 func (c *Client) Mount(ctx context.Context, root *os.File, flags Flags) (*Lease, error) {
 	if err := flags.check(); err != nil {
 		return nil, err
 	}
-	if err := c.channel.why(); err != nil {
+	if err := c.connection.why(); err != nil {
 		return nil, failed(operationMount, err)
 	}
 	if err := ctx.Err(); err != nil {
@@ -39,7 +43,9 @@ func (c *Client) Mount(ctx context.Context, root *os.File, flags Flags) (*Lease,
 		return nil, err
 	}
 	defer closeAll(fds)
-	return c.mount(ctx, own, targets, fds)
+	lease := newLease(c)
+	lease.root, lease.targets = own, targets
+	return c.mount(ctx, lease, fds)
 }
 
 // Target is a directory to mount on, for [Client.MountTargets].
@@ -50,56 +56,86 @@ type Target struct {
 }
 
 // MountTargets mounts on 1 to 16 directories, all of them or none. The daemon wants them named proc
-// or sys, and owned by this user or below a build directory of the administrator's.
+// or sys, and owned by this user or below a build directory of the administrator's. A lease keeps a
+// descriptor per target. If the daemon goes away: as [Client.Mount] has it.
 func (c *Client) MountTargets(ctx context.Context, targets ...Target) (*Lease, error) {
 	if len(targets) < 1 || len(targets) > protocolTargetsMax {
 		return nil, fmt.Errorf("mountatd: mount: a request has 1 to %d targets, not %d: %w",
 			protocolTargetsMax, len(targets), unix.EINVAL)
 	}
 
-	var wires []wireTarget
+	lease := newLease(c)
 	var fds []int
-	defer func() { closeAll(fds) }()
 	for i, target := range targets {
-		err := control(target.Directory, func(original int) error {
-			fd, err := unix.FcntlInt(uintptr(original), unix.F_DUPFD_CLOEXEC, 3)
-			if err == nil {
-				fds = append(fds, fd)
-			}
-			return err
-		})
+		file, err := duplicate(target.Directory)
 		if err != nil {
+			lease.close()
 			return nil, fmt.Errorf("mountatd: mount: target %d: %w", i, err)
 		}
-		wires = append(wires, wireTarget{target.FileSystem, target.Options})
+		lease.directories = append(lease.directories, file)
+		lease.targets = append(lease.targets, wireTarget{target.FileSystem, target.Options})
+		fds = append(fds, int(file.Fd())) // nobody else closes it before the lease does
 	}
-	return c.mount(ctx, nil, wires, fds)
+	return c.mount(ctx, lease, fds)
 }
 
-// mount takes root, which may be nil, also on failure. The descriptors stay the caller's.
-func (c *Client) mount(ctx context.Context, root *root, targets []wireTarget, fds []int) (*Lease, error) {
-	lease := &Lease{client: c, root: root, targets: targets}
-	call, err := c.channel.start(ctx, &request{operation: operationMount, targets: targets}, fds)
-	if err != nil {
-		lease.drop()
-		return nil, failed(operationMount, err)
-	}
-
-	reply, err := call.wait(ctx)
+// mount takes the lease's files, also on failure. The descriptors stay the caller's.
+func (c *Client) mount(ctx context.Context, lease *Lease, fds []int) (*Lease, error) {
+	q := inquiry{request: request{operation: operationMount, targets: lease.targets}, fds: fds}
+	err := c.askMount(ctx, &q)
 	switch {
-	case errors.Is(err, ErrLost):
-		if !lease.tryClear() { // it may have been mounted all the same
-			go lease.clear()
+	case err == nil && q.reply.status == StatusOK:
+		lease.id = q.reply.lease
+		c.connection.add(lease, q.channel)
+		return lease, nil
+	case err == nil:
+		lease.abandon(q.inDoubt)
+		return nil, explainMount(&q)
+	case q.call != nil:
+		if lease.root != nil {
+			lease.root.clear() // a directory that is gone can't be mounted on any more
 		}
-		return nil, failed(operationMount, err)
-	case err != nil:
-		lease.tryClear() // a directory that is gone can't be mounted on any more
-		go lease.disown(call)
-		return nil, failed(operationMount, err)
-	case reply.status != StatusOK:
-		lease.drop()
-		return nil, newReplyError(operationMount, reply, len(targets))
+		go lease.disown(&q)
+	default:
+		lease.abandon(q.inDoubt)
 	}
-	lease.id = reply.lease
-	return lease, nil
+	return nil, failed(operationMount, err)
+}
+
+const (
+	sweepPatience = 2 * time.Second // in which an instance undoes what its predecessor had half done
+	sweepPause    = 20 * time.Millisecond
+)
+
+// askMount: asked again after a loss, "already mounted" can be our own first attempt. What was half
+// done, the next instance undoes at once: that is waited for.
+func (c *Client) askMount(ctx context.Context, q *inquiry) error {
+	var sweep time.Time
+	for {
+		err := c.connection.ask(ctx, q)
+		if err != nil || !q.inDoubt || q.reply.status != StatusAlreadyMounted {
+			return err
+		}
+		if sweep.IsZero() {
+			sweep = time.Now().Add(sweepPatience)
+		}
+		if time.Now().After(sweep) {
+			return nil
+		}
+		select {
+		case <-time.After(sweepPause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func explainMount(q *inquiry) error {
+	refusal := newReplyError(operationMount, q.reply, len(q.request.targets))
+	if q.inDoubt && refusal.Status == StatusAlreadyMounted {
+		refusal.Text = "mountatd went away before it answered, and something is mounted now: either " +
+			"it was before, or mountatd had granted the mount at the very end: then it is released " +
+			"within its --adopt-timeout"
+	}
+	return refusal
 }

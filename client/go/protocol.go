@@ -19,6 +19,7 @@ const (
 	operationHello   operation = 1
 	operationMount   operation = 2
 	operationUnmount operation = 3
+	operationAdopt   operation = 4
 )
 
 func (o operation) String() string {
@@ -31,6 +32,8 @@ func (o operation) String() string {
 		return "mount"
 	case operationUnmount:
 		return "unmount"
+	case operationAdopt:
+		return "adopt"
 	}
 	return "unknown operation"
 }

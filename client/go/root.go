@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,15 +60,24 @@ type root struct {
 
 // openRoot duplicates the caller's descriptor. Nothing is looked up: doesn't block.
 func openRoot(directory *os.File, flags Flags) (*root, error) {
+	file, err := duplicate(directory)
+	if err != nil {
+		return nil, fmt.Errorf("mountatd: mount: cannot keep the root directory open: %w", err)
+	}
+	return &root{file: file, flags: flags}, nil
+}
+
+// duplicate gives a file of our own for the same directory.
+func duplicate(directory *os.File) (*os.File, error) {
 	var fd int
 	err := control(directory, func(original int) (err error) {
 		fd, err = unix.FcntlInt(uintptr(original), unix.F_DUPFD_CLOEXEC, 3)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("mountatd: mount: cannot keep the root directory open: %w", err)
+		return nil, err
 	}
-	return &root{file: os.NewFile(uintptr(fd), "root"), flags: flags}, nil
+	return os.NewFile(uintptr(fd), "directory"), nil
 }
 
 // control calls do with the descriptor of file, which can't be closed meanwhile.
@@ -92,6 +100,19 @@ func (r *root) open(name string) (fd int, err error) {
 			Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
 			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS |
 				unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+		})
+		return err
+	})
+	return fd, err
+}
+
+// openMount gives an O_PATH descriptor of what name leads to: the mount, where there is one.
+func (r *root) openMount(name string) (fd int, err error) {
+	err = control(r.file, func(root int) (err error) {
+		fd, err = unix.Openat2(root, name, &unix.OpenHow{
+			Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS |
+				unix.RESOLVE_NO_MAGICLINKS,
 		})
 		return err
 	})
@@ -176,7 +197,7 @@ func openFailed(name string, target int, err error) error {
 }
 
 // clear removes the directories that were made, and tells whether the mountpoints are bare. A
-// directory that somebody put something in stays. It closes the root when it says yes.
+// directory that somebody put something in stays.
 func (r *root) clear() bool {
 	bare := true
 	for i := len(mountpoints) - 1; i >= 0; i-- {
@@ -191,9 +212,6 @@ func (r *root) clear() bool {
 		case r.flags&mountpoint.flag != 0:
 			bare = r.isBare(mountpoint.name) && bare
 		}
-	}
-	if bare {
-		r.file.Close()
 	}
 	return bare
 }
@@ -212,20 +230,4 @@ func (r *root) isBare(name string) bool {
 		unix.Close(fd)
 	}
 	return !errors.Is(err, unix.EXDEV)
-}
-
-// clearWithin tries until it is done or patience is over: for mounts that the daemon releases when
-// it finds the connection closed, or when its next instance finds them.
-func (r *root) clearWithin(patience time.Duration) bool {
-	const pauseMax = 100 * time.Millisecond
-	deadline := time.Now().Add(patience)
-	for pause := time.Millisecond; ; pause = min(2*pause, pauseMax) {
-		if r.clear() {
-			return true
-		}
-		if time.Now().After(deadline) {
-			return false
-		}
-		time.Sleep(pause)
-	}
 }

@@ -84,7 +84,7 @@ func decodeReply(b []byte) (*reply, error) {
 // fits tells whether r can be the answer to a request for op.
 func (r *reply) fits(op operation) bool {
 	return r.operation == op &&
-		(op != operationMount || r.status != StatusOK || r.lease != 0)
+		(op != operationMount && op != operationAdopt || r.status != StatusOK || r.lease != 0)
 }
 
 // refuses tells whether r, which nobody asked for, is the one that may come so: the daemon has too

@@ -5,7 +5,8 @@
 
 # For what, the package, a file by which it is known to be there, and why it is needed. By the file
 # and not by dpkg, since many a machine has its compilers from elsewhere; and it costs nothing.
-packages_table='
+packages_table() {
+        cat <<'END'
 build      gcc                   /usr/bin/gcc                    the first compiler
 build      libc6-dev             /usr/include/stdlib.h           the C library
 build      cmake                 /usr/bin/cmake                  the build
@@ -20,6 +21,10 @@ test       clang                 /usr/bin/clang                  the second comp
 test       mount                 /usr/bin/mount                  input roots
 test       libfuse3-dev          /usr/include/fuse3/fuse.h       a file system that never answers
 test       fuse3                 /usr/bin/fusermount3            mounted by a user without privilege
+test       dbus-daemon           /usr/bin/dbus-daemon            a bus of the test's own
+test       polkitd               /usr/lib/polkit-1/polkitd       asked for consent on that bus
+test       python3               /usr/bin/python3                reads the JSON of mountatctl
+test       zsh                   /usr/bin/zsh                    reads the completion for it
 test       uidmap                /usr/bin/newuidmap              many users that are one
 manual     scdoc                 /usr/bin/scdoc                  makes the manual pages
 manual     mandoc                /usr/bin/mandoc                 finds faults in them
@@ -28,9 +33,10 @@ package    dpkg-dev              /usr/bin/dpkg-shlibdeps         what a package 
 package    gzip                  /usr/bin/gzip                   compresses its manual
 package    lintian               /usr/bin/lintian                finds faults in it
 systemd    systemd-container     /usr/bin/systemd-nspawn         a machine for the package
-systemd    dbus                  /usr/bin/dbus-daemon            its system bus
+systemd    dbus                  /lib/systemd/system/dbus.socket its system bus
 systemd    polkitd               /usr/lib/polkit-1/polkitd       who may call what on it
 systemd    util-linux            /usr/bin/nsenter                the way in
+fuzz       libclang-rt-14-dev    /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a libFuzzer, for clang
 toolchains rustc                 /usr/bin/rustc                  a compiler that needs /proc
 toolchains cargo                 /usr/bin/cargo                  a build tool that needs /proc
 toolchains golang-go             /usr/bin/go                     a compiler that needs /proc
@@ -39,7 +45,8 @@ toolchains default-jdk-headless  /usr/bin/javac                  a compiler that
 buildbarn  busybox-static        /bin/busybox                    input roots in one program
 buildbarn  util-linux            /usr/bin/setpriv                users without privilege
 demo       rustc                 /usr/bin/rustc                  the compiler that is shown
-'
+END
+}
 
 # The packages for the purposes given that are not there, one a line.
 packages_missing() {
@@ -49,7 +56,7 @@ packages_missing() {
                 if [[ $purpose && " $* " == *" $purpose "* && ! -e $file ]]; then
                         echo "$package"
                 fi
-        done <<<"$packages_table"
+        done < <(packages_table)
 }
 
 # Installs what is missing for the purposes given; says nothing when nothing is.

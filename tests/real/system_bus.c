@@ -14,6 +14,10 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#define POLKIT_PROGRAM "/usr/lib/polkit-1/polkitd"
+#define POLKIT_ACTIONS "/usr/share/polkit-1/actions"
+#define POLKIT_RULES "/etc/polkit-1/rules.d"
+
 static const char config[] =
         "<!DOCTYPE busconfig PUBLIC '-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN'\n"
         " 'http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd'>\n"
@@ -29,6 +33,7 @@ static const char config[] =
         "</policy>\n"
         "<policy user='root'><allow own='org.freedesktop.PolicyKit1'/>\n"
         " <allow send_destination='org.freedesktop.PolicyKit1'/></policy>\n"
+        "<policy user='polkitd'><allow own='org.freedesktop.PolicyKit1'/></policy>\n"
         "<include>%s</include></busconfig>\n";
 
 static const char *system_bus_address(void) {
@@ -77,25 +82,34 @@ static bool system_bus_is_there(void) {
         return there;
 }
 
-pid_t system_bus_start(void) {
-        char path[256], option[300];
-        pid_t pid;
+static pid_t system_bus_spawn(const char *log_name, const char *const *command) {
+        char path[256];
+        pid_t pid = fork();
 
-        unlink(world_path("bus"));
-        world_log_path(path, sizeof(path), "bus");
-        snprintf(option, sizeof(option), "--config-file=%s", world_path("bus.conf"));
-        pid = fork();
         ck_assert_int_ge(pid, 0);
         if (pid == 0) {
-                int log = open(path, O_WRONLY | O_CREAT | O_APPEND, 0644);
+                int log;
 
+                world_log_path(path, sizeof(path), log_name);
+                log = open(path, O_WRONLY | O_CREAT | O_APPEND, 0644);
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
                 dup2(log, STDOUT_FILENO);
                 dup2(log, STDERR_FILENO);
                 close_range(STDERR_FILENO + 1, ~0U, 0);
-                execlp("dbus-daemon", "dbus-daemon", option, "--nofork", "--nopidfile", NULL);
+                execvp(command[0], (char *const *)command);
                 _exit(127);
         }
+        return pid;
+}
+
+pid_t system_bus_start(void) {
+        char option[300];
+        pid_t pid;
+
+        unlink(world_path("bus"));
+        snprintf(option, sizeof(option), "--config-file=%s", world_path("bus.conf"));
+        pid = system_bus_spawn("bus", (const char *const[]){"dbus-daemon", option, "--nofork",
+                                                            "--nopidfile", NULL});
         world_wait_for(system_bus_is_there());
         return pid;
 }
@@ -328,6 +342,22 @@ pid_t system_bus_start_polkit(const char *action, bool challenge) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
                 system_bus_serve_polkit(&polkit);
         }
+        system_bus_wait_for("org.freedesktop.PolicyKit1");
+        return pid;
+}
+
+pid_t system_bus_start_real_polkit(const char *rule) {
+        char text[1024];
+        pid_t pid;
+
+        if (access(POLKIT_PROGRAM, X_OK) < 0)
+                return 0;
+        ck_assert_int_eq(mount("tmpfs", POLKIT_ACTIONS, "tmpfs", 0, "mode=0755"), 0);
+        ck_assert_int_eq(mount("tmpfs", POLKIT_RULES, "tmpfs", 0, "mode=0755"), 0);
+        system_bus_write(POLKIT_ACTIONS "/org.mountat1.policy", MOUNTATD_POLKIT_ACTIONS, "");
+        snprintf(text, sizeof(text), "polkit.addRule(function(action, subject) {%s});\n", rule);
+        system_bus_write(POLKIT_RULES "/50-test.rules", NULL, text);
+        pid = system_bus_spawn("polkit", (const char *const[]){POLKIT_PROGRAM, NULL});
         system_bus_wait_for("org.freedesktop.PolicyKit1");
         return pid;
 }

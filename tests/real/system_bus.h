@@ -77,3 +77,9 @@ uint64_t system_bus_number(sd_bus *bus, const char *property);
  * it is asked to polkit.log below the world.
  */
 pid_t system_bus_start_polkit(const char *action, bool challenge);
+
+/*
+ * The distribution's own, which knows the actions that are installed with the daemon, and one rule:
+ * a function's body in JavaScript, of `action` and `subject`. 0: there is none on this machine.
+ */
+pid_t system_bus_start_real_polkit(const char *rule);

@@ -14,8 +14,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// For how long a daemon that is just being replaced is tried again.
-const replacementPatience = time.Second
+// For how long a daemon that isn't there is waited for: without socket activation, one that is being
+// restarted is away for a moment.
+const absencePatience = time.Second
 
 // mounter gets leases from mountatd. Each has a connection of its own: when this program is killed,
 // the kernel closes it, and the daemon unmounts.
@@ -37,7 +38,7 @@ type hold struct {
 func (m *mounter) check(ctx context.Context) error {
 	timed, cancel := context.WithTimeout(ctx, m.mountTimeout)
 	defer cancel()
-	client, err := mountat.Dial(timed, m.socket)
+	client, err := m.dial(timed)
 	if err != nil {
 		return m.failed(ctx, err)
 	}
@@ -52,39 +53,28 @@ func (m *mounter) check(ctx context.Context) error {
 func (m *mounter) mount(ctx context.Context, root *os.File) (*hold, error) {
 	timed, cancel := context.WithTimeout(ctx, m.mountTimeout)
 	defer cancel()
-	giveUp := time.Now().Add(replacementPatience)
-	for {
-		held, err := m.tryMount(timed, root)
-		if err == nil {
-			return held, nil
-		}
-		if !isReplacement(err) || time.Now().After(giveUp) || timed.Err() != nil {
-			return nil, m.failed(ctx, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-func (m *mounter) tryMount(ctx context.Context, root *os.File) (*hold, error) {
-	client, err := mountat.Dial(ctx, m.socket)
+	client, err := m.dial(timed)
 	if err != nil {
-		return nil, err
+		return nil, m.failed(ctx, err)
 	}
-	lease, err := client.Mount(ctx, root, m.flags)
+	lease, err := client.Mount(timed, root, m.flags)
 	if err != nil {
 		client.Close()
-		return nil, err
+		return nil, m.failed(ctx, err)
 	}
 	return &hold{client, lease, m.releaseTimeout}, nil
 }
 
-// isReplacement tells whether err is what a daemon says that stops, or has just stopped.
-func isReplacement(err error) bool {
-	if errors.Is(err, mountat.ErrProtocol) || errors.Is(err, mountat.StatusLimitExceeded) {
-		return false
+func (m *mounter) dial(ctx context.Context) (*mountat.Client, error) {
+	giveUp := time.Now().Add(absencePatience)
+	for {
+		client, err := mountat.Dial(ctx, m.socket)
+		isAbsent := errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT)
+		if !isAbsent || ctx.Err() != nil || time.Now().After(giveUp) {
+			return client, err
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
-	return errors.Is(err, mountat.StatusShuttingDown) || errors.Is(err, mountat.ErrLost) ||
-		errors.Is(err, unix.ECONNREFUSED)
 }
 
 // failed makes a status of an error of the daemon's or its client's: the caller's own end first,
@@ -105,8 +95,9 @@ func (m *mounter) failed(ctx context.Context, err error) error {
 }
 
 // lost is closed when the mounts are gone, or are about to be, without release having been called.
+// A daemon that is restarted keeps them.
 func (h *hold) lost() <-chan struct{} {
-	return h.client.Done()
+	return h.lease.Done()
 }
 
 // release unmounts and ends the connection. When it returns nil the input root is as it was.

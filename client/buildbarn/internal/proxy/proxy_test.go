@@ -292,8 +292,75 @@ func TestADaemonThatStallsAtTheEndIsUnavailable(t *testing.T) {
 	})
 }
 
+// The mounts stay: of a daemon that crashes, or is upgraded, no action notices anything.
+func TestADaemonThatIsRestartedIsNotNoticed(t *testing.T) {
+	for name, signal := range map[string]unix.Signal{"killed": unix.SIGKILL, "restarted": unix.SIGUSR1} {
+		t.Run(name, func(t *testing.T) {
+			daemon := testdaemon.Start(t, "--adopt-timeout=1")
+			b := newBench(t, daemon.Socket)
+			path := b.newRoot("a")
+			b.backend.onRun = func(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty, error) {
+				daemon.Kill(signal)
+				daemon.Restart()
+				time.Sleep(1500 * time.Millisecond) // what isn't adopted is swept by then
+				_, err := os.Readlink(b.in(path, "proc/self/exe"))
+				return request, errors.Join(err, ctx.Err())
+			}
+			if _, err := b.run(runRequest(path)); err != nil {
+				t.Error(err)
+			}
+			b.checkNothingLeft(path)
+			if n := daemon.Mounts(); n != 0 {
+				t.Errorf("%d mounts", n)
+			}
+		})
+	}
+}
+
+// Without a daemon an action can go on, but it can't end well: its mounts would be uploaded.
+func TestADaemonThatIsAwayAtTheEndIsUnavailable(t *testing.T) {
+	daemon := testdaemon.Start(t, "--adopt-timeout=1")
+	b := newBench(t, daemon.Socket)
+	path := b.newRoot("a")
+	b.backend.onRun = func(_ context.Context, request *emptypb.Empty) (*emptypb.Empty, error) {
+		daemon.Kill(unix.SIGKILL)
+		return request, nil
+	}
+	_, err := b.run(runRequest(path))
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "cannot be unmounted") {
+		t.Errorf("got %v", err)
+	}
+	daemon.Restart()
+	testdaemon.Eventually(t, "nothing left", func() bool {
+		return daemon.Mounts() == 0 && len(b.names(path)) == 0
+	})
+}
+
+// One that comes back within a moment is waited for, by readiness too.
+func TestADaemonThatIsBackSoonIsWaitedFor(t *testing.T) {
+	daemon := testdaemon.Start(t)
+	b := newBench(t, daemon.Socket)
+	path := b.newRoot("a")
+	for _, ask := range []func() error{
+		func() error { _, err := b.run(runRequest(path)); return err },
+		func() error {
+			return b.connection.Invoke(testContext(t), fullMethod(methodCheckReadiness), message(nil), message(nil))
+		},
+	} {
+		daemon.Kill(unix.SIGKILL)
+		result := make(chan error)
+		go func() { result <- ask() }()
+		time.Sleep(100 * time.Millisecond)
+		daemon.Restart()
+		if err := <-result; err != nil {
+			t.Error(err)
+		}
+	}
+	b.checkNothingLeft(path)
+}
+
 // A daemon that stops takes the mounts along: the action ends at once, and may be tried again.
-func TestADaemonThatIsReplacedIsUnavailable(t *testing.T) {
+func TestADaemonThatStopsIsUnavailable(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
 	path := b.newRoot("a")

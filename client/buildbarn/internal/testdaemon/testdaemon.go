@@ -101,7 +101,7 @@ func Start(t *testing.T, options ...string) *Daemon {
 	return d
 }
 
-// Restart runs it again, after Stop.
+// Restart runs it again, after Stop or Kill.
 func (d *Daemon) Restart() {
 	d.t.Helper()
 	d.log = new(bytes.Buffer)
@@ -134,6 +134,15 @@ func (d *Daemon) Stop() {
 	if err := d.process.Wait(); err != nil {
 		d.t.Errorf("the daemon: %v\n%s", err, d.log)
 	}
+}
+
+// Kill ends it by a signal that leaves its mounts to the next instance: SIGKILL, SIGUSR1.
+func (d *Daemon) Kill(signal unix.Signal) {
+	d.t.Helper()
+	if err := d.process.Process.Signal(signal); err != nil {
+		d.t.Fatal(err)
+	}
+	d.process.Wait()
 }
 
 func (d *Daemon) end() {

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Datagrams with control data of the input's, received in each of the ways there are: as many
+ * descriptors as there was room for, close-on-exec, and none left behind. Also with a limit on
+ * descriptors that leaves too little room.
+ */
+
+#include "common/fdpass.h"
+#include "common/fd.h"
+#include "common/wire.h"
+#include "tests/descriptors.h"
+#include "tests/fuzz/script.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+enum {
+        FDS_MAX = 253, /* SCM_MAX_FD */
+        MESSAGES_MAX = 8,
+};
+
+struct post {
+        struct script script;
+        int sockets[2]; /* the sender's, the receiver's */
+        bool cramped;   /* RLIMIT_NOFILE is low */
+        int fds[FDS_MAX];
+};
+
+/* One SCM_RIGHTS message of so many descriptors. */
+static size_t add_rights(struct post *post, char *control, size_t used, unsigned count) {
+        struct cmsghdr header = {
+                .cmsg_level = SOL_SOCKET,
+                .cmsg_type = SCM_RIGHTS,
+                .cmsg_len = CMSG_LEN(count * sizeof(int)),
+        };
+
+        memcpy(control + used, &header, sizeof(header));
+        memcpy(control + used + CMSG_LEN(0), post->fds, count * sizeof(int));
+        return used + CMSG_SPACE(count * sizeof(int));
+}
+
+/* The kernel refuses most of what isn't well-formed, and what it lets through is of interest. */
+static void send_one(struct post *post) {
+        static char control[2 * CMSG_SPACE(FDS_MAX * sizeof(int)) + 256];
+        static uint8_t bytes[512];
+        struct iovec vector = {.iov_base = bytes};
+        struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control};
+        unsigned groups = script_choose(&post->script, 3), raw;
+
+        vector.iov_len = script_byte(&post->script) +
+                         script_choose(&post->script, 2) * 128; /* above WIRE_REQUEST_MAX too */
+        script_read(&post->script, bytes, vector.iov_len < 4 ? vector.iov_len : 4);
+        for (unsigned i = 0; i < groups; i++)
+                message.msg_controllen = add_rights(post, control, message.msg_controllen,
+                                                    script_choose(&post->script, FDS_MAX + 1));
+        raw = script_choose(&post->script, 129);
+        if (raw <= 128 && groups < 2) {
+                script_read(&post->script, control + message.msg_controllen, raw);
+                message.msg_controllen += raw;
+        }
+        sendmsg(post->sockets[0], &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void check_set(const struct post *post, struct fdpass_set *set) {
+        ck_assert_uint_le(set->count, FDPASS_MAX);
+        ck_assert(!set->starved || post->cramped);
+        for (size_t i = 0; i < set->count; i++)
+                ck_assert_int_eq(fcntl(set->fds[i], F_GETFD), FD_CLOEXEC);
+}
+
+static ssize_t receive_one(struct post *post) {
+        uint8_t bytes[WIRE_REQUEST_MAX];
+        size_t room = script_choose(&post->script, 3) ? sizeof(bytes) : 1;
+        unsigned way = script_choose(&post->script, 4);
+        struct fdpass_set set = {0};
+        bool dropped = false;
+        ssize_t size;
+
+        if (way == 0)
+                size = fdpass_receive_bytes(post->sockets[1], bytes, room, 0, &dropped);
+        else if (way == 1)
+                size = fdpass_receive_bytes(post->sockets[1], bytes, room, MSG_PEEK, &dropped);
+        else
+                size = fdpass_receive(post->sockets[1], bytes, room, &set);
+        check_set(post, &set);
+        fdpass_set_close(&set);
+        ck_assert_uint_eq(set.count, 0);
+        return size;
+}
+
+static void cramp(struct post *post, struct rlimit *before) {
+        struct rlimit low;
+
+        getrlimit(RLIMIT_NOFILE, before);
+        low = *before;
+        low.rlim_cur = post->sockets[1] + 1 + script_choose(&post->script, FDPASS_MAX + 1);
+        post->cramped = true;
+        setrlimit(RLIMIT_NOFILE, &low);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        struct post post = {.script = {data, size}};
+        unsigned before = descriptors_count();
+        bool peeked_to_the_end = false;
+        struct rlimit limit;
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, post.sockets), 0);
+        for (unsigned i = 0; i < FDS_MAX; i++)
+                post.fds[i] = post.sockets[i % 2];
+
+        for (unsigned i = script_choose(&post.script, MESSAGES_MAX); i > 0; i--)
+                send_one(&post);
+        if (script_choose(&post.script, 2))
+                cramp(&post, &limit);
+        for (unsigned i = 0; i < 4 * MESSAGES_MAX && !peeked_to_the_end; i++)
+                peeked_to_the_end = receive_one(&post) == -EAGAIN;
+        if (post.cramped)
+                setrlimit(RLIMIT_NOFILE, &limit);
+
+        fd_close(post.sockets[0]);
+        fd_close(post.sockets[1]);
+        ck_assert_uint_eq(descriptors_count(), before);
+        return 0;
+}
