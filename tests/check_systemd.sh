@@ -65,7 +65,8 @@ tap_test "busctl monitor shows the signals" monitor_shows_signals
 tap_test "polkit denies" polkit_denies
 tap_test "polkit allows by a rule, and only that" polkit_allows
 tap_test "leases over D-Bus outlive a restart, not a stop" bus_leases_outlive_a_restart
-tap_test "systemctl service-log-level" log_level_is_set
+tap_test "systemctl service-log-level, again and again" log_level_is_set
+tap_test "only root sets the log level" log_level_is_for_root
 
 tap_test "systemctl restart keeps the leases" restart_keeps_leases
 tap_test "systemctl stop leaves nothing" stop_leaves_nothing
