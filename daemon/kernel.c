@@ -23,7 +23,6 @@
 #include <unistd.h>
 
 enum {
-        KERNEL_SYS_STATMOUNT = 457,
         KERNEL_STATMOUNT_SB_BASIC = 1 << 0,
         KERNEL_STATMOUNT_MNT_BASIC = 1 << 1,
         KERNEL_STATMOUNT_MNT_POINT = 1 << 4,
@@ -230,11 +229,13 @@ int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info) {
 
         if (!table)
                 return -errno;
-        while (r == -ENOENT && getline(&line, &size, table) > 0)
+        errno = 0;
+        while (r == -ENOENT && getline(&line, &size, table) > 0 && !ferror(table))
                 if (kernel_parse_mountinfo(line, old_id, info))
                         r = 0;
-        if (r == -ENOENT && ferror(table))
-                r = -EIO;
+        /* "Not there" is what the whole table says, not what could be read of it. */
+        if (r == -ENOENT && (ferror(table) || !feof(table)))
+                r = errno > 0 ? -errno : -EIO;
 
         free(line);
         fclose(table);

@@ -15,6 +15,9 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+/* statmount(2), by number: newer than libc's and libseccomp's tables. */
+enum { KERNEL_SYS_STATMOUNT = 457 };
+
 /* statx(fd, ""), without asking a server for fresh attributes: does not block. */
 int kernel_statx(int fd, unsigned mask, struct statx *stat);
 

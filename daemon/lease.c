@@ -194,6 +194,17 @@ struct verdict lease_grant(struct mount_templates *templates, struct ledger *led
         return verdict;
 }
 
+/* What isn't a mount of ours is the client's mistake; that we could not look is not. */
+static struct verdict lease_judge_recognise(int error, size_t i) {
+        switch (error) {
+        case -EINVAL:
+        case -ENOENT:
+                return verdict_refuse(STATUS_NO_SUCH_LEASE, i);
+        default:
+                return verdict_host_failed(error, i);
+        }
+}
+
 static struct verdict lease_recognise_mounts(struct lease *lease,
                                              const struct mount_templates *templates,
                                              const int *fds, struct record *claim) {
@@ -202,7 +213,7 @@ static struct verdict lease_recognise_mounts(struct lease *lease,
                                         &claim->mounts[i]);
 
                 if (r < 0)
-                        return verdict_refuse(STATUS_NO_SUCH_LEASE, i);
+                        return lease_judge_recognise(r, i);
                 lease->mounts[i].id = claim->mounts[i];
                 lease->mounts[i].attached = true;
         }

@@ -32,7 +32,8 @@ struct verdict lease_grant(struct mount_templates *templates, struct ledger *led
 /*
  * Makes a lease that a predecessor left the owner's. `fds` are `count` descriptors of the roots of
  * its mounts, in the order of `file_systems`; on STATUS_OK they are taken. Else
- * STATUS_NO_SUCH_LEASE: no such lease waits, it was another user's, or these are not its mounts.
+ * STATUS_NO_SUCH_LEASE: no such lease waits, it was another user's, or these are not its mounts;
+ * STATUS_HOST_FAILED: that could not be found out, the lease still waits.
  */
 struct verdict lease_adopt(struct mount_templates *templates, struct ledger *ledger,
                            struct ledger_owner *owner, uint64_t id, const uint8_t *file_systems,

@@ -287,6 +287,8 @@ static void ledger_unlink(struct ledger *ledger, uint32_t index) {
 }
 
 static void ledger_relink(struct ledger *ledger, struct ledger_owner *owner, uint32_t index) {
+        ledger->counts.orphans += owner == &ledger->orphans;
+        ledger->counts.orphans -= ledger->slots[index].owner == &ledger->orphans;
         ledger_unlink(ledger, index);
         ledger_link(ledger, owner, index);
 }
@@ -458,6 +460,8 @@ void ledger_forget(struct ledger *ledger, uint64_t id) {
                 ledger->counts.left--;
         if (ledger->slots[index].announced)
                 ledger_note(ledger, index, ledger_reason(ledger, index));
+        if (ledger->slots[index].owner == &ledger->orphans)
+                ledger->counts.orphans--;
 
         record_set_state(&ledger->records[index], RECORD_FREE);
         record->lease = 0;

@@ -38,8 +38,9 @@ struct ledger_counts {
         unsigned attempts; /* under way, those of lost workers among them */
         unsigned lost_attempts;
         unsigned lost_workers;
-        unsigned left;   /* of the leases: a predecessor's, waiting */
-        unsigned missed; /* changes that nobody fetched in time */
+        unsigned left;    /* of the leases: a predecessor's, waiting */
+        unsigned orphans; /* of the leases: nobody's, that could not be released */
+        unsigned missed;  /* changes that nobody fetched in time */
 };
 
 enum ledger_standing {

@@ -2,10 +2,12 @@
 
 /*
  * The order of the start: block signals, take the socket, drop privileges, probe the kernel, take
- * the ledger over, start the workers, check every thread's privileges, serve. And all of it back.
+ * the ledger over, confine the system calls, start the workers, check every thread's privileges,
+ * serve. And all of it back.
  */
 
 #include "common/fd.h"
+#include "daemon/confine.h"
 #include "daemon/lease.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
@@ -168,6 +170,13 @@ static bool main_open_ledger(struct program *program) {
         return true;
 }
 
+static bool main_confine(const struct options *options) {
+        int r = confine(options->confinement);
+
+        return r == 0 ||
+               main_fail(r, "confining the system calls: without seccomp, give --system-calls=off");
+}
+
 static bool main_start_workers(struct program *program) {
         const struct options *options = &program->options;
         const struct crew_limits limits = {
@@ -279,7 +288,7 @@ static bool main_run(struct program *program) {
                 return false;
         program->socket = listener_open(options->listen, stderr);
         return program->socket >= 0 && main_drop_privileges() && main_probe(program) &&
-               main_open_ledger(program) && main_start_workers(program) &&
+               main_open_ledger(program) && main_confine(options) && main_start_workers(program) &&
                main_check_privileges() && main_serve(program);
 }
 

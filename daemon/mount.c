@@ -19,6 +19,9 @@
 #include <string.h>
 #include <sys/mount.h>
 
+/* The kernel's MNT_UNIQUE_ID_OFFSET: no reusable id is above, no unique one below. */
+#define MOUNT_REUSABLE_MAX (1ULL << 31)
+
 struct mount_templates {
         const char *source;
         unsigned features;
@@ -94,41 +97,67 @@ int mount_create(struct mount_templates *templates, enum mount_kind kind, char *
         return template <0 ? template : kernel_open_tree_clone(template);
 }
 
-static bool mount_probe_statmount(void) {
-        FD_AUTO int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+/*
+ * A shortage that is over in a moment says nothing about what the kernel can do. A daemon that took
+ * it for an answer would know no predecessor's mount by its id, and forget them all.
+ */
+static bool mount_is_shortage(int error) {
+        return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -ENOSPC ||
+               error == -EINTR || error == -EAGAIN || error == -EIO;
+}
+
+/* Either is of use with the other alone: what names a mount must also find it. */
+static int mount_probe_ids(int proc, int root) {
         struct kernel_mount mount;
         uint64_t id;
-
-        return root >= 0 && mount_identify(PROTOCOL_FEATURE_UNIQUE_IDS, root, &id) == 0 &&
-               kernel_statmount(id, &mount) == 0;
+        int r = mount_identify(PROTOCOL_FEATURE_UNIQUE_IDS, proc, &id);
+        if (r == 0)
+                r = mount_identify(PROTOCOL_FEATURE_UNIQUE_IDS, root, &id);
+        return r < 0 ? r : kernel_statmount(id, &mount);
 }
 
-static bool mount_probe_pids_only(const char *source) {
-        char text[256];
-        FD_AUTO int fd = mount_make(&mount_recipes[MOUNT_PROC_PIDS], source, text, sizeof(text));
-
-        return fd >= 0;
-}
-
-/* `proc` is the detached procfs template. Whatever the error, a call that fails isn't used. */
-static unsigned mount_probe(int proc, const char *source) {
+static int mount_probe_clones(int proc) {
         FD_AUTO int clone = kernel_open_tree_clone(proc);
-        unsigned features = 0;
-        uint64_t id;
 
-        if (clone >= 0)
-                features |= PROTOCOL_FEATURE_CLONES;
-        /* Either is of use with the other alone: what names a mount must also find it. */
-        if (mount_identify(PROTOCOL_FEATURE_UNIQUE_IDS, proc, &id) == 0 && mount_probe_statmount())
-                features |= PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT;
-        if (mount_probe_pids_only(source))
-                features |= PROTOCOL_FEATURE_PIDS_ONLY;
-        return features;
+        return clone < 0 ? clone : 0;
+}
+
+static int mount_probe_pids_only(const char *source, char *text, size_t size) {
+        FD_AUTO int fd = mount_make(&mount_recipes[MOUNT_PROC_PIDS], source, text, size);
+
+        return fd < 0 ? fd : 0;
+}
+
+/* `proc` is the detached procfs template. A call that fails for good, however, isn't used. */
+static int mount_probe(int proc, const char *source, unsigned *ret, char *text, size_t size) {
+        FD_AUTO int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        const int root_error = -errno; /* if it is one */
+        const struct {
+                int answer;
+                unsigned features;
+        } probes[] = {
+                {mount_probe_clones(proc), PROTOCOL_FEATURE_CLONES},
+                {mount_probe_ids(proc, root),
+                 PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT},
+                {mount_probe_pids_only(source, text, size), PROTOCOL_FEATURE_PIDS_ONLY},
+        };
+        unsigned features = 0;
+
+        if (root < 0)
+                return root_error;
+        for (size_t i = 0; i < sizeof(probes) / sizeof(probes[0]); i++) {
+                if (mount_is_shortage(probes[i].answer))
+                        return probes[i].answer;
+                if (probes[i].answer == 0)
+                        features |= probes[i].features;
+        }
+        *ret = features;
+        return 0;
 }
 
 int mount_templates_new(const char *source, struct mount_templates **ret, char *text, size_t size) {
         struct mount_templates *templates = calloc(1, sizeof(*templates));
-        int proc, sysfs;
+        int proc, sysfs, r;
 
         text[0] = '\0';
         if (!templates)
@@ -139,11 +168,11 @@ int mount_templates_new(const char *source, struct mount_templates **ret, char *
 
         proc = mount_template(templates, MOUNT_PROC, text, size);
         sysfs = proc < 0 ? proc : mount_template(templates, MOUNT_SYSFS, text, size);
-        if (sysfs < 0) {
+        r = sysfs < 0 ? sysfs : mount_probe(proc, source, &templates->features, text, size);
+        if (r < 0) {
                 mount_templates_free(templates);
-                return sysfs;
+                return r;
         }
-        templates->features = mount_probe(proc, source);
         *ret = templates;
         return 0;
 }
@@ -216,8 +245,12 @@ static const char *mount_type(uint8_t file_system) {
  */
 static int mount_find_in_table(const struct mount_templates *templates, uint64_t id,
                                uint8_t file_system, struct kernel_mountinfo *info) {
-        int r = kernel_mountinfo(id, info);
+        int r;
 
+        /* Of a predecessor that knew unique ids: it may be there, but we can't tell. */
+        if (id > MOUNT_REUSABLE_MAX)
+                return -EOPNOTSUPP;
+        r = kernel_mountinfo(id, info);
         if (r < 0)
                 return r;
         return strcmp(info->source, templates->source) == 0 &&
@@ -237,6 +270,8 @@ int mount_recognise(const struct mount_templates *templates, int fd, uint8_t fil
                 r = kernel_statx(fd, 0, &stat);
         if (r == 0 && !(stat.stx_attributes & STATX_ATTR_MOUNT_ROOT))
                 r = -EINVAL;
+        if (r == -EACCES || r == -EOPNOTSUPP)
+                r = -EINVAL; /* a FUSE that keeps to itself is no mount of ours */
         if (r == 0 && !(templates->features & PROTOCOL_FEATURE_STATMOUNT))
                 r = mount_find_in_table(templates, found, file_system, &info);
         if (r == 0)

@@ -31,7 +31,7 @@ struct mount_templates;
 /*
  * Finds out what the kernel can do, and makes the templates of the usual kinds. `source` is the
  * label in the mount table; borrowed, must live on. Before the first worker. Negative errno with
- * what the kernel said in `text`.
+ * what the kernel said in `text`; a shortage of memory or descriptors while it asks is one as well.
  */
 int mount_templates_new(const char *source, struct mount_templates **templates, char *text,
                         size_t size);

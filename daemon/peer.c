@@ -105,7 +105,7 @@ static void peer_release_all(struct peer *peer) {
 
         subject.error = lease_release_all(peer->gate->templates, peer->gate->ledger, &peer->owner);
         if (subject.error < 0)
-                log_write(LOG_ERR, &subject, "mounts are left, to be tried again at the end");
+                log_write(LOG_ERR, &subject, "mounts are left, to be tried again");
 }
 
 void peer_abandon(struct peer *peer) {

@@ -131,6 +131,7 @@ static int privilege_check_thread(int tasks, const char *tid, const char **what)
 
 int privilege_check(const char **what) {
         unsigned securebits = cap_get_secbits();
+        struct dirent *entry;
         DIR *tasks;
         int r = 0;
 
@@ -144,9 +145,11 @@ int privilege_check(const char **what) {
         tasks = opendir("/proc/self/task");
         if (!tasks)
                 return -errno;
-        for (struct dirent *entry; r == 0 && (entry = readdir(tasks));)
+        while (r == 0 && (errno = 0, entry = readdir(tasks)))
                 if (entry->d_name[0] != '.')
                         r = privilege_check_thread(dirfd(tasks), entry->d_name, what);
+        if (r == 0 && errno)
+                r = -errno; /* a list that breaks off shows nothing of the others */
         closedir(tasks);
         return r;
 }

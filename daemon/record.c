@@ -76,13 +76,19 @@ static int record_map_left(int directory, const struct instance *self, struct re
         FD_AUTO int fd = openat(directory, RECORD_NAME, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
         struct record_header header;
         struct stat stat;
+        ssize_t size;
 
         if (fd < 0)
                 return -errno;
         if (fstat(fd, &stat) < 0)
                 return -errno;
-        if (!S_ISREG(stat.st_mode) || pread(fd, &header, sizeof(header), 0) != sizeof(header) ||
-            !record_header_is_sane(&header, stat.st_size))
+        if (!S_ISREG(stat.st_mode))
+                return -ENOENT;
+        /* Unreadable is not empty: what it says would be lost for good. */
+        size = pread(fd, &header, sizeof(header), 0);
+        if (size < 0)
+                return -errno;
+        if (size != sizeof(header) || !record_header_is_sane(&header, stat.st_size))
                 return -ENOENT;
         if (instance_is_alive(&header.instance, self)) {
                 *pid = header.instance.pid;

@@ -56,12 +56,28 @@ static struct verdict request_refuse_remote(uint32_t i) {
         return verdict;
 }
 
-static struct verdict request_judge_target(struct request *request, uint32_t i) {
+static enum status request_ask_policy(const struct request *request, uint32_t i) {
         const struct ledger_owner *owner = request->owner;
         const struct policy_subject subject = {
                 .uid = owner->uid,
                 .trust = owner->standing == LEDGER_TRUSTED_CALL ? POLICY_TRUSTED : POLICY_USER,
         };
+
+        return policy_judge(request->gate->policy, &subject, request->wire->targets[i].file_system,
+                            &request->facts[i]);
+}
+
+/*
+ * Before Linux 6.8 the file system must be asked what it is, and may be a client's that doesn't
+ * answer. So that is done last, and only if the verdict depends on it: below a build directory,
+ * where Buildbarn has its FUSE, it doesn't.
+ */
+static bool request_lacks_file_system(const struct request *request, uint32_t i,
+                                      enum status status) {
+        return status == STATUS_UNSUPPORTED_FILE_SYSTEM && request->facts[i].magic == 0;
+}
+
+static struct verdict request_judge_target(struct request *request, uint32_t i) {
         struct request_gate *gate = request->gate;
         struct target_facts *facts = &request->facts[i];
         enum status status;
@@ -77,7 +93,15 @@ static struct verdict request_judge_target(struct request *request, uint32_t i) 
         if (facts->type != TARGET_OTHER && !facts->deleted && request_is_repeated(request, i))
                 return verdict_refuse(STATUS_ALREADY_MOUNTED, i);
 
-        status = policy_judge(gate->policy, &subject, request->wire->targets[i].file_system, facts);
+        status = request_ask_policy(request, i);
+        if (request_lacks_file_system(request, i, status)) {
+                stall_begin();
+                r = target_ask_file_system(request->fds->fds[i], facts);
+                stall_end();
+                if (r < 0)
+                        return verdict_host_failed(r, i);
+                status = request_ask_policy(request, i);
+        }
         if (status == STATUS_OK && request->local_only && !policy_is_local(facts->magic))
                 return request_refuse_remote(i);
         return status == STATUS_OK ? VERDICT_OK : verdict_refuse(status, i);

@@ -34,6 +34,7 @@ enum {
         SERVER_SWEEP_PAUSE = SERVER_SECOND,
         SERVER_SWEEP_REPEAT = 10 * SERVER_SECOND, /* of what could not be reached in time */
         SERVER_DRAIN_TIMEOUT = 3 * SERVER_SECOND, /* the unit's TimeoutStopSec= is 5 s */
+        SERVER_ORPHANS_PAUSE = SERVER_SECOND,     /* between tries to release them */
         SERVER_ACCEPT_BATCH = 64,
         SERVER_ACCEPT_PAUSE = SERVER_SECOND / 10,
 };
@@ -42,6 +43,12 @@ struct server_sweep {
         struct crew_job job; /* first: a job is its sweep */
         struct server *server;
         atomic_bool running; /* or waiting to */
+};
+
+struct server_orphans {
+        struct crew_job job; /* first, as above */
+        struct server *server;
+        atomic_bool running;
 };
 
 struct server {
@@ -59,6 +66,8 @@ struct server {
         struct server_sweep quick_sweep, patient_sweep; /* one starts the other */
         atomic_int scope;                               /* enum sweep_scope */
         uint64_t next_sweep;
+        struct server_orphans orphans;
+        uint64_t next_release;
         uint64_t adopt_until;
 };
 
@@ -134,6 +143,25 @@ static void server_look_after_left(struct server *server, uint64_t now) {
         server_start_sweep(&server->quick_sweep);
 }
 
+/* ---- what nobody holds, and the host would not let go ---- */
+
+static void server_release_orphans(struct crew_job *job) {
+        struct server_orphans *orphans = (struct server_orphans *)job;
+        const struct request_gate *gate = orphans->server->setup.gate;
+
+        /* Refused again: it has been logged, and is tried again. */
+        lease_release_all(gate->templates, gate->ledger, ledger_orphans(gate->ledger));
+        atomic_store(&orphans->running, false);
+}
+
+static void server_look_after_orphans(struct server *server, uint64_t now) {
+        if (now < server->next_release || server->stopping)
+                return;
+        server->next_release = now + SERVER_ORPHANS_PAUSE;
+        if (!atomic_exchange(&server->orphans.running, true))
+                crew_submit(server->setup.crew, &server->orphans.job);
+}
+
 /* ---- the loop's handlers ---- */
 
 static void server_arm(sd_event_source *timer, uint64_t when) {
@@ -155,6 +183,8 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
         bus_tick(server->bus);
         if (counts.left > 0)
                 server_look_after_left(server, now);
+        if (counts.orphans > 0)
+                server_look_after_orphans(server, now);
 
         /* A connection that waits for a lost worker counts: no idle exit before it has come back.
          */
@@ -205,10 +235,9 @@ static void server_pause_accepting(struct server *server, int error) {
 static int server_on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
         struct server *server = userdata;
 
-        (void)source;
-        (void)usec;
-        if (!server->stopping)
-                sd_event_source_set_enabled(server->listening, SD_EVENT_ON);
+        /* epoll_ctl(2) wants memory for it, and may not get it yet. */
+        if (!server->stopping && sd_event_source_set_enabled(server->listening, SD_EVENT_ON) < 0)
+                server_arm(source, usec + SERVER_ACCEPT_PAUSE);
         return 0;
 }
 
@@ -290,7 +319,7 @@ static int server_on_crew(sd_event_source *source, int fd, uint32_t events, void
 
         (void)source;
         (void)events;
-        if (read(fd, &count, sizeof(count)) < 0)
+        if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
                 return -errno;
         server_touch(server);
         if (server->stopping && crew_is_idle(server->setup.crew))
@@ -373,6 +402,8 @@ int server_run(const struct server_setup *setup) {
                 (struct server_sweep){.job.run = server_sweep_quickly, .server = &server};
         server.patient_sweep =
                 (struct server_sweep){.job.run = server_sweep_patiently, .server = &server};
+        server.orphans =
+                (struct server_orphans){.job.run = server_release_orphans, .server = &server};
 
         r = server_add_sources(&server);
         if (r >= 0)

@@ -59,7 +59,7 @@ static struct outcome expect(struct outcome outcome, int status, const char *tex
         return outcome;
 }
 
-WORLD_TEST(mounts_lists_and_unmounts_a_root_of_mode_0700) {
+BUS_TEST(mounts_lists_and_unmounts_a_root_of_mode_0700) {
         struct bus_stage stage = bus_stage_open();
         struct outcome mounted;
 
@@ -78,7 +78,7 @@ WORLD_TEST(mounts_lists_and_unmounts_a_root_of_mode_0700) {
         bus_stage_close(&stage);
 }
 
-WORLD_TEST(root_does_so_for_another_user) {
+BUS_TEST(root_does_so_for_another_user) {
         struct bus_stage stage = bus_stage_open();
         struct outcome mounted;
 
@@ -93,7 +93,7 @@ WORLD_TEST(root_does_so_for_another_user) {
         bus_stage_close(&stage);
 }
 
-WORLD_TEST(unmounts_by_decimal_lease) {
+BUS_TEST(unmounts_by_decimal_lease) {
         struct bus_stage stage = bus_stage_open();
 
         world_make_root(WORLD_ALICE, "root");
@@ -108,7 +108,7 @@ WORLD_TEST(unmounts_by_decimal_lease) {
 #define PYTHON(expression)                                                                         \
         " | python3 -c 'import json,sys; d=json.load(sys.stdin); print(" expression ")'"
 
-WORLD_TEST(writes_json_that_a_parser_accepts) {
+BUS_TEST(writes_json_that_a_parser_accepts) {
         struct bus_stage stage = bus_stage_open();
 
         world_make_root(WORLD_ALICE, "q\"\\\xff");
@@ -127,7 +127,7 @@ WORLD_TEST(writes_json_that_a_parser_accepts) {
 }
 
 /* A password is asked for only if somebody wants more than his own. */
-WORLD_TEST(lists_those_of_others_with_consent) {
+BUS_TEST(lists_those_of_others_with_consent) {
         struct bus_stage stage = bus_stage_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.list-others", true);
 
@@ -141,7 +141,7 @@ WORLD_TEST(lists_those_of_others_with_consent) {
         bus_stage_close(&stage);
 }
 
-WORLD_TEST(says_what_is_wrong) {
+BUS_TEST(says_what_is_wrong) {
         struct bus_stage stage = bus_stage_open();
 
         world_make_root(WORLD_ALICE, "root");

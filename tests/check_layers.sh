@@ -73,7 +73,7 @@ call() {
 
 declare -A layer=(
         [kernel]=10 [log]=10 [privilege]=10 [instance]=10 [stall]=10 [impatience]=10 [changes]=10
-        [target]=20 [record]=20 [unmount]=20 [account]=20 [place]=20
+        [confine]=20 [target]=20 [record]=20 [unmount]=20 [account]=20 [place]=20
         [policy]=25 [mount]=25
         [ledger]=30
         [lease]=35 [authority]=35 [sweep]=36 [listing]=36
@@ -166,6 +166,9 @@ rules() {
         stands_only_in 'libcap is used in privilege alone' \
                 "sys/capability\\.h|$(call 'cap_[a-z_]+')" \
                 daemon/privilege.c
+        stands_only_in 'libseccomp is used in confine alone' \
+                "seccomp\\.h|$(call 'seccomp_[a-z_]+')" \
+                daemon/confine.c
         stands_only_in "sd-bus is used in the daemon's face on the bus, and by those who call it" \
                 'sd-bus\.h|sd_bus_' \
                 daemon/{authority,bus,call,method,object}.c daemon/{authority,call,method,object}.h \

@@ -607,16 +607,20 @@ static struct verdict adopt(void) {
 }
 
 /* Refused, with all descriptors still ours, and nobody the worse for it. */
-static void adoption_is_refused(struct verdict verdict, uint32_t target) {
+static void adoption_is_refused_with(enum status status, struct verdict verdict, uint32_t target) {
         struct ledger_counts counts = ledger_count(scene.fake.gate.ledger);
 
-        ck_assert_uint_eq(verdict.status, STATUS_NO_SUCH_LEASE);
+        ck_assert_uint_eq(verdict.status, status);
         ck_assert_uint_eq(verdict.target, target);
         ck_assert_uint_eq(counts.left, 1);
         lease_holds(1, scene.count);
         ck_assert_uint_eq(descriptors_count(), scene.fake.descriptors + 2 * scene.count);
         for (unsigned i = 0; i < scene.count; i++)
                 ck_assert_int_ge(fcntl(claim.fds[i], F_GETFD), 0);
+}
+
+static void adoption_is_refused(struct verdict verdict, uint32_t target) {
+        adoption_is_refused_with(STATUS_NO_SUCH_LEASE, verdict, target);
 }
 
 /* After whatever was refused, it can still be adopted, and released. */
@@ -666,7 +670,13 @@ START_TEST(adopted_lease_that_is_gone_already_is_released) {
 }
 END_TEST
 
-/* It tells nothing: the status is the same, whoever asks for whatever. */
+/* That the host fails is no answer to whether there is such a lease: a client would give it up. */
+static enum status status_of_failed_adoption(int error) {
+        bool answered = error == EINVAL || error == ENOENT;
+
+        return answered ? STATUS_NO_SUCH_LEASE : STATUS_HOST_FAILED;
+}
+
 START_TEST(each_call_that_fails_undoes_the_adoption) {
         FOR_ALL(f, s) {
                 unsigned calls, strangers;
@@ -684,7 +694,8 @@ START_TEST(each_call_that_fails_undoes_the_adoption) {
                         for (unsigned e = 0; e < N_ERRORS; e++) {
                                 fake_calls_reset();
                                 fake_fail(FAKE_ANY, n, 1, errors[e]);
-                                adoption_is_refused(adopt(), (n - 1) / (calls / sizes[s]));
+                                adoption_is_refused_with(status_of_failed_adoption(errors[e]),
+                                                         adopt(), (n - 1) / (calls / sizes[s]));
                         }
                 adoption_end();
         }

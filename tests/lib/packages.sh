@@ -15,13 +15,14 @@ build      pkg-config            /usr/bin/pkg-config             finds the libra
 build      libsystemd-dev        /usr/include/systemd/sd-event.h main loop, socket activation
 build      systemd               /usr/share/pkgconfig/systemd.pc where units go; systemd-socket-activate
 build      libcap-dev            /usr/include/sys/capability.h   keeping one capability
+build      libseccomp-dev        /usr/include/seccomp.h          keeping to a list of system calls
 test       check                 /usr/include/check.h            the unit tests
 test       g++                   /usr/bin/g++                    the library from C++
 test       clang                 /usr/bin/clang                  the second compiler
 test       mount                 /usr/bin/mount                  input roots
 test       libfuse3-dev          /usr/include/fuse3/fuse.h       a file system that never answers
 test       fuse3                 /usr/bin/fusermount3            mounted by a user without privilege
-test       dbus-daemon           /usr/bin/dbus-daemon            a bus of the test's own
+test       dbus-daemon           /usr/bin/dbus-daemon            the bus that a test is on
 test       polkitd               /usr/lib/polkit-1/polkitd       asked for consent on that bus
 test       python3               /usr/bin/python3                reads the JSON of mountatctl
 test       zsh                   /usr/bin/zsh                    reads the completion for it
@@ -44,6 +45,8 @@ toolchains nodejs                /usr/bin/node                   a runtime that 
 toolchains default-jdk-headless  /usr/bin/javac                  a compiler that needs /proc
 buildbarn  busybox-static        /bin/busybox                    input roots in one program
 buildbarn  util-linux            /usr/bin/setpriv                users without privilege
+machine    qemu-system-x86       /usr/bin/qemu-system-x86_64     a machine with another kernel
+machine    busybox-static        /bin/busybox                    its first program
 demo       rustc                 /usr/bin/rustc                  the compiler that is shown
 END
 }

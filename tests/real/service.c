@@ -129,6 +129,8 @@ static void service_exec(const struct service_plan *plan, const struct service *
         service_say_daemon(&command, plan, service);
         for (const int *call = plan->denied; *call; call++)
                 service_deny(*call);
+        if (plan->enter)
+                plan->enter();
         execvp(command.arguments[0], (char **)command.arguments);
         perror(command.arguments[0]);
         _exit(127);
@@ -179,6 +181,8 @@ struct service service_spawn(const struct service_plan *plan) {
         ck_assert_int_ge(service.pid, 0);
         if (service.pid == 0)
                 service_exec(plan, &service);
+        if (plan->attend)
+                plan->attend(service.pid);
         if (plan->start == SERVICE_BARE)
                 return service;
         world_wait_for(plan->start == SERVICE_ACTIVATED_DATAGRAM

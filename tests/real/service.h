@@ -34,6 +34,8 @@ struct service_plan {
         int denied[4];           /* numbers of system calls that its kernel seems not to know */
         uid_t uid;               /* owner of the runtime directory */
         bool unnamed;            /* the instance that is on the bus */
+        void (*enter)(void);     /* called in the process just before it becomes the daemon, */
+        void (*attend)(pid_t);   /* and in the test, just after it was forked */
 };
 
 struct service {

@@ -13,10 +13,13 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #define POLKIT_PROGRAM "/usr/lib/polkit-1/polkitd"
 #define POLKIT_ACTIONS "/usr/share/polkit-1/actions"
 #define POLKIT_RULES "/etc/polkit-1/rules.d"
+
+#define BUS_PROGRAM "/usr/bin/dbus-daemon"
 
 static const char config[] =
         "<!DOCTYPE busconfig PUBLIC '-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN'\n"
@@ -60,6 +63,10 @@ static void system_bus_cover(const char *file, const char *name, const char *tex
         ck_assert_int_eq(mount(path, file, NULL, MS_BIND, NULL), 0);
 }
 
+bool system_bus_is_installed(void) {
+        return access(BUS_PROGRAM, X_OK) == 0;
+}
+
 void system_bus_prepare(void) {
         char address[256], text[4096];
 
@@ -73,12 +80,13 @@ void system_bus_prepare(void) {
         system_bus_write(world_path("bus.conf"), NULL, text);
 }
 
-static bool system_bus_is_there(void) {
+static bool system_bus_is_there(pid_t pid) {
         sd_bus *bus = NULL;
         bool there = sd_bus_open_system(&bus) >= 0 && sd_bus_get_bus_id(bus, NULL) != -ENOTCONN &&
                      sd_bus_get_unique_name(bus, &(const char *){NULL}) >= 0;
 
         sd_bus_close_unref(bus);
+        ck_assert_msg(waitpid(pid, NULL, WNOHANG) == 0, "the bus has ended");
         return there;
 }
 
@@ -108,9 +116,9 @@ pid_t system_bus_start(void) {
 
         unlink(world_path("bus"));
         snprintf(option, sizeof(option), "--config-file=%s", world_path("bus.conf"));
-        pid = system_bus_spawn("bus", (const char *const[]){"dbus-daemon", option, "--nofork",
-                                                            "--nopidfile", NULL});
-        world_wait_for(system_bus_is_there());
+        pid = system_bus_spawn(
+                "bus", (const char *const[]){BUS_PROGRAM, option, "--nofork", "--nopidfile", NULL});
+        world_wait_for(system_bus_is_there(pid));
         return pid;
 }
 

@@ -11,6 +11,9 @@
 
 #include <systemd/sd-bus.h>
 
+/* Whether there is a dbus-daemon to start. */
+bool system_bus_is_installed(void);
+
 /* Gives the users their names. Once, before the first bus. */
 void system_bus_prepare(void);
 
