@@ -56,6 +56,7 @@ static bool main_block_signals(void) {
         sigaddset(&signals, SIGTERM);
         sigaddset(&signals, SIGINT);
         sigaddset(&signals, SIGUSR1);
+        sigaddset(&signals, SIGPIPE); /* a log that nobody reads any more is no reason to end */
         if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
                 return main_fail(-errno, "blocking signals");
         return true;
@@ -294,8 +295,11 @@ static bool main_run(struct program *program) {
 
 /* What a worker could not release is tried once more, by the one thread that is left. */
 static void main_release_orphans(struct request_gate *gate) {
-        int r = unmount_isolate();
+        int r;
 
+        if (ledger_count(gate->ledger).orphans == 0)
+                return;
+        r = unmount_isolate();
         if (r == 0)
                 r = lease_release_all(gate->templates, gate->ledger, ledger_kept(gate->ledger));
         if (r == 0)

@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 
 enum {
-        GROUND_PATIENCE_MS = 3000,
+        GROUND_PATIENCE_MS = 10000,
         GROUND_PAUSE_US = 500,
         GROUND_CLOSE_MS = 200,
         GROUND_MOUNTS = 2, /* of the one lease */

@@ -38,7 +38,7 @@ static const struct table_row table[] = {
         {"statx", {SYS_statx}, {ENOMEM, EINTR, EIO}},
         {"readlinkat", {SYS_readlinkat}, {ENOMEM, EACCES, EIO}},
         {"readlink", {SYS_readlink}, {ENOMEM, EACCES, EIO}},
-        {"getdents64", {SYS_getdents64}, {ENOMEM, EINTR, ENOENT, EIO}},
+        {"getdents64", {SYS_getdents64}, {ENOMEM, EINTR, EIO}},
         {"mkdir", {SYS_mkdir}, {EACCES, ENOSPC, ENOMEM, EROFS, EDQUOT}},
         {"unlink", {SYS_unlink}, {EACCES, ENOMEM, EROFS, EIO, EINTR}},
         {"unlinkat", {SYS_unlinkat}, {EACCES, ENOMEM, EROFS, EIO, EINTR}},
