@@ -20,6 +20,9 @@ enum {
         OPTION_FILE_SYSTEM,
         OPTION_PIDS_ONLY,
         OPTION_READ_ONLY,
+        OPTION_JSON,
+        OPTION_NO_LEGEND,
+        OPTION_ALL,
         OPTION_HELP,
         OPTION_VERSION,
 
@@ -33,6 +36,9 @@ static const struct option arguments_options[] = {
         {"file-system", required_argument, NULL, OPTION_FILE_SYSTEM},
         {"pids-only", no_argument, NULL, OPTION_PIDS_ONLY},
         {"read-only", no_argument, NULL, OPTION_READ_ONLY},
+        {"json", required_argument, NULL, OPTION_JSON},
+        {"no-legend", no_argument, NULL, OPTION_NO_LEGEND},
+        {"all", no_argument, NULL, OPTION_ALL},
         {"help", no_argument, NULL, OPTION_HELP},
         {"version", no_argument, NULL, OPTION_VERSION},
         {0},
@@ -49,6 +55,11 @@ static uint32_t arguments_group(int option) {
         case OPTION_PIDS_ONLY:
         case OPTION_READ_ONLY:
                 return ARGUMENTS_MOUNT;
+        case OPTION_JSON:
+        case OPTION_NO_LEGEND:
+                return ARGUMENTS_OUTPUT;
+        case OPTION_ALL:
+                return ARGUMENTS_SCOPE;
         default:
                 return 0;
         }
@@ -92,6 +103,18 @@ static int arguments_file_system(struct arguments *arguments, const char *text) 
         return 0;
 }
 
+static int arguments_json(struct arguments *arguments, const char *text) {
+        if (strcmp(text, "short") == 0)
+                arguments->format = TABLE_JSON_SHORT;
+        else if (strcmp(text, "pretty") == 0)
+                arguments->format = TABLE_JSON_PRETTY;
+        else if (strcmp(text, "off") == 0)
+                arguments->format = TABLE_TEXT;
+        else
+                return arguments_complain("--json takes short, pretty or off, not", text);
+        return 0;
+}
+
 static int arguments_set(struct arguments *arguments, int option) {
         switch (option) {
         case OPTION_SOCKET:
@@ -109,6 +132,14 @@ static int arguments_set(struct arguments *arguments, int option) {
                 return 0;
         case OPTION_READ_ONLY:
                 arguments->flags |= MOUNTAT_READ_ONLY;
+                return 0;
+        case OPTION_JSON:
+                return arguments_json(arguments, optarg);
+        case OPTION_NO_LEGEND:
+                arguments->legend = false;
+                return 0;
+        case OPTION_ALL:
+                arguments->all = true;
                 return 0;
         case OPTION_HELP:
                 arguments->asked |= ARGUMENTS_HELP;
@@ -133,7 +164,7 @@ static int arguments_finish(struct arguments *arguments, uint32_t accepted) {
 int arguments_parse(struct arguments *arguments, uint32_t accepted, int argc, char **argv) {
         int option;
 
-        *arguments = (struct arguments){0};
+        *arguments = (struct arguments){.legend = true};
         opterr = 0;
         while ((option = getopt_long(argc, argv, ":", arguments_options, NULL)) >= 0) {
                 uint32_t group = arguments_group(option);

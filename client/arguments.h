@@ -3,11 +3,16 @@
 
 /* The command line of one command of mountatctl, as values. */
 
+#include "client/table.h"
+
+#include <stdbool.h>
 #include <stdint.h>
 
 enum arguments_option {
         ARGUMENTS_CONNECTION = 1 << 0, /* --socket, --timeout */
         ARGUMENTS_MOUNT = 1 << 1,      /* --create, --file-system, --pids-only, --read-only */
+        ARGUMENTS_OUTPUT = 1 << 2,     /* --json, --no-legend */
+        ARGUMENTS_SCOPE = 1 << 3,      /* --all */
 };
 
 struct arguments {
@@ -15,6 +20,9 @@ struct arguments {
         uint32_t timeout;   /* milliseconds; 0: the library's default */
         uint32_t flags;     /* of enum mountat_flag */
         uint32_t asked;     /* of enum arguments_asked */
+        enum table_format format;
+        bool legend; /* titles and a sum, for people */
+        bool all;    /* an administrator may be asked for what is others' */
         int n_operands;
         char **operands; /* what is no option; ends with NULL; points into argv */
 };

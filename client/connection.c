@@ -136,6 +136,12 @@ static bool connection_is_shortage(int error) {
 }
 
 /* 0, or negative with the lease in one of three states: lost, or else with or without a channel. */
+/* Whether the same offer could be taken later. */
+static bool connection_is_passing(uint16_t status) {
+        return status == STATUS_HOST_FAILED || status == STATUS_LIMIT_EXCEEDED ||
+               status == STATUS_SHUTTING_DOWN;
+}
+
 static int connection_offer(struct connection *connection, struct holding *holding,
                             struct failure *failure) {
         struct wire_request request = {
@@ -169,7 +175,7 @@ static int connection_offer(struct connection *connection, struct holding *holdi
                 holding->connection = connection->number;
                 return 0;
         }
-        if (reply.operation == PROTOCOL_ADOPT && reply.status != STATUS_HOST_FAILED)
+        if (reply.operation == PROTOCOL_ADOPT && !connection_is_passing(reply.status))
                 holding_lose(holding, HOLDING_REFUSED, 0);
         return failure_reply(failure, &reply, 0);
 }

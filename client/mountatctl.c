@@ -42,6 +42,41 @@ static const struct command commands[] = {
                 .misuse = COMMAND_MISUSED,
                 .act = command_hello,
         },
+        {
+                .name = "mount",
+                .synopsis = "[OPTION...] ROOT",
+                .summary = "mount until unmounted, and print the lease",
+                .options = ARGUMENTS_MOUNT,
+                .operands_min = 1,
+                .operands_max = 1,
+                .misuse = COMMAND_MISUSED,
+                .act = command_mount,
+        },
+        {
+                .name = "unmount",
+                .synopsis = "ROOT|LEASE",
+                .summary = "unmount what is mounted below ROOT, or that lease",
+                .operands_min = 1,
+                .operands_max = 1,
+                .misuse = COMMAND_MISUSED,
+                .act = command_unmount,
+        },
+        {
+                .name = "list",
+                .synopsis = "[OPTION...]",
+                .summary = "list the leases: your own; as root, all",
+                .options = ARGUMENTS_OUTPUT | ARGUMENTS_SCOPE,
+                .misuse = COMMAND_MISUSED,
+                .act = command_list,
+        },
+        {
+                .name = "status",
+                .synopsis = "[OPTION...]",
+                .summary = "print what the daemon says of itself, and its limits",
+                .options = ARGUMENTS_OUTPUT,
+                .misuse = COMMAND_MISUSED,
+                .act = command_status,
+        },
 };
 
 enum {
@@ -50,17 +85,29 @@ enum {
 
 static const char help_options[] =
         "\n"
-        "Options of run and hold:\n"
-        "  --create            make ROOT/proc and ROOT/sys if missing; remove them afterwards\n"
+        "Options of run, hold and mount:\n"
+        "  --create            make ROOT/proc and ROOT/sys if missing; run and hold remove them "
+        "again\n"
         "  --file-system NAME  mount NAME, proc or sysfs; may be repeated (default: both)\n"
         "  --pids-only         procfs with processes and nothing else\n"
         "  --read-only         even where the administrator allows a writable procfs\n"
         "\n"
-        "Options of all commands:\n"
+        "Options of run, hold and hello:\n"
         "  --socket PATH       of mountatd (default: $MOUNTATD_SOCKET, /run/mountatd/socket)\n"
         "  --timeout SECONDS   for each answer of mountatd (default: 25)\n"
+        "\n"
+        "Options of list and status:\n"
+        "  --all               of list: ask an administrator to let you see all\n"
+        "  --json FORMAT       short or pretty; off for tables (default)\n"
+        "  --no-legend         no titles, no sum\n"
+        "\n"
+        "Options of all commands:\n"
         "  --help              print this\n"
         "  --version           print the version\n"
+        "\n"
+        "mount, unmount, list and status speak to mountatd over D-Bus. LEASE is 16 hexadecimal\n"
+        "digits as in the list, or a decimal number as in busctl's answers; give a directory of\n"
+        "such a name as ./NAME.\n"
         "\n"
         "ROOT is entered by chroot where this process has CAP_SYS_CHROOT, else through a user\n"
         "namespace of its own in which the user stays who it is. Set-user-id programs gain\n"
@@ -78,7 +125,7 @@ static int help_print(void) {
         printf("\nMounts /proc and /sys in the directory tree ROOT through mountatd, without "
                "privilege.\n\n");
         for (size_t i = 0; i < COMMANDS; i++)
-                printf("  %-6s %s\n", commands[i].name, commands[i].summary);
+                printf("  %-8s %s\n", commands[i].name, commands[i].summary);
         fputs(help_options, stdout);
         return fflush(stdout) == 0 ? 0 : COMMAND_FAILED;
 }

@@ -65,8 +65,9 @@ struct crew_worker {
         struct crew *crew;
         enum crew_worker_state state;
         pid_t tid;
-        uint64_t key;  /* of the connection that it serves, while busy or lost */
-        bool returned; /* it was lost meanwhile */
+        uint64_t key;               /* of the connection that it serves, while busy or lost */
+        bool returned;              /* it was lost meanwhile */
+        const struct crew_job *job; /* with CREW_JOBS as the key */
         struct stall_clock clock;
 };
 
@@ -74,20 +75,23 @@ struct crew {
         struct request_gate *gate;
         struct crew_limits limits;
         int epoll;
-        int stop;  /* eventfd in the set: workers leave */
-        int jobs;  /* eventfd in the set, a semaphore: a job waits */
-        int empty; /* eventfd for the main loop */
+        int stop; /* eventfd in the set: workers leave */
+        int jobs; /* eventfd in the set, a semaphore: a job waits */
+        int news; /* eventfd for the main loop */
+        int done; /* eventfd for who collects */
 
         pthread_mutex_t mutex;  /* guards all below */
         pthread_cond_t changed; /* a worker has started or ended */
         int start_error;
         unsigned n_workers; /* not absent */
+        unsigned n_spawned; /* threads beside them */
         unsigned n_lost;
         unsigned n_connections;
         unsigned n_abandoned;
-        unsigned n_jobs; /* waiting and under way */
+        unsigned n_jobs; /* waiting, under way, and to be collected */
         struct crew_job *first_job;
-        struct crew_queue queue; /* whose requests wait for others of their users' to end */
+        struct crew_job *first_done; /* to be collected, last one first */
+        struct crew_queue queue;     /* whose requests wait for others of their users' to end */
         uint32_t free_seat;
         struct crew_seat *seats;
         struct crew_worker *workers; /* limits.workers + limits.lost_workers */
@@ -113,12 +117,16 @@ static int crew_arm(struct crew *crew, int operation, const struct crew_seat *se
         return epoll_ctl(crew->epoll, operation, peer_fd(seat->peer), &event) < 0 ? -errno : 0;
 }
 
-static void crew_tell_if_empty(struct crew *crew) {
+static void crew_tell(int fd) {
         const uint64_t one = 1;
 
-        if (crew->n_connections == crew->n_abandoned && crew->n_jobs == 0 &&
-            write(crew->empty, &one, sizeof(one)) < 0 && errno != EAGAIN)
+        if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
                 log_write(LOG_ERR, &(struct log_subject){.error = -errno}, "eventfd");
+}
+
+static void crew_tell_if_empty(struct crew *crew) {
+        if (crew->n_connections == crew->n_abandoned && crew->n_jobs == 0)
+                crew_tell(crew->news);
 }
 
 /* ---- requests that wait for their turn ---- */
@@ -304,11 +312,32 @@ static void crew_handle(struct crew *crew, struct crew_worker *worker,
         pthread_mutex_unlock(&crew->mutex);
 
         if (returned)
-                log_write(LOG_NOTICE, NULL, "worker %d has come back from the kernel", worker->tid);
+                log_write(LOG_NOTICE, &(struct log_subject){.event = LOG_EVENT_WORKER_BACK},
+                          "worker %d has come back from the kernel", worker->tid);
+}
+
+/* With the mutex held: a job without `done` is no longer ours when it has run. */
+static void crew_finish_job(struct crew *crew, struct crew_job *job) {
+        if (job) {
+                job->next = crew->first_done;
+                crew->first_done = job;
+                crew_tell(crew->done);
+        } else {
+                crew->n_jobs--;
+                crew_tell_if_empty(crew);
+        }
+}
+
+/* It was given up when its worker was lost; now there is something to finish. */
+static void crew_regain_job(struct crew *crew, struct crew_worker *worker,
+                            struct ledger_owner *owner) {
+        crew_regain(crew, worker, owner);
+        crew->n_jobs++;
 }
 
 static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
-        struct crew_job *job;
+        struct crew_job *job, *collected;
+        struct ledger_owner *owner;
         uint64_t one;
 
         if (read(crew->jobs, &one, sizeof(one)) < 0)
@@ -317,6 +346,9 @@ static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
         pthread_mutex_lock(&crew->mutex);
         job = crew->first_job;
         crew->first_job = job->next;
+        collected = job->done ? job : NULL;
+        owner = job->owner;
+        worker->job = job;
         worker->state = CREW_BUSY;
         worker->key = CREW_JOBS;
         pthread_mutex_unlock(&crew->mutex);
@@ -325,11 +357,13 @@ static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
 
         pthread_mutex_lock(&crew->mutex);
         if (worker->state == CREW_LOST)
-                crew_regain(crew, worker, NULL);
-        else
-                crew->n_jobs--;
+                crew_regain_job(crew, worker, owner);
         worker->state = CREW_FREE;
-        crew_tell_if_empty(crew);
+        if (owner) {
+                ledger_end_attempt(crew->gate->ledger, owner);
+                crew_serve_queue(crew);
+        }
+        crew_finish_job(crew, collected);
         pthread_mutex_unlock(&crew->mutex);
 }
 
@@ -392,22 +426,30 @@ static void *crew_work(void *argument) {
 
 /* ---- what the main thread does ---- */
 
-/* With the mutex held. Detached: a worker that is stuck is never joined. */
-static int crew_start_worker(struct crew *crew) {
-        struct crew_worker *worker = crew->workers;
+/* Detached: one that is stuck is never joined. */
+static int crew_start_thread(void *(*run)(void *argument), void *argument) {
         pthread_attr_t attributes;
         pthread_t thread;
+        int r;
+
+        pthread_attr_init(&attributes);
+        pthread_attr_setstacksize(&attributes, CREW_STACK_SIZE);
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        r = -pthread_create(&thread, &attributes, run, argument);
+        pthread_attr_destroy(&attributes);
+        return r;
+}
+
+/* With the mutex held. */
+static int crew_start_worker(struct crew *crew) {
+        struct crew_worker *worker = crew->workers;
         int r;
 
         while (worker->state != CREW_ABSENT)
                 worker++;
         worker->crew = crew;
 
-        pthread_attr_init(&attributes);
-        pthread_attr_setstacksize(&attributes, CREW_STACK_SIZE);
-        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-        r = -pthread_create(&thread, &attributes, crew_work, worker);
-        pthread_attr_destroy(&attributes);
+        r = crew_start_thread(crew_work, worker);
         if (r < 0)
                 return r;
         worker->state = CREW_STARTING;
@@ -442,9 +484,10 @@ static int crew_open(struct crew *crew) {
         crew->epoll = epoll_create1(EPOLL_CLOEXEC);
         crew->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         crew->jobs = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
-        crew->empty = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (crew->epoll < 0 || crew->stop < 0 || crew->jobs < 0 || crew->empty < 0 ||
-            epoll_ctl(crew->epoll, EPOLL_CTL_ADD, crew->stop, &stop) < 0 ||
+        crew->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        crew->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (crew->epoll < 0 || crew->stop < 0 || crew->jobs < 0 || crew->news < 0 ||
+            crew->done < 0 || epoll_ctl(crew->epoll, EPOLL_CTL_ADD, crew->stop, &stop) < 0 ||
             epoll_ctl(crew->epoll, EPOLL_CTL_ADD, crew->jobs, &jobs) < 0)
                 return -errno;
         return 0;
@@ -454,7 +497,8 @@ static void crew_destroy(struct crew *crew) {
         fd_close(crew->epoll);
         fd_close(crew->stop);
         fd_close(crew->jobs);
-        fd_close(crew->empty);
+        fd_close(crew->news);
+        fd_close(crew->done);
         pthread_cond_destroy(&crew->changed);
         pthread_mutex_destroy(&crew->mutex);
         free(crew->workers);
@@ -470,7 +514,7 @@ int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct
                 return -ENOMEM;
         crew->gate = gate;
         crew->limits = *limits;
-        crew->epoll = crew->stop = crew->jobs = crew->empty = -EBADF;
+        crew->epoll = crew->stop = crew->jobs = crew->news = crew->done = -EBADF;
         TAILQ_INIT(&crew->queue);
         pthread_mutex_init(&crew->mutex, NULL);
         pthread_cond_init(&crew->changed, NULL);
@@ -562,17 +606,19 @@ static bool crew_is_stuck(const struct crew_worker *worker) {
 
 static void crew_lose(struct crew *crew, struct crew_worker *worker) {
         struct crew_seat *seat = worker->key == CREW_JOBS ? NULL : crew_seat(crew, worker->key);
-        struct ledger_owner *owner = seat ? peer_owner(seat->peer) : NULL;
-        struct log_subject subject = {.has_peer = owner};
+        struct ledger_owner *owner = seat ? peer_owner(seat->peer) : worker->job->owner;
+        struct log_subject subject = {.event = LOG_EVENT_WORKER_LOST, .has_peer = owner};
 
         worker->state = CREW_LOST;
         crew->n_lost++;
         if (worker->key == CREW_JOBS)
                 crew->n_jobs--; /* nobody waits for it any more */
         ledger_lose_worker(crew->gate->ledger, owner);
-        if (seat) {
+        if (owner) {
                 subject.uid = owner->uid;
                 subject.pid = owner->pid;
+        }
+        if (seat) {
                 seat->lost = true;
                 if (!seat->ended)
                         crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLRDHUP);
@@ -623,7 +669,70 @@ void crew_drain(struct crew *crew) {
 }
 
 int crew_fd(const struct crew *crew) {
-        return crew->empty;
+        return crew->news;
+}
+
+void crew_wake(struct crew *crew) {
+        crew_tell(crew->news);
+}
+
+int crew_done_fd(const struct crew *crew) {
+        return crew->done;
+}
+
+void crew_collect(struct crew *crew) {
+        struct crew_job *job;
+        uint64_t count;
+
+        if (read(crew->done, &count, sizeof(count)) < 0 && errno != EAGAIN)
+                log_write(LOG_ERR, &(struct log_subject){.error = -errno}, "eventfd");
+
+        pthread_mutex_lock(&crew->mutex);
+        while ((job = crew->first_done)) {
+                crew->first_done = job->next;
+                pthread_mutex_unlock(&crew->mutex);
+                job->done(job);
+                pthread_mutex_lock(&crew->mutex);
+                crew->n_jobs--;
+                crew_tell_if_empty(crew);
+        }
+        pthread_mutex_unlock(&crew->mutex);
+}
+
+struct crew_thread {
+        struct crew *crew;
+        void (*run)(void *argument);
+        void *argument;
+};
+
+static void *crew_run_thread(void *argument) {
+        struct crew_thread thread = *(struct crew_thread *)argument;
+
+        free(argument);
+        thread.run(thread.argument);
+        impatience_forget();
+        pthread_mutex_lock(&thread.crew->mutex);
+        thread.crew->n_spawned--;
+        pthread_cond_signal(&thread.crew->changed);
+        pthread_mutex_unlock(&thread.crew->mutex);
+        return NULL;
+}
+
+int crew_spawn(struct crew *crew, void (*run)(void *argument), void *argument) {
+        struct crew_thread *thread = malloc(sizeof(*thread));
+        int r;
+
+        if (!thread)
+                return -ENOMEM;
+        *thread = (struct crew_thread){.crew = crew, .run = run, .argument = argument};
+        pthread_mutex_lock(&crew->mutex);
+        r = crew_start_thread(crew_run_thread, thread);
+        if (r == 0)
+                crew->n_spawned++;
+        pthread_mutex_unlock(&crew->mutex);
+        if (r < 0)
+                free(thread);
+        return r;
 }
 
 bool crew_is_idle(struct crew *crew) {
@@ -681,7 +790,7 @@ static void crew_wait_for_workers(struct crew *crew) {
 
         clock_gettime(CLOCK_REALTIME, &deadline);
         deadline.tv_sec += CREW_STOP_SECONDS;
-        while (crew->n_workers > crew->n_lost &&
+        while ((crew->n_workers > crew->n_lost || crew->n_spawned > 0) &&
                pthread_cond_timedwait(&crew->changed, &crew->mutex, &deadline) == 0)
                 continue;
 }
@@ -698,7 +807,7 @@ bool crew_free(struct crew *crew) {
         crew_wait_for_workers(crew);
         if (unmount_isolate() == 0)
                 crew_for_each(crew, crew_finish);
-        all = crew->n_workers == 0 && crew->n_connections == 0;
+        all = crew->n_workers == 0 && crew->n_connections == 0 && crew->n_spawned == 0;
         pthread_mutex_unlock(&crew->mutex);
 
         if (all)

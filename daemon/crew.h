@@ -4,7 +4,7 @@
 /*
  * The workers, and the connections that they serve: one epoll set, from which whichever worker is
  * free takes the next connection that has something to say. The only module with threads. Its
- * functions are for the main thread; none of them blocks but crew_free().
+ * functions are for the main thread, but where they say otherwise; none blocks but crew_free().
  *
  * A worker can be lost: a file system's server can hold a call in the kernel for ever, beyond the
  * reach of any signal. It is then left where it is, with the request that it serves; another one is
@@ -42,9 +42,16 @@ bool crew_free(struct crew *crew);
  */
 int crew_add(struct crew *crew, int fd);
 
-/* Work that isn't a client's, and may block. Borrowed until `run` has returned. */
+/*
+ * Work that no connection asked for, and that may block. Borrowed until `run` has returned, or,
+ * with `done`, until crew_collect() has called that.
+ */
 struct crew_job {
-        void (*run)(struct crew_job *job);
+        void (*run)(struct crew_job *job);  /* on a worker */
+        void (*done)(struct crew_job *job); /* after it, by crew_collect(); NULL: nothing */
+        /* Who is answerable for a lost worker, with an attempt that ends after `run`; NULL: nobody.
+         */
+        struct ledger_owner *owner;
         struct crew_job *next; /* the crew's own */
 };
 
@@ -60,10 +67,26 @@ void crew_watch(struct crew *crew);
 /* Lets the connections end: what they have sent already is served, then they see end of file. */
 void crew_drain(struct crew *crew);
 
-/* An eventfd(2) that becomes readable when crew_is_idle() may have become true; borrowed. */
+/* An eventfd(2) that becomes readable when crew_is_idle() may have become true, or by crew_wake();
+ * borrowed. Read it. */
 int crew_fd(const struct crew *crew);
 
-/* No connection, those apart that are abandoned to a lost worker, and no job. */
+/* Makes that readable. Any thread. */
+void crew_wake(struct crew *crew);
+
+/* An eventfd(2) that becomes readable when there is something to collect; borrowed. */
+int crew_done_fd(const struct crew *crew);
+
+/* Calls `done` of the jobs that have been run. On the one thread that does so. */
+void crew_collect(struct crew *crew);
+
+/*
+ * Starts a thread beside the workers, for what must not keep the main thread waiting; crew_free()
+ * returns false if it hasn't ended by then. Negative errno.
+ */
+int crew_spawn(struct crew *crew, void (*run)(void *argument), void *argument);
+
+/* No connection, those apart that are abandoned to a lost worker, and no job that isn't done. */
 bool crew_is_idle(struct crew *crew);
 
 /* Whether any worker is there to serve. */

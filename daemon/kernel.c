@@ -23,7 +23,6 @@
 #include <unistd.h>
 
 enum {
-        KERNEL_SYS_STATMOUNT = 457,
         KERNEL_STATMOUNT_SB_BASIC = 1 << 0,
         KERNEL_STATMOUNT_MNT_BASIC = 1 << 1,
         KERNEL_STATMOUNT_MNT_POINT = 1 << 4,
@@ -243,12 +242,20 @@ int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info) {
         return r;
 }
 
-int kernel_open_place(const char *path, uint64_t resolve) {
+static int kernel_openat2(int directory, const char *path, uint64_t resolve) {
         const struct open_how how = {
                 .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
                 .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | resolve,
         };
-        int fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+        int fd = syscall(SYS_openat2, directory, path, &how, sizeof(how));
 
         return fd < 0 ? -errno : fd;
+}
+
+int kernel_open_place(const char *path, uint64_t resolve) {
+        return kernel_openat2(AT_FDCWD, path, resolve);
+}
+
+int kernel_open_below(int directory, const char *name) {
+        return kernel_openat2(directory, name, RESOLVE_BENEATH);
 }

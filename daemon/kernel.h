@@ -15,6 +15,9 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+/* statmount(2), by number: newer than libc's and libseccomp's tables. */
+enum { KERNEL_SYS_STATMOUNT = 457 };
+
 /* statx(fd, ""), without asking a server for fresh attributes: does not block. */
 int kernel_statx(int fd, unsigned mask, struct statx *stat);
 
@@ -103,6 +106,10 @@ int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info);
  * (a mount pins the names above it, so on local ones it needn't be).
  */
 int kernel_open_place(const char *path, uint64_t resolve);
+
+/* The directory `name` of `directory`, as O_PATH, the root of what is mounted on it if anything is;
+ * never through a link. Blocks on FUSE. */
+int kernel_open_below(int directory, const char *name);
 
 /* STATX_MNT_ID_UNIQUE, which the baseline's headers don't know. */
 #define KERNEL_STATX_MNT_ID_UNIQUE 0x4000U

@@ -12,6 +12,7 @@
 #include "daemon/unmount.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -244,6 +245,29 @@ struct verdict lease_adopt(struct mount_templates *templates, struct ledger *led
         for (size_t i = 0; i < count; i++)
                 fd_take(&fds[i]);
         return verdict;
+}
+
+int lease_keep(struct ledger *ledger, const struct record *record, int *fds) {
+        struct lease *lease = lease_new(record->count);
+
+        if (!lease)
+                return -ENOMEM;
+        lease->id = record->lease;
+        for (size_t i = 0; i < lease->count; i++) {
+                lease->mounts[i].attached = fds[i] >= 0;
+                lease->mounts[i].fd = fd_take(&fds[i]);
+                lease->mounts[i].id = record->mounts[i];
+        }
+        ledger_keep(ledger, lease->id);
+        ledger_publish(ledger, lease->id, lease);
+        return 0;
+}
+
+int lease_duplicate(const struct lease *lease) {
+        for (size_t i = 0; i < lease->count; i++)
+                if (lease->mounts[i].fd >= 0)
+                        return fcntl(lease->mounts[i].fd, F_DUPFD_CLOEXEC, 3);
+        return -EBADF;
 }
 
 struct verdict lease_release(struct mount_templates *templates, struct ledger *ledger,

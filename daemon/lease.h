@@ -40,6 +40,15 @@ struct verdict lease_adopt(struct mount_templates *templates, struct ledger *led
                            int *fds, size_t count);
 
 /*
+ * Keeps on what a predecessor kept, as ledger_take_kept() gave it. `fds` are `record->count`
+ * descriptors of the roots of its mounts, -EBADF for one that is gone; they are taken. -ENOMEM.
+ */
+int lease_keep(struct ledger *ledger, const struct record *record, int *fds);
+
+/* A duplicate, which the caller owns, of the descriptor of its first mount; for ledger_next(). */
+int lease_duplicate(const struct lease *lease);
+
+/*
  * Detaches the mounts of the owner's lease `id`. STATUS_NO_SUCH_LEASE; STATUS_HOST_FAILED: the
  * lease stays, from the index told on, and may be tried again. `*strangers` counts the mounts of
  * others that were stacked on ours and had to go first.

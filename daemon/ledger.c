@@ -26,6 +26,7 @@ struct ledger_slot {
         struct lease *lease; /* NULL unless live */
         bool swept;          /* somebody is at it */
         bool reported;       /* as out of reach */
+        bool announced;      /* as added */
         uint32_t next;
         uint32_t previous;
 };
@@ -44,6 +45,9 @@ struct ledger {
         struct ledger_counts counts;
         struct ledger_owner orphans;
         struct ledger_owner left;
+        struct ledger_owner kept;
+        bool stopping;
+        struct changes changes;
 };
 
 /* ---- connections ---- */
@@ -211,6 +215,45 @@ void ledger_regain_worker(struct ledger *ledger, struct ledger_owner *owner) {
         pthread_mutex_unlock(&ledger->mutex);
 }
 
+/* ---- changes ---- */
+
+static void ledger_note(struct ledger *ledger, uint32_t index, enum change change) {
+        const struct record *record = &ledger->records[index];
+
+        changes_note(&ledger->changes, &(struct change_event){
+                                               .lease = record->lease,
+                                               .uid = record->uid,
+                                               .origin = record->origin,
+                                               .change = change,
+                                       });
+}
+
+/* Why the lease at `index` goes. */
+static enum change ledger_reason(const struct ledger *ledger, uint32_t index) {
+        const struct ledger_owner *owner = ledger->slots[index].owner;
+
+        if (owner == &ledger->left)
+                return CHANGE_VANISHED;
+        if (ledger->stopping)
+                return CHANGE_STOPPED;
+        return owner->abandoned ? CHANGE_DISCONNECTED : CHANGE_UNMOUNTED;
+}
+
+void ledger_watch(struct ledger *ledger, bool watched) {
+        pthread_mutex_lock(&ledger->mutex);
+        changes_watch(&ledger->changes, watched);
+        pthread_mutex_unlock(&ledger->mutex);
+}
+
+bool ledger_next_change(struct ledger *ledger, struct change_event *event) {
+        bool found;
+
+        pthread_mutex_lock(&ledger->mutex);
+        found = changes_next(&ledger->changes, event);
+        pthread_mutex_unlock(&ledger->mutex);
+        return found;
+}
+
 /* ---- leases ---- */
 
 static uint32_t ledger_index(const struct ledger *ledger, uint64_t id) {
@@ -241,6 +284,13 @@ static void ledger_unlink(struct ledger *ledger, uint32_t index) {
         if (slot->next != LEDGER_NONE)
                 ledger->slots[slot->next].previous = slot->previous;
         slot->owner = NULL;
+}
+
+static void ledger_relink(struct ledger *ledger, struct ledger_owner *owner, uint32_t index) {
+        ledger->counts.orphans += owner == &ledger->orphans;
+        ledger->counts.orphans -= ledger->slots[index].owner == &ledger->orphans;
+        ledger_unlink(ledger, index);
+        ledger_link(ledger, owner, index);
 }
 
 static uint64_t ledger_now(void) {
@@ -278,6 +328,7 @@ static uint32_t ledger_fill(struct ledger *ledger, struct ledger_owner *owner, u
                 .uid = owner->uid,
                 .pid = owner->pid,
                 .count = count,
+                .origin = owner->standing == LEDGER_CONNECTION ? RECORD_SOCKET : RECORD_BUS,
         };
         memcpy(record->file_systems, file_systems, count);
         record_set_state(&ledger->records[index], RECORD_ATTACHING);
@@ -316,22 +367,52 @@ void ledger_record_mount(struct ledger *ledger, uint64_t id, unsigned index, uin
         __atomic_store_n(&record->mounts[index], mount, __ATOMIC_RELEASE);
 }
 
+/* Not if nobody waits for it any more, nor a new one that nobody would release any more. */
+static bool ledger_is_wanted(const struct ledger *ledger, const struct ledger_slot *slot) {
+        bool too_late =
+                ledger->stopping && !slot->announced && slot->owner->standing != LEDGER_CONNECTION;
+
+        return !slot->owner->abandoned && !too_late;
+}
+
 bool ledger_publish(struct ledger *ledger, uint64_t id, struct lease *lease) {
         uint32_t index = ledger_index(ledger, id);
+        struct ledger_slot *slot = &ledger->slots[index];
         bool wanted;
 
         pthread_mutex_lock(&ledger->mutex);
-        wanted = !ledger->slots[index].owner->abandoned;
+        wanted = ledger_is_wanted(ledger, slot);
         if (wanted) {
-                ledger->slots[index].lease = lease;
+                if (slot->owner->standing != LEDGER_CONNECTION)
+                        ledger_relink(ledger, &ledger->kept, index);
+                slot->lease = lease;
                 record_set_state(&ledger->records[index], RECORD_LIVE);
+                if (!slot->announced)
+                        ledger_note(ledger, index, CHANGE_ADDED);
+                slot->announced = true;
         }
         pthread_mutex_unlock(&ledger->mutex);
         return wanted;
 }
 
+static bool ledger_may_take(const struct ledger *ledger, const struct ledger_owner *owner,
+                            uint32_t index) {
+        const struct ledger_slot *slot = &ledger->slots[index];
+
+        switch (owner->standing) {
+        case LEDGER_TRUSTED_CALL:
+                return true;
+        case LEDGER_CALL:
+                return slot->owner == &ledger->kept && ledger->records[index].uid == owner->uid &&
+                       ledger->records[index].origin == RECORD_BUS;
+        default:
+                return slot->owner == owner;
+        }
+}
+
 /* The owner's live lease `id`, or its first live one; LEDGER_NONE if it has none such. */
-static uint32_t ledger_find(struct ledger *ledger, struct ledger_owner *owner, uint64_t id) {
+static uint32_t ledger_find(const struct ledger *ledger, const struct ledger_owner *owner,
+                            uint64_t id) {
         uint32_t index;
 
         if (id == 0) {
@@ -342,7 +423,7 @@ static uint32_t ledger_find(struct ledger *ledger, struct ledger_owner *owner, u
         }
         index = RECORD_INDEX(id);
         if (index >= ledger->capacity || ledger->records[index].lease != id ||
-            ledger->slots[index].owner != owner || !ledger->slots[index].lease)
+            !ledger->slots[index].lease || !ledger_may_take(ledger, owner, index))
                 return LEDGER_NONE;
         return index;
 }
@@ -356,6 +437,8 @@ struct lease *ledger_take(struct ledger *ledger, struct ledger_owner *owner, uin
         if (index != LEDGER_NONE) {
                 lease = ledger->slots[index].lease;
                 ledger->slots[index].lease = NULL;
+                if (owner->standing == LEDGER_TRUSTED_CALL) /* its holder may end before it does */
+                        ledger_relink(ledger, &ledger->kept, index);
                 record_set_state(&ledger->records[index], RECORD_RELEASING);
         }
         pthread_mutex_unlock(&ledger->mutex);
@@ -375,6 +458,8 @@ void ledger_forget(struct ledger *ledger, uint64_t id) {
         ledger->counts.leases--;
         if (ledger->slots[index].owner == &ledger->left)
                 ledger->counts.left--;
+        if (ledger->slots[index].announced)
+                ledger_note(ledger, index, ledger_reason(ledger, index));
         if (ledger->slots[index].owner == &ledger->orphans)
                 ledger->counts.orphans--;
 
@@ -382,6 +467,7 @@ void ledger_forget(struct ledger *ledger, uint64_t id) {
         record->lease = 0;
         ledger_unlink(ledger, index);
         ledger->slots[index].swept = ledger->slots[index].reported = false;
+        ledger->slots[index].announced = false;
         ledger->slots[index].next = ledger->free;
         ledger->free = index;
         pthread_mutex_unlock(&ledger->mutex);
@@ -391,10 +477,7 @@ void ledger_orphan(struct ledger *ledger, uint64_t id, struct lease *lease) {
         uint32_t index = ledger_index(ledger, id);
 
         pthread_mutex_lock(&ledger->mutex);
-        if (ledger->slots[index].owner != &ledger->orphans)
-                ledger->counts.orphans++;
-        ledger_unlink(ledger, index);
-        ledger_link(ledger, &ledger->orphans, index);
+        ledger_relink(ledger, &ledger->orphans, index);
         ledger->slots[index].lease = lease;
         record_set_state(&ledger->records[index], RECORD_RELEASING);
         pthread_mutex_unlock(&ledger->mutex);
@@ -402,6 +485,71 @@ void ledger_orphan(struct ledger *ledger, uint64_t id, struct lease *lease) {
 
 struct ledger_owner *ledger_orphans(struct ledger *ledger) {
         return &ledger->orphans;
+}
+
+struct ledger_owner *ledger_kept(struct ledger *ledger) {
+        return &ledger->kept;
+}
+
+bool ledger_is_others(struct ledger *ledger, uint64_t id, uid_t uid) {
+        const struct ledger_owner user = {
+                .uid = uid, .standing = LEDGER_CALL, .first = LEDGER_NONE};
+        const struct ledger_owner anybody = {.standing = LEDGER_TRUSTED_CALL, .first = LEDGER_NONE};
+        bool others;
+
+        pthread_mutex_lock(&ledger->mutex);
+        others = ledger_find(ledger, &anybody, id) != LEDGER_NONE &&
+                 ledger_find(ledger, &user, id) == LEDGER_NONE;
+        pthread_mutex_unlock(&ledger->mutex);
+        return others;
+}
+
+void ledger_stop(struct ledger *ledger) {
+        pthread_mutex_lock(&ledger->mutex);
+        ledger->stopping = true;
+        pthread_mutex_unlock(&ledger->mutex);
+}
+
+/* ---- for those who look on ---- */
+
+bool ledger_next(struct ledger *ledger, uint32_t *cursor, int (*duplicate)(const struct lease *),
+                 struct record *record, int *root) {
+        bool found = false;
+
+        *root = -EBADF;
+        pthread_mutex_lock(&ledger->mutex);
+        for (; !found && *cursor < ledger->capacity; ++*cursor) {
+                if (ledger->records[*cursor].state == RECORD_FREE)
+                        continue;
+                found = true;
+                *record = ledger->records[*cursor];
+                if (ledger->slots[*cursor].lease)
+                        *root = duplicate(ledger->slots[*cursor].lease);
+        }
+        pthread_mutex_unlock(&ledger->mutex);
+        return found;
+}
+
+static bool ledger_has_mount(const struct record *record, uint64_t mount) {
+        for (uint32_t i = 0; record->state != RECORD_FREE && i < record->count; i++)
+                if (record->mounts[i] == mount)
+                        return true;
+        return false;
+}
+
+uint64_t ledger_find_mount(struct ledger *ledger, uint64_t mount) {
+        uint64_t found = 0;
+
+        pthread_mutex_lock(&ledger->mutex);
+        for (uint32_t i = 0; found == 0 && i < ledger->capacity; i++)
+                if (ledger_has_mount(&ledger->records[i], mount))
+                        found = ledger->records[i].lease;
+        pthread_mutex_unlock(&ledger->mutex);
+        return found;
+}
+
+const struct ledger_limits *ledger_limits(const struct ledger *ledger) {
+        return &ledger->limits;
 }
 
 /* ---- what a predecessor left ---- */
@@ -416,7 +564,8 @@ static bool ledger_agrees(const struct ledger *ledger, const struct ledger_owner
         record = &ledger->records[index];
         return record->lease == claim->lease && ledger->slots[index].owner == &ledger->left &&
                !ledger->slots[index].swept && record->state == RECORD_LIVE &&
-               record->uid == owner->uid && record->count == claim->count &&
+               record->origin == RECORD_SOCKET && record->uid == owner->uid &&
+               record->count == claim->count &&
                memcmp(record->file_systems, claim->file_systems, claim->count) == 0 &&
                memcmp(record->mounts, claim->mounts, claim->count * sizeof(claim->mounts[0])) == 0;
 }
@@ -429,8 +578,7 @@ bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, const struc
         pthread_mutex_lock(&ledger->mutex);
         agreed = !owner->abandoned && ledger_agrees(ledger, owner, claim);
         if (agreed) {
-                ledger_unlink(ledger, index);
-                ledger_link(ledger, owner, index);
+                ledger_relink(ledger, owner, index);
                 ledger->slots[index].lease = lease;
                 ledger->records[index].pid = owner->pid;
                 ledger->counts.left--;
@@ -439,17 +587,25 @@ bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, const struc
         return agreed;
 }
 
-static bool ledger_is_to_sweep(const struct ledger *ledger, bool any, uint32_t index) {
-        return ledger->slots[index].owner == &ledger->left && !ledger->slots[index].swept &&
-               (any || ledger->records[index].state != RECORD_LIVE);
+static bool ledger_is_to_sweep(const struct ledger *ledger, enum ledger_left which,
+                               uint32_t index) {
+        const struct record *record = &ledger->records[index];
+
+        if (ledger->slots[index].owner != &ledger->left || ledger->slots[index].swept)
+                return false;
+        if (record->state != RECORD_LIVE)
+                return true;
+        return which == LEDGER_LEFT_ALL ||
+               (which == LEDGER_LEFT_UNCLAIMED && record->origin == RECORD_SOCKET);
 }
 
-bool ledger_take_left(struct ledger *ledger, bool any, uint32_t *cursor, struct record *record) {
+bool ledger_take_left(struct ledger *ledger, enum ledger_left which, uint32_t *cursor,
+                      struct record *record) {
         bool found = false;
 
         pthread_mutex_lock(&ledger->mutex);
         for (; !found && *cursor < ledger->capacity; ++*cursor) {
-                if (!ledger_is_to_sweep(ledger, any, *cursor))
+                if (!ledger_is_to_sweep(ledger, which, *cursor))
                         continue;
                 found = true;
                 *record = ledger->records[*cursor];
@@ -463,18 +619,41 @@ bool ledger_take_left(struct ledger *ledger, bool any, uint32_t *cursor, struct 
         return found;
 }
 
+bool ledger_take_kept(struct ledger *ledger, uint32_t *cursor, struct record *record) {
+        bool found = false;
+
+        pthread_mutex_lock(&ledger->mutex);
+        for (; !found && *cursor < ledger->capacity; ++*cursor) {
+                struct ledger_slot *slot = &ledger->slots[*cursor];
+
+                if (slot->owner != &ledger->left || slot->swept ||
+                    ledger->records[*cursor].state != RECORD_LIVE ||
+                    ledger->records[*cursor].origin != RECORD_BUS)
+                        continue;
+                found = slot->swept = true;
+                *record = ledger->records[*cursor];
+        }
+        pthread_mutex_unlock(&ledger->mutex);
+        return found;
+}
+
+void ledger_keep(struct ledger *ledger, uint64_t id) {
+        uint32_t index = ledger_index(ledger, id);
+
+        pthread_mutex_lock(&ledger->mutex);
+        ledger_relink(ledger, &ledger->kept, index);
+        ledger->slots[index].swept = ledger->slots[index].reported = false;
+        ledger->counts.left--;
+        pthread_mutex_unlock(&ledger->mutex);
+}
+
 bool ledger_holds(struct ledger *ledger, uint64_t mount) {
         bool held = false;
 
         pthread_mutex_lock(&ledger->mutex);
-        for (uint32_t i = 0; !held && i < ledger->capacity; i++) {
-                const struct record *record = &ledger->records[i];
-
-                if (record->state == RECORD_FREE || ledger->slots[i].owner == &ledger->left)
-                        continue;
-                for (uint32_t j = 0; j < record->count; j++)
-                        held = held || record->mounts[j] == mount;
-        }
+        for (uint32_t i = 0; !held && i < ledger->capacity; i++)
+                held = ledger->slots[i].owner != &ledger->left &&
+                       ledger_has_mount(&ledger->records[i], mount);
         pthread_mutex_unlock(&ledger->mutex);
         return held;
 }
@@ -497,6 +676,7 @@ struct ledger_counts ledger_count(struct ledger *ledger) {
 
         pthread_mutex_lock(&ledger->mutex);
         counts = ledger->counts;
+        counts.missed = ledger->changes.missed;
         pthread_mutex_unlock(&ledger->mutex);
         return counts;
 }
@@ -522,6 +702,7 @@ static int ledger_import(struct ledger *ledger) {
                 ledger->counts.mounts += record->count;
                 ledger->counts.leases++;
                 ledger->counts.left++;
+                ledger->slots[i].announced = record->state == RECORD_LIVE; /* by the predecessor */
                 ledger_link(ledger, &ledger->left, i);
         }
         return 0;
@@ -544,7 +725,7 @@ int ledger_new(const struct ledger_limits *limits, struct record_file *file, str
         ledger->capacity = file->capacity;
         ledger->self = file->header->instance;
         ledger->slots = slots;
-        ledger->orphans.first = ledger->left.first = LEDGER_NONE;
+        ledger->orphans.first = ledger->left.first = ledger->kept.first = LEDGER_NONE;
         pthread_mutex_init(&ledger->mutex, NULL);
 
         r = ledger_import(ledger);

@@ -11,6 +11,7 @@
  */
 
 #include "common/status.h"
+#include "daemon/changes.h"
 #include "daemon/record.h"
 
 #include <stdbool.h>
@@ -39,12 +40,24 @@ struct ledger_counts {
         unsigned lost_workers;
         unsigned left;    /* of the leases: a predecessor's, waiting */
         unsigned orphans; /* of the leases: nobody's, that could not be released */
+        unsigned missed;  /* changes that nobody fetched in time */
 };
 
-/* Who holds leases: one connection. Embedded by its keeper, filled in by ledger_connect(). */
+enum ledger_standing {
+        LEDGER_CONNECTION = 0, /* holds what it is granted until it ends */
+        LEDGER_CALL,           /* what it is granted, the ledger keeps: see ledger_kept() */
+        LEDGER_TRUSTED_CALL,   /* that, and every lease is its to take */
+};
+
+/*
+ * Who holds leases: one connection; or a call over D-Bus, which ends before its lease does.
+ * Embedded by its keeper, filled in by ledger_connect(); a call sets its standing before its first
+ * request.
+ */
 struct ledger_owner {
         uid_t uid;
         pid_t pid;
+        enum ledger_standing standing;
         /* the ledger's own: */
         uint32_t first;
         bool abandoned;
@@ -115,13 +128,16 @@ void ledger_record_mount(struct ledger *ledger, uint64_t id, unsigned index, uin
 
 /*
  * The lease is live, and its owner's to take. Borrows `lease` until it is taken. False: the owner
- * has been abandoned meanwhile, the caller undoes the lease and forgets it.
+ * has been abandoned meanwhile, or the ledger would keep the lease but has been stopped; the caller
+ * undoes the lease and forgets it.
  */
 bool ledger_publish(struct ledger *ledger, uint64_t id, struct lease *lease);
 
 /*
  * Takes a live lease from its owner, for releasing: the caller must ledger_forget() or
  * ledger_publish() it. NULL if `owner` has no such live lease. `id` 0: whichever comes first.
+ * A call may take what its user's calls were granted; a trusted one anything, and if it doesn't
+ * forget the lease, the ledger keeps it.
  */
 struct lease *ledger_take(struct ledger *ledger, struct ledger_owner *owner, uint64_t id);
 
@@ -135,6 +151,41 @@ void ledger_forget(struct ledger *ledger, uint64_t id);
 void ledger_orphan(struct ledger *ledger, uint64_t id, struct lease *lease);
 struct ledger_owner *ledger_orphans(struct ledger *ledger);
 
+/* The owner of all leases that calls were granted. */
+struct ledger_owner *ledger_kept(struct ledger *ledger);
+
+/* Whether it is a live lease, and not one that the user's calls were granted. */
+bool ledger_is_others(struct ledger *ledger, uint64_t id, uid_t uid);
+
+/* From now on leases end because the daemon does. */
+void ledger_stop(struct ledger *ledger);
+
+/* ---- for those who look on ---- */
+
+/*
+ * Copies the next record in use at or behind the index `*cursor`, and gives in `*root` a duplicate,
+ * by `duplicate`, of what its live lease has open, else -EBADF; the caller owns it. `duplicate`
+ * runs with the mutex held. False: no more.
+ */
+bool ledger_next(struct ledger *ledger, uint32_t *cursor, int (*duplicate)(const struct lease *),
+                 struct record *record, int *root);
+
+/* The lease of which the mount with that id is a part, 0: none. */
+uint64_t ledger_find_mount(struct ledger *ledger, uint64_t mount);
+
+/*
+ * Has the ledger note what becomes of leases, or not; it does not at first. What nobody fetches in
+ * time is dropped, and counted in `ledger_counts.missed`.
+ */
+void ledger_watch(struct ledger *ledger, bool watched);
+
+/* The oldest change that was noted; false: there is none. */
+bool ledger_next_change(struct ledger *ledger, struct change_event *event);
+
+const struct ledger_limits *ledger_limits(const struct ledger *ledger);
+
+/* ---- what a predecessor left ---- */
+
 /*
  * Makes the live lease that a predecessor left the owner's, if the same user had it and all that
  * `claim` says of it is so: lease, count, file systems, mounts. From then on `lease` is the
@@ -146,12 +197,27 @@ bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, const struc
 /* Whether a lease of this instance's own has that mount: only reusable ids can be in two leases. */
 bool ledger_holds(struct ledger *ledger, uint64_t mount);
 
+enum ledger_left {
+        LEDGER_LEFT_DEAD = 0,      /* those that nobody can ever adopt, because they weren't live */
+        LEDGER_LEFT_UNCLAIMED = 1, /* those as well that connections held */
+        LEDGER_LEFT_ALL = 2,       /* those as well that the predecessor kept */
+};
+
 /*
- * Takes the next left lease at or behind the index `*cursor` for sweeping, so that nobody can adopt
- * it: any, or only those that nobody ever can because they weren't live. False: no more. The caller
- * must ledger_forget() it or ledger_leave() it.
+ * Takes the next such left lease at or behind the index `*cursor` for sweeping, so that nobody can
+ * adopt it. False: no more. The caller must ledger_forget() it or ledger_leave() it.
  */
-bool ledger_take_left(struct ledger *ledger, bool any, uint32_t *cursor, struct record *record);
+bool ledger_take_left(struct ledger *ledger, enum ledger_left which, uint32_t *cursor,
+                      struct record *record);
+
+/*
+ * Takes the next live lease that the predecessor kept, for keeping it on. The caller must
+ * ledger_keep() it, ledger_forget() it or ledger_leave() it.
+ */
+bool ledger_take_kept(struct ledger *ledger, uint32_t *cursor, struct record *record);
+
+/* The ledger keeps the lease from now on; to be followed by ledger_publish(). */
+void ledger_keep(struct ledger *ledger, uint64_t id);
 
 /*
  * It could not be swept: its state is the record's from now on. True if it is out of reach, and

@@ -2,10 +2,12 @@
 
 /*
  * The order of the start: block signals, take the socket, drop privileges, probe the kernel, take
- * the ledger over, start the workers, check every thread's privileges, serve. And all of it back.
+ * the ledger over, confine the system calls, start the workers, check every thread's privileges,
+ * serve. And all of it back.
  */
 
 #include "common/fd.h"
+#include "daemon/confine.h"
 #include "daemon/lease.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
@@ -42,7 +44,8 @@ struct program {
 };
 
 static bool main_fail(int error, const char *what) {
-        log_write(LOG_ERR, &(struct log_subject){.error = error}, "%s", what);
+        log_write(LOG_ERR, &(struct log_subject){.event = LOG_EVENT_NOT_SERVING, .error = error},
+                  "%s", what);
         return false;
 }
 
@@ -147,7 +150,7 @@ static bool main_open_ledger(struct program *program) {
                 return false;
         r = record_open(directory, limits->mounts, &records, &pid);
         if (r == -EBUSY) {
-                log_write(LOG_ERR, NULL,
+                log_write(LOG_ERR, &(struct log_subject){.event = LOG_EVENT_RUNS_ALREADY},
                           "this instance runs already as process %d: stop it, or give --instance",
                           pid);
                 return false;
@@ -162,10 +165,17 @@ static bool main_open_ledger(struct program *program) {
                 return main_fail(r, "the ledger");
         left = ledger_count(program->gate.ledger).left;
         if (left > 0)
-                log_write(LOG_NOTICE, NULL,
+                log_write(LOG_NOTICE, &(struct log_subject){.event = LOG_EVENT_LEASES_LEFT},
                           "a predecessor left %u leases: clients have %u s to adopt them", left,
                           program->options.adopt_timeout);
         return true;
+}
+
+static bool main_confine(const struct options *options) {
+        int r = confine(options->confinement);
+
+        return r == 0 ||
+               main_fail(r, "confining the system calls: without seccomp, give --system-calls=off");
 }
 
 static bool main_start_workers(struct program *program) {
@@ -187,6 +197,7 @@ static bool main_serve(struct program *program) {
                 .adopt_timeout = program->options.adopt_timeout,
                 .self = &program->self,
                 .gate = &program->gate,
+                .on_bus = !program->options.instance,
                 .crew = program->crew,
         };
         int r = server_run(&setup);
@@ -278,7 +289,7 @@ static bool main_run(struct program *program) {
                 return false;
         program->socket = listener_open(options->listen, stderr);
         return program->socket >= 0 && main_drop_privileges() && main_probe(program) &&
-               main_open_ledger(program) && main_start_workers(program) &&
+               main_open_ledger(program) && main_confine(options) && main_start_workers(program) &&
                main_check_privileges() && main_serve(program);
 }
 
@@ -290,9 +301,13 @@ static void main_release_orphans(struct request_gate *gate) {
                 return;
         r = unmount_isolate();
         if (r == 0)
+                r = lease_release_all(gate->templates, gate->ledger, ledger_kept(gate->ledger));
+        if (r == 0)
                 r = lease_release_all(gate->templates, gate->ledger, ledger_orphans(gate->ledger));
         if (r < 0)
-                main_fail(r, "mounts are left behind: findmnt --source mountatd shows them");
+                log_write(LOG_ERR,
+                          &(struct log_subject){.event = LOG_EVENT_MOUNTS_LEFT, .error = r},
+                          "mounts are left behind: findmnt --source mountatd shows them");
 }
 
 static void main_stop(struct program *program) {

@@ -141,6 +141,16 @@ static bool options_apply_log_level(struct options *options, const struct option
         return true;
 }
 
+static bool options_apply_system_calls(struct options *options, const struct options_row *row,
+                                       const char *value, FILE *errors) {
+        int confinement = confine_from_name(value);
+
+        if (confinement < 0)
+                return options_refuse(row, value, "give one of enforce, log, off", errors);
+        options->confinement = confinement;
+        return true;
+}
+
 static bool options_apply_sweep(struct options *options, const struct options_row *row,
                                 const char *value, FILE *errors) {
         (void)row;
@@ -189,6 +199,10 @@ static const struct options_row options_table[] = {
          options_apply_string, offsetof(struct options, runtime_directory), 0, 0},
         {"log-level", "LEVEL", "least urgent level that is logged (default info)",
          options_apply_log_level, 0, 0, 0},
+        {"system-calls", "MODE",
+         "enforce: what is not on the daemon's list is refused, and logged by the kernel; log: it "
+         "is only logged; off (default enforce)",
+         options_apply_system_calls, 0, 0, 0},
         {"sweep", NULL,
          "don't serve: unmount, with root's rights, what a dead instance left and no client can "
          "adopt",

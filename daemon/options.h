@@ -6,6 +6,7 @@
  * options stand in one table in options.c, from which --help is made.
  */
 
+#include "daemon/confine.h"
 #include "daemon/ledger.h"
 #include "daemon/policy.h"
 
@@ -26,6 +27,7 @@ struct options {
         unsigned adopt_timeout; /* seconds */
         bool sweep;
         int log_level;
+        enum confinement confinement;
 };
 
 enum options_result {

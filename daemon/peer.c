@@ -51,6 +51,7 @@ static void peer_refuse(int fd, const struct ucred *credentials, const struct ve
                 .target = verdict->target,
         };
         struct log_subject subject = {
+                .event = LOG_EVENT_REFUSED,
                 .has_peer = true,
                 .uid = credentials->uid,
                 .pid = credentials->pid,
@@ -95,6 +96,7 @@ void peer_dismiss(int fd) {
 
 static void peer_release_all(struct peer *peer) {
         struct log_subject subject = {
+                .event = LOG_EVENT_MOUNTS_LEFT,
                 .has_peer = true,
                 .uid = peer->owner.uid,
                 .pid = peer->owner.pid,
@@ -112,7 +114,7 @@ void peer_abandon(struct peer *peer) {
 }
 
 void peer_close(struct peer *peer) {
-        peer_release_all(peer);
+        peer_abandon(peer);
         ledger_end_attempt(peer->gate->ledger, &peer->owner);
         peer_begin_blocking();
         peer->fd = fd_close(peer->fd);
@@ -137,6 +139,7 @@ int peer_fd(const struct peer *peer) {
 
 static void peer_log_garbage(const struct peer *peer, ssize_t size) {
         struct log_subject subject = {
+                .event = LOG_EVENT_NO_REQUEST,
                 .has_peer = true,
                 .uid = peer->owner.uid,
                 .pid = peer->owner.pid,

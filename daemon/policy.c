@@ -134,8 +134,8 @@ static bool policy_is_named(const char *path, uint32_t file_system) {
         return slash && strcmp(slash + 1, file_system == PROTOCOL_PROC ? "proc" : "sys") == 0;
 }
 
-enum status policy_judge(const struct policy *policy, uid_t uid, uint32_t file_system,
-                         const struct target_facts *facts) {
+enum status policy_judge(const struct policy *policy, const struct policy_subject *subject,
+                         uint32_t file_system, const struct target_facts *facts) {
         if (facts->type == TARGET_OTHER)
                 return STATUS_NOT_A_DIRECTORY;
         if (facts->deleted)
@@ -146,11 +146,13 @@ enum status policy_judge(const struct policy *policy, uid_t uid, uint32_t file_s
                 return STATUS_WRONG_NAME;
         if (facts->foreign)
                 return STATUS_FOREIGN_NAMESPACE;
-        if (policy_is_below_build_directory(policy, uid, facts->path))
+        if (policy_is_below_build_directory(policy, subject->uid, facts->path))
                 return STATUS_OK;
         if (!policy_is_local(facts->magic))
                 return STATUS_UNSUPPORTED_FILE_SYSTEM;
-        if (facts->type != TARGET_DIRECTORY || facts->owner != uid)
+        if (facts->type != TARGET_DIRECTORY)
+                return STATUS_NOT_AUTHORISED;
+        if (subject->trust != POLICY_TRUSTED && facts->owner != subject->uid)
                 return STATUS_NOT_AUTHORISED;
         return STATUS_OK;
 }

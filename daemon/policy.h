@@ -9,6 +9,9 @@
  * for procfs or "sys" for sysfs. The security is in the rest: it is owned by the peer and on a
  * local file system (ext4, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs, bcachefs), or it is below a
  * build directory that the administrator opened to the peer.
+ *
+ * Who is trusted, because root or an administrator has vouched for the request, needs neither: the
+ * owner's rule is there to keep users out of each other's directories. All other rules stay.
  */
 
 #include "common/status.h"
@@ -21,6 +24,17 @@
 #define POLICY_ANY_USER ((uid_t)-1)
 
 struct policy;
+
+enum policy_trust {
+        POLICY_USER,
+        POLICY_TRUSTED,
+};
+
+/* Who asks. */
+struct policy_subject {
+        uid_t uid;
+        enum policy_trust trust;
+};
 
 /* NULL: out of memory. An empty policy: own directories alone, procfs read-only for all. */
 struct policy *policy_new(void);
@@ -45,5 +59,5 @@ bool policy_is_local(uint64_t magic);
  * STATUS_OK, or the first of the protocol's reasons that applies. `file_system` is a
  * PROTOCOL_PROC or PROTOCOL_SYSFS.
  */
-enum status policy_judge(const struct policy *policy, uid_t uid, uint32_t file_system,
-                         const struct target_facts *facts);
+enum status policy_judge(const struct policy *policy, const struct policy_subject *subject,
+                         uint32_t file_system, const struct target_facts *facts);

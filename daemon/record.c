@@ -39,7 +39,7 @@ static bool record_header_is_sane(const struct record_header *header, off_t size
 bool record_is_sane(const struct record *record, uint32_t index) {
         if (record->state < RECORD_ATTACHING || record->state > RECORD_RELEASING ||
             record->lease == 0 || RECORD_INDEX(record->lease) != index || record->count < 1 ||
-            record->count > PROTOCOL_TARGETS_MAX)
+            record->count > PROTOCOL_TARGETS_MAX || record->origin > RECORD_BUS)
                 return false;
         for (uint32_t i = 0; i < record->count; i++)
                 if (record->file_systems[i] != PROTOCOL_PROC &&

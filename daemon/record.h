@@ -35,6 +35,12 @@ enum record_state {
         RECORD_RELEASING = 3, /* the mounts may or may not be detached yet */
 };
 
+/* How a lease was asked for. */
+enum record_origin {
+        RECORD_SOCKET = 0, /* held by a connection */
+        RECORD_BUS = 1,    /* kept by the ledger alone */
+};
+
 /* The lower bits of a lease's id are the index of its record. */
 #define RECORD_INDEX(lease) ((uint32_t)((lease) & (RECORD_CAPACITY_MAX - 1)))
 
@@ -47,7 +53,7 @@ struct record {
         uint32_t uid; /* the client's */
         int32_t pid;  /* the client's, 0 if it is in a pid namespace that we can't see */
         uint32_t count;
-        uint32_t padding;
+        uint32_t origin;                            /* enum record_origin */
         uint8_t file_systems[PROTOCOL_TARGETS_MAX]; /* PROTOCOL_PROC, PROTOCOL_SYSFS */
         uint64_t mounts[PROTOCOL_TARGETS_MAX];      /* ids, unique where the kernel has such */
 };

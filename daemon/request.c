@@ -56,6 +56,27 @@ static struct verdict request_refuse_remote(uint32_t i) {
         return verdict;
 }
 
+static enum status request_ask_policy(const struct request *request, uint32_t i) {
+        const struct ledger_owner *owner = request->owner;
+        const struct policy_subject subject = {
+                .uid = owner->uid,
+                .trust = owner->standing == LEDGER_TRUSTED_CALL ? POLICY_TRUSTED : POLICY_USER,
+        };
+
+        return policy_judge(request->gate->policy, &subject, request->wire->targets[i].file_system,
+                            &request->facts[i]);
+}
+
+/*
+ * Before Linux 6.8 the file system must be asked what it is, and may be a client's that doesn't
+ * answer. So that is done last, and only if the verdict depends on it: below a build directory,
+ * where Buildbarn has its FUSE, it doesn't.
+ */
+static bool request_lacks_file_system(const struct request *request, uint32_t i,
+                                      enum status status) {
+        return status == STATUS_UNSUPPORTED_FILE_SYSTEM && request->facts[i].magic == 0;
+}
+
 static struct verdict request_judge_target(struct request *request, uint32_t i) {
         struct request_gate *gate = request->gate;
         struct target_facts *facts = &request->facts[i];
@@ -72,8 +93,15 @@ static struct verdict request_judge_target(struct request *request, uint32_t i) 
         if (facts->type != TARGET_OTHER && !facts->deleted && request_is_repeated(request, i))
                 return verdict_refuse(STATUS_ALREADY_MOUNTED, i);
 
-        status = policy_judge(gate->policy, request->owner->uid,
-                              request->wire->targets[i].file_system, facts);
+        status = request_ask_policy(request, i);
+        if (request_lacks_file_system(request, i, status)) {
+                stall_begin();
+                r = target_ask_file_system(request->fds->fds[i], facts);
+                stall_end();
+                if (r < 0)
+                        return verdict_host_failed(r, i);
+                status = request_ask_policy(request, i);
+        }
         if (status == STATUS_OK && request->local_only && !policy_is_local(facts->magic))
                 return request_refuse_remote(i);
         return status == STATUS_OK ? VERDICT_OK : verdict_refuse(status, i);
@@ -197,9 +225,31 @@ static struct verdict request_act(struct request *request) {
         return operation->act(request);
 }
 
+static enum log_event request_event(enum status status) {
+        switch (status) {
+        case STATUS_OK:
+                return LOG_EVENT_GRANTED;
+        case STATUS_HOST_FAILED:
+                return LOG_EVENT_HOST_FAILED;
+        default:
+                return LOG_EVENT_REFUSED;
+        }
+}
+
+static void request_count(const struct request *request, const struct verdict *verdict) {
+        struct request_gate *gate = request->gate;
+
+        if (verdict->status != STATUS_OK)
+                atomic_fetch_add_explicit(&gate->failures_total, 1, memory_order_relaxed);
+        else if (request->wire->operation == PROTOCOL_MOUNT)
+                atomic_fetch_add_explicit(&gate->mounts_total, request->wire->n_targets,
+                                          memory_order_relaxed);
+}
+
 /* The host's fault is a warning, the client's an information; what went well is for debugging. */
 static void request_log(const struct request *request, const struct verdict *verdict) {
         struct log_subject subject = {
+                .event = request_event(verdict->status),
                 .has_peer = true,
                 .uid = request->owner->uid,
                 .pid = request->owner->pid,
@@ -242,5 +292,6 @@ void request_serve(struct request_gate *gate, struct ledger_owner *owner,
 
         verdict = decoded->status == STATUS_OK ? request_act(&request) : *decoded;
         request_answer(reply, &verdict);
+        request_count(&request, &verdict);
         request_log(&request, &verdict);
 }

@@ -20,9 +20,11 @@ struct request_gate {
         const struct policy *policy;
         struct mount_templates *templates;
         struct ledger *ledger;
-        int proc;             /* target_open_proc() */
-        unsigned max_targets; /* per request, at most PROTOCOL_TARGETS_MAX */
-        atomic_bool stopping; /* no new mounts */
+        int proc;                             /* target_open_proc() */
+        unsigned max_targets;                 /* per request, at most PROTOCOL_TARGETS_MAX */
+        atomic_bool stopping;                 /* no new mounts */
+        atomic_uint_least64_t mounts_total;   /* since the start */
+        atomic_uint_least64_t failures_total; /* requests that were refused, or failed */
 };
 
 /*

@@ -9,6 +9,7 @@
 #include "daemon/server.h"
 
 #include "common/fd.h"
+#include "daemon/bus.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/sweep.h"
@@ -53,6 +54,7 @@ struct server_orphans {
 struct server {
         struct server_setup setup;
         sd_event *event;
+        struct bus *bus; /* NULL: not wanted */
         sd_event_source *listening;
         sd_event_source *tick;
         sd_event_source *resume;
@@ -82,6 +84,21 @@ static void server_notify_status(struct server *server, uint64_t now,
 
 /* ---- what a predecessor left ---- */
 
+/* What calls over D-Bus were granted outlives a predecessor, but not the end for good. */
+static void server_look_after_kept(const struct request_gate *gate, enum sweep_scope scope,
+                                   enum sweep_patience patience) {
+        int r;
+
+        if (scope != SWEEP_FINALLY) {
+                sweep_keep(gate->ledger, gate->templates, patience);
+                return;
+        }
+        r = lease_release_all(gate->templates, gate->ledger, ledger_kept(gate->ledger));
+        if (r < 0)
+                log_write(LOG_ERR, &(struct log_subject){.error = r, .operation = "stop"},
+                          "mounts are left, to be tried again at the end");
+}
+
 /* Quickly: what a path through file systems of users leads to is for the patient one. */
 static void server_sweep_with(struct server_sweep *sweep, enum sweep_patience patience) {
         const struct server_setup *setup = &sweep->server->setup;
@@ -90,6 +107,7 @@ static void server_sweep_with(struct server_sweep *sweep, enum sweep_patience pa
         do {
                 atomic_store(&sweep->running, true);
                 scope = atomic_load(&sweep->server->scope);
+                server_look_after_kept(setup->gate, scope, patience);
                 sweep_ledger(setup->gate->ledger, setup->gate->templates, setup->self, scope,
                              patience);
                 atomic_store(&sweep->running, false);
@@ -119,7 +137,7 @@ static void server_look_after_left(struct server *server, uint64_t now) {
                 return;
         server->next_sweep = now + SERVER_SWEEP_PAUSE;
         if (now >= server->adopt_until) {
-                atomic_store(&server->scope, SWEEP_ALL);
+                atomic_store(&server->scope, SWEEP_UNCLAIMED);
                 server->next_sweep = now + SERVER_SWEEP_REPEAT;
         }
         server_start_sweep(&server->quick_sweep);
@@ -162,6 +180,7 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
         counts.attempts = counts.lost_attempts = 0; /* come and go too quickly to be told */
         server_notify_status(server, now, &counts);
         crew_watch(server->setup.crew);
+        bus_tick(server->bus);
         if (counts.left > 0)
                 server_look_after_left(server, now);
         if (counts.orphans > 0)
@@ -173,7 +192,8 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
                 server->last_busy = now;
                 server_arm(source, now + SERVER_TICK);
         } else if (idle > 0 && now - server->last_busy >= idle) {
-                log_write(LOG_INFO, NULL, "idle for %u s: exiting", server->setup.idle_timeout);
+                log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_IDLE},
+                          "idle for %u s: exiting", server->setup.idle_timeout);
                 sd_notify(0, "STOPPING=1\nSTATUS=Idle");
                 return sd_event_exit(server->event, 0);
         } else if (idle > 0)
@@ -262,10 +282,12 @@ static int server_on_signal(sd_event_source *source, const struct signalfd_sigin
         if (server->stopping)
                 return 0;
         server->stopping = true;
-        log_write(LOG_INFO, NULL, "signal %u: stopping", info->ssi_signo);
+        log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_STOPPING},
+                  "signal %u: stopping", info->ssi_signo);
         sd_notify(0, "STOPPING=1\nSTATUS=Releasing every lease");
 
         atomic_store(&server->setup.gate->stopping, true);
+        ledger_stop(server->setup.gate->ledger);
         sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
         atomic_store(&server->scope, SWEEP_FINALLY);
         server_start_sweep(&server->quick_sweep);
@@ -284,20 +306,22 @@ static int server_on_restart(sd_event_source *source, const struct signalfd_sigi
                              void *userdata) {
         (void)source;
         (void)userdata;
-        log_write(LOG_INFO, NULL, "signal %u: leaving the leases to the next instance",
-                  info->ssi_signo);
+        log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_RESTARTING},
+                  "signal %u: leaving the leases to the next instance", info->ssi_signo);
         sd_notify(0, "STOPPING=1\nSTATUS=Restarting");
         _exit(EXIT_SUCCESS);
 }
 
-static int server_on_crew_empty(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+static int server_on_crew(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         struct server *server = userdata;
+
         uint64_t count;
 
         (void)source;
         (void)events;
         if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
                 return -errno;
+        server_touch(server);
         if (server->stopping && crew_is_idle(server->setup.crew))
                 return sd_event_exit(server->event, 0);
         return 0;
@@ -347,7 +371,7 @@ static int server_add_sources(struct server *server) {
 
         if (r >= 0)
                 r = sd_event_add_io(server->event, NULL, crew_fd(setup->crew), EPOLLIN,
-                                    server_on_crew_empty, server);
+                                    server_on_crew, server);
         if (r >= 0)
                 r = server_add_signals(server);
         if (r >= 0)
@@ -355,6 +379,15 @@ static int server_add_sources(struct server *server) {
         if (r >= 0)
                 r = server_add_watchdog(server);
         return r;
+}
+
+static int server_add_bus(struct server *server) {
+        const struct bus_setup setup = {
+                .gate = server->setup.gate,
+                .crew = server->setup.crew,
+        };
+
+        return server->setup.on_bus ? bus_new(&setup, &server->bus) : 0;
 }
 
 int server_run(const struct server_setup *setup) {
@@ -373,10 +406,13 @@ int server_run(const struct server_setup *setup) {
                 (struct server_orphans){.job.run = server_release_orphans, .server = &server};
 
         r = server_add_sources(&server);
+        if (r >= 0)
+                r = server_add_bus(&server);
         if (r >= 0) {
                 sd_notify(0, "READY=1\nSTATUS=0 leases");
                 r = sd_event_loop(server.event);
         }
+        bus_free(server.bus);
         sd_event_source_unref(server.listening);
         sd_event_source_unref(server.tick);
         sd_event_source_unref(server.resume);

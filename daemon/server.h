@@ -15,6 +15,7 @@ struct server_setup {
         unsigned adopt_timeout; /* seconds for clients to adopt what a predecessor left */
         const struct instance *self;
         struct request_gate *gate;
+        bool on_bus; /* on D-Bus as well */
         struct crew *crew;
 };
 

@@ -9,6 +9,7 @@
 
 #include "common/fd.h"
 #include "daemon/kernel.h"
+#include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/stall.h"
 #include "daemon/unmount.h"
@@ -26,10 +27,9 @@ struct sweep {
         struct ledger *ledger; /* NULL: none runs */
 };
 
-static int sweep_mount(const struct sweep *sweep, uint64_t id, uint8_t file_system, char *place) {
+/* An O_PATH of the root of the mount with that id. -ENOENT: it isn't mounted. */
+static int sweep_open(const struct sweep *sweep, uint64_t id, uint8_t file_system, char *place) {
         uint64_t resolve = sweep->patience == SWEEP_QUICKLY ? RESOLVE_CACHED : 0;
-        FD_AUTO int fd = -EBADF;
-        unsigned strangers;
         int r;
 
         /* A reusable id may have been given to a mount of ours meanwhile. */
@@ -38,9 +38,14 @@ static int sweep_mount(const struct sweep *sweep, uint64_t id, uint8_t file_syst
         r = mount_locate(sweep->templates, id, file_system, place, PATH_MAX);
         if (r < 0)
                 return r;
-        fd = mount_open(sweep->templates, id, place, resolve);
-        if (fd == -ENOENT)
-                return -EBUSY; /* it is there, and the path doesn't lead to it */
+        r = mount_open(sweep->templates, id, place, resolve);
+        return r == -ENOENT ? -EBUSY : r; /* it is there, and the path doesn't lead to it */
+}
+
+static int sweep_mount(const struct sweep *sweep, uint64_t id, uint8_t file_system, char *place) {
+        FD_AUTO int fd = sweep_open(sweep, id, file_system, place);
+        unsigned strangers;
+
         if (fd < 0)
                 return fd;
         return unmount_detach(mount_features(sweep->templates), fd, id, &strangers);
@@ -80,6 +85,7 @@ static int sweep_record(const struct sweep *sweep, const struct record *record, 
 
 static void sweep_log(const struct record *record, int error, const char *place) {
         struct log_subject subject = {
+                .event = LOG_EVENT_OUT_OF_REACH,
                 .has_peer = true,
                 .uid = record->uid,
                 .pid = record->pid,
@@ -98,6 +104,17 @@ static bool sweep_is_out_of_reach(int error) {
         return error != 0 && error != -EINPROGRESS && error != -EAGAIN;
 }
 
+static enum ledger_left sweep_left(enum sweep_scope scope) {
+        switch (scope) {
+        case SWEEP_FINALLY:
+                return LEDGER_LEFT_ALL;
+        case SWEEP_UNCLAIMED:
+                return LEDGER_LEFT_UNCLAIMED;
+        default:
+                return LEDGER_LEFT_DEAD;
+        }
+}
+
 void sweep_ledger(struct ledger *ledger, const struct mount_templates *templates,
                   const struct instance *self, enum sweep_scope scope,
                   enum sweep_patience patience) {
@@ -105,7 +122,7 @@ void sweep_ledger(struct ledger *ledger, const struct mount_templates *templates
         struct record record;
         uint32_t cursor = 0;
 
-        while (ledger_take_left(ledger, scope != SWEEP_UNADOPTABLE, &cursor, &record)) {
+        while (ledger_take_left(ledger, sweep_left(scope), &cursor, &record)) {
                 char place[PATH_MAX] = "";
                 int r;
 
@@ -121,9 +138,54 @@ void sweep_ledger(struct ledger *ledger, const struct mount_templates *templates
         }
 }
 
-/* In a pid namespace that we can't see it may live: 0. */
-static bool sweep_client_lives(const struct record *record) {
-        return record->pid == 0 || kill(record->pid, 0) == 0 || errno != ESRCH;
+/* Opens all mounts of the record that are still mounted; `*count` of them are. */
+static int sweep_open_all(const struct sweep *sweep, const struct record *record, int *fds,
+                          unsigned *count, char *place) {
+        *count = 0;
+        for (uint32_t i = 0; i < record->count; i++) {
+                fds[i] = sweep_open(sweep, record->mounts[i], record->file_systems[i], place);
+                if (fds[i] >= 0)
+                        ++*count;
+                else if (fds[i] != -ENOENT)
+                        return fds[i];
+        }
+        return 0;
+}
+
+static void sweep_keep_one(const struct sweep *sweep, const struct record *record) {
+        int fds[PROTOCOL_TARGETS_MAX], r;
+        char place[PATH_MAX] = "";
+        unsigned count;
+
+        for (uint32_t i = 0; i < PROTOCOL_TARGETS_MAX; i++)
+                fds[i] = -EBADF;
+        stall_begin();
+        r = sweep_open_all(sweep, record, fds, &count, place);
+        stall_end();
+        if (r == 0 && count == 0)
+                ledger_forget(sweep->ledger, record->lease); /* somebody else unmounted it */
+        else if (r == 0)
+                r = lease_keep(sweep->ledger, record, fds);
+        if (r < 0 && ledger_leave(sweep->ledger, record, sweep_is_out_of_reach(r)))
+                sweep_log(record, r, place);
+        for (uint32_t i = 0; i < PROTOCOL_TARGETS_MAX; i++)
+                fd_close(fds[i]);
+}
+
+void sweep_keep(struct ledger *ledger, const struct mount_templates *templates,
+                enum sweep_patience patience) {
+        const struct sweep sweep = {templates, NULL, patience, ledger};
+        struct record record;
+        uint32_t cursor = 0;
+
+        while (ledger_take_kept(ledger, &cursor, &record))
+                sweep_keep_one(&sweep, &record);
+}
+
+/* In a pid namespace that we can't see it may live: 0. The ledger itself keeps a call's lease. */
+static bool sweep_holder_lives(const struct record *record) {
+        return record->origin == RECORD_BUS || record->pid == 0 || kill(record->pid, 0) == 0 ||
+               errno != ESRCH;
 }
 
 static unsigned sweep_file_with(const struct sweep *sweep, struct record_file *file) {
@@ -135,7 +197,7 @@ static unsigned sweep_file_with(const struct sweep *sweep, struct record_file *f
                 int r;
 
                 if (!record_is_sane(record, i) ||
-                    (record->state == RECORD_LIVE && sweep_client_lives(record)))
+                    (record->state == RECORD_LIVE && sweep_holder_lives(record)))
                         continue;
                 r = sweep_record(sweep, record, place);
                 if (r == 0) {

@@ -12,8 +12,8 @@
 
 enum sweep_scope {
         SWEEP_UNADOPTABLE, /* leases that weren't live when the predecessor died */
-        SWEEP_ALL,
-        SWEEP_FINALLY, /* all, and what can't be reached is left for mountatd --sweep */
+        SWEEP_UNCLAIMED,   /* those as well that nobody has adopted */
+        SWEEP_FINALLY,     /* all, and what can't be reached is left for mountatd --sweep */
 };
 
 enum sweep_patience {
@@ -28,6 +28,14 @@ enum sweep_patience {
 void sweep_ledger(struct ledger *ledger, const struct mount_templates *templates,
                   const struct instance *self, enum sweep_scope scope,
                   enum sweep_patience patience);
+
+/*
+ * Keeps on what the predecessor kept, the leases that were granted over D-Bus, and forgets those of
+ * which nothing is mounted any more. What can't be reached is logged once, and stays on record. On
+ * a worker.
+ */
+void sweep_keep(struct ledger *ledger, const struct mount_templates *templates,
+                enum sweep_patience patience);
 
 /*
  * Sweeps, before an instance starts and with root's rights, what none can adopt: leases that

@@ -48,7 +48,7 @@ static enum target_type target_type(const struct statx *stat) {
         return S_ISDIR(stat->stx_mode) ? TARGET_DIRECTORY : TARGET_OTHER;
 }
 
-static int target_find_file_system(int fd, unsigned features, struct target_facts *facts) {
+static int target_find_file_system(unsigned features, struct target_facts *facts) {
         struct kernel_mount mount;
         int r;
 
@@ -58,7 +58,7 @@ static int target_find_file_system(int fd, unsigned features, struct target_fact
                 return 0;
         }
         if (!(features & PROTOCOL_FEATURE_STATMOUNT))
-                return kernel_fstatfs(fd, &facts->magic);
+                return 0;
 
         r = kernel_statmount(facts->mount_id, &mount);
         if (r == -ENOENT) {
@@ -102,5 +102,9 @@ int target_inspect(int fd, int proc, unsigned features, struct target_facts *fac
         if (r < 0)
                 return r;
         facts->deleted = target_path_is_deleted(facts->path);
-        return target_find_file_system(fd, features, facts);
+        return target_find_file_system(features, facts);
+}
+
+int target_ask_file_system(int fd, struct target_facts *facts) {
+        return kernel_fstatfs(fd, &facts->magic);
 }

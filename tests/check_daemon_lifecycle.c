@@ -193,18 +193,30 @@ WORLD_TEST(second_instance_of_a_runtime_directory_is_refused_naming_the_first) {
 
 /* ---- ending ---- */
 
+/* The client is connected before the time is running. */
+static struct service start_impatient(int *client) {
+        struct service service =
+                service_spawn(&(struct service_plan){.name = "a", .options = {"--idle-timeout=1"}});
+
+        *client = client_connect(&service, WORLD_ALICE);
+        client_hello(*client);
+        return service;
+}
+
 WORLD_TEST(idle_daemon_exits_and_starts_again_at_the_next_connection) {
         for (unsigned i = 0; i < 2; i++) {
-                struct service service = service_start_with("a", "--idle-timeout=1");
+                int client;
+                struct service service = start_impatient(&client);
 
+                close(client);
                 ck_assert_int_eq(service_wait(&service), 0);
                 ck_assert(service_has_logged(&service, "idle"));
         }
 }
 
 WORLD_TEST(daemon_is_not_idle_while_a_lease_is_held) {
-        struct service service = service_start_with("a", "--idle-timeout=1");
-        int client = client_connect(&service, WORLD_ALICE);
+        int client;
+        struct service service = start_impatient(&client);
 
         world_make_root(WORLD_ALICE, "root");
         client_hold_root(client, WORLD_ALICE, world_path("root"));

@@ -7,6 +7,7 @@
  */
 
 #include "common/fd.h"
+#include "tests/descriptors.h"
 #include "tests/real/client.h"
 
 #include <errno.h>
@@ -98,6 +99,7 @@ WORLD_TEST(a_user_has_1024_connections_by_default) {
         static int clients[1024];
         unsigned threads = service_count_threads(&service);
 
+        descriptors_raise();
         for (unsigned i = 0; i < 1024; i++)
                 clients[i] = connect_when_there_is_room(&service, WORLD_ALICE);
         expect_refused_connection(&service, WORLD_ALICE, "--max-connections-per-user");

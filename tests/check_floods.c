@@ -6,6 +6,7 @@
  */
 
 #include "common/fd.h"
+#include "tests/descriptors.h"
 #include "tests/real/stage.h"
 
 #include <errno.h>
@@ -16,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 enum {
@@ -72,14 +72,6 @@ static void expect_bounded(const struct stage *stage, const char *what, unsigned
         ck_assert_uint_le(highest_threads, threads);
 }
 
-static void raise_descriptors(void) {
-        struct rlimit limit;
-
-        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
-        limit.rlim_cur = limit.rlim_max;
-        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
-
 /* Of one user, or of USERS in turn: more than the daemon has room for. */
 static unsigned connect_many(const struct stage *stage, int *connections, unsigned n,
                              unsigned users) {
@@ -108,7 +100,7 @@ WORLD_TEST(connections_of_one_user_leave_room_for_others) {
         struct stage stage;
         const char *root;
 
-        raise_descriptors();
+        descriptors_raise();
         stage = stage_new(NULL, NULL);
         root = world_make_root(WORLD_ALICE, "root");
         connect_many(&stage, connections, 2 * CONNECTIONS_MAX_PER_USER, 1);
@@ -123,7 +115,7 @@ WORLD_TEST(connections_of_many_users_are_bounded) {
         static int connections[CONNECTIONS_MAX + 500];
         struct stage stage;
 
-        raise_descriptors();
+        descriptors_raise();
         stage = stage_new(NULL, NULL);
         connect_many(&stage, connections, CONNECTIONS_MAX + 500, USERS);
         expect_bounded(&stage, "4596 connects of 100 users", CONNECTIONS_MAX, 0);
@@ -193,7 +185,7 @@ WORLD_TEST(mounts_of_many_users_are_bounded) {
         struct stage stage;
         unsigned granted = 0;
 
-        raise_descriptors();
+        descriptors_raise();
         stage = stage_new(NULL, "--max-mounts=512");
         for (unsigned i = 0; i < USERS; i++) {
                 uid_t uid = FLOOD_USER + i;

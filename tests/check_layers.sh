@@ -72,14 +72,14 @@ call() {
 # ---- the layers: a module may include its own header and those of lower layers ----
 
 declare -A layer=(
-        [kernel]=10 [log]=10 [privilege]=10 [instance]=10 [stall]=10 [impatience]=10
-        [target]=20 [record]=20 [unmount]=20 [account]=20
+        [kernel]=10 [log]=10 [privilege]=10 [instance]=10 [stall]=10 [impatience]=10 [changes]=10
+        [confine]=20 [target]=20 [record]=20 [unmount]=20 [account]=20 [place]=20
         [policy]=25 [mount]=25
         [ledger]=30
-        [lease]=35 [sweep]=36
+        [lease]=35 [authority]=35 [sweep]=36 [listing]=36
         [request]=40
-        [peer]=50
-        [crew]=55 [bus]=55
+        [peer]=50 [method]=50
+        [crew]=55 [call]=56 [object]=57 [bus]=58
         [server]=60 [options]=60 [listener]=60 [main]=65
 )
 
@@ -166,11 +166,13 @@ rules() {
         stands_only_in 'libcap is used in privilege alone' \
                 "sys/capability\\.h|$(call 'cap_[a-z_]+')" \
                 daemon/privilege.c
-        if [[ -f daemon/bus.c ]]; then
-                stands_only_in 'sd-bus is used in bus alone' 'sd-bus\.h|sd_bus_' daemon/bus.c
-        else
-                stands_only_in 'sd-bus is used nowhere, as there is no bus' 'sd-bus\.h|sd_bus_'
-        fi
+        stands_only_in 'libseccomp is used in confine alone' \
+                "seccomp\\.h|$(call 'seccomp_[a-z_]+')" \
+                daemon/confine.c
+        stands_only_in "sd-bus is used in the daemon's face on the bus, and by those who call it" \
+                'sd-bus\.h|sd_bus_' \
+                daemon/{authority,bus,call,method,object}.c daemon/{authority,call,method,object}.h \
+                client/manager.{c,h} client/{list,mount,status,unmount}.c
         stands_only_in 'the journal is written to in log alone' 'sd-journal\.h|sd_journal_' \
                 daemon/log.c
         stands_only_in 'byte order is known to wire alone' \

@@ -784,9 +784,9 @@ START_TEST(left_lease_is_adopted_once_and_then_like_any_other) {
         ck_assert(!ledger_adopt(ledger, &other, &left[0], LEASE(2)));
         ck_assert_ptr_null(ledger_take(ledger, &other, left[0].lease));
         /* The sweep takes the other one alone. */
-        ck_assert(ledger_take_left(ledger, true, &cursor, &swept));
+        ck_assert(ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &swept));
         ck_assert_uint_eq(swept.lease, left[1].lease);
-        ck_assert(!ledger_take_left(ledger, true, &cursor, &swept));
+        ck_assert(!ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &swept));
         ledger_forget(ledger, left[1].lease);
 
         ck_assert_ptr_eq(ledger_take(ledger, &owner, left[0].lease), LEASE(1));
@@ -848,6 +848,203 @@ START_TEST(each_disagreement_is_no_adoption) {
         ledger_disconnect(ledger, &owner);
         ledger_disconnect(ledger, &stranger);
         ledger_disconnect(ledger, &root);
+        end(ledger);
+}
+END_TEST
+
+/* ---- what calls over D-Bus were granted ---- */
+
+static struct ledger_owner call_as(struct ledger *ledger, uid_t uid,
+                                   enum ledger_standing standing) {
+        struct ledger_owner owner = connect_as(ledger, uid);
+
+        owner.standing = standing;
+        return owner;
+}
+
+START_TEST(lease_of_a_call_outlives_it_and_is_its_users) {
+        struct ledger *ledger = start(10, 10, 8, 8);
+        struct ledger_owner call = call_as(ledger, 1000, LEDGER_CALL);
+        struct ledger_owner connection = connect_as(ledger, 1000);
+        struct ledger_owner stranger = call_as(ledger, 1001, LEDGER_CALL);
+        uint64_t id = reserve(ledger, &call, 2);
+
+        ck_assert_uint_eq(records[RECORD_INDEX(id)].origin, RECORD_BUS);
+        ck_assert(ledger_publish(ledger, id, LEASE(1)));
+        ledger_disconnect(ledger, &call);
+        ck_assert(ledger_is_others(ledger, id, 1001));
+        ck_assert(!ledger_is_others(ledger, id, 1000));
+        ck_assert_ptr_null(ledger_take(ledger, &stranger, id));
+        ck_assert_ptr_null(ledger_take(ledger, &connection, id));
+
+        call = call_as(ledger, 1000, LEDGER_CALL);
+        ck_assert_ptr_eq(ledger_take(ledger, &call, id), LEASE(1));
+        ledger_forget(ledger, id);
+        ledger_disconnect(ledger, &call);
+        ledger_disconnect(ledger, &connection);
+        ledger_disconnect(ledger, &stranger);
+        end(ledger);
+}
+END_TEST
+
+/* What it then can't release is kept: the connection it was taken from may have ended. */
+START_TEST(trusted_call_takes_what_a_connection_holds) {
+        struct ledger *ledger = start(10, 10, 8, 8);
+        struct ledger_owner connection = connect_as(ledger, 1000);
+        struct ledger_owner call = call_as(ledger, 1000, LEDGER_CALL);
+        struct ledger_owner root = call_as(ledger, 0, LEDGER_TRUSTED_CALL);
+        uint64_t id = reserve(ledger, &connection, 2);
+
+        ck_assert_ptr_null(ledger_take(ledger, &root, id)); /* it isn't live yet */
+        ck_assert(ledger_publish(ledger, id, LEASE(1)));
+        ck_assert(ledger_is_others(ledger, id, 1000));
+        ck_assert_ptr_null(ledger_take(ledger, &call, id));
+        ck_assert_ptr_eq(ledger_take(ledger, &root, id), LEASE(1));
+        ledger_abandon(ledger, &connection);
+        ledger_disconnect(ledger, &connection);
+        ck_assert(ledger_publish(ledger, id, LEASE(1)));
+        ck_assert_ptr_eq(ledger_take(ledger, ledger_kept(ledger), 0), LEASE(1));
+        ledger_forget(ledger, id);
+        ledger_disconnect(ledger, &call);
+        ledger_disconnect(ledger, &root);
+        end(ledger);
+}
+END_TEST
+
+/* Nobody would release it; a connection's is released when that ends. */
+START_TEST(lease_of_a_call_comes_too_late_for_the_stop) {
+        struct ledger *ledger = start(10, 10, 8, 8);
+        struct ledger_owner call = call_as(ledger, 1000, LEDGER_CALL);
+        struct ledger_owner connection = connect_as(ledger, 1000);
+        uint64_t early = reserve(ledger, &call, 1), late = reserve(ledger, &call, 1);
+        uint64_t connections = reserve(ledger, &connection, 1);
+
+        ck_assert(ledger_publish(ledger, early, LEASE(1)));
+        ledger_stop(ledger);
+        ck_assert(!ledger_publish(ledger, late, LEASE(2)));
+        ck_assert(ledger_publish(ledger, connections, LEASE(3)));
+        /* What could not be released is handed back, and tried again. */
+        ck_assert_ptr_eq(ledger_take(ledger, &call, early), LEASE(1));
+        ck_assert(ledger_publish(ledger, early, LEASE(1)));
+        ledger_forget(ledger, early);
+        ledger_forget(ledger, late);
+        ledger_forget(ledger, connections);
+        ledger_disconnect(ledger, &call);
+        ledger_disconnect(ledger, &connection);
+        end(ledger);
+}
+END_TEST
+
+START_TEST(what_the_predecessor_kept_is_kept_on_and_never_adopted) {
+        struct record left = left_at(3, 1000, RECORD_LIVE, 2), record;
+        struct ledger *ledger;
+        struct ledger_owner connection, call;
+        uint32_t cursor = 0;
+
+        left.origin = RECORD_BUS;
+        ledger = start_after(&left_limits, &left, 1);
+        connection = connect_as(ledger, 1000);
+        ck_assert(!ledger_adopt(ledger, &connection, &left, LEASE(1)));
+        ck_assert(!ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &record));
+
+        cursor = 0;
+        ck_assert(ledger_take_kept(ledger, &cursor, &record));
+        ck_assert_uint_eq(record.lease, left.lease);
+        ck_assert(!ledger_take_kept(ledger, &cursor, &record));
+        ck_assert(ledger_leave(ledger, &record, true)); /* out of reach this time */
+        cursor = 0;
+        ck_assert(ledger_take_kept(ledger, &cursor, &record));
+        ledger_keep(ledger, left.lease);
+        ck_assert(ledger_publish(ledger, left.lease, LEASE(1)));
+        ck_assert_uint_eq(ledger_count(ledger).left, 0);
+
+        call = call_as(ledger, 1000, LEDGER_CALL);
+        ck_assert_ptr_eq(ledger_take(ledger, &call, left.lease), LEASE(1));
+        ledger_forget(ledger, left.lease);
+        ledger_disconnect(ledger, &connection);
+        ledger_disconnect(ledger, &call);
+        end(ledger);
+}
+END_TEST
+
+START_TEST(last_sweep_takes_what_the_predecessor_kept) {
+        struct record left = left_at(3, 1000, RECORD_LIVE, 2), record;
+        struct ledger *ledger;
+        uint32_t cursor = 0;
+
+        left.origin = RECORD_BUS;
+        ledger = start_after(&left_limits, &left, 1);
+        ck_assert(ledger_take_left(ledger, LEDGER_LEFT_ALL, &cursor, &record));
+        ck_assert_uint_eq(record.lease, left.lease);
+        ledger_forget(ledger, left.lease);
+        end(ledger);
+}
+END_TEST
+
+/* ---- changes ---- */
+
+static void expect_change(struct ledger *ledger, uint64_t lease, enum change change) {
+        struct change_event event;
+
+        ck_assert(ledger_next_change(ledger, &event));
+        ck_assert_uint_eq(event.lease, lease);
+        ck_assert_int_eq(event.change, change);
+        ck_assert_uint_eq(event.uid, 1000);
+}
+
+START_TEST(changes_say_why_a_lease_went) {
+        struct record left = left_at(3, 1000, RECORD_LIVE, 1), record;
+        struct ledger *ledger = start_after(&left_limits, &left, 1);
+        struct ledger_owner owner = connect_as(ledger, 1000), stopped = connect_as(ledger, 1000);
+        uint64_t ids[3] = {reserve(ledger, &owner, 1), reserve(ledger, &owner, 1),
+                           reserve(ledger, &stopped, 1)};
+        struct change_event event;
+        uint32_t cursor = 0;
+
+        ck_assert(ledger_publish(ledger, ids[0], LEASE(1))); /* nobody looks on yet */
+        ledger_watch(ledger, true);
+        ck_assert(ledger_publish(ledger, ids[1], LEASE(2)));
+        expect_change(ledger, ids[1], CHANGE_ADDED);
+        ck_assert(ledger_publish(ledger, ids[1], LEASE(2))); /* handed back: it was never gone */
+
+        ledger_forget(ledger, ids[1]);
+        expect_change(ledger, ids[1], CHANGE_UNMOUNTED);
+        ledger_abandon(ledger, &owner);
+        ledger_forget(ledger, ids[0]);
+        expect_change(ledger, ids[0], CHANGE_DISCONNECTED);
+        ck_assert(ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &record));
+        ledger_forget(ledger, left.lease);
+        expect_change(ledger, left.lease, CHANGE_VANISHED);
+        ck_assert(ledger_publish(ledger, ids[2], LEASE(3)));
+        expect_change(ledger, ids[2], CHANGE_ADDED);
+        ledger_stop(ledger);
+        ledger_forget(ledger, ids[2]);
+        expect_change(ledger, ids[2], CHANGE_STOPPED);
+        ck_assert(!ledger_next_change(ledger, &event));
+        ledger_disconnect(ledger, &owner);
+        ledger_disconnect(ledger, &stopped);
+        end(ledger);
+}
+END_TEST
+
+START_TEST(changes_that_nobody_fetches_are_counted) {
+        struct ledger *ledger = start(10, 10, 8, 8);
+        struct ledger_owner owner = connect_as(ledger, 1000);
+        struct change_event event;
+        unsigned fetched = 0;
+
+        ledger_watch(ledger, true);
+        for (unsigned i = 0; i < CHANGES_MAX; i++) { /* two each */
+                uint64_t id = reserve(ledger, &owner, 1);
+
+                ck_assert(ledger_publish(ledger, id, LEASE(1)));
+                ledger_forget(ledger, id);
+        }
+        ck_assert_uint_eq(ledger_count(ledger).missed, CHANGES_MAX);
+        while (ledger_next_change(ledger, &event))
+                fetched++;
+        ck_assert_uint_eq(fetched, CHANGES_MAX);
+        ledger_disconnect(ledger, &owner);
         end(ledger);
 }
 END_TEST
@@ -938,7 +1135,7 @@ START_TEST(lease_that_is_swept_is_on_record_as_what_it_is) {
                 uint32_t cursor = 0;
                 struct record record;
 
-                ck_assert(ledger_take_left(ledger, true, &cursor, &record));
+                ck_assert(ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &record));
                 ck_assert_uint_eq(records[3].state, rows[i].during);
                 ck_assert(!ledger_adopt(ledger, &owner, &left, LEASE(1))); /* it is too late */
 
@@ -966,7 +1163,7 @@ START_TEST(what_is_out_of_reach_is_told_once) {
         for (size_t i = 0; i < sizeof(rounds) / sizeof(rounds[0]); i++) {
                 uint32_t cursor = 0;
 
-                ck_assert(ledger_take_left(ledger, true, &cursor, &record));
+                ck_assert(ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &record));
                 ck_assert(ledger_leave(ledger, &record, rounds[i].out_of_reach) == rounds[i].told);
         }
         /* With its state as the sweep says. */
@@ -1053,5 +1250,10 @@ int main(void) {
                 each_disagreement_is_no_adoption, lease_that_was_not_live_is_never_adopted,
                 held_lease_is_not_adopted, sweep_takes_what_none_can_adopt_or_all,
                 lease_that_is_swept_is_on_record_as_what_it_is, what_is_out_of_reach_is_told_once,
-                many_threads_at_once_leave_nothing);
+                lease_of_a_call_outlives_it_and_is_its_users,
+                trusted_call_takes_what_a_connection_holds,
+                lease_of_a_call_comes_too_late_for_the_stop,
+                what_the_predecessor_kept_is_kept_on_and_never_adopted,
+                last_sweep_takes_what_the_predecessor_kept, changes_say_why_a_lease_went,
+                changes_that_nobody_fetches_are_counted, many_threads_at_once_leave_nothing);
 }

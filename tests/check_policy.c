@@ -164,7 +164,7 @@ static enum status judge(const struct policy *policy, uid_t uid, uint32_t file_s
                 .mount_id = 1,
         };
         strcpy(facts.path, path);
-        return policy_judge(policy, uid, file_system, &facts);
+        return policy_judge(policy, &(struct policy_subject){.uid = uid}, file_system, &facts);
 }
 
 START_TEST(judges_every_row) {

@@ -433,7 +433,8 @@ static const struct {
         uint64_t value;
         bool is_sane;
 } damages[] = {
-        {"nothing", offsetof(struct record, padding), 4, 0, true},
+        {"nothing", offsetof(struct record, origin), 4, RECORD_SOCKET, true},
+        {"granted over D-Bus", offsetof(struct record, origin), 4, RECORD_BUS, true},
         {"pid 0", offsetof(struct record, pid), 4, 0, true},
         {"uid 0", offsetof(struct record, uid), 4, 0, true},
         {"attaching", offsetof(struct record, state), 4, RECORD_ATTACHING, true},
@@ -443,6 +444,7 @@ static const struct {
         {"free", offsetof(struct record, state), 4, RECORD_FREE, false},
         {"state 4", offsetof(struct record, state), 4, RECORD_RELEASING + 1, false},
         {"state -1", offsetof(struct record, state), 4, UINT32_MAX, false},
+        {"origin 2", offsetof(struct record, origin), 4, RECORD_BUS + 1, false},
         {"no lease", offsetof(struct record, lease), 8, 0, false},
         {"another's index", offsetof(struct record, lease), 8, 0x123456789abc0004, false},
         {"an index beyond", offsetof(struct record, lease), 8, 0x123456789abcffff, false},

@@ -46,6 +46,7 @@ static struct plan {
         bool dies_before_act; /* of the last of them */
         bool dies_before_reply; /* dto. */
         bool refuses_adoption;
+        uint16_t first_adoption; /* its status, if not OK */
         bool releases_refused; /* a moment later */
         bool finds_mounted;    /* after the first connection */
         bool ignores_adoption;
@@ -103,6 +104,11 @@ static void peer_adopt(const struct wire_request *request, const struct fdpass_s
         peer_check(request->lease >= SCRIPTED_LEASE);
         if (plan.refuses_adoption) {
                 *reply = (struct wire_reply){.status = STATUS_NO_SUCH_LEASE};
+                return;
+        }
+        if (plan.first_adoption) {
+                *reply = (struct wire_reply){.status = plan.first_adoption};
+                plan.first_adoption = 0;
                 return;
         }
         for (uint32_t i = 0; i < request->n_targets; i++) {
@@ -382,6 +388,25 @@ RECOVERY_TEST(a_lease_that_is_refused_is_told_once) {
         ck_assert_int_eq(unmount(), 0); /* asked */
 }
 
+static void offer_twice(uint16_t status, int error) {
+        plan.requests[0] = 1;
+        plan.first_adoption = status;
+        start();
+        ck_assert_int_eq(mount_root(BOTH), 0);
+        expect_failure(recover(), error, (int)status);
+        ck_assert_int_eq(mountat_recover(scripted.mountat), 0);
+        ck_assert_int_eq(unmount(), 0);
+        ck_assert(!is_mounted("proc") && !is_mounted("sys"));
+}
+
+RECOVERY_TEST(a_lease_is_offered_again_after_a_limit) {
+        offer_twice(STATUS_LIMIT_EXCEEDED, EDQUOT);
+}
+
+RECOVERY_TEST(a_lease_is_offered_again_after_a_shutdown) {
+        offer_twice(STATUS_SHUTTING_DOWN, ESHUTDOWN);
+}
+
 RECOVERY_TEST(a_lease_whose_mounts_are_gone_is_lost) {
         plan.requests[0] = 1;
         start();
@@ -602,6 +627,8 @@ int main(void) {
         TCase *tcase = scripted_case(suite, "recovery");
         const TTest *const *tests = (const TTest *const[]){
                 a_lease_is_adopted_before_the_next_call,
+                a_lease_is_offered_again_after_a_limit,
+                a_lease_is_offered_again_after_a_shutdown,
                 targets_are_adopted_in_their_own_order,
                 a_target_is_found_where_its_parent_was_moved_to,
                 several_leases_are_adopted_one_by_one,

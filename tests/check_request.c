@@ -385,6 +385,29 @@ static const struct {
         {true, PROTOCOL_SYSFS, PROTOCOL_READ_ONLY, true, false},
 };
 
+/* The one call that asks a file system what it is. */
+START_TEST(file_system_below_a_build_directory_is_not_asked) {
+        start(0);
+        ck_assert_int_eq(policy_add_build_directory(fake.policy, "/build", US), 0);
+        ask(PROTOCOL_MOUNT, 0);
+        ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/build/proc", 0, FAKE_FUSE, 0});
+        ask_target(PROTOCOL_SYSFS, 0, &(struct fake_directory){"/build/sys", 0, FAKE_FUSE, 0});
+        fake_calls_reset();
+        serve();
+        ck_assert_uint_eq(reply.status, STATUS_OK);
+        ck_assert_uint_eq(fake_calls(FAKE_FSTATFS), 0);
+        ck_assert_uint_eq(unmount(reply.lease), STATUS_OK);
+
+        ask_good(2);
+        fake_calls_reset();
+        serve();
+        ck_assert_uint_eq(reply.status, STATUS_OK);
+        ck_assert_uint_eq(fake_calls(FAKE_FSTATFS), 2);
+        ck_assert_uint_eq(unmount(reply.lease), STATUS_OK);
+        end();
+}
+END_TEST
+
 START_TEST(options_take_away_and_never_add) {
         for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
                 bool proc = options[i].file_system == PROTOCOL_PROC;
@@ -755,7 +778,8 @@ int main(void) {
                 our_own_lack_of_descriptors_is_not_the_clients_fault,
                 judges_each_target_and_tells_which, other_file_system_is_refused_without_a_mount,
                 judges_all_targets_before_it_mounts_one, build_directory_opens_what_is_hidden,
-                options_take_away_and_never_add, limit_of_targets_is_judged_after_the_targets,
+                file_system_below_a_build_directory_is_not_asked, options_take_away_and_never_add,
+                limit_of_targets_is_judged_after_the_targets,
                 limit_of_mounts_is_refused_and_leaves_the_others,
                 daemon_that_stops_mounts_no_more_but_unmounts, lease_that_is_not_held_is_unknown,
                 unmount_that_fails_keeps_the_lease_and_tells_where,

@@ -35,13 +35,13 @@ static char process_state(pid_t pid) {
 }
 
 HOSTILE_TEST(idle_exit_waits_for_a_lost_worker) {
-        struct stage stage = stage_new(NULL, "--idle-timeout=1");
+        struct stage stage = stage_new(NULL, "--idle-timeout=3"); /* until it is wedged */
         struct hostile hostile = hostile_start(0, "build/h", 0);
         int client = hostile_wedge(&hostile, &stage.service, "a");
 
         world_wait_for(stage_count_lost(&stage) == 1);
         close(client);
-        sleep(3);
+        sleep(6);
         ck_assert(service_is_running(&stage.service));
 
         hostile_end(&hostile);

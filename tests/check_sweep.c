@@ -162,7 +162,7 @@ START_TEST(what_is_attached_is_detached) {
                 FOR_ALL(f, s) {
                         start_with(feature_sets[f], states[s], 0);
                         ck_assert_uint_eq(fake_mounts(), COUNT);
-                        sweep(SWEEP_ALL, patience);
+                        sweep(SWEEP_UNCLAIMED, patience);
                         ck_assert_uint_eq(fake_mounts(), 0);
                         ck_assert_uint_eq(left(), 0);
                         ck_assert_uint_eq(logged(""), 0);
@@ -178,7 +178,7 @@ START_TEST(what_is_gone_is_forgotten) {
                 for (unsigned i = 0; i < COUNT; i++)
                         if (gone & (1 << i))
                                 fake_uncover(scene.directories[0][i]);
-                sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                 ck_assert_uint_eq(fake_mounts(), 0);
                 ck_assert_uint_eq(left(), 0);
                 scene_end();
@@ -243,14 +243,14 @@ START_TEST(what_turns_up_late_is_detached) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++)
                 for (unsigned first = 0; first < COUNT; first++) {
                         start_pending(feature_sets[f], RECORD_ATTACHING);
-                        sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         fake_mount_again(scene.directories[0][first], scene.mounts[0][first]);
-                        sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(fake_mounts(), 0);
                         ck_assert_uint_eq(left(), 1); /* the other may follow */
                         fake_mount_again(scene.directories[0][!first], scene.mounts[0][!first]);
                         writer_goes();
-                        sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(fake_mounts(), 0);
                         ck_assert_uint_eq(left(), 0);
                         scene_end();
@@ -267,11 +267,11 @@ START_TEST(mount_that_has_no_id_yet_may_get_one) {
                 fake_uncover(scene.directories[0][1]);
                 scene.left[0].mounts[1] = 0;
                 scene_start();
-                sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                 ck_assert_uint_eq(fake_mounts(), 0);
                 ck_assert_uint_eq(left(), 1);
                 writer_goes();
-                sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                 ck_assert_uint_eq(left(), 0);
                 scene_end();
         }
@@ -283,7 +283,7 @@ START_TEST(other_states_do_not_wait_for_their_writer) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++)
                 for (unsigned s = 1; s < 3; s++) {
                         start_pending(feature_sets[f], states[s]);
-                        sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(left(), 0);
                         scene_end();
                 }
@@ -316,11 +316,11 @@ START_TEST(zombie_is_not_gone) {
         scene.left[0].writer_start_time = child->start_time;
         fake_uncover(scene.directories[0][1]);
         scene_start();
-        sweep(SWEEP_ALL, SWEEP_QUICKLY);
+        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
         ck_assert_uint_eq(fake_mounts(), 0);
         ck_assert_uint_eq(left(), 1);
         ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
-        sweep(SWEEP_ALL, SWEEP_QUICKLY);
+        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
         ck_assert_uint_eq(left(), 0);
         scene_end();
         free(child);
@@ -331,7 +331,7 @@ END_TEST
 
 static void expect_out_of_reach(enum record_state before, const char *error) {
         for (unsigned i = 0; i < 3; i++) {
-                sweep(SWEEP_ALL, i % 2 ? SWEEP_QUICKLY : SWEEP_PATIENTLY);
+                sweep(SWEEP_UNCLAIMED, i % 2 ? SWEEP_QUICKLY : SWEEP_PATIENTLY);
                 ck_assert_uint_eq(left(), 1);
                 ck_assert_uint_eq(read_record(0).state, before);
         }
@@ -356,7 +356,7 @@ START_TEST(what_is_below_a_closed_directory_stays_on_record) {
                 ck_assert_uint_eq(fake_mounts(), COUNT);
                 for (unsigned i = 0; i < COUNT; i++) /* root unmounts it */
                         fake_uncover(scene.directories[0][i]);
-                sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                 scene_end();
         }
 }
@@ -372,7 +372,7 @@ START_TEST(what_others_have_covered_stays_on_record) {
                         ck_assert_uint_eq(fake_strangers(), 1);
                         ck_assert_uint_eq(fake_mounts(), 1); /* the other one of ours went */
                         fake_uncover(scene.directories[0][which]);
-                        sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(fake_mounts(), 0);
                         scene_end();
                 }
@@ -388,7 +388,7 @@ START_TEST(what_no_path_leads_to_stays_on_record) {
                 expect_out_of_reach(states[s], "busy");
                 ck_assert_uint_eq(fake_mounts(), COUNT);
                 fake_calls_reset();
-                sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                 ck_assert_uint_eq(fake_mounts(), 0);
                 scene_end();
         }
@@ -402,12 +402,12 @@ START_TEST(what_is_out_of_reach_is_told_of_beside_what_is_pending) {
                         start_pending(feature_sets[f], RECORD_ATTACHING);
                         fake_mount_again(scene.directories[0][covered], scene.mounts[0][covered]);
                         fake_cover(scene.directories[0][covered]);
-                        sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(logged("out of reach"), 1);
                         ck_assert_uint_eq(left(), 1);
                         fake_uncover(scene.directories[0][covered]);
                         writer_goes();
-                        sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(fake_mounts(), 0);
                         scene_end();
                 }
@@ -422,7 +422,7 @@ START_TEST(what_could_not_be_swept_can_be_adopted) {
 
         start_with(FAKE_ALL_FEATURES, RECORD_LIVE, FAKE_IS_PRIVATE);
         ledger = scene.fake.gate.ledger;
-        sweep(SWEEP_ALL, SWEEP_PATIENTLY);
+        sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
         ck_assert_uint_eq(ledger_connect(ledger, 1000, 1, &owner).status, STATUS_OK);
         for (unsigned i = 0; i < COUNT; i++)
                 fds[i] = fake_open_mount(scene.directories[0][i]);
@@ -441,13 +441,13 @@ END_TEST
 START_TEST(what_takes_patience_is_left_out_quickly) {
         FOR_ALL(f, s) {
                 start_with(feature_sets[f], states[s], FAKE_IS_REMOTE);
-                sweep(SWEEP_ALL, SWEEP_QUICKLY);
-                sweep(SWEEP_ALL, SWEEP_QUICKLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                 ck_assert_uint_eq(fake_mounts(), COUNT);
                 ck_assert_uint_eq(left(), 1);
                 ck_assert_uint_eq(read_record(0).state, states[s]);
                 ck_assert_uint_eq(logged(""), 0);
-                sweep(SWEEP_ALL, SWEEP_PATIENTLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
                 ck_assert_uint_eq(fake_mounts(), 0);
                 ck_assert_uint_eq(left(), 0);
                 scene_end();
@@ -461,13 +461,13 @@ START_TEST(one_that_stays_keeps_no_other) {
                 for (unsigned n = 0; n < N_LEFT_MAX; n++)
                         scene_leave(RECORD_LIVE, n == stays ? FAKE_IS_PRIVATE : 0);
                 scene_start();
-                sweep(SWEEP_ALL, SWEEP_PATIENTLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
                 ck_assert_uint_eq(left(), 1);
                 ck_assert_uint_eq(fake_mounts(), COUNT);
                 ck_assert_uint_eq(read_record(stays).state, RECORD_LIVE);
                 for (unsigned i = 0; i < COUNT; i++)
                         fake_uncover(scene.directories[stays][i]);
-                sweep(SWEEP_ALL, SWEEP_PATIENTLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
                 scene_end();
         }
 }
@@ -498,7 +498,7 @@ START_TEST(mount_that_is_not_what_the_record_says_stays) {
                                 scene.features,
                                 fake_mount_before(scene.directories[0][0], others[i].options));
                         scene_start();
-                        sweep(SWEEP_ALL, SWEEP_PATIENTLY);
+                        sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
                         ck_assert_uint_eq(left(), 0);
                         ck_assert_uint_eq(fake_mounts(), 1);
                         ck_assert_ptr_nonnull(fake_mount_on(scene.directories[0][0]));
@@ -538,7 +538,7 @@ START_TEST(mount_that_we_hold_stays) {
                 record.mounts[0] = fake_gate_id(scene.features, fake_mount_on(directory));
                 write_record(0, &record);
 
-                sweep(SWEEP_ALL, SWEEP_PATIENTLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
                 ck_assert_uint_eq(ledger_count(ledger).left, 0);
                 ck_assert_uint_eq(fake_mounts(), 1);
                 ck_assert_ptr_nonnull(fake_mount_on(directory));
@@ -563,7 +563,7 @@ START_TEST(each_call_that_fails_forgets_nothing) {
 
                 start_with(feature_sets[f], states[s], 0);
                 fake_calls_reset();
-                sweep(SWEEP_ALL, SWEEP_PATIENTLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
                 calls = fake_calls(FAKE_ANY);
                 ck_assert_uint_ge(calls, COUNT * 4);
                 scene_end();
@@ -573,12 +573,12 @@ START_TEST(each_call_that_fails_forgets_nothing) {
                                 start_with(feature_sets[f], states[s], 0);
                                 fake_calls_reset();
                                 fake_fail(FAKE_ANY, n, 1, errors[e]);
-                                sweep(SWEEP_ALL, SWEEP_PATIENTLY);
+                                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
                                 ck_assert_msg(fake_mounts() == 0 || left() == 1,
                                               "call %u of %u, errno %d: mounts are left", n, calls,
                                               errors[e]);
                                 fake_calls_reset();
-                                sweep(SWEEP_ALL, SWEEP_PATIENTLY);
+                                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
                                 ck_assert_uint_eq(fake_mounts(), 0);
                                 ck_assert_uint_eq(left(), 0);
                                 scene_end();

@@ -196,7 +196,7 @@ static void take_over(struct left *left, struct script *script, struct mount_tem
         if (script_choose(script, 2))
                 adopt_all(left, ledger, templates);
         sweep_ledger(ledger, templates, self, SWEEP_UNADOPTABLE, SWEEP_QUICKLY);
-        sweep_ledger(ledger, templates, self, SWEEP_ALL, SWEEP_PATIENTLY);
+        sweep_ledger(ledger, templates, self, SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
         sweep_ledger(ledger, templates, self, SWEEP_FINALLY, SWEEP_PATIENTLY);
         check_counts(ledger, &records);
         ledger_free(ledger);

@@ -5,7 +5,8 @@
 
 # For what, the package, a file by which it is known to be there, and why it is needed. By the file
 # and not by dpkg, since many a machine has its compilers from elsewhere; and it costs nothing.
-packages_table='
+packages_table() {
+        cat <<'END'
 build      gcc                   /usr/bin/gcc                    the first compiler
 build      libc6-dev             /usr/include/stdlib.h           the C library
 build      cmake                 /usr/bin/cmake                  the build
@@ -14,13 +15,28 @@ build      pkg-config            /usr/bin/pkg-config             finds the libra
 build      libsystemd-dev        /usr/include/systemd/sd-event.h main loop, socket activation
 build      systemd               /usr/share/pkgconfig/systemd.pc where units go; systemd-socket-activate
 build      libcap-dev            /usr/include/sys/capability.h   keeping one capability
+build      libseccomp-dev        /usr/include/seccomp.h          keeping to a list of system calls
 test       check                 /usr/include/check.h            the unit tests
 test       g++                   /usr/bin/g++                    the library from C++
 test       clang                 /usr/bin/clang                  the second compiler
 test       mount                 /usr/bin/mount                  input roots
 test       libfuse3-dev          /usr/include/fuse3/fuse.h       a file system that never answers
 test       fuse3                 /usr/bin/fusermount3            mounted by a user without privilege
+test       dbus-daemon           /usr/bin/dbus-daemon            the bus that a test is on
+test       polkitd               /usr/lib/polkit-1/polkitd       asked for consent on that bus
+test       python3               /usr/bin/python3                reads the JSON of mountatctl
+test       zsh                   /usr/bin/zsh                    reads the completion for it
 test       uidmap                /usr/bin/newuidmap              many users that are one
+manual     scdoc                 /usr/bin/scdoc                  makes the manual pages
+manual     mandoc                /usr/bin/mandoc                 finds faults in them
+manual     groff-base            /usr/bin/groff                  finds others
+package    dpkg-dev              /usr/bin/dpkg-shlibdeps         what a package depends on
+package    gzip                  /usr/bin/gzip                   compresses its manual
+package    lintian               /usr/bin/lintian                finds faults in it
+systemd    systemd-container     /usr/bin/systemd-nspawn         a machine for the package
+systemd    dbus                  /lib/systemd/system/dbus.socket its system bus
+systemd    polkitd               /usr/lib/polkit-1/polkitd       who may call what on it
+systemd    util-linux            /usr/bin/nsenter                the way in
 fuzz       libclang-rt-14-dev    /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a libFuzzer, for clang
 memcheck   valgrind             /usr/bin/valgrind              reads of what was never written
 toolchains rustc                 /usr/bin/rustc                  a compiler that needs /proc
@@ -30,8 +46,11 @@ toolchains nodejs                /usr/bin/node                   a runtime that 
 toolchains default-jdk-headless  /usr/bin/javac                  a compiler that needs /proc
 buildbarn  busybox-static        /bin/busybox                    input roots in one program
 buildbarn  util-linux            /usr/bin/setpriv                users without privilege
+machine    qemu-system-x86       /usr/bin/qemu-system-x86_64     a machine with another kernel
+machine    busybox-static        /bin/busybox                    its first program
 demo       rustc                 /usr/bin/rustc                  the compiler that is shown
-'
+END
+}
 
 # The packages for the purposes given that are not there, one a line.
 packages_missing() {
@@ -41,7 +60,7 @@ packages_missing() {
                 if [[ $purpose && " $* " == *" $purpose "* && ! -e $file ]]; then
                         echo "$package"
                 fi
-        done <<<"$packages_table"
+        done < <(packages_table)
 }
 
 # Installs what is missing for the purposes given; says nothing when nothing is.

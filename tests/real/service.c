@@ -50,8 +50,8 @@ static void service_say_all(struct service_command *command, const char *const *
 static void service_say_activation(struct service_command *command, enum service_start start,
                                    const char *socket) {
         static const char *const environment[] = {
-                "ASAN_OPTIONS",  "UBSAN_OPTIONS", "TSAN_OPTIONS",     "LSAN_OPTIONS",
-                "NOTIFY_SOCKET", "WATCHDOG_USEC", "LLVM_PROFILE_FILE"};
+                "ASAN_OPTIONS",  "UBSAN_OPTIONS", "TSAN_OPTIONS",      "LSAN_OPTIONS",
+                "NOTIFY_SOCKET", "WATCHDOG_USEC", "LLVM_PROFILE_FILE", "DBUS_SYSTEM_BUS_ADDRESS"};
 
         service_say(command, "systemd-socket-activate");
         for (unsigned i = 0; i < sizeof(environment) / sizeof(environment[0]); i++)
@@ -75,8 +75,10 @@ static void service_say_daemon(struct service_command *command, const struct ser
                                const struct service *service) {
         service_say_all(command, plan->wrapper);
         service_say(command, getenv("MOUNTATD_BINARY") ?: MOUNTATD_BINARY);
-        service_say(command, "--instance");
-        service_say(command, strchr(service->source, ':') + 1);
+        if (!plan->unnamed) {
+                service_say(command, "--instance");
+                service_say(command, strchr(service->source, ':') + 1);
+        }
         service_say(command, "--runtime-directory");
         service_say(command, service->runtime);
         if (plan->start == SERVICE_LISTENS) {
@@ -170,7 +172,8 @@ struct service service_spawn(const struct service_plan *plan) {
         world_log_path(service.log, sizeof(service.log), plan->name);
         snprintf(service.runtime, sizeof(service.runtime), "%s",
                  plan->runtime ?: world_path("%s.run", plan->name));
-        snprintf(service.source, sizeof(service.source), "mountatd:test-%s", plan->name);
+        snprintf(service.source, sizeof(service.source), "mountatd%s%s",
+                 plan->unnamed ? "" : ":test-", plan->unnamed ? "" : plan->name);
         if (mkdir(service.runtime, 0755) == 0)
                 ck_assert_int_eq(chown(service.runtime, plan->uid, plan->uid), 0);
 
@@ -198,7 +201,8 @@ struct service service_start(const struct service_plan *plan) {
                 service.fds = service_count_fds(&service) - 1;
         while (usleep(2000) == 0 && service_count_fds(&service) - 1 != service.fds);
         close(client);
-        world_wait_for(service_count_fds(&service) == service.fds);
+        if (!plan->unnamed)
+                world_wait_for(service_count_fds(&service) == service.fds);
         return service;
 }
 

@@ -33,6 +33,7 @@ struct service_plan {
         const char *notify;      /* $NOTIFY_SOCKET */
         int denied[4];           /* numbers of system calls that its kernel seems not to know */
         uid_t uid;               /* owner of the runtime directory */
+        bool unnamed;            /* the instance that is on the bus */
         void (*enter)(void);     /* called in the process just before it becomes the daemon, */
         void (*attend)(pid_t);   /* and in the test, just after it was forked */
 };
@@ -43,7 +44,9 @@ struct service {
         char log[128];
         char runtime[128];
         char source[64]; /* of its mounts */
-        unsigned fds;    /* how many descriptors it has open when nobody is connected */
+        /* How many descriptors it has open when nobody is connected; not if it is on a bus, which
+         * it may be connecting to at this moment. */
+        unsigned fds;
 };
 
 /* Starts it, and gives the socket the mode and group of a real one. It may turn out to refuse. */

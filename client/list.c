@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* mountatctl list: the leases that the user may see, oldest first. */
+
+#include "client/command.h"
+#include "client/manager.h"
+
+#include <err.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdio.h>
+
+static const struct table_column list_columns[] = {
+        {"lease", "LEASE", TABLE_STRING}, {"uid", "UID", TABLE_NUMBER},
+        {"pid", "PID", TABLE_NUMBER},     {"origin", "ORIGIN", TABLE_STRING},
+        {"age", "SECONDS", TABLE_NUMBER}, {"file_systems", "MOUNTED", TABLE_LIST},
+        {"place", "BELOW", TABLE_STRING},
+};
+
+static int list_add(struct table *table, const struct manager_lease *lease) {
+        int r = table_add(table, "%016" PRIx64, lease->lease);
+
+        if (r == 0)
+                r = table_add(table, "%" PRIu32, lease->uid);
+        if (r == 0)
+                r = table_add(table, "%" PRIu32, lease->pid);
+        if (r == 0)
+                r = table_add(table, "%s", lease->origin);
+        if (r == 0)
+                r = table_add(table, "%" PRIu64, lease->age);
+        if (r == 0)
+                r = table_add(table, "%s", lease->file_systems);
+        if (r == 0)
+                r = table_add(table, "%s", lease->place);
+        return r;
+}
+
+int command_list(const struct arguments *arguments) {
+        MANAGER_BUS_AUTO sd_bus *bus = NULL;
+        MANAGER_MESSAGE_AUTO sd_bus_message *reply = NULL;
+        TABLE_AUTO struct table table = {.columns = list_columns,
+                                         .n_columns =
+                                                 sizeof(list_columns) / sizeof(list_columns[0])};
+        struct manager_lease lease;
+        size_t count = 0;
+        int r;
+
+        if (manager_open(&bus) < 0 ||
+            manager_list(bus, arguments->all ? MANAGER_ALL : MANAGER_OWN, &reply) < 0)
+                return COMMAND_FAILED;
+        while ((r = manager_next(reply, &lease)) > 0 && list_add(&table, &lease) == 0)
+                count++;
+        if (r != 0)
+                return COMMAND_FAILED;
+
+        r = table_print(&table, arguments->format, arguments->legend);
+        if (r == 0 && arguments->format == TABLE_TEXT && arguments->legend)
+                r = printf("\n%zu leases.\n", count) < 0 || fflush(stdout) != 0 ? -EIO : 0;
+        if (r < 0)
+                warn("cannot write to standard output");
+        return r < 0 ? COMMAND_FAILED : 0;
+}

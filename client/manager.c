@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Single-threaded, as all of mountatctl. */
+
+#include "client/manager.h"
+
+#include "common/text.h"
+
+#include <err.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MANAGER_NAME "org.mountat1"
+#define MANAGER_PATH "/org/mountat1"
+#define MANAGER_INTERFACE "org.mountat1.Manager"
+#define MANAGER_ERROR "org.mountat1.Error."
+
+/* An administrator may have to be asked. */
+#define MANAGER_TIMEOUT (150 * (uint64_t)1000000)
+
+static int manager_fail(const char *what, int error) {
+        warnx("%s: %s", what, strerrordesc_np(-error) ?: "unknown error");
+        return error;
+}
+
+int manager_open(sd_bus **bus) {
+        int r = sd_bus_open_system(bus);
+
+        if (r >= 0)
+                r = sd_bus_set_allow_interactive_authorization(*bus, true);
+        return r < 0 ? manager_fail("cannot connect to the system bus", r) : 0;
+}
+
+int manager_prepare(sd_bus *bus, sd_bus_message **call, const char *member) {
+        int r = sd_bus_message_new_method_call(bus, call, MANAGER_NAME, MANAGER_PATH,
+                                               MANAGER_INTERFACE, member);
+
+        return r < 0 ? manager_fail("cannot make a D-Bus message", r) : 0;
+}
+
+static void manager_complain(const char *what, const sd_bus_error *error) {
+        char text[1024];
+
+        if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
+            sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
+                warnx("%s: mountatd is not on the system bus: systemctl status mountatd", what);
+        else if (sd_bus_error_has_name(error, SD_BUS_ERROR_ACCESS_DENIED))
+                warnx("%s: the system bus doesn't let you: only root and the members of "
+                      "mountatd's group may do this",
+                      what);
+        else
+                warnx("%s: %s", what,
+                      text_escape(text, sizeof(text),
+                                  error->message ?: error->name ?: "unknown error"));
+}
+
+static int manager_send(sd_bus *bus, sd_bus_message *call, const char *what,
+                        sd_bus_message **reply) {
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r = sd_bus_call(bus, call, MANAGER_TIMEOUT, &error, reply);
+
+        if (r < 0)
+                manager_complain(what, &error);
+        sd_bus_error_free(&error);
+        return r < 0 ? r : 0;
+}
+
+int manager_call(sd_bus *bus, sd_bus_message *call, const char *what, sd_bus_message **reply) {
+        return manager_send(bus, call, what, reply);
+}
+
+int manager_get_all(sd_bus *bus, sd_bus_message **reply) {
+        MANAGER_MESSAGE_AUTO sd_bus_message *call = NULL;
+        int r = sd_bus_message_new_method_call(bus, &call, MANAGER_NAME, MANAGER_PATH,
+                                               "org.freedesktop.DBus.Properties", "GetAll");
+
+        if (r >= 0)
+                r = sd_bus_message_append(call, "s", MANAGER_INTERFACE);
+        if (r < 0)
+                return manager_fail("cannot make a D-Bus message", r);
+        return manager_send(bus, call, "cannot ask mountatd", reply);
+}
+
+int manager_unmount(sd_bus *bus, uint64_t lease) {
+        MANAGER_MESSAGE_AUTO sd_bus_message *call = NULL, *reply = NULL;
+        char what[64];
+        int r = manager_prepare(bus, &call, "Unmount");
+
+        snprintf(what, sizeof(what), "cannot unmount lease %016llx", (unsigned long long)lease);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(call, "t", lease);
+        return r < 0 ? manager_fail(what, r) : manager_call(bus, call, what, &reply);
+}
+
+int manager_list(sd_bus *bus, enum manager_scope scope, sd_bus_message **reply) {
+        MANAGER_MESSAGE_AUTO sd_bus_message *call = NULL;
+        int r = manager_prepare(bus, &call, "ListLeases");
+
+        /* Unasked, since a list isn't worth a password: a shell's completion makes one, too. */
+        if (r == 0)
+                r = sd_bus_message_set_allow_interactive_authorization(call, scope == MANAGER_ALL);
+        if (r >= 0)
+                r = manager_call(bus, call, "cannot list the leases", reply);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_enter_container(*reply, 'a', "(tuussast)");
+        return r < 0 ? manager_fail("mountatd's list", r) : 0;
+}
+
+static int manager_read_file_systems(sd_bus_message *reply, char *names, size_t size) {
+        int r = sd_bus_message_enter_container(reply, 'a', "s");
+        const char *name;
+        size_t used = 0;
+
+        names[0] = '\0';
+        while (r >= 0 && (r = sd_bus_message_read(reply, "s", &name)) > 0 && used < size)
+                used += snprintf(names + used, size - used, "%s%s", used ? "," : "", name);
+        return r < 0 ? r : sd_bus_message_exit_container(reply);
+}
+
+int manager_next(sd_bus_message *reply, struct manager_lease *lease) {
+        int r = sd_bus_message_enter_container(reply, 'r', "tuussast");
+
+        if (r == 0)
+                return 0;
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "tuuss", &lease->lease, &lease->uid, &lease->pid,
+                                        &lease->place, &lease->origin);
+        if (r >= 0)
+                r = manager_read_file_systems(reply, lease->file_systems,
+                                              sizeof(lease->file_systems));
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "t", &lease->age);
+        if (r >= 0)
+                r = sd_bus_message_exit_container(reply);
+        return r < 0 ? manager_fail("mountatd's list", r) : 1;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* mountatctl status: the properties of the running daemon. */
+
+#include "client/command.h"
+#include "client/manager.h"
+#include "common/text.h"
+
+#include <err.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct table_column status_columns[] = {
+        {"Version", "Version", TABLE_STRING},
+        {"Features", "Features", TABLE_LIST},
+        {"Leases", "Leases", TABLE_NUMBER},
+        {"Connections", "Connections", TABLE_NUMBER},
+        {"LostWorkers", "Lost workers", TABLE_NUMBER},
+        {"MountsTotal", "Mounts since the start", TABLE_NUMBER},
+        {"FailuresTotal", "Refused or failed", TABLE_NUMBER},
+        {"MaxConnections", "Connections, at most", TABLE_NUMBER},
+        {"MaxConnectionsPerUser", "Of one user", TABLE_NUMBER},
+        {"MaxMounts", "Mounts, at most", TABLE_NUMBER},
+        {"MaxMountsPerUser", "Of one user", TABLE_NUMBER},
+        {"MaxTargets", "Targets per request", TABLE_NUMBER},
+        {"MaxLostWorkers", "Lost workers, at most", TABLE_NUMBER},
+        {"MaxLostWorkersPerUser", "Of one user", TABLE_NUMBER},
+};
+
+enum {
+        STATUS_COLUMNS = sizeof(status_columns) / sizeof(status_columns[0]),
+};
+
+struct status_values {
+        char text[STATUS_COLUMNS][256];
+};
+
+static int status_read_list(sd_bus_message *reply, char *text, size_t size) {
+        int r = sd_bus_message_enter_container(reply, 'a', "s");
+        const char *item;
+        size_t used = 0;
+
+        while (r >= 0 && (r = sd_bus_message_read(reply, "s", &item)) > 0 && used < size)
+                used += snprintf(text + used, size - used, "%s%s", used ? "," : "", item);
+        return r < 0 ? r : sd_bus_message_exit_container(reply);
+}
+
+static int status_read_value(sd_bus_message *reply, char type, char *text, size_t size) {
+        const char *string;
+        uint64_t wide;
+        uint32_t narrow;
+        int r;
+
+        switch (type) {
+        case 's':
+                r = sd_bus_message_read(reply, "s", &string);
+                if (r >= 0)
+                        text_escape(text, size, string);
+                return r;
+        case 't':
+                r = sd_bus_message_read(reply, "t", &wide);
+                snprintf(text, size, "%" PRIu64, wide);
+                return r;
+        case 'u':
+                r = sd_bus_message_read(reply, "u", &narrow);
+                snprintf(text, size, "%" PRIu32, narrow);
+                return r;
+        default:
+                return status_read_list(reply, text, size);
+        }
+}
+
+static int status_read_property(sd_bus_message *reply, struct status_values *values) {
+        const char *name, *type;
+        int r = sd_bus_message_read(reply, "s", &name);
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < STATUS_COLUMNS; i++) {
+                if (strcmp(name, status_columns[i].key) != 0)
+                        continue;
+                r = sd_bus_message_peek_type(reply, NULL, &type);
+                if (r >= 0)
+                        r = sd_bus_message_enter_container(reply, 'v', type);
+                if (r >= 0)
+                        r = status_read_value(reply, type[0], values->text[i],
+                                              sizeof(values->text[i]));
+                return r < 0 ? r : sd_bus_message_exit_container(reply);
+        }
+        return sd_bus_message_skip(reply, "v");
+}
+
+static int status_read(sd_bus_message *reply, struct status_values *values) {
+        int r = sd_bus_message_enter_container(reply, 'a', "{sv}");
+
+        while (r >= 0 && (r = sd_bus_message_enter_container(reply, 'e', "sv")) > 0) {
+                r = status_read_property(reply, values);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(reply);
+        }
+        return r;
+}
+
+int command_status(const struct arguments *arguments) {
+        MANAGER_BUS_AUTO sd_bus *bus = NULL;
+        MANAGER_MESSAGE_AUTO sd_bus_message *reply = NULL;
+        TABLE_AUTO struct table table = {.columns = status_columns, .n_columns = STATUS_COLUMNS};
+        struct status_values values = {0};
+        int r;
+
+        if (manager_open(&bus) < 0 || manager_get_all(bus, &reply) < 0)
+                return COMMAND_FAILED;
+        r = status_read(reply, &values);
+        for (size_t i = 0; r >= 0 && i < STATUS_COLUMNS; i++)
+                r = table_add(&table, "%s", values.text[i][0] ? values.text[i] : "0");
+        if (r >= 0)
+                r = table_print_record(&table, arguments->format);
+        if (r < 0)
+                warnx("cannot tell: %s", strerrordesc_np(-r));
+        return r < 0 ? COMMAND_FAILED : 0;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * mountatctl unmount: by a lease's number, or by the directory that it is below. A directory is
+ * looked up here and compared with what the daemon says of its leases, so that it may be one that
+ * the daemon couldn't enter.
+ */
+
+#include "client/command.h"
+#include "client/manager.h"
+#include "common/fd.h"
+#include "common/text.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+        UNMOUNT_LEASE_DIGITS = 16,
+        UNMOUNT_LEASES_MAX = 64, /* below one directory: there are proc and sys */
+};
+
+/* "0x" or all of 16 hexadecimal digits, as list prints it; or decimal, as busctl does. */
+static bool unmount_is_lease(const char *text, uint64_t *lease) {
+        bool hexadecimal = strncmp(text, "0x", 2) == 0 || strlen(text) == UNMOUNT_LEASE_DIGITS;
+        char *end;
+
+        if (text[strspn(text, "0123456789abcdefx")] != '\0' || text[0] == '\0')
+                return false;
+        errno = 0;
+        *lease = strtoull(text, &end, hexadecimal ? 16 : 10);
+        return errno == 0 && *end == '\0';
+}
+
+/* What the kernel calls the directory, escaped as in the daemon's list. */
+static int unmount_place(const char *path, char *place, size_t size) {
+        FD_AUTO int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        char link[32], name[PATH_MAX];
+        ssize_t length;
+
+        if (fd < 0)
+                return -errno;
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        length = readlink(link, name, sizeof(name) - 1);
+        if (length < 0)
+                return -errno;
+        name[length] = '\0';
+        text_escape(place, size, name);
+        return 0;
+}
+
+static int unmount_find(sd_bus *bus, const char *place, uint64_t *leases) {
+        MANAGER_MESSAGE_AUTO sd_bus_message *reply = NULL;
+        struct manager_lease lease;
+        int count = 0, r = manager_list(bus, MANAGER_OWN, &reply);
+
+        while (r >= 0 && (r = manager_next(reply, &lease)) > 0)
+                if (strcmp(lease.place, place) == 0 && count < UNMOUNT_LEASES_MAX)
+                        leases[count++] = lease.lease;
+        return r < 0 ? r : count;
+}
+
+static int unmount_below(sd_bus *bus, const char *path) {
+        char escaped[4 * PATH_MAX], place[4 * PATH_MAX];
+        uint64_t leases[UNMOUNT_LEASES_MAX];
+        int count, r = unmount_place(path, place, sizeof(place));
+
+        text_escape(escaped, sizeof(escaped), path);
+        if (r < 0) {
+                warnx("cannot unmount below %s: %s", escaped, strerrordesc_np(-r));
+                return r;
+        }
+        count = unmount_find(bus, place, leases);
+        if (count == 0) {
+                warnx("cannot unmount below %s: there is no lease of yours: see mountatctl list",
+                      escaped);
+                return -ENOENT;
+        }
+        for (int i = 0; i < count; i++)
+                if (manager_unmount(bus, leases[i]) < 0)
+                        r = -ECANCELED;
+        return count < 0 ? count : r;
+}
+
+int command_unmount(const struct arguments *arguments) {
+        MANAGER_BUS_AUTO sd_bus *bus = NULL;
+        const char *operand = arguments->operands[0];
+        uint64_t lease;
+        int r;
+
+        if (manager_open(&bus) < 0)
+                return COMMAND_FAILED;
+        if (unmount_is_lease(operand, &lease))
+                r = manager_unmount(bus, lease);
+        else
+                r = unmount_below(bus, operand);
+        return r < 0 ? COMMAND_FAILED : 0;
+}

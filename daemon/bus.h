@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * mountatd on the system bus: the name org.mountat1, the object /org/mountat1 with its methods,
+ * properties and signals, and org.freedesktop.LogControl1. A system without a bus, a bus that goes
+ * away and one that comes back are all normal: nothing else in the daemon notices.
+ *
+ * All of it runs on a thread of its own, since a message can bring descriptors whose closing takes
+ * its time (a TCP socket that lingers, a file of a FUSE server that doesn't answer), and it is
+ * sd-bus that receives and closes them. The functions here are for the main thread.
+ */
+
+#include "daemon/crew.h"
+
+struct bus;
+
+struct bus_setup {
+        struct request_gate *gate; /* borrowed, as the crew is */
+        struct crew *crew;
+};
+
+/* Begins to connect. -ENOMEM and the like. */
+int bus_new(const struct bus_setup *setup, struct bus **bus);
+
+/* Answers what is still asked, tells what has changed, and leaves; waits two seconds for that at
+ * most, then crew_free() will return false. NULL-safe. */
+struct bus *bus_free(struct bus *bus);
+
+/* Has what has changed since the last time told: signals. Some ten times a second while there may
+ * be anything to tell. NULL-safe. */
+void bus_tick(struct bus *bus);

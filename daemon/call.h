@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The methods of org.mountat1.Manager: one call on its way from the bus, past authority.h, through
+ * the same gate as every request (request.h) on a worker, and back. Nothing here waits: who calls,
+ * and whether he may, is asked asynchronously. On the bus's thread, but for what a worker runs.
+ */
+
+#include "daemon/crew.h"
+
+#include <stdint.h>
+#include <systemd/sd-bus.h>
+
+struct call;
+
+/* Where calls are under way. Embedded by its keeper; zero-initialised but for these fields. */
+struct call_desk {
+        struct request_gate *gate; /* borrowed */
+        struct crew *crew;         /* borrowed */
+        /* its own: */
+        struct call *first;
+        unsigned count;
+};
+
+/* A sd_bus_message_handler_t for every method; `userdata` is the desk. */
+int call_handle(sd_bus_message *message, void *userdata, sd_bus_error *error);
+
+/* Answers those that a file system keeps waiting; now and then, while there are connections. */
+void call_desk_watch(struct call_desk *desk);
+
+/* Answers, and drops, what hasn't been given to a worker yet; the others end by themselves. */
+void call_desk_close(struct call_desk *desk);

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The system calls that the daemon makes once it has started, and no other: seccomp(2). A call that
+ * isn't on the list has no part in mounting procfs: it is refused with EPERM, and the kernel logs
+ * it (an audit record of type 1326; with journald, journalctl _TRANSPORT=audit). The unit's
+ * SystemCallFilter= denies a few groups from the beginning; this allows a few calls from here on.
+ */
+
+enum confinement {
+        CONFINE_ENFORCE, /* refuse, and log */
+        CONFINE_LOG,     /* allow, and log: to find out what is missing on some system */
+        CONFINE_NOT,
+};
+
+/*
+ * For this thread and those that it makes; it can't be undone. Needs no_new_privs or CAP_SYS_ADMIN.
+ * Negative errno, -EINVAL of a kernel without filters.
+ */
+int confine(enum confinement confinement);
+
+/* "enforce", "log", "off"; -EINVAL. */
+int confine_from_name(const char *name);

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The list of system calls, each test in a process of its own, which is confined for good. */
+
+#include "daemon/confine.h"
+#include "daemon/kernel.h"
+#include "tests/skip.h"
+#include "tests/suite.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
+
+static void enter(enum confinement confinement) {
+        ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        ck_assert_int_eq(confine(confinement), 0);
+}
+
+/* The kernel looks at the filter before it looks at the arguments, so that none of these do harm. */
+static const struct {
+        const char *name;
+        long number;
+        long arguments[4];
+} refused[] = {
+        {"execve", SYS_execve, {0}},
+        {"execveat", SYS_execveat, {-1}},
+        {"ptrace", SYS_ptrace, {PTRACE_TRACEME}},
+        {"process_vm_writev", SYS_process_vm_writev, {0}},
+        {"kill", SYS_kill, {0, 0}},
+        {"mount", SYS_mount, {0}},
+        {"pivot_root", SYS_pivot_root, {0}},
+        {"chroot", SYS_chroot, {0}},
+        {"setns", SYS_setns, {-1}},
+        {"mount_setattr", SYS_mount_setattr, {-1}},
+        {"open_by_handle_at", SYS_open_by_handle_at, {-1}},
+        {"bpf", SYS_bpf, {-1}},
+        {"keyctl", SYS_keyctl, {-1}},
+        {"init_module", SYS_init_module, {0}},
+        {"reboot", SYS_reboot, {0}},
+        {"swapon", SYS_swapon, {0}},
+        {"sethostname", SYS_sethostname, {0}},
+        {"setuid", SYS_setuid, {-1}},
+        {"bind", SYS_bind, {-1}},
+        {"listen", SYS_listen, {-1}},
+        {"a socket of AF_INET", SYS_socket, {AF_INET, SOCK_STREAM, 0}},
+        {"a mount namespace", SYS_unshare, {CLONE_NEWNS}},
+        {"a directory of its own with a mount namespace", SYS_unshare, {CLONE_FS | CLONE_NEWNS}},
+        {"executable memory", SYS_mmap, {0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE}},
+        {"memory that becomes executable", SYS_mprotect, {0, 4096, PROT_READ | PROT_EXEC}},
+        {"a capability that comes back", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 21}},
+        {"a call that doesn't exist", 100000, {0}},
+};
+
+START_TEST(what_is_not_on_the_list_is_refused) {
+        enter(CONFINE_ENFORCE);
+        for (size_t i = 0; i < N_ELEMENTS(refused); i++) {
+                const long *arguments = refused[i].arguments;
+                long r = syscall(refused[i].number, arguments[0], arguments[1], arguments[2],
+                                 arguments[3]);
+
+                ck_assert_msg(r == -1 && errno == EPERM, "%s: %ld, %s", refused[i].name, r,
+                              strerror(errno));
+        }
+}
+END_TEST
+
+static void *work(void *argument) {
+        *(int *)argument = unshare(CLONE_FS) == 0 && chdir("/") == 0 &&
+                           syscall(SYS_setns, -1, 0) < 0 && errno == EPERM;
+        return NULL;
+}
+
+START_TEST(threads_are_made_and_confined) {
+        int is_confined = 0;
+        pthread_t thread;
+
+        enter(CONFINE_ENFORCE);
+        ck_assert_int_eq(pthread_create(&thread, NULL, work, &is_confined), 0);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert(is_confined);
+}
+END_TEST
+
+START_TEST(call_that_the_library_has_no_name_for_is_allowed) {
+        enter(CONFINE_ENFORCE);
+        ck_assert_int_lt(syscall(KERNEL_SYS_STATMOUNT, NULL, NULL, 0, ~0U), 0);
+        ck_assert_int_ne(errno, EPERM); /* ENOSYS, EINVAL: the kernel's own answer */
+}
+END_TEST
+
+START_TEST(logging_alone_refuses_nothing) {
+        enter(CONFINE_LOG);
+        ck_assert_int_lt(syscall(SYS_setns, -1, 0), 0);
+        ck_assert_int_eq(errno, EBADF);
+}
+END_TEST
+
+START_TEST(off_is_no_filter) {
+        FILE *status = fopen("/proc/self/status", "re");
+        char line[256];
+        int mode = -1;
+
+        ck_assert_ptr_nonnull(status);
+        enter(CONFINE_NOT);
+        while (fgets(line, sizeof(line), status))
+                sscanf(line, "Seccomp: %d", &mode);
+        fclose(status);
+        ck_assert_int_eq(mode, 0);
+}
+END_TEST
+
+START_TEST(modes_have_names) {
+        ck_assert_int_eq(confine_from_name("enforce"), CONFINE_ENFORCE);
+        ck_assert_int_eq(confine_from_name("log"), CONFINE_LOG);
+        ck_assert_int_eq(confine_from_name("off"), CONFINE_NOT);
+        ck_assert_int_eq(confine_from_name("Enforce"), -EINVAL);
+        ck_assert_int_eq(confine_from_name(""), -EINVAL);
+}
+END_TEST
+
+/* Whether a new line of the kernel's log is about that call of this process's. */
+static bool has_told(int log, long call) {
+        char pid[32], wanted[32], line[1024];
+        ssize_t length;
+
+        snprintf(pid, sizeof(pid), " pid=%d ", (int)getpid());
+        snprintf(wanted, sizeof(wanted), " syscall=%ld ", call);
+        while ((length = read(log, line, sizeof(line) - 1)) > 0) {
+                line[length] = '\0';
+                if (strstr(line, "type=1326") && strstr(line, pid) && strstr(line, wanted))
+                        return true;
+        }
+        return false;
+}
+
+static void expect_told(enum confinement confinement) {
+        int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        bool told = false;
+
+        if (log < 0 || access("/proc/self/loginuid", F_OK) < 0)
+                test_skip("impossible here: this kernel has no audit, or its log can't be read");
+        lseek(log, 0, SEEK_END);
+        enter(confinement);
+        for (int i = 0; i < 100 && !told; i++) { /* ten in five seconds are printed: of all */
+                syscall(SYS_setns, -1, 0);
+                usleep(100000);
+                told = has_told(log, SYS_setns);
+        }
+        ck_assert_msg(told, "the kernel has logged nothing");
+        close(log);
+}
+
+START_TEST(refusal_is_logged_by_the_kernel) {
+        expect_told(CONFINE_ENFORCE);
+}
+END_TEST
+
+START_TEST(call_that_would_be_refused_is_logged_by_the_kernel) {
+        expect_told(CONFINE_LOG);
+}
+END_TEST
+
+/* A sanitizer's runtime makes calls of its own, so that such a build isn't confined. */
+int main(void) {
+#ifdef MOUNTATD_SANITIZED
+        return SUITE_RUN("confine", modes_have_names, off_is_no_filter);
+#else
+        return SUITE_RUN("confine", modes_have_names, off_is_no_filter,
+                         what_is_not_on_the_list_is_refused, threads_are_made_and_confined,
+                         call_that_the_library_has_no_name_for_is_allowed,
+                         logging_alone_refuses_nothing, refusal_is_logged_by_the_kernel,
+                         call_that_would_be_refused_is_logged_by_the_kernel);
+#endif
+}
