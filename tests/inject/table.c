@@ -119,6 +119,7 @@ static const struct table_row table[] = {
         {"capget", {SYS_capget}, {EPERM, ENOMEM}},
         {"capset", {SYS_capset}, {EPERM, ENOMEM}},
         {"prlimit64", {SYS_prlimit64}, {EPERM, EINVAL}},
+        {"seccomp", {SYS_seccomp}, {EINVAL, ENOMEM, EACCES}},
         {"getrandom", {SYS_getrandom}, {EINTR, EAGAIN, ENOSYS}},
         {"kill", {SYS_kill}, {EPERM}},
         {"rt_sigaction", {SYS_rt_sigaction}, .never = CANNOT_FAIL},
