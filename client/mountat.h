@@ -15,50 +15,10 @@
  *         mountat_unmount(mountat, lease);
  *         mountat_free(mountat);
  *
- * A mount that succeeded is a *lease*. It belongs to the connection: when that closes, for whatever
- * reason, the daemon releases all its leases. So a program that dies leaves nothing behind, and a
- * program that keeps its mounts keeps its connection.
+ * What a function does stands with it. What holds for all of them is told in libmountat(3): leases,
+ * restarts of the daemon, which errno a refusal gives, threads, forks.
  *
- * Restarts: when the daemon is restarted, or crashes and comes back, the mounts stay. A call that
- * finds the connection lost connects to the same path again, waiting for the daemon within its
- * timeout, has the new instance adopt its leases, and then does what it was called for. So nothing
- * is to be noticed, except when nobody calls for longer than the daemon's --adopt-timeout (30 s):
- * what nobody has adopted by then is released. A program that sleeps for longer than that starts
- * mountat_keep(), or watches mountat_fd() and calls mountat_recover().
- *
- * To be adopted, the mounts must be found by name: with mountat_mount_root() `proc` and `sys` below
- * the root, with mountat_mount() by going from the target to its parent, and from there to the
- * target's name. Roots and parents may be renamed meanwhile. A lease is lost if this process may no
- * longer search those directories (EACCES), if something else is mounted on top, if one of its
- * mounts is gone, or if the daemon refuses, which it does to a process of another user. That of a
- * lost lease which is still mounted is released by the daemon; its id gives -ENOENT and the reason,
- * once, in mountat_unmount().
- *
- * Results: 0, or a negative errno; outputs are written on success alone. What failed, why and what
- * to do about it is kept in the connection until its next call: see mountat_error_text().
- *
- *         status                    errno            status                    errno
- *         malformed                 EINVAL           limit-exceeded            EDQUOT
- *         unsupported-version       EPROTONOSUPPORT  no-such-lease             ENOENT
- *         unknown-operation         ENOSYS           host-failed               the daemon's errno
- *         wrong-fd-count            EINVAL           shutting-down             ESHUTDOWN
- *         not-a-directory           ENOTDIR          target-vanished           ESTALE
- *         not-authorised            EPERM            unsupported-file-system   EOPNOTSUPP
- *         wrong-name                EINVAL           client-failed             this process' errno
- *         already-mounted           EBUSY            a number unknown here     EPROTO
- *         foreign-namespace         EXDEV
- *
- * Among client-failed: ENOTCONN (never connected), ETIMEDOUT (the daemon didn't answer in time),
- * ECONNRESET (it went away and didn't come back in time, or went away again and again), EPROTO (it
- * broke the protocol). After these the connection is closed. The next call connects again and
- * offers the leases; a daemon that was alive all the time has released them by then.
- *
- * Threads: a connection is used by one thread at a time (that of mountat_keep() apart); different
- * connections are independent. Blocking: calls wait for the daemon up to the timeout; signals don't
- * interrupt them. The file system below a root is waited for as long as it takes (think of FUSE).
- * Never raises SIGPIPE. Descriptors: all are close-on-exec. A forked child that doesn't exec keeps
- * the connection, hence its leases, alive; it must not use the connection, nor free it, since the
- * thread of mountat_keep() and whatever that was doing are not copied.
+ * Results: 0, or a negative errno; outputs are written on success alone.
  */
 
 #include <stddef.h>
@@ -230,7 +190,7 @@ int mountat_unmount(struct mountat *mountat, uint64_t lease);
  */
 int mountat_error_status(const struct mountat *mountat);
 
-/* As in the table above: "not-authorised". Static, never NULL. */
+/* As libmountat(3) has it: "not-authorised". Static, never NULL. */
 const char *mountat_error_name(const struct mountat *mountat);
 
 /* For a person, in printable UTF-8: the thing, the reason, what to do. Empty after a success. */

@@ -66,7 +66,8 @@ static void bus_retry_later(struct bus *bus) {
 
 static void bus_complain(struct bus *bus, int error, const char *what) {
         if (!bus->complained)
-                log_write(LOG_WARNING, &(struct log_subject){.error = error},
+                log_write(LOG_WARNING,
+                          &(struct log_subject){.event = LOG_EVENT_NO_BUS, .error = error},
                           "%s: trying again each second", what);
         bus->complained = true;
 }

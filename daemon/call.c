@@ -103,6 +103,7 @@ static void call_answer(struct call *call) {
 
 static void call_log(const struct call *call, const char *what) {
         struct log_subject subject = {
+                .event = LOG_EVENT_REFUSED,
                 .has_peer = call->connected,
                 .uid = call->owner.uid,
                 .pid = call->owner.pid,

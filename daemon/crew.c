@@ -245,7 +245,7 @@ static void crew_settle(struct crew *crew, struct crew_worker *worker, struct cr
                 return;
         if (progress == PEER_MUST_WAIT && !seat->abandoned)
                 r = crew_enqueue(crew, seat);
-        else if (progress != PEER_ENDED && !seat->abandoned)
+        else if (progress == PEER_GOES_ON && !seat->abandoned)
                 r = crew_arm(crew, EPOLL_CTL_MOD, seat, EPOLLIN);
         else
                 r = -ECONNRESET;
@@ -261,24 +261,25 @@ static void crew_settle(struct crew *crew, struct crew_worker *worker, struct cr
  * What is there already is served by the same worker: to arm the connection for it would wake
  * another one. But not while others wait for their turn.
  */
-static bool crew_stays(const struct crew *crew, const struct crew_worker *worker,
-                       const struct crew_seat *seat, enum peer_progress progress) {
-        return progress == PEER_GOES_ON && !seat->abandoned && !worker->returned &&
-               TAILQ_EMPTY(&crew->queue);
+static bool crew_may_stay(const struct crew *crew, const struct crew_worker *worker,
+                          const struct crew_seat *seat) {
+        return !seat->abandoned && !worker->returned && TAILQ_EMPTY(&crew->queue);
 }
 
 static void crew_serve(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat) {
         enum peer_progress progress;
         unsigned served = 0;
+        bool more;
 
         seat->users++;
         do {
                 pthread_mutex_unlock(&crew->mutex);
                 progress = peer_serve(seat->peer);
+                more = progress == PEER_GOES_ON && ++served < CREW_IN_A_ROW &&
+                       peer_has_more(seat->peer);
                 pthread_mutex_lock(&crew->mutex);
                 crew_come_back(crew, worker, seat);
-                served++;
-        } while (served < CREW_IN_A_ROW && crew_stays(crew, worker, seat, progress));
+        } while (more && crew_may_stay(crew, worker, seat));
         crew_settle(crew, worker, seat, progress);
 }
 
@@ -327,7 +328,8 @@ static void crew_handle(struct crew *crew, struct crew_worker *worker,
         pthread_mutex_unlock(&crew->mutex);
 
         if (returned)
-                log_write(LOG_NOTICE, NULL, "worker %d has come back from the kernel", worker->tid);
+                log_write(LOG_NOTICE, &(struct log_subject){.event = LOG_EVENT_WORKER_BACK},
+                          "worker %d has come back from the kernel", worker->tid);
 }
 
 /* With the mutex held: a job without `done` is no longer ours when it has run. */
@@ -621,7 +623,7 @@ static bool crew_is_stuck(const struct crew_worker *worker) {
 static void crew_lose(struct crew *crew, struct crew_worker *worker) {
         struct crew_seat *seat = worker->key == CREW_JOBS ? NULL : crew_seat(crew, worker->key);
         struct ledger_owner *owner = seat ? peer_owner(seat->peer) : worker->job->owner;
-        struct log_subject subject = {.has_peer = owner};
+        struct log_subject subject = {.event = LOG_EVENT_WORKER_LOST, .has_peer = owner};
 
         worker->state = CREW_LOST;
         crew->n_lost++;

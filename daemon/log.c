@@ -26,10 +26,29 @@
 #include <unistd.h>
 
 enum {
-        LOG_FIELDS_MAX = 10,
+        LOG_FIELDS_MAX = 11,
         LOG_FIELD_SIZE = 1024,
         LOG_WINDOW_SECONDS = 10,
         LOG_WINDOW_LINES = 50,
+};
+
+/* Never changed, never reused: people's searches depend on them. */
+static const char *const log_message_ids[] = {
+        [LOG_EVENT_GRANTED] = "4ad3524f4fa34901aba5cc3e70163276",
+        [LOG_EVENT_REFUSED] = "883ca9fb454741ad95521eb5dbeb3573",
+        [LOG_EVENT_HOST_FAILED] = "a057c7bcc4a44a459a86d32ce816b41c",
+        [LOG_EVENT_NO_REQUEST] = "0bf74731d06f4f85bfcca3f077cb4724",
+        [LOG_EVENT_WORKER_LOST] = "a2e0030aa7bc4847aafa2e665627ce2c",
+        [LOG_EVENT_WORKER_BACK] = "9aa6893be18d4ef1af7c387b3ce79485",
+        [LOG_EVENT_LEASES_LEFT] = "6f1d7738b3c14ca5880af479d1408e06",
+        [LOG_EVENT_OUT_OF_REACH] = "a4be7b1d818743ecafe5e05f02953ffb",
+        [LOG_EVENT_MOUNTS_LEFT] = "0e0452e0217a469a8be58aff0e38009e",
+        [LOG_EVENT_NOT_SERVING] = "dc1c82a57c43452cb1a63aa5c687175b",
+        [LOG_EVENT_RUNS_ALREADY] = "021b73f6f0634afab91a83c7e817764a",
+        [LOG_EVENT_STOPPING] = "686014ed0ac9439897f04785e11f3e2a",
+        [LOG_EVENT_RESTARTING] = "0c1b127d70a2449e911a240f24603b9b",
+        [LOG_EVENT_IDLE] = "00438c7828fb4c6691375816e3f88a38",
+        [LOG_EVENT_NO_BUS] = "4e97efd2a758477eb79e509751c1e1f1",
 };
 
 static atomic_int log_max_level = LOG_INFO;
@@ -131,6 +150,8 @@ static void log_journal(int priority, const struct log_subject *subject, const c
         log_field(&fields, "MESSAGE=%s", line);
         log_field(&fields, "PRIORITY=%d", priority);
         log_field(&fields, "SYSLOG_IDENTIFIER=%s", program_invocation_short_name);
+        if (subject->event != LOG_EVENT_NONE)
+                log_field(&fields, "MESSAGE_ID=%s", log_message_ids[subject->event]);
         if (subject->operation)
                 log_field(&fields, "MOUNTAT_OPERATION=%s", subject->operation);
         if (subject->lease)

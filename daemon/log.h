@@ -12,8 +12,30 @@
 #include <sys/types.h>
 #include <syslog.h>
 
+/* What administrators may search the journal for: each has a MESSAGE_ID, and an entry in
+ * systemd/mountatd.catalog that says what it means and what to do. */
+enum log_event {
+        LOG_EVENT_NONE,
+        LOG_EVENT_GRANTED,
+        LOG_EVENT_REFUSED,
+        LOG_EVENT_HOST_FAILED,
+        LOG_EVENT_NO_REQUEST,
+        LOG_EVENT_WORKER_LOST,
+        LOG_EVENT_WORKER_BACK,
+        LOG_EVENT_LEASES_LEFT,
+        LOG_EVENT_OUT_OF_REACH,
+        LOG_EVENT_MOUNTS_LEFT,
+        LOG_EVENT_NOT_SERVING,
+        LOG_EVENT_RUNS_ALREADY,
+        LOG_EVENT_STOPPING,
+        LOG_EVENT_RESTARTING,
+        LOG_EVENT_IDLE,
+        LOG_EVENT_NO_BUS,
+};
+
 /* What a line is about. Zero or NULL: not known; the field is left out. */
 struct log_subject {
+        enum log_event event;
         bool has_peer;
         uid_t uid;
         pid_t pid;

@@ -44,7 +44,8 @@ struct program {
 };
 
 static bool main_fail(int error, const char *what) {
-        log_write(LOG_ERR, &(struct log_subject){.error = error}, "%s", what);
+        log_write(LOG_ERR, &(struct log_subject){.event = LOG_EVENT_NOT_SERVING, .error = error},
+                  "%s", what);
         return false;
 }
 
@@ -55,6 +56,7 @@ static bool main_block_signals(void) {
         sigaddset(&signals, SIGTERM);
         sigaddset(&signals, SIGINT);
         sigaddset(&signals, SIGUSR1);
+        sigaddset(&signals, SIGPIPE); /* a log that nobody reads any more is no reason to end */
         if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
                 return main_fail(-errno, "blocking signals");
         return true;
@@ -148,7 +150,7 @@ static bool main_open_ledger(struct program *program) {
                 return false;
         r = record_open(directory, limits->mounts, &records, &pid);
         if (r == -EBUSY) {
-                log_write(LOG_ERR, NULL,
+                log_write(LOG_ERR, &(struct log_subject){.event = LOG_EVENT_RUNS_ALREADY},
                           "this instance runs already as process %d: stop it, or give --instance",
                           pid);
                 return false;
@@ -163,7 +165,7 @@ static bool main_open_ledger(struct program *program) {
                 return main_fail(r, "the ledger");
         left = ledger_count(program->gate.ledger).left;
         if (left > 0)
-                log_write(LOG_NOTICE, NULL,
+                log_write(LOG_NOTICE, &(struct log_subject){.event = LOG_EVENT_LEASES_LEFT},
                           "a predecessor left %u leases: clients have %u s to adopt them", left,
                           program->options.adopt_timeout);
         return true;
@@ -296,14 +298,19 @@ static bool main_run(struct program *program) {
 
 /* What a worker could not release is tried once more, by the one thread that is left. */
 static void main_release_orphans(struct request_gate *gate) {
-        int r = unmount_isolate();
+        int r;
 
+        if (ledger_count(gate->ledger).orphans == 0)
+                return;
+        r = unmount_isolate();
         if (r == 0)
                 r = lease_release_all(gate->templates, gate->ledger, ledger_kept(gate->ledger));
         if (r == 0)
                 r = lease_release_all(gate->templates, gate->ledger, ledger_orphans(gate->ledger));
         if (r < 0)
-                main_fail(r, "mounts are left behind: findmnt --source mountatd shows them");
+                log_write(LOG_ERR,
+                          &(struct log_subject){.event = LOG_EVENT_MOUNTS_LEFT, .error = r},
+                          "mounts are left behind: findmnt --source mountatd shows them");
 }
 
 static void main_stop(struct program *program) {

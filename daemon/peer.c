@@ -16,6 +16,7 @@
 #include "daemon/stall.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -51,6 +52,7 @@ static void peer_refuse(int fd, const struct ucred *credentials, const struct ve
                 .target = verdict->target,
         };
         struct log_subject subject = {
+                .event = LOG_EVENT_REFUSED,
                 .has_peer = true,
                 .uid = credentials->uid,
                 .pid = credentials->pid,
@@ -95,6 +97,7 @@ void peer_dismiss(int fd) {
 
 static void peer_release_all(struct peer *peer) {
         struct log_subject subject = {
+                .event = LOG_EVENT_MOUNTS_LEFT,
                 .has_peer = true,
                 .uid = peer->owner.uid,
                 .pid = peer->owner.pid,
@@ -135,8 +138,15 @@ int peer_fd(const struct peer *peer) {
         return peer->fd;
 }
 
+bool peer_has_more(const struct peer *peer) {
+        struct pollfd poller = {.fd = peer->fd, .events = POLLIN};
+
+        return poll(&poller, 1, 0) > 0;
+}
+
 static void peer_log_garbage(const struct peer *peer, ssize_t size) {
         struct log_subject subject = {
+                .event = LOG_EVENT_NO_REQUEST,
                 .has_peer = true,
                 .uid = peer->owner.uid,
                 .pid = peer->owner.pid,
@@ -147,25 +157,16 @@ static void peer_log_garbage(const struct peer *peer, ssize_t size) {
                           size);
 }
 
-enum peer_next {
-        PEER_NOTHING,
-        PEER_TARGETS, /* a request that would have us receive descriptors */
-        PEER_OTHER,
-};
-
-static enum peer_next peer_look(const struct peer *peer) {
+/* Whether what comes next is a request that would have us receive descriptors. */
+static bool peer_next_has_targets(const struct peer *peer) {
         uint8_t bytes[WIRE_REQUEST_MAX];
         struct wire_request request;
         struct verdict verdict;
         bool dropped;
         ssize_t size = fdpass_receive_bytes(peer->fd, bytes, sizeof(bytes), MSG_PEEK, &dropped);
 
-        if (size == -EAGAIN)
-                return PEER_NOTHING;
         return size > 0 && wire_decode_request(bytes, size, &request, &verdict) == 0 &&
-                               verdict.status == STATUS_OK && request.n_targets > 0
-                       ? PEER_TARGETS
-                       : PEER_OTHER;
+               verdict.status == STATUS_OK && request.n_targets > 0;
 }
 
 /* Without a turn no descriptor is received, so none can make us wait. */
@@ -223,21 +224,18 @@ enum peer_progress peer_serve(struct peer *peer) {
         uint8_t bytes[WIRE_REQUEST_MAX];
         enum peer_progress progress;
         enum ledger_turn turn;
-        enum peer_next next;
-        bool dropped;
+        bool dropped, has_targets;
         ssize_t size;
 
         turn = ledger_begin_attempt(peer->gate->ledger, &peer->owner, &refusal);
-        next = turn == LEDGER_NOW ? PEER_OTHER : peer_look(peer);
-        if (next == PEER_NOTHING) /* what came now would lose its descriptors */
-                return PEER_SILENT;
-        if (turn == LEDGER_LATER && next == PEER_TARGETS)
+        has_targets = turn != LEDGER_NOW && peer_next_has_targets(peer);
+        if (turn == LEDGER_LATER && has_targets)
                 return PEER_MUST_WAIT;
 
         size = peer_receive(peer, turn, bytes, &fds, &dropped);
         if (size == -EAGAIN)
-                return PEER_SILENT;
-        if (next == PEER_TARGETS)
+                return PEER_GOES_ON;
+        if (has_targets)
                 instead = refusal;
         else if (dropped)
                 instead = verdict_refuse(STATUS_WRONG_FD_COUNT, STATUS_NO_TARGET);

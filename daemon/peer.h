@@ -8,6 +8,8 @@
 
 #include "daemon/request.h"
 
+#include <stdbool.h>
+
 struct peer;
 
 /*
@@ -39,10 +41,12 @@ struct ledger_owner *peer_owner(struct peer *peer);
 /* The connection's descriptor, for epoll and shutdown(2); borrowed. */
 int peer_fd(const struct peer *peer);
 
+/* Whether the client has sent more already, or is gone. Doesn't block. */
+bool peer_has_more(const struct peer *peer);
+
 enum peer_progress {
         PEER_ENDED, /* close it */
         PEER_GOES_ON,
-        PEER_SILENT,    /* nothing was there to serve */
         PEER_MUST_WAIT, /* for ledger_begin_attempt(): nothing has been received */
 };
 

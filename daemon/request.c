@@ -146,7 +146,6 @@ static struct verdict request_attempt(struct request *request) {
                          gate->max_targets);
                 return verdict;
         }
-        request->rest->mounted = true;
         return lease_grant(gate->templates, gate->ledger, request->owner, orders,
                            request->wire->n_targets, &request->reply->lease);
 }
@@ -227,6 +226,17 @@ static struct verdict request_act(struct request *request) {
         return operation->act(request);
 }
 
+static enum log_event request_event(enum status status) {
+        switch (status) {
+        case STATUS_OK:
+                return LOG_EVENT_GRANTED;
+        case STATUS_HOST_FAILED:
+                return LOG_EVENT_HOST_FAILED;
+        default:
+                return LOG_EVENT_REFUSED;
+        }
+}
+
 static void request_count(const struct request *request, const struct verdict *verdict) {
         struct request_gate *gate = request->gate;
 
@@ -240,6 +250,7 @@ static void request_count(const struct request *request, const struct verdict *v
 /* The host's fault is a warning, the client's an information; what went well is for debugging. */
 static void request_log(const struct request *request, const struct verdict *verdict) {
         struct log_subject subject = {
+                .event = request_event(verdict->status),
                 .has_peer = true,
                 .uid = request->owner->uid,
                 .pid = request->owner->pid,
@@ -290,6 +301,5 @@ void request_serve(struct request_gate *gate, struct ledger_owner *owner,
 
 void request_finish(struct request_gate *gate, const struct request_rest *rest) {
         lease_free(rest->ended);
-        if (rest->mounted)
-                mount_restock(gate->templates);
+        mount_restock(gate->templates);
 }

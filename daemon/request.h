@@ -29,7 +29,6 @@ struct request_gate {
 
 /* What a request leaves to be done, for which its client need not wait. */
 struct request_rest {
-        bool mounted;
         struct lease *ended;
 };
 

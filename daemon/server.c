@@ -192,7 +192,8 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
                 server->last_busy = now;
                 server_arm(source, now + SERVER_TICK);
         } else if (idle > 0 && now - server->last_busy >= idle) {
-                log_write(LOG_INFO, NULL, "idle for %u s: exiting", server->setup.idle_timeout);
+                log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_IDLE},
+                          "idle for %u s: exiting", server->setup.idle_timeout);
                 sd_notify(0, "STOPPING=1\nSTATUS=Idle");
                 return sd_event_exit(server->event, 0);
         } else if (idle > 0)
@@ -281,7 +282,8 @@ static int server_on_signal(sd_event_source *source, const struct signalfd_sigin
         if (server->stopping)
                 return 0;
         server->stopping = true;
-        log_write(LOG_INFO, NULL, "signal %u: stopping", info->ssi_signo);
+        log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_STOPPING},
+                  "signal %u: stopping", info->ssi_signo);
         sd_notify(0, "STOPPING=1\nSTATUS=Releasing every lease");
 
         atomic_store(&server->setup.gate->stopping, true);
@@ -304,8 +306,8 @@ static int server_on_restart(sd_event_source *source, const struct signalfd_sigi
                              void *userdata) {
         (void)source;
         (void)userdata;
-        log_write(LOG_INFO, NULL, "signal %u: leaving the leases to the next instance",
-                  info->ssi_signo);
+        log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_RESTARTING},
+                  "signal %u: leaving the leases to the next instance", info->ssi_signo);
         sd_notify(0, "STOPPING=1\nSTATUS=Restarting");
         _exit(EXIT_SUCCESS);
 }

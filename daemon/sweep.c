@@ -88,6 +88,7 @@ static int sweep_record(const struct sweep *sweep, const struct record *record, 
 
 static void sweep_log(const struct record *record, int error, const char *place) {
         struct log_subject subject = {
+                .event = LOG_EVENT_OUT_OF_REACH,
                 .has_peer = true,
                 .uid = record->uid,
                 .pid = record->pid,

@@ -430,10 +430,14 @@ BUS_TEST(bad_paths_are_refused_by_name) {
                           "proc");
         system_bus_expect(stage.root, "Malformed", "MountPath", "sas", "root", 1, "proc");
         system_bus_expect(stage.root, "Malformed", "MountPath", "sas", "", 1, "proc");
+        system_bus_expect(stage.root, "Malformed", "MountPath", "sas", "/srv/..", 1, "proc");
+        system_bus_expect(stage.root, "Malformed", "MountPath", "sas", "/srv/ci/../x", 1, "proc");
+        system_bus_expect(stage.root, "TargetVanished", "MountPath", "sas", "/srv/..no/...", 1,
+                          "proc");
         system_bus_expect(stage.root, "NotADirectory", "MountPath", "sas", world_path("link"), 1,
                           "proc");
-        system_bus_expect(stage.root, "NotADirectory", "MountPath", "sas",
-                          world_path("link/../root"), 1, "proc");
+        system_bus_expect(stage.root, "NotADirectory", "MountPath", "sas", world_path("link/."), 1,
+                          "proc");
         system_bus_expect(stage.root, "NotADirectory", "MountPath", "sas", world_path("linked"), 1,
                           "proc");
         system_bus_expect(stage.root, "NotADirectory", "MountPath", "sas", world_path("file"), 1,

@@ -443,6 +443,32 @@ WORLD_TEST(service_manager_is_told_of_start_leases_and_stop) {
         ck_assert(is_notified(manager, "STOPPING=1"));
 }
 
+/* As of `mountatd 2>&1 | logger` whose logger has died. */
+static void log_into_a_broken_pipe(void) {
+        int ends[2];
+
+        if (pipe(ends) < 0 || dup2(ends[1], STDERR_FILENO) < 0)
+                _exit(127);
+        close(ends[0]);
+        close(ends[1]);
+}
+
+WORLD_TEST(log_that_nobody_reads_any_more_is_not_the_end) {
+        struct service service = service_start(&(struct service_plan){
+                .name = "a",
+                .start = SERVICE_LISTENS,
+                .options = {"--log-level=debug"}, /* a line for each request */
+                .enter = log_into_a_broken_pipe,
+        });
+        int client = client_connect(&service, WORLD_ALICE);
+
+        client_hello(client);
+        world_make_root(WORLD_ALICE, "root");
+        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        close(client);
+        service_stop(&service);
+}
+
 int main(void) {
         TCase *tests = tcase_create("lifecycle");
 
@@ -472,6 +498,7 @@ int main(void) {
         tcase_add_test(tests, successor_of_a_daemon_killed_without_leases_has_nothing_to_tell);
         tcase_add_test(tests, zombie_predecessor_counts_as_dead);
         tcase_add_test(tests, ledger_that_is_garbage_is_replaced);
+        tcase_add_test(tests, log_that_nobody_reads_any_more_is_not_the_end);
         tcase_add_test(tests, service_manager_is_told_of_start_leases_and_stop);
         return world_run(tests);
 }

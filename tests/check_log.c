@@ -196,6 +196,7 @@ START_TEST(writes_to_the_journal_with_fields_where_stderr_is_its) {
                  "error\n"),
                 "PRIORITY=4\n",
                 "SYSLOG_IDENTIFIER=check_log\n",
+                "MESSAGE_ID=a057c7bcc4a44a459a86d32ce816b41c\n",
                 "MOUNTAT_OPERATION=mount\n",
                 "MOUNTAT_LEASE=00000000000000ff\n",
                 "MOUNTAT_PEER_UID=1000\n",
@@ -203,7 +204,8 @@ START_TEST(writes_to_the_journal_with_fields_where_stderr_is_its) {
                 "MOUNTAT_TARGET=/a\\x0aMESSAGE=forged\n",
                 "ERRNO=5\n",
         };
-        struct log_subject subject = {.has_peer = true,
+        struct log_subject subject = {.event = LOG_EVENT_HOST_FAILED,
+                                      .has_peer = true,
                                       .uid = 1000,
                                       .pid = 42,
                                       .operation = "mount",
@@ -234,6 +236,7 @@ START_TEST(writes_to_the_journal_with_fields_where_stderr_is_its) {
         text[length] = '\0';
         ck_assert_ptr_nonnull(strstr(text, "MESSAGE=message\n"));
         ck_assert_ptr_null(strstr(text, "MOUNTAT_")); /* what isn't known isn't there */
+        ck_assert_ptr_null(strstr(text, "MESSAGE_ID="));
         ck_assert_ptr_null(strstr(text, "ERRNO="));
 }
 END_TEST

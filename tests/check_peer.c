@@ -26,13 +26,17 @@ static void connect_peer(void) {
         ck_assert_int_eq(peer_fd(peer), pair[1]);
 }
 
-static void start(void) {
+static void start_with(const struct ledger_limits *limits) {
         log_open(LOG_EMERG);
-        fake_gate_start(&fake, FAKE_ALL_FEATURES, &fake_gate_limits);
+        fake_gate_start(&fake, FAKE_ALL_FEATURES, limits);
         mount_restock(fake.gate.templates); /* as it is after every request */
         fake_calls_reset();
         fake.descriptors = descriptors_count();
         connect_peer();
+}
+
+static void start(void) {
+        start_with(&fake_gate_limits);
 }
 
 static void disconnect(void) {
@@ -110,8 +114,26 @@ END_TEST
 
 START_TEST(has_nothing_to_do_without_a_request) {
         start();
-        ck_assert_uint_eq(peer_serve(peer), PEER_SILENT);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
         receives_nothing();
+        end();
+}
+END_TEST
+
+START_TEST(knows_whether_there_is_more) {
+        start();
+        ck_assert(!peer_has_more(peer));
+        send_hello(1);
+        send_hello(2);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        ck_assert(peer_has_more(peer));
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
+        ck_assert(!peer_has_more(peer));
+        ck_assert_uint_eq(receive().cookie, 1);
+        ck_assert_uint_eq(receive().cookie, 2);
+        client = fd_close(client);
+        ck_assert(peer_has_more(peer)); /* its end */
+        ck_assert_uint_eq(peer_serve(peer), PEER_ENDED);
         end();
 }
 END_TEST
@@ -359,7 +381,7 @@ START_TEST(request_without_descriptors_waits_for_no_turn) {
                 ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
                 ck_assert_uint_eq(receive().cookie, cookie);
         }
-        ck_assert_uint_eq(peer_serve(peer), PEER_SILENT);
+        ck_assert_uint_eq(peer_serve(peer), PEER_GOES_ON);
         client = fd_close(client);
         ck_assert_uint_eq(peer_serve(peer), PEER_ENDED);
         give_turns_back();
@@ -439,10 +461,8 @@ START_TEST(connection_beyond_the_limit_is_told_and_closed) {
         int first_client, pair[2];
         unsigned descriptors;
 
-        log_open(LOG_EMERG);
         limits.connections_per_user = 1;
-        fake_gate_start(&fake, FAKE_ALL_FEATURES, &limits);
-        connect_peer();
+        start_with(&limits);
         first = peer;
         first_client = client;
 
@@ -491,7 +511,8 @@ END_TEST
 int main(void) {
         return SUITE_RUN(
                 "peer", serves_one_request_at_a_time_and_in_order,
-                has_nothing_to_do_without_a_request, mounts_for_its_client_and_closes_what_came,
+                has_nothing_to_do_without_a_request, knows_whether_there_is_more,
+                mounts_for_its_client_and_closes_what_came,
                 mount_then_unmount_can_be_pipelined_with_others, disconnect_releases_all,
                 requests_before_the_end_are_served,
                 garbage_ends_the_connection_and_closes_what_came,

@@ -652,7 +652,7 @@ START_TEST(full_file_system_is_told_at_the_start) {
         int32_t pid;
         pid_t child;
 
-        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0)
                 test_skip("a mount namespace of its own needs CAP_SYS_ADMIN");
         start();
         ck_assert_int_eq(mount("none", directory, "tmpfs", 0, "size=64k"), 0);

@@ -209,7 +209,7 @@ START_TEST(decoders_refusal_is_the_answer) {
         request.n_targets = 0xffffffff;
         fds.starved = true; /* judged later */
         request_serve(&fake.gate, owner, &request, &decoded, &fds, &reply, &rest);
-        request_finish(&fake.gate, &rest);
+        lease_free(rest.ended);
         ck_assert_uint_eq(reply.status, STATUS_MALFORMED);
         ck_assert_uint_eq(reply.target, 3);
         ck_assert_uint_eq(reply.operation, 77);

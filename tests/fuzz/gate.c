@@ -320,6 +320,8 @@ static void begin(struct stage *stage, unsigned flags) {
                          0);
         if (flags & 4)
                 ck_assert_int_eq(policy_add_writable_proc(stage->fake.policy, getuid()), 0);
+        mount_restock(stage->fake.gate.templates); /* as it is after every request */
+        stage->fake.descriptors = descriptors_count();
         for (unsigned i = 0; i < CLIENTS; i++)
                 connect_client(stage, &stage->clients[i]);
 }
@@ -330,6 +332,7 @@ static void end(struct stage *stage) {
         for (unsigned i = 0; i < CLIENTS; i++)
                 close_client(stage, &stage->clients[i]);
         fake_calls_reset(); /* whatever was refused is tried again, and now succeeds */
+        mount_restock(gate->templates);
         lease_release_all(gate->templates, gate->ledger, ledger_orphans(gate->ledger));
         for (unsigned i = 0; i < DIRECTORIES; i++)
                 while (fake_strangers() > 0 && fake_mount_on(stage->directories[i]) &&

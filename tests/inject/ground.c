@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 
 enum {
-        GROUND_PATIENCE_MS = 3000,
+        GROUND_PATIENCE_MS = 10000,
         GROUND_PAUSE_US = 500,
         GROUND_CLOSE_MS = 200,
         GROUND_MOUNTS = 2, /* of the one lease */
@@ -236,10 +236,20 @@ static const char *ground_compare_all(const struct ground *ground) {
         return service_is_inside(&ground->service) ? "a thread stays inside a mount" : NULL;
 }
 
+/* Clones that could not be made for want of something are made up for after the next request. */
+static void ground_let_restock(const struct ground *ground) {
+        struct ground passer_by = *ground;
+
+        if (service_is_running(&ground->service) && ground_connect(&passer_by))
+                ground_hang_up(&passer_by);
+}
+
 const char *ground_find_fault(const struct ground *ground) {
         int64_t deadline = world_now_ms() + GROUND_PATIENCE_MS;
-        const char *fault;
+        const char *fault = ground_compare_all(ground);
 
+        if (fault)
+                ground_let_restock(ground);
         while ((fault = ground_compare_all(ground)) && service_is_running(&ground->service) &&
                world_now_ms() < deadline)
                 usleep(GROUND_PAUSE_US);

@@ -18,6 +18,17 @@ build_make_package() {
         build_logged package release -DCMAKE_INSTALL_PREFIX=/usr -DMOUNTATD_TESTS=OFF
 }
 
+# And its Debian packages, beside it.
+build_make_deb() {
+        local log=$build_logs/deb.build.log
+
+        build_make_package
+        if ! cmake --build "$build_package" --target package >"$log" 2>&1; then
+                cat "$log" >&2
+                return 1
+        fi
+}
+
 build_logged() {
         local name=$1 log=$build_logs/$1.build.log
 

@@ -27,7 +27,18 @@ test       polkitd               /usr/lib/polkit-1/polkitd       asked for conse
 test       python3               /usr/bin/python3                reads the JSON of mountatctl
 test       zsh                   /usr/bin/zsh                    reads the completion for it
 test       uidmap                /usr/bin/newuidmap              many users that are one
+manual     scdoc                 /usr/bin/scdoc                  makes the manual pages
+manual     mandoc                /usr/bin/mandoc                 finds faults in them
+manual     groff-base            /usr/bin/groff                  finds others
+package    dpkg-dev              /usr/bin/dpkg-shlibdeps         what a package depends on
+package    gzip                  /usr/bin/gzip                   compresses its manual
+package    lintian               /usr/bin/lintian                finds faults in it
+systemd    systemd-container     /usr/bin/systemd-nspawn         a machine for the package
+systemd    dbus                  /lib/systemd/system/dbus.socket its system bus
+systemd    polkitd               /usr/lib/polkit-1/polkitd       who may call what on it
+systemd    util-linux            /usr/bin/nsenter                the way in
 fuzz       libclang-rt-14-dev    /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a libFuzzer, for clang
+memcheck   valgrind             /usr/bin/valgrind              reads of what was never written
 toolchains rustc                 /usr/bin/rustc                  a compiler that needs /proc
 toolchains cargo                 /usr/bin/cargo                  a build tool that needs /proc
 toolchains golang-go             /usr/bin/go                     a compiler that needs /proc

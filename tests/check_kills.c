@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The real daemon is killed, restarted and stopped just before each system call that it makes on
+ * each of its routes, by SIGKILL, SIGUSR1 and SIGTERM. Then another one takes over, and the ledger,
+ * the mounts and what the client was told must agree: what it holds can be adopted, and of what it
+ * was never told nothing is left.
+ */
+
+#include "common/fd.h"
+#include "tests/inject/ground.h"
+#include "tests/inject/trap.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/* Minutes, that only one build spends. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(__clang__)
+#define IN_PART true
+#else
+#define IN_PART false
+#endif
+
+enum {
+        CALLS_MAX = 4096,
+        MOUNTS = 2, /* of Alice's lease */
+};
+
+/* The victim; a successor from which clients adopt, and one that sweeps at once. */
+static const struct service_plan victim = {
+        .name = "kills",
+        .start = SERVICE_LISTENS,
+        .options = {"--workers=2"},
+        .enter = trap_enter,
+        .attend = trap_attend,
+};
+
+static const struct service_plan sweeping_victim = {
+        .name = "kills",
+        .start = SERVICE_LISTENS,
+        .options = {"--workers=2", "--adopt-timeout=0"},
+        .enter = trap_enter,
+        .attend = trap_attend,
+};
+
+static const struct service_plan heir = {
+        .name = "kills",
+        .start = SERVICE_LISTENS,
+        .options = {"--workers=2"},
+};
+
+static const struct service_plan sweeper = {
+        .name = "kills",
+        .start = SERVICE_LISTENS,
+        .options = {"--workers=2", "--adopt-timeout=0"},
+};
+
+/* What Alice believes while nobody answers her. */
+enum belief {
+        HOLDS,
+        IN_DOUBT, /* asked, and not answered: she looks at the directory */
+        HOLDS_NOTHING,
+};
+
+static enum belief belief;
+
+static bool is_ok(const struct outcome *outcome) {
+        return outcome->answer == ANSWER_REPLY && outcome->reply.status == STATUS_OK;
+}
+
+/* ---- where routes begin ---- */
+
+static void start(struct ground *ground, const struct service_plan *plan) {
+        ground->plan = plan;
+        ground_start(ground);
+}
+
+static void end(struct ground *ground, int signal) {
+        bool trapped = ground->plan->enter;
+
+        ground_end(ground, signal);
+        if (trapped)
+                trap_leave();
+        ground->service.pid = 0;
+        ground_hang_up(ground);
+}
+
+static void idle(struct ground *ground) {
+        start(ground, &victim);
+        ck_assert_msg(ground_connect(ground), "no connection to a daemon that %s",
+                      service_is_running(&ground->service) ? "runs" : "has ended");
+        belief = HOLDS_NOTHING;
+}
+
+static void holding(struct ground *ground) {
+        struct outcome outcome;
+
+        idle(ground);
+        outcome = ground_mount(ground);
+        ck_assert(is_ok(&outcome));
+        belief = HOLDS;
+}
+
+static void left_lease(struct ground *ground) {
+        struct outcome outcome;
+
+        start(ground, &heir);
+        ck_assert(ground_connect(ground));
+        outcome = ground_mount(ground);
+        ck_assert(is_ok(&outcome));
+        end(ground, SIGKILL);
+        belief = HOLDS;
+}
+
+static void left_to_successor(struct ground *ground) {
+        left_lease(ground);
+        start(ground, &victim);
+        ck_assert(ground_connect(ground));
+}
+
+static void left_to_nobody(struct ground *ground) {
+        left_lease(ground);
+        belief = HOLDS_NOTHING; /* she has gone home */
+}
+
+/* ---- and where they lead ---- */
+
+static void mount_root(struct ground *ground) {
+        struct outcome outcome = ground_mount(ground);
+
+        belief = is_ok(&outcome)                  ? HOLDS
+                 : outcome.answer == ANSWER_REPLY ? HOLDS_NOTHING
+                                                  : IN_DOUBT;
+}
+
+static void unmount_root(struct ground *ground) {
+        struct outcome outcome = ground_unmount(ground);
+
+        belief = is_ok(&outcome) ? HOLDS_NOTHING : IN_DOUBT;
+}
+
+static void adopt_lease(struct ground *ground) {
+        struct outcome outcome = ground_adopt(ground, ground->lease);
+
+        belief = outcome.answer == ANSWER_REPLY && outcome.reply.status == STATUS_NO_SUCH_LEASE
+                         ? HOLDS_NOTHING
+                         : HOLDS;
+}
+
+static void leave(struct ground *ground) {
+        ground_hang_up(ground);
+        belief = HOLDS_NOTHING;
+        for (int i = 0;
+             i < 50 && ground_find_remains(ground, 0, 0) && service_is_running(&ground->service);
+             i++)
+                usleep(1000);
+}
+
+static void start_and_sweep(struct ground *ground) {
+        start(ground, &sweeping_victim);
+        for (int i = 0;
+             i < 300 && ground_find_remains(ground, 0, 0) && service_is_running(&ground->service);
+             i++)
+                usleep(1000);
+}
+
+static void take_over(struct ground *ground) {
+        start(ground, &victim);
+        if (ground_connect(ground))
+                adopt_lease(ground);
+}
+
+static void stop(struct ground *ground) {
+        kill(ground->service.pid, SIGTERM);
+        belief = HOLDS_NOTHING;
+        for (int i = 0; i < 2000 && service_is_running(&ground->service); i++)
+                usleep(1000);
+}
+
+static const struct route {
+        const char *name;
+        void (*prepare)(struct ground *ground);
+        void (*act)(struct ground *ground);
+} routes[] = {
+        {"mount", idle, mount_root},
+        {"unmount", holding, unmount_root},
+        {"disconnect", holding, leave},
+        {"adopt", left_to_successor, adopt_lease},
+        {"sweep", left_to_nobody, start_and_sweep},
+        {"start", left_lease, take_over},
+        {"stop", holding, stop},
+};
+
+/* ---- afterwards ---- */
+
+static const char *expect_nothing(struct ground *ground) {
+        for (int i = 0; i < 2000 && ground_find_remains(ground, 0, 0); i++)
+                usleep(1000);
+        return ground_find_remains(ground, 0, 0);
+}
+
+/*
+ * The next instance: what Alice holds she gets, and with it everything that is on record; else all
+ * that is there is swept.
+ */
+static const char *find_disagreement(struct ground *ground, bool may_have_ended) {
+        struct outcome outcome = {0};
+        const char *fault = NULL;
+
+        if (belief == HOLDS) {
+                start(ground, &heir);
+                if (!ground_connect(ground))
+                        return "no connection to the next instance";
+                outcome = ground_adopt(ground, ground->lease);
+                if (is_ok(&outcome)) {
+                        fault = ground_find_remains(ground, MOUNTS, 1);
+                        outcome = ground_unmount(ground);
+                        if (!fault && !is_ok(&outcome))
+                                fault = "what was adopted can't be unmounted";
+                } else if (!may_have_ended)
+                        fault = "what she holds can't be adopted";
+        } else
+                start(ground, &sweeper);
+        fault = fault ?: expect_nothing(ground);
+        end(ground, SIGTERM);
+        return fault ?: ground_find_remains(ground, 0, 0);
+}
+
+/* The victim's end, if it hasn't come yet: by the same signal, so late that all is done. */
+static int await_victim(struct ground *ground, int signal) {
+        int status;
+
+        if (service_is_running(&ground->service) && !trap_has_sprung())
+                kill(ground->service.pid, signal);
+        status = ground_await_end(ground);
+        trap_leave();
+        ground->service.pid = 0;
+        ground_hang_up(ground);
+        return status;
+}
+
+static bool is_start(const struct route *route) {
+        return route->act == take_over || route->act == start_and_sweep;
+}
+
+static const char *try_signal(struct ground *ground, const struct route *route, unsigned n,
+                              int signal, bool *reached) {
+        bool starts = is_start(route);
+        const char *fault;
+        int status;
+
+        trap_reset();
+        ground->lease = 0;
+        route->prepare(ground);
+        trap_order_any(n, signal);
+        route->act(ground);
+        for (int i = 0; i < 30 && !trap_has_sprung() && service_is_running(&ground->service); i++)
+                usleep(1000);
+        *reached = trap_has_sprung();
+        status = await_victim(ground, signal);
+        if (status == -1)
+                return "it doesn't end";
+        /* Before main() has blocked them, SIGTERM and SIGUSR1 are as good as SIGKILL. */
+        if (signal == SIGKILL ? !WIFSIGNALED(status) && route->act != stop : status != 0 && !starts)
+                return "it ends otherwise";
+        /* A stop releases everything; but one that comes before it has begun to serve. */
+        if (signal == SIGTERM && !starts)
+                if ((fault = ground_find_remains(ground, 0, 0)))
+                        return fault;
+        return find_disagreement(ground, signal == SIGTERM || belief != HOLDS);
+}
+
+static unsigned n_points, n_kills, n_missed, n_faults;
+
+/*
+ * Of a daemon that is just started: main() begins by blocking signals, and before that it has done
+ * nothing; of one that is to sweep: what is behind the start of its workers.
+ */
+static unsigned find_first(const struct route *route, const struct trap_call *calls, unsigned n) {
+        unsigned first = 0;
+
+        if (route->act == take_over)
+                while (first < n && calls[first].number != SYS_rt_sigprocmask)
+                        first++;
+        for (unsigned i = 0; route->act == start_and_sweep && i < n; i++)
+                if (calls[i].number == SYS_clone3 || calls[i].number == SYS_clone)
+                        first = i + 1;
+        return first;
+}
+
+static unsigned count_points(struct ground *ground, const struct route *route, unsigned *first) {
+        static struct trap_call calls[CALLS_MAX];
+        unsigned n;
+
+        trap_reset(); /* of an order that was not reached */
+        ground->lease = 0;
+        route->prepare(ground);
+        trap_reset();
+        route->act(ground);
+        usleep(2000); /* what follows the answer */
+        n = trap_calls(calls, CALLS_MAX);
+        *first = find_first(route, calls, n);
+        await_victim(ground, SIGTERM);
+        ck_assert_ptr_null(find_disagreement(ground, true));
+        return n;
+}
+
+static void try_route(struct ground *ground, const struct route *route) {
+        static const int signals[] = {SIGKILL, SIGUSR1, SIGTERM};
+        /* Until it serves, whatever ends it ends it alike; and those are many calls. */
+        size_t n_signals = route->act == take_over && !getenv("MOUNTATD_FAULTS") ? 1 : 3;
+        unsigned first, missed = 0, faults = 0, points = count_points(ground, route, &first);
+
+        for (unsigned n = first + 1; n <= points; n++)
+                for (size_t i = 0; i < n_signals; i++) {
+                        bool reached;
+                        const char *fault = try_signal(ground, route, n, signals[i], &reached);
+
+                        n_kills++;
+                        missed += !reached;
+                        faults += fault != NULL;
+                        if (fault) {
+                                printf("FAULT: %s: SIG%s before call %u: %s\n", route->name,
+                                       sigabbrev_np(signals[i]), n, fault);
+                                fflush(stdout);
+                        }
+                }
+        printf("%-10s %3u calls x %zu signals: %u not reached, %u faults\n", route->name,
+               points - first, n_signals, missed, faults);
+        fflush(stdout);
+        n_points += points - first;
+        n_missed += missed;
+        n_faults += faults;
+}
+
+WORLD_TEST(killed_at_each_call_it_leaves_what_its_clients_were_told) {
+        const char *only = getenv("MOUNTATD_FAULTS");
+        int64_t begin = world_now_ms();
+        struct ground ground;
+
+        if (IN_PART && !only)
+                return; /* the build does nothing to it: one is enough */
+        ground_prepare(&ground, &victim);
+        for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
+                if (!only || strcmp(only, routes[i].name) == 0)
+                        try_route(&ground, &routes[i]);
+        printf("%u calls, %u kills, restarts and stops, %u of them not reached, %u faults, in "
+               "%.1f s\n",
+               n_points, n_kills, n_missed, n_faults, (world_now_ms() - begin) / 1000.0);
+        fflush(stdout);
+        ck_assert_uint_eq(n_faults, 0);
+}
+
+int main(void) {
+        TCase *tests = tcase_create("kills");
+
+        tcase_add_test(tests, killed_at_each_call_it_leaves_what_its_clients_were_told);
+        return world_run(tests);
+}

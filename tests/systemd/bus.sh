@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2154
+#
+# D-Bus: the system bus of the machine with its policy, activation and polkit.
+
+manager=(org.mountat1 /org/mountat1 org.mountat1.Manager)
+
+# The lines of README.md that call it, as they stand there.
+readme_lines_work() {
+        local line lines
+
+        lines=$(sed -nE 's/^ {4}(busctl .*org\.mountat1.*)$/\1/p' "$repository/README.md")
+        [[ $(wc -l <<<"$lines") -ge 3 ]]
+        machine_run systemctl stop mountatd.service
+        while IFS= read -r line; do
+                echo "$line"
+                machine_run sh -c "$line" </dev/null
+        done <<<"$lines"
+        tap_equal "$(mounts)" ""
+}
+
+introspection_is_complete() {
+        local output
+
+        output=$(machine_run busctl introspect "${manager[@]}")
+        tap_contains "$output" ".MountPath"
+        tap_contains "$output" "a(tuussast)"
+        tap_contains "$output" ".LeaseRemoved"
+        tap_contains "$(machine_run busctl introspect org.mountat1 /org/mountat1 --xml-interface)" \
+                '<arg type="as" name="file_systems" direction="in"/>'
+        tap_equal "$(machine_run busctl get-property "${manager[@]}" Version)" "s \"$version\""
+        tap_equal "$(machine_run busctl get-property "${manager[@]}" MaxTargets)" "u 16"
+}
+
+call_starts_the_service() {
+        machine_run systemctl stop mountatd.service
+        tap_equal "$(machine_show ActiveState)" inactive
+        tap_equal "$(machine_run busctl call "${manager[@]}" ListLeases)" "a(tuussast) 0"
+        tap_equal "$(machine_show ActiveState)" active
+}
+
+monitor_shows_signals() {
+        local output=$machine_area/monitor monitor
+
+        machine_run busctl monitor org.mountat1 >"$output" 2>&1 &
+        monitor=$!
+        machine_await 5 grep -q Monitoring "$output"
+        holder_start
+        holder_end
+        machine_await 5 grep -q LeaseRemoved "$output" || true
+        kill "$monitor"
+        wait "$monitor" || true
+        tap_contains "$(cat "$output")" "Member=LeaseAdded"
+        tap_contains "$(cat "$output")" "Member=LeaseRemoved"
+        tap_contains "$(cat "$output")" 'STRING "unmounted"'
+}
+
+# mount_by_path USER: busctl's words.
+mount_by_path() {
+        machine_as "$1" busctl call "${manager[@]}" MountPath sas /srv/ci/1 2 proc sysfs 2>&1
+}
+
+polkit_denies() {
+        local output
+
+        machine_run install -d /srv/ci /srv/ci/1 /srv/ci/1/proc /srv/ci/1/sys
+        ! output=$(mount_by_path ci)
+        tap_contains "$output" "polkit doesn't allow you to do this"
+        tap_equal "$(mounts)" ""
+}
+
+# The rule of org.mountat1(5), for a user of this machine.
+polkit_allows() {
+        sed -n '/^# POLKIT/,/^# FILES/{ /^```/,/^```/{ /^```/d; p } }' \
+                "$repository/man/org.mountat1.5.scd" \
+                >"$machine_root/etc/polkit-1/rules.d/10-mountatd-test.rules"
+        chmod 0644 "$machine_root/etc/polkit-1/rules.d/10-mountatd-test.rules"
+        machine_run systemctl restart polkit.service
+        tap_contains "$(mount_by_path ci | sed -E 's/[0-9]{10,}/LEASE/')" "t LEASE"
+        tap_equal "$(mounts)" "$(printf '%s\n' /srv/ci/1/proc /srv/ci/1/sys)"
+        ! mount_by_path stranger
+        machine_run busctl call "${manager[@]}" UnmountPath s /srv/ci/1
+        tap_equal "$(mounts)" ""
+        # Text and directory must not part.
+        ! machine_as ci busctl call "${manager[@]}" MountPath sas /srv/ci/../root 1 proc
+}
+
+# Leases by D-Bus stay over a restart, and go at a stop.
+bus_leases_outlive_a_restart() {
+        local ids
+
+        machine_run mountatctl mount /srv/ci/1
+        ids=$(mount_ids)
+        machine_run systemctl restart mountatd.service
+        sleep 1
+        tap_equal "$(mount_ids)" "$ids"
+        tap_contains "$(machine_run mountatctl list)" /srv/ci/1
+        machine_run systemctl stop mountatd.service
+        tap_equal "$(mounts)" ""
+}
+
+log_level_is_set() {
+        machine_run busctl call "${manager[@]}" ListLeases
+        machine_run systemctl service-log-level mountatd.service debug
+        tap_equal "$(machine_run systemctl service-log-level mountatd.service)" debug
+        hello
+        tap_contains "$(machine_run journalctl --output=cat --unit=mountatd.service \
+                MESSAGE_ID=4ad3524f4fa34901aba5cc3e70163276)" "hello: done"
+        # Again and again: whether the caller is root is asked while waits are cut short.
+        machine_run sh -e -c 'for i in $(seq 100); do
+                systemctl service-log-level mountatd.service info; done'
+}
+
+# Nobody else, by the bus policy.
+log_level_is_for_root() {
+        local output
+
+        ! output=$(machine_as runner busctl set-property org.mountat1 \
+                /org/freedesktop/LogControl1 org.freedesktop.LogControl1 LogLevel s debug 2>&1)
+        tap_contains "$output" "Access denied"
+}

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2154
+#
+# Restarts, stops, kills: what systemd does then, and what stays mounted.
+
+restart_keeps_leases() {
+        local ids before
+
+        holder_start
+        ids=$(mount_ids)
+        before=$(machine_show MainPID)
+        machine_run systemctl restart mountatd.service
+        [[ $(machine_show MainPID) != "$before" ]]
+        machine_await 10 holder_holds 1
+        tap_equal "$(mount_ids)" "$ids"
+        tap_contains "$(machine_run journalctl --output=cat --unit=mountatd.service \
+                MESSAGE_ID=0c1b127d70a2449e911a240f24603b9b)" "leaving the leases"
+        holder_end
+}
+
+stop_leaves_nothing() {
+        holder_start
+        machine_run systemctl stop mountatd.service
+        tap_equal "$(mounts)" ""
+        tap_equal "$(machine_show Result)" success
+        machine_run systemctl kill --signal=KILL holder.service || true
+        machine_await 5 holder_is_gone
+}
+
+# By the daemon itself, with the rights that the unit leaves it: the client lives, so ExecStartPre=
+# leaves its mounts to it, and the client doesn't come back in time.
+nobody_adopts() {
+        local pid
+
+        machine_options --adopt-timeout=1
+        holder_start
+        machine_run systemctl kill --signal=STOP holder.service
+        pid=$(machine_show MainPID)
+        machine_run systemctl kill --signal=KILL --kill-who=main mountatd.service
+        machine_await 10 service_has_another_pid "$pid"
+        machine_await 15 no_mounts
+        machine_run systemctl kill --signal=KILL holder.service
+        machine_await 5 holder_is_gone
+        machine_options ""
+}
+
+# As the unit has it, but for the time.
+watchdog_restarts() {
+        local before
+
+        machine_run mkdir -p /run/systemd/system/mountatd.service.d
+        machine_run sh -c 'printf "[Service]\nWatchdogSec=2s\n" \
+                >/run/systemd/system/mountatd.service.d/watchdog.conf'
+        machine_run systemctl daemon-reload
+        machine_run systemctl stop mountatd.service
+        hello
+        before=$(machine_show MainPID)
+        machine_run kill -STOP "$before"
+        machine_await 15 service_has_another_pid "$before"
+        hello
+        tap_contains "$(machine_run journalctl --output=cat --unit=mountatd.service)" \
+                "Watchdog timeout"
+        machine_run rm /run/systemd/system/mountatd.service.d/watchdog.conf
+        machine_run systemctl daemon-reload
+        machine_run systemctl restart mountatd.service
+}
+
+service_has_another_pid() {
+        local pid
+
+        pid=$(machine_show MainPID)
+        [[ $pid != 0 && $pid != "$1" && $(machine_show ActiveState) == active ]]
+}
+
+# The limits of systemd for starts, 5 in 10 s, must not end it, neither the service nor the socket.
+# A lease that is held all the time stays the same.
+kills_end_nothing() {
+        local ids pid i
+
+        machine_run systemctl stop mountatd.service
+        holder_start
+        ids=$(mount_ids)
+        for ((i = 0; i < 5; i++)); do
+                pid=$(machine_show MainPID)
+                machine_run systemctl kill --signal=KILL --kill-who=main mountatd.service
+                machine_await 10 service_has_another_pid "$pid"
+                hello
+        done
+        machine_await 10 holder_holds 1
+        tap_equal "$(mount_ids)" "$ids"
+        tap_equal "$(machine_run systemctl is-active mountatd.socket)" active
+        holder_end
+}

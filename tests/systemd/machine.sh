@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# A machine of its own with systemd as PID 1: this machine's programs, changes kept in memory. It is
+# systemd-nspawn on an overlay of /, without a service manager outside. The script is in a mount
+# namespace of its own (root_enter_namespace), so /run and the cgroups in here are nobody else's.
+
+# As systemd-run and logins have it.
+machine_environment=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+        LC_ALL=C.UTF-8 SYSTEMD_PAGER= SYSTEMD_COLORS=0)
+
+# Why there can be none; nothing if there can.
+machine_why_not() {
+        if ! grep -qw cgroup2 /proc/filesystems; then
+                echo "impossible here: the kernel has no cgroup2"
+        elif ! grep -qw overlay /proc/filesystems && ! modprobe overlay 2>/dev/null; then
+                echo "impossible here: the kernel has no overlay"
+        elif ! mount -t cgroup2 mountatd-test /sys/fs/cgroup 2>/dev/null; then
+                echo "impossible here: cgroups can't be mounted, as in a container"
+        fi
+}
+
+# After machine_why_not() had nothing to say. Sets machine_area, machine_root, machine_leader.
+machine_start() {
+        machine_area=$(mktemp --directory --tmpdir mountatd-machine.XXXXXXXX)
+        machine_root=$machine_area/root
+        machine_cgroup=/sys/fs/cgroup/mountatd-test-$$
+        mount -t tmpfs -o mode=0755 mountatd-test "$machine_area"
+        mount -t tmpfs -o mode=0755 mountatd-test /run
+        mkdir "$machine_area/upper" "$machine_area/work" "$machine_root" "$machine_cgroup"
+        machine_prepare "$machine_area/upper"
+        mount -t overlay mountatd-test "$machine_root" \
+                -o "lowerdir=/,upperdir=$machine_area/upper,workdir=$machine_area/work"
+        machine_boot
+        machine_await_boot
+}
+
+# What this machine would start isn't started there: a device 0:0 means "not there". Nor does it
+# write to a copy of this machine's journal.
+machine_prepare() {
+        local wants
+
+        mkdir -p "$1/etc/systemd/system" "$1/etc/systemd/journald.conf.d"
+        for wants in /etc/systemd/system/*.wants; do
+                mknod "$1$wants" c 0 0
+        done
+        # A machine for builds may have a policy that nothing is to be started by packages.
+        if [[ -e /usr/sbin/policy-rc.d ]]; then
+                mkdir -p "$1/usr/sbin"
+                mknod "$1/usr/sbin/policy-rc.d" c 0 0
+        fi
+        printf '[Journal]\nStorage=volatile\nRateLimitBurst=0\n' \
+                >"$1/etc/systemd/journald.conf.d/test.conf"
+}
+
+# Without nspawn's own filter, which in some versions doesn't know newer calls of the kernel's.
+machine_boot() {
+        (
+                echo "$BASHPID" >"$machine_cgroup/cgroup.procs"
+                SYSTEMD_SECCOMP=0 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec systemd-nspawn \
+                        --directory="$machine_root" --machine=mountatd-test --boot \
+                        --register=no --keep-unit --private-network --console=pipe \
+                        --resolv-conf=off --timezone=off --link-journal=no \
+                        systemd.unit=basic.target
+        ) </dev/null >"$machine_area/log" 2>&1 &
+        machine_pid=$!
+}
+
+machine_await_boot() {
+        local i
+
+        for ((i = 0; i < 600; i++)); do
+                read -r machine_leader _ <"/proc/$machine_pid/task/$machine_pid/children" || true
+                if [[ ${machine_leader:-} ]] && machine_run systemctl is-system-running \
+                        2>/dev/null | grep -qE 'running|degraded'; then
+                        return 0
+                fi
+                sleep 0.1
+        done
+        cat "$machine_area/log" >&2
+        return 1
+}
+
+# Runs a command in the machine, as root; for a minute at most.
+machine_run() {
+        timeout 60 nsenter --target "$machine_leader" --all -- \
+                env --ignore-environment --chdir=/ "${machine_environment[@]}" "$@"
+}
+
+# machine_as USER COMMAND…: with the groups that the user has by now.
+machine_as() {
+        local user=$1
+
+        shift
+        machine_run setpriv --reuid="$user" --regid="$user" --init-groups \
+                --inh-caps=-all --ambient-caps=-all --bounding-set=-all "$@"
+}
+
+# A property of the service.
+machine_show() {
+        machine_run systemctl show --property="$1" --value "${2:-mountatd.service}"
+}
+
+# machine_await SECONDS COMMAND…: until it succeeds.
+machine_await() {
+        local deadline=$((SECONDS + $1))
+
+        shift
+        while ((SECONDS <= deadline)); do
+                if "$@" >/dev/null 2>&1; then
+                        return 0
+                fi
+                sleep 0.1
+        done
+        echo "in vain: $*"
+        return 1
+}
+
+# Ends what machine_start() began. With its PID 1 all of a pid namespace ends, but not with nspawn.
+machine_stop() {
+        if [[ ${machine_leader:-} ]]; then
+                kill -KILL "$machine_leader" 2>/dev/null || true
+        fi
+        if [[ ${machine_pid:-} ]]; then
+                kill "$machine_pid" 2>/dev/null || true
+                wait "$machine_pid" 2>/dev/null || true
+        fi
+        if [[ ${machine_cgroup:-} ]]; then
+                machine_remove_cgroup
+        fi
+        if [[ ${machine_area:-} ]]; then
+                umount --recursive --lazy "$machine_area" || true
+                rmdir "$machine_area" || true
+        fi
+}
+
+# The last processes in there take a moment to die.
+machine_remove_cgroup() {
+        local i
+
+        for ((i = 0; i < 50; i++)); do
+                find "$machine_cgroup" -depth -type d -exec rmdir {} \; 2>/dev/null || true
+                if [[ ! -d $machine_cgroup ]]; then
+                        return 0
+                fi
+                sleep 0.1
+        done
+        echo "# a cgroup is left: $machine_cgroup" >&2
+}
