@@ -30,6 +30,36 @@ static void enter(enum confinement confinement) {
         ck_assert_int_eq(confine(confinement), 0);
 }
 
+START_TEST(off_is_no_filter) {
+        FILE *status = fopen("/proc/self/status", "re");
+        char line[256];
+        int mode = -1;
+
+        ck_assert_ptr_nonnull(status);
+        enter(CONFINE_NOT);
+        while (fgets(line, sizeof(line), status))
+                sscanf(line, "Seccomp: %d", &mode);
+        fclose(status);
+        ck_assert_int_eq(mode, 0);
+}
+END_TEST
+
+START_TEST(modes_have_names) {
+        ck_assert_int_eq(confine_from_name("enforce"), CONFINE_ENFORCE);
+        ck_assert_int_eq(confine_from_name("log"), CONFINE_LOG);
+        ck_assert_int_eq(confine_from_name("off"), CONFINE_NOT);
+        ck_assert_int_eq(confine_from_name("Enforce"), -EINVAL);
+        ck_assert_int_eq(confine_from_name(""), -EINVAL);
+}
+END_TEST
+
+/* A sanitizer's runtime makes calls of its own, so that such a build isn't confined. */
+#ifdef MOUNTATD_SANITIZED
+int main(void) {
+        return SUITE_RUN("confine", modes_have_names, off_is_no_filter);
+}
+#else
+
 /* The kernel looks at the filter before it looks at the arguments, so that none of these do harm. */
 static const struct {
         const char *name;
@@ -109,29 +139,6 @@ START_TEST(logging_alone_refuses_nothing) {
 }
 END_TEST
 
-START_TEST(off_is_no_filter) {
-        FILE *status = fopen("/proc/self/status", "re");
-        char line[256];
-        int mode = -1;
-
-        ck_assert_ptr_nonnull(status);
-        enter(CONFINE_NOT);
-        while (fgets(line, sizeof(line), status))
-                sscanf(line, "Seccomp: %d", &mode);
-        fclose(status);
-        ck_assert_int_eq(mode, 0);
-}
-END_TEST
-
-START_TEST(modes_have_names) {
-        ck_assert_int_eq(confine_from_name("enforce"), CONFINE_ENFORCE);
-        ck_assert_int_eq(confine_from_name("log"), CONFINE_LOG);
-        ck_assert_int_eq(confine_from_name("off"), CONFINE_NOT);
-        ck_assert_int_eq(confine_from_name("Enforce"), -EINVAL);
-        ck_assert_int_eq(confine_from_name(""), -EINVAL);
-}
-END_TEST
-
 /* Whether a new line of the kernel's log is about that call of this process's. */
 static bool has_told(int log, long call) {
         char pid[32], wanted[32], line[1024];
@@ -174,15 +181,11 @@ START_TEST(call_that_would_be_refused_is_logged_by_the_kernel) {
 }
 END_TEST
 
-/* A sanitizer's runtime makes calls of its own, so that such a build isn't confined. */
 int main(void) {
-#ifdef MOUNTATD_SANITIZED
-        return SUITE_RUN("confine", modes_have_names, off_is_no_filter);
-#else
         return SUITE_RUN("confine", modes_have_names, off_is_no_filter,
                          what_is_not_on_the_list_is_refused, threads_are_made_and_confined,
                          call_that_the_library_has_no_name_for_is_allowed,
                          logging_alone_refuses_nothing, refusal_is_logged_by_the_kernel,
                          call_that_would_be_refused_is_logged_by_the_kernel);
-#endif
 }
+#endif

@@ -516,6 +516,8 @@ static void try_call(struct ground *ground, const struct route *route, struct tr
                      unsigned before, unsigned places) {
         const struct table_row *row = table_find(call);
 
+        if (!row && IN_PART)
+                return; /* the runtime's own */
         ck_assert_msg(row != NULL, "%s: the table doesn't know %s", route->name, table_name(call));
         n_calls++;
         if (row->never || (IN_PART && is_for_runtime(call))) {
