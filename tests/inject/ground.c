@@ -246,13 +246,13 @@ static void ground_let_restock(const struct ground *ground) {
 
 const char *ground_find_fault(const struct ground *ground) {
         int64_t deadline = world_now_ms() + GROUND_PATIENCE_MS;
-        const char *fault = ground_compare_all(ground);
+        const char *fault;
 
-        if (fault)
-                ground_let_restock(ground);
         while ((fault = ground_compare_all(ground)) && service_is_running(&ground->service) &&
-               world_now_ms() < deadline)
+               world_now_ms() < deadline) {
+                ground_let_restock(ground);
                 usleep(GROUND_PAUSE_US);
+        }
         return fault;
 }
 
