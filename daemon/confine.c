@@ -23,50 +23,112 @@
 /* SCMP_SYS() is negative where an architecture has no such call. */
 static const int confine_calls[] = {
         /* reading, writing, and the end of a descriptor */
-        SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(close),
-        SCMP_SYS(fcntl), SCMP_SYS(lseek),
+        SCMP_SYS(read),
+        SCMP_SYS(readv),
+        SCMP_SYS(write),
+        SCMP_SYS(writev),
+        SCMP_SYS(close),
+        SCMP_SYS(fcntl),
+        SCMP_SYS(lseek),
 
         /* mounting and unmounting: kernel.h */
-        SCMP_SYS(fsopen), SCMP_SYS(fsconfig), SCMP_SYS(fsmount), SCMP_SYS(open_tree),
-        SCMP_SYS(move_mount), SCMP_SYS(umount2), SCMP_SYS(chdir), SCMP_SYS(fchdir),
+        SCMP_SYS(fsopen),
+        SCMP_SYS(fsconfig),
+        SCMP_SYS(fsmount),
+        SCMP_SYS(open_tree),
+        SCMP_SYS(move_mount),
+        SCMP_SYS(umount2),
+        SCMP_SYS(chdir),
+        SCMP_SYS(fchdir),
 
         /* asking what a descriptor is, and where: kernel.h */
-        KERNEL_SYS_STATMOUNT, SCMP_SYS(statx), SCMP_SYS(fstat), SCMP_SYS(newfstatat),
-        SCMP_SYS(fstatfs), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(openat2),
+        KERNEL_SYS_STATMOUNT,
+        SCMP_SYS(statx),
+        SCMP_SYS(fstat),
+        SCMP_SYS(newfstatat),
+        SCMP_SYS(fstatfs),
+        SCMP_SYS(readlink),
+        SCMP_SYS(readlinkat),
+        SCMP_SYS(openat2),
 
         /* the ledger, /proc of a client's, the boot's id */
-        SCMP_SYS(openat), SCMP_SYS(getdents64), SCMP_SYS(pread64), SCMP_SYS(unlink),
-        SCMP_SYS(unlinkat), SCMP_SYS(getrandom),
+        SCMP_SYS(openat),
+        SCMP_SYS(getdents64),
+        SCMP_SYS(pread64),
+        SCMP_SYS(unlink),
+        SCMP_SYS(unlinkat),
+        SCMP_SYS(getrandom),
 
         /* clients, the service manager, the journal, the bus */
-        SCMP_SYS(accept4), SCMP_SYS(connect), SCMP_SYS(sendmsg), SCMP_SYS(sendto),
-        SCMP_SYS(recvmsg), SCMP_SYS(recvfrom), SCMP_SYS(shutdown), SCMP_SYS(getsockopt),
-        SCMP_SYS(setsockopt), SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(memfd_create),
+        SCMP_SYS(accept4),
+        SCMP_SYS(connect),
+        SCMP_SYS(sendmsg),
+        SCMP_SYS(sendto),
+        SCMP_SYS(recvmsg),
+        SCMP_SYS(recvfrom),
+        SCMP_SYS(shutdown),
+        SCMP_SYS(getsockopt),
+        SCMP_SYS(setsockopt),
+        SCMP_SYS(getsockname),
+        SCMP_SYS(getpeername),
+        SCMP_SYS(memfd_create),
         SCMP_SYS(ftruncate),
 
         /* waiting, and being woken */
-        SCMP_SYS(futex), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(epoll_create1),
-        SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_pwait2),
-        SCMP_SYS(eventfd2), SCMP_SYS(signalfd4), SCMP_SYS(timerfd_create),
-        SCMP_SYS(timerfd_settime), SCMP_SYS(inotify_init1), SCMP_SYS(inotify_add_watch),
-        SCMP_SYS(inotify_rm_watch), SCMP_SYS(nanosleep), SCMP_SYS(clock_nanosleep),
-        SCMP_SYS(clock_gettime), SCMP_SYS(restart_syscall),
+        SCMP_SYS(futex),
+        SCMP_SYS(poll),
+        SCMP_SYS(ppoll),
+        SCMP_SYS(epoll_create1),
+        SCMP_SYS(epoll_ctl),
+        SCMP_SYS(epoll_wait),
+        SCMP_SYS(epoll_pwait),
+        SCMP_SYS(epoll_pwait2),
+        SCMP_SYS(eventfd2),
+        SCMP_SYS(signalfd4),
+        SCMP_SYS(timerfd_create),
+        SCMP_SYS(timerfd_settime),
+        SCMP_SYS(inotify_init1),
+        SCMP_SYS(inotify_add_watch),
+        SCMP_SYS(inotify_rm_watch),
+        SCMP_SYS(nanosleep),
+        SCMP_SYS(clock_nanosleep),
+        SCMP_SYS(clock_gettime),
+        SCMP_SYS(restart_syscall),
 
         /* ending a wait of the client's making: impatience.h */
-        SCMP_SYS(timer_create), SCMP_SYS(timer_settime), SCMP_SYS(timer_delete), SCMP_SYS(tgkill),
-        SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
+        SCMP_SYS(timer_create),
+        SCMP_SYS(timer_settime),
+        SCMP_SYS(timer_delete),
+        SCMP_SYS(tgkill),
+        SCMP_SYS(rt_sigaction),
+        SCMP_SYS(rt_sigprocmask),
+        SCMP_SYS(rt_sigreturn),
 
         /* threads */
-        SCMP_SYS(clone3), SCMP_SYS(clone), SCMP_SYS(set_robust_list), SCMP_SYS(rseq),
-        SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity), SCMP_SYS(gettid), SCMP_SYS(getpid),
-        SCMP_SYS(exit), SCMP_SYS(exit_group),
+        SCMP_SYS(clone3),
+        SCMP_SYS(clone),
+        SCMP_SYS(set_robust_list),
+        SCMP_SYS(rseq),
+        SCMP_SYS(sched_yield),
+        SCMP_SYS(sched_getaffinity),
+        SCMP_SYS(gettid),
+        SCMP_SYS(getpid),
+        SCMP_SYS(exit),
+        SCMP_SYS(exit_group),
 
         /* memory, of which nothing new is executable: mmap and mprotect are below */
-        SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
+        SCMP_SYS(brk),
+        SCMP_SYS(munmap),
+        SCMP_SYS(mremap),
+        SCMP_SYS(madvise),
 
         /* who this process is, for the bus */
-        SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid), SCMP_SYS(getegid),
-        SCMP_SYS(prlimit64), SCMP_SYS(uname),
+        SCMP_SYS(getuid),
+        SCMP_SYS(geteuid),
+        SCMP_SYS(getgid),
+        SCMP_SYS(getegid),
+        SCMP_SYS(prlimit64),
+        SCMP_SYS(uname),
 };
 
 /* Of an argument, the bits of `mask` must be `value`. */
@@ -78,7 +140,7 @@ static const struct confine_argument {
         {SCMP_SYS(mmap), 2, PROT_EXEC, 0},
         {SCMP_SYS(mprotect), 2, PROT_EXEC, 0},
         {SCMP_SYS(socket), 0, UINT32_MAX, AF_UNIX},
-        {SCMP_SYS(unshare), 0, UINT32_MAX, CLONE_FS},          /* a directory of a thread's own */
+        {SCMP_SYS(unshare), 0, UINT32_MAX, CLONE_FS},        /* a directory of a thread's own */
         {SCMP_SYS(prctl), 0, UINT32_MAX, PR_GET_SECUREBITS}, /* privilege_check() */
 };
 
@@ -88,8 +150,8 @@ static int confine_allow(scmp_filter_ctx filter) {
         for (size_t i = 0; r == 0 && i < sizeof(confine_calls) / sizeof(confine_calls[0]); i++)
                 if (confine_calls[i] >= 0)
                         r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, confine_calls[i], 0);
-        for (size_t i = 0;
-             r == 0 && i < sizeof(confine_arguments) / sizeof(confine_arguments[0]); i++) {
+        for (size_t i = 0; r == 0 && i < sizeof(confine_arguments) / sizeof(confine_arguments[0]);
+             i++) {
                 const struct confine_argument *row = &confine_arguments[i];
                 const struct scmp_arg_cmp equal = {
                         .arg = row->argument,

@@ -744,8 +744,8 @@ static void report(const struct rounds *rounds, unsigned kills, unsigned restart
         ck_assert_uint_gt(sum.cycles, 0);
 }
 
-/* How many times slower this build is, as who runs it says. An instance shall live to answer now and
- * then: a call that has lost eight of them gives up, rightly. */
+/* How many times slower this build is, as who runs it says. An instance shall live to answer now
+ * and then: a call that has lost eight of them gives up, rightly. */
 static unsigned runner_slowness(void) {
         const char *multiplier = getenv("CK_TIMEOUT_MULTIPLIER");
 

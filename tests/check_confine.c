@@ -60,7 +60,8 @@ int main(void) {
 }
 #else
 
-/* The kernel looks at the filter before it looks at the arguments, so that none of these do harm. */
+/* The kernel looks at the filter before it looks at the arguments, so that none of these do harm.
+ */
 static const struct {
         const char *name;
         long number;

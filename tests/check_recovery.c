@@ -47,8 +47,8 @@ static struct plan {
         bool dies_before_reply; /* dto. */
         bool refuses_adoption;
         uint16_t first_adoption; /* its status, if not OK */
-        bool releases_refused; /* a moment later */
-        bool finds_mounted;    /* after the first connection */
+        bool releases_refused;   /* a moment later */
+        bool finds_mounted;      /* after the first connection */
         bool ignores_adoption;
 } plan;
 
