@@ -300,6 +300,7 @@ static void call_connect(struct call *call, uid_t uid, pid_t pid) {
                 return;
         }
         call->connected = true;
+        crew_wake(call->desk->crew); /* the main loop looks after what is under way */
         call_authorise(call);
 }
 
@@ -381,7 +382,7 @@ int call_handle(sd_bus_message *message, void *userdata, sd_bus_error *error) {
                 call_free(call);
                 return r;
         }
-        crew_wake(desk->crew); /* the main loop looks after what is under way */
+        crew_wake(desk->crew); /* nobody is idle who is asked */
         return 1;
 }
 

@@ -66,7 +66,8 @@ static void table_add(struct table *table, char *text, bool is_number) {
         table->cells[table->n_cells++] = (struct table_cell){text, is_number};
 }
 
-static char *table_format(const char *format, va_list arguments) {
+__attribute__((format(printf, 1, 0))) static char *table_format(const char *format,
+                                                                va_list arguments) {
         char *text;
 
         if (vasprintf(&text, format, arguments) < 0)
