@@ -5,6 +5,7 @@
 #include "daemon/listener.h"
 
 #include "common/fd.h"
+#include "daemon/instance.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,17 +46,29 @@ static int listener_take(FILE *errors) {
         return fd;
 }
 
+/* Whether who has called listen(2) has ended, but for a thread that is stuck in the kernel. */
+static bool listener_is_dead(int connected) {
+        struct ucred credentials;
+        socklen_t size = sizeof(credentials);
+        char state;
+
+        return getsockopt(connected, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0 &&
+               instance_state(credentials.pid, &state) == 0 && state == 'Z';
+}
+
 /*
- * Whether a socket's name is left over: nobody listens there. Of a file that is no socket
+ * Whether a socket's name is left over: nobody listens there who lives. Of a file that is no socket
  * connect(2) says the same, and that one isn't ours to remove.
  */
 static bool listener_is_stale(const struct sockaddr_un *address) {
         FD_AUTO int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         struct stat stat;
 
-        return fd >= 0 && lstat(address->sun_path, &stat) == 0 && S_ISSOCK(stat.st_mode) &&
-               connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
-               errno == ECONNREFUSED;
+        if (fd < 0 || lstat(address->sun_path, &stat) < 0 || !S_ISSOCK(stat.st_mode))
+                return false;
+        if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
+                return errno == ECONNREFUSED;
+        return listener_is_dead(fd);
 }
 
 static int listener_bind(int fd, const struct sockaddr_un *address) {

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -132,24 +133,28 @@ HOSTILE_TEST(stops_beside_a_lost_worker) {
  * Its successor is not held up by what the dead one holds; and the mount that completes in the
  * dead process is swept.
  */
-static void succeed_after(int signal) {
+static void succeed_after(int signal, enum service_start start_by) {
         struct stage stage = stage_new(NULL, NULL);
         struct hostile hostile = hostile_start_shared(0, "build/h");
-        int client = hostile_wedge(&hostile, &stage.service, "a"), alice;
+        int client = hostile_wedge(&hostile, &stage.service, "a"), alice, before;
         pid_t dead = stage.service.pid;
         struct service next;
         char build[128];
         int64_t start;
 
+        before = client_connect(&stage.service, WORLD_ALICE);
+        client_hold_root(before, WORLD_ALICE, world_make_root(WORLD_ALICE, "before"));
+        ck_assert_int_eq(chmod(world_path("before"), 0755), 0); /* the daemon sweeps it by itself */
         world_wait_for(stage_count_lost(&stage) == 1);
         ck_assert_int_eq(kill(dead, signal), 0);
         world_wait_for(process_state(dead) == 'Z');
+        if (signal != SIGKILL) /* she is told, and can come back */
+                client_expect_closed(before);
 
         snprintf(build, sizeof(build), "--build-directory=%s", world_path("build"));
-        ck_assert_int_eq(unlink(stage.service.socket), 0);
         start = world_now_ms();
-        next = service_start(&(struct service_plan){.name = "survival",
-                                                    .options = {build, "--adopt-timeout=1"}});
+        next = service_start(&(struct service_plan){
+                .name = "survival", .start = start_by, .options = {build, "--adopt-timeout=1"}});
         alice = client_connect(&next, WORLD_ALICE);
         client_hold_root(alice, WORLD_ALICE, world_make_root(WORLD_ALICE, "root"));
         fprintf(stderr, "served %d ms after signal %d, with a worker lost\n",
@@ -164,19 +169,25 @@ static void succeed_after(int signal) {
         hostile_end(&hostile);
         close(client);
         close(alice);
+        close(before);
         service_stop(&next);
 }
 
 HOSTILE_TEST(successor_of_a_killed_one_with_a_lost_worker_serves_and_sweeps) {
-        succeed_after(SIGKILL);
+        succeed_after(SIGKILL, SERVICE_ACTIVATED);
 }
 
 HOSTILE_TEST(successor_of_a_stopped_one_with_a_lost_worker_serves_and_sweeps) {
-        succeed_after(SIGTERM);
+        succeed_after(SIGTERM, SERVICE_ACTIVATED);
 }
 
 HOSTILE_TEST(successor_of_a_restarted_one_with_a_lost_worker_serves_and_sweeps) {
-        succeed_after(SIGUSR1);
+        succeed_after(SIGUSR1, SERVICE_ACTIVATED);
+}
+
+/* The dead one's socket still listens, where the next one binds its own. */
+HOSTILE_TEST(successor_of_a_killed_one_with_a_lost_worker_listens_by_itself) {
+        succeed_after(SIGKILL, SERVICE_LISTENS);
 }
 
 int main(void) {
@@ -188,5 +199,6 @@ int main(void) {
         tcase_add_test(tests, successor_of_a_killed_one_with_a_lost_worker_serves_and_sweeps);
         tcase_add_test(tests, successor_of_a_stopped_one_with_a_lost_worker_serves_and_sweeps);
         tcase_add_test(tests, successor_of_a_restarted_one_with_a_lost_worker_serves_and_sweeps);
+        tcase_add_test(tests, successor_of_a_killed_one_with_a_lost_worker_listens_by_itself);
         return world_run(tests);
 }

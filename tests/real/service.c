@@ -143,19 +143,19 @@ static bool service_has_ended(const struct service *service) {
         return info.si_pid == service->pid;
 }
 
-/* Whether somebody listens there. Connecting would be the first connection. */
-static bool service_is_listening(const struct service *service) {
+/* How many listen there: a dead one may still. Connecting would be the first connection. */
+static unsigned service_count_listeners(const struct service *service) {
         FILE *table = fopen("/proc/net/unix", "re");
         unsigned flags;
         char line[512], path[256];
-        bool found = false;
+        unsigned count = 0;
 
         ck_assert_ptr_nonnull(table);
-        while (!found && fgets(line, sizeof(line), table))
-                found = sscanf(line, "%*s %*s %*s %x %*s %*s %*s %255s", &flags, path) == 2 &&
-                        strcmp(path, service->socket) == 0 && (flags & 1 << 16);
+        while (fgets(line, sizeof(line), table))
+                count += sscanf(line, "%*s %*s %*s %x %*s %*s %*s %255s", &flags, path) == 2 &&
+                         strcmp(path, service->socket) == 0 && (flags & 1 << 16);
         fclose(table);
-        return found && access(service->socket, F_OK) == 0;
+        return count;
 }
 
 static void service_open_socket(const struct service *service) {
@@ -166,6 +166,7 @@ static void service_open_socket(const struct service *service) {
 
 struct service service_spawn(const struct service_plan *plan) {
         struct service service = {0};
+        unsigned before;
 
         snprintf(service.socket, sizeof(service.socket), "%s",
                  plan->socket ?: world_path("%s.socket", plan->name));
@@ -177,6 +178,7 @@ struct service service_spawn(const struct service_plan *plan) {
         if (mkdir(service.runtime, 0755) == 0)
                 ck_assert_int_eq(chown(service.runtime, plan->uid, plan->uid), 0);
 
+        before = service_count_listeners(&service);
         service.pid = fork();
         ck_assert_int_ge(service.pid, 0);
         if (service.pid == 0)
@@ -187,7 +189,8 @@ struct service service_spawn(const struct service_plan *plan) {
                 return service;
         world_wait_for(plan->start == SERVICE_ACTIVATED_DATAGRAM
                                ? access(service.socket, F_OK) == 0
-                               : service_is_listening(&service) || service_has_ended(&service));
+                               : service_count_listeners(&service) > before ||
+                                         service_has_ended(&service));
         service_open_socket(&service);
         return service;
 }
