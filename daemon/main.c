@@ -273,10 +273,12 @@ static bool main_sweep(struct program *program) {
         child = fork();
         if (child < 0)
                 return main_fail(-errno, "fork");
-        if (child == 0)
+        if (child == 0) {
+                left.directory = fd_close(left.directory); /* and with it, its share in the lock */
                 _exit(main_sweep_left(program, &left) ? EXIT_SUCCESS : EXIT_FAILURE);
+        }
         swept = main_wait_for_sweep(child);
-        record_close_left(&left); /* its lock goes, although the child has the descriptor too */
+        record_close_left(&left);
         return swept;
 }
 
