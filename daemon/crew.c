@@ -36,7 +36,7 @@ enum {
         CREW_LOST_AFTER = 100000, /* microseconds in one call */
         CREW_STOP_SECONDS = 1,
         CREW_IN_A_ROW = 16, /* requests of one connection, before all others have their chance */
-        CREW_JOBS_MAX = 32, /* most of them hold a descriptor: OPTIONS_DESCRIPTORS_SPARE */
+        CREW_FAREWELLS_MAX = 32, /* each holds a descriptor: OPTIONS_DESCRIPTORS_SPARE */
 };
 
 /* A connection's place. Free: no peer. */
@@ -68,7 +68,7 @@ struct crew_worker {
         pid_t tid;
         uint64_t key;               /* of the connection that it serves, while busy or lost */
         bool returned;              /* it was lost meanwhile */
-        const struct crew_job *job; /* with CREW_JOBS as the key */
+        struct ledger_owner *owner; /* of the job, with CREW_JOBS as the key */
         struct stall_clock clock;
 };
 
@@ -89,7 +89,8 @@ struct crew {
         unsigned n_lost;
         unsigned n_connections;
         unsigned n_abandoned;
-        unsigned n_jobs; /* waiting, under way, and to be collected */
+        unsigned n_jobs;      /* waiting, under way, and to be collected */
+        unsigned n_farewells; /* of them, those that wait to close what was refused */
         struct crew_job *first_job;
         struct crew_job *first_done; /* to be collected, last one first */
         struct crew_queue queue;     /* whose requests wait for others of their users' to end */
@@ -364,7 +365,7 @@ static void crew_run_job(struct crew *crew, struct crew_worker *worker) {
         crew->first_job = job->next;
         collected = job->done ? job : NULL;
         owner = job->owner;
-        worker->job = job;
+        worker->owner = owner;
         worker->state = CREW_BUSY;
         worker->key = CREW_JOBS;
         pthread_mutex_unlock(&crew->mutex);
@@ -556,12 +557,20 @@ int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct
 
 struct crew_farewell {
         struct crew_job job; /* first: a job is its farewell */
+        struct crew *crew;
         int fd;
 };
+
+static void crew_count_farewell(struct crew *crew, int change) {
+        pthread_mutex_lock(&crew->mutex);
+        crew->n_farewells += change;
+        pthread_mutex_unlock(&crew->mutex);
+}
 
 static void crew_close_refused(struct crew_job *job) {
         struct crew_farewell *farewell = (struct crew_farewell *)job;
 
+        crew_count_farewell(farewell->crew, -1);
         peer_dismiss(farewell->fd);
         free(farewell);
 }
@@ -574,8 +583,10 @@ static void crew_dismiss(struct crew *crew, int fd) {
                 fd_close(fd);
                 return;
         }
+        farewell->crew = crew;
         farewell->fd = fd;
         farewell->job.run = crew_close_refused;
+        crew_count_farewell(crew, 1);
         crew_submit(crew, &farewell->job);
 }
 
@@ -583,7 +594,7 @@ bool crew_is_flooded(struct crew *crew) {
         bool flooded;
 
         pthread_mutex_lock(&crew->mutex);
-        flooded = crew->n_jobs >= CREW_JOBS_MAX;
+        flooded = crew->n_farewells >= CREW_FAREWELLS_MAX;
         pthread_mutex_unlock(&crew->mutex);
         return flooded;
 }
@@ -622,7 +633,7 @@ static bool crew_is_stuck(const struct crew_worker *worker) {
 
 static void crew_lose(struct crew *crew, struct crew_worker *worker) {
         struct crew_seat *seat = worker->key == CREW_JOBS ? NULL : crew_seat(crew, worker->key);
-        struct ledger_owner *owner = seat ? peer_owner(seat->peer) : worker->job->owner;
+        struct ledger_owner *owner = seat ? peer_owner(seat->peer) : worker->owner;
         struct log_subject subject = {.event = LOG_EVENT_WORKER_LOST, .has_peer = owner};
 
         worker->state = CREW_LOST;
@@ -682,6 +693,17 @@ void crew_drain(struct crew *crew) {
         pthread_mutex_lock(&crew->mutex);
         crew_for_each(crew, crew_shut_reading);
         pthread_mutex_unlock(&crew->mutex);
+}
+
+static void crew_shut(struct crew *crew, struct crew_seat *seat) {
+        (void)crew;
+        if (!seat->ended)
+                shutdown(peer_fd(seat->peer), SHUT_RDWR);
+}
+
+void crew_hang_up(struct crew *crew) {
+        pthread_mutex_lock(&crew->mutex);
+        crew_for_each(crew, crew_shut);
 }
 
 int crew_fd(const struct crew *crew) {

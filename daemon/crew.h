@@ -58,7 +58,7 @@ struct crew_job {
 /* Has a worker run the job. */
 void crew_submit(struct crew *crew, struct crew_job *job);
 
-/* Whether so many jobs wait that no connection should be accepted: each may become another one. */
+/* Whether so many refused connections wait to be closed that no other one should be accepted. */
 bool crew_is_flooded(struct crew *crew);
 
 /* Finds workers that have been lost since the last call, and replaces them; every 100 ms or so. */
@@ -66,6 +66,12 @@ void crew_watch(struct crew *crew);
 
 /* Lets the connections end: what they have sent already is served, then they see end of file. */
 void crew_drain(struct crew *crew);
+
+/*
+ * Hangs up on every client as the process's end would, but for a thread that is stuck in the kernel
+ * and keeps the descriptors open. From here on nobody serves: exit at once.
+ */
+void crew_hang_up(struct crew *crew);
 
 /* An eventfd(2) that becomes readable when crew_is_idle() may have become true, or by crew_wake();
  * borrowed. Read it. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * One timer does what no descriptor tells. While there are connections or leases it ticks, to look
- * after the workers and to refresh the STATUS line; without, it waits for the end of the idle
- * timeout, or not at all.
+ * One timer does what no descriptor tells. While something is held or under way, and a little
+ * longer, it ticks, to look after the workers and to refresh the STATUS line; then it waits for the
+ * end of the idle timeout, or not at all.
  */
 
 #include "daemon/server.h"
@@ -31,6 +31,7 @@
 enum {
         SERVER_SECOND = 1000000, /* in the microseconds of sd-event */
         SERVER_TICK = SERVER_SECOND / 10,
+        SERVER_AFTERMATH = 2 * SERVER_SECOND, /* what is told once a second has been told by then */
         SERVER_SWEEP_PAUSE = SERVER_SECOND,
         SERVER_SWEEP_REPEAT = 10 * SERVER_SECOND, /* of what could not be reached in time */
         SERVER_DRAIN_TIMEOUT = 3 * SERVER_SECOND, /* the unit's TimeoutStopSec= is 5 s */
@@ -169,6 +170,11 @@ static void server_arm(sd_event_source *timer, uint64_t when) {
         sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
 }
 
+static bool server_is_busy(const struct server *server, const struct ledger_counts *counts) {
+        return counts->connections > 0 || counts->leases > 0 || counts->lost_workers > 0 ||
+               !crew_is_idle(server->setup.crew);
+}
+
 static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         struct server *server = userdata;
         uint64_t idle = (uint64_t)server->setup.idle_timeout * SERVER_SECOND;
@@ -186,17 +192,17 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
         if (counts.orphans > 0)
                 server_look_after_orphans(server, now);
 
-        /* A connection that waits for a lost worker counts: no idle exit before it has come back.
-         */
-        if (counts.connections > 0 || counts.leases > 0 || server->told.leases > 0) {
+        if (server_is_busy(server, &counts))
                 server->last_busy = now;
-                server_arm(source, now + SERVER_TICK);
-        } else if (idle > 0 && now - server->last_busy >= idle) {
+        else if (idle > 0 && now - server->last_busy >= idle) {
                 log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_IDLE},
                           "idle for %u s: exiting", server->setup.idle_timeout);
                 sd_notify(0, "STOPPING=1\nSTATUS=Idle");
                 return sd_event_exit(server->event, 0);
-        } else if (idle > 0)
+        }
+        if (now - server->last_busy < SERVER_AFTERMATH)
+                server_arm(source, now + SERVER_TICK);
+        else if (idle > 0)
                 server_arm(source, server->last_busy + idle);
         return 0;
 }
@@ -300,15 +306,18 @@ static int server_on_signal(sd_event_source *source, const struct signalfd_sigin
 
 /*
  * A restart: crash-only. Clients come back to the next instance and adopt their leases, as they
- * would after a kill, so there is nothing to do here that a crash could do without.
+ * would after a kill, so there is nothing to do here that a crash could do without. But for hanging
+ * up: a thread that is stuck in the kernel would keep the connections open.
  */
 static int server_on_restart(sd_event_source *source, const struct signalfd_siginfo *info,
                              void *userdata) {
+        struct server *server = userdata;
+
         (void)source;
-        (void)userdata;
         log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_RESTARTING},
                   "signal %u: leaving the leases to the next instance", info->ssi_signo);
         sd_notify(0, "STOPPING=1\nSTATUS=Restarting");
+        crew_hang_up(server->setup.crew);
         _exit(EXIT_SUCCESS);
 }
 
