@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	remoteexecution "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -256,23 +258,27 @@ func (c *cases) timeout(kind string) error {
 
 func (c *cases) daemonisedChild(kind string) error {
 	// Buildbarn waits for who holds the output, of which it lets an action have more descriptors.
-	o := c.client.run(c.shell(kind, "(exec <&- >&- 2>&- 11>&- 12>&-; cd /proc; exec setsid sleep 5) & sleep 0.2; "+readExe))
+	o := c.client.run(c.shell(kind, "(exec <&- >&- 2>&- 11>&- 12>&-; cd /proc; exec setsid sleep 600) & sleep 0.2; "+readExe))
 	if err := expectExit(o, 0, "/bin/readlink"); err != nil {
 		return err
 	}
 	if err := c.expectNothingLeft(kind); err != nil {
 		return err
 	}
-	if alive, err := countProcesses(actionUser); err != nil || alive == 0 {
+	children, err := processesOf(actionUser)
+	if err != nil || len(children) == 0 {
 		return fmt.Errorf("the child has gone already, so this shows nothing: %v", err)
+	}
+	for _, child := range children {
+		defer syscall.Kill(child, syscall.SIGKILL)
 	}
 	return c.nextActionRuns(kind)
 }
 
-// countProcesses is about those of that user; the dead that nobody has waited for don't count.
-func countProcesses(user int) (int, error) {
+// processesOf a user, without the dead that nobody has waited for.
+func processesOf(user int) ([]int, error) {
+	var pids []int
 	paths, err := filepath.Glob("/proc/[0-9]*/status")
-	count := 0
 	for _, path := range paths {
 		status, err := os.ReadFile(path)
 		if err != nil {
@@ -280,10 +286,11 @@ func countProcesses(user int) (int, error) {
 		}
 		if strings.Contains(string(status), fmt.Sprintf("\nUid:\t%d\t", user)) &&
 			!strings.Contains(string(status), "\nState:\tZ") {
-			count++
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			pids = append(pids, pid)
 		}
 	}
-	return count, err
+	return pids, err
 }
 
 func (c *cases) many(kind string) error {
