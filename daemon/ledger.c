@@ -6,53 +6,19 @@
  * its index, the others are random.
  */
 
-#include "daemon/ledger.h"
-
-#include "daemon/account.h"
+#include "daemon/ledger_private.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
-#define LEDGER_NONE UINT32_MAX
-
-struct ledger_slot {
-        struct ledger_owner *owner;
-        struct lease *lease; /* NULL unless live */
-        bool swept;          /* somebody is at it */
-        bool reported;       /* as out of reach */
-        bool announced;      /* as added */
-        uint32_t next;
-        uint32_t previous;
-};
-
-struct ledger {
-        struct ledger_limits limits;
-        struct record_file file;
-        struct record *records; /* of the file */
-        uint32_t capacity;
-        struct instance self;
-
-        pthread_mutex_t mutex; /* guards all below, and the records */
-        struct ledger_slot *slots;
-        uint32_t free; /* those below file.used */
-        struct account_book accounts;
-        struct ledger_counts counts;
-        struct ledger_owner orphans;
-        struct ledger_owner left;
-        struct ledger_owner kept;
-        bool stopping;
-        struct changes changes;
-};
-
 /* ---- connections ---- */
 
-static struct verdict ledger_refuse(unsigned limit, const char *what, const char *option) {
+struct verdict ledger_refuse(unsigned limit, const char *what, const char *option) {
         struct verdict verdict = verdict_refuse(STATUS_LIMIT_EXCEEDED, STATUS_NO_TARGET);
 
         snprintf(verdict.text, sizeof(verdict.text),
@@ -112,109 +78,6 @@ void ledger_abandon(struct ledger *ledger, struct ledger_owner *owner) {
         pthread_mutex_unlock(&ledger->mutex);
 }
 
-/* ---- attempts, and the workers that they cost ---- */
-
-/* How many attempts there may be on workers that aren't lost: one of those is for all else. */
-static unsigned ledger_room_for_attempts(const struct ledger *ledger) {
-        const struct ledger_limits *limits = &ledger->limits;
-        unsigned all = limits->workers + limits->lost_workers, lost = ledger->counts.lost_workers;
-        unsigned able = all - lost < limits->workers ? all - lost : limits->workers;
-
-        if (limits->workers == 1) /* then nothing can be kept free, but it is replaced */
-                return lost < limits->lost_workers;
-        return able > 0 ? able - 1 : 0;
-}
-
-static enum ledger_turn ledger_judge_attempt(const struct ledger *ledger,
-                                             const struct account *account,
-                                             struct verdict *refusal) {
-        const struct ledger_limits *limits = &ledger->limits;
-        const struct ledger_counts *counts = &ledger->counts;
-        unsigned room = ledger_room_for_attempts(ledger);
-
-        if (account->lost_workers >= limits->lost_workers_per_user) {
-                *refusal = ledger_refuse(limits->lost_workers_per_user,
-                                         "workers stuck on file systems of one user",
-                                         "max-lost-workers-per-user");
-                return LEDGER_NEVER;
-        }
-        if (room == 0 ||
-            (counts->lost_workers >= limits->lost_workers && account->lost_workers > 0)) {
-                *refusal = ledger_refuse(limits->lost_workers, "workers stuck on file systems",
-                                         "max-lost-workers");
-                return LEDGER_NEVER;
-        }
-        if (account->attempts >= limits->lost_workers_per_user ||
-            counts->attempts >= room + counts->lost_attempts)
-                return LEDGER_LATER;
-        return LEDGER_NOW;
-}
-
-enum ledger_turn ledger_begin_attempt(struct ledger *ledger, struct ledger_owner *owner,
-                                      struct verdict *refusal) {
-        struct account *account;
-        enum ledger_turn turn;
-
-        pthread_mutex_lock(&ledger->mutex);
-        account = account_open(&ledger->accounts, owner->uid); /* exists: the owner is connected */
-        turn = owner->attempting ? LEDGER_NOW : ledger_judge_attempt(ledger, account, refusal);
-        if (turn == LEDGER_NOW && !owner->attempting) {
-                owner->attempting = true;
-                account->attempts++;
-                ledger->counts.attempts++;
-        }
-        pthread_mutex_unlock(&ledger->mutex);
-        return turn;
-}
-
-void ledger_end_attempt(struct ledger *ledger, struct ledger_owner *owner) {
-        pthread_mutex_lock(&ledger->mutex);
-        if (owner->attempting) {
-                account_open(&ledger->accounts, owner->uid)->attempts--;
-                ledger->counts.attempts--;
-                ledger->counts.lost_attempts -= owner->lost_attempt;
-                owner->attempting = owner->lost_attempt = false;
-        }
-        pthread_mutex_unlock(&ledger->mutex);
-}
-
-unsigned ledger_count_attempts(struct ledger *ledger, const struct ledger_owner *owner) {
-        unsigned attempts;
-
-        pthread_mutex_lock(&ledger->mutex);
-        attempts = account_open(&ledger->accounts, owner->uid)->attempts;
-        pthread_mutex_unlock(&ledger->mutex);
-        return attempts;
-}
-
-bool ledger_is_local_only(struct ledger *ledger) {
-        bool local_only;
-
-        pthread_mutex_lock(&ledger->mutex);
-        local_only = ledger->counts.lost_workers >= ledger->limits.lost_workers;
-        pthread_mutex_unlock(&ledger->mutex);
-        return local_only;
-}
-
-void ledger_lose_worker(struct ledger *ledger, struct ledger_owner *owner) {
-        pthread_mutex_lock(&ledger->mutex);
-        if (owner) { /* connected: its account exists, and stays */
-                account_open(&ledger->accounts, owner->uid)->lost_workers++;
-                owner->lost_attempt = owner->attempting;
-                ledger->counts.lost_attempts += owner->attempting;
-        }
-        ledger->counts.lost_workers++;
-        pthread_mutex_unlock(&ledger->mutex);
-}
-
-void ledger_regain_worker(struct ledger *ledger, struct ledger_owner *owner) {
-        pthread_mutex_lock(&ledger->mutex);
-        if (owner)
-                account_open(&ledger->accounts, owner->uid)->lost_workers--;
-        ledger->counts.lost_workers--;
-        pthread_mutex_unlock(&ledger->mutex);
-}
-
 /* ---- changes ---- */
 
 static void ledger_note(struct ledger *ledger, uint32_t index, enum change change) {
@@ -256,7 +119,7 @@ bool ledger_next_change(struct ledger *ledger, struct change_event *event) {
 
 /* ---- leases ---- */
 
-static uint32_t ledger_index(const struct ledger *ledger, uint64_t id) {
+uint32_t ledger_index(const struct ledger *ledger, uint64_t id) {
         uint32_t index = RECORD_INDEX(id);
 
         assert(index < ledger->capacity && ledger->records[index].lease == id);
@@ -272,11 +135,15 @@ static void ledger_link(struct ledger *ledger, struct ledger_owner *owner, uint3
         if (owner->first != LEDGER_NONE)
                 ledger->slots[owner->first].previous = index;
         owner->first = index;
+        ledger->counts.left += owner == &ledger->left;
+        ledger->counts.orphans += owner == &ledger->orphans;
 }
 
 static void ledger_unlink(struct ledger *ledger, uint32_t index) {
         struct ledger_slot *slot = &ledger->slots[index];
 
+        ledger->counts.left -= slot->owner == &ledger->left;
+        ledger->counts.orphans -= slot->owner == &ledger->orphans;
         if (slot->previous != LEDGER_NONE)
                 ledger->slots[slot->previous].next = slot->next;
         else
@@ -286,9 +153,7 @@ static void ledger_unlink(struct ledger *ledger, uint32_t index) {
         slot->owner = NULL;
 }
 
-static void ledger_relink(struct ledger *ledger, struct ledger_owner *owner, uint32_t index) {
-        ledger->counts.orphans += owner == &ledger->orphans;
-        ledger->counts.orphans -= ledger->slots[index].owner == &ledger->orphans;
+void ledger_relink(struct ledger *ledger, struct ledger_owner *owner, uint32_t index) {
         ledger_unlink(ledger, index);
         ledger_link(ledger, owner, index);
 }
@@ -465,19 +330,12 @@ void ledger_forget(struct ledger *ledger, uint64_t id) {
         account_settle(&ledger->accounts, account);
         ledger->counts.mounts -= record->count;
         ledger->counts.leases--;
-        if (ledger->slots[index].owner == &ledger->left)
-                ledger->counts.left--;
         if (ledger->slots[index].announced)
                 ledger_note(ledger, index, ledger_reason(ledger, index));
-        if (ledger->slots[index].owner == &ledger->orphans)
-                ledger->counts.orphans--;
-
         record_set_state(&ledger->records[index], RECORD_FREE);
         record->lease = 0;
         ledger_unlink(ledger, index);
-        ledger->slots[index].swept = ledger->slots[index].reported = false;
-        ledger->slots[index].announced = false;
-        ledger->slots[index].next = ledger->free;
+        ledger->slots[index] = (struct ledger_slot){.next = ledger->free};
         ledger->free = index;
         pthread_mutex_unlock(&ledger->mutex);
 }
@@ -539,7 +397,7 @@ bool ledger_next(struct ledger *ledger, uint32_t *cursor, int (*duplicate)(const
         return found;
 }
 
-static bool ledger_has_mount(const struct record *record, uint64_t mount) {
+bool ledger_has_mount(const struct record *record, uint64_t mount) {
         for (uint32_t i = 0; record->state != RECORD_FREE && i < record->count; i++)
                 if (record->mounts[i] == mount)
                         return true;
@@ -559,125 +417,6 @@ uint64_t ledger_find_mount(struct ledger *ledger, uint64_t mount) {
 
 const struct ledger_limits *ledger_limits(const struct ledger *ledger) {
         return &ledger->limits;
-}
-
-/* ---- what a predecessor left ---- */
-
-static bool ledger_agrees(const struct ledger *ledger, const struct ledger_owner *owner,
-                          const struct record *claim) {
-        uint32_t index = RECORD_INDEX(claim->lease);
-        const struct record *record;
-
-        if (index >= ledger->capacity)
-                return false;
-        record = &ledger->records[index];
-        return record->lease == claim->lease && ledger->slots[index].owner == &ledger->left &&
-               !ledger->slots[index].swept && record->state == RECORD_LIVE &&
-               record->origin == RECORD_SOCKET && record->uid == owner->uid &&
-               record->count == claim->count &&
-               memcmp(record->file_systems, claim->file_systems, claim->count) == 0 &&
-               memcmp(record->mounts, claim->mounts, claim->count * sizeof(claim->mounts[0])) == 0;
-}
-
-bool ledger_adopt(struct ledger *ledger, struct ledger_owner *owner, const struct record *claim,
-                  struct lease *lease) {
-        uint32_t index = RECORD_INDEX(claim->lease);
-        bool agreed;
-
-        pthread_mutex_lock(&ledger->mutex);
-        agreed = !owner->abandoned && ledger_agrees(ledger, owner, claim);
-        if (agreed) {
-                ledger_relink(ledger, owner, index);
-                ledger->slots[index].lease = lease;
-                ledger->records[index].pid = owner->pid;
-                ledger->counts.left--;
-        }
-        pthread_mutex_unlock(&ledger->mutex);
-        return agreed;
-}
-
-static bool ledger_is_to_sweep(const struct ledger *ledger, enum ledger_left which,
-                               uint32_t index) {
-        const struct record *record = &ledger->records[index];
-
-        if (ledger->slots[index].owner != &ledger->left || ledger->slots[index].swept)
-                return false;
-        if (record->state != RECORD_LIVE)
-                return true;
-        return which == LEDGER_LEFT_ALL ||
-               (which == LEDGER_LEFT_UNCLAIMED && record->origin == RECORD_SOCKET);
-}
-
-bool ledger_take_left(struct ledger *ledger, enum ledger_left which, uint32_t *cursor,
-                      struct record *record) {
-        bool found = false;
-
-        pthread_mutex_lock(&ledger->mutex);
-        for (; !found && *cursor < ledger->file.used; ++*cursor) {
-                if (!ledger_is_to_sweep(ledger, which, *cursor))
-                        continue;
-                found = true;
-                *record = ledger->records[*cursor];
-                ledger->slots[*cursor].swept = true;
-                /* One that is being attached stays so: whoever reads this after our death must
-                 * know that it may yet appear. */
-                if (record->state == RECORD_LIVE)
-                        record_set_state(&ledger->records[*cursor], RECORD_RELEASING);
-        }
-        pthread_mutex_unlock(&ledger->mutex);
-        return found;
-}
-
-bool ledger_take_kept(struct ledger *ledger, uint32_t *cursor, struct record *record) {
-        bool found = false;
-
-        pthread_mutex_lock(&ledger->mutex);
-        for (; !found && *cursor < ledger->file.used; ++*cursor) {
-                struct ledger_slot *slot = &ledger->slots[*cursor];
-
-                if (slot->owner != &ledger->left || slot->swept ||
-                    ledger->records[*cursor].state != RECORD_LIVE ||
-                    ledger->records[*cursor].origin != RECORD_BUS)
-                        continue;
-                found = slot->swept = true;
-                *record = ledger->records[*cursor];
-        }
-        pthread_mutex_unlock(&ledger->mutex);
-        return found;
-}
-
-void ledger_keep(struct ledger *ledger, uint64_t id) {
-        uint32_t index = ledger_index(ledger, id);
-
-        pthread_mutex_lock(&ledger->mutex);
-        ledger_relink(ledger, &ledger->kept, index);
-        ledger->slots[index].swept = ledger->slots[index].reported = false;
-        ledger->counts.left--;
-        pthread_mutex_unlock(&ledger->mutex);
-}
-
-bool ledger_holds(struct ledger *ledger, uint64_t mount) {
-        bool held = false;
-
-        pthread_mutex_lock(&ledger->mutex);
-        for (uint32_t i = 0; !held && i < ledger->file.used; i++)
-                held = ledger->slots[i].owner != &ledger->left &&
-                       ledger_has_mount(&ledger->records[i], mount);
-        pthread_mutex_unlock(&ledger->mutex);
-        return held;
-}
-
-bool ledger_leave(struct ledger *ledger, const struct record *record, bool out_of_reach) {
-        uint32_t index = ledger_index(ledger, record->lease);
-        bool first;
-
-        pthread_mutex_lock(&ledger->mutex);
-        first = out_of_reach && !ledger->slots[index].reported;
-        ledger->slots[index].reported |= out_of_reach;
-        ledger->slots[index].swept = false;
-        record_set_state(&ledger->records[index], record->state);
-        pthread_mutex_unlock(&ledger->mutex);
-        return first;
 }
 
 struct ledger_counts ledger_count(struct ledger *ledger) {
@@ -710,7 +449,6 @@ static int ledger_import(struct ledger *ledger) {
                 account->mounts += record->count;
                 ledger->counts.mounts += record->count;
                 ledger->counts.leases++;
-                ledger->counts.left++;
                 ledger->slots[i].announced = record->state == RECORD_LIVE; /* by the predecessor */
                 ledger_link(ledger, &ledger->left, i);
         }
