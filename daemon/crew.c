@@ -77,7 +77,7 @@ static bool crew_leave(struct crew *crew, struct crew_worker *worker, enum crew_
         bool leave;
 
         pthread_mutex_lock(&crew->mutex);
-        leave = leaving == CREW_ANYWAY || crew->n_workers - crew->n_lost > crew->limits.workers;
+        leave = leaving == CREW_ANYWAY || crew->n_workers - crew->n_lost > crew->limits->workers;
         if (leave) {
                 worker->state = CREW_ABSENT;
                 crew->n_workers--;
@@ -158,7 +158,7 @@ static int crew_start_worker(struct crew *crew) {
 }
 
 static bool crew_is_starting(const struct crew *crew) {
-        for (unsigned i = 0; i < crew->limits.workers; i++)
+        for (unsigned i = 0; i < crew->limits->workers; i++)
                 if (crew->workers[i].state == CREW_STARTING)
                         return true;
         return false;
@@ -168,7 +168,7 @@ static int crew_start(struct crew *crew) {
         int r = 0;
 
         pthread_mutex_lock(&crew->mutex);
-        while (r == 0 && crew->n_workers < crew->limits.workers)
+        while (r == 0 && crew->n_workers < crew->limits->workers)
                 r = crew_start_worker(crew);
         while (crew_is_starting(crew))
                 pthread_cond_wait(&crew->changed, &crew->mutex);
@@ -206,16 +206,19 @@ static void crew_destroy(struct crew *crew) {
         free(crew);
 }
 
-int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct crew **ret) {
+int crew_new(struct request_gate *gate, struct crew **ret) {
+        const struct ledger_limits *limits = ledger_limits(gate->ledger);
         struct crew *crew = calloc(1, sizeof(*crew));
         int r;
 
         if (!crew)
                 return -ENOMEM;
         crew->gate = gate;
-        crew->limits = *limits;
+        crew->limits = limits;
         crew->epoll = crew->stop = crew->jobs = crew->news = crew->done = -EBADF;
         TAILQ_INIT(&crew->queue);
+        STAILQ_INIT(&crew->jobs_waiting);
+        STAILQ_INIT(&crew->jobs_done);
         pthread_mutex_init(&crew->mutex, NULL);
         pthread_cond_init(&crew->changed, NULL);
         crew->seats = calloc(limits->connections, sizeof(*crew->seats));
@@ -271,10 +274,10 @@ static void crew_lose(struct crew *crew, struct crew_worker *worker) {
 
 /* As many workers as there should be, if the host lets us. */
 static void crew_replace(struct crew *crew) {
-        const unsigned max = crew->limits.workers + crew->limits.lost_workers;
+        const unsigned max = crew->limits->workers + crew->limits->lost_workers;
         int r = 0;
 
-        while (r == 0 && crew->n_workers - crew->n_lost < crew->limits.workers &&
+        while (r == 0 && crew->n_workers - crew->n_lost < crew->limits->workers &&
                crew->n_workers < max)
                 r = crew_start_worker(crew);
         if (r < 0)
@@ -283,7 +286,7 @@ static void crew_replace(struct crew *crew) {
 
 void crew_watch(struct crew *crew) {
         pthread_mutex_lock(&crew->mutex);
-        for (unsigned i = 0; i < crew->limits.workers + crew->limits.lost_workers; i++)
+        for (unsigned i = 0; i < crew->limits->workers + crew->limits->lost_workers; i++)
                 if (crew_is_stuck(&crew->workers[i]))
                         crew_lose(crew, &crew->workers[i]);
         crew_replace(crew);

@@ -17,20 +17,15 @@
 #include "daemon/request.h"
 
 #include <stdbool.h>
+#include <sys/queue.h>
 
 struct crew;
-
-struct crew_limits {
-        unsigned connections;
-        unsigned workers;      /* that are free to serve */
-        unsigned lost_workers; /* that are replaced at most */
-};
 
 /*
  * Starts the workers; each has a working directory of its own. `gate` is borrowed. Signals must be
  * blocked and privileges dropped before. Negative errno, with nothing running.
  */
-int crew_new(struct request_gate *gate, const struct crew_limits *limits, struct crew **crew);
+int crew_new(struct request_gate *gate, struct crew **crew);
 
 /*
  * Ends every connection, and waits for the workers that can end. False: some are stuck, they and
@@ -52,7 +47,7 @@ struct crew_job {
         /* Who is answerable for a lost worker, with an attempt that ends after `run`; NULL: nobody.
          */
         struct ledger_owner *owner;
-        struct crew_job *next; /* the crew's own */
+        STAILQ_ENTRY(crew_job) next; /* the crew's own */
 };
 
 /* Has a worker run the job. */

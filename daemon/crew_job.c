@@ -11,13 +11,9 @@
 
 void crew_submit(struct crew *crew, struct crew_job *job) {
         const uint64_t one = 1;
-        struct crew_job **last = &crew->first_job;
 
         pthread_mutex_lock(&crew->mutex);
-        while (*last)
-                last = &(*last)->next;
-        job->next = NULL;
-        *last = job;
+        STAILQ_INSERT_TAIL(&crew->jobs_waiting, job, next);
         crew->n_jobs++;
         if (write(crew->jobs, &one, sizeof(one)) < 0)
                 abort(); /* it counts to 2^64 - 2 */
@@ -27,8 +23,7 @@ void crew_submit(struct crew *crew, struct crew_job *job) {
 /* With the mutex held: a job without `done` is no longer ours when it has run. */
 static void crew_finish_job(struct crew *crew, struct crew_job *job) {
         if (job) {
-                job->next = crew->first_done;
-                crew->first_done = job;
+                STAILQ_INSERT_TAIL(&crew->jobs_done, job, next);
                 crew_tell(crew->done);
         } else {
                 crew->n_jobs--;
@@ -52,8 +47,8 @@ void crew_run_job(struct crew *crew, struct crew_worker *worker) {
                 return; /* another worker was quicker */
 
         pthread_mutex_lock(&crew->mutex);
-        job = crew->first_job;
-        crew->first_job = job->next;
+        job = STAILQ_FIRST(&crew->jobs_waiting);
+        STAILQ_REMOVE_HEAD(&crew->jobs_waiting, next);
         collected = job->done ? job : NULL;
         owner = job->owner;
         worker->owner = owner;
@@ -87,8 +82,8 @@ void crew_collect(struct crew *crew) {
                 log_write(LOG_ERR, &(struct log_subject){.error = -errno}, "eventfd");
 
         pthread_mutex_lock(&crew->mutex);
-        while ((job = crew->first_done)) {
-                crew->first_done = job->next;
+        while ((job = STAILQ_FIRST(&crew->jobs_done))) {
+                STAILQ_REMOVE_HEAD(&crew->jobs_done, next);
                 pthread_mutex_unlock(&crew->mutex);
                 job->done(job);
                 pthread_mutex_lock(&crew->mutex);

@@ -27,6 +27,7 @@ struct crew_seat {
 };
 
 TAILQ_HEAD(crew_queue, crew_seat);
+STAILQ_HEAD(crew_jobs, crew_job);
 
 enum crew_worker_state {
         CREW_ABSENT,
@@ -48,7 +49,7 @@ struct crew_worker {
 
 struct crew {
         struct request_gate *gate;
-        struct crew_limits limits;
+        const struct ledger_limits *limits;
         int epoll;
         int stop; /* eventfd in the set: workers leave */
         int jobs; /* eventfd in the set, a semaphore: a job waits */
@@ -65,9 +66,9 @@ struct crew {
         unsigned n_abandoned;
         unsigned n_jobs;      /* waiting, under way, and to be collected */
         unsigned n_farewells; /* of them, those that wait to close what was refused */
-        struct crew_job *first_job;
-        struct crew_job *first_done; /* to be collected, last one first */
-        struct crew_queue queue;     /* whose requests wait for others of their users' to end */
+        struct crew_jobs jobs_waiting;
+        struct crew_jobs jobs_done; /* to be collected */
+        struct crew_queue queue;    /* whose requests wait for others of their users' to end */
         uint32_t free_seat;
         struct crew_seat *seats;
         struct crew_worker *workers; /* limits.workers + limits.lost_workers */

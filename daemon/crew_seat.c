@@ -286,7 +286,7 @@ int crew_add(struct crew *crew, int fd) {
 /* ---- all of them ---- */
 
 void crew_for_each(struct crew *crew, void (*act)(struct crew *, struct crew_seat *)) {
-        for (unsigned i = 0; i < crew->limits.connections; i++)
+        for (unsigned i = 0; i < crew->limits->connections; i++)
                 if (crew->seats[i].peer)
                         act(crew, &crew->seats[i]);
 }

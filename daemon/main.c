@@ -179,17 +179,10 @@ static bool main_confine(const struct options *options) {
 }
 
 static bool main_start_workers(struct program *program) {
-        const struct options *options = &program->options;
-        const struct crew_limits limits = {
-                .connections = options->limits.connections,
-                .workers = options->workers,
-                .lost_workers = options->limits.lost_workers,
-        };
         int r;
 
         mount_restock(program->gate.templates);
-        r = crew_new(&program->gate, &limits, &program->crew);
-
+        r = crew_new(&program->gate, &program->crew);
         return r == 0 || main_fail(r, "starting the workers");
 }
 

@@ -181,7 +181,7 @@ static const struct options_row options_table[] = {
                "mounts of one user (default 2048)"),
         NUMBER("max-targets", max_targets, 1, PROTOCOL_TARGETS_MAX,
                "targets per request (default 16)"),
-        NUMBER("workers", workers, 1, 256, "threads that serve requests (default 8)"),
+        NUMBER("workers", limits.workers, 1, 256, "threads that serve requests (default 8)"),
         NUMBER("max-lost-workers", limits.lost_workers, 1, 256,
                "workers stuck on file systems that are replaced (default 16)"),
         NUMBER("max-lost-workers-per-user", limits.lost_workers_per_user, 1, 256,
@@ -269,9 +269,9 @@ enum options_result options_parse(struct options *options, int argc, char **argv
                            .mounts = 16384,
                            .mounts_per_user = 2048,
                            .lost_workers = 16,
-                           .lost_workers_per_user = 4},
+                           .lost_workers_per_user = 4,
+                           .workers = 8},
                 .max_targets = PROTOCOL_TARGETS_MAX,
-                .workers = 8,
                 .idle_timeout = 60,
                 .adopt_timeout = 30,
                 .log_level = LOG_INFO,
@@ -290,7 +290,6 @@ enum options_result options_parse(struct options *options, int argc, char **argv
         opterr = 0;
         optind = 0;
         result = options_walk(options, argc, argv, longs, errors);
-        options->limits.workers = options->workers;
         return result;
 }
 
@@ -300,7 +299,7 @@ void options_free(struct options *options) {
 
 /* A mount and a connection take one descriptor each; a worker, what one message can bring. */
 static uint64_t options_descriptors_besides_mounts(const struct options *options) {
-        uint64_t workers = options->workers + options->limits.lost_workers;
+        uint64_t workers = options->limits.workers + options->limits.lost_workers;
 
         return options->limits.connections + workers * (FDPASS_MAX + 4) + OPTIONS_DESCRIPTORS_SPARE;
 }

@@ -22,7 +22,6 @@ struct options {
         struct ledger_limits limits;
         bool max_mounts_given;
         unsigned max_targets;
-        unsigned workers;
         unsigned idle_timeout;  /* seconds, 0: never */
         unsigned adopt_timeout; /* seconds */
         bool sweep;

@@ -60,7 +60,7 @@ START_TEST(has_the_documented_defaults) {
         ck_assert_uint_eq(options.limits.mounts_per_user, 2048);
         ck_assert(!options.max_mounts_given);
         ck_assert_uint_eq(options.max_targets, 16);
-        ck_assert_uint_eq(options.workers, 8);
+        ck_assert_uint_eq(options.limits.workers, 8);
         ck_assert_uint_eq(options.limits.lost_workers, 16);
         ck_assert_uint_eq(options.limits.lost_workers_per_user, 4);
         ck_assert_uint_eq(options.limits.workers, 8);
@@ -84,7 +84,7 @@ static const struct {
         {"max-mounts", offsetof(struct options, limits.mounts), 1, 65536},
         {"max-mounts-per-user", offsetof(struct options, limits.mounts_per_user), 1, 65536},
         {"max-targets", offsetof(struct options, max_targets), 1, 16},
-        {"workers", offsetof(struct options, workers), 1, 256},
+        {"workers", offsetof(struct options, limits.workers), 1, 256},
         {"max-lost-workers", offsetof(struct options, limits.lost_workers), 1, 256},
         {"max-lost-workers-per-user", offsetof(struct options, limits.lost_workers_per_user), 1,
          256},
@@ -280,7 +280,7 @@ START_TEST(last_of_the_others_wins) {
         struct options options;
 
         ck_assert_uint_eq(PARSE(&options, "--workers=3", "--workers=4"), OPTIONS_RUN);
-        ck_assert_uint_eq(options.workers, 4);
+        ck_assert_uint_eq(options.limits.workers, 4);
         options_free(&options);
 }
 END_TEST
