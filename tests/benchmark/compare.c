@@ -66,10 +66,9 @@ static void compare_cycle(const struct route *route, struct route_user *user, un
 static void compare_block(const struct route *route, struct route_user *user,
                           const struct compare_plan *plan, struct compare_result *result) {
         unsigned block = route->stride > 1 ? 1 : plan->block;
-        unsigned warm_up = route->stride > 1 ? 0 : plan->warm_up;
         uint64_t children, service;
 
-        for (unsigned i = 0; i < warm_up; i++)
+        for (unsigned i = 0; i < plan->warm_up; i++)
                 compare_cycle(route, user, plan->pause, NULL);
         children = compare_children_cpu();
         service = user->service ? service_cpu(user->service) : 0;
