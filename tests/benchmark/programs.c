@@ -17,7 +17,9 @@
 
 extern char **environ;
 
+/* What the daemon forces, daemon/mount.c. */
 #define PROGRAMS_OPTIONS "nosuid,nodev,noexec,ro"
+#define PROGRAMS_PROC_OPTIONS PROGRAMS_OPTIONS ",hidepid=invisible"
 
 /* The name of one that is found nowhere; else NULL. */
 static const char *programs_find(const char *const *names) {
@@ -71,7 +73,7 @@ static const char *programs_missing_mount(void) {
 static void programs_mount(struct route_user *user) {
         struct programs_places places = programs_places(user);
 
-        PROGRAMS_RUN("mount", "-t", "proc", "-o", PROGRAMS_OPTIONS, "proc", places.proc);
+        PROGRAMS_RUN("mount", "-t", "proc", "-o", PROGRAMS_PROC_OPTIONS, "proc", places.proc);
         PROGRAMS_RUN("mount", "-t", "sysfs", "-o", PROGRAMS_OPTIONS, "sysfs", places.sys);
 }
 
@@ -159,14 +161,16 @@ static const char *programs_missing_bwrap(void) {
 }
 
 static void programs_bwrap(struct route_user *user) {
-        (void)user;
-        PROGRAMS_RUN("bwrap", "--bind", "/", "/", "--proc", "/proc", "true");
+        struct programs_places places = programs_places(user);
+
+        PROGRAMS_RUN("bwrap", "--bind", "/", "/", "--proc", places.proc, "true");
 }
 
 const struct route route_bwrap = {
         .name = "bwrap --proc",
-        .what = "bwrap --bind / / --proc /proc true: procfs alone, in a namespace of its own that "
-                "ends with it",
+        .what = "bwrap --bind / / --proc ROOT/proc true: procfs alone, in a namespace of its own "
+                "that ends with it; a bind of the machine's with bwrap's options, for it has none "
+                "to give it hidepid",
         .stride = 10,
         .missing = programs_missing_bwrap,
         .mount = programs_bwrap,
@@ -181,7 +185,7 @@ static void programs_unshare(struct route_user *user) {
         char script[1024];
 
         snprintf(script, sizeof(script),
-                 "mount -t proc -o " PROGRAMS_OPTIONS " proc %s && "
+                 "mount -t proc -o " PROGRAMS_PROC_OPTIONS " proc %s && "
                  "mount -t sysfs -o " PROGRAMS_OPTIONS " sysfs %s",
                  places.proc, places.sys);
         PROGRAMS_RUN("unshare", "--mount", "sh", "-c", script);
@@ -225,7 +229,7 @@ static void programs_end_systemd(struct route_user *user) {
 static void programs_systemd_mount(struct route_user *user) {
         struct programs_places places = programs_places(user);
 
-        PROGRAMS_RUN("systemd-mount", "--quiet", "--type=proc", "--options=" PROGRAMS_OPTIONS,
+        PROGRAMS_RUN("systemd-mount", "--quiet", "--type=proc", "--options=" PROGRAMS_PROC_OPTIONS,
                      "proc", places.proc);
         PROGRAMS_RUN("systemd-mount", "--quiet", "--type=sysfs", "--options=" PROGRAMS_OPTIONS,
                      "sysfs", places.sys);
