@@ -170,6 +170,10 @@ static void main_row(struct table *table, const struct route *route, int step,
                 table_nothing(table);
                 table_nothing(table);
         }
+        if (step == COMPARE_CYCLE && route->others_cpu)
+                table_number(table, result->others_cpu, 1);
+        else
+                table_nothing(table);
         table_number(table, (double)result->steps[step].count, 0);
 }
 
@@ -183,9 +187,9 @@ static void main_report_pause(const struct options *options, const struct routes
                 "With 2 ms between the steps, for an action",
                 "Without pauses",
         };
-        static const char *const columns[] = {"route",      "step",   "p50",      "p95",
-                                              "p99",        "max",    "x direct", "cpu here",
-                                              "cpu daemon", "samples"};
+        static const char *const columns[] = {"route",      "step",      "p50",      "p95",
+                                              "p99",        "max",       "x direct", "cpu here",
+                                              "cpu daemon", "cpu other", "samples"};
         unsigned which = pause == 150 ? 0 : pause == 2000 ? 1 : 2;
         struct table *table = table_new(names[which], titles[which]);
 
@@ -194,8 +198,9 @@ static void main_report_pause(const struct options *options, const struct routes
         for (int step = 0; step < COMPARE_STEPS; step++)
                 for (unsigned i = 0; i < routes->count; i++)
                         main_row(table, routes->list[i], step, &sums[i], &sums[0]);
-        table_note(table, "Microseconds. Processor time is that of a cycle, of the threads that "
-                          "take part: what the kernel does elsewhere isn't in it.");
+        table_note(table, "Microseconds. Processor time is that of a cycle: here, of this program "
+                          "and those that it starts; of the daemon; of another that the route's "
+                          "line above names. What the kernel does elsewhere isn't in it.");
         report_table(table);
         for (unsigned i = 0; i < routes->count; i++)
                 main_write_samples(options, routes->list[i], pause, &sums[i]);
@@ -243,6 +248,7 @@ static void main_merge(struct compare_result *sum, struct compare_result *result
                 samples_append(&sum->steps[step], &result->steps[step]);
         sum->cpu += result->cpu / runs;
         sum->service_cpu += result->service_cpu / runs;
+        sum->others_cpu += result->others_cpu / runs;
 }
 
 static void main_compare(const struct options *options, const struct routes *routes,
