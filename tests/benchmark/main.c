@@ -80,7 +80,9 @@ static void main_report_machine(struct service *service) {
         table_text(table, "%ld", sysconf(_SC_NPROCESSORS_ONLN));
         main_ask(table, "load before", "cut -d' ' -f1-3 /proc/loadavg");
         main_ask(table, "mount(8)", "mount --version 2>&1");
+        main_ask(table, "unshare(1)", "unshare --version 2>&1");
         main_ask(table, "bwrap", "bwrap --version 2>/dev/null");
+        main_ask(table, "dbus-daemon", "dbus-daemon --version 2>/dev/null");
         main_ask(table, "systemd", "systemctl --version 2>/dev/null");
         report_table(table);
 }
