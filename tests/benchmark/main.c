@@ -58,7 +58,7 @@ static void main_ask(struct table *table, const char *what, const char *command)
                 table_nothing(table);
 }
 
-static void main_report_machine(struct service *service) {
+static void main_report_machine(const struct options *options, struct service *service) {
         struct table *table = table_new("machine", "The machine");
         struct mountat *mountat = mountat_new();
         const char *version = "";
@@ -84,6 +84,11 @@ static void main_report_machine(struct service *service) {
         main_ask(table, "bwrap", "bwrap --version 2>/dev/null");
         main_ask(table, "dbus-daemon", "dbus-daemon --version 2>/dev/null");
         main_ask(table, "systemd", "systemctl --version 2>/dev/null");
+        table_text(table, "runs");
+        table_text(table, "%u%s", options->runs,
+                   options->quick
+                           ? ", --quick: so little of everything that no figure means a thing"
+                           : "");
         report_table(table);
 }
 
@@ -304,7 +309,7 @@ static void main_run(const struct options *options) {
         plan.path = path = scene_path("root-0");
 
         report_begin(options->json ? REPORT_JSON : REPORT_TEXT);
-        main_report_machine(&service);
+        main_report_machine(options, &service);
         report_table(routes.legend);
         main_compare(options, &routes, &plan);
         sweep_crowd(&plan);
