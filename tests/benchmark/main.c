@@ -244,8 +244,8 @@ static void main_judge(const struct routes *routes, unsigned pause,
                                       compare_microseconds(daemon, goals[i].step, 0.5) /
                                               compare_microseconds(results, goals[i].step, 0.5));
         if (mount8 && pause == 150)
-                report_target("mount(8) and umount(8) to the daemon's cycle", REPORT_AT_LEAST, 60,
-                              " x",
+                report_target("cycle of mount(8) and umount(8) to the daemon's", REPORT_AT_LEAST,
+                              60, " x",
                               compare_microseconds(mount8, COMPARE_CYCLE, 0.5) /
                                       compare_microseconds(daemon, COMPARE_CYCLE, 0.5));
 }
