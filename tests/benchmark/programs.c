@@ -274,7 +274,7 @@ const struct route route_systemd = {
                 "systemd, "
                 "in /run/mountatd-bench because it doesn't see the others' directory; systemd is "
                 "the other in processor time, without the mount(8) that it starts",
-        .stride = 40, /* a second each */
+        .stride = 40, /* up to a second each */
         .missing = programs_missing_systemd,
         .begin = programs_begin_systemd,
         .end = programs_end_systemd,
