@@ -6,6 +6,7 @@
 #include "tests/benchmark/bus.h"
 
 #include "tests/benchmark/route.h"
+#include "tests/benchmark/samples.h"
 #include "tests/benchmark/scene.h"
 
 #include <err.h>
@@ -152,13 +153,19 @@ static void bus_unmount(struct route_user *user) {
         sd_bus_message_unref(reply);
 }
 
+static uint64_t bus_cpu(void) {
+        return samples_cpu_of(bus_pid);
+}
+
 const struct route route_bus = {
         .name = "D-Bus",
-        .what = "org.mountat1.Manager.Mount and Unmount on one connection to dbus-daemon",
+        .what = "org.mountat1.Manager.Mount and Unmount on one connection to dbus-daemon, which is "
+                "the other in processor time",
         .stride = 4,
         .missing = bus_missing,
         .begin = bus_begin,
         .end = bus_end,
         .mount = bus_mount,
         .unmount = bus_unmount,
+        .others_cpu = bus_cpu,
 };

@@ -105,9 +105,14 @@ static void clients_add(struct clients_result *sum, struct clients_result *resul
         samples_free(&result->cycles);
 }
 
+/* That each number of clients has, in each run. */
+static unsigned clients_milliseconds(const struct sweep_plan *plan) {
+        return plan->quick ? 5 : 300;
+}
+
 static void clients_level(const struct sweep_plan *plan, struct table *table, unsigned count,
                           const int *roots) {
-        uint64_t duration = plan->quick ? 5000000 : 300000000;
+        uint64_t duration = clients_milliseconds(plan) * 1000000;
         struct clients_result direct = {0}, daemon = {0};
 
         for (unsigned run = 0; run < plan->runs; run++) {
@@ -138,7 +143,10 @@ void sweep_clients(const struct sweep_plan *plan) {
                 roots[i] = scene_make_root(CLIENTS_FIRST_ROOT + i);
         for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
                 clients_level(plan, table, sizes[i], roots);
-        table_note(table, "Microseconds of a cycle. Direct: as many threads of this process.");
+        table_note(
+                table,
+                "Microseconds of a cycle, in %u ms each. Direct: as many threads of this process.",
+                clients_milliseconds(plan));
         report_table(table);
         for (unsigned i = 0; i < CLIENTS_MAX; i++)
                 close(roots[i]);

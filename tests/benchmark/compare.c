@@ -66,18 +66,20 @@ static void compare_cycle(const struct route *route, struct route_user *user, un
 static void compare_block(const struct route *route, struct route_user *user,
                           const struct compare_plan *plan, struct compare_result *result) {
         unsigned block = route->stride > 1 ? 1 : plan->block;
-        unsigned warm_up = route->stride > 1 ? 0 : plan->warm_up;
-        uint64_t children, service;
+        uint64_t children, service, others;
 
-        for (unsigned i = 0; i < warm_up; i++)
+        for (unsigned i = 0; i < plan->warm_up; i++)
                 compare_cycle(route, user, plan->pause, NULL);
         children = compare_children_cpu();
         service = user->service ? service_cpu(user->service) : 0;
+        others = route->others_cpu ? route->others_cpu() : 0;
         for (unsigned i = 0; i < block; i++)
                 compare_cycle(route, user, plan->pause, result);
         result->cpu += (double)(compare_children_cpu() - children);
         if (user->service)
                 result->service_cpu += (double)(service_cpu(user->service) - service);
+        if (route->others_cpu)
+                result->others_cpu += (double)(route->others_cpu() - others);
 }
 
 static void compare_shuffle(unsigned *order, size_t count) {
@@ -96,6 +98,7 @@ static void compare_average(struct compare_result *result) {
         if (cycles > 0) {
                 result->cpu /= cycles * 1000;
                 result->service_cpu /= cycles * 1000;
+                result->others_cpu /= cycles * 1000;
         }
 }
 

@@ -28,6 +28,7 @@ struct compare_result {
         struct samples steps[COMPARE_STEPS];
         double cpu;         /* microseconds a cycle: of this process and its children */
         double service_cpu; /* of the daemon */
+        double others_cpu;  /* of others that the route names, such as dbus-daemon */
 };
 
 /* Runs them all in the same root; results[i] is routes[i]'s, the caller frees. */

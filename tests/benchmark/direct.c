@@ -3,7 +3,8 @@
 /*
  * The direct calls, with full privilege, in the sequence of the Go program that came before
  * mountatd: a superblock each, attached by name below the root; unmounted by name, relative to the
- * working directory.
+ * working directory. What is mounted is what the daemon mounts, with all of its options, so that
+ * both have the same to do and only the way differs.
  */
 
 #include "tests/benchmark/route.h"
@@ -11,6 +12,7 @@
 #include <err.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,6 +33,12 @@ static void direct_end(struct route_user *user) {
         direct_must(chdir("/"), "chdir");
 }
 
+/* hidepid, and read-only at the superblock: for procfs alone, as in daemon/mount.c. */
+static void direct_restrict(int context) {
+        direct_must(fsconfig(context, FSCONFIG_SET_STRING, "hidepid", "invisible", 0), "hidepid");
+        direct_must(fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0), "ro");
+}
+
 static void direct_mount_one(int root, const char *file_system, const char *name) {
         const unsigned attributes =
                 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY;
@@ -39,6 +47,8 @@ static void direct_mount_one(int root, const char *file_system, const char *name
         context = fsopen(file_system, FSOPEN_CLOEXEC);
         direct_must(context, "fsopen");
         direct_must(fsconfig(context, FSCONFIG_SET_STRING, "source", file_system, 0), "fsconfig");
+        if (strcmp(file_system, "proc") == 0)
+                direct_restrict(context);
         direct_must(fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0), "fsconfig");
         mount = fsmount(context, FSMOUNT_CLOEXEC, attributes);
         direct_must(mount, "fsmount");
@@ -60,8 +70,8 @@ static void direct_unmount(struct route_user *user) {
 
 const struct route route_direct = {
         .name = "direct",
-        .what = "in-process, full privilege: fsopen, fsconfig, fsconfig, fsmount, move_mount; "
-                "fchdir, umount2",
+        .what = "in-process, full privilege: fsopen, fsconfig (source, procfs also hidepid and ro; "
+                "create), fsmount, move_mount; fchdir, umount2",
         .stride = 1,
         .begin = direct_begin,
         .end = direct_end,

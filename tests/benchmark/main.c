@@ -58,7 +58,7 @@ static void main_ask(struct table *table, const char *what, const char *command)
                 table_nothing(table);
 }
 
-static void main_report_machine(struct service *service) {
+static void main_report_machine(const struct options *options, struct service *service) {
         struct table *table = table_new("machine", "The machine");
         struct mountat *mountat = mountat_new();
         const char *version = "";
@@ -80,8 +80,15 @@ static void main_report_machine(struct service *service) {
         table_text(table, "%ld", sysconf(_SC_NPROCESSORS_ONLN));
         main_ask(table, "load before", "cut -d' ' -f1-3 /proc/loadavg");
         main_ask(table, "mount(8)", "mount --version 2>&1");
+        main_ask(table, "unshare(1)", "unshare --version 2>&1");
         main_ask(table, "bwrap", "bwrap --version 2>/dev/null");
+        main_ask(table, "dbus-daemon", "dbus-daemon --version 2>/dev/null");
         main_ask(table, "systemd", "systemctl --version 2>/dev/null");
+        table_text(table, "runs");
+        table_text(table, "%u%s", options->runs,
+                   options->quick
+                           ? ", --quick: so little of everything that no figure means a thing"
+                           : "");
         report_table(table);
 }
 
@@ -170,6 +177,10 @@ static void main_row(struct table *table, const struct route *route, int step,
                 table_nothing(table);
                 table_nothing(table);
         }
+        if (step == COMPARE_CYCLE && route->others_cpu)
+                table_number(table, result->others_cpu, 1);
+        else
+                table_nothing(table);
         table_number(table, (double)result->steps[step].count, 0);
 }
 
@@ -183,9 +194,9 @@ static void main_report_pause(const struct options *options, const struct routes
                 "With 2 ms between the steps, for an action",
                 "Without pauses",
         };
-        static const char *const columns[] = {"route",      "step",   "p50",      "p95",
-                                              "p99",        "max",    "x direct", "cpu here",
-                                              "cpu daemon", "samples"};
+        static const char *const columns[] = {"route",      "step",      "p50",      "p95",
+                                              "p99",        "max",       "x direct", "cpu here",
+                                              "cpu daemon", "cpu other", "samples"};
         unsigned which = pause == 150 ? 0 : pause == 2000 ? 1 : 2;
         struct table *table = table_new(names[which], titles[which]);
 
@@ -194,8 +205,9 @@ static void main_report_pause(const struct options *options, const struct routes
         for (int step = 0; step < COMPARE_STEPS; step++)
                 for (unsigned i = 0; i < routes->count; i++)
                         main_row(table, routes->list[i], step, &sums[i], &sums[0]);
-        table_note(table, "Microseconds. Processor time is that of a cycle, of the threads that "
-                          "take part: what the kernel does elsewhere isn't in it.");
+        table_note(table, "Microseconds. Processor time is that of a cycle: here, of this program "
+                          "and those that it starts; of the daemon; of another that the route's "
+                          "line above names. What the kernel does elsewhere isn't in it.");
         report_table(table);
         for (unsigned i = 0; i < routes->count; i++)
                 main_write_samples(options, routes->list[i], pause, &sums[i]);
@@ -232,8 +244,8 @@ static void main_judge(const struct routes *routes, unsigned pause,
                                       compare_microseconds(daemon, goals[i].step, 0.5) /
                                               compare_microseconds(results, goals[i].step, 0.5));
         if (mount8 && pause == 150)
-                report_target("mount(8) and umount(8) to the daemon's cycle", REPORT_AT_LEAST, 60,
-                              " x",
+                report_target("cycle of mount(8) and umount(8) to the daemon's", REPORT_AT_LEAST,
+                              60, " x",
                               compare_microseconds(mount8, COMPARE_CYCLE, 0.5) /
                                       compare_microseconds(daemon, COMPARE_CYCLE, 0.5));
 }
@@ -243,6 +255,7 @@ static void main_merge(struct compare_result *sum, struct compare_result *result
                 samples_append(&sum->steps[step], &result->steps[step]);
         sum->cpu += result->cpu / runs;
         sum->service_cpu += result->service_cpu / runs;
+        sum->others_cpu += result->others_cpu / runs;
 }
 
 static void main_compare(const struct options *options, const struct routes *routes,
@@ -296,7 +309,7 @@ static void main_run(const struct options *options) {
         plan.path = path = scene_path("root-0");
 
         report_begin(options->json ? REPORT_JSON : REPORT_TEXT);
-        main_report_machine(&service);
+        main_report_machine(options, &service);
         report_table(routes.legend);
         main_compare(options, &routes, &plan);
         sweep_crowd(&plan);

@@ -3,8 +3,10 @@
 /* Routes that start a program, or several, for each step. */
 
 #include "tests/benchmark/route.h"
+#include "tests/benchmark/samples.h"
 
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <paths.h>
 #include <spawn.h>
@@ -13,11 +15,14 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 extern char **environ;
 
+/* What the daemon forces, daemon/mount.c. */
 #define PROGRAMS_OPTIONS "nosuid,nodev,noexec,ro"
+#define PROGRAMS_PROC_OPTIONS PROGRAMS_OPTIONS ",hidepid=invisible"
 
 /* The name of one that is found nowhere; else NULL. */
 static const char *programs_find(const char *const *names) {
@@ -38,12 +43,18 @@ static void programs_wait(pid_t pid, const char *name) {
                 errx(EXIT_FAILURE, "%s ended with status 0x%x", name, status);
 }
 
-static void programs_run(const char *const *arguments) {
+static pid_t programs_start(const char *const *arguments, const char *const *environment) {
         pid_t pid;
 
-        if (posix_spawnp(&pid, arguments[0], NULL, NULL, (char **)arguments, environ) != 0)
+        errno = posix_spawnp(&pid, arguments[0], NULL, NULL, (char **)arguments,
+                             (char **)environment);
+        if (errno != 0)
                 err(EXIT_FAILURE, "%s", arguments[0]);
-        programs_wait(pid, arguments[0]);
+        return pid;
+}
+
+static void programs_run(const char *const *arguments) {
+        programs_wait(programs_start(arguments, (const char *const *)environ), arguments[0]);
 }
 
 #define PROGRAMS_RUN(...) programs_run((const char *const[]){__VA_ARGS__, NULL})
@@ -71,7 +82,7 @@ static const char *programs_missing_mount(void) {
 static void programs_mount(struct route_user *user) {
         struct programs_places places = programs_places(user);
 
-        PROGRAMS_RUN("mount", "-t", "proc", "-o", PROGRAMS_OPTIONS, "proc", places.proc);
+        PROGRAMS_RUN("mount", "-t", "proc", "-o", PROGRAMS_PROC_OPTIONS, "proc", places.proc);
         PROGRAMS_RUN("mount", "-t", "sysfs", "-o", PROGRAMS_OPTIONS, "sysfs", places.sys);
 }
 
@@ -159,14 +170,16 @@ static const char *programs_missing_bwrap(void) {
 }
 
 static void programs_bwrap(struct route_user *user) {
-        (void)user;
-        PROGRAMS_RUN("bwrap", "--bind", "/", "/", "--proc", "/proc", "true");
+        struct programs_places places = programs_places(user);
+
+        PROGRAMS_RUN("bwrap", "--bind", "/", "/", "--proc", places.proc, "true");
 }
 
 const struct route route_bwrap = {
         .name = "bwrap --proc",
-        .what = "bwrap --bind / / --proc /proc true: procfs alone, in a namespace of its own that "
-                "ends with it",
+        .what = "bwrap --bind / / --proc ROOT/proc true: procfs alone, in a namespace of its own "
+                "that ends with it; a bind of the machine's with bwrap's options, for it has none "
+                "to give it hidepid",
         .stride = 10,
         .missing = programs_missing_bwrap,
         .mount = programs_bwrap,
@@ -181,7 +194,7 @@ static void programs_unshare(struct route_user *user) {
         char script[1024];
 
         snprintf(script, sizeof(script),
-                 "mount -t proc -o " PROGRAMS_OPTIONS " proc %s && "
+                 "mount -t proc -o " PROGRAMS_PROC_OPTIONS " proc %s && "
                  "mount -t sysfs -o " PROGRAMS_OPTIONS " sysfs %s",
                  places.proc, places.sys);
         PROGRAMS_RUN("unshare", "--mount", "sh", "-c", script);
@@ -197,16 +210,30 @@ const struct route route_unshare = {
 
 /* ---- systemd ---- */
 
-/* It mounts where systemd is, so nothing of it would be seen in a namespace of ours. */
-static const char *programs_missing_systemd(void) {
-        if (access("/run/systemd/system", F_OK) < 0)
-                return "systemd isn't running here";
-        if (!getenv("BENCH_SYSTEMD_MOUNT"))
-                return "it mounts on the machine itself: BENCH_SYSTEMD_MOUNT=1 allows it";
-        return programs_find((const char *const[]){"systemd-mount", "systemd-umount", NULL});
-}
+/*
+ * systemd mounts in its own namespace, where nothing of the scene is seen: so this route alone has
+ * a directory on the machine, in /run, and what it mounts is seen there while it runs.
+ */
 
 static const char programs_machine_root[] = "/run/mountatd-bench";
+
+/* Without the address of the scene's bus: it is the machine's systemd that is asked. */
+static void programs_run_on_machine(const char *const *arguments) {
+        static const char *const environment[] = {"PATH=" _PATH_STDPATH, NULL};
+
+        programs_wait(programs_start(arguments, environment), arguments[0]);
+}
+
+#define PROGRAMS_RUN_ON_MACHINE(...)                                                               \
+        programs_run_on_machine((const char *const[]){__VA_ARGS__, NULL})
+
+static const char *programs_missing_systemd(void) {
+        if (sd_booted() <= 0)
+                return "systemd isn't process 1";
+        if (access("/run/dbus/system_bus_socket", F_OK) < 0)
+                return "systemd has no bus";
+        return programs_find((const char *const[]){"systemd-mount", "systemd-umount", NULL});
+}
 
 static void programs_begin_systemd(struct route_user *user) {
         user->path = programs_machine_root;
@@ -225,25 +252,33 @@ static void programs_end_systemd(struct route_user *user) {
 static void programs_systemd_mount(struct route_user *user) {
         struct programs_places places = programs_places(user);
 
-        PROGRAMS_RUN("systemd-mount", "--quiet", "--type=proc", "--options=" PROGRAMS_OPTIONS,
-                     "proc", places.proc);
-        PROGRAMS_RUN("systemd-mount", "--quiet", "--type=sysfs", "--options=" PROGRAMS_OPTIONS,
-                     "sysfs", places.sys);
+        PROGRAMS_RUN_ON_MACHINE("systemd-mount", "--quiet", "--type=proc",
+                                "--options=" PROGRAMS_PROC_OPTIONS, "proc", places.proc);
+        PROGRAMS_RUN_ON_MACHINE("systemd-mount", "--quiet", "--type=sysfs",
+                                "--options=" PROGRAMS_OPTIONS, "sysfs", places.sys);
 }
 
 static void programs_systemd_umount(struct route_user *user) {
         struct programs_places places = programs_places(user);
 
-        PROGRAMS_RUN("systemd-umount", "--quiet", places.proc, places.sys);
+        PROGRAMS_RUN_ON_MACHINE("systemd-umount", "--quiet", places.proc, places.sys);
+}
+
+static uint64_t programs_systemd_cpu(void) {
+        return samples_cpu_of(1);
 }
 
 const struct route route_systemd = {
         .name = "systemd-mount",
-        .what = "systemd-mount twice, and systemd-umount with both: units of systemd's, over D-Bus",
-        .stride = 10,
+        .what = "systemd-mount twice, and systemd-umount with both: units of the machine's "
+                "systemd, "
+                "in /run/mountatd-bench because it doesn't see the others' directory; systemd is "
+                "the other in processor time, without the mount(8) that it starts",
+        .stride = 40, /* up to a second each */
         .missing = programs_missing_systemd,
         .begin = programs_begin_systemd,
         .end = programs_end_systemd,
         .mount = programs_systemd_mount,
         .unmount = programs_systemd_umount,
+        .others_cpu = programs_systemd_cpu,
 };

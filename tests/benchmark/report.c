@@ -72,33 +72,38 @@ static int report_compare(const void *a, const void *b) {
         return (x > y) - (x < y);
 }
 
-static void report_goal(struct table *table, struct report_goal *goal) {
+/* True if it is met. */
+static bool report_goal(struct table *table, struct report_goal *goal) {
         double *values = goal->values, median;
-        bool missed;
+        bool met;
 
         qsort(values, goal->count, sizeof(values[0]), report_compare);
         median = values[goal->count / 2];
-        missed = goal->sense == REPORT_AT_MOST ? median > goal->wanted : median < goal->wanted;
+        met = goal->sense == REPORT_AT_MOST ? median <= goal->wanted : median >= goal->wanted;
         table_text(table, "%s", goal->name);
         table_text(table, "%s %g%s", goal->sense == REPORT_AT_MOST ? "<=" : ">=", goal->wanted,
                    goal->unit);
         table_number(table, median, 2);
-        table_text(table, "%.2f to %.2f, %u runs", values[0], values[goal->count - 1], goal->count);
-        table_text(table, "%s", missed ? "missed" : "reached");
+        table_text(table, "%.2f to %.2f", values[0], values[goal->count - 1]);
+        table_text(table, "%s", met ? "yes" : "no");
+        return met;
 }
 
 void report_end(void) {
-        struct table *table = table_new("targets", "Targets: medians of the runs");
+        struct table *table =
+                table_new("targets", "Targets, and what was measured: medians of the runs");
+        unsigned met = 0;
 
         table_column(table, "target");
         table_column(table, "wanted");
-        table_column(table, "median");
+        table_column(table, "measured");
         table_column(table, "spread");
-        table_column(table, "verdict");
+        table_column(table, "met");
         for (unsigned i = 0; i < report.count; i++) {
-                report_goal(table, &report.goals[i]);
+                met += report_goal(table, &report.goals[i]);
                 free(report.goals[i].name);
         }
+        table_note(table, "%u of %u are met.", met, report.count);
         report_table(table);
         if (report.format == REPORT_JSON)
                 fputs("\n}\n", stdout);

@@ -17,7 +17,7 @@ void report_table(struct table *table);
 
 /*
  * One run's value for a target, which is named by what it says: "cycle through the daemon". The
- * target is missed if the median of its values is above `wanted`, or below for REPORT_AT_LEAST.
+ * target is met unless the median of its values is above `wanted`, or below for REPORT_AT_LEAST.
  */
 enum report_sense { REPORT_AT_MOST, REPORT_AT_LEAST };
 void report_target(const char *name, enum report_sense sense, double wanted, const char *unit,

@@ -31,6 +31,9 @@ struct route {
         void (*mount)(struct route_user *user);
         /* NULL: both happens in `mount`, and only the cycle can be told. */
         void (*unmount)(struct route_user *user);
+        /* Processor time so far, in nanoseconds, of who takes part besides this process, its
+         * children and the daemon. NULL: nobody does. */
+        uint64_t (*others_cpu)(void);
 };
 
 /* In the table's order; the first is what the others are compared with. */

@@ -45,7 +45,8 @@ void samples_free(struct samples *samples) {
 static uint64_t samples_read(clockid_t clock) {
         struct timespec now;
 
-        clock_gettime(clock, &now);
+        if (clock_gettime(clock, &now) < 0)
+                err(EXIT_FAILURE, "clock_gettime");
         return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
@@ -55,4 +56,12 @@ uint64_t samples_now(void) {
 
 uint64_t samples_cpu(void) {
         return samples_read(CLOCK_THREAD_CPUTIME_ID);
+}
+
+uint64_t samples_cpu_of(pid_t pid) {
+        clockid_t clock;
+
+        if (clock_getcpuclockid(pid, &clock) != 0)
+                errx(EXIT_FAILURE, "no processor time of process %d", pid);
+        return samples_read(clock);
 }

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct samples {
         size_t count;
@@ -27,3 +28,6 @@ uint64_t samples_now(void);
 
 /* Processor time of the calling thread. */
 uint64_t samples_cpu(void);
+
+/* Of all threads of a process so far; ends the program if there is none. */
+uint64_t samples_cpu_of(pid_t pid);

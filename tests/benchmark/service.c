@@ -2,6 +2,7 @@
 
 #include "tests/benchmark/service.h"
 
+#include "tests/benchmark/samples.h"
 #include "tests/benchmark/scene.h"
 
 #include <err.h>
@@ -16,7 +17,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -101,12 +101,7 @@ void service_stop(struct service *service) {
 }
 
 uint64_t service_cpu(const struct service *service) {
-        struct timespec used;
-        clockid_t clock;
-
-        if (clock_getcpuclockid(service->pid, &clock) != 0 || clock_gettime(clock, &used) < 0)
-                err(EXIT_FAILURE, "the daemon's processor time");
-        return (uint64_t)used.tv_sec * 1000000000 + used.tv_nsec;
+        return samples_cpu_of(service->pid);
 }
 
 unsigned long service_memory(const struct service *service, const char *what) {

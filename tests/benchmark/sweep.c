@@ -17,7 +17,10 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-enum { SWEEP_PAUSE = 150 };
+enum {
+        SWEEP_PAUSE = 150, /* microseconds */
+        SWEEP_SIZES = 3,
+};
 
 static const struct route *const sweep_routes[] = {&route_direct, &route_mountatd};
 
@@ -29,12 +32,16 @@ struct sweep_series {
         const char *name;
         const char *title;
         const char *column;
-        unsigned sizes[4]; /* the first is what the others are compared with */
-        unsigned n_sizes;
+        unsigned sizes[SWEEP_SIZES]; /* the first is what the others are compared with */
+        unsigned quick_sizes[SWEEP_SIZES];
         void (*set)(unsigned size);
-        const char *targets[4]; /* of a size, or NULL */
-        double wanted;
+        double wanted; /* of the daemon's cycle with the last size, to that with the first; or 0 */
 };
+
+static const unsigned *sweep_sizes(const struct sweep_plan *plan,
+                                   const struct sweep_series *series) {
+        return plan->quick ? series->quick_sizes : series->sizes;
+}
 
 static void sweep_add(struct compare_result *sums, struct compare_result *results) {
         for (unsigned i = 0; i < SWEEP_ROUTES; i++)
@@ -56,16 +63,17 @@ static struct table *sweep_table(const struct sweep_series *series) {
         return table;
 }
 
-static void sweep_print(const struct sweep_series *series,
+static void sweep_print(const struct sweep_plan *plan, const struct sweep_series *series,
                         struct compare_result sums[][SWEEP_ROUTES]) {
+        const unsigned *sizes = sweep_sizes(plan, series);
         struct table *table = sweep_table(series);
 
-        for (unsigned size = 0; size < series->n_sizes; size++)
+        for (unsigned size = 0; size < SWEEP_SIZES; size++)
                 for (unsigned i = 0; i < SWEEP_ROUTES; i++) {
                         struct compare_result *sum = &sums[size][i];
                         double cycle = compare_microseconds(sum, COMPARE_CYCLE, 0.5);
 
-                        table_number(table, series->sizes[size], 0);
+                        table_number(table, sizes[size], 0);
                         table_text(table, "%s", sweep_routes[i]->name);
                         table_number(table, compare_microseconds(sum, COMPARE_MOUNT, 0.5), 1);
                         table_number(table, compare_microseconds(sum, COMPARE_UNMOUNT, 0.5), 1);
@@ -83,34 +91,42 @@ static void sweep_print(const struct sweep_series *series,
         report_table(table);
 }
 
+static void sweep_judge(const struct sweep_series *series, unsigned size, double ratio) {
+        char name[128];
+
+        if (series->wanted <= 0)
+                return;
+        snprintf(name, sizeof(name), "cycle with %u %s in the namespace, to without", size,
+                 series->column);
+        report_target(name, REPORT_AT_MOST, series->wanted, " x", ratio);
+}
+
 static void sweep_series(const struct sweep_plan *plan, const struct sweep_series *series) {
+        const unsigned *sizes = sweep_sizes(plan, series);
         const struct compare_plan compare = {
                 .rounds = plan->quick ? 2 : 30,
                 .block = plan->quick ? 2 : 8,
                 .warm_up = 2,
                 .pause = SWEEP_PAUSE,
         };
-        struct compare_result sums[4][SWEEP_ROUTES] = {0}, results[SWEEP_ROUTES];
+        struct compare_result sums[SWEEP_SIZES][SWEEP_ROUTES] = {0}, results[SWEEP_ROUTES];
 
         for (unsigned run = 0; run < plan->runs; run++) {
-                double first = 0, cycle;
+                double cycles[SWEEP_SIZES]; /* of the daemon's */
 
-                for (unsigned size = 0; size < series->n_sizes; size++) {
-                        series->set(plan->quick ? series->sizes[size] / 100 : series->sizes[size]);
+                for (unsigned size = 0; size < SWEEP_SIZES; size++) {
+                        series->set(sizes[size]);
                         compare_run(sweep_routes, SWEEP_ROUTES, &compare, plan->service, plan->root,
                                     plan->path, results);
-                        cycle = compare_microseconds(&results[1], COMPARE_CYCLE, 0.5);
-                        first = size == 0 ? cycle : first;
-                        if (series->targets[size])
-                                report_target(series->targets[size], REPORT_AT_MOST, series->wanted,
-                                              " x", cycle / first);
+                        cycles[size] = compare_microseconds(&results[1], COMPARE_CYCLE, 0.5);
                         sweep_add(sums[size], results);
                         compare_free(results, SWEEP_ROUTES);
                 }
                 series->set(0);
+                sweep_judge(series, sizes[SWEEP_SIZES - 1], cycles[SWEEP_SIZES - 1] / cycles[0]);
         }
-        sweep_print(series, sums);
-        for (unsigned size = 0; size < series->n_sizes; size++)
+        sweep_print(plan, series, sums);
+        for (unsigned size = 0; size < SWEEP_SIZES; size++)
                 compare_free(sums[size], SWEEP_ROUTES);
 }
 
@@ -120,9 +136,8 @@ void sweep_crowd(const struct sweep_plan *plan) {
                 .title = "More mounts in the namespace",
                 .column = "mounts",
                 .sizes = {0, 1000, 10000},
-                .n_sizes = 3,
+                .quick_sizes = {0, 10, 100},
                 .set = scene_crowd,
-                .targets = {NULL, NULL, "cycle with 10,000 mounts in the namespace, to without"},
                 .wanted = 1.25,
         };
 
@@ -135,7 +150,7 @@ void sweep_slaves(const struct sweep_plan *plan) {
                 .title = "More namespaces that receive the mounts, as slaves",
                 .column = "namespaces",
                 .sizes = {0, 1, 16},
-                .n_sizes = 3,
+                .quick_sizes = {0, 1, 2},
                 .set = scene_enslave,
         };
 
@@ -162,8 +177,8 @@ struct sweep_hold {
         struct mountat *mountat;
         unsigned count;
         int *roots;
-        dev_t superblock;       /* of the first one's procfs */
-        unsigned n_superblocks; /* of procfs, as far as they differ from that */
+        unsigned n_superblocks; /* of procfs, all different */
+        dev_t *superblocks;     /* room for one of each lease */
 };
 
 static void sweep_count_superblock(struct sweep_hold *hold, int root) {
@@ -171,9 +186,10 @@ static void sweep_count_superblock(struct sweep_hold *hold, int root) {
 
         if (fstatat(root, "proc", &stat, 0) < 0)
                 err(EXIT_FAILURE, "proc");
-        if (hold->n_superblocks == 0 || stat.st_dev != hold->superblock)
-                hold->n_superblocks++;
-        hold->superblock = stat.st_dev;
+        for (unsigned i = 0; i < hold->n_superblocks; i++)
+                if (hold->superblocks[i] == stat.st_dev)
+                        return;
+        hold->superblocks[hold->n_superblocks++] = stat.st_dev;
 }
 
 static void sweep_hold_until(struct sweep_hold *hold, unsigned count) {
@@ -184,8 +200,7 @@ static void sweep_hold_until(struct sweep_hold *hold, unsigned count) {
                                        MOUNTAT_PROC | MOUNTAT_SYSFS, &lease) < 0)
                         errx(EXIT_FAILURE, "lease %u: %s", hold->count,
                              mountat_error_text(hold->mountat));
-                if (hold->count % 500 == 0)
-                        sweep_count_superblock(hold, hold->roots[hold->count]);
+                sweep_count_superblock(hold, hold->roots[hold->count]);
         }
 }
 
@@ -260,7 +275,7 @@ static void sweep_print_levels(struct sweep_level *levels, unsigned n, unsigned 
                              cycle / compare_microseconds(&level->next[0], COMPARE_CYCLE, 0.5), 2);
         }
         table_note(table,
-                   "Superblocks of procfs among them: %u. Kernel memory is Slab and Percpu of "
+                   "Superblocks of procfs, of all leases: %u. Kernel memory is Slab and Percpu of "
                    "/proc/meminfo, client's sockets and directories and whatever else the machine "
                    "does included.",
                    superblocks);
@@ -268,10 +283,11 @@ static void sweep_print_levels(struct sweep_level *levels, unsigned n, unsigned 
 }
 
 void sweep_leases(const struct sweep_plan *plan) {
-        static const unsigned sizes[] = {0, 1000, 4000, 8000};
-        enum { N = sizeof(sizes) / sizeof(sizes[0]) };
-        const unsigned divisor = plan->quick ? 100 : 1;
-        const unsigned most = sizes[N - 1] / divisor;
+        enum { N = 4 };
+        static const unsigned all_sizes[N] = {0, 1000, 4000, 8000},
+                              quick_sizes[N] = {0, 10, 40, 80};
+        const unsigned *sizes = plan->quick ? quick_sizes : all_sizes;
+        const unsigned most = sizes[N - 1];
         struct sweep_hold hold = {.mountat = mountat_new()};
         struct service service = service_listen(NULL);
         struct sweep_level levels[N] = {0};
@@ -281,13 +297,15 @@ void sweep_leases(const struct sweep_plan *plan) {
                                         "--max-connections=64", "--max-connections-per-user=64",
                                         "--max-mounts=16384", "--max-mounts-per-user=16384", NULL});
         hold.roots = calloc(most, sizeof(hold.roots[0]));
-        if (!hold.mountat || !hold.roots || mountat_connect(hold.mountat, service.path) < 0)
+        hold.superblocks = calloc(most, sizeof(hold.superblocks[0]));
+        if (!hold.mountat || !hold.roots || !hold.superblocks ||
+            mountat_connect(hold.mountat, service.path) < 0)
                 errx(EXIT_FAILURE, "a connection for many leases");
         for (unsigned i = 0; i < most; i++)
                 hold.roots[i] = scene_make_root(1000 + i);
 
         for (unsigned i = 0; i < N; i++) {
-                levels[i].leases = sizes[i] / divisor;
+                levels[i].leases = sizes[i];
                 sweep_hold_until(&hold, levels[i].leases);
                 sweep_measure_level(plan, &service, &levels[i]);
         }
@@ -304,6 +322,7 @@ void sweep_leases(const struct sweep_plan *plan) {
         for (unsigned i = 0; i < N; i++)
                 compare_free(levels[i].next, SWEEP_ROUTES);
         free(hold.roots);
+        free(hold.superblocks);
 }
 
 /* ---- cold starts ---- */

@@ -5,6 +5,7 @@
 #include "tests/benchmark/table.h"
 
 #include <err.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -86,6 +87,11 @@ void table_text(struct table *table, const char *format, ...) {
 void table_number(struct table *table, double value, int decimals) {
         char *text;
 
+        /* Of nothing, which JSON has no number for. */
+        if (!isfinite(value)) {
+                table_nothing(table);
+                return;
+        }
         if (asprintf(&text, "%.*f", decimals, value) < 0)
                 err(EXIT_FAILURE, "table");
         table_add(table, text, true);
