@@ -38,7 +38,10 @@ systemd    dbus                  /lib/systemd/system/dbus.socket its system bus
 systemd    polkitd               /usr/lib/polkit-1/polkitd       who may call what on it
 systemd    util-linux            /usr/bin/nsenter                the way in
 fuzz       libclang-rt-14-dev    /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a libFuzzer, for clang
-memcheck   valgrind             /usr/bin/valgrind              reads of what was never written
+memcheck   valgrind              /usr/bin/valgrind               reads of what was never written
+analysis   clang-tidy            /usr/bin/clang-tidy             faults that it knows
+analysis   clang-tools           /usr/bin/scan-build             paths that go wrong
+analysis   cppcheck              /usr/bin/cppcheck               faults that it knows
 toolchains rustc                 /usr/bin/rustc                  a compiler that needs /proc
 toolchains cargo                 /usr/bin/cargo                  a build tool that needs /proc
 toolchains golang-go             /usr/bin/go                     a compiler that needs /proc
