@@ -12,9 +12,11 @@ tests=$(dirname "$(realpath "$0")")
 . "$tests/lib/build.sh"
 . "$tests/lib/tap.sh"
 . "$tests/lib/root.sh"
+. "$tests/lib/go.sh"
 . "$tests/systemd/machine.sh"
 . "$tests/systemd/install.sh"
 . "$tests/systemd/socket.sh"
+. "$tests/systemd/runner.sh"
 . "$tests/systemd/bus.sh"
 . "$tests/systemd/death.sh"
 . "$tests/systemd/unit.sh"
@@ -25,7 +27,7 @@ clean_up() {
 }
 
 root_enter_namespace "$@"
-packages_install build package systemd
+packages_install build package systemd buildbarn
 packages_install demo || true
 build_make_deb
 version=$(sed -nE 's/^project\(mountatd VERSION ([0-9.]+) .*/\1/p' "$repository/CMakeLists.txt")
@@ -57,6 +59,17 @@ tap_test "a toolchain works in a unit of a runner's" toolchain_runs
 tap_test "it exits when idle, and comes back, twice" idle_exit_and_back
 tap_test "entries in the journal have an id and fields" journal_has_fields
 tap_test "journalctl --catalog explains them" journal_explains
+
+reason=$(go_why_not "$tests/buildbarn" "${runner_buildbarn[@]}")
+if [[ $reason ]]; then
+        tap_skip "mountat-runner's unit" "$reason"
+else
+        tap_test "Buildbarn's runner is built" runner_prepare
+        tap_test "mountat-runner installs and starts as its README says" runner_is_installed
+        tap_test "it gives an action of Buildbarn's runner /proc" runner_runs_an_action
+        tap_test "it doesn't start where it could open no input root" runner_needs_openat2
+        tap_test "it stops" runner_is_removed
+fi
 
 tap_test "the README's lines with busctl work" readme_lines_work
 tap_test "busctl introspect and get-property" introspection_is_complete
