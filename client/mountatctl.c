@@ -103,6 +103,8 @@ static const char help_options[] =
         "  --no-legend         no titles, no sum\n"
         "\n"
         "Options of all commands:\n"
+        "  --no-pager          does nothing: there is no pager\n"
+        "  --quiet, -q         of mount and hold: don't print the lease\n"
         "  --help              print this\n"
         "  --version           print the version and the features of this build\n"
         "\n"
