@@ -95,6 +95,7 @@ tap_test "with the drop-in it runs as a user of its own" user_variant_is_install
 tap_test "that has CAP_SYS_ADMIN alone" capabilities_are_one mountatd
 tap_test "in the mount namespace of PID 1" namespace_is_that_of_pid_1
 tap_test "with its name on the bus" user_variant_is_on_the_bus
+tap_test "polkit answers it" polkit_answers_the_user_variant
 tap_test "and mounts, restarts, and keeps the leases" restart_keeps_leases
 tap_test "whose exposure is at most 3.4" score_is_at_most 34
 

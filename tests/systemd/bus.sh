@@ -106,6 +106,13 @@ END
                 '$(lease)'
 }
 
+# polkit takes questions about others from root, and from whom an action names as its owner.
+polkit_answers_the_user_variant() {
+        machine_as ci busctl call "${manager[@]}" MountPath sas /srv/ci/1 2 proc sysfs
+        tap_equal "$(mounts)" "$(printf '%s\n' /srv/ci/1/proc /srv/ci/1/sys)"
+        machine_run busctl call "${manager[@]}" UnmountPath s /srv/ci/1
+}
+
 # Leases by D-Bus stay over a restart, and go at a stop.
 bus_leases_outlive_a_restart() {
         local ids
