@@ -7,7 +7,7 @@
 # The one that was installed by hand first: sudo doesn't have it in PATH.
 PATH=/usr/local/go/bin:$PATH
 # Root's git refuses to look at somebody's checkout, and go then to build it.
-export GOFLAGS="-mod=readonly -buildvcs=false"
+export GOFLAGS="${GOFLAGS:-} -mod=readonly -buildvcs=false"
 
 # Whether version $1 is at least version $2.
 go_is_at_least() {
