@@ -23,6 +23,8 @@ enum {
         OPTION_JSON,
         OPTION_NO_LEGEND,
         OPTION_ALL,
+        OPTION_NO_PAGER,
+        OPTION_QUIET,
         OPTION_HELP,
         OPTION_VERSION,
 
@@ -39,6 +41,8 @@ static const struct option arguments_options[] = {
         {"json", required_argument, NULL, OPTION_JSON},
         {"no-legend", no_argument, NULL, OPTION_NO_LEGEND},
         {"all", no_argument, NULL, OPTION_ALL},
+        {"no-pager", no_argument, NULL, OPTION_NO_PAGER},
+        {"quiet", no_argument, NULL, OPTION_QUIET},
         {"help", no_argument, NULL, OPTION_HELP},
         {"version", no_argument, NULL, OPTION_VERSION},
         {0},
@@ -141,6 +145,12 @@ static int arguments_set(struct arguments *arguments, int option) {
         case OPTION_ALL:
                 arguments->all = true;
                 return 0;
+        case OPTION_NO_PAGER: /* there is none, and who is used to systemctl need not know */
+                return 0;
+        case OPTION_QUIET:
+        case 'q':
+                arguments->quiet = true;
+                return 0;
         case OPTION_HELP:
                 arguments->asked |= ARGUMENTS_HELP;
                 return 0;
@@ -166,7 +176,7 @@ int arguments_parse(struct arguments *arguments, uint32_t accepted, int argc, ch
 
         *arguments = (struct arguments){.legend = true};
         opterr = 0;
-        while ((option = getopt_long(argc, argv, ":", arguments_options, NULL)) >= 0) {
+        while ((option = getopt_long(argc, argv, ":q", arguments_options, NULL)) >= 0) {
                 uint32_t group = arguments_group(option);
 
                 if (option == ':')

@@ -23,6 +23,7 @@ struct arguments {
         enum table_format format;
         bool legend; /* titles and a sum, for people */
         bool all;    /* an administrator may be asked for what is others' */
+        bool quiet;  /* success is told by the exit status alone */
         int n_operands;
         char **operands; /* what is no option; ends with NULL; points into argv */
 };

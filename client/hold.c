@@ -73,7 +73,7 @@ static int hold_wait(struct session *session, const struct signals *signals) {
 int command_hold(const struct arguments *arguments) {
         SESSION_AUTO struct session session = SESSION_NONE;
         SIGNALS_AUTO struct signals signals = SIGNALS_NONE;
-        int waited;
+        int waited = 0;
 
         /* From the mount on a signal has to wait: dying of it would leave created directories. */
         if (session_connect(&session, arguments) < 0 ||
@@ -82,7 +82,8 @@ int command_hold(const struct arguments *arguments) {
             session_mount(&session, arguments->operands[0]) < 0)
                 return COMMAND_FAILED;
 
-        waited = hold_announce(&session);
+        if (!arguments->quiet)
+                waited = hold_announce(&session);
         if (waited == 0)
                 waited = hold_wait(&session, &signals);
         if (session_unmount(&session) < 0)

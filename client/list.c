@@ -49,9 +49,14 @@ int command_list(const struct arguments *arguments) {
         if (manager_open(&bus) < 0 ||
             manager_list(bus, arguments->all ? MANAGER_ALL : MANAGER_OWN, &reply) < 0)
                 return COMMAND_FAILED;
-        while ((r = manager_next(reply, &lease)) > 0 && list_add(&table, &lease) == 0)
+        while ((r = manager_next(reply, &lease)) > 0) {
+                if (list_add(&table, &lease) < 0) {
+                        warnx("cannot list the leases: out of memory");
+                        return COMMAND_FAILED;
+                }
                 count++;
-        if (r != 0)
+        }
+        if (r < 0)
                 return COMMAND_FAILED;
 
         r = table_print(&table, arguments->format, arguments->legend);

@@ -81,6 +81,8 @@ int command_mount(const struct arguments *arguments) {
         }
         if (manager_open(&bus) < 0 || mount_below(bus, fd, arguments->flags, what, &lease) < 0)
                 return COMMAND_FAILED;
+        if (arguments->quiet)
+                return 0;
         printf("%016" PRIx64 "\n", lease);
         return fflush(stdout) == 0 ? 0 : COMMAND_FAILED;
 }

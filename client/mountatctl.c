@@ -4,6 +4,7 @@
 
 #include "client/command.h"
 #include "common/text.h"
+#include "common/version.h"
 
 #include <err.h>
 #include <errno.h>
@@ -102,8 +103,10 @@ static const char help_options[] =
         "  --no-legend         no titles, no sum\n"
         "\n"
         "Options of all commands:\n"
+        "  --no-pager          does nothing: there is no pager\n"
+        "  --quiet, -q         of mount and hold: don't print the lease\n"
         "  --help              print this\n"
-        "  --version           print the version\n"
+        "  --version           print the version and the features of this build\n"
         "\n"
         "mount, unmount, list and status speak to mountatd over D-Bus. LEASE is 16 hexadecimal\n"
         "digits as in the list, or a decimal number as in busctl's answers; give a directory of\n"
@@ -131,7 +134,7 @@ static int help_print(void) {
 }
 
 static int version_print(void) {
-        printf("mountatctl %s\n", MOUNTATD_VERSION);
+        fputs(VERSION_TEXT("mountatctl"), stdout);
         return fflush(stdout) == 0 ? 0 : COMMAND_FAILED;
 }
 

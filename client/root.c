@@ -88,8 +88,9 @@ static int root_open_failed(const char *name, int error, uint32_t target, struct
                                       name);
         case -ENOSYS:
                 return failure_client(failure, ENOSYS, target,
-                                      "cannot open %s below the root: openat2 is missing, Linux "
-                                      "5.6 or later is needed",
+                                      "cannot open %s below the root: openat2 is missing: Linux "
+                                      "5.6 or later is needed, and no RestrictSUIDSGID= in the "
+                                      "unit of a service",
                                       name);
         default:
                 return failure_client(failure, -error, target, "cannot open %s below the root: %s",

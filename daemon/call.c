@@ -14,6 +14,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,8 +228,17 @@ static int call_on_authority(sd_bus_message *reply, void *userdata, sd_bus_error
         return 0;
 }
 
+/* What it is about, for an administrator to read: a directory or a lease; of a list, neither. */
+static struct authority_detail call_detail(const struct call *call, char lease[static 17]) {
+        if (call->task.path || call->method->operation != PROTOCOL_UNMOUNT)
+                return (struct authority_detail){.key = "root", .value = call->task.path};
+        snprintf(lease, 17, "%016" PRIx64, call->task.wire.lease);
+        return (struct authority_detail){.key = "lease", .value = lease};
+}
+
 static void call_ask(struct call *call) {
-        const struct authority_detail detail = {.key = "root", .value = call->task.path};
+        char lease[17];
+        const struct authority_detail detail = call_detail(call, lease);
 
         if (authority_ask(call->message, call->rule, &detail, call_on_authority, call,
                           &call->question) < 0)

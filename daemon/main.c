@@ -7,6 +7,7 @@
  */
 
 #include "common/fd.h"
+#include "common/version.h"
 #include "daemon/confine.h"
 #include "daemon/lease.h"
 #include "daemon/listener.h"
@@ -333,7 +334,7 @@ int main(int argc, char **argv) {
                 options_print_help(stdout);
                 break;
         case OPTIONS_VERSION:
-                puts("mountatd " MOUNTATD_VERSION);
+                fputs(VERSION_TEXT("mountatd"), stdout);
                 break;
         case OPTIONS_WRONG:
                 status = MAIN_USAGE;

@@ -208,7 +208,7 @@ static const struct options_row options_table[] = {
          "adopt",
          options_apply_sweep, 0, 0, 0},
         {"help", NULL, "print this", NULL, 0, 0, 0},
-        {"version", NULL, "print the version", NULL, 0, 0, 0},
+        {"version", NULL, "print the version and the features of this build", NULL, 0, 0, 0},
 };
 
 enum { OPTIONS_COUNT = sizeof(options_table) / sizeof(options_table[0]) };

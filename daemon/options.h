@@ -18,7 +18,7 @@ struct options {
         struct policy *policy;         /* owned */
         const char *listen;            /* path, or NULL: socket activation */
         const char *instance;          /* NULL: the one without a name */
-        const char *runtime_directory; /* NULL: options_runtime_directory() decides */
+        const char *runtime_directory; /* NULL: main.c decides */
         struct ledger_limits limits;
         bool max_mounts_given;
         unsigned max_targets;

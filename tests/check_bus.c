@@ -797,6 +797,7 @@ BUS_TEST(polkit_lets_a_user_mount_by_path) {
 BUS_TEST(polkit_lets_a_user_take_and_see_others_leases) {
         struct bus_stage stage = bus_stage_open();
         sd_bus *bob = system_bus_connect(WORLD_BOB);
+        char line[512];
         uint64_t lease;
         pid_t polkit;
 
@@ -804,7 +805,10 @@ BUS_TEST(polkit_lets_a_user_take_and_see_others_leases) {
         lease = system_bus_mount_path(stage.root, world_path("root"));
         polkit = system_bus_start_polkit("org.mountat1.list-others", false);
         ck_assert_uint_eq(system_bus_list(bob, NULL, 0), 1);
+        expect_asked("org.mountat1.list-others = 0");
         system_bus_expect(bob, "NotAuthorised", "Unmount", "t", lease);
+        snprintf(line, sizeof(line), "org.mountat1.unmount-others lease=%016" PRIx64 " 0", lease);
+        expect_asked(line);
         world_kill(polkit);
         world_wait_for(system_bus_list(bob, NULL, 0) == 0);
         polkit = system_bus_start_polkit("org.mountat1.unmount-others", false);

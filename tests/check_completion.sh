@@ -38,7 +38,7 @@ commands() {
 }
 
 options() {
-        "$program" --help | sed -nE 's/^  (--[a-z-]+) .*/\1/p'
+        "$program" --help | sed -nE 's/^  (--[a-z-]+),? .*/\1/p'
 }
 
 every_command_is_offered() {

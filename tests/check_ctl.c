@@ -59,6 +59,11 @@ static struct outcome expect(struct outcome outcome, int status, const char *tex
         return outcome;
 }
 
+static void expect_silence(struct outcome outcome) {
+        ck_assert_str_eq(outcome.output, "");
+        ck_assert_int_eq(outcome.status, 0);
+}
+
 BUS_TEST(mounts_lists_and_unmounts_a_root_of_mode_0700) {
         struct bus_stage stage = bus_stage_open();
         struct outcome mounted;
@@ -75,6 +80,22 @@ BUS_TEST(mounts_lists_and_unmounts_a_root_of_mode_0700) {
         expect(ctl(WORLD_BOB, "list --no-legend; echo $?"), 0, "0\n");
         expect(ctl(WORLD_ALICE, "unmount %s", world_path("root")), 0, "");
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        bus_stage_close(&stage);
+}
+
+/* As scripts for systemd's tools have it. */
+BUS_TEST(knows_quiet_and_no_pager) {
+        struct bus_stage stage = bus_stage_open();
+
+        world_make_root(WORLD_ALICE, "root");
+        expect_silence(ctl(WORLD_ALICE, "mount -q --no-pager %s", world_path("root")));
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
+        expect(ctl(WORLD_ALICE, "list --no-pager"), 0, "1 leases.");
+        expect_silence(ctl(WORLD_ALICE, "unmount --no-pager --quiet %s", world_path("root")));
+        expect_silence(ctl(WORLD_ALICE, "hold --quiet --socket %s %s </dev/null",
+                           stage.service.socket, world_path("root")));
+        expect(ctl(WORLD_ALICE, "list --quiet=1"), 2, "--quiet=1");
+        expect(ctl(WORLD_ALICE, "list -x"), 2, "-x");
         bus_stage_close(&stage);
 }
 
@@ -170,6 +191,7 @@ int main(void) {
         TCase *tests = tcase_create("ctl");
 
         tcase_add_test(tests, mounts_lists_and_unmounts_a_root_of_mode_0700);
+        tcase_add_test(tests, knows_quiet_and_no_pager);
         tcase_add_test(tests, root_does_so_for_another_user);
         tcase_add_test(tests, unmounts_by_decimal_lease);
         tcase_add_test(tests, writes_json_that_a_parser_accepts);

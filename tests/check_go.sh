@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck source-path=SCRIPTDIR
 #
-# What `go test` says of the modules in Go, as TAP. A distribution's Go may be too old for them, and
-# then nothing that the tests may install helps. Needs root, for the real daemon, which go does not
+# What `go test` says of the modules in Go, as TAP. Needs root, for the real daemon, which go does not
 # take for an input of the tests: hence no result of before.
 
 set -euo pipefail
@@ -12,33 +11,7 @@ tests=$(dirname "$(realpath "$0")")
 . "$tests/lib/packages.sh"
 . "$tests/lib/build.sh"
 . "$tests/lib/tap.sh"
-
-# The one that was installed by hand first: sudo doesn't have it in PATH.
-find_go() {
-        PATH=/usr/local/go/bin:$PATH command -v go
-}
-
-# Whether version $1 is at least version $2.
-is_at_least() {
-        printf '%s\n' "$2" "$1" | sort --version-sort --check=quiet
-}
-
-# Nothing, if the module in the directory $1 can be tested here.
-why_not() {
-        local wanted has
-
-        wanted=$(sed -nE 's/^go ([0-9.]+)$/\1/p' "$1/go.mod")
-        if [[ ! $go ]]; then
-                echo "impossible here: there is no Go, and $wanted or later is needed"
-                return 0
-        fi
-        has=$("$go" env GOVERSION)
-        if ! is_at_least "${has#go}" "$wanted"; then
-                echo "impossible here: Go is ${has#go}, and $wanted or later is needed"
-        elif ! (cd "$1" && "$go" mod download) >&2; then
-                echo "its modules can't be downloaded"
-        fi
-}
+. "$tests/lib/go.sh"
 
 # The tests' lines of `go test -v`; subtests are indented and count as part of their test. The reason
 # of a skip comes before its line in some versions, after it in others; the log has it.
@@ -60,14 +33,14 @@ translate() {
 test_module() {
         local module=$1 log reason failures=$tap_failures
 
-        reason=$(why_not "$repository/$module")
+        reason=$(go_why_not "$repository/$module")
         if [[ $reason ]]; then
                 tap_skip "$module" "$reason"
                 return 0
         fi
 
         log=$build_logs/go.${module//\//.}.log
-        if (cd "$repository/$module" && "$go" test -race -count=1 -v ./...) >"$log" 2>&1; then
+        if (cd "$repository/$module" && go test -race -count=1 -v ./...) >"$log" 2>&1; then
                 translate "$module" <"$log"
         else
                 translate "$module" <"$log"
@@ -80,9 +53,8 @@ test_module() {
 
 packages_install build
 build_make_package
-go=$(find_go || true)
 # No toolchain from the network, and the daemon that was built here.
-export GOTOOLCHAIN=local GOFLAGS=-mod=readonly MOUNTATD=$build_package/daemon/mountatd
+export GOTOOLCHAIN=local MOUNTATD=$build_package/daemon/mountatd
 
 for file in "$repository"/client/*/go.mod; do
         module=$(dirname "$file")

@@ -12,9 +12,11 @@ tests=$(dirname "$(realpath "$0")")
 . "$tests/lib/build.sh"
 . "$tests/lib/tap.sh"
 . "$tests/lib/root.sh"
+. "$tests/lib/go.sh"
 . "$tests/systemd/machine.sh"
 . "$tests/systemd/install.sh"
 . "$tests/systemd/socket.sh"
+. "$tests/systemd/runner.sh"
 . "$tests/systemd/bus.sh"
 . "$tests/systemd/death.sh"
 . "$tests/systemd/unit.sh"
@@ -25,7 +27,7 @@ clean_up() {
 }
 
 root_enter_namespace "$@"
-packages_install build package systemd
+packages_install build package systemd buildbarn
 packages_install demo || true
 build_make_deb
 version=$(sed -nE 's/^project\(mountatd VERSION ([0-9.]+) .*/\1/p' "$repository/CMakeLists.txt")
@@ -58,12 +60,24 @@ tap_test "it exits when idle, and comes back, twice" idle_exit_and_back
 tap_test "entries in the journal have an id and fields" journal_has_fields
 tap_test "journalctl --catalog explains them" journal_explains
 
+reason=$(go_why_not "$tests/buildbarn" "${runner_buildbarn[@]}")
+if [[ $reason ]]; then
+        tap_skip "mountat-runner's unit" "$reason"
+else
+        tap_test "Buildbarn's runner is built" runner_prepare
+        tap_test "mountat-runner installs and starts as its README says" runner_is_installed
+        tap_test "it gives an action of Buildbarn's runner /proc" runner_runs_an_action
+        tap_test "it doesn't start where it could open no input root" runner_needs_openat2
+        tap_test "it stops" runner_is_removed
+fi
+
 tap_test "the README's lines with busctl work" readme_lines_work
 tap_test "busctl introspect and get-property" introspection_is_complete
 tap_test "a call over D-Bus starts the service" call_starts_the_service
 tap_test "busctl monitor shows the signals" monitor_shows_signals
 tap_test "polkit denies" polkit_denies
 tap_test "polkit allows by a rule, and only that" polkit_allows
+tap_test "polkit is told which lease is to be taken" polkit_is_told_of_the_lease
 tap_test "leases over D-Bus outlive a restart, not a stop" bus_leases_outlive_a_restart
 tap_test "systemctl service-log-level, again and again" log_level_is_set
 tap_test "only root sets the log level" log_level_is_for_root
@@ -81,6 +95,7 @@ tap_test "with the drop-in it runs as a user of its own" user_variant_is_install
 tap_test "that has CAP_SYS_ADMIN alone" capabilities_are_one mountatd
 tap_test "in the mount namespace of PID 1" namespace_is_that_of_pid_1
 tap_test "with its name on the bus" user_variant_is_on_the_bus
+tap_test "polkit answers it" polkit_answers_the_user_variant
 tap_test "and mounts, restarts, and keeps the leases" restart_keeps_leases
 tap_test "whose exposure is at most 3.4" score_is_at_most 34
 

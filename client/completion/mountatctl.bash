@@ -42,7 +42,8 @@ _mountatctl() {
         status) options=$output ;;
         esac
         if [[ $current == -* ]]; then
-                mapfile -t COMPREPLY < <(compgen -W "$options --help --version" -- "$current")
+                mapfile -t COMPREPLY < <(compgen -W \
+                        "$options --no-pager --quiet --help --version" -- "$current")
                 return
         fi
         compopt -o filenames

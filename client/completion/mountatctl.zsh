@@ -28,6 +28,7 @@ _mountatctl() {
         all=('--help[print help]' '--version[print the version]')
 
         _arguments -C $all '1:command:->command' '*::argument:->argument'
+        all+=('--no-pager[does nothing]' '(-q --quiet)'{-q,--quiet}'[print no lease]')
         case $state in
         command) _describe command commands ;;
         argument)

@@ -189,6 +189,9 @@ func openFailed(name string, target int, err error) error {
 	case errors.Is(err, unix.ELOOP):
 		return fmt.Errorf("mountatd: mount: %s below the root is a symbolic link, and none is "+
 			"followed: put a directory in its place: %w", name, err)
+	case errors.Is(err, unix.ENOSYS):
+		return fmt.Errorf("mountatd: mount: cannot open %s below the root: openat2 is missing: Linux 5.6 "+
+			"or later is needed, and no RestrictSUIDSGID= in the unit of a service: %w", name, err)
 	default:
 		return fmt.Errorf("mountatd: mount: cannot open %s below the root: %w", name, err)
 	}

@@ -85,6 +85,34 @@ polkit_allows() {
         ! machine_as ci busctl call "${manager[@]}" MountPath sas /srv/ci/../root 1 proc
 }
 
+# One of root's, that a member of the group may take if a rule says so of just this one.
+polkit_is_told_of_the_lease() {
+        local lease rule=$machine_root/etc/polkit-1/rules.d/20-mountatd-test.rules output
+
+        lease=$(machine_run mountatctl mount /srv/ci/1)
+        ! output=$(machine_as runner mountatctl unmount "$lease" 2>&1)
+        tap_contains "$output" "polkit doesn't allow you to do this"
+        cat >"$rule" <<END
+polkit.addRule(function(action, subject) {
+    if (action.id == "org.mountat1.unmount-others" && action.lookup("lease") == "$lease")
+        return polkit.Result.YES;
+});
+END
+        chmod 0644 "$rule"
+        machine_run systemctl restart polkit.service
+        machine_as runner mountatctl unmount "$lease"
+        tap_equal "$(mounts)" ""
+        tap_contains "$(machine_run pkaction --verbose --action-id org.mountat1.unmount-others)" \
+                '$(lease)'
+}
+
+# polkit takes questions about others from root, and from whom an action names as its owner.
+polkit_answers_the_user_variant() {
+        machine_as ci busctl call "${manager[@]}" MountPath sas /srv/ci/1 2 proc sysfs
+        tap_equal "$(mounts)" "$(printf '%s\n' /srv/ci/1/proc /srv/ci/1/sys)"
+        machine_run busctl call "${manager[@]}" UnmountPath s /srv/ci/1
+}
+
 # Leases by D-Bus stay over a restart, and go at a stop.
 bus_leases_outlive_a_restart() {
         local ids

@@ -34,6 +34,9 @@ type server struct {
 }
 
 func newServer(o *options, log *slog.Logger) (*server, error) {
+	if err := proxy.Probe(); err != nil {
+		return nil, err
+	}
 	runner, err := dialRunner(o)
 	if err != nil {
 		return nil, err

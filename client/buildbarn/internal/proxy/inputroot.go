@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +46,17 @@ func openat2(parent int, path string) (int, error) {
 			return fd, err
 		}
 	}
+}
+
+// Probe tells whether input roots can be opened at all. A filter of system calls can take that away,
+// and then every action would fail, while mountatd and the runner are ready.
+func Probe() error {
+	fd, err := openat2(unix.AT_FDCWD, ".")
+	if err != nil {
+		return fmt.Errorf("openat2 doesn't work here: %w: Linux 5.6 or later is needed, and no filter "+
+			"of system calls that denies it, such as that of RestrictSUIDSGID= in a unit", err)
+	}
+	return unix.Close(fd)
 }
 
 func inputRootFailed(path string, err error) error {
