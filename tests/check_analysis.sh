@@ -49,7 +49,7 @@ gcc_analyses() {
         local file log=$build_logs/analysis.gcc.log
         local -a flags
 
-        mapfile -t flags < <(pkg-config --cflags libsystemd libcap libseccomp | xargs -n1)
+        read -ra flags <<<"$(pkg-config --cflags libsystemd libcap libseccomp)"
         for file in "${sources[@]}"; do
                 gcc -std=gnu17 -D_GNU_SOURCE -I. -Iclient -DMOUNTATD_VERSION='""' "${flags[@]}" \
                         -O2 -fanalyzer -c "$file" -o /dev/null
