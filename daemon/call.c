@@ -107,7 +107,7 @@ static void call_log(const struct call *call, const char *what) {
                 .has_peer = call->connected,
                 .uid = call->owner.uid,
                 .pid = call->owner.pid,
-                .operation = request_operation_name(call->method->operation),
+                .operation = call->method->member,
                 .lease = call->task.wire.lease,
                 .target = call->task.path,
         };

@@ -30,7 +30,6 @@ struct method_task {
 
 struct method {
         const char *member;
-        uint16_t operation; /* for the log */
         bool attempts; /* `run` can block on what the caller names: see ledger_begin_attempt() */
 
         /*

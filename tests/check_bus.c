@@ -302,6 +302,8 @@ BUS_TEST(bus_refuses_mount_and_unmount_outside_the_group) {
         system_bus_expect(mallory, "NotAuthorised", "MountPath", "sas", world_path("root"), 1,
                           "proc");
         system_bus_expect(mallory, "NotAuthorised", "UnmountPath", "s", world_path("root"));
+        world_wait_for(service_has_logged(&stage.service, ": MountPath: root alone"));
+        world_wait_for(service_has_logged(&stage.service, ": UnmountPath: root alone"));
         sd_bus_close_unref(mallory);
         bus_stage_close(&stage);
 }
