@@ -274,6 +274,15 @@ static int bus_on_poke(sd_event_source *source, int fd, uint32_t events, void *u
         return 0;
 }
 
+/* Behind all that the loop has done in one turn, the writing of replies included. */
+static int bus_on_turn(sd_event_source *source, void *userdata) {
+        struct bus *bus = userdata;
+
+        (void)source;
+        call_desk_turn(&bus->desk);
+        return 0;
+}
+
 static int bus_on_done(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         struct bus *bus = userdata;
 
@@ -292,6 +301,8 @@ static int bus_open_loop(struct bus *bus) {
         if (r >= 0)
                 r = sd_event_add_io(bus->event, NULL, crew_done_fd(bus->setup.crew), EPOLLIN,
                                     bus_on_done, bus);
+        if (r >= 0)
+                r = sd_event_add_post(bus->event, NULL, bus_on_turn, bus);
         if (r >= 0)
                 r = sd_event_add_time(bus->event, &bus->retry, CLOCK_MONOTONIC, 0, 0, bus_on_retry,
                                       bus);

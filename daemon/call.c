@@ -166,25 +166,69 @@ static void call_done(struct crew_job *job) {
         call_free(call);
 }
 
-/* Has a worker run the call, if its user's turn has come; else call_desk_watch() tries again. */
-static void call_try(struct call *call) {
-        struct call_desk *desk = call->desk;
-        struct verdict refusal;
-
-        if (call->method->attempts) {
-                switch (ledger_begin_attempt(desk->gate->ledger, &call->owner, &refusal)) {
-                case LEDGER_LATER:
-                        return;
-                case LEDGER_NEVER:
-                        call_drop(call, refusal.status, refusal.text);
-                        return;
-                default:
-                        break;
-                }
-        }
+static void call_start(struct call *call) {
         call->job = (struct crew_job){.run = call_run, .done = call_done, .owner = &call->owner};
         call->running = true;
-        crew_submit(desk->crew, &call->job);
+        crew_submit(call->desk->crew, &call->job);
+}
+
+static void call_attempt(struct call *call) {
+        struct verdict refusal;
+
+        switch (ledger_begin_attempt(call->desk->gate->ledger, &call->owner, &refusal)) {
+        case LEDGER_LATER:
+                return;
+        case LEDGER_NEVER:
+                call_drop(call, refusal.status, refusal.text);
+                return;
+        default:
+                call_start(call);
+        }
+}
+
+/* The oldest that waits to be run alone; NULL: there is none, or one is being run. */
+static struct call *call_next_alone(const struct call_desk *desk) {
+        struct call *next = NULL;
+
+        for (struct call *call = desk->first; call; call = call->next) {
+                if (call->method->turn != METHOD_ALONE || !call->submitted)
+                        continue;
+                if (call->running)
+                        return NULL;
+                next = call; /* new ones come first */
+        }
+        return next;
+}
+
+/* Whether all that was sent is the bus' by now, and no longer memory of ours. */
+static bool call_bus_is_through(const struct call *call) {
+        sd_bus *bus = sd_bus_message_get_bus(call->message);
+        uint64_t queued;
+
+        return sd_bus_is_ready(bus) <= 0 || sd_bus_get_n_queued_write(bus, &queued) < 0 ||
+               queued == 0;
+}
+
+void call_desk_turn(struct call_desk *desk) {
+        struct call *call = call_next_alone(desk);
+
+        if (call && call_bus_is_through(call))
+                call_start(call);
+}
+
+/* Has a worker run the call, if its turn has come; else call_desk_turn() or call_desk_watch() will.
+ */
+static void call_try(struct call *call) {
+        switch (call->method->turn) {
+        case METHOD_ATTEMPT:
+                call_attempt(call);
+                break;
+        case METHOD_ALONE:
+                call_desk_turn(call->desk);
+                break;
+        default:
+                call_start(call);
+        }
 }
 
 static void call_submit(struct call *call, enum ledger_standing standing) {

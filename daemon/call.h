@@ -26,6 +26,9 @@ struct call_desk {
 /* A sd_bus_message_handler_t for every method; `userdata` is the desk. */
 int call_handle(sd_bus_message *message, void *userdata, sd_bus_error *error);
 
+/* Has the next call run that had to wait for others; whenever the bus may have taken something. */
+void call_desk_turn(struct call_desk *desk);
+
 /* Answers those that a file system keeps waiting; now and then, while there are connections. */
 void call_desk_watch(struct call_desk *desk);
 

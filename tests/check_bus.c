@@ -503,6 +503,108 @@ BUS_TEST(name_that_is_not_utf8_costs_nothing) {
         bus_stage_close(&stage);
 }
 
+static int on_flood_reply(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        unsigned *counts = userdata;
+        const sd_bus_error *refusal = sd_bus_message_get_error(reply);
+
+        (void)error;
+        counts[0]++;
+        if (refusal && strcmp(refusal->name, "org.mountat1.Error.LimitExceeded") == 0)
+                counts[1]++;
+        return 0;
+}
+
+/* A directory whose path is as long as can be told, each byte of which is four in a list. */
+static int make_long_place(void) {
+        char name[256];
+        int at = open(world_path("."), O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+        memset(name, '\1', sizeof(name) - 1);
+        name[sizeof(name) - 1] = '\0';
+        for (int i = 0; i < 15; i++) {
+                int below;
+
+                ck_assert_int_eq(mkdirat(at, name, 0755), 0);
+                below = openat(at, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+                ck_assert_int_ge(below, 0);
+                close(at);
+                at = below;
+        }
+        return at;
+}
+
+static void hold_below(sd_bus *bus, int place, unsigned index) {
+        char path[64];
+        int fd;
+
+        snprintf(path, sizeof(path), "%u", index);
+        ck_assert_int_eq(mkdirat(place, path, 0755), 0);
+        strcat(path, "/proc");
+        ck_assert_int_eq(mkdirat(place, path, 0755), 0);
+        fd = openat(place, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        system_bus_mount_one(bus, fd);
+        close(fd);
+}
+
+/* A listing's message, its entries and their places: of one at a time, however many ask. */
+static void expect_little_memory(const struct service *service) {
+#ifndef MOUNTATD_SANITIZED
+        char path[64], line[256];
+        unsigned kib = 0;
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/%d/status", service->pid);
+        file = fopen(path, "re");
+        ck_assert_ptr_nonnull(file);
+        while (fgets(line, sizeof(line), file) && sscanf(line, "VmHWM: %u", &kib) != 1)
+                continue;
+        fclose(file);
+        ck_assert_uint_gt(kib, 0);
+        ck_assert_uint_lt(kib, 48 * 1024);
+#else
+        (void)service;
+#endif
+}
+
+/* 32 MiB in one message cost the daemon its connection to the bus. */
+BUS_TEST(places_of_any_length_fit_a_list) {
+        struct bus_stage stage = {0};
+        struct system_bus_lease lease;
+        const unsigned leases = 2300, lists = 30; /* of 15 kB each, if they weren't cut */
+        unsigned counts[2] = {0};
+        int place;
+
+        system_bus_prepare();
+        stage.bus = system_bus_start();
+        stage.service =
+                service_start(&(struct service_plan){.name = "a",
+                                                     .start = SERVICE_LISTENS,
+                                                     .unnamed = true,
+                                                     .options = {"--max-mounts-per-user=4096"}});
+        system_bus_wait_for("org.mountat1");
+        stage.root = system_bus_connect(0);
+        place = make_long_place();
+        for (unsigned i = 0; i < leases; i++)
+                hold_below(stage.root, place, i);
+        close(place);
+
+        ck_assert_uint_eq(system_bus_list(stage.root, &lease, 1), leases);
+        ck_assert_uint_gt(strlen(lease.place), 1000);
+        ck_assert_uint_le(strlen(lease.place), 1024);
+        ck_assert_str_eq(lease.place + strlen(lease.place) - 3, "...");
+        for (unsigned i = 0; i < lists; i++)
+                ck_assert_int_ge(sd_bus_call_method_async(stage.root, NULL, "org.mountat1",
+                                                          "/org/mountat1", "org.mountat1.Manager",
+                                                          "ListLeases", on_flood_reply, counts, ""),
+                                 0);
+        while (counts[0] < lists)
+                if (sd_bus_process(stage.root, NULL) == 0)
+                        ck_assert_int_gt(sd_bus_wait(stage.root, 30000000), 0);
+        ck_assert_uint_eq(counts[1], 0);
+        expect_little_memory(&stage.service);
+        bus_stage_close(&stage);
+}
+
 BUS_TEST(caller_that_leaves_before_the_answer_disturbs_nobody) {
         struct bus_stage stage = bus_stage_open();
 
@@ -526,17 +628,6 @@ BUS_TEST(caller_that_leaves_before_the_answer_disturbs_nobody) {
         ck_assert_uint_le(system_bus_list(stage.root, NULL, 0), 1);
         world_wait_for(system_bus_number(stage.root, "Connections") == 0);
         bus_stage_close(&stage);
-}
-
-static int on_flood_reply(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
-        unsigned *counts = userdata;
-        const sd_bus_error *refusal = sd_bus_message_get_error(reply);
-
-        (void)error;
-        counts[0]++;
-        if (refusal && strcmp(refusal->name, "org.mountat1.Error.LimitExceeded") == 0)
-                counts[1]++;
-        return 0;
 }
 
 BUS_TEST(flood_of_calls_is_answered_by_name) {
@@ -904,6 +995,7 @@ int main(void) {
         tcase_add_test(tests, bad_descriptors_and_options_are_refused_by_name);
         tcase_add_test(tests, wrong_signatures_are_refused);
         tcase_add_test(tests, name_that_is_not_utf8_costs_nothing);
+        tcase_add_test(tests, places_of_any_length_fit_a_list);
         tcase_add_test(tests, caller_that_leaves_before_the_answer_disturbs_nobody);
         tcase_add_test(tests, flood_of_calls_is_answered_by_name);
         tcase_add_test(tests, descriptor_that_is_slow_to_close_keeps_nobody_waiting);
