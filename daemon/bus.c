@@ -27,11 +27,11 @@
 
 enum {
         BUS_SECOND = 1000000,
-        BUS_RETRY = BUS_SECOND, /* after a bus that has gone away, or refused us */
-        BUS_FLUSH_ROUNDS = 10,
-        BUS_FLUSH_PAUSE = BUS_SECOND / 10,
-        BUS_CHANGES_PER_TICK = 128,
-        BUS_PATIENCE = 10, /* ticks */
+        BUS_RETRY = BUS_SECOND,       /* after a bus that has gone away, or refused us */
+        BUS_END = BUS_SECOND * 3 / 4, /* for what is still to be told and sent */
+        BUS_PAUSE = BUS_SECOND / 10,  /* between looks at whether the bus takes it */
+        BUS_QUEUE_MAX = 1024, /* signals that the bus hasn't taken yet; others wait in the ledger */
+        BUS_PATIENCE = 10,    /* ticks */
         BUS_END_MS = 2000,
 };
 
@@ -53,6 +53,14 @@ struct bus {
         struct ledger_counts told;
         uint64_t last_told; /* CLOCK_MONOTONIC */
 };
+
+/* CLOCK_MONOTONIC, now: sd_event_now() says when the loop has last woken. */
+static uint64_t bus_now(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * BUS_SECOND + now.tv_nsec / 1000;
+}
 
 /* ---- the connection ---- */
 
@@ -207,14 +215,22 @@ static void bus_tell_change(struct bus *bus, const struct change_event *event) {
                                    event->lease, uid, origin, bus_reason(event->change));
 }
 
-static void bus_tell_changes(struct bus *bus) {
+static bool bus_is_behind(struct bus *bus) {
+        uint64_t queued;
+
+        return sd_bus_get_n_queued_write(bus->bus, &queued) < 0 || queued >= BUS_QUEUE_MAX;
+}
+
+/* Whether that was all. */
+static bool bus_tell_changes(struct bus *bus) {
         struct change_event event;
 
-        for (int i = 0; i < BUS_CHANGES_PER_TICK; i++) {
+        while (!bus_is_behind(bus)) {
                 if (!ledger_next_change(bus->setup.gate->ledger, &event))
-                        return;
+                        return true;
                 bus_tell_change(bus, &event);
         }
+        return false;
 }
 
 static void bus_tell_counts(struct bus *bus) {
@@ -243,13 +259,18 @@ static void bus_process(struct bus *bus) {
         impatience_end();
 }
 
-/* What is still to be sent, if the bus takes it in a second. */
-static void bus_flush(struct bus *bus) {
-        for (int i = 0; i < BUS_FLUSH_ROUNDS; i++) {
+/* What is still to be told and sent, if the bus takes it in time. */
+static void bus_tell_rest(struct bus *bus) {
+        const uint64_t deadline = bus_now() + BUS_END;
+        uint64_t queued;
+        bool all;
+
+        while (sd_bus_is_ready(bus->bus) > 0 && bus_now() < deadline) {
+                all = bus_tell_changes(bus);
                 bus_process(bus);
-                if (!(sd_bus_get_events(bus->bus) & POLLOUT))
+                if (sd_bus_get_n_queued_write(bus->bus, &queued) < 0 || (all && queued == 0))
                         return;
-                sd_bus_wait(bus->bus, BUS_FLUSH_PAUSE);
+                sd_bus_wait(bus->bus, BUS_PAUSE);
         }
 }
 
@@ -328,10 +349,8 @@ static int bus_loop(struct bus *bus) {
 
 static void bus_leave(struct bus *bus) {
         call_desk_close(&bus->desk);
-        if (bus->bus && sd_bus_is_ready(bus->bus) > 0) {
-                bus_tell_changes(bus);
-                bus_flush(bus);
-        }
+        if (bus->bus)
+                bus_tell_rest(bus);
         impatience_begin();
         bus_disconnect(bus);
         impatience_end();

@@ -368,6 +368,12 @@ static bool hears(sd_bus *bus, struct heard *heard, const char *reasons) {
         return strcmp(heard->reasons, reasons) == 0;
 }
 
+static bool has_counted(sd_bus *bus, const unsigned *counted, unsigned expected) {
+        while (sd_bus_process(bus, NULL) > 0)
+                continue;
+        return *counted == expected;
+}
+
 static struct heard *listen_as(uid_t uid, sd_bus **bus) {
         static struct heard heard;
 
@@ -398,6 +404,54 @@ BUS_TEST(signals_tell_of_each_lease_and_why_it_went) {
         service_stop(&stage.service);
         world_wait_for(hears(ears, heard, "socketunmounted socketdisconnected busstopped "));
         ck_assert_uint_eq(heard->added, 3);
+        sd_bus_close_unref(ears);
+        world_kill(stage.bus);
+}
+
+/* A lease of the directory `index`, which is made there. */
+static void hold_below(sd_bus *bus, int place, unsigned index) {
+        char path[64];
+        int fd;
+
+        snprintf(path, sizeof(path), "%u", index);
+        ck_assert_int_eq(mkdirat(place, path, 0755), 0);
+        strcat(path, "/proc");
+        ck_assert_int_eq(mkdirat(place, path, 0755), 0);
+        fd = openat(place, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        system_bus_mount_one(bus, fd);
+        close(fd);
+}
+
+static int on_removal(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        unsigned *stopped = userdata;
+        const char *origin, *reason;
+        uint64_t lease;
+        uint32_t uid;
+
+        (void)error;
+        ck_assert_int_gt(sd_bus_message_read(message, "tuss", &lease, &uid, &origin, &reason), 0);
+        *stopped += strcmp(reason, "stopped") == 0;
+        return 0;
+}
+
+/* More than one look at the changes tells, and than are noted between two looks. */
+BUS_TEST(each_lease_of_a_daemon_that_stops_is_told) {
+        struct bus_stage stage = bus_stage_open();
+        sd_bus *ears = system_bus_connect(WORLD_BOB);
+        const unsigned leases = 1000;
+        unsigned stopped = 0;
+        FD_AUTO int place = open(world_path("."), O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+        for (unsigned i = 0; i < leases; i++)
+                hold_below(stage.root, place, i);
+        ck_assert_int_ge(sd_bus_match_signal(ears, NULL, "org.mountat1", "/org/mountat1",
+                                             "org.mountat1.Manager", "LeaseRemoved", on_removal,
+                                             &stopped),
+                         0);
+        sd_bus_close_unref(stage.root);
+        service_stop(&stage.service);
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        world_wait_for(has_counted(ears, &stopped, leases));
         sd_bus_close_unref(ears);
         world_kill(stage.bus);
 }
@@ -531,19 +585,6 @@ static int make_long_place(void) {
                 at = below;
         }
         return at;
-}
-
-static void hold_below(sd_bus *bus, int place, unsigned index) {
-        char path[64];
-        int fd;
-
-        snprintf(path, sizeof(path), "%u", index);
-        ck_assert_int_eq(mkdirat(place, path, 0755), 0);
-        strcat(path, "/proc");
-        ck_assert_int_eq(mkdirat(place, path, 0755), 0);
-        fd = openat(place, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        system_bus_mount_one(bus, fd);
-        close(fd);
 }
 
 /* A listing's message, its entries and their places: of one at a time, however many ask. */
@@ -990,6 +1031,7 @@ int main(void) {
         tcase_add_test(tests, bus_refuses_mount_and_unmount_outside_the_group);
         tcase_add_test(tests, members_set_no_log_level);
         tcase_add_test(tests, signals_tell_of_each_lease_and_why_it_went);
+        tcase_add_test(tests, each_lease_of_a_daemon_that_stops_is_told);
         tcase_add_test(tests, signals_are_not_for_those_outside_the_group);
         tcase_add_test(tests, bad_paths_are_refused_by_name);
         tcase_add_test(tests, bad_descriptors_and_options_are_refused_by_name);
