@@ -27,9 +27,11 @@
 
 enum {
         BUS_SECOND = 1000000,
-        BUS_RETRY = BUS_SECOND,       /* after a bus that has gone away, or refused us */
-        BUS_END = BUS_SECOND * 3 / 4, /* for what is still to be told and sent */
-        BUS_PAUSE = BUS_SECOND / 10,  /* between looks at whether the bus takes it */
+        BUS_RETRY = BUS_SECOND, /* after a bus that has gone away, or refused us */
+        /* All of leaving must fit into BUS_END_MS: to tell, to serve the last calls, to tell. */
+        BUS_TELL_REST = BUS_SECOND / 2,
+        BUS_SERVE_REST = BUS_SECOND * 3 / 4,
+        BUS_PAUSE = BUS_SECOND / 10, /* between looks at whether the bus takes it */
         BUS_QUEUE_MAX = 1024, /* signals that the bus hasn't taken yet; others wait in the ledger */
         BUS_PATIENCE = 10,    /* ticks */
         BUS_END_MS = 2000,
@@ -50,6 +52,8 @@ struct bus {
         sd_event_source *retry;
         struct call_desk desk;
         bool complained; /* about this absence of the bus */
+        bool leaving;
+        bool nameless; /* nobody can call us by the name any more */
         struct ledger_counts told;
         uint64_t last_told; /* CLOCK_MONOTONIC */
 };
@@ -85,6 +89,8 @@ static int bus_on_disconnected(sd_bus_message *message, void *userdata, sd_bus_e
 
         (void)message;
         (void)error;
+        if (bus->leaving)
+                return sd_event_exit(bus->event, 0);
         bus_complain(bus, -ENOTCONN, "the system bus has gone away");
         ledger_watch(bus->setup.gate->ledger, false);
         bus_retry_later(bus);
@@ -261,7 +267,7 @@ static void bus_process(struct bus *bus) {
 
 /* What is still to be told and sent, if the bus takes it in time. */
 static void bus_tell_rest(struct bus *bus) {
-        const uint64_t deadline = bus_now() + BUS_END;
+        const uint64_t deadline = bus_now() + BUS_TELL_REST;
         uint64_t queued;
         bool all;
 
@@ -272,6 +278,40 @@ static void bus_tell_rest(struct bus *bus) {
                         return;
                 sd_bus_wait(bus->bus, BUS_PAUSE);
         }
+}
+
+/* ---- leaving ---- */
+
+static int bus_on_unnamed(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        struct bus *bus = userdata;
+
+        (void)reply;
+        (void)error;
+        bus->nameless = true;
+        return 0;
+}
+
+/*
+ * Whoever calls org.mountat1 is answered. The name goes first, and what came before that is known
+ * has been read by then; a later call starts the next instance. An instance that is idle serves the
+ * last calls, since it could not say why it didn't; one that is stopped refuses them.
+ */
+static int bus_begin_leaving(struct bus *bus) {
+        int r;
+
+        if (bus->leaving)
+                return 0;
+        bus->leaving = true;
+        if (!bus->bus || sd_bus_is_ready(bus->bus) <= 0)
+                return sd_event_exit(bus->event, 0);
+        if (atomic_load(&bus->setup.gate->stopping))
+                call_desk_close(&bus->desk);
+        bus_tell_rest(bus); /* before the name goes, by which others know whose signals these are */
+        r = sd_bus_release_name_async(bus->bus, NULL, BUS_NAME, bus_on_unnamed, bus);
+        if (r >= 0) /* without a handler: ends the loop */
+                r = sd_event_add_time(bus->event, NULL, CLOCK_MONOTONIC, bus_now() + BUS_SERVE_REST,
+                                      1, NULL, NULL);
+        return r < 0 ? sd_event_exit(bus->event, 0) : 0;
 }
 
 /* ---- the thread ---- */
@@ -286,7 +326,7 @@ static int bus_on_poke(sd_event_source *source, int fd, uint32_t events, void *u
                 return -errno;
         atomic_store(&bus->answered, atomic_load(&bus->asked));
         if (atomic_load(&bus->stopping))
-                return sd_event_exit(bus->event, 0);
+                return bus_begin_leaving(bus);
         call_desk_watch(&bus->desk);
         if (bus->bus && sd_bus_is_ready(bus->bus) > 0) {
                 bus_tell_changes(bus);
@@ -301,7 +341,9 @@ static int bus_on_turn(sd_event_source *source, void *userdata) {
 
         (void)source;
         call_desk_turn(&bus->desk);
-        return 0;
+        if (bus->leaving) /* there are no ticks any more */
+                call_desk_watch(&bus->desk);
+        return bus->nameless && bus->desk.count == 0 ? sd_event_exit(bus->event, 0) : 0;
 }
 
 static int bus_on_done(sd_event_source *source, int fd, uint32_t events, void *userdata) {
@@ -348,7 +390,7 @@ static int bus_loop(struct bus *bus) {
 }
 
 static void bus_leave(struct bus *bus) {
-        call_desk_close(&bus->desk);
+        call_desk_end(&bus->desk);
         if (bus->bus)
                 bus_tell_rest(bus);
         impatience_begin();

@@ -25,6 +25,8 @@ enum {
         CALL_SECONDS = 20, /* on a worker; below the 25 that callers wait */
 };
 
+#define CALL_STOPPING "mountatd is stopping"
+
 struct call {
         struct crew_job job; /* first: the crew hands it back */
         struct call_desk *desk;
@@ -364,8 +366,11 @@ static int call_on_credentials(sd_bus_message *reply, void *userdata, sd_bus_err
 
 /* ---- the beginning ---- */
 
-static int call_refuse_at_once(sd_bus_message *message, const char *why) {
-        return sd_bus_reply_method_errorf(message, "org.mountat1.Error.LimitExceeded", "%s", why);
+static int call_refuse_at_once(sd_bus_message *message, uint32_t status, const char *why) {
+        char name[64];
+
+        call_error_name(status, name, sizeof(name));
+        return sd_bus_reply_method_errorf(message, name, "%s", why);
 }
 
 static unsigned call_count_from(const struct call_desk *desk, const char *sender) {
@@ -407,11 +412,15 @@ int call_handle(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         if (!rule || !method || !sender)
                 return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED,
                                          "nobody may call this method");
+        if (desk->closed)
+                return call_refuse_at_once(message, STATUS_SHUTTING_DOWN, CALL_STOPPING);
         if (desk->count >= CALL_MAX)
-                return call_refuse_at_once(message, "too many calls are under way: try again");
+                return call_refuse_at_once(message, STATUS_LIMIT_EXCEEDED,
+                                           "too many calls are under way: try again");
         if (call_count_from(desk, sender) >= CALL_MAX_PER_USER)
                 return call_refuse_at_once(
-                        message, "too many of your calls are under way: wait for their answers");
+                        message, STATUS_LIMIT_EXCEEDED,
+                        "too many of your calls are under way: wait for their answers");
 
         call = call_new(desk, message, method, rule);
         if (!call)
@@ -432,15 +441,13 @@ int call_handle(sd_bus_message *message, void *userdata, sd_bus_error *error) {
 
 /* ---- the desk ---- */
 
-static void call_give_up(struct call *call) {
-        static const char why[] = "a file system doesn't answer, or mountatd is overloaded";
-
+static void call_give_up(struct call *call, uint32_t status, const char *why) {
         if (!call->running) {
-                call_drop(call, STATUS_HOST_FAILED, why);
+                call_drop(call, status, why);
                 return;
         }
         call_log(call, why);
-        call_refuse(call, STATUS_HOST_FAILED, NULL, why);
+        call_refuse(call, status, NULL, why);
         ledger_abandon(call->desk->gate->ledger, &call->owner);
 }
 
@@ -453,7 +460,8 @@ void call_desk_watch(struct call_desk *desk) {
                 if (!call->submitted || call->answered)
                         continue;
                 if (now - call->submitted >= CALL_SECONDS)
-                        call_give_up(call);
+                        call_give_up(call, STATUS_HOST_FAILED,
+                                     "a file system doesn't answer, or mountatd is overloaded");
                 else if (!call->running)
                         call_try(call);
         }
@@ -462,9 +470,17 @@ void call_desk_watch(struct call_desk *desk) {
 void call_desk_close(struct call_desk *desk) {
         struct call *next;
 
+        desk->closed = true;
         for (struct call *call = desk->first; call; call = next) {
                 next = call->next;
                 if (!call->running)
-                        call_drop(call, STATUS_SHUTTING_DOWN, "mountatd is stopping");
+                        call_drop(call, STATUS_SHUTTING_DOWN, CALL_STOPPING);
         }
+}
+
+void call_desk_end(struct call_desk *desk) {
+        call_desk_close(desk);
+        for (struct call *call = desk->first; call; call = call->next)
+                if (!call->answered)
+                        call_give_up(call, STATUS_SHUTTING_DOWN, CALL_STOPPING);
 }

@@ -390,6 +390,16 @@ static int server_add_bus(struct server *server) {
         return server->setup.on_bus ? bus_new(&setup, &server->bus) : 0;
 }
 
+/* A call over D-Bus that came as we were about to leave may have been granted a lease: left to the
+ * next instance, as by a crash. */
+static void server_leave_last_lease(const struct server *server) {
+        if (server->stopping || ledger_count(server->setup.gate->ledger).leases == 0)
+                return;
+        log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_RESTARTING},
+                  "a last call was granted a lease: leaving it to the next instance");
+        _exit(EXIT_SUCCESS);
+}
+
 int server_run(const struct server_setup *setup) {
         /* Static: a worker that is lost in a sweep comes back to it whenever it can. */
         static struct server server;
@@ -413,6 +423,8 @@ int server_run(const struct server_setup *setup) {
                 r = sd_event_loop(server.event);
         }
         bus_free(server.bus);
+        if (r >= 0)
+                server_leave_last_lease(&server);
         sd_event_source_unref(server.listening);
         sd_event_source_unref(server.tick);
         sd_event_source_unref(server.resume);

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -840,6 +841,133 @@ BUS_TEST(daemon_starts_without_a_bus_and_finds_it_later) {
 
 /* ---- the end of an instance ---- */
 
+enum {
+        LAST_CALLS = 10,
+};
+
+struct last_calls {
+        unsigned answered;
+        unsigned done;
+        unsigned refused; /* by the daemon, which is stopping */
+};
+
+static int on_last_reply(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        struct last_calls *last = userdata;
+        const sd_bus_error *refusal = sd_bus_message_get_error(reply);
+
+        (void)error;
+        last->answered++;
+        if (!refusal)
+                last->done++;
+        else if (strcmp(refusal->name, "org.mountat1.Error.ShuttingDown") == 0)
+                last->refused++;
+        else
+                fprintf(stderr, "answered by %s: %s\n", refusal->name, refusal->message);
+        return 0;
+}
+
+static void send_last_call(sd_bus *bus, struct last_calls *last, const char *member,
+                           const char *types, ...) {
+        sd_bus_message *call = NULL;
+        va_list arguments;
+
+        ck_assert_int_ge(sd_bus_message_new_method_call(bus, &call, "org.mountat1", "/org/mountat1",
+                                                        "org.mountat1.Manager", member),
+                         0);
+        va_start(arguments, types);
+        ck_assert_int_ge(sd_bus_message_appendv(call, types, arguments), 0);
+        va_end(arguments);
+        ck_assert_int_ge(sd_bus_call_async(bus, NULL, call, on_last_reply, last, 0), 0);
+        sd_bus_message_unref(call);
+}
+
+/* The daemon, that sleeps, finds these when it wakes. */
+static void send_last_calls(sd_bus *bus, struct last_calls *last, bool mount) {
+        *last = (struct last_calls){0};
+        for (int i = 0; i < LAST_CALLS; i++)
+                if (mount)
+                        send_last_call(bus, last, "MountPath", "sas", world_path("root%d", i), 1,
+                                       "proc");
+                else
+                        send_last_call(bus, last, "ListLeases", "");
+        ck_assert_int_ge(sd_bus_flush(bus), 0);
+        usleep(300000); /* until they are with the daemon */
+}
+
+static void wait_for_last_replies(sd_bus *bus, const struct last_calls *last) {
+        while (last->answered < LAST_CALLS)
+                if (sd_bus_process(bus, NULL) == 0)
+                        ck_assert_int_gt(sd_bus_wait(bus, 30000000), 0);
+}
+
+static void make_last_roots(void) {
+        char name[16];
+
+        for (int i = 0; i < LAST_CALLS; i++) {
+                snprintf(name, sizeof(name), "root%d", i);
+                world_make_root(0, name);
+        }
+}
+
+/* The idle timeout has run out, and the calls are there, when the daemon wakes: which of them it
+ * sees first is chance. */
+static void call_at_the_end_of_idleness(struct bus_stage *stage, bool mount) {
+        struct last_calls last;
+
+        stage->service = service_start(&(struct service_plan){
+                .name = "a", .unnamed = true, .options = {"--idle-timeout=2"}});
+        system_bus_wait_for("org.mountat1");
+        ck_assert_int_eq(kill(stage->service.pid, SIGSTOP), 0);
+        usleep(2300000);
+        send_last_calls(stage->root, &last, mount);
+        ck_assert_int_eq(kill(stage->service.pid, SIGCONT), 0);
+        wait_for_last_replies(stage->root, &last);
+        ck_assert_uint_eq(last.done, LAST_CALLS);
+}
+
+BUS_TEST(calls_to_a_daemon_that_leaves_for_idleness_are_served) {
+        struct bus_stage stage = {0};
+
+        system_bus_prepare();
+        stage.bus = system_bus_start();
+        stage.root = system_bus_connect(0);
+        make_last_roots();
+        for (int i = 0; i < 3; i++) {
+                call_at_the_end_of_idleness(&stage, false);
+                ck_assert_int_eq(service_wait(&stage.service), 0);
+        }
+        call_at_the_end_of_idleness(&stage, true);
+        usleep(1000000);
+        if (service_is_running(&stage.service))
+                world_kill(stage.service.pid); /* it wasn't idle any more */
+        else
+                ck_assert_int_eq(service_wait(&stage.service), 0);
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), LAST_CALLS);
+        stage.service = bus_stage_start_service();
+        ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), LAST_CALLS);
+        bus_stage_close(&stage);
+}
+
+BUS_TEST(calls_to_a_daemon_that_is_stopped_are_answered) {
+        struct bus_stage stage = bus_stage_open();
+
+        make_last_roots();
+        for (int i = 0; i < 6; i++) {
+                struct last_calls last;
+
+                ck_assert_int_eq(kill(stage.service.pid, SIGSTOP), 0);
+                ck_assert_int_eq(kill(stage.service.pid, SIGTERM), 0);
+                send_last_calls(stage.root, &last, i % 2);
+                ck_assert_int_eq(kill(stage.service.pid, SIGCONT), 0);
+                wait_for_last_replies(stage.root, &last);
+                ck_assert_uint_eq(last.done + last.refused, LAST_CALLS);
+                ck_assert_int_eq(service_wait(&stage.service), 0);
+                ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+                stage.service = bus_stage_start_service();
+        }
+        bus_stage_close(&stage);
+}
+
 BUS_TEST(leases_of_the_bus_outlive_a_killed_instance) {
         struct bus_stage stage = bus_stage_open();
         struct system_bus_lease lease;
@@ -1044,6 +1172,8 @@ int main(void) {
         tcase_add_test(tests, path_on_a_stalled_file_system_keeps_nobody_waiting);
         tcase_add_test(tests, bus_goes_away_and_comes_back);
         tcase_add_test(tests, daemon_starts_without_a_bus_and_finds_it_later);
+        tcase_add_test(tests, calls_to_a_daemon_that_leaves_for_idleness_are_served);
+        tcase_add_test(tests, calls_to_a_daemon_that_is_stopped_are_answered);
         tcase_add_test(tests, leases_of_the_bus_outlive_a_killed_instance);
         tcase_add_test(tests, lease_out_of_reach_stays_on_record);
         tcase_add_test(tests, polkit_lets_a_user_mount_by_path);
