@@ -42,6 +42,7 @@ struct bus {
         int poke;  /* eventfd: look what is to be done */
         int ended; /* eventfd: the thread has nothing more to do with this */
         atomic_bool stopping;
+        atomic_bool settled;  /* the name is ours, or it isn't */
         atomic_uint asked;    /* pokes */
         atomic_uint answered; /* the last one that was seen */
         unsigned patience;    /* ticks without an answer; the main thread's */
@@ -76,7 +77,13 @@ static void bus_retry_later(struct bus *bus) {
         sd_event_source_set_enabled(bus->retry, SD_EVENT_ONESHOT);
 }
 
+static void bus_settle(struct bus *bus) {
+        if (!atomic_exchange(&bus->settled, true))
+                crew_wake(bus->setup.crew);
+}
+
 static void bus_complain(struct bus *bus, int error, const char *what) {
+        bus_settle(bus);
         if (!bus->complained)
                 log_write(LOG_WARNING,
                           &(struct log_subject){.event = LOG_EVENT_NO_BUS, .error = error},
@@ -108,6 +115,7 @@ static int bus_on_named(sd_bus_message *reply, void *userdata, sd_bus_error *err
                 return 0;
         }
         bus->complained = false;
+        bus_settle(bus);
         log_write(LOG_DEBUG, NULL, "on the system bus as " BUS_NAME);
         ledger_watch(bus->setup.gate->ledger, true);
         return 0;
@@ -449,6 +457,10 @@ int bus_new(const struct bus_setup *setup, struct bus **ret) {
         }
         *ret = bus;
         return 0;
+}
+
+bool bus_has_settled(const struct bus *bus) {
+        return !bus || atomic_load(&bus->settled);
 }
 
 void bus_tick(struct bus *bus) {

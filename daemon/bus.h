@@ -13,6 +13,8 @@
 
 #include "daemon/crew.h"
 
+#include <stdbool.h>
+
 struct bus;
 
 struct bus_setup {
@@ -31,6 +33,10 @@ int bus_new(const struct bus_setup *setup, struct bus **bus);
  * instance. NULL-safe.
  */
 struct bus *bus_free(struct bus *bus);
+
+/* Whether it is known by now whether we have the name; crew_fd() becomes readable when it is. True
+ * for NULL. */
+bool bus_has_settled(const struct bus *bus);
 
 /* Has what has changed since the last time told: signals. Some ten times a second while there may
  * be anything to tell. NULL-safe. */

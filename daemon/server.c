@@ -31,6 +31,7 @@
 enum {
         SERVER_SECOND = 1000000, /* in the microseconds of sd-event */
         SERVER_TICK = SERVER_SECOND / 10,
+        SERVER_READY_TIMEOUT = SERVER_SECOND, /* without a bus, or with one that is slow */
         SERVER_SWEEP_PAUSE = SERVER_SECOND,
         SERVER_SWEEP_REPEAT = 10 * SERVER_SECOND, /* of what could not be reached in time */
         SERVER_DRAIN_TIMEOUT = 3 * SERVER_SECOND, /* the unit's TimeoutStopSec= is 5 s */
@@ -60,6 +61,7 @@ struct server {
         sd_event_source *resume;
         uint64_t last_busy; /* CLOCK_MONOTONIC */
         uint64_t last_told;
+        uint64_t ready_by; /* 0: that has been told */
         uint64_t watchdog; /* microseconds between signs of life, 0: none are asked for */
         struct ledger_counts told;
         bool stopping;
@@ -70,6 +72,16 @@ struct server {
         uint64_t next_release;
         uint64_t adopt_until;
 };
+
+/* Started by the bus or by hand, it is ready when it can be called; clients of the socket are
+ * served meanwhile. */
+static void server_notify_ready(struct server *server, uint64_t now) {
+        if (server->ready_by == 0 || server->stopping ||
+            (now < server->ready_by && !bus_has_settled(server->bus)))
+                return;
+        server->ready_by = 0;
+        sd_notify(0, "READY=1");
+}
 
 static void server_notify_status(struct server *server, uint64_t now,
                                  const struct ledger_counts *counts) {
@@ -178,6 +190,7 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
         (void)usec;
         sd_event_now(server->event, CLOCK_MONOTONIC, &now);
         counts.attempts = counts.lost_attempts = 0; /* come and go too quickly to be told */
+        server_notify_ready(server, now);
         server_notify_status(server, now, &counts);
         crew_watch(server->setup.crew);
         bus_tick(server->bus);
@@ -188,7 +201,8 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
 
         /* A connection that waits for a lost worker counts: no idle exit before it has come back.
          */
-        if (counts.connections > 0 || counts.leases > 0 || server->told.leases > 0) {
+        if (counts.connections > 0 || counts.leases > 0 || server->told.leases > 0 ||
+            server->ready_by > 0) {
                 server->last_busy = now;
                 server_arm(source, now + SERVER_TICK);
         } else if (idle > 0 && now - server->last_busy >= idle) {
@@ -322,6 +336,7 @@ static int server_on_crew(sd_event_source *source, int fd, uint32_t events, void
         if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
                 return -errno;
         server_touch(server);
+        server_notify_ready(server, server->last_busy);
         if (server->stopping && crew_is_idle(server->setup.crew))
                 return sd_event_exit(server->event, 0);
         return 0;
@@ -419,7 +434,9 @@ int server_run(const struct server_setup *setup) {
         if (r >= 0)
                 r = server_add_bus(&server);
         if (r >= 0) {
-                sd_notify(0, "READY=1\nSTATUS=0 leases");
+                server.ready_by = server.last_busy + SERVER_READY_TIMEOUT;
+                sd_notify(0, "STATUS=0 leases");
+                server_notify_ready(&server, server.last_busy);
                 r = sd_event_loop(server.event);
         }
         bus_free(server.bus);

@@ -20,6 +20,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 /* The socket side, as if there were no bus. */
@@ -839,6 +840,82 @@ BUS_TEST(daemon_starts_without_a_bus_and_finds_it_later) {
         bus_stage_close(&stage);
 }
 
+/* ---- readiness ---- */
+
+/* Where the daemon tells of it, as to a service manager. */
+static int open_manager(const char *path) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+        ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+        return fd;
+}
+
+static bool is_ready(int manager) {
+        char message[4096];
+        ssize_t size;
+
+        while ((size = recv(manager, message, sizeof(message) - 1, MSG_DONTWAIT)) > 0) {
+                message[size] = '\0';
+                if (strstr(message, "READY=1"))
+                        return true;
+        }
+        return false;
+}
+
+static const struct service_plan ready_plan = {
+        .name = "a", .start = SERVICE_LISTENS, .unnamed = true};
+
+BUS_TEST(daemon_is_ready_when_it_has_its_name) {
+        struct bus_stage stage = {0};
+        struct service_plan plan = ready_plan;
+        int manager;
+        int64_t start;
+        bool early, in_time;
+
+        plan.notify = world_path("notify");
+        manager = open_manager(plan.notify);
+        system_bus_prepare();
+        stage.bus = system_bus_start();
+        stage.root = system_bus_connect(0);
+        ck_assert_int_eq(kill(stage.bus, SIGSTOP), 0);
+        start = world_now_ms();
+        stage.service = service_spawn(&plan);
+        expect_socket_works(&stage.service);
+        usleep(100000);
+        early = is_ready(manager);
+        in_time = world_now_ms() - start < 1000; /* it waits no longer for the bus */
+        ck_assert_int_eq(kill(stage.bus, SIGCONT), 0);
+        ck_assert(!early || !in_time);
+        if (!early)
+                world_wait_for(is_ready(manager));
+        in_time = world_now_ms() - start < 1000;
+        ck_assert(system_bus_has("org.mountat1") || !in_time);
+        system_bus_wait_for("org.mountat1");
+        close(manager);
+        bus_stage_close(&stage);
+}
+
+BUS_TEST(daemon_without_a_bus_serves_before_it_is_ready) {
+        struct service_plan plan = ready_plan;
+        struct service service;
+        int64_t start;
+        int manager;
+
+        plan.notify = world_path("notify");
+        manager = open_manager(plan.notify);
+        system_bus_prepare();
+        start = world_now_ms();
+        service = service_spawn(&plan);
+        expect_socket_works(&service);
+        if (world_now_ms() - start < 1000)
+                ck_assert(!is_ready(manager));
+        world_wait_for(is_ready(manager));
+        close(manager);
+        service_stop(&service);
+}
+
 /* ---- the end of an instance ---- */
 
 enum {
@@ -1172,6 +1249,8 @@ int main(void) {
         tcase_add_test(tests, path_on_a_stalled_file_system_keeps_nobody_waiting);
         tcase_add_test(tests, bus_goes_away_and_comes_back);
         tcase_add_test(tests, daemon_starts_without_a_bus_and_finds_it_later);
+        tcase_add_test(tests, daemon_is_ready_when_it_has_its_name);
+        tcase_add_test(tests, daemon_without_a_bus_serves_before_it_is_ready);
         tcase_add_test(tests, calls_to_a_daemon_that_leaves_for_idleness_are_served);
         tcase_add_test(tests, calls_to_a_daemon_that_is_stopped_are_answered);
         tcase_add_test(tests, leases_of_the_bus_outlive_a_killed_instance);

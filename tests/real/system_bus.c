@@ -142,7 +142,7 @@ sd_bus *system_bus_connect(uid_t uid) {
         return bus;
 }
 
-static bool system_bus_has(const char *name) {
+bool system_bus_has(const char *name) {
         sd_bus *bus = system_bus_connect(0);
         int has = 0;
         sd_bus_message *reply = NULL;

@@ -23,7 +23,10 @@ pid_t system_bus_start(void);
 /* A connection of `uid`. Close it with sd_bus_close_unref(). */
 sd_bus *system_bus_connect(uid_t uid);
 
-/* Waits until somebody has, or nobody has, that name. */
+/* Whether somebody has that name. */
+bool system_bus_has(const char *name);
+
+/* Waits until somebody has it. */
 void system_bus_wait_for(const char *name);
 
 /* ---- calls to org.mountat1.Manager ---- */
