@@ -54,14 +54,27 @@ static int unmount_place(const char *path, char *place, size_t size) {
         return 0;
 }
 
-static int unmount_find(sd_bus *bus, const char *place, uint64_t *leases) {
+/* Whether the place in the list may be that one, too long to be listed whole: org.mountat1(5). */
+static bool unmount_is_cut(const char *listed, const char *place) {
+        static const char cut[] = "...";
+        size_t length = strlen(listed), kept = length - strlen(cut);
+
+        return length >= strlen(cut) && strcmp(listed + kept, cut) == 0 && strlen(place) > length &&
+               strncmp(listed, place, kept) == 0;
+}
+
+/* `*cut`: how many there may be besides, whose places are cut. */
+static int unmount_find(sd_bus *bus, const char *place, uint64_t *leases, unsigned *cut) {
         MANAGER_MESSAGE_AUTO sd_bus_message *reply = NULL;
         struct manager_lease lease;
         int count = 0, r = manager_list(bus, MANAGER_OWN, &reply);
 
+        *cut = 0;
         while (r >= 0 && (r = manager_next(reply, &lease)) > 0)
                 if (strcmp(lease.place, place) == 0 && count < UNMOUNT_LEASES_MAX)
                         leases[count++] = lease.lease;
+                else if (unmount_is_cut(lease.place, place))
+                        ++*cut;
         return r < 0 ? r : count;
 }
 
@@ -69,16 +82,18 @@ static int unmount_below(sd_bus *bus, const char *path) {
         char escaped[4 * PATH_MAX], place[4 * PATH_MAX];
         uint64_t leases[UNMOUNT_LEASES_MAX];
         int count, r = unmount_place(path, place, sizeof(place));
+        unsigned cut;
 
         text_escape(escaped, sizeof(escaped), path);
         if (r < 0) {
                 warnx("cannot unmount below %s: %s", escaped, strerrordesc_np(-r));
                 return r;
         }
-        count = unmount_find(bus, place, leases);
+        count = unmount_find(bus, place, leases, &cut);
         if (count == 0) {
-                warnx("cannot unmount below %s: there is no lease of yours: see mountatctl list",
-                      escaped);
+                warnx("cannot unmount below %s: %s", escaped,
+                      cut > 0 ? "the path is too long for mountatctl list: give the lease's number"
+                              : "there is no lease of yours: see mountatctl list");
                 return -ENOENT;
         }
         for (int i = 0; i < count; i++)

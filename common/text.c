@@ -5,7 +5,6 @@
 #include "common/text.h"
 
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
 /* The length in bytes of the character at `text`, 0 if it is none. A NUL ends every sequence. */
@@ -37,19 +36,29 @@ static int text_is_plain(const char *text, size_t length) {
         return length != 2 || p[0] != 0xc2 || p[1] >= 0xa0;
 }
 
+/* "\xNN", without printf(3): a listing of leases can have millions of these. */
+static size_t text_name_byte(char piece[4], uint8_t byte) {
+        static const char digits[] = "0123456789abcdef";
+
+        piece[0] = '\\';
+        piece[1] = 'x';
+        piece[2] = digits[byte >> 4];
+        piece[3] = digits[byte & 15];
+        return 4;
+}
+
 char *text_escape(char *buffer, size_t size, const char *source) {
         size_t used = 0;
 
         while (*source) {
                 size_t length = text_character(source);
-                char piece[5];
+                char piece[4];
                 const char *from = source;
 
                 if (length == 0 || !text_is_plain(source, length)) {
-                        snprintf(piece, sizeof(piece), "\\x%02x", (unsigned char)*source);
+                        length = text_name_byte(piece, *source);
                         from = piece;
                         source += 1;
-                        length = 4;
                 } else
                         source += length;
 

@@ -28,10 +28,12 @@
 enum {
         BUS_SECOND = 1000000,
         BUS_RETRY = BUS_SECOND, /* after a bus that has gone away, or refused us */
-        BUS_FLUSH_ROUNDS = 10,
-        BUS_FLUSH_PAUSE = BUS_SECOND / 10,
-        BUS_CHANGES_PER_TICK = 128,
-        BUS_PATIENCE = 10, /* ticks */
+        /* All of leaving must fit into BUS_END_MS: to tell, to serve the last calls, to tell. */
+        BUS_TELL_REST = BUS_SECOND / 2,
+        BUS_SERVE_REST = BUS_SECOND * 3 / 4,
+        BUS_PAUSE = BUS_SECOND / 10, /* between looks at whether the bus takes it */
+        BUS_QUEUE_MAX = 1024, /* signals that the bus hasn't taken yet; others wait in the ledger */
+        BUS_PATIENCE = 10,    /* ticks */
         BUS_END_MS = 2000,
 };
 
@@ -40,6 +42,7 @@ struct bus {
         int poke;  /* eventfd: look what is to be done */
         int ended; /* eventfd: the thread has nothing more to do with this */
         atomic_bool stopping;
+        atomic_bool settled;  /* the name is ours, or it isn't */
         atomic_uint asked;    /* pokes */
         atomic_uint answered; /* the last one that was seen */
         unsigned patience;    /* ticks without an answer; the main thread's */
@@ -50,9 +53,19 @@ struct bus {
         sd_event_source *retry;
         struct call_desk desk;
         bool complained; /* about this absence of the bus */
+        bool leaving;
+        bool nameless; /* nobody can call us by the name any more */
         struct ledger_counts told;
         uint64_t last_told; /* CLOCK_MONOTONIC */
 };
+
+/* CLOCK_MONOTONIC, now: sd_event_now() says when the loop has last woken. */
+static uint64_t bus_now(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * BUS_SECOND + now.tv_nsec / 1000;
+}
 
 /* ---- the connection ---- */
 
@@ -64,7 +77,13 @@ static void bus_retry_later(struct bus *bus) {
         sd_event_source_set_enabled(bus->retry, SD_EVENT_ONESHOT);
 }
 
+static void bus_settle(struct bus *bus) {
+        if (!atomic_exchange(&bus->settled, true))
+                crew_wake(bus->setup.crew);
+}
+
 static void bus_complain(struct bus *bus, int error, const char *what) {
+        bus_settle(bus);
         if (!bus->complained)
                 log_write(LOG_WARNING,
                           &(struct log_subject){.event = LOG_EVENT_NO_BUS, .error = error},
@@ -77,6 +96,8 @@ static int bus_on_disconnected(sd_bus_message *message, void *userdata, sd_bus_e
 
         (void)message;
         (void)error;
+        if (bus->leaving)
+                return sd_event_exit(bus->event, 0);
         bus_complain(bus, -ENOTCONN, "the system bus has gone away");
         ledger_watch(bus->setup.gate->ledger, false);
         bus_retry_later(bus);
@@ -94,6 +115,7 @@ static int bus_on_named(sd_bus_message *reply, void *userdata, sd_bus_error *err
                 return 0;
         }
         bus->complained = false;
+        bus_settle(bus);
         log_write(LOG_DEBUG, NULL, "on the system bus as " BUS_NAME);
         ledger_watch(bus->setup.gate->ledger, true);
         return 0;
@@ -207,14 +229,22 @@ static void bus_tell_change(struct bus *bus, const struct change_event *event) {
                                    event->lease, uid, origin, bus_reason(event->change));
 }
 
-static void bus_tell_changes(struct bus *bus) {
+static bool bus_is_behind(struct bus *bus) {
+        uint64_t queued;
+
+        return sd_bus_get_n_queued_write(bus->bus, &queued) < 0 || queued >= BUS_QUEUE_MAX;
+}
+
+/* Whether that was all. */
+static bool bus_tell_changes(struct bus *bus) {
         struct change_event event;
 
-        for (int i = 0; i < BUS_CHANGES_PER_TICK; i++) {
+        while (!bus_is_behind(bus)) {
                 if (!ledger_next_change(bus->setup.gate->ledger, &event))
-                        return;
+                        return true;
                 bus_tell_change(bus, &event);
         }
+        return false;
 }
 
 static void bus_tell_counts(struct bus *bus) {
@@ -243,14 +273,53 @@ static void bus_process(struct bus *bus) {
         impatience_end();
 }
 
-/* What is still to be sent, if the bus takes it in a second. */
-static void bus_flush(struct bus *bus) {
-        for (int i = 0; i < BUS_FLUSH_ROUNDS; i++) {
+/* What is still to be told and sent, if the bus takes it in time. */
+static void bus_tell_rest(struct bus *bus) {
+        const uint64_t deadline = bus_now() + BUS_TELL_REST;
+        uint64_t queued;
+        bool all;
+
+        while (sd_bus_is_ready(bus->bus) > 0 && bus_now() < deadline) {
+                all = bus_tell_changes(bus);
                 bus_process(bus);
-                if (!(sd_bus_get_events(bus->bus) & POLLOUT))
+                if (sd_bus_get_n_queued_write(bus->bus, &queued) < 0 || (all && queued == 0))
                         return;
-                sd_bus_wait(bus->bus, BUS_FLUSH_PAUSE);
+                sd_bus_wait(bus->bus, BUS_PAUSE);
         }
+}
+
+/* ---- leaving ---- */
+
+static int bus_on_unnamed(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        struct bus *bus = userdata;
+
+        (void)reply;
+        (void)error;
+        bus->nameless = true;
+        return 0;
+}
+
+/*
+ * Whoever calls org.mountat1 is answered. The name goes first, and what came before that is known
+ * has been read by then; a later call starts the next instance. An instance that is idle serves the
+ * last calls, since it could not say why it didn't; one that is stopped refuses them.
+ */
+static int bus_begin_leaving(struct bus *bus) {
+        int r;
+
+        if (bus->leaving)
+                return 0;
+        bus->leaving = true;
+        if (!bus->bus || sd_bus_is_ready(bus->bus) <= 0)
+                return sd_event_exit(bus->event, 0);
+        if (atomic_load(&bus->setup.gate->stopping))
+                call_desk_close(&bus->desk);
+        bus_tell_rest(bus); /* before the name goes, by which others know whose signals these are */
+        r = sd_bus_release_name_async(bus->bus, NULL, BUS_NAME, bus_on_unnamed, bus);
+        if (r >= 0) /* without a handler: ends the loop */
+                r = sd_event_add_time(bus->event, NULL, CLOCK_MONOTONIC, bus_now() + BUS_SERVE_REST,
+                                      1, NULL, NULL);
+        return r < 0 ? sd_event_exit(bus->event, 0) : 0;
 }
 
 /* ---- the thread ---- */
@@ -265,13 +334,24 @@ static int bus_on_poke(sd_event_source *source, int fd, uint32_t events, void *u
                 return -errno;
         atomic_store(&bus->answered, atomic_load(&bus->asked));
         if (atomic_load(&bus->stopping))
-                return sd_event_exit(bus->event, 0);
+                return bus_begin_leaving(bus);
         call_desk_watch(&bus->desk);
         if (bus->bus && sd_bus_is_ready(bus->bus) > 0) {
                 bus_tell_changes(bus);
                 bus_tell_counts(bus);
         }
         return 0;
+}
+
+/* Behind all that the loop has done in one turn, the writing of replies included. */
+static int bus_on_turn(sd_event_source *source, void *userdata) {
+        struct bus *bus = userdata;
+
+        (void)source;
+        call_desk_turn(&bus->desk);
+        if (bus->leaving) /* there are no ticks any more */
+                call_desk_watch(&bus->desk);
+        return bus->nameless && bus->desk.count == 0 ? sd_event_exit(bus->event, 0) : 0;
 }
 
 static int bus_on_done(sd_event_source *source, int fd, uint32_t events, void *userdata) {
@@ -292,6 +372,8 @@ static int bus_open_loop(struct bus *bus) {
         if (r >= 0)
                 r = sd_event_add_io(bus->event, NULL, crew_done_fd(bus->setup.crew), EPOLLIN,
                                     bus_on_done, bus);
+        if (r >= 0)
+                r = sd_event_add_post(bus->event, NULL, bus_on_turn, bus);
         if (r >= 0)
                 r = sd_event_add_time(bus->event, &bus->retry, CLOCK_MONOTONIC, 0, 0, bus_on_retry,
                                       bus);
@@ -316,11 +398,9 @@ static int bus_loop(struct bus *bus) {
 }
 
 static void bus_leave(struct bus *bus) {
-        call_desk_close(&bus->desk);
-        if (bus->bus && sd_bus_is_ready(bus->bus) > 0) {
-                bus_tell_changes(bus);
-                bus_flush(bus);
-        }
+        call_desk_end(&bus->desk);
+        if (bus->bus)
+                bus_tell_rest(bus);
         impatience_begin();
         bus_disconnect(bus);
         impatience_end();
@@ -377,6 +457,10 @@ int bus_new(const struct bus_setup *setup, struct bus **ret) {
         }
         *ret = bus;
         return 0;
+}
+
+bool bus_has_settled(const struct bus *bus) {
+        return !bus || atomic_load(&bus->settled);
 }
 
 void bus_tick(struct bus *bus) {

@@ -13,6 +13,8 @@
 
 #include "daemon/crew.h"
 
+#include <stdbool.h>
+
 struct bus;
 
 struct bus_setup {
@@ -23,9 +25,18 @@ struct bus_setup {
 /* Begins to connect. -ENOMEM and the like. */
 int bus_new(const struct bus_setup *setup, struct bus **bus);
 
-/* Answers what is still asked, tells what has changed, and leaves; waits two seconds for that at
- * most, then crew_free() will return false. NULL-safe. */
+/*
+ * Tells what has changed, gives the name back, answers whoever called it before, and leaves; waits
+ * two seconds for that at most, then crew_free() will return false. While the gate isn't stopping
+ * those calls are served, so there may be a lease afterwards. The service manager must know by then
+ * that the daemon ends (STOPPING=1), or it takes it for running when the bus asks for the next
+ * instance. NULL-safe.
+ */
 struct bus *bus_free(struct bus *bus);
+
+/* Whether it is known by now whether we have the name; crew_fd() becomes readable when it is. True
+ * for NULL. */
+bool bus_has_settled(const struct bus *bus);
 
 /* Has what has changed since the last time told: signals. Some ten times a second while there may
  * be anything to tell. NULL-safe. */

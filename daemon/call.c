@@ -26,6 +26,8 @@ enum {
         CALL_SECONDS = 20, /* on a worker; below the 25 that callers wait */
 };
 
+#define CALL_STOPPING "mountatd is stopping"
+
 struct call {
         struct crew_job job; /* first: the crew hands it back */
         struct call_desk *desk;
@@ -108,7 +110,7 @@ static void call_log(const struct call *call, const char *what) {
                 .has_peer = call->connected,
                 .uid = call->owner.uid,
                 .pid = call->owner.pid,
-                .operation = request_operation_name(call->method->operation),
+                .operation = call->method->member,
                 .lease = call->task.wire.lease,
                 .target = call->task.path,
         };
@@ -167,25 +169,69 @@ static void call_done(struct crew_job *job) {
         call_free(call);
 }
 
-/* Has a worker run the call, if its user's turn has come; else call_desk_watch() tries again. */
-static void call_try(struct call *call) {
-        struct call_desk *desk = call->desk;
-        struct verdict refusal;
-
-        if (call->method->attempts) {
-                switch (ledger_begin_attempt(desk->gate->ledger, &call->owner, &refusal)) {
-                case LEDGER_LATER:
-                        return;
-                case LEDGER_NEVER:
-                        call_drop(call, refusal.status, refusal.text);
-                        return;
-                default:
-                        break;
-                }
-        }
+static void call_start(struct call *call) {
         call->job = (struct crew_job){.run = call_run, .done = call_done, .owner = &call->owner};
         call->running = true;
-        crew_submit(desk->crew, &call->job);
+        crew_submit(call->desk->crew, &call->job);
+}
+
+static void call_attempt(struct call *call) {
+        struct verdict refusal;
+
+        switch (ledger_begin_attempt(call->desk->gate->ledger, &call->owner, &refusal)) {
+        case LEDGER_LATER:
+                return;
+        case LEDGER_NEVER:
+                call_drop(call, refusal.status, refusal.text);
+                return;
+        default:
+                call_start(call);
+        }
+}
+
+/* The oldest that waits to be run alone; NULL: there is none, or one is being run. */
+static struct call *call_next_alone(const struct call_desk *desk) {
+        struct call *next = NULL;
+
+        for (struct call *call = desk->first; call; call = call->next) {
+                if (call->method->turn != METHOD_ALONE || !call->submitted)
+                        continue;
+                if (call->running)
+                        return NULL;
+                next = call; /* new ones come first */
+        }
+        return next;
+}
+
+/* Whether all that was sent is the bus' by now, and no longer memory of ours. */
+static bool call_bus_is_through(const struct call *call) {
+        sd_bus *bus = sd_bus_message_get_bus(call->message);
+        uint64_t queued;
+
+        return sd_bus_is_ready(bus) <= 0 || sd_bus_get_n_queued_write(bus, &queued) < 0 ||
+               queued == 0;
+}
+
+void call_desk_turn(struct call_desk *desk) {
+        struct call *call = call_next_alone(desk);
+
+        if (call && call_bus_is_through(call))
+                call_start(call);
+}
+
+/* Has a worker run the call, if its turn has come; else call_desk_turn() or call_desk_watch() will.
+ */
+static void call_try(struct call *call) {
+        switch (call->method->turn) {
+        case METHOD_ATTEMPT:
+                call_attempt(call);
+                break;
+        case METHOD_ALONE:
+                call_desk_turn(call->desk);
+                break;
+        default:
+                call_start(call);
+        }
 }
 
 static void call_submit(struct call *call, enum ledger_standing standing) {
@@ -230,7 +276,7 @@ static int call_on_authority(sd_bus_message *reply, void *userdata, sd_bus_error
 
 /* What it is about, for an administrator to read: a directory or a lease; of a list, neither. */
 static struct authority_detail call_detail(const struct call *call, char lease[static 17]) {
-        if (call->task.path || call->method->operation != PROTOCOL_UNMOUNT)
+        if (call->task.path || call->task.wire.lease == 0)
                 return (struct authority_detail){.key = "root", .value = call->task.path};
         snprintf(lease, 17, "%016" PRIx64, call->task.wire.lease);
         return (struct authority_detail){.key = "lease", .value = lease};
@@ -330,8 +376,11 @@ static int call_on_credentials(sd_bus_message *reply, void *userdata, sd_bus_err
 
 /* ---- the beginning ---- */
 
-static int call_refuse_at_once(sd_bus_message *message, const char *why) {
-        return sd_bus_reply_method_errorf(message, "org.mountat1.Error.LimitExceeded", "%s", why);
+static int call_refuse_at_once(sd_bus_message *message, uint32_t status, const char *why) {
+        char name[64];
+
+        call_error_name(status, name, sizeof(name));
+        return sd_bus_reply_method_errorf(message, name, "%s", why);
 }
 
 static unsigned call_count_from(const struct call_desk *desk, const char *sender) {
@@ -373,11 +422,15 @@ int call_handle(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         if (!rule || !method || !sender)
                 return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED,
                                          "nobody may call this method");
+        if (desk->closed)
+                return call_refuse_at_once(message, STATUS_SHUTTING_DOWN, CALL_STOPPING);
         if (desk->count >= CALL_MAX)
-                return call_refuse_at_once(message, "too many calls are under way: try again");
+                return call_refuse_at_once(message, STATUS_LIMIT_EXCEEDED,
+                                           "too many calls are under way: try again");
         if (call_count_from(desk, sender) >= CALL_MAX_PER_USER)
                 return call_refuse_at_once(
-                        message, "too many of your calls are under way: wait for their answers");
+                        message, STATUS_LIMIT_EXCEEDED,
+                        "too many of your calls are under way: wait for their answers");
 
         call = call_new(desk, message, method, rule);
         if (!call)
@@ -398,15 +451,13 @@ int call_handle(sd_bus_message *message, void *userdata, sd_bus_error *error) {
 
 /* ---- the desk ---- */
 
-static void call_give_up(struct call *call) {
-        static const char why[] = "a file system doesn't answer, or mountatd is overloaded";
-
+static void call_give_up(struct call *call, uint32_t status, const char *why) {
         if (!call->running) {
-                call_drop(call, STATUS_HOST_FAILED, why);
+                call_drop(call, status, why);
                 return;
         }
         call_log(call, why);
-        call_refuse(call, STATUS_HOST_FAILED, NULL, why);
+        call_refuse(call, status, NULL, why);
         ledger_abandon(call->desk->gate->ledger, &call->owner);
 }
 
@@ -419,7 +470,8 @@ void call_desk_watch(struct call_desk *desk) {
                 if (!call->submitted || call->answered)
                         continue;
                 if (now - call->submitted >= CALL_SECONDS)
-                        call_give_up(call);
+                        call_give_up(call, STATUS_HOST_FAILED,
+                                     "a file system doesn't answer, or mountatd is overloaded");
                 else if (!call->running)
                         call_try(call);
         }
@@ -428,9 +480,17 @@ void call_desk_watch(struct call_desk *desk) {
 void call_desk_close(struct call_desk *desk) {
         struct call *next;
 
+        desk->closed = true;
         for (struct call *call = desk->first; call; call = next) {
                 next = call->next;
                 if (!call->running)
-                        call_drop(call, STATUS_SHUTTING_DOWN, "mountatd is stopping");
+                        call_drop(call, STATUS_SHUTTING_DOWN, CALL_STOPPING);
         }
+}
+
+void call_desk_end(struct call_desk *desk) {
+        call_desk_close(desk);
+        for (struct call *call = desk->first; call; call = call->next)
+                if (!call->answered)
+                        call_give_up(call, STATUS_SHUTTING_DOWN, CALL_STOPPING);
 }

@@ -21,13 +21,20 @@ struct call_desk {
         /* its own: */
         struct call *first;
         unsigned count;
+        bool closed;
 };
 
 /* A sd_bus_message_handler_t for every method; `userdata` is the desk. */
 int call_handle(sd_bus_message *message, void *userdata, sd_bus_error *error);
 
+/* Has the next call run that had to wait for others; whenever the bus may have taken something. */
+void call_desk_turn(struct call_desk *desk);
+
 /* Answers those that a file system keeps waiting; now and then, while there are connections. */
 void call_desk_watch(struct call_desk *desk);
 
-/* Answers, and drops, what hasn't been given to a worker yet; the others end by themselves. */
+/* From now on every call is refused; so are those that no worker has yet. The others may end. */
 void call_desk_close(struct call_desk *desk);
+
+/* Those as well: nobody will call crew_collect() any more. What they do is undone. */
+void call_desk_end(struct call_desk *desk);

@@ -11,7 +11,8 @@
 #include <sys/types.h>
 
 enum {
-        CHANGES_MAX = 256, /* that can wait for being fetched */
+        /* That can wait for being fetched: more leases than come or go in a tenth of a second. */
+        CHANGES_MAX = 4096,
 };
 
 enum change {

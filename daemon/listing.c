@@ -17,19 +17,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *listing_escape(char *path) {
-        char escaped[4 * PATH_MAX];
-        char *slash = strrchr(path, '/');
+char *listing_escape(const char *path, size_t places) {
+        enum { PIECE = 4 }; /* bytes that text_escape() takes or leaves together, at most */
+        char text[LISTING_PLACE_MAX + PIECE + 1];
+        size_t max = places < LISTING_PLACES_MAX ? LISTING_PLACES_MAX - places : 0;
 
-        if (slash)
-                slash[slash == path] = '\0';
-        return strdup(text_escape(escaped, sizeof(escaped), path));
+        if (max > LISTING_PLACE_MAX)
+                max = LISTING_PLACE_MAX;
+        if (max < strlen(LISTING_CUT))
+                max = strlen(LISTING_CUT);
+        /* No more of it than tells whether all of it is too long. */
+        if (strlen(text_escape(text, max + PIECE + 1, path)) <= max)
+                return strdup(text);
+        text_escape(text, max - strlen(LISTING_CUT) + 1, path);
+        memcpy(text + strlen(text), LISTING_CUT, sizeof(LISTING_CUT));
+        return strdup(text);
 }
 
 /* A mount that is gone already, or was never reached, has no place to tell. */
-static char *listing_place(const struct mount_templates *templates, int proc, int root,
-                           const struct record *record) {
-        char path[PATH_MAX] = "";
+static char *listing_place(const struct listing *listing, const struct mount_templates *templates,
+                           int proc, int root, const struct record *record) {
+        char path[PATH_MAX] = "", *slash;
         int r = -ENOENT;
 
         if (root >= 0)
@@ -37,7 +45,12 @@ static char *listing_place(const struct mount_templates *templates, int proc, in
         else if (mount_features(templates) & PROTOCOL_FEATURE_STATMOUNT)
                 r = mount_locate(templates, record->mounts[0], record->file_systems[0], path,
                                  sizeof(path));
-        return r < 0 || strcmp(path, "/") == 0 ? strdup("") : listing_escape(path);
+        if (r < 0 || strcmp(path, "/") == 0)
+                return strdup("");
+        slash = strrchr(path, '/');
+        if (slash)
+                slash[slash == path] = '\0';
+        return listing_escape(path, listing->places);
 }
 
 static int listing_add(struct listing *listing, const struct record *record, char *place) {
@@ -56,6 +69,7 @@ static int listing_add(struct listing *listing, const struct record *record, cha
                 listing->entries = entries;
                 listing->room = room;
         }
+        listing->places += strlen(place);
         entries[listing->count++] = (struct listing_entry){.record = *record, .place = place};
         return 0;
 }
@@ -70,7 +84,7 @@ int listing_make(struct listing *listing, struct ledger *ledger,
         while (r == 0 && ledger_next(ledger, &cursor, lease_duplicate, &record, &root)) {
                 if (scope == LISTING_ALL || record.uid == uid)
                         r = listing_add(listing, &record,
-                                        listing_place(templates, proc, root, &record));
+                                        listing_place(listing, templates, proc, root, &record));
                 fd_close(root);
         }
         if (r < 0)

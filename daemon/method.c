@@ -236,14 +236,13 @@ static int method_reply_list(const struct method_task *task, sd_bus_message *rep
 }
 
 static const struct method method_table[] = {
-        {"Mount", PROTOCOL_MOUNT, true, method_read_mount, method_serve, method_reply_lease},
-        {"Unmount", PROTOCOL_UNMOUNT, false, method_read_unmount, method_serve,
-         method_reply_nothing},
-        {"MountPath", PROTOCOL_MOUNT, true, method_read_mount_path, method_run_mount_path,
+        {"Mount", METHOD_ATTEMPT, method_read_mount, method_serve, method_reply_lease},
+        {"Unmount", METHOD_AT_ONCE, method_read_unmount, method_serve, method_reply_nothing},
+        {"MountPath", METHOD_ATTEMPT, method_read_mount_path, method_run_mount_path,
          method_reply_lease},
-        {"UnmountPath", PROTOCOL_UNMOUNT, true, method_read_unmount_path, method_run_unmount_path,
+        {"UnmountPath", METHOD_ATTEMPT, method_read_unmount_path, method_run_unmount_path,
          method_reply_nothing},
-        {"ListLeases", PROTOCOL_HELLO, false, method_read_list, method_run_list, method_reply_list},
+        {"ListLeases", METHOD_ALONE, method_read_list, method_run_list, method_reply_list},
 };
 
 const struct method *method_find(const char *member) {

@@ -28,10 +28,15 @@ struct method_task {
         struct listing listing; /* owned */
 };
 
+enum method_turn {
+        METHOD_AT_ONCE,
+        METHOD_ATTEMPT, /* `run` can block on what the caller names: see ledger_begin_attempt() */
+        METHOD_ALONE,   /* what comes of it can be large: of all such calls one at a time */
+};
+
 struct method {
         const char *member;
-        uint16_t operation; /* for the log */
-        bool attempts; /* `run` can block on what the caller names: see ledger_begin_attempt() */
+        enum method_turn turn; /* when it may be run */
 
         /*
          * The bus's thread: reads the arguments, of which strings and descriptors stay the

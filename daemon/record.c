@@ -202,6 +202,7 @@ int record_open_left(const char *directory, struct record_file *ret, int32_t *pi
 
 void record_close_left(struct record_file *file) {
         record_unmap(file);
+        flock(file->directory, LOCK_UN); /* a child may have the same open file */
         file->directory = fd_close(file->directory);
 }
 

@@ -152,12 +152,17 @@ static struct verdict request_attempt(struct request *request) {
 
 static struct verdict request_mount(struct request *request) {
         struct request_gate *gate = request->gate;
+        struct verdict verdict;
 
         if (atomic_load(&gate->stopping))
                 return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
 
         request->local_only = ledger_is_local_only(gate->ledger);
-        return request_attempt(request);
+        verdict = request_attempt(request);
+        /* The stop came while it was being granted, so it was undone: not the host's failure. */
+        if (verdict.error == ECONNRESET && atomic_load(&gate->stopping))
+                return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
+        return verdict;
 }
 
 static struct verdict request_unmount(struct request *request) {

@@ -32,6 +32,7 @@ enum {
         SERVER_SECOND = 1000000, /* in the microseconds of sd-event */
         SERVER_TICK = SERVER_SECOND / 10,
         SERVER_AFTERMATH = 2 * SERVER_SECOND, /* what is told once a second has been told by then */
+        SERVER_READY_TIMEOUT = SERVER_SECOND, /* without a bus, or with one that is slow */
         SERVER_SWEEP_PAUSE = SERVER_SECOND,
         SERVER_SWEEP_REPEAT = 10 * SERVER_SECOND, /* of what could not be reached in time */
         SERVER_DRAIN_TIMEOUT = 3 * SERVER_SECOND, /* the unit's TimeoutStopSec= is 5 s */
@@ -61,6 +62,7 @@ struct server {
         sd_event_source *resume;
         uint64_t last_busy; /* CLOCK_MONOTONIC */
         uint64_t last_told;
+        uint64_t ready_by; /* 0: that has been told */
         uint64_t watchdog; /* microseconds between signs of life, 0: none are asked for */
         struct ledger_counts told;
         bool stopping;
@@ -71,6 +73,16 @@ struct server {
         uint64_t next_release;
         uint64_t adopt_until;
 };
+
+/* Started by the bus or by hand, it is ready when it can be called; clients of the socket are
+ * served meanwhile. */
+static void server_notify_ready(struct server *server, uint64_t now) {
+        if (server->ready_by == 0 || server->stopping ||
+            (now < server->ready_by && !bus_has_settled(server->bus)))
+                return;
+        server->ready_by = 0;
+        sd_notify(0, "READY=1");
+}
 
 static void server_notify_status(struct server *server, uint64_t now,
                                  const struct ledger_counts *counts) {
@@ -171,8 +183,8 @@ static void server_arm(sd_event_source *timer, uint64_t when) {
 }
 
 static bool server_is_busy(const struct server *server, const struct ledger_counts *counts) {
-        return counts->connections > 0 || counts->leases > 0 || counts->lost_workers > 0 ||
-               !crew_is_idle(server->setup.crew);
+        return server->ready_by > 0 || counts->connections > 0 || counts->leases > 0 ||
+               counts->lost_workers > 0 || !crew_is_idle(server->setup.crew);
 }
 
 static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -184,6 +196,7 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
         (void)usec;
         sd_event_now(server->event, CLOCK_MONOTONIC, &now);
         counts.attempts = counts.lost_attempts = 0; /* come and go too quickly to be told */
+        server_notify_ready(server, now);
         server_notify_status(server, now, &counts);
         crew_watch(server->setup.crew);
         bus_tick(server->bus);
@@ -331,6 +344,7 @@ static int server_on_crew(sd_event_source *source, int fd, uint32_t events, void
         if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
                 return -errno;
         server_touch(server);
+        server_notify_ready(server, server->last_busy);
         if (server->stopping && crew_is_idle(server->setup.crew))
                 return sd_event_exit(server->event, 0);
         return 0;
@@ -399,6 +413,16 @@ static int server_add_bus(struct server *server) {
         return server->setup.on_bus ? bus_new(&setup, &server->bus) : 0;
 }
 
+/* A call over D-Bus that came as we were about to leave may have been granted a lease: left to the
+ * next instance, as by a crash. */
+static void server_leave_last_lease(const struct server *server) {
+        if (server->stopping || ledger_count(server->setup.gate->ledger).leases == 0)
+                return;
+        log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_RESTARTING},
+                  "a last call was granted a lease: leaving it to the next instance");
+        _exit(EXIT_SUCCESS);
+}
+
 int server_run(const struct server_setup *setup) {
         /* Static: a worker that is lost in a sweep comes back to it whenever it can. */
         static struct server server;
@@ -418,10 +442,14 @@ int server_run(const struct server_setup *setup) {
         if (r >= 0)
                 r = server_add_bus(&server);
         if (r >= 0) {
-                sd_notify(0, "READY=1\nSTATUS=0 leases");
+                server.ready_by = server.last_busy + SERVER_READY_TIMEOUT;
+                sd_notify(0, "STATUS=0 leases");
+                server_notify_ready(&server, server.last_busy);
                 r = sd_event_loop(server.event);
         }
         bus_free(server.bus);
+        if (r >= 0)
+                server_leave_last_lease(&server);
         sd_event_source_unref(server.listening);
         sd_event_source_unref(server.tick);
         sd_event_source_unref(server.resume);

@@ -13,12 +13,14 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 /* The socket side, as if there were no bus. */
@@ -27,6 +29,16 @@ static void expect_socket_works(const struct service *service) {
 
         client_hello(client);
         close(client);
+}
+
+/* What was sent before is with the daemon, or in its socket: the bus takes one thing of a
+ * connection after the other, and writes before it reads on. */
+static void wait_until_the_bus_has_passed_on(sd_bus *bus) {
+        for (int i = 0; i < 3; i++)
+                ck_assert_int_ge(sd_bus_call_method(bus, "org.freedesktop.DBus",
+                                                    "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                                    "GetId", NULL, NULL, ""),
+                                 0);
 }
 
 /* ---- what can be seen ---- */
@@ -302,6 +314,8 @@ BUS_TEST(bus_refuses_mount_and_unmount_outside_the_group) {
         system_bus_expect(mallory, "NotAuthorised", "MountPath", "sas", world_path("root"), 1,
                           "proc");
         system_bus_expect(mallory, "NotAuthorised", "UnmountPath", "s", world_path("root"));
+        world_wait_for(service_has_logged(&stage.service, ": MountPath: root alone"));
+        world_wait_for(service_has_logged(&stage.service, ": UnmountPath: root alone"));
         sd_bus_close_unref(mallory);
         bus_stage_close(&stage);
 }
@@ -366,6 +380,12 @@ static bool hears(sd_bus *bus, struct heard *heard, const char *reasons) {
         return strcmp(heard->reasons, reasons) == 0;
 }
 
+static bool has_counted(sd_bus *bus, const unsigned *counted, unsigned expected) {
+        while (sd_bus_process(bus, NULL) > 0)
+                continue;
+        return *counted == expected;
+}
+
 static struct heard *listen_as(uid_t uid, sd_bus **bus) {
         static struct heard heard;
 
@@ -396,6 +416,54 @@ BUS_TEST(signals_tell_of_each_lease_and_why_it_went) {
         service_stop(&stage.service);
         world_wait_for(hears(ears, heard, "socketunmounted socketdisconnected busstopped "));
         ck_assert_uint_eq(heard->added, 3);
+        sd_bus_close_unref(ears);
+        world_kill(stage.bus);
+}
+
+/* A lease of the directory `index`, which is made there. */
+static void hold_below(sd_bus *bus, int place, unsigned index) {
+        char path[64];
+        int fd;
+
+        snprintf(path, sizeof(path), "%u", index);
+        ck_assert_int_eq(mkdirat(place, path, 0755), 0);
+        strcat(path, "/proc");
+        ck_assert_int_eq(mkdirat(place, path, 0755), 0);
+        fd = openat(place, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        system_bus_mount_one(bus, fd);
+        close(fd);
+}
+
+static int on_removal(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        unsigned *stopped = userdata;
+        const char *origin, *reason;
+        uint64_t lease;
+        uint32_t uid;
+
+        (void)error;
+        ck_assert_int_gt(sd_bus_message_read(message, "tuss", &lease, &uid, &origin, &reason), 0);
+        *stopped += strcmp(reason, "stopped") == 0;
+        return 0;
+}
+
+/* More than one look at the changes tells, and than are noted between two looks. */
+BUS_TEST(each_lease_of_a_daemon_that_stops_is_told) {
+        struct bus_stage stage = bus_stage_open();
+        sd_bus *ears = system_bus_connect(WORLD_BOB);
+        const unsigned leases = 1000;
+        unsigned stopped = 0;
+        FD_AUTO int place = open(world_path("."), O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+        for (unsigned i = 0; i < leases; i++)
+                hold_below(stage.root, place, i);
+        ck_assert_int_ge(sd_bus_match_signal(ears, NULL, "org.mountat1", "/org/mountat1",
+                                             "org.mountat1.Manager", "LeaseRemoved", on_removal,
+                                             &stopped),
+                         0);
+        sd_bus_close_unref(stage.root);
+        service_stop(&stage.service);
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        world_wait_for(has_counted(ears, &stopped, leases));
         sd_bus_close_unref(ears);
         world_kill(stage.bus);
 }
@@ -501,6 +569,95 @@ BUS_TEST(name_that_is_not_utf8_costs_nothing) {
         bus_stage_close(&stage);
 }
 
+static int on_flood_reply(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        unsigned *counts = userdata;
+        const sd_bus_error *refusal = sd_bus_message_get_error(reply);
+
+        (void)error;
+        counts[0]++;
+        if (refusal && strcmp(refusal->name, "org.mountat1.Error.LimitExceeded") == 0)
+                counts[1]++;
+        return 0;
+}
+
+/* A directory whose path is as long as can be told, each byte of which is four in a list. */
+static int make_long_place(void) {
+        char name[256];
+        int at = open(world_path("."), O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+        memset(name, '\1', sizeof(name) - 1);
+        name[sizeof(name) - 1] = '\0';
+        for (int i = 0; i < 15; i++) {
+                int below;
+
+                ck_assert_int_eq(mkdirat(at, name, 0755), 0);
+                below = openat(at, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+                ck_assert_int_ge(below, 0);
+                close(at);
+                at = below;
+        }
+        return at;
+}
+
+/* A listing's message, its entries and their places: of one at a time, however many ask. */
+static void expect_little_memory(const struct service *service) {
+#ifndef MOUNTATD_SANITIZED
+        char path[64], line[256];
+        unsigned kib = 0;
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/%d/status", service->pid);
+        file = fopen(path, "re");
+        ck_assert_ptr_nonnull(file);
+        while (fgets(line, sizeof(line), file) && sscanf(line, "VmHWM: %u", &kib) != 1)
+                continue;
+        fclose(file);
+        ck_assert_uint_gt(kib, 0);
+        ck_assert_uint_lt(kib, 48 * 1024);
+#else
+        (void)service;
+#endif
+}
+
+/* 32 MiB in one message cost the daemon its connection to the bus. */
+BUS_TEST(places_of_any_length_fit_a_list) {
+        struct bus_stage stage = {0};
+        struct system_bus_lease lease;
+        const unsigned leases = 2300, lists = 30; /* of 15 kB each, if they weren't cut */
+        unsigned counts[2] = {0};
+        int place;
+
+        system_bus_prepare();
+        stage.bus = system_bus_start();
+        stage.service =
+                service_start(&(struct service_plan){.name = "a",
+                                                     .start = SERVICE_LISTENS,
+                                                     .unnamed = true,
+                                                     .options = {"--max-mounts-per-user=4096"}});
+        system_bus_wait_for("org.mountat1");
+        stage.root = system_bus_connect(0);
+        place = make_long_place();
+        for (unsigned i = 0; i < leases; i++)
+                hold_below(stage.root, place, i);
+        close(place);
+
+        ck_assert_uint_eq(system_bus_list(stage.root, &lease, 1), leases);
+        ck_assert_uint_gt(strlen(lease.place), 1000);
+        ck_assert_uint_le(strlen(lease.place), 1024);
+        ck_assert_str_eq(lease.place + strlen(lease.place) - 3, "...");
+        for (unsigned i = 0; i < lists; i++)
+                ck_assert_int_ge(sd_bus_call_method_async(stage.root, NULL, "org.mountat1",
+                                                          "/org/mountat1", "org.mountat1.Manager",
+                                                          "ListLeases", on_flood_reply, counts, ""),
+                                 0);
+        while (counts[0] < lists)
+                if (sd_bus_process(stage.root, NULL) == 0)
+                        ck_assert_int_gt(sd_bus_wait(stage.root, 30000000), 0);
+        ck_assert_uint_eq(counts[1], 0);
+        expect_little_memory(&stage.service);
+        bus_stage_close(&stage);
+}
+
 BUS_TEST(caller_that_leaves_before_the_answer_disturbs_nobody) {
         struct bus_stage stage = bus_stage_open();
 
@@ -526,17 +683,6 @@ BUS_TEST(caller_that_leaves_before_the_answer_disturbs_nobody) {
         bus_stage_close(&stage);
 }
 
-static int on_flood_reply(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
-        unsigned *counts = userdata;
-        const sd_bus_error *refusal = sd_bus_message_get_error(reply);
-
-        (void)error;
-        counts[0]++;
-        if (refusal && strcmp(refusal->name, "org.mountat1.Error.LimitExceeded") == 0)
-                counts[1]++;
-        return 0;
-}
-
 BUS_TEST(flood_of_calls_is_answered_by_name) {
         struct bus_stage stage = bus_stage_open();
         sd_bus *flood = system_bus_connect(WORLD_ALICE);
@@ -548,8 +694,7 @@ BUS_TEST(flood_of_calls_is_answered_by_name) {
                                                           "/org/mountat1", "org.mountat1.Manager",
                                                           "ListLeases", on_flood_reply, counts, ""),
                                  0);
-        sd_bus_flush(flood);
-        usleep(100000);
+        wait_until_the_bus_has_passed_on(flood);
         ck_assert_int_eq(kill(stage.service.pid, SIGCONT), 0);
         while (counts[0] < sent)
                 if (sd_bus_process(flood, NULL) == 0)
@@ -565,7 +710,7 @@ BUS_TEST(flood_of_calls_is_answered_by_name) {
 
 /* A TCP socket whose last close waits for the other end, which doesn't read. */
 static int make_lingering(int *other) {
-        const struct linger linger = {.l_onoff = 1, .l_linger = 60};
+        const struct linger linger = {.l_onoff = 1, .l_linger = 3600};
         struct sockaddr_in address = {.sin_family = AF_INET,
                                       .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         socklen_t size = sizeof(address);
@@ -585,12 +730,26 @@ static int make_lingering(int *other) {
         return fd;
 }
 
+static int on_refusal(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        char *name = userdata;
+
+        (void)error;
+        snprintf(name, 128, "%s", (sd_bus_message_get_error(reply) ?: &SD_BUS_ERROR_NULL)->name);
+        return 0;
+}
+
+static void wait_for_refusal(sd_bus *bus, const char *refusal) {
+        while (refusal[0] == '\0')
+                if (sd_bus_process(bus, NULL) == 0)
+                        ck_assert_int_gt(sd_bus_wait(bus, 25000000), 0);
+}
+
 BUS_TEST(descriptor_that_is_slow_to_close_keeps_nobody_waiting) {
         struct bus_stage stage = bus_stage_open();
         sd_bus *alice = system_bus_connect(WORLD_ALICE);
         int other, slow = make_lingering(&other);
         sd_bus_message *call = NULL;
-        int64_t before;
+        char refusal[128] = "";
 
         ck_assert_int_ge(sd_bus_message_new_method_call(alice, &call, "org.mountat1",
                                                         "/org/mountat1", "org.mountat1.Manager",
@@ -600,30 +759,20 @@ BUS_TEST(descriptor_that_is_slow_to_close_keeps_nobody_waiting) {
         close(slow);
         /* Ours and the bus' copies go before the daemon's: the last close is the slow one. */
         ck_assert_int_eq(kill(stage.service.pid, SIGSTOP), 0);
-        ck_assert_int_ge(sd_bus_send(alice, call, NULL), 0);
-        sd_bus_flush(alice);
+        ck_assert_int_ge(sd_bus_call_async(alice, NULL, call, on_refusal, refusal, 0), 0);
         sd_bus_message_unref(call);
-        usleep(200000);
+        wait_until_the_bus_has_passed_on(alice);
         ck_assert_int_eq(kill(stage.service.pid, SIGCONT), 0);
 
-        usleep(200000);
-        before = world_now_ms();
+        /* From its answer on the daemon closes it, for longer than any of these waits. */
+        wait_for_refusal(alice, refusal);
+        ck_assert_str_eq(refusal, "org.mountat1.Error.NotADirectory");
         for (int i = 0; i < 10; i++)
                 expect_socket_works(&stage.service);
-        ck_assert_int_lt(world_now_ms() - before, 1000);
         ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 0);
-        ck_assert_int_lt(world_now_ms() - before, 10000);
         close(other);
         sd_bus_close_unref(alice);
         bus_stage_close(&stage);
-}
-
-static int on_refusal(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
-        char *name = userdata;
-
-        (void)error;
-        snprintf(name, 128, "%s", (sd_bus_message_get_error(reply) ?: &SD_BUS_ERROR_NULL)->name);
-        return 0;
 }
 
 /* A worker is lost for as long as the file system's server likes; who asked has his answer. */
@@ -652,9 +801,7 @@ HOSTILE_TEST(path_on_a_stalled_file_system_keeps_nobody_waiting) {
         expect_socket_works(&stage.service);
         world_make_root(0, "root");
         system_bus_mount_path(stage.root, world_path("root"));
-        while (refusal[0] == '\0')
-                if (sd_bus_process(waiting, NULL) == 0)
-                        ck_assert_int_gt(sd_bus_wait(waiting, 25000000), 0);
+        wait_for_refusal(waiting, refusal);
         ck_assert_str_eq(refusal, "org.mountat1.Error.HostFailed");
         hostile_end(&hostile);
         world_wait_for(system_bus_number(stage.root, "LostWorkers") == 0);
@@ -704,7 +851,209 @@ BUS_TEST(daemon_starts_without_a_bus_and_finds_it_later) {
         bus_stage_close(&stage);
 }
 
+/* ---- readiness ---- */
+
+/* Where the daemon tells of it, as to a service manager. */
+static int open_manager(const char *path) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+        ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+        return fd;
+}
+
+static bool is_ready(int manager) {
+        char message[4096];
+        ssize_t size;
+
+        while ((size = recv(manager, message, sizeof(message) - 1, MSG_DONTWAIT)) > 0) {
+                message[size] = '\0';
+                if (strstr(message, "READY=1"))
+                        return true;
+        }
+        return false;
+}
+
+static const struct service_plan ready_plan = {
+        .name = "a", .start = SERVICE_LISTENS, .unnamed = true};
+
+BUS_TEST(daemon_is_ready_when_it_has_its_name) {
+        struct bus_stage stage = {0};
+        struct service_plan plan = ready_plan;
+        int manager;
+        int64_t start;
+        bool early, in_time;
+
+        plan.notify = world_path("notify");
+        manager = open_manager(plan.notify);
+        system_bus_prepare();
+        stage.bus = system_bus_start();
+        stage.root = system_bus_connect(0);
+        ck_assert_int_eq(kill(stage.bus, SIGSTOP), 0);
+        start = world_now_ms();
+        stage.service = service_spawn(&plan);
+        expect_socket_works(&stage.service);
+        usleep(100000);
+        early = is_ready(manager);
+        in_time = world_now_ms() - start < 1000; /* it waits no longer for the bus */
+        ck_assert_int_eq(kill(stage.bus, SIGCONT), 0);
+        ck_assert(!early || !in_time);
+        if (!early)
+                world_wait_for(is_ready(manager));
+        in_time = world_now_ms() - start < 1000;
+        ck_assert(system_bus_has("org.mountat1") || !in_time);
+        system_bus_wait_for("org.mountat1");
+        close(manager);
+        bus_stage_close(&stage);
+}
+
+BUS_TEST(daemon_without_a_bus_serves_before_it_is_ready) {
+        struct service_plan plan = ready_plan;
+        struct service service;
+        int64_t start;
+        int manager;
+
+        plan.notify = world_path("notify");
+        manager = open_manager(plan.notify);
+        system_bus_prepare();
+        start = world_now_ms();
+        service = service_spawn(&plan);
+        expect_socket_works(&service);
+        if (world_now_ms() - start < 1000)
+                ck_assert(!is_ready(manager));
+        world_wait_for(is_ready(manager));
+        close(manager);
+        service_stop(&service);
+}
+
 /* ---- the end of an instance ---- */
+
+enum {
+        LAST_CALLS = 10,
+};
+
+struct last_calls {
+        unsigned answered;
+        unsigned done;
+        unsigned refused; /* by the daemon, which is stopping */
+};
+
+static int on_last_reply(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        struct last_calls *last = userdata;
+        const sd_bus_error *refusal = sd_bus_message_get_error(reply);
+
+        (void)error;
+        last->answered++;
+        if (!refusal)
+                last->done++;
+        else if (strcmp(refusal->name, "org.mountat1.Error.ShuttingDown") == 0)
+                last->refused++;
+        else
+                fprintf(stderr, "answered by %s: %s\n", refusal->name, refusal->message);
+        return 0;
+}
+
+static void send_last_call(sd_bus *bus, struct last_calls *last, const char *member,
+                           const char *types, ...) {
+        sd_bus_message *call = NULL;
+        va_list arguments;
+
+        ck_assert_int_ge(sd_bus_message_new_method_call(bus, &call, "org.mountat1", "/org/mountat1",
+                                                        "org.mountat1.Manager", member),
+                         0);
+        va_start(arguments, types);
+        ck_assert_int_ge(sd_bus_message_appendv(call, types, arguments), 0);
+        va_end(arguments);
+        ck_assert_int_ge(sd_bus_call_async(bus, NULL, call, on_last_reply, last, 0), 0);
+        sd_bus_message_unref(call);
+}
+
+/* The daemon, that sleeps, finds these when it wakes. */
+static void send_last_calls(sd_bus *bus, struct last_calls *last, bool mount) {
+        *last = (struct last_calls){0};
+        for (int i = 0; i < LAST_CALLS; i++)
+                if (mount)
+                        send_last_call(bus, last, "MountPath", "sas", world_path("root%d", i), 1,
+                                       "proc");
+                else
+                        send_last_call(bus, last, "ListLeases", "");
+        wait_until_the_bus_has_passed_on(bus);
+}
+
+static void wait_for_last_replies(sd_bus *bus, const struct last_calls *last) {
+        while (last->answered < LAST_CALLS)
+                if (sd_bus_process(bus, NULL) == 0)
+                        ck_assert_int_gt(sd_bus_wait(bus, 30000000), 0);
+}
+
+static void make_last_roots(void) {
+        char name[16];
+
+        for (int i = 0; i < LAST_CALLS; i++) {
+                snprintf(name, sizeof(name), "root%d", i);
+                world_make_root(0, name);
+        }
+}
+
+/* The idle timeout has run out, and the calls are there, when the daemon wakes: which of them it
+ * sees first is chance. */
+static void call_at_the_end_of_idleness(struct bus_stage *stage, bool mount) {
+        struct last_calls last;
+
+        stage->service = service_start(&(struct service_plan){
+                .name = "a", .unnamed = true, .options = {"--idle-timeout=2"}});
+        system_bus_wait_for("org.mountat1");
+        ck_assert_int_eq(kill(stage->service.pid, SIGSTOP), 0);
+        usleep(2300000);
+        send_last_calls(stage->root, &last, mount);
+        ck_assert_int_eq(kill(stage->service.pid, SIGCONT), 0);
+        wait_for_last_replies(stage->root, &last);
+        ck_assert_uint_eq(last.done, LAST_CALLS);
+}
+
+BUS_TEST(calls_to_a_daemon_that_leaves_for_idleness_are_served) {
+        struct bus_stage stage = {0};
+
+        system_bus_prepare();
+        stage.bus = system_bus_start();
+        stage.root = system_bus_connect(0);
+        make_last_roots();
+        for (int i = 0; i < 3; i++) {
+                call_at_the_end_of_idleness(&stage, false);
+                ck_assert_int_eq(service_wait(&stage.service), 0);
+        }
+        call_at_the_end_of_idleness(&stage, true);
+        usleep(1000000);
+        if (service_is_running(&stage.service))
+                world_kill(stage.service.pid); /* it wasn't idle any more */
+        else
+                ck_assert_int_eq(service_wait(&stage.service), 0);
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), LAST_CALLS);
+        stage.service = bus_stage_start_service();
+        ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), LAST_CALLS);
+        bus_stage_close(&stage);
+}
+
+BUS_TEST(calls_to_a_daemon_that_is_stopped_are_answered) {
+        struct bus_stage stage = bus_stage_open();
+
+        make_last_roots();
+        for (int i = 0; i < 6; i++) {
+                struct last_calls last;
+
+                ck_assert_int_eq(kill(stage.service.pid, SIGSTOP), 0);
+                ck_assert_int_eq(kill(stage.service.pid, SIGTERM), 0);
+                send_last_calls(stage.root, &last, i % 2);
+                ck_assert_int_eq(kill(stage.service.pid, SIGCONT), 0);
+                wait_for_last_replies(stage.root, &last);
+                ck_assert_uint_eq(last.done + last.refused, LAST_CALLS);
+                ck_assert_int_eq(service_wait(&stage.service), 0);
+                ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+                stage.service = bus_stage_start_service();
+        }
+        bus_stage_close(&stage);
+}
 
 BUS_TEST(leases_of_the_bus_outlive_a_killed_instance) {
         struct bus_stage stage = bus_stage_open();
@@ -901,17 +1250,23 @@ int main(void) {
         tcase_add_test(tests, bus_refuses_mount_and_unmount_outside_the_group);
         tcase_add_test(tests, members_set_no_log_level);
         tcase_add_test(tests, signals_tell_of_each_lease_and_why_it_went);
+        tcase_add_test(tests, each_lease_of_a_daemon_that_stops_is_told);
         tcase_add_test(tests, signals_are_not_for_those_outside_the_group);
         tcase_add_test(tests, bad_paths_are_refused_by_name);
         tcase_add_test(tests, bad_descriptors_and_options_are_refused_by_name);
         tcase_add_test(tests, wrong_signatures_are_refused);
         tcase_add_test(tests, name_that_is_not_utf8_costs_nothing);
+        tcase_add_test(tests, places_of_any_length_fit_a_list);
         tcase_add_test(tests, caller_that_leaves_before_the_answer_disturbs_nobody);
         tcase_add_test(tests, flood_of_calls_is_answered_by_name);
         tcase_add_test(tests, descriptor_that_is_slow_to_close_keeps_nobody_waiting);
         tcase_add_test(tests, path_on_a_stalled_file_system_keeps_nobody_waiting);
         tcase_add_test(tests, bus_goes_away_and_comes_back);
         tcase_add_test(tests, daemon_starts_without_a_bus_and_finds_it_later);
+        tcase_add_test(tests, daemon_is_ready_when_it_has_its_name);
+        tcase_add_test(tests, daemon_without_a_bus_serves_before_it_is_ready);
+        tcase_add_test(tests, calls_to_a_daemon_that_leaves_for_idleness_are_served);
+        tcase_add_test(tests, calls_to_a_daemon_that_is_stopped_are_answered);
         tcase_add_test(tests, leases_of_the_bus_outlive_a_killed_instance);
         tcase_add_test(tests, lease_out_of_reach_stays_on_record);
         tcase_add_test(tests, polkit_lets_a_user_mount_by_path);

@@ -22,7 +22,14 @@ compopt() {
 # What the completion asks for leases.
 mountatctl() {
         echo "0123456789abcdef 60001 4711 bus 3 proc,sysfs /srv/root"
+        echo "0fedcba987654321 60001 4712 socket 3 proc,sysfs /srv/other"
 }
+
+id() {
+        echo "$user"
+}
+
+user=60001
 
 # offered WORD…: what bash offers for the last of them, sorted.
 offered() {
@@ -82,6 +89,7 @@ values_are_offered() {
 leases_and_directories_are_offered() {
         cd "$repository"
         tap_equal "$(offered unmount 0)" 0123456789abcdef
+        tap_equal "$(user=0 && offered unmount 0)" "$(printf '%s\n' 0123456789abcdef 0fedcba987654321)"
         tap_equal "$(offered unmount daem)" daemon
         tap_equal "$(offered mount daem)" daemon
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 struct outcome {
@@ -19,7 +20,7 @@ struct outcome {
 /* Runs "mountatctl …" as `uid`. */
 static struct outcome __attribute__((format(printf, 2, 3)))
 ctl(uid_t uid, const char *format, ...) {
-        char command[1024] = MOUNTATCTL_PROGRAM " ";
+        char command[4096] = MOUNTATCTL_PROGRAM " ";
         struct outcome outcome = {0};
         va_list arguments;
         int pipes[2], status;
@@ -126,6 +127,35 @@ BUS_TEST(unmounts_by_decimal_lease) {
         bus_stage_close(&stage);
 }
 
+/* Such a place is cut in the list, and any of several leases could be the one. */
+BUS_TEST(unmounts_below_a_long_path_by_lease) {
+        struct bus_stage stage = bus_stage_open();
+        char root[2048] = "", name[201];
+        uint64_t lease;
+        int proc;
+
+        memset(name, 'a', sizeof(name) - 1);
+        name[sizeof(name) - 1] = '\0';
+        strcat(root, world_path("."));
+        for (int i = 0; i < 6; i++) {
+                strcat(strcat(root, "/"), name);
+                ck_assert_int_eq(mkdir(root, 0755), 0);
+        }
+        strcat(root, "/proc");
+        ck_assert_int_eq(mkdir(root, 0755), 0);
+        proc = world_open(0, root);
+        lease = system_bus_mount_one(stage.root, proc);
+        close(proc);
+        root[strlen(root) - strlen("/proc")] = '\0';
+        expect(ctl(0, "unmount %s", root), 1, "give the lease's number");
+        root[strlen(root) - 1] = '\0';
+        expect(ctl(0, "unmount %s", root), 1, "No such file");
+        expect(ctl(0, "unmount %s", world_path(".")), 1, "no lease of yours");
+        expect(ctl(0, "unmount %llu", (unsigned long long)lease), 0, "");
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        bus_stage_close(&stage);
+}
+
 #define PYTHON(expression)                                                                         \
         " | python3 -c 'import json,sys; d=json.load(sys.stdin); print(" expression ")'"
 
@@ -194,6 +224,7 @@ int main(void) {
         tcase_add_test(tests, knows_quiet_and_no_pager);
         tcase_add_test(tests, root_does_so_for_another_user);
         tcase_add_test(tests, unmounts_by_decimal_lease);
+        tcase_add_test(tests, unmounts_below_a_long_path_by_lease);
         tcase_add_test(tests, writes_json_that_a_parser_accepts);
         tcase_add_test(tests, lists_those_of_others_with_consent);
         tcase_add_test(tests, says_what_is_wrong);

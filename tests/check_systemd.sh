@@ -79,6 +79,7 @@ tap_test "polkit denies" polkit_denies
 tap_test "polkit allows by a rule, and only that" polkit_allows
 tap_test "polkit is told which lease is to be taken" polkit_is_told_of_the_lease
 tap_test "leases over D-Bus outlive a restart, not a stop" bus_leases_outlive_a_restart
+tap_test "a call at the moment of an idle exit is answered" calls_meet_idle_exits
 tap_test "systemctl service-log-level, again and again" log_level_is_set
 tap_test "only root sets the log level" log_level_is_for_root
 

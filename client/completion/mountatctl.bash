@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # bash completion for mountatctl(1)
 
+# Those that a user may take: what a connection holds is root's alone.
 _mountatctl_leases() {
-        mountatctl list --no-legend 2>/dev/null | cut -d ' ' -f 1
+        mountatctl list --no-legend 2>/dev/null |
+                awk -v uid="$(id -u)" '$4 == "bus" || uid == 0 { print $1 }'
 }
 
 _mountatctl() {

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # zsh completion for mountatctl(1)
 
+# Those that a user may take: what a connection holds is root's alone.
 _mountatctl_lease() {
         local -a leases
-        leases=(${(f)"$(mountatctl list --no-legend 2>/dev/null | cut -d ' ' -f 1)"})
+        leases=(${(f)"$(mountatctl list --no-legend 2>/dev/null |
+                awk -v uid="$(id -u)" '$4 == "bus" || uid == 0 { print $1 }')"})
         _alternative 'leases:lease:compadd -a leases' 'roots:root directory:_files -/'
 }
 

@@ -142,7 +142,7 @@ sd_bus *system_bus_connect(uid_t uid) {
         return bus;
 }
 
-static bool system_bus_has(const char *name) {
+bool system_bus_has(const char *name) {
         sd_bus *bus = system_bus_connect(0);
         int has = 0;
         sd_bus_message *reply = NULL;
@@ -219,6 +219,13 @@ sd_bus_message *system_bus_mount(sd_bus *bus, sd_bus_error *error, uid_t uid, co
         close(proc);
         close(sys);
         return reply;
+}
+
+uint64_t system_bus_mount_one(sd_bus *bus, int proc) {
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+
+        return system_bus_read_lease(
+                system_bus_call(bus, &error, "Mount", "a(hsu)", 1, proc, "proc", 0), &error);
 }
 
 uint64_t system_bus_hold(sd_bus *bus, uid_t uid, const char *root) {

@@ -23,10 +23,16 @@ pid_t system_bus_start(void);
 /* A connection of `uid`. Close it with sd_bus_close_unref(). */
 sd_bus *system_bus_connect(uid_t uid);
 
-/* Waits until somebody has, or nobody has, that name. */
+/* Whether somebody has that name. */
+bool system_bus_has(const char *name);
+
+/* Waits until somebody has it. */
 void system_bus_wait_for(const char *name);
 
 /* ---- calls to org.mountat1.Manager ---- */
+
+/* Mounts a procfs on that directory, which it must be able to. */
+uint64_t system_bus_mount_one(sd_bus *bus, int proc);
 
 /* Calls; returns the reply, or NULL with the error in `*error`. */
 sd_bus_message *system_bus_call(sd_bus *bus, sd_bus_error *error, const char *member,
@@ -60,7 +66,7 @@ struct system_bus_lease {
         uint64_t lease;
         uint32_t uid;
         uint32_t pid;
-        char place[512];
+        char place[2048];
         char origin[16];
         unsigned file_systems;
         uint64_t age;
