@@ -135,13 +135,13 @@ static bool connection_is_shortage(int error) {
         return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
 }
 
-/* 0, or negative with the lease in one of three states: lost, or else with or without a channel. */
 /* Whether the same offer could be taken later. */
 static bool connection_is_passing(uint16_t status) {
         return status == STATUS_HOST_FAILED || status == STATUS_LIMIT_EXCEEDED ||
                status == STATUS_SHUTTING_DOWN;
 }
 
+/* 0, or negative with the lease in one of three states: lost, or else with or without a channel. */
 static int connection_offer(struct connection *connection, struct holding *holding,
                             struct failure *failure) {
         struct wire_request request = {

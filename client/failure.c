@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The table of mountat.h, status to errno, stands here. Pure, on any thread. */
+/* The table of libmountat(3), status to errno, stands here. Pure, on any thread. */
 
 #include "client/failure.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* mountatctl list: the leases that the user may see, oldest first. */
+/* mountatctl list: the leases that the user may see, as the daemon has them in its ledger. */
 
 #include "client/command.h"
 #include "client/manager.h"
@@ -8,7 +8,6 @@
 #include <err.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdio.h>
 
 static const struct table_column list_columns[] = {

@@ -110,14 +110,14 @@ int manager_list(sd_bus *bus, enum manager_scope scope, sd_bus_message **reply) 
         return r < 0 ? manager_fail("mountatd's list", r) : 0;
 }
 
-static int manager_read_file_systems(sd_bus_message *reply, char *names, size_t size) {
+int manager_read_strings(sd_bus_message *reply, char *text, size_t size) {
         int r = sd_bus_message_enter_container(reply, 'a', "s");
-        const char *name;
+        const char *string;
         size_t used = 0;
 
-        names[0] = '\0';
-        while (r >= 0 && (r = sd_bus_message_read(reply, "s", &name)) > 0 && used < size)
-                used += snprintf(names + used, size - used, "%s%s", used ? "," : "", name);
+        text[0] = '\0';
+        while (r >= 0 && (r = sd_bus_message_read(reply, "s", &string)) > 0 && used < size)
+                used += snprintf(text + used, size - used, "%s%s", used ? "," : "", string);
         return r < 0 ? r : sd_bus_message_exit_container(reply);
 }
 
@@ -130,8 +130,7 @@ int manager_next(sd_bus_message *reply, struct manager_lease *lease) {
                 r = sd_bus_message_read(reply, "tuuss", &lease->lease, &lease->uid, &lease->pid,
                                         &lease->place, &lease->origin);
         if (r >= 0)
-                r = manager_read_file_systems(reply, lease->file_systems,
-                                              sizeof(lease->file_systems));
+                r = manager_read_strings(reply, lease->file_systems, sizeof(lease->file_systems));
         if (r >= 0)
                 r = sd_bus_message_read(reply, "t", &lease->age);
         if (r >= 0)

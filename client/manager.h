@@ -6,6 +6,7 @@
  * Failures are told on standard error here; what is returned says only that there was one.
  */
 
+#include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-bus.h>
 
@@ -21,6 +22,9 @@ int manager_call(sd_bus *bus, sd_bus_message *call, const char *what, sd_bus_mes
 
 /* All properties: `*reply` is at an a{sv}. */
 int manager_get_all(sd_bus *bus, sd_bus_message **reply);
+
+/* Reads an array of strings into one, separated by commas. */
+int manager_read_strings(sd_bus_message *reply, char *text, size_t size);
 
 int manager_unmount(sd_bus *bus, uint64_t lease);
 

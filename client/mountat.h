@@ -15,6 +15,9 @@
  *         mountat_unmount(mountat, lease);
  *         mountat_free(mountat);
  *
+ * One connection is used by one thread at a time, that of mountat_keep() apart. Different
+ * connections are independent of each other.
+ *
  * What a function does stands with it. What holds for all of them is told in libmountat(3): leases,
  * restarts of the daemon, which errno a refusal gives, threads, forks.
  *
@@ -138,7 +141,7 @@ int mountat_recover(struct mountat *mountat);
  * signals blocked, excludes the caller's calls while it recovers (they wait for it, within their
  * timeout), tries for as long as it takes, and ends with mountat_free(). mountat_fd() need not be
  * watched then. To be called once, before or after mountat_connect(); -EAGAIN or -EMFILE if there
- * can be no thread. fork(2): see above.
+ * can be no thread. A forked child doesn't have it: see libmountat(3).
  */
 int mountat_keep(struct mountat *mountat);
 

@@ -38,8 +38,10 @@ enum run_source {
 
 /*
  * The command is given nothing to get out of its root with: no descriptor of the outer file system
- * but its standard ones, no capability (CAP_SYS_CHROOT may have come as an ambient one), and no
- * set-user-id program, which would believe the /etc of a root that anybody could have filled.
+ * but its standard ones, no ambient capability, as CAP_SYS_CHROOT may have come, and no set-user-id
+ * program, which would believe the /etc of a root that anybody could have filled. So a user's
+ * command has no capability: execve(2) leaves it none, those of a namespace of its own included. A
+ * command of uid 0 keeps what this process has. That is root's affair, as with chroot(8).
  */
 static int run_confine(pid_t parent) {
         if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0) {

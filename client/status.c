@@ -37,16 +37,6 @@ struct status_values {
         char text[STATUS_COLUMNS][256];
 };
 
-static int status_read_list(sd_bus_message *reply, char *text, size_t size) {
-        int r = sd_bus_message_enter_container(reply, 'a', "s");
-        const char *item;
-        size_t used = 0;
-
-        while (r >= 0 && (r = sd_bus_message_read(reply, "s", &item)) > 0 && used < size)
-                used += snprintf(text + used, size - used, "%s%s", used ? "," : "", item);
-        return r < 0 ? r : sd_bus_message_exit_container(reply);
-}
-
 static int status_read_value(sd_bus_message *reply, char type, char *text, size_t size) {
         const char *string;
         uint64_t wide;
@@ -68,7 +58,7 @@ static int status_read_value(sd_bus_message *reply, char type, char *text, size_
                 snprintf(text, size, "%" PRIu32, narrow);
                 return r;
         default:
-                return status_read_list(reply, text, size);
+                return manager_read_strings(reply, text, size);
         }
 }
 

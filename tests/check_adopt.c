@@ -6,7 +6,7 @@
  */
 
 #include "common/fd.h"
-#include "tests/real/client.h"
+#include "tests/real/stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +29,7 @@
 enum {
         ADOPT_TIMEOUT = 2, /* seconds, as the options below say */
         BOTH = MOUNTAT_PROC | MOUNTAT_SYSFS,
+        CALL_STATMOUNT = 457, /* unknown to the headers of Debian 12 */
 };
 
 static const struct service_plan plan = {
@@ -547,6 +548,110 @@ WORLD_TEST(a_lease_is_adopted_by_who_had_it_with_its_mounts_and_once) {
         service_stop(&service);
 }
 
+/*
+ * A user's own mounts, which bear the label of the daemon's, are called proc and sys, and keep all
+ * waiting who ask them anything.
+ */
+struct forgery {
+        struct hostile fuses[2];
+        int roots[2];
+        int below; /* a directory called proc in the first one */
+};
+
+static struct forgery forgery_make(const struct service *service, unsigned traits) {
+        struct forgery forgery = {
+                .fuses = {hostile_start_as(0, "forged/proc", traits, service->source),
+                          hostile_start_as(0, "forged/sys", traits, service->source)},
+        };
+
+        for (int i = 0; i < 2; i++) {
+                struct world_mount mount;
+
+                ck_assert(world_find_mount(0, forgery.fuses[i].path, &mount));
+                ck_assert_str_eq(mount.source, service->source);
+                forgery.roots[i] = hostile_open(&forgery.fuses[i], "", O_PATH | O_DIRECTORY);
+        }
+        forgery.below = hostile_open(&forgery.fuses[0], "proc", O_PATH | O_DIRECTORY);
+        hostile_block(&forgery.fuses[0], "", HOSTILE_STAT);
+        hostile_block(&forgery.fuses[1], "", HOSTILE_STATFS);
+        return forgery;
+}
+
+static void forgery_end(struct forgery *forgery) {
+        close(forgery->below);
+        for (int i = 0; i < 2; i++) {
+                close(forgery->roots[i]);
+                hostile_end(&forgery->fuses[i]);
+                ck_assert_int_eq(rmdir(forgery->fuses[i].path), 0);
+        }
+}
+
+/* With forged ones instead of the mounts of the lease, or beside one of them. */
+static void forgery_expect_refused(const struct forgery *forgery, int client, uint64_t lease,
+                                   const int *mounts) {
+        const int *roots = forgery->roots;
+        const int offers[][2] = {
+                {roots[0], roots[1]},        {roots[1], roots[0]},  {roots[0], roots[0]},
+                {roots[0], mounts[1]},       {mounts[0], roots[1]}, {mounts[0], roots[0]},
+                {forgery->below, mounts[1]},
+        };
+
+        for (size_t i = 0; i < N_ELEMENTS(offers); i++) {
+                uint32_t status = try_adopt(client, lease, offers[i], 2);
+
+                ck_assert_msg(status == STATUS_NO_SUCH_LEASE, "offer %zu: status %u", i, status);
+        }
+        for (int i = 0; i < 2; i++)
+                ck_assert(!hostile_is_awaited(&forgery->fuses[i]));
+}
+
+static void try_forgery(const struct service_plan *own, unsigned traits, const char *root) {
+        struct service service = service_spawn(own);
+        int client = client_connect(&service, HOSTILE_USER);
+        uint64_t lease = client_hold_root(client, HOSTILE_USER, root);
+        int mounts[] = {
+                world_open(HOSTILE_USER, world_path("root/proc")),
+                world_open(HOSTILE_USER, world_path("root/sys")),
+        };
+        struct forgery forgery = forgery_make(&service, traits);
+        unsigned threads;
+
+        end(&service, SIGKILL);
+        close(client);
+        sweep();
+        service = service_spawn(own);
+        client = client_connect(&service, HOSTILE_USER);
+        client_hello(client);
+        threads = service_count_threads(&service);
+        forgery_expect_refused(&forgery, client, lease, mounts);
+        ck_assert_uint_eq(service_count_threads(&service), threads);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 4);
+
+        ck_assert_uint_eq(try_adopt(client, lease, mounts, 2), STATUS_OK);
+        ck_assert_uint_eq(client_unmount(client, lease).status, STATUS_OK);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+
+        close(mounts[0]);
+        close(mounts[1]);
+        close(client);
+        forgery_end(&forgery);
+        service_stop(&service);
+}
+
+HOSTILE_TEST(a_lease_is_not_adopted_with_a_fuse_that_is_named_mountatd) {
+        static const unsigned traits[] = {HOSTILE_FORGETFUL, HOSTILE_FORGETFUL | HOSTILE_SHARED};
+        static const int denied[] = {0, CALL_STATMOUNT};
+        const char *root = world_make_root(HOSTILE_USER, "root");
+
+        world_make_directory(HOSTILE_USER, 0755, "forged");
+        for (size_t i = 0; i < N_ELEMENTS(traits) * N_ELEMENTS(denied); i++) {
+                struct service_plan own = plan;
+
+                own.denied[0] = denied[i / N_ELEMENTS(traits)];
+                try_forgery(&own, traits[i % N_ELEMENTS(traits)], root);
+        }
+}
+
 /* ---- the rounds ---- */
 
 enum {
@@ -825,6 +930,7 @@ int main(void) {
         tcase_add_test(tests, mountatctl_holds_through_restarts_and_tells_the_first);
         tcase_add_test(tests, mountatctl_gives_up_a_daemon_that_stays_away);
         tcase_add_test(tests, a_lease_is_adopted_by_who_had_it_with_its_mounts_and_once);
+        tcase_add_test(tests, a_lease_is_not_adopted_with_a_fuse_that_is_named_mountatd);
         tcase_add_test(tests, kills_and_restarts_under_load_leave_nothing_behind);
         return world_run(tests);
 }

@@ -27,6 +27,7 @@ enum {
         SLOW_CONNECTIONS = 100,
         SLOW_REQUESTS = 20, /* of each connection: half a minute in all */
         RACES = 200,
+        CALL_STATMOUNT = 457, /* unknown to the headers of Debian 12 */
 };
 
 /* ---- attacks ---- */
@@ -202,6 +203,121 @@ HOSTILE_TEST(late_mount_of_a_client_that_waits_is_granted) {
         service_stop(&stage.service);
 }
 
+/* ---- attributes that nobody gives ---- */
+
+static const unsigned forgetful[] = {HOSTILE_FORGETFUL, HOSTILE_FORGETFUL | HOSTILE_SHARED};
+static const int kernels[] = {0, CALL_STATMOUNT};
+
+enum { FORGETFUL = 2, KERNELS = 2 };
+
+static bool stage_has_statmount(const struct stage *stage) {
+        struct wire_request request = {.operation = PROTOCOL_HELLO};
+        FD_AUTO int client = client_connect(&stage->service, WORLD_ALICE);
+
+        return client_call(client, &request, NULL, 0).flags & PROTOCOL_FEATURE_STATMOUNT;
+}
+
+/* That it does keep those waiting who ask. */
+static void block_who_asks(struct hostile *hostile) {
+        hostile_block(hostile, "proc", HOSTILE_STAT);
+        hostile_block(hostile, "proc", HOSTILE_STATFS);
+}
+
+/* Below a build directory nothing depends on what it would say, on whatever kernel. */
+HOSTILE_TEST(file_system_that_stalls_getattr_is_mounted_on_without_asking_it) {
+        for (unsigned i = 0; i < FORGETFUL * KERNELS; i++) {
+                struct stage stage = stage_new_without(kernels[i / FORGETFUL]);
+                struct hostile hostile =
+                        hostile_start_as(0, "build/h", forgetful[i % FORGETFUL], NULL);
+                int target = hostile_open(&hostile, "proc", O_PATH | O_DIRECTORY);
+                int client = client_connect(&stage.service, hostile.uid);
+                struct wire_reply reply;
+
+                block_who_asks(&hostile);
+                reply = client_mount(client, PROTOCOL_PROC, 0, target);
+                client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
+                client_expect(client_mount(client, PROTOCOL_PROC, 0, target),
+                              STATUS_ALREADY_MOUNTED, 0, 0);
+                client_expect(client_unmount(client, reply.lease), STATUS_OK, 0, STATUS_NO_TARGET);
+                client_expect(client_mount(client, PROTOCOL_PROC, 0, target), STATUS_OK, 0,
+                              STATUS_NO_TARGET);
+                close(client);
+                world_wait_for(world_count_mounts(0, stage.service.source) == 0);
+                ck_assert(!hostile_is_awaited(&hostile));
+                ck_assert_uint_eq(stage_count_lost(&stage), 0);
+
+                close(target);
+                hostile_end(&hostile);
+                stage_expect_as_before(&stage);
+                service_stop(&stage.service);
+                ck_assert_int_eq(rmdir(hostile.path), 0);
+                ck_assert_int_eq(rmdir(world_path("build")), 0);
+        }
+}
+
+/* Elsewhere it is asked what it is, where statmount(2) doesn't tell; but who keeps to himself is
+ * known for a FUSE by that. */
+HOSTILE_TEST(file_system_that_stalls_statfs_costs_a_worker_only_where_it_must_be_asked) {
+        const char *root = world_make_root(WORLD_ALICE, "root");
+
+        for (unsigned i = 0; i < FORGETFUL * KERNELS; i++) {
+                struct stage stage = stage_new_without(kernels[i / FORGETFUL]);
+                unsigned traits = forgetful[i % FORGETFUL];
+                struct hostile hostile = hostile_start_as(0, "own", traits, NULL);
+                int target = hostile_open(&hostile, "proc", O_PATH | O_DIRECTORY);
+                int client = client_connect(&stage.service, hostile.uid);
+                bool asks = (traits & HOSTILE_SHARED) && !stage_has_statmount(&stage);
+
+                block_who_asks(&hostile);
+                hostile_send_mount(client, target);
+                if (asks) {
+                        world_wait_for(stage_count_lost(&stage) == 1);
+                        ck_assert(hostile_is_awaited(&hostile));
+                        ck_assert_uint_eq(count_answered(&client, 1), 0);
+                        stage_measure(&stage, root);
+                        ck_assert_uint_eq(stage_count_lost(&stage), 1);
+                        hostile_let_go(&hostile);
+                }
+                client_expect(client_receive(client), STATUS_UNSUPPORTED_FILE_SYSTEM, 0, 0);
+                if (!asks)
+                        ck_assert(!hostile_is_awaited(&hostile));
+                world_wait_for(stage_count_lost(&stage) == 0);
+                client_hello(client);
+
+                close(client);
+                close(target);
+                hostile_end(&hostile);
+                stage_expect_as_before(&stage);
+                service_stop(&stage.service);
+                ck_assert_int_eq(rmdir(hostile.path), 0);
+                ck_assert_int_eq(rmdir(world_path("build")), 0);
+        }
+}
+
+/* A worker that is lost so counts as any other. */
+HOSTILE_TEST(workers_lost_to_statfs_are_bounded_and_come_back) {
+        struct stage stage = stage_new_without(CALL_STATMOUNT);
+        const char *root = world_make_root(WORLD_ALICE, "root");
+        struct hostile hostile =
+                hostile_start_as(0, "own", HOSTILE_SHARED | HOSTILE_FORGETFUL, NULL);
+        int target = hostile_open(&hostile, "proc", O_PATH | O_DIRECTORY), connections[24];
+
+        for (unsigned i = 0; i < 24; i++) {
+                connections[i] = client_connect(&stage.service, hostile.uid);
+                hostile_send_mount(connections[i], target);
+        }
+        world_wait_for(count_answered(connections, 24) == 24 - LOST_MAX_PER_USER);
+        expect_refusals(connections, 24);
+        ck_assert_uint_eq(stage_count_lost(&stage), LOST_MAX_PER_USER);
+        stage_print("4 workers lost to statfs", stage_measure(&stage, root));
+
+        hostile_end(&hostile);
+        close(target);
+        close_all(connections, 24);
+        stage_expect_as_before(&stage);
+        service_stop(&stage.service);
+}
+
 static volatile sig_atomic_t connect_stop;
 
 /* A connection every 20 ms, as an honest user may make. */
@@ -330,6 +446,10 @@ int main(void) {
         tcase_add_test(tests, client_that_leaves_loses_its_other_leases_at_once);
         tcase_add_test(tests, late_mount_of_a_client_that_left_is_undone);
         tcase_add_test(tests, late_mount_of_a_client_that_waits_is_granted);
+        tcase_add_test(tests, file_system_that_stalls_getattr_is_mounted_on_without_asking_it);
+        tcase_add_test(tests,
+                       file_system_that_stalls_statfs_costs_a_worker_only_where_it_must_be_asked);
+        tcase_add_test(tests, workers_lost_to_statfs_are_bounded_and_come_back);
         tcase_add_test(tests, lost_workers_are_found_while_others_connect);
         tcase_add_test(tests, files_that_are_sent_along_cost_no_more_workers_than_others);
         tcase_add_test(tests, user_with_a_slow_file_system_delays_nobody_else);

@@ -6,7 +6,10 @@
  * begins with "file" is, takes as long as well. The caller holds the kernel's lock on the parent
  * directory meanwhile.
  *
- *     hostile_fuse MOUNTPOINT [MILLISECONDS [OPTION]]
+ *     hostile_fuse MOUNTPOINT [MILLISECONDS [OPTION]...]
+ *
+ * OPTIONs are those of mounting (-oallow_other), and --forgetful: nobody is told how long
+ * attributes are true, and who asks for them, or for statistics, waits as well.
  *
  * Standard output gets a byte when it is mounted, and one for each caller that begins to wait. A
  * byte on standard input lets all go that wait, and ends the stalling; end of file ends the
@@ -32,6 +35,21 @@
 enum {
         HOSTILE_NAMES_MAX = 1024,
         HOSTILE_WAITING_MAX = 1024,
+        HOSTILE_OPTIONS_MAX = 4,
+};
+
+enum hostile_question {
+        HOSTILE_ANYTHING, /* that is answered with an error, or none */
+        HOSTILE_GETATTR,
+        HOSTILE_STATFS,
+};
+
+struct hostile_waiting {
+        fuse_req_t request;
+        uint64_t since;
+        enum hostile_question question;
+        fuse_ino_t inode;
+        int error; /* the answer to anything, in the end */
 };
 
 static struct {
@@ -41,15 +59,12 @@ static struct {
                 char name[32];
         } names[HOSTILE_NAMES_MAX]; /* the inode is the index + 2 */
         size_t n_names;
-        struct {
-                fuse_req_t request;
-                uint64_t since;
-                int error; /* the answer, in the end */
-        } waiting[HOSTILE_WAITING_MAX];
+        struct hostile_waiting waiting[HOSTILE_WAITING_MAX];
         size_t n_waiting;
         uint64_t patience; /* milliseconds, 0: without end */
         bool tame;
-} hostile;
+        double attr_timeout; /* 0: forgetful */
+} hostile = {.attr_timeout = 3600};
 
 static uint64_t hostile_now(void) {
         struct timespec now;
@@ -61,35 +76,6 @@ static uint64_t hostile_now(void) {
 static void hostile_report(void) {
         if (write(STDOUT_FILENO, "", 1) != 1)
                 _exit(EXIT_FAILURE);
-}
-
-static void hostile_answer(fuse_req_t request, int error) {
-        if (hostile.tame || hostile.n_waiting == HOSTILE_WAITING_MAX) {
-                fuse_reply_err(request, error);
-                return;
-        }
-        hostile.waiting[hostile.n_waiting].request = request;
-        hostile.waiting[hostile.n_waiting].since = hostile_now();
-        hostile.waiting[hostile.n_waiting++].error = error;
-        if (!hostile.patience)
-                hostile_report();
-}
-
-/* Lets those go that have waited for `patience`, all if it is 0. */
-static void hostile_let_go(uint64_t patience) {
-        uint64_t now = hostile_now();
-        size_t kept = 0;
-
-        for (size_t i = 0; i < hostile.n_waiting; i++)
-                if (now - hostile.waiting[i].since >= patience)
-                        fuse_reply_err(hostile.waiting[i].request, hostile.waiting[i].error);
-                else
-                        hostile.waiting[kept++] = hostile.waiting[i];
-        hostile.n_waiting = kept;
-}
-
-static bool hostile_is_stalling(const char *name) {
-        return strncmp(name, "stall", strlen("stall")) == 0;
 }
 
 static struct stat hostile_stat(fuse_ino_t inode) {
@@ -104,12 +90,53 @@ static struct stat hostile_stat(fuse_ino_t inode) {
         };
 }
 
+static void hostile_answer(const struct hostile_waiting *waiting) {
+        const struct statvfs statistics = {.f_bsize = 4096, .f_namemax = 255};
+        const struct stat stat = hostile_stat(waiting->inode);
+
+        if (waiting->question == HOSTILE_GETATTR)
+                fuse_reply_attr(waiting->request, &stat, hostile.attr_timeout);
+        else if (waiting->question == HOSTILE_STATFS)
+                fuse_reply_statfs(waiting->request, &statistics);
+        else
+                fuse_reply_err(waiting->request, waiting->error);
+}
+
+static void hostile_keep_waiting(struct hostile_waiting waiting) {
+        if (hostile.tame || hostile.n_waiting == HOSTILE_WAITING_MAX) {
+                hostile_answer(&waiting);
+                return;
+        }
+        waiting.since = hostile_now();
+        hostile.waiting[hostile.n_waiting++] = waiting;
+        if (!hostile.patience)
+                hostile_report();
+}
+
+/* Lets those go that have waited for `patience`, all if it is 0. */
+static void hostile_let_go(uint64_t patience) {
+        uint64_t now = hostile_now();
+        size_t kept = 0;
+
+        for (size_t i = 0; i < hostile.n_waiting; i++)
+                if (now - hostile.waiting[i].since >= patience)
+                        hostile_answer(&hostile.waiting[i]);
+                else
+                        hostile.waiting[kept++] = hostile.waiting[i];
+        hostile.n_waiting = kept;
+}
+
+static bool hostile_is_stalling(const char *name) {
+        return strncmp(name, "stall", strlen("stall")) == 0;
+}
+
 static void hostile_lookup(fuse_req_t request, fuse_ino_t parent, const char *name) {
-        struct fuse_entry_param entry = {.attr_timeout = 3600, .entry_timeout = 3600};
+        struct fuse_entry_param entry = {.attr_timeout = hostile.attr_timeout,
+                                         .entry_timeout = 3600};
         size_t i = 0;
 
         if (hostile_is_stalling(name)) {
-                hostile_answer(request, ENOENT);
+                hostile_keep_waiting((struct hostile_waiting){.request = request, .error = ENOENT});
                 return;
         }
         while (i < hostile.n_names &&
@@ -134,14 +161,34 @@ static void hostile_mkdir(fuse_req_t request, fuse_ino_t parent, const char *nam
         (void)parent;
         (void)name;
         (void)mode;
-        hostile_answer(request, EROFS);
+        hostile_keep_waiting((struct hostile_waiting){.request = request, .error = EROFS});
 }
 
 static void hostile_getattr(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *info) {
-        struct stat stat = hostile_stat(inode);
+        const struct hostile_waiting waiting = {
+                .request = request,
+                .question = HOSTILE_GETATTR,
+                .inode = inode,
+        };
 
         (void)info;
-        fuse_reply_attr(request, &stat, 3600);
+        if (hostile.attr_timeout > 0)
+                hostile_answer(&waiting);
+        else
+                hostile_keep_waiting(waiting);
+}
+
+static void hostile_statfs(fuse_req_t request, fuse_ino_t inode) {
+        const struct hostile_waiting waiting = {
+                .request = request,
+                .question = HOSTILE_STATFS,
+                .inode = inode,
+        };
+
+        if (hostile.attr_timeout > 0)
+                hostile_answer(&waiting);
+        else
+                hostile_keep_waiting(waiting);
 }
 
 static void hostile_open(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *info) {
@@ -152,13 +199,14 @@ static void hostile_open(fuse_req_t request, fuse_ino_t inode, struct fuse_file_
 static void hostile_flush(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *info) {
         (void)inode;
         (void)info;
-        hostile_answer(request, 0);
+        hostile_keep_waiting((struct hostile_waiting){.request = request});
 }
 
 static const struct fuse_lowlevel_ops hostile_operations = {
         .lookup = hostile_lookup,
         .mkdir = hostile_mkdir,
         .getattr = hostile_getattr,
+        .statfs = hostile_statfs,
         .open = hostile_open,
         .flush = hostile_flush,
 };
@@ -192,12 +240,17 @@ static void hostile_serve(struct fuse_session *session) {
 }
 
 int main(int argc, char **argv) {
-        char *options[] = {argv[0], argc > 3 ? argv[3] : NULL, NULL};
-        struct fuse_args args = FUSE_ARGS_INIT(argc > 3 ? 2 : 1, options);
+        char *options[HOSTILE_OPTIONS_MAX + 2] = {argv[0]};
+        struct fuse_args args = FUSE_ARGS_INIT(1, options);
         struct fuse_session *session;
 
-        if (argc < 2)
+        if (argc < 2 || argc > 3 + HOSTILE_OPTIONS_MAX)
                 return EXIT_FAILURE;
+        for (int i = 3; i < argc; i++)
+                if (strcmp(argv[i], "--forgetful") == 0)
+                        hostile.attr_timeout = 0;
+                else
+                        options[args.argc++] = argv[i];
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         hostile.patience = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
         session = fuse_session_new(&args, &hostile_operations, sizeof(hostile_operations), NULL);

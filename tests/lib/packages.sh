@@ -27,6 +27,7 @@ test       polkitd               /usr/lib/polkit-1/polkitd       asked for conse
 test       python3               /usr/bin/python3                reads the JSON of mountatctl
 test       zsh                   /usr/bin/zsh                    reads the completion for it
 test       uidmap                /usr/bin/newuidmap              many users that are one
+test       busybox-static        /bin/busybox                    an input root in one program
 manual     scdoc                 /usr/bin/scdoc                  makes the manual pages
 manual     mandoc                /usr/bin/mandoc                 finds faults in them
 manual     groff-base            /usr/bin/groff                  finds others

@@ -17,11 +17,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 enum {
         HOSTILE_DEVICE_MAJOR = 10,
         HOSTILE_DEVICE_MINOR = 229,
+        HOSTILE_OPTIONS_MAX = 4,
 };
 
 /* fusermount3(1) asks for the name of the user. */
@@ -77,8 +79,9 @@ const char *hostile_prepare(void) {
         return NULL;
 }
 
-static void hostile_exec(const struct hostile *hostile, unsigned patience, const char *option,
-                         int orders, int reports) {
+static void hostile_exec(const struct hostile *hostile, unsigned patience,
+                         const char *const *options, int orders, int reports) {
+        const char *arguments[HOSTILE_OPTIONS_MAX + 4] = {"hostile_fuse", hostile->path};
         char milliseconds[16];
 
         snprintf(milliseconds, sizeof(milliseconds), "%u", patience);
@@ -86,7 +89,10 @@ static void hostile_exec(const struct hostile *hostile, unsigned patience, const
         dup2(orders, STDIN_FILENO);
         dup2(reports, STDOUT_FILENO);
         close_range(STDERR_FILENO + 1, ~0U, 0);
-        execl(HOSTILE_FUSE_BINARY, "hostile_fuse", hostile->path, milliseconds, option, NULL);
+        arguments[2] = milliseconds;
+        for (size_t i = 0; options && options[i]; i++)
+                arguments[3 + i] = options[i];
+        execv(HOSTILE_FUSE_BINARY, (char **)arguments);
         _exit(127);
 }
 
@@ -99,7 +105,7 @@ static void hostile_await_report(const struct hostile *hostile) {
 }
 
 static struct hostile hostile_fork(unsigned index, const char *path, unsigned patience,
-                                   const char *option) {
+                                   const char *const *options) {
         struct hostile hostile = {.uid = HOSTILE_USER + index};
         int orders[2], reports[2];
 
@@ -109,7 +115,7 @@ static struct hostile hostile_fork(unsigned index, const char *path, unsigned pa
         hostile.pid = fork();
         ck_assert_int_ge(hostile.pid, 0);
         if (hostile.pid == 0)
-                hostile_exec(&hostile, patience, option, orders[0], reports[1]);
+                hostile_exec(&hostile, patience, options, orders[0], reports[1]);
         close(orders[0]);
         close(reports[1]);
         hostile.orders = orders[1];
@@ -118,9 +124,9 @@ static struct hostile hostile_fork(unsigned index, const char *path, unsigned pa
 }
 
 static struct hostile hostile_run(unsigned index, const char *name, unsigned patience,
-                                  const char *option) {
+                                  const char *const *options) {
         const char *path = world_make_directory(HOSTILE_USER + index, 0755, name);
-        struct hostile hostile = hostile_fork(index, path, patience, option);
+        struct hostile hostile = hostile_fork(index, path, patience, options);
 
         hostile_await_report(&hostile);
         return hostile;
@@ -130,10 +136,18 @@ struct hostile hostile_spawn(unsigned index, const char *path) {
         return hostile_fork(index, path, 0, NULL);
 }
 
-bool hostile_is_mounted(const struct hostile *hostile) {
+static bool hostile_has_report(const struct hostile *hostile) {
         struct pollfd report = {.fd = hostile->reports, .events = POLLIN};
 
         return poll(&report, 1, 0) == 1 && (report.revents & POLLIN);
+}
+
+bool hostile_is_mounted(const struct hostile *hostile) {
+        return hostile_has_report(hostile);
+}
+
+bool hostile_is_awaited(const struct hostile *hostile) {
+        return hostile_has_report(hostile);
 }
 
 bool hostile_is_running(const struct hostile *hostile) {
@@ -148,7 +162,24 @@ struct hostile hostile_start(unsigned index, const char *name, unsigned patience
 }
 
 struct hostile hostile_start_shared(unsigned index, const char *name) {
-        return hostile_run(index, name, 0, "-oallow_other");
+        return hostile_start_as(index, name, HOSTILE_SHARED, NULL);
+}
+
+struct hostile hostile_start_as(unsigned index, const char *name, unsigned traits,
+                                const char *source) {
+        const char *options[HOSTILE_OPTIONS_MAX + 1] = {0};
+        char label[64];
+        size_t n = 0;
+
+        if (traits & HOSTILE_SHARED)
+                options[n++] = "-oallow_other";
+        if (traits & HOSTILE_FORGETFUL)
+                options[n++] = "--forgetful";
+        if (source) {
+                snprintf(label, sizeof(label), "-ofsname=%s", source);
+                options[n++] = label;
+        }
+        return hostile_run(index, name, 0, options);
 }
 
 static void hostile_reap(pid_t pid) {
@@ -209,18 +240,35 @@ int hostile_open(struct hostile *hostile, const char *name, int flags) {
         return set.fds[0];
 }
 
+static int hostile_make_call(const char *directory, enum hostile_call call) {
+        struct statfs statistics;
+        struct stat stat_buffer;
+        char path[160];
+
+        snprintf(path, sizeof(path), "%s/stall%d", directory, getpid());
+        switch (call) {
+        case HOSTILE_LOOKUP:
+                return access(path, F_OK);
+        case HOSTILE_MKDIR:
+                return mkdir(path, 0700);
+        case HOSTILE_STAT:
+                return stat(directory, &stat_buffer);
+        default:
+                return statfs(directory, &statistics);
+        }
+}
+
 void hostile_block(struct hostile *hostile, const char *name, enum hostile_call call) {
-        static unsigned calls;
         char path[128];
         pid_t pid;
 
-        snprintf(path, sizeof(path), "%s/%s/stall%u", hostile->path, name, calls++);
+        snprintf(path, sizeof(path), "%s/%s", hostile->path, name);
         pid = fork();
         ck_assert_int_ge(pid, 0);
         if (pid == 0) {
                 close_range(STDERR_FILENO + 1, ~0U, 0); /* nobody's connection stays open here */
                 world_become(hostile->uid);
-                _exit(call == HOSTILE_MKDIR ? mkdir(path, 0700) : access(path, F_OK));
+                _exit(hostile_make_call(path, call));
         }
         hostile_add_caller(hostile, pid);
         hostile_await_report(hostile);

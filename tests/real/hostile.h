@@ -40,6 +40,17 @@ struct hostile hostile_start(unsigned index, const char *name, unsigned patience
 /* One that others may enter (allow_other), in which each waits for ever. */
 struct hostile hostile_start_shared(unsigned index, const char *name);
 
+enum hostile_trait {
+        HOSTILE_SHARED = 1 << 0,
+        /* The kernel is not to remember attributes, and who asks for them, or for what statfs(2)
+         * tells, waits as well. */
+        HOSTILE_FORGETFUL = 1 << 1,
+};
+
+/* One with such `traits`, in which each waits for ever; the mount table has `source` for it. */
+struct hostile hostile_start_as(unsigned index, const char *name, unsigned traits,
+                                const char *source);
+
 /*
  * Starts one over the directory `path`, which is there, and doesn't wait; it may fail. True from
  * hostile_is_mounted() once it is mounted; hostile_end() also unmounts it.
@@ -55,12 +66,18 @@ void hostile_end(struct hostile *hostile);
 
 void hostile_let_go(struct hostile *hostile);
 
+/* Whether somebody waits besides those whom hostile_block() started. */
+bool hostile_is_awaited(const struct hostile *hostile);
+
 /* Opens `name` below it as its user, who alone can. The caller owns the descriptor. */
 int hostile_open(struct hostile *hostile, const char *name, int flags);
 
 enum hostile_call {
         HOSTILE_LOOKUP,
         HOSTILE_MKDIR,
+        HOSTILE_STAT, /* these two of a forgetful one, of the directory itself, and without a lock
+                       */
+        HOSTILE_STATFS,
 };
 
 /* A process of its user's starts to wait inside the directory `name`, and holds its lock. */

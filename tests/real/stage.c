@@ -13,18 +13,30 @@ enum {
         STAGE_SETTLE_MS = 300, /* in which the connection that started the daemon is gone */
 };
 
-struct stage stage_new(const char *notify, const char *option) {
+static struct stage stage_make(const char *notify, const char *option, int denied) {
         struct stage stage;
         char build[128];
 
         snprintf(build, sizeof(build), "--build-directory=%s",
                  world_make_directory(0, 0755, "build"));
         stage.service = service_start(&(struct service_plan){
-                .name = "survival", .notify = notify, .options = {build, option}});
+                .name = "survival",
+                .notify = notify,
+                .options = {build, option},
+                .denied = {denied},
+        });
         usleep(STAGE_SETTLE_MS * 1000);
         stage.threads = service_count_threads(&stage.service);
         stage.fds = service_count_fds(&stage.service);
         return stage;
+}
+
+struct stage stage_new(const char *notify, const char *option) {
+        return stage_make(notify, option, 0);
+}
+
+struct stage stage_new_without(int call) {
+        return stage_make(NULL, NULL, call);
 }
 
 unsigned stage_count_lost(const struct stage *stage) {

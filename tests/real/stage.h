@@ -17,6 +17,9 @@ struct stage {
 /* One that lets everybody mount below the directory `build`; `notify` as in struct service_plan. */
 struct stage stage_new(const char *notify, const char *option);
 
+/* Such a one on a kernel that seems not to know that system call; 0: on this kernel as it is. */
+struct stage stage_new_without(int call);
+
 /* The workers that are lost: each has been replaced, so it is one thread more. */
 unsigned stage_count_lost(const struct stage *stage);
 
