@@ -39,6 +39,7 @@ enum {
         SERVER_ORPHANS_PAUSE = SERVER_SECOND,     /* between tries to release them */
         SERVER_ACCEPT_BATCH = 64,
         SERVER_ACCEPT_PAUSE = SERVER_SECOND / 10,
+        SERVER_FLOOD_PAUSE = SERVER_SECOND / 1000, /* others wait behind who floods */
 };
 
 struct server_sweep {
@@ -235,20 +236,21 @@ static void server_touch(struct server *server) {
 static int server_on_watchdog(sd_event_source *source, uint64_t usec, void *userdata) {
         struct server *server = userdata;
 
+        (void)usec;
         if (crew_is_able(server->setup.crew))
                 sd_notify(0, "WATCHDOG=1");
-        server_arm(source, usec + server->watchdog);
-        return 0;
+        sd_event_source_set_time_relative(source, server->watchdog);
+        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 /* Out of descriptors or memory: the queue stays readable, so look away for a while. */
-static void server_pause_accepting(struct server *server, int error) {
+static void server_pause_accepting(struct server *server, int error, uint64_t pause) {
         uint64_t now;
 
         log_write_limited(LOG_WARNING, &(struct log_subject){.error = error}, "accept");
         sd_event_now(server->event, CLOCK_MONOTONIC, &now);
         sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
-        server_arm(server->resume, now + SERVER_ACCEPT_PAUSE);
+        server_arm(server->resume, now + pause);
 }
 
 static int server_on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -264,13 +266,13 @@ static bool server_accept(struct server *server, int socket) {
         int fd, r;
 
         if (crew_is_flooded(server->setup.crew)) {
-                server_pause_accepting(server, -EUSERS);
+                server_pause_accepting(server, -EUSERS, SERVER_FLOOD_PAUSE);
                 return false;
         }
         fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
                 if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
-                        server_pause_accepting(server, -errno);
+                        server_pause_accepting(server, -errno, SERVER_ACCEPT_PAUSE);
                 return false;
         }
         r = crew_add(server->setup.crew, fd);
@@ -365,7 +367,7 @@ static int server_add_timers(struct server *server) {
                                   SERVER_SECOND / 10, server_on_tick, server);
 
         if (r >= 0)
-                r = sd_event_add_time(server->event, &server->resume, CLOCK_MONOTONIC, 0, 0,
+                r = sd_event_add_time(server->event, &server->resume, CLOCK_MONOTONIC, 0, 1,
                                       server_on_resume, server);
         if (r >= 0)
                 r = sd_event_source_set_enabled(server->resume, SD_EVENT_OFF);
