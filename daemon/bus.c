@@ -28,6 +28,7 @@
 enum {
         BUS_SECOND = 1000000,
         BUS_RETRY = BUS_SECOND, /* after a bus that has gone away, or refused us */
+        BUS_GLANCE = BUS_SECOND / 10,
         BUS_FLUSH_ROUNDS = 10,
         BUS_FLUSH_PAUSE = BUS_SECOND / 10,
         BUS_CHANGES_PER_TICK = 128,
@@ -261,7 +262,8 @@ static int bus_on_poke(sd_event_source *source, int fd, uint32_t events, void *u
 
         (void)source;
         (void)events;
-        if (read(fd, &count, sizeof(count)) < 0)
+        /* An error would switch this source off for good. */
+        if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
                 return -errno;
         atomic_store(&bus->answered, atomic_load(&bus->asked));
         if (atomic_load(&bus->stopping))
@@ -298,6 +300,17 @@ static int bus_open_loop(struct bus *bus) {
         return r;
 }
 
+/*
+ * sd-bus closes a connection whose descriptor it can't watch (epoll_ctl(2) wants memory), in the
+ * loop's preparations, and tells of it by the next turn: which nothing else may bring about.
+ */
+static uint64_t bus_may_sleep(const struct bus *bus) {
+        bool closed = bus->bus && sd_bus_is_open(bus->bus) <= 0;
+
+        return closed && sd_event_source_get_enabled(bus->retry, NULL) == 0 ? BUS_GLANCE
+                                                                            : UINT64_MAX;
+}
+
 /* As sd_event_loop(), but for the impatience: what messages brought is closed in there. */
 static int bus_loop(struct bus *bus) {
         int r = 0;
@@ -305,7 +318,7 @@ static int bus_loop(struct bus *bus) {
         while (r >= 0 && sd_event_get_state(bus->event) != SD_EVENT_FINISHED) {
                 r = sd_event_prepare(bus->event);
                 if (r == 0)
-                        r = sd_event_wait(bus->event, UINT64_MAX);
+                        r = sd_event_wait(bus->event, bus_may_sleep(bus));
                 if (r > 0) {
                         impatience_begin();
                         r = sd_event_dispatch(bus->event);
@@ -313,6 +326,11 @@ static int bus_loop(struct bus *bus) {
                 }
         }
         return r;
+}
+
+static void bus_close_loop(struct bus *bus) {
+        sd_event_source_disable_unref(bus->retry);
+        sd_event_unref(bus->event);
 }
 
 static void bus_leave(struct bus *bus) {
@@ -324,8 +342,7 @@ static void bus_leave(struct bus *bus) {
         impatience_begin();
         bus_disconnect(bus);
         impatience_end();
-        sd_event_source_disable_unref(bus->retry);
-        sd_event_unref(bus->event);
+        bus_close_loop(bus);
 }
 
 static void bus_signal(int fd) {
@@ -337,11 +354,8 @@ static void bus_signal(int fd) {
 
 static void bus_run(void *argument) {
         struct bus *bus = argument;
-        int r;
+        int r = bus_loop(bus);
 
-        r = bus_open_loop(bus);
-        if (r >= 0)
-                r = bus_loop(bus);
         if (r < 0)
                 log_write(LOG_ERR, &(struct log_subject){.error = r}, "the loop of D-Bus");
         bus_leave(bus);
@@ -370,8 +384,11 @@ int bus_new(const struct bus_setup *setup, struct bus **ret) {
         if (bus->poke < 0 || bus->ended < 0)
                 r = -errno;
         if (r == 0)
+                r = bus_open_loop(bus); /* here: without it there is no start */
+        if (r >= 0)
                 r = crew_spawn(setup->crew, bus_run, bus);
         if (r < 0) {
+                bus_close_loop(bus);
                 bus_destroy(bus);
                 return r;
         }
