@@ -29,6 +29,8 @@ enum {
         BUS_SECOND = 1000000,
         BUS_RETRY = BUS_SECOND, /* after a bus that has gone away, or refused us */
         BUS_GLANCE = BUS_SECOND / 10,
+        BUS_LAST_CALLS_ROUNDS = 5,
+        BUS_LAST_CALLS_MS = 100,
         BUS_FLUSH_ROUNDS = 10,
         BUS_FLUSH_PAUSE = BUS_SECOND / 10,
         BUS_CHANGES_PER_TICK = 128,
@@ -333,8 +335,21 @@ static void bus_close_loop(struct bus *bus) {
         sd_event_unref(bus->event);
 }
 
+/* Those that a worker has just been given: it hands them back in a moment, unless it is lost. */
+static void bus_await_calls(struct bus *bus) {
+        struct pollfd done = {.fd = crew_done_fd(bus->setup.crew), .events = POLLIN};
+
+        for (int i = 0; bus->desk.count > 0 && i < BUS_LAST_CALLS_ROUNDS; i++) {
+                poll(&done, 1, BUS_LAST_CALLS_MS);
+                impatience_begin();
+                crew_collect(bus->setup.crew);
+                impatience_end();
+        }
+}
+
 static void bus_leave(struct bus *bus) {
         call_desk_close(&bus->desk);
+        bus_await_calls(bus);
         if (bus->bus && sd_bus_is_ready(bus->bus) > 0) {
                 bus_tell_changes(bus);
                 bus_flush(bus);
