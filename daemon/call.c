@@ -42,6 +42,8 @@ struct call {
         struct method_task task;
 };
 
+static const char call_stopping[] = "mountatd is stopping";
+
 static time_t call_now(void) {
         struct timespec now;
 
@@ -325,8 +327,11 @@ static int call_on_credentials(sd_bus_message *reply, void *userdata, sd_bus_err
 
 /* ---- the beginning ---- */
 
-static int call_refuse_at_once(sd_bus_message *message, const char *why) {
-        return sd_bus_reply_method_errorf(message, "org.mountat1.Error.LimitExceeded", "%s", why);
+static int call_refuse_at_once(sd_bus_message *message, uint32_t status, const char *why) {
+        char name[64];
+
+        call_error_name(status, name, sizeof(name));
+        return sd_bus_reply_method_errorf(message, name, "%s", why);
 }
 
 static unsigned call_count_from(const struct call_desk *desk, const char *sender) {
@@ -368,11 +373,15 @@ int call_handle(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         if (!rule || !method || !sender)
                 return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED,
                                          "nobody may call this method");
+        if (desk->closed) /* it came while the last answers were sent */
+                return call_refuse_at_once(message, STATUS_SHUTTING_DOWN, call_stopping);
         if (desk->count >= CALL_MAX)
-                return call_refuse_at_once(message, "too many calls are under way: try again");
+                return call_refuse_at_once(message, STATUS_LIMIT_EXCEEDED,
+                                           "too many calls are under way: try again");
         if (call_count_from(desk, sender) >= CALL_MAX_PER_USER)
                 return call_refuse_at_once(
-                        message, "too many of your calls are under way: wait for their answers");
+                        message, STATUS_LIMIT_EXCEEDED,
+                        "too many of your calls are under way: wait for their answers");
 
         call = call_new(desk, message, method, rule);
         if (!call)
@@ -423,9 +432,10 @@ void call_desk_watch(struct call_desk *desk) {
 void call_desk_close(struct call_desk *desk) {
         struct call *next;
 
+        desk->closed = true;
         for (struct call *call = desk->first; call; call = next) {
                 next = call->next;
                 if (!call->running)
-                        call_drop(call, STATUS_SHUTTING_DOWN, "mountatd is stopping");
+                        call_drop(call, STATUS_SHUTTING_DOWN, call_stopping);
         }
 }

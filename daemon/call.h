@@ -21,6 +21,7 @@ struct call_desk {
         /* its own: */
         struct call *first;
         unsigned count;
+        bool closed;
 };
 
 /* A sd_bus_message_handler_t for every method; `userdata` is the desk. */
@@ -29,5 +30,6 @@ int call_handle(sd_bus_message *message, void *userdata, sd_bus_error *error);
 /* Answers those that a file system keeps waiting; now and then, while there are connections. */
 void call_desk_watch(struct call_desk *desk);
 
-/* Answers, and drops, what hasn't been given to a worker yet; the others end by themselves. */
+/* Answers, and drops, what hasn't been given to a worker yet; the others end by themselves, and
+ * what still comes is refused. */
 void call_desk_close(struct call_desk *desk);
