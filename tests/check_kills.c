@@ -167,6 +167,14 @@ static void holding_on_bus(struct ground *ground) {
         belief = HOLDS;
 }
 
+static void left_on_bus(struct ground *ground) {
+        start(ground, &bus_heir);
+        ck_assert(caller_await(ground));
+        ck_assert_uint_eq(caller_mount(ground).answer, ANSWER_REPLY);
+        end(ground, SIGKILL);
+        belief = HOLDS;
+}
+
 /* ---- and where they lead ---- */
 
 static void come(struct ground *ground) {
@@ -249,6 +257,11 @@ static void list_on_bus(struct ground *ground) {
         caller_list(ground); /* shows nothing if a stop has released everything by then */
 }
 
+static void start_on_bus(struct ground *ground) {
+        start(ground, &bus_victim);
+        caller_await(ground);
+}
+
 static const struct route {
         const char *name;
         void (*prepare)(struct ground *ground);
@@ -266,6 +279,7 @@ static const struct route {
         {"bus mount", idle_on_bus, mount_on_bus, true},
         {"bus unmount", holding_on_bus, unmount_on_bus, true},
         {"bus list", holding_on_bus, list_on_bus, true},
+        {"bus start", left_on_bus, start_on_bus, true},
 };
 
 /* ---- afterwards ---- */
@@ -315,12 +329,12 @@ static const char *find_disagreement_on_bus(struct ground *ground, bool may_have
                 found = caller_list(ground).reply.lease;
                 usleep(found ? 0 : 1000);
         }
-        if (found) {
-                ground->lease = found;
+        ground->lease = found;
+        if (found && belief == HOLDS)
                 fault = ground_find_remains(ground, MOUNTS, 1);
-                if (!fault && caller_unmount(ground).answer != ANSWER_REPLY)
-                        fault = "what is listed can't be unmounted";
-        }
+        /* What was half unmounted, and is listed as it was, may be found to be gone. */
+        if (!fault && found && caller_unmount(ground).answer != ANSWER_REPLY && belief == HOLDS)
+                fault = "what is listed can't be unmounted";
         if (!fault && belief == HOLDS_NOTHING && found)
                 fault = "a lease is kept that nobody holds";
         if (!fault && held && found != held && !may_have_ended)
@@ -344,7 +358,8 @@ static int await_victim(struct ground *ground, int signal) {
 }
 
 static bool is_start(const struct route *route) {
-        return route->act == take_over || route->act == start_and_sweep;
+        return route->act == take_over || route->act == start_and_sweep ||
+               route->act == start_on_bus;
 }
 
 static const char *try_signal(struct ground *ground, const struct route *route, unsigned n,
@@ -381,7 +396,8 @@ static unsigned n_narrow; /* routes where more than a fifth isn't reached */
 
 /*
  * Of a daemon that is just started: main() begins by blocking signals, and before that it has done
- * nothing; of one that is to sweep: what is behind the start of its workers.
+ * nothing; of one that is to sweep, or to come onto the bus: what is behind the start of its
+ * workers.
  */
 static unsigned find_first(const struct route *route, const struct trap_call *calls, unsigned n) {
         unsigned first = 0;
@@ -389,7 +405,7 @@ static unsigned find_first(const struct route *route, const struct trap_call *ca
         if (route->act == take_over)
                 while (first < n && calls[first].number != SYS_rt_sigprocmask)
                         first++;
-        for (unsigned i = 0; route->act == start_and_sweep && i < n; i++)
+        for (unsigned i = 0; route->act != take_over && is_start(route) && i < n; i++)
                 if (calls[i].number == SYS_clone3 || calls[i].number == SYS_clone)
                         first = i + 1;
         return first;
@@ -448,7 +464,7 @@ static void try_route(struct ground *ground, const struct route *route) {
         fflush(stdout);
         n_points += points;
         n_kills += kills;
-        n_narrow += missed * 5 > kills;
+        n_narrow += missed > 3 && missed * 5 > kills;
         n_missed += missed;
         n_faults += faults;
 }
@@ -481,7 +497,7 @@ WORLD_TEST(killed_at_each_call_it_leaves_what_its_clients_were_told) {
         ck_assert_uint_gt(n_points, 0);
         ck_assert_uint_gt(n_kills, 0);
         ck_assert_uint_eq(n_narrow, 0);
-        ck_assert_uint_le(n_missed * 10, n_kills);
+        ck_assert(only || n_missed * 10 <= n_kills);
 }
 
 int main(void) {
