@@ -479,8 +479,10 @@ static const char *judge_list(struct ground *ground, const struct outcome *outco
         return *fault ? NULL : judge_call(ground, outcome, call, error, fault);
 }
 
+/* In order: a socket that was left there would be looked at. */
 static void ended(struct ground *ground) {
         end_daemon(ground, SIGTERM);
+        unlink(world_path("%s.socket", bus_plan.name));
 }
 
 static struct outcome start_on_bus(struct ground *ground) {
@@ -548,7 +550,8 @@ struct line {
 };
 
 static unsigned n_calls, n_injections, n_missed, n_faults;
-static unsigned n_unreached; /* lines most of whose places were */
+static unsigned n_lines, n_unreached; /* those most of whose places weren't reached */
+static unsigned n_unreached_calls;    /* none of whose places was, with no error */
 
 static void note(struct line *line, const char *verdict) {
         unsigned i = 0;
@@ -703,7 +706,7 @@ static void try_call(struct ground *ground, const struct route *route, struct tr
                      unsigned before, unsigned places) {
         const struct table_row *row = table_find(call);
         /* A try that costs the connection to the bus takes a second. */
-        unsigned stride = route->judge == judge_start_on_bus ? (places + 3) / 4 : 1;
+        unsigned reached = 0, stride = route->judge == judge_start_on_bus ? (places + 3) / 4 : 1;
         int errors[TABLE_ERRORS_MAX];
         const char *why;
 
@@ -724,7 +727,13 @@ static void try_call(struct ground *ground, const struct route *route, struct tr
                 if (route->judge == judge_call || route->judge == judge_list)
                         listen_once(ground, route, &line);
                 print_line(route, &line);
+                n_lines++;
                 n_unreached += line.missed * 2 > line.places;
+                reached += line.places - line.missed;
+        }
+        if (reached == 0 && !is_for_runtime(call)) { /* malloc(3) has its own times */
+                printf("%-18s %-16s was never reached\n", route->name, row->name);
+                n_unreached_calls++;
         }
 }
 
@@ -792,8 +801,9 @@ static void try_routes(bool on_bus) {
         ck_assert_msg(known, "there is no route %s", only);
         ck_assert(only || n_routes > 0);
         ck_assert(n_routes == 0 || n_injections > 0);
-        ck_assert_uint_eq(n_unreached, 0);
-        ck_assert_uint_le(n_missed * 50, n_injections);
+        ck_assert_uint_eq(n_unreached_calls, 0);
+        ck_assert_uint_le(n_unreached, n_lines / 50 + 1);
+        ck_assert_uint_le(n_missed, n_injections / 50 + 2);
 }
 
 WORLD_TEST(every_call_fails_once_and_nothing_is_left) {
