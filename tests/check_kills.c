@@ -7,8 +7,8 @@
  * was never told nothing is left. What a call over D-Bus was granted is kept by the next one, and
  * can be seen and unmounted there, whether or not it was told.
  *
- * Not here: a kernel that lacks calls, whose ways differ before the record alone and are failed in
- * check_faults; a daemon that waits for its bus; a kill while another daemon takes over.
+ * Not here: a kernel that lacks calls, which is tried in check_faults alone; MountPath and
+ * UnmountPath; a daemon that waits for its bus.
  */
 
 #include "common/fd.h"
@@ -28,8 +28,12 @@ enum {
 /* Every call in one build; a part of them in the others, where each takes its time. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(__clang__)
         STRIDE = 10,
+        ROUTE_MISSED = 2, /* at most such a part isn't reached: a runtime ends in its own ways */
+        ALL_MISSED = 5,
 #else
         STRIDE = 1,
+        ROUTE_MISSED = 5,
+        ALL_MISSED = 10,
 #endif
         CALLS_MAX = 4096,
         MOUNTS = 2, /* of Alice's lease */
@@ -317,6 +321,20 @@ static const char *find_disagreement(struct ground *ground, bool may_have_ended)
         return fault ?: ground_find_remains(ground, 0, 0);
 }
 
+/*
+ * It is listed from the start, and the new instance's from its first look at it on, soon after.
+ * What was half unmounted, and is listed as it was, may be found to be gone then.
+ */
+static bool can_be_unmounted(struct ground *ground) {
+        bool unmounted = false;
+
+        for (int i = 0; i < 1000 && !unmounted && ground->lease; i++) {
+                unmounted = caller_unmount(ground).answer == ANSWER_REPLY;
+                usleep(unmounted ? 0 : 1000);
+        }
+        return unmounted;
+}
+
 /* On the bus there is a list to look at, and what is there is hers to unmount. */
 static const char *find_disagreement_on_bus(struct ground *ground, bool may_have_ended) {
         uint64_t held = belief == HOLDS ? ground->lease : 0, found = 0;
@@ -332,8 +350,7 @@ static const char *find_disagreement_on_bus(struct ground *ground, bool may_have
         ground->lease = found;
         if (found && belief == HOLDS)
                 fault = ground_find_remains(ground, MOUNTS, 1);
-        /* What was half unmounted, and is listed as it was, may be found to be gone. */
-        if (!fault && found && caller_unmount(ground).answer != ANSWER_REPLY && belief == HOLDS)
+        if (!fault && found && !can_be_unmounted(ground) && belief == HOLDS)
                 fault = "what is listed can't be unmounted";
         if (!fault && belief == HOLDS_NOTHING && found)
                 fault = "a lease is kept that nobody holds";
@@ -392,7 +409,7 @@ static const char *try_signal(struct ground *ground, const struct route *route, 
 }
 
 static unsigned n_points, n_kills, n_missed, n_faults;
-static unsigned n_narrow; /* routes where more than a fifth isn't reached */
+static unsigned n_narrow; /* routes where too much isn't reached */
 
 /*
  * Of a daemon that is just started: main() begins by blocking signals, and before that it has done
@@ -464,7 +481,7 @@ static void try_route(struct ground *ground, const struct route *route) {
         fflush(stdout);
         n_points += points;
         n_kills += kills;
-        n_narrow += missed > 3 && missed * 5 > kills;
+        n_narrow += missed > 3 && missed * ROUTE_MISSED > kills;
         n_missed += missed;
         n_faults += faults;
 }
@@ -497,7 +514,7 @@ WORLD_TEST(killed_at_each_call_it_leaves_what_its_clients_were_told) {
         ck_assert_uint_gt(n_points, 0);
         ck_assert_uint_gt(n_kills, 0);
         ck_assert_uint_eq(n_narrow, 0);
-        ck_assert(only || n_missed * 10 <= n_kills);
+        ck_assert(only || n_missed * ALL_MISSED <= n_kills);
 }
 
 int main(void) {
