@@ -30,10 +30,13 @@ enum {
         BUS_RETRY = BUS_SECOND, /* after a bus that has gone away, or refused us */
         /* All of leaving must fit into BUS_END_MS: to tell, to serve the last calls, to tell. */
         BUS_TELL_REST = BUS_SECOND / 2,
-        BUS_SERVE_REST = BUS_SECOND * 3 / 4,
+        BUS_SERVE_REST = BUS_SECOND * 3 / 5,
+        BUS_LAST_CALLS_ROUNDS = 2,
+        BUS_LAST_CALLS_MS = 100,
         BUS_PAUSE = BUS_SECOND / 10, /* between looks at whether the bus takes it */
         BUS_QUEUE_MAX = 1024, /* signals that the bus hasn't taken yet; others wait in the ledger */
         BUS_PATIENCE = 10,    /* ticks */
+        BUS_GLANCE = BUS_SECOND / 10, /* at a connection that sd-bus has closed by itself */
         BUS_END_MS = 2000,
 };
 
@@ -330,7 +333,8 @@ static int bus_on_poke(sd_event_source *source, int fd, uint32_t events, void *u
 
         (void)source;
         (void)events;
-        if (read(fd, &count, sizeof(count)) < 0)
+        /* An error would switch this source off for good. */
+        if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
                 return -errno;
         atomic_store(&bus->answered, atomic_load(&bus->asked));
         if (atomic_load(&bus->stopping))
@@ -380,6 +384,17 @@ static int bus_open_loop(struct bus *bus) {
         return r;
 }
 
+/*
+ * sd-bus closes a connection whose descriptor it can't watch (epoll_ctl(2) wants memory), in the
+ * loop's preparations, and tells of it by the next turn: which nothing else may bring about.
+ */
+static uint64_t bus_may_sleep(const struct bus *bus) {
+        bool closed = bus->bus && sd_bus_is_open(bus->bus) <= 0;
+
+        return closed && sd_event_source_get_enabled(bus->retry, NULL) == 0 ? BUS_GLANCE
+                                                                            : UINT64_MAX;
+}
+
 /* As sd_event_loop(), but for the impatience: what messages brought is closed in there. */
 static int bus_loop(struct bus *bus) {
         int r = 0;
@@ -387,7 +402,7 @@ static int bus_loop(struct bus *bus) {
         while (r >= 0 && sd_event_get_state(bus->event) != SD_EVENT_FINISHED) {
                 r = sd_event_prepare(bus->event);
                 if (r == 0)
-                        r = sd_event_wait(bus->event, UINT64_MAX);
+                        r = sd_event_wait(bus->event, bus_may_sleep(bus));
                 if (r > 0) {
                         impatience_begin();
                         r = sd_event_dispatch(bus->event);
@@ -397,15 +412,32 @@ static int bus_loop(struct bus *bus) {
         return r;
 }
 
+static void bus_close_loop(struct bus *bus) {
+        sd_event_source_disable_unref(bus->retry);
+        sd_event_unref(bus->event);
+}
+
+/* Those that a worker has just been given: it hands them back in a moment, unless it is lost. */
+static void bus_await_calls(struct bus *bus) {
+        struct pollfd done = {.fd = crew_done_fd(bus->setup.crew), .events = POLLIN};
+
+        for (int i = 0; bus->desk.count > 0 && i < BUS_LAST_CALLS_ROUNDS; i++) {
+                poll(&done, 1, BUS_LAST_CALLS_MS);
+                impatience_begin();
+                crew_collect(bus->setup.crew);
+                impatience_end();
+        }
+}
+
 static void bus_leave(struct bus *bus) {
         call_desk_end(&bus->desk);
+        bus_await_calls(bus);
         if (bus->bus)
                 bus_tell_rest(bus);
         impatience_begin();
         bus_disconnect(bus);
         impatience_end();
-        sd_event_source_disable_unref(bus->retry);
-        sd_event_unref(bus->event);
+        bus_close_loop(bus);
 }
 
 static void bus_signal(int fd) {
@@ -417,11 +449,8 @@ static void bus_signal(int fd) {
 
 static void bus_run(void *argument) {
         struct bus *bus = argument;
-        int r;
+        int r = bus_loop(bus);
 
-        r = bus_open_loop(bus);
-        if (r >= 0)
-                r = bus_loop(bus);
         if (r < 0)
                 log_write(LOG_ERR, &(struct log_subject){.error = r}, "the loop of D-Bus");
         bus_leave(bus);
@@ -450,8 +479,11 @@ int bus_new(const struct bus_setup *setup, struct bus **ret) {
         if (bus->poke < 0 || bus->ended < 0)
                 r = -errno;
         if (r == 0)
+                r = bus_open_loop(bus); /* here: without it there is no start */
+        if (r >= 0)
                 r = crew_spawn(setup->crew, bus_run, bus);
         if (r < 0) {
+                bus_close_loop(bus);
                 bus_destroy(bus);
                 return r;
         }

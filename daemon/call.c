@@ -39,6 +39,7 @@ struct call {
         struct ledger_owner owner;
         bool connected; /* the owner is the ledger's */
         bool answered;
+        bool told;        /* what came of it, not that it was given up */
         bool running;     /* the crew has it */
         time_t submitted; /* CLOCK_MONOTONIC; 0: not yet */
         struct method_task task;
@@ -102,6 +103,7 @@ static void call_answer(struct call *call) {
                 sd_bus_reply_method_errno(call->message, r, NULL);
         sd_bus_message_unref(reply);
         call->answered = true;
+        call->told = r >= 0;
 }
 
 static void call_log(const struct call *call, const char *what) {
@@ -148,9 +150,9 @@ static void call_run(struct crew_job *job) {
         call->method->run(&call->task);
 }
 
-/* Nobody has been told of a lease that was granted after its caller was given up: undone. */
+/* Granted after its caller was given up, or when the bus was gone: nobody knows the lease. */
 static bool call_takes_back(struct call *call) {
-        if (!call->answered || call->task.wire.operation != PROTOCOL_MOUNT ||
+        if (call->told || call->task.wire.operation != PROTOCOL_MOUNT ||
             call->task.answer.status != STATUS_OK || call->task.answer.lease == 0)
                 return false;
         call->method = method_unmount(&call->task, call->task.answer.lease);
@@ -162,11 +164,10 @@ static bool call_takes_back(struct call *call) {
 static void call_done(struct crew_job *job) {
         struct call *call = (struct call *)job;
 
-        if (call_takes_back(call))
-                return;
         if (!call->answered)
                 call_answer(call);
-        call_free(call);
+        if (!call_takes_back(call))
+                call_free(call);
 }
 
 static void call_start(struct call *call) {
@@ -285,10 +286,13 @@ static struct authority_detail call_detail(const struct call *call, char lease[s
 static void call_ask(struct call *call) {
         char lease[17];
         const struct authority_detail detail = call_detail(call, lease);
+        int r = authority_ask(call->message, call->rule, &detail, call_on_authority, call,
+                              &call->question);
 
-        if (authority_ask(call->message, call->rule, &detail, call_on_authority, call,
-                          &call->question) < 0)
-                call_refuse_authority(call, AUTHORITY_ABSENT);
+        if (r < 0 && call->rule->who == AUTHORITY_OWN)
+                call_submit(call, LEDGER_CALL);
+        else if (r < 0)
+                call_drop(call, STATUS_HOST_FAILED, strerrordesc_np(-r));
 }
 
 static void call_authorise(struct call *call) {

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* SCMP_SYS() is negative where an architecture has no such call. */
 static const int confine_calls[] = {
@@ -99,14 +100,12 @@ static const int confine_calls[] = {
         SCMP_SYS(timer_create),
         SCMP_SYS(timer_settime),
         SCMP_SYS(timer_delete),
-        SCMP_SYS(tgkill),
         SCMP_SYS(rt_sigaction),
         SCMP_SYS(rt_sigprocmask),
         SCMP_SYS(rt_sigreturn),
 
-        /* threads */
-        SCMP_SYS(clone3),
-        SCMP_SYS(clone),
+        /* threads: clone is below */
+        SCMP_SYS(clone3), /* confine_hide_clone3() */
         SCMP_SYS(set_robust_list),
         SCMP_SYS(rseq),
         SCMP_SYS(sched_yield),
@@ -127,8 +126,20 @@ static const int confine_calls[] = {
         SCMP_SYS(geteuid),
         SCMP_SYS(getgid),
         SCMP_SYS(getegid),
-        SCMP_SYS(prlimit64),
         SCMP_SYS(uname),
+};
+
+/* No process of its own, and no namespace. */
+#define CONFINE_CLONE_MASK                                                                         \
+        (CLONE_THREAD | CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |              \
+         CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
+
+enum {
+#ifdef __s390__
+        CONFINE_CLONE_FLAGS = 1, /* clone(2): the order of the arguments differs */
+#else
+        CONFINE_CLONE_FLAGS = 0,
+#endif
 };
 
 /* Of an argument, the bits of `mask` must be `value`. */
@@ -137,31 +148,55 @@ static const struct confine_argument {
         unsigned argument;
         scmp_datum_t mask, value;
 } confine_arguments[] = {
+        {SCMP_SYS(clone), CONFINE_CLONE_FLAGS, CONFINE_CLONE_MASK, CLONE_THREAD},
         {SCMP_SYS(mmap), 2, PROT_EXEC, 0},
         {SCMP_SYS(mprotect), 2, PROT_EXEC, 0},
         {SCMP_SYS(socket), 0, UINT32_MAX, AF_UNIX},
         {SCMP_SYS(unshare), 0, UINT32_MAX, CLONE_FS},        /* a directory of a thread's own */
         {SCMP_SYS(prctl), 0, UINT32_MAX, PR_GET_SECUREBITS}, /* privilege_check() */
+        {SCMP_SYS(prlimit64), 0, UINT32_MAX, 0},             /* its own: the C library's stacks */
 };
 
+static int confine_allow_argument(scmp_filter_ctx filter, const struct confine_argument *row) {
+        const struct scmp_arg_cmp equal = {
+                .arg = row->argument,
+                .op = SCMP_CMP_MASKED_EQ,
+                .datum_a = row->mask,
+                .datum_b = row->value,
+        };
+
+        return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, row->call, 1, &equal);
+}
+
 static int confine_allow(scmp_filter_ctx filter) {
+        /* abort(3), of this process alone */
+        const struct confine_argument tgkill = {SCMP_SYS(tgkill), 0, UINT32_MAX, getpid()};
         int r = 0;
 
         for (size_t i = 0; r == 0 && i < sizeof(confine_calls) / sizeof(confine_calls[0]); i++)
                 if (confine_calls[i] >= 0)
                         r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, confine_calls[i], 0);
         for (size_t i = 0; r == 0 && i < sizeof(confine_arguments) / sizeof(confine_arguments[0]);
-             i++) {
-                const struct confine_argument *row = &confine_arguments[i];
-                const struct scmp_arg_cmp equal = {
-                        .arg = row->argument,
-                        .op = SCMP_CMP_MASKED_EQ,
-                        .datum_a = row->mask,
-                        .datum_b = row->value,
-                };
+             i++)
+                r = confine_allow_argument(filter, &confine_arguments[i]);
+        return r < 0 ? r : confine_allow_argument(filter, &tgkill);
+}
 
-                r = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, row->call, 1, &equal);
-        }
+/*
+ * Its flags are behind a pointer, so it can't be told from a fork or a new namespace; the C library
+ * takes clone(2) where there is no clone3(2). A filter of its own, since a thread is nothing to
+ * log.
+ */
+static int confine_hide_clone3(void) {
+        scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+        int r;
+
+        if (!filter)
+                return -ENOMEM;
+        r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+        if (r == 0)
+                r = seccomp_load(filter);
+        seccomp_release(filter);
         return r;
 }
 
@@ -170,16 +205,15 @@ static int confine_allow(scmp_filter_ctx filter) {
 int confine(enum confinement confinement) {
         (void)confinement;
         (void)confine_allow;
+        (void)confine_hide_clone3;
         return 0;
 }
 #else
-int confine(enum confinement confinement) {
-        scmp_filter_ctx filter;
+static int confine_to_list(enum confinement confinement) {
+        scmp_filter_ctx filter =
+                seccomp_init(confinement == CONFINE_LOG ? SCMP_ACT_LOG : SCMP_ACT_ERRNO(EPERM));
         int r;
 
-        if (confinement == CONFINE_NOT)
-                return 0;
-        filter = seccomp_init(confinement == CONFINE_LOG ? SCMP_ACT_LOG : SCMP_ACT_ERRNO(EPERM));
         if (!filter)
                 return -ENOMEM;
         r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_LOG, 1);
@@ -189,6 +223,16 @@ int confine(enum confinement confinement) {
                 r = seccomp_load(filter);
         seccomp_release(filter);
         return r;
+}
+
+int confine(enum confinement confinement) {
+        int r = 0;
+
+        if (confinement == CONFINE_NOT)
+                return 0;
+        if (confinement == CONFINE_ENFORCE)
+                r = confine_hide_clone3();
+        return r < 0 ? r : confine_to_list(confinement);
 }
 #endif
 

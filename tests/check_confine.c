@@ -11,16 +11,20 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
@@ -60,6 +64,9 @@ int main(void) {
 }
 #else
 
+/* As the C library makes one; without a stack of its own it would not live. */
+#define A_THREAD (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
+
 /* The kernel looks at the filter before it looks at the arguments, so that none of these do harm.
  */
 static const struct {
@@ -92,6 +99,22 @@ static const struct {
         {"a directory of its own with a mount namespace", SYS_unshare, {CLONE_FS | CLONE_NEWNS}},
         {"executable memory", SYS_mmap, {0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE}},
         {"memory that becomes executable", SYS_mprotect, {0, 4096, PROT_READ | PROT_EXEC}},
+#ifdef SYS_fork /* newer architectures have clone(2) alone */
+        {"fork", SYS_fork, {0}},
+        {"vfork", SYS_vfork, {0}},
+#endif
+        {"a process of its own", SYS_clone, {SIGCHLD}},
+        {"a process with the same memory", SYS_clone, {CLONE_VM | CLONE_VFORK | SIGCHLD}},
+        {"a thread with a mount namespace", SYS_clone, {A_THREAD | CLONE_NEWNS}},
+        {"a thread with a user namespace", SYS_clone, {A_THREAD | CLONE_NEWUSER}},
+        {"a thread with a pid namespace", SYS_clone, {A_THREAD | CLONE_NEWPID}},
+        {"a thread with a network", SYS_clone, {A_THREAD | CLONE_NEWNET}},
+        {"a thread with a host name", SYS_clone, {A_THREAD | CLONE_NEWUTS}},
+        {"a thread with queues of its own", SYS_clone, {A_THREAD | CLONE_NEWIPC}},
+        {"a thread with a root of cgroups", SYS_clone, {A_THREAD | CLONE_NEWCGROUP}},
+        {"a signal to another process", SYS_tgkill, {1, 1, 0}},
+        {"a signal to a thread of any process", SYS_tkill, {1, 0}},
+        {"another process's limits", SYS_prlimit64, {1, RLIMIT_NOFILE, 0, 0}},
         {"a capability that comes back", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 21}},
         {"a call that doesn't exist", 100000, {0}},
 };
@@ -106,6 +129,38 @@ START_TEST(what_is_not_on_the_list_is_refused) {
                 ck_assert_msg(r == -1 && errno == EPERM, "%s: %ld, %s", refused[i].name, r,
                               strerror(errno));
         }
+}
+END_TEST
+
+/* It looks behind no pointer; and whoever makes threads knows kernels without it. */
+START_TEST(clone3_is_not_there) {
+        enter(CONFINE_ENFORCE);
+        ck_assert_int_eq(syscall(SYS_clone3, NULL, 0), -1);
+        ck_assert_int_eq(errno, ENOSYS);
+}
+END_TEST
+
+START_TEST(limits_of_its_own_can_be_asked_for) {
+        struct rlimit limits;
+
+        enter(CONFINE_ENFORCE);
+        ck_assert_int_eq(getrlimit(RLIMIT_STACK, &limits), 0);
+}
+END_TEST
+
+/* Where abort(3) may not send it, it ends by SIGSEGV. */
+START_TEST(failed_assertion_ends_it_by_its_own_signal) {
+        pid_t child = fork();
+        int status;
+
+        if (child == 0) {
+                prctl(PR_SET_DUMPABLE, 0); /* no core */
+                enter(CONFINE_ENFORCE);
+                abort();
+        }
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert(WIFSIGNALED(status));
+        ck_assert_int_eq(WTERMSIG(status), SIGABRT);
 }
 END_TEST
 
@@ -137,6 +192,8 @@ START_TEST(logging_alone_refuses_nothing) {
         enter(CONFINE_LOG);
         ck_assert_int_lt(syscall(SYS_setns, -1, 0), 0);
         ck_assert_int_eq(errno, EBADF);
+        ck_assert_int_lt(syscall(SYS_clone3, NULL, 0), 0);
+        ck_assert_int_eq(errno, EINVAL);
 }
 END_TEST
 
@@ -184,7 +241,9 @@ END_TEST
 
 int main(void) {
         return SUITE_RUN("confine", modes_have_names, off_is_no_filter,
-                         what_is_not_on_the_list_is_refused, threads_are_made_and_confined,
+                         what_is_not_on_the_list_is_refused, clone3_is_not_there,
+                         limits_of_its_own_can_be_asked_for,
+                         failed_assertion_ends_it_by_its_own_signal, threads_are_made_and_confined,
                          call_that_the_library_has_no_name_for_is_allowed,
                          logging_alone_refuses_nothing, refusal_is_logged_by_the_kernel,
                          call_that_would_be_refused_is_logged_by_the_kernel);

@@ -5,10 +5,17 @@
  * tests/inject/table.c gives it, at each place where a recorded run has it. Whatever the client is
  * told then must be documented, and nothing may be left: no mount, record, descriptor, thread.
  *
+ * Over D-Bus the caller gets the answer or an error by its name, and the daemon comes back to the
+ * bus. What goes by the tick there is tried by listening to a signal after each line.
+ *
  * Prints the table. MOUNTATD_FAULTS=NAME tries that route alone.
+ *
+ * Not here: a daemon that waits for a bus to be there (inotify(7)); an administrator asked by
+ * polkit; and of the start on the bus, more than four places of a call.
  */
 
 #include "common/fd.h"
+#include "tests/inject/caller.h"
 #include "tests/inject/ground.h"
 #include "tests/inject/table.h"
 
@@ -24,8 +31,8 @@
 #include <sys/wait.h>
 
 /*
- * A sanitizer's runtime makes calls of its own, and ends when they fail; and what takes a daemon of
- * its own each time takes a minute, so one build does it.
+ * A sanitizer's runtime makes calls of its own, and ends when they fail; and what takes long is
+ * done in one build.
  */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(__clang__)
 #define IN_PART true
@@ -36,6 +43,8 @@
 enum {
         CALLS_MAX = 4096,
         VERDICTS_MAX = 6,
+        SETTLING_US = 30000,
+        RETRIES = 3, /* of a call that wasn't reached: threads differ in what they come to first */
 };
 
 static const struct service_plan plan = {
@@ -60,6 +69,15 @@ static const struct service_plan sweeping_plan = {
         .name = "faults",
         .start = SERVICE_LISTENS,
         .options = {"--workers=2", "--adopt-timeout=0"},
+        .enter = trap_enter,
+        .attend = trap_attend,
+};
+
+static const struct service_plan bus_plan = {
+        .name = "faults",
+        .start = SERVICE_LISTENS,
+        .options = {"--workers=2"},
+        .unnamed = true,
         .enter = trap_enter,
         .attend = trap_attend,
 };
@@ -285,7 +303,7 @@ static const char *find_unclear_end(struct ground *ground) {
                 return "it doesn't end as it should";
         if (!has_said_something(ground))
                 return "it ends without a word";
-        return ground_find_remains(ground, 2, 1);
+        return ground->lease ? ground_find_remains(ground, 2, 1) : NULL;
 }
 
 /*
@@ -383,6 +401,120 @@ static struct outcome stop(struct ground *ground) {
         return (struct outcome){.answer = ANSWER_REPLY};
 }
 
+/* ---- over D-Bus ---- */
+
+static void on_bus(struct ground *ground) {
+        bool is_new = !ground->service.pid;
+
+        if (is_new)
+                ground_start(ground);
+        ck_assert_msg(caller_await(ground), "the daemon isn't on the bus");
+        if (ground->lease)
+                ck_assert_uint_eq(caller_tidy(ground).answer, ANSWER_REPLY);
+        if (is_new)
+                ground_measure(ground);
+}
+
+static void holding_on_bus(struct ground *ground) {
+        on_bus(ground);
+        ck_assert_uint_eq(caller_mount(ground).answer, ANSWER_REPLY);
+        ck_assert_ptr_null(caller_find_fault(ground));
+}
+
+/* Without these there is no connection to the bus, and what has been called is answered by it. */
+static const int bus_carrying[] = {SYS_recvmsg, SYS_sendmsg,      SYS_epoll_ctl,
+                                   SYS_mmap,    SYS_epoll_wait,   SYS_epoll_pwait,
+                                   SYS_ppoll,   SYS_epoll_pwait2, 0};
+
+static bool is_disconnection(const struct outcome *outcome, struct trap_call call) {
+        return strcmp(outcome->error, "org.freedesktop.DBus.Error.NoReply") == 0 &&
+               is_any(call.number, bus_carrying);
+}
+
+/* An error of the method's, by its name; or the errno's own. */
+static const char *judge_error(const struct outcome *outcome, struct trap_call call, int error) {
+        static const struct {
+                const char *name;
+                int call, error; /* 0: any */
+        } known[] = {
+                {"org.mountat1.Error.HostFailed", 0, 0},
+                {"org.mountat1.Error.TargetVanished", SYS_move_mount, ENOENT},
+                {"org.mountat1.Error.TargetVanished", SYS_openat2, ENOENT},
+                {"org.mountat1.Error.ForeignNamespace", SYS_move_mount, EINVAL},
+                {"org.mountat1.Error.NotADirectory", SYS_move_mount, ENOTDIR},
+                {"org.mountat1.Error.NotADirectory", SYS_openat2, ELOOP},
+                {"org.mountat1.Error.NotAuthorised", SYS_openat2, EACCES},
+        };
+
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+                if (strcmp(outcome->error, known[i].name) == 0 &&
+                    (!known[i].call || known[i].call == call.number) &&
+                    (!known[i].error || known[i].error == error))
+                        return strrchr(known[i].name, '.') + 1;
+        if (strncmp(outcome->error, "org.mountat1.", 13) != 0 && (int)outcome->reply.error == error)
+                return strerrorname_np(error);
+        return is_disconnection(outcome, call) ? "disconnected" : NULL;
+}
+
+static const char *judge_call(struct ground *ground, const struct outcome *outcome,
+                              struct trap_call call, int error, const char **fault) {
+        static char text[512];
+        const char *verdict =
+                outcome->answer == ANSWER_REPLY ? "served" : judge_error(outcome, call, error);
+
+        if (verdict)
+                *fault = caller_find_fault(ground);
+        else {
+                snprintf(text, sizeof(text), "answered %s: %s", outcome->error,
+                         outcome->reply.text);
+                *fault = text;
+        }
+        return *fault ? NULL : verdict;
+}
+
+static const char *judge_list(struct ground *ground, const struct outcome *outcome,
+                              struct trap_call call, int error, const char **fault) {
+        if (outcome->answer == ANSWER_REPLY && !outcome->listed)
+                *fault = "the lease isn't in the list";
+        return *fault ? NULL : judge_call(ground, outcome, call, error, fault);
+}
+
+/* In order: a socket that was left there would be looked at. */
+static void ended(struct ground *ground) {
+        end_daemon(ground, SIGTERM);
+        unlink(world_path("%s.socket", bus_plan.name));
+}
+
+static struct outcome start_on_bus(struct ground *ground) {
+        ground_start(ground);
+        caller_await(ground);
+        return (struct outcome){.answer = ANSWER_REPLY};
+}
+
+/* It comes onto the bus, by its next try at the latest; or there is a clear exit. */
+static const char *judge_start_on_bus(struct ground *ground, const struct outcome *outcome,
+                                      struct trap_call call, int error, const char **fault) {
+        int status;
+
+        (void)outcome;
+        (void)call;
+        (void)error;
+        if (!service_is_running(&ground->service)) {
+                *fault = find_unclear_end(ground);
+                return *fault ? NULL : "exit";
+        }
+        *fault = caller_find_fault(ground);
+        kill(ground->service.pid, SIGTERM);
+        status = ground_await_end(ground);
+        ground->service.pid = 0;
+        trap_leave();
+        if (!*fault && status != 0)
+                *fault = "it doesn't end as it should";
+        if (truncate(ground->service.log, 0) < 0)
+                *fault = "no log";
+        return *fault ? NULL : "served";
+}
+
 static const struct route routes[] = {
         {"accept", &plan, disconnected, accept_one, judge_and_settle},
         {"accept later", &plan, disconnected, accept_one_later, judge_and_settle},
@@ -397,6 +529,12 @@ static const struct route routes[] = {
         {"sweep", &sweeping_plan, left_to_nobody, start_and_sweep, judge_sweep},
         {"start", &plan, left_lease, start, judge_start},
         {"stop", &plan, holding_anew, stop, judge_end},
+        {"bus mount", &bus_plan, on_bus, caller_mount, judge_call},
+        {"bus mount (path)", &bus_plan, on_bus, caller_mount_path, judge_call},
+        {"bus unmount", &bus_plan, holding_on_bus, caller_unmount, judge_call},
+        {"bus unmount (path)", &bus_plan, holding_on_bus, caller_unmount_path, judge_call},
+        {"bus list", &bus_plan, holding_on_bus, caller_list, judge_list},
+        {"bus start", &bus_plan, ended, start_on_bus, judge_start_on_bus},
 };
 
 /* ---- the table ---- */
@@ -412,6 +550,8 @@ struct line {
 };
 
 static unsigned n_calls, n_injections, n_missed, n_faults;
+static unsigned n_lines, n_unreached; /* those most of whose places weren't reached */
+static unsigned n_unreached_calls;    /* none of whose places was, with no error */
 
 static void note(struct line *line, const char *verdict) {
         unsigned i = 0;
@@ -450,8 +590,18 @@ static void clear(struct ground *ground) {
         unlink(ledger);
 }
 
-static void inject(struct ground *ground, const struct route *route, struct line *line,
-                   unsigned n) {
+static void tell_fault(const struct route *route, struct line *line, unsigned n,
+                       const char *fault) {
+        printf("FAULT: %s: %s, place %u, %s: %s\n", route->name, table_name(line->call), n,
+               strerrorname_np(line->error), fault);
+        fflush(stdout);
+        line->faults++;
+        n_faults++;
+}
+
+/* One try; true: the call was reached, or there was a fault. */
+static bool try_place(struct ground *ground, const struct route *route, struct line *line,
+                      unsigned n) {
         const char *verdict, *fault = NULL;
         struct outcome outcome;
         bool sprung;
@@ -465,20 +615,44 @@ static void inject(struct ground *ground, const struct route *route, struct line
                 usleep(1000);
         sprung = trap_has_sprung();
         verdict = route->judge(ground, &outcome, line->call, line->error, &fault);
+        if (!verdict) {
+                tell_fault(route, line, n, fault);
+                clear(ground);
+                return true;
+        }
+        if (sprung)
+                note(line, verdict);
+        return sprung;
+}
+
+/* What a thread does once in its life is only reached in a daemon as new as the recorded one. */
+static void inject(struct ground *ground, const struct route *route, struct line *line,
+                   unsigned n) {
+        bool reached = try_place(ground, route, line, n);
+
+        for (int i = 0; i < RETRIES && !reached; i++) {
+                end_daemon(ground, SIGTERM);
+                ground->lease = 0;
+                reached = try_place(ground, route, line, n);
+        }
         line->places++;
         n_injections++;
-        if (!verdict) {
-                printf("FAULT: %s: %s, place %u, %s: %s\n", route->name, table_name(line->call), n,
-                       strerrorname_np(line->error), fault);
-                fflush(stdout);
-                line->faults++;
-                n_faults++;
-                clear(ground);
-        } else if (!sprung) {
-                line->missed++;
-                n_missed++;
-        } else
-                note(line, verdict);
+        line->missed += !reached;
+        n_missed += !reached;
+}
+
+/* What the tick has the bus's thread do goes on: after all of a line, since it takes a tick. */
+static void listen_once(struct ground *ground, const struct route *route, struct line *line) {
+        const char *fault;
+
+        if (!ground->service.pid)
+                return; /* that was a fault */
+        trap_reset();
+        fault = caller_find_silence(ground);
+        if (!fault)
+                return;
+        tell_fault(route, line, line->places, fault);
+        clear(ground);
 }
 
 /*
@@ -491,7 +665,8 @@ static size_t find_begin(const struct route *route, const struct trap_call *call
         if (route->judge == judge_start)
                 while (begin < n && calls[begin].number != SYS_rt_sigprocmask)
                         begin++;
-        for (size_t i = 0; route->judge == judge_sweep && i < n; i++)
+        for (size_t i = 0;
+             (route->judge == judge_sweep || route->judge == judge_start_on_bus) && i < n; i++)
                 if (calls[i].number == SYS_clone3 || calls[i].number == SYS_clone)
                         begin = i + 1;
         return begin;
@@ -511,26 +686,54 @@ static bool is_for_runtime(struct trap_call call) {
         return is_any(call.number, calls);
 }
 
+static bool is_like_another(const struct route *route) {
+        return route->judge == judge_list || route->act == caller_mount_path ||
+               route->act == caller_unmount_path;
+}
+
+static bool is_left_out(const struct route *route, const struct table_row *row, const char **why) {
+        *why = row->never;
+        if (!*why && IN_PART && is_for_runtime(row->call))
+                *why = "tried in another build";
+        if (!*why && is_like_another(route) && row->call.number != SYS_sendmsg &&
+            is_any(row->call.number, bus_carrying))
+                *why = "tried where Mount and Unmount are called";
+        return *why;
+}
+
 /* At `places`, behind the first `before`. */
 static void try_call(struct ground *ground, const struct route *route, struct trap_call call,
                      unsigned before, unsigned places) {
         const struct table_row *row = table_find(call);
+        /* A try that costs the connection to the bus takes a second. */
+        unsigned reached = 0, stride = route->judge == judge_start_on_bus ? (places + 3) / 4 : 1;
+        int errors[TABLE_ERRORS_MAX];
+        const char *why;
 
         if (!row && IN_PART)
                 return; /* the runtime's own */
         ck_assert_msg(row != NULL, "%s: the table doesn't know %s", route->name, table_name(call));
         n_calls++;
-        if (row->never || (IN_PART && is_for_runtime(call))) {
-                printf("%-18s %-16s %3u places: %s\n", route->name, row->name, places,
-                       row->never ?: "tried in another build");
+        if (is_left_out(route, row, &why)) {
+                printf("%-18s %-16s %3u places: %s\n", route->name, row->name, places, why);
                 return;
         }
-        for (const int *error = row->errors; *error; error++) {
+        table_errors(row, errors);
+        for (const int *error = errors; *error; error++) {
                 struct line line = {.call = call, .error = *error};
 
-                for (unsigned n = 1; n <= places; n++)
+                for (unsigned n = 1; n <= places; n += stride)
                         inject(ground, route, &line, before + n);
+                if (route->judge == judge_call || route->judge == judge_list)
+                        listen_once(ground, route, &line);
                 print_line(route, &line);
+                n_lines++;
+                n_unreached += line.missed * 2 > line.places;
+                reached += line.places - line.missed;
+        }
+        if (reached == 0 && !is_for_runtime(call)) { /* malloc(3) has its own times */
+                printf("%-18s %-16s was never reached\n", route->name, row->name);
+                n_unreached_calls++;
         }
 }
 
@@ -542,9 +745,10 @@ static size_t record(struct ground *ground, const struct route *route, struct tr
 
         trap_reset();
         route->prepare(ground);
+        usleep(SETTLING_US); /* what follows its answers is no part of the route */
         trap_reset();
         outcome = route->act(ground);
-        usleep(30000); /* what follows the answer */
+        usleep(SETTLING_US);
         n = trap_calls(calls, CALLS_MAX);
         ck_assert_ptr_nonnull(route->judge(ground, &outcome, (struct trap_call){0}, 0, &fault));
         ck_assert_uint_le(n, CALLS_MAX);
@@ -566,28 +770,58 @@ static void try_route(const struct route *route) {
         clear(&ground);
 }
 
-WORLD_TEST(every_call_fails_once_and_nothing_is_left) {
+/* A daemon of its own each time; or what is much the same as another route. */
+static bool takes_long(const struct route *route) {
+        return route->judge == judge_start || route->judge == judge_sweep ||
+               route->judge == judge_end || route->judge == judge_start_on_bus ||
+               is_like_another(route);
+}
+
+static void try_routes(bool on_bus) {
         const char *only = getenv("MOUNTATD_FAULTS");
         int64_t begin = world_now_ms();
+        unsigned n_routes = 0;
+        bool known = !only;
 
         for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
-                bool alone = routes[i].judge == judge_start || routes[i].judge == judge_sweep ||
-                             routes[i].judge == judge_end;
-
-                if ((IN_PART && alone) || (only && strcmp(only, routes[i].name) != 0))
+                known = known || strcmp(only, routes[i].name) == 0;
+                if ((routes[i].plan == &bus_plan) != on_bus ||
+                    (IN_PART && takes_long(&routes[i])) ||
+                    (only && strcmp(only, routes[i].name) != 0))
                         continue;
                 try_route(&routes[i]);
+                n_routes++;
         }
-        printf("%u calls, %u failures injected, %u of them not reached, %u faults, in %.1f s\n",
-               n_calls, n_injections, n_missed, n_faults, (world_now_ms() - begin) / 1000.0);
+        printf("%u routes, %u calls, %u failures injected, %u of them not reached, %u faults, in "
+               "%.1f s\n",
+               n_routes, n_calls, n_injections, n_missed, n_faults,
+               (world_now_ms() - begin) / 1000.0);
         fflush(stdout);
         ck_assert_uint_eq(n_faults, 0);
-        ck_assert_uint_lt(n_missed * 10, n_injections);
+        ck_assert_msg(known, "there is no route %s", only);
+        ck_assert(only || n_routes > 0);
+        ck_assert(n_routes == 0 || n_injections > 0);
+        ck_assert_uint_eq(n_unreached_calls, 0);
+        ck_assert_uint_le(n_unreached, n_lines / 50 + 1);
+        ck_assert_uint_le(n_missed, n_injections / 50 + 2);
+}
+
+WORLD_TEST(every_call_fails_once_and_nothing_is_left) {
+        try_routes(false);
+}
+
+WORLD_TEST(every_call_of_a_call_over_dbus_fails_once) {
+        if (!caller_is_possible())
+                test_skip("dbus-daemon is not installed");
+        caller_prepare();
+        try_routes(true);
+        caller_finish();
 }
 
 int main(void) {
         TCase *tests = tcase_create("faults");
 
         tcase_add_test(tests, every_call_fails_once_and_nothing_is_left);
+        tcase_add_test(tests, every_call_of_a_call_over_dbus_fails_once);
         return world_run(tests);
 }

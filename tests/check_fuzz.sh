@@ -38,7 +38,15 @@ seed_wire() {
         done
 }
 
+count_inputs() {
+        find "$sources/corpus/$1" -type f | wc -l
+}
+
 replay() {
+        if (($(count_inputs "$1") == 0)); then
+                echo "there is nothing to replay"
+                return 1
+        fi
         "$programs/fuzz_$1" "${options[@]}" -runs=0 "$sources/corpus/$1" 2>&1 | tail -n 30
 }
 
@@ -74,7 +82,7 @@ minimise() {
                         >"$build_logs/fuzz.merge.log" 2>&1
                 rm -rf "${sources:?}/corpus/$target"
                 mv "$found/minimal" "$sources/corpus/$target"
-                echo "$target: $(find "$sources/corpus/$target" -type f | wc -l) files"
+                echo "$target: $(count_inputs "$target") files"
         done
 }
 
@@ -82,7 +90,7 @@ main() {
         local target
 
         for target in "${targets[@]}"; do
-                tap_test "$target: $(find "$sources/corpus/$target" -type f | wc -l) inputs of the corpus" \
+                tap_test "$target: $(count_inputs "$target") inputs of the corpus" \
                         replay "$target"
                 tap_test "$target: $seconds s of new inputs" look_for_more "$target" "$seconds"
                 echo "# $target: $(told "$target")"

@@ -170,7 +170,7 @@ static int journal_new(void) {
                                       .sun_path = "/run/systemd/journal/socket"};
         int fd;
 
-        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0)
                 return -1;
         ck_assert_int_eq(mount("none", "/run", "tmpfs", 0, NULL), 0);
         ck_assert_int_eq(mkdir("/run/systemd", 0755), 0);

@@ -68,6 +68,7 @@ START_TEST(has_the_documented_defaults) {
         ck_assert_uint_eq(options.adopt_timeout, 30);
         ck_assert(!options.sweep);
         ck_assert_int_eq(options.log_level, LOG_INFO);
+        ck_assert_uint_eq(options.confinement, CONFINE_ENFORCE);
         ck_assert(!policy_allows_writable_proc(options.policy, 0));
         options_free(&options);
 }
@@ -174,6 +175,13 @@ static const struct {
         {"log-level", "DEBUG", OPTIONS_WRONG},
         {"log-level", "7", OPTIONS_WRONG},
         {"log-level", "debugs", OPTIONS_WRONG},
+        {"system-calls", "enforce", OPTIONS_RUN},
+        {"system-calls", "log", OPTIONS_RUN},
+        {"system-calls", "off", OPTIONS_RUN},
+        {"system-calls", "", OPTIONS_WRONG},
+        {"system-calls", "OFF", OPTIONS_WRONG},
+        {"system-calls", "offs", OPTIONS_WRONG},
+        {"system-calls", "2", OPTIONS_WRONG},
         {"writable-proc", "root", OPTIONS_RUN},
         {"writable-proc", "0", OPTIONS_RUN},
         {"writable-proc", "4294967294", OPTIONS_RUN},
@@ -236,12 +244,14 @@ START_TEST(keeps_what_it_was_given) {
         struct options options;
 
         ck_assert_uint_eq(PARSE(&options, "--listen", "/a", "--instance=b",
-                                "--runtime-directory=/c", "--log-level=err", "--max-mounts=16384"),
+                                "--runtime-directory=/c", "--log-level=err", "--max-mounts=16384",
+                                "--system-calls=log"),
                           OPTIONS_RUN);
         ck_assert_str_eq(options.listen, "/a");
         ck_assert_str_eq(options.instance, "b");
         ck_assert_str_eq(options.runtime_directory, "/c");
         ck_assert_int_eq(options.log_level, LOG_ERR);
+        ck_assert_uint_eq(options.confinement, CONFINE_LOG);
         ck_assert(options.max_mounts_given);
         options_free(&options);
 }
@@ -279,8 +289,11 @@ END_TEST
 START_TEST(last_of_the_others_wins) {
         struct options options;
 
-        ck_assert_uint_eq(PARSE(&options, "--workers=3", "--workers=4"), OPTIONS_RUN);
+        ck_assert_uint_eq(PARSE(&options, "--workers=3", "--workers=4", "--system-calls=off",
+                                "--system-calls=enforce"),
+                          OPTIONS_RUN);
         ck_assert_uint_eq(options.limits.workers, 4);
+        ck_assert_uint_eq(options.confinement, CONFINE_ENFORCE);
         options_free(&options);
 }
 END_TEST
@@ -305,6 +318,7 @@ START_TEST(refuses_what_is_no_option) {
                 {{"--sweep", "now"}, "now"},
                 {{"--adopt-timeout"}, "--adopt-timeout"},
                 {{"--max-lost-workers"}, "--max-lost-workers"},
+                {{"--system-calls"}, "--system-calls"},
                 {{"--max=1"}, "--max=1"}, /* of several */
                 {{"--workers=1", "/run/x"}, "/run/x"},
         };

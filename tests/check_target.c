@@ -360,7 +360,7 @@ START_TEST(covered_directory_is_no_mount_root_itself) {
         char path[128];
         FD_AUTO int fd = -EBADF, top = -EBADF;
 
-        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0)
                 test_skip("a mount namespace of its own needs CAP_SYS_ADMIN");
         start();
         snprintf(path, sizeof(path), "%s/proc", base);
@@ -390,7 +390,7 @@ START_TEST(checks_that_proc_is_procfs) {
         ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
         close(fd);
 
-        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0)
                 test_skip("a mount namespace of its own needs CAP_SYS_ADMIN");
         ck_assert_int_eq(mount("none", "/proc", "tmpfs", 0, NULL), 0);
         ck_assert_int_eq(target_open_proc(), -ENOENT);

@@ -12,8 +12,10 @@ set -euo pipefail
 . "$(dirname "$(realpath "$0")")/lib/build.sh"
 . "$(dirname "$(realpath "$0")")/lib/tap.sh"
 
-# Not fdpass, whose limit on descriptors valgrind keeps for itself; not the library, for openat2(2).
-modules=(wire text status policy record ledger mount unmount lease sweep request peer options)
+# Not fdpass, whose limit on descriptors valgrind keeps for itself; not the library, for openat2(2);
+# not privilege and confine, whose processes are what valgrind would have to be.
+modules=(wire text status policy authority target instance record ledger mount unmount stock lease
+        sweep request peer options log)
 # shellcheck disable=SC2054 # commas are valgrind's
 memcheck=(valgrind --quiet --error-exitcode=99 --leak-check=full
         --errors-for-leak-kinds=definite,indirect,possible)

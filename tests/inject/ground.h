@@ -24,13 +24,16 @@ struct ground {
 
 enum answer {
         ANSWER_REPLY,
+        ANSWER_ERROR,   /* of D-Bus */
         ANSWER_CLOSED,  /* the connection */
         ANSWER_NOTHING, /* within seconds */
 };
 
 struct outcome {
         enum answer answer;
-        struct wire_reply reply;
+        struct wire_reply reply; /* errno and text of an error as well */
+        char error[96];          /* its name */
+        bool listed;             /* ListLeases has shown the one lease */
 };
 
 /* Makes the root; no daemon yet. */

@@ -6,6 +6,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -64,6 +65,9 @@ static enum trap_subject trap_find_subject(const struct seccomp_notif *notificat
 
         if (notification->data.nr == SYS_epoll_ctl && notification->data.args[1] == EPOLL_CTL_DEL)
                 return TRAP_REMOVAL;
+        if (notification->data.nr == SYS_fcntl && (notification->data.args[1] == F_DUPFD_CLOEXEC ||
+                                                   notification->data.args[1] == F_DUPFD))
+                return TRAP_DUPLICATE;
         if (notification->data.nr != SYS_read && notification->data.nr != SYS_write)
                 return TRAP_ANYTHING;
         snprintf(path, sizeof(path), "/proc/%d/fd/%d", notification->pid,

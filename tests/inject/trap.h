@@ -21,12 +21,13 @@ enum trap_subject {
         TRAP_TIMERFD,
         TRAP_SIGNALFD,
         TRAP_OTHER_FILE,
-        TRAP_REMOVAL, /* from an epoll set */
+        TRAP_REMOVAL,   /* from an epoll set */
+        TRAP_DUPLICATE, /* of a descriptor */
 };
 
 struct trap_call {
         int number;
-        enum trap_subject subject; /* of read, write and epoll_ctl */
+        enum trap_subject subject; /* of read, write, fcntl and epoll_ctl */
 };
 
 /* In the daemon, before it is one: from here on its calls wait for an answer. */
