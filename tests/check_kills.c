@@ -16,6 +16,7 @@
 #include "tests/inject/ground.h"
 #include "tests/inject/trap.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -428,7 +429,8 @@ static unsigned find_first(const struct route *route, const struct trap_call *ca
         return first;
 }
 
-static unsigned count_points(struct ground *ground, const struct route *route, unsigned *first) {
+static unsigned count_points_once(struct ground *ground, const struct route *route,
+                                  unsigned *first) {
         static struct trap_call calls[CALLS_MAX];
         unsigned n;
 
@@ -444,6 +446,21 @@ static unsigned count_points(struct ground *ground, const struct route *route, u
         ck_assert_ptr_null(
                 (route->on_bus ? find_disagreement_on_bus : find_disagreement)(ground, true));
         return n;
+}
+
+/* Of several runs the one with the fewest: what is more is the clock's, and comes when it likes. */
+static unsigned count_points(struct ground *ground, const struct route *route, unsigned *first) {
+        unsigned fewest = UINT_MAX;
+
+        for (int i = 0; i < 3; i++) {
+                unsigned n_first, n = count_points_once(ground, route, &n_first);
+
+                if (n < fewest) {
+                        fewest = n;
+                        *first = n_first;
+                }
+        }
+        return fewest;
 }
 
 /* MOUNTATD_STRIDE=10: a tenth of them. */
