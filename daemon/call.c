@@ -21,7 +21,6 @@
 #include <time.h>
 
 enum {
-        CALL_MAX = 256, /* at a time, of all */
         CALL_MAX_PER_USER = 32,
         CALL_SECONDS = 20, /* on a worker; below the 25 that callers wait */
 };

@@ -14,6 +14,11 @@
 
 struct call;
 
+enum {
+        CALL_MAX = 256,        /* at a time, of all */
+        CALL_DESCRIPTORS = 16, /* in a message: max_message_unix_fds of dbus-daemon(1) */
+};
+
 /* Where calls are under way. Embedded by its keeper; zero-initialised but for these fields. */
 struct call_desk {
         struct request_gate *gate; /* borrowed */

@@ -5,6 +5,7 @@
 #include "daemon/options.h"
 
 #include "common/fdpass.h"
+#include "daemon/call.h"
 #include "daemon/log.h"
 
 #include <errno.h>
@@ -297,11 +298,16 @@ void options_free(struct options *options) {
         options->policy = policy_free(options->policy);
 }
 
-/* A mount and a connection take one descriptor each; a worker, what one message can bring. */
+/* A mount and a connection take one descriptor each; a worker, and a call, what a message brings.
+ */
 static uint64_t options_descriptors_besides_mounts(const struct options *options) {
         uint64_t workers = options->limits.workers + options->limits.lost_workers;
 
-        return options->limits.connections + workers * (FDPASS_MAX + 4) + OPTIONS_DESCRIPTORS_SPARE;
+        uint64_t calls =
+                options->instance ? 0 : CALL_MAX; /* the one without a name is on the bus */
+
+        return options->limits.connections + workers * (FDPASS_MAX + 4) + calls * CALL_DESCRIPTORS +
+               OPTIONS_DESCRIPTORS_SPARE;
 }
 
 int options_fit(struct options *options, uint64_t descriptors, uint64_t mount_max, FILE *errors) {

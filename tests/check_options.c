@@ -393,8 +393,8 @@ START_TEST(help_lists_every_option_and_default) {
 }
 END_TEST
 
-/* What a worker can have open at once, lost ones too, and the rest, for the default limits. */
-enum { OTHERS = 4096 + (8 + 16) * (18 + 4) + 64 };
+/* Connections, workers, lost ones too, D-Bus calls, and the rest, for the default limits. */
+enum { OTHERS = 4096 + (8 + 16) * (18 + 4) + 256 * 16 + 64 };
 
 static const struct {
         unsigned mounts; /* 0: the default */
