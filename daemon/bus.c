@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 #include <time.h>
@@ -33,9 +34,9 @@ enum {
         BUS_SERVE_REST = BUS_SECOND * 3 / 5,
         BUS_LAST_CALLS_ROUNDS = 2,
         BUS_LAST_CALLS_MS = 100,
-        BUS_PAUSE = BUS_SECOND / 10, /* between looks at whether the bus takes it */
         BUS_QUEUE_MAX = 1024, /* signals that the bus hasn't taken yet; others wait in the ledger */
-        BUS_PATIENCE = 10,    /* ticks */
+        BUS_BATCH = 64, /* messages between looks at the clock: others may send without a pause */
+        BUS_PATIENCE = 10,            /* ticks */
         BUS_GLANCE = BUS_SECOND / 10, /* at a connection that sd-bus has closed by itself */
         BUS_END_MS = 2000,
 };
@@ -45,6 +46,7 @@ struct bus {
         int poke;  /* eventfd: look what is to be done */
         int ended; /* eventfd: the thread has nothing more to do with this */
         atomic_bool stopping;
+        atomic_int socket;    /* while the name is ours; else negative */
         atomic_bool settled;  /* the name is ours, or it isn't */
         atomic_uint asked;    /* pokes */
         atomic_uint answered; /* the last one that was seen */
@@ -99,6 +101,7 @@ static int bus_on_disconnected(sd_bus_message *message, void *userdata, sd_bus_e
 
         (void)message;
         (void)error;
+        atomic_store(&bus->socket, -EBADF);
         if (bus->leaving)
                 return sd_event_exit(bus->event, 0);
         bus_complain(bus, -ENOTCONN, "the system bus has gone away");
@@ -119,6 +122,7 @@ static int bus_on_named(sd_bus_message *reply, void *userdata, sd_bus_error *err
         }
         bus->complained = false;
         bus_settle(bus);
+        atomic_store(&bus->socket, sd_bus_get_fd(bus->bus));
         log_write(LOG_DEBUG, NULL, "on the system bus as " BUS_NAME);
         ledger_watch(bus->setup.gate->ledger, true);
         return 0;
@@ -185,6 +189,7 @@ static int bus_connect(struct bus *bus) {
 static void bus_disconnect(struct bus *bus) {
         if (!bus->bus)
                 return;
+        atomic_store(&bus->socket, -EBADF);
         ledger_watch(bus->setup.gate->ledger, false);
         sd_bus_detach_event(bus->bus);
         bus->bus = sd_bus_close_unref(bus->bus);
@@ -271,7 +276,7 @@ static void bus_tell_counts(struct bus *bus) {
 
 static void bus_process(struct bus *bus) {
         impatience_begin();
-        while (sd_bus_process(bus->bus, NULL) > 0)
+        for (int i = 0; i < BUS_BATCH && sd_bus_process(bus->bus, NULL) > 0; i++)
                 continue;
         impatience_end();
 }
@@ -279,15 +284,15 @@ static void bus_process(struct bus *bus) {
 /* What is still to be told and sent, if the bus takes it in time. */
 static void bus_tell_rest(struct bus *bus) {
         const uint64_t deadline = bus_now() + BUS_TELL_REST;
-        uint64_t queued;
+        uint64_t queued, now;
         bool all;
 
-        while (sd_bus_is_ready(bus->bus) > 0 && bus_now() < deadline) {
+        while (sd_bus_is_ready(bus->bus) > 0 && (now = bus_now()) < deadline) {
                 all = bus_tell_changes(bus);
                 bus_process(bus);
                 if (sd_bus_get_n_queued_write(bus->bus, &queued) < 0 || (all && queued == 0))
                         return;
-                sd_bus_wait(bus->bus, BUS_PAUSE);
+                sd_bus_wait(bus->bus, deadline - now);
         }
 }
 
@@ -353,7 +358,9 @@ static int bus_on_turn(sd_event_source *source, void *userdata) {
 
         (void)source;
         call_desk_turn(&bus->desk);
-        if (bus->leaving) /* there are no ticks any more */
+        if (!bus->leaving && bus->bus && sd_bus_is_ready(bus->bus) > 0)
+                bus_tell_changes(bus); /* those for which there was no room, too */
+        if (bus->leaving)              /* there are no ticks any more */
                 call_desk_watch(&bus->desk);
         return bus->nameless && bus->desk.count == 0 ? sd_event_exit(bus->event, 0) : 0;
 }
@@ -474,6 +481,7 @@ int bus_new(const struct bus_setup *setup, struct bus **ret) {
                 return -ENOMEM;
         bus->setup = *setup;
         bus->desk = (struct call_desk){.gate = setup->gate, .crew = setup->crew};
+        bus->socket = -EBADF;
         bus->poke = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         bus->ended = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (bus->poke < 0 || bus->ended < 0)
@@ -507,6 +515,11 @@ void bus_tick(struct bus *bus) {
         bus->patience = 0;
         atomic_fetch_add(&bus->asked, 1);
         bus_signal(bus->poke);
+}
+
+void bus_hang_up(struct bus *bus) {
+        if (bus)
+                shutdown(atomic_load(&bus->socket), SHUT_RDWR);
 }
 
 struct bus *bus_free(struct bus *bus) {

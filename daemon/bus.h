@@ -34,6 +34,9 @@ int bus_new(const struct bus_setup *setup, struct bus **bus);
  */
 struct bus *bus_free(struct bus *bus);
 
+/* As crew_hang_up(): the bus learns that nobody answers. NULL-safe. */
+void bus_hang_up(struct bus *bus);
+
 /* Whether it is known by now whether we have the name; crew_fd() becomes readable when it is. True
  * for NULL. */
 bool bus_has_settled(const struct bus *bus);

@@ -152,9 +152,10 @@ static const struct confine_argument {
         {SCMP_SYS(mmap), 2, PROT_EXEC, 0},
         {SCMP_SYS(mprotect), 2, PROT_EXEC, 0},
         {SCMP_SYS(socket), 0, UINT32_MAX, AF_UNIX},
-        {SCMP_SYS(unshare), 0, UINT32_MAX, CLONE_FS},        /* a directory of a thread's own */
-        {SCMP_SYS(prctl), 0, UINT32_MAX, PR_GET_SECUREBITS}, /* privilege_check() */
-        {SCMP_SYS(prlimit64), 0, UINT32_MAX, 0},             /* its own: the C library's stacks */
+        {SCMP_SYS(unshare), 0, UINT32_MAX, CLONE_FS}, /* a directory of a thread's own */
+        /* privilege_check(); not PR_GET_NAME, by which newer sd-bus would bind(2) its socket. */
+        {SCMP_SYS(prctl), 0, UINT32_MAX, PR_GET_SECUREBITS},
+        {SCMP_SYS(prlimit64), 0, UINT32_MAX, 0}, /* its own: the C library's stacks */
 };
 
 static int confine_allow_argument(scmp_filter_ctx filter, const struct confine_argument *row) {

@@ -49,22 +49,22 @@ void crew_regain(struct crew *crew, struct crew_worker *worker, struct ledger_ow
 static void crew_handle(struct crew *crew, struct crew_worker *worker,
                         const struct epoll_event *event) {
         struct crew_seat *seat;
-        bool returned;
 
         pthread_mutex_lock(&crew->mutex);
         seat = crew_seat(crew, event->data.u64);
         worker->state = CREW_BUSY;
         worker->key = event->data.u64;
-        worker->returned = false;
         if (seat)
                 crew_dispatch(crew, worker, seat, event->events);
         worker->state = CREW_FREE;
-        returned = worker->returned;
         pthread_mutex_unlock(&crew->mutex);
+}
 
-        if (returned)
+static void crew_tell_return(struct crew_worker *worker) {
+        if (worker->returned)
                 log_write(LOG_NOTICE, &(struct log_subject){.event = LOG_EVENT_WORKER_BACK},
                           "worker %d has come back from the kernel", worker->tid);
+        worker->returned = false;
 }
 
 enum crew_leaving {
@@ -100,6 +100,7 @@ static void crew_loop(struct crew *crew, struct crew_worker *worker) {
                         crew_leave(crew, worker, CREW_ANYWAY);
                         return;
                 }
+                crew_tell_return(worker);
         }
 }
 
@@ -256,8 +257,10 @@ static void crew_lose(struct crew *crew, struct crew_worker *worker) {
 
         worker->state = CREW_LOST;
         crew->n_lost++;
-        if (worker->key == CREW_JOBS)
-                crew->n_jobs--; /* nobody waits for it any more */
+        if (worker->key == CREW_JOBS) { /* nobody waits for it any more */
+                crew->n_jobs--;
+                crew_tell_if_empty(crew);
+        }
         ledger_lose_worker(crew->gate->ledger, owner);
         if (owner) {
                 subject.uid = owner->uid;

@@ -42,7 +42,7 @@ struct crew_worker {
         enum crew_worker_state state;
         pid_t tid;
         uint64_t key;               /* of the connection that it serves, while busy or lost */
-        bool returned;              /* it was lost meanwhile */
+        bool returned;              /* it was lost meanwhile; its own */
         struct ledger_owner *owner; /* of the job, with CREW_JOBS as the key */
         struct stall_clock clock;
 };

@@ -298,13 +298,10 @@ void options_free(struct options *options) {
         options->policy = policy_free(options->policy);
 }
 
-/* A mount and a connection take one descriptor each; a worker, and a call, what a message brings.
- */
+/* A mount and a connection take one descriptor each; a worker and a call, what a message brings. */
 static uint64_t options_descriptors_besides_mounts(const struct options *options) {
         uint64_t workers = options->limits.workers + options->limits.lost_workers;
-
-        uint64_t calls =
-                options->instance ? 0 : CALL_MAX; /* the one without a name is on the bus */
+        uint64_t calls = options->instance ? 0 : CALL_MAX; /* those with a name aren't on the bus */
 
         return options->limits.connections + workers * (FDPASS_MAX + 4) + calls * CALL_DESCRIPTORS +
                OPTIONS_DESCRIPTORS_SPARE;

@@ -35,8 +35,9 @@ enum {
         SERVER_READY_TIMEOUT = SERVER_SECOND, /* without a bus, or with one that is slow */
         SERVER_SWEEP_PAUSE = SERVER_SECOND,
         SERVER_SWEEP_REPEAT = 10 * SERVER_SECOND, /* of what could not be reached in time */
-        SERVER_DRAIN_TIMEOUT = 3 * SERVER_SECOND, /* the unit's TimeoutStopSec= is 5 s */
-        SERVER_ORPHANS_PAUSE = SERVER_SECOND,     /* between tries to release them */
+        /* With BUS_END_MS and CREW_STOP_SECONDS less than the 5 s of the unit's TimeoutStopSec=. */
+        SERVER_DRAIN_TIMEOUT = SERVER_SECOND * 3 / 2,
+        SERVER_ORPHANS_PAUSE = SERVER_SECOND, /* between tries to release them */
         SERVER_ACCEPT_BATCH = 64,
         SERVER_ACCEPT_PAUSE = SERVER_SECOND / 10,
         SERVER_FLOOD_PAUSE = SERVER_SECOND / 1000, /* others wait behind who floods */
@@ -316,13 +317,13 @@ static int server_on_signal(sd_event_source *source, const struct signalfd_sigin
 
         sd_event_now(server->event, CLOCK_MONOTONIC, &now);
         return sd_event_add_time(server->event, NULL, CLOCK_MONOTONIC, now + SERVER_DRAIN_TIMEOUT,
-                                 0, NULL, NULL);
+                                 1, NULL, NULL);
 }
 
 /*
  * A restart: crash-only. Clients come back to the next instance and adopt their leases, as they
  * would after a kill, so there is nothing to do here that a crash could do without. But for hanging
- * up: a thread that is stuck in the kernel would keep the connections open.
+ * up: a thread that is stuck in the kernel would keep the connections open, the bus's as well.
  */
 static int server_on_restart(sd_event_source *source, const struct signalfd_siginfo *info,
                              void *userdata) {
@@ -333,6 +334,7 @@ static int server_on_restart(sd_event_source *source, const struct signalfd_sigi
                   "signal %u: leaving the leases to the next instance", info->ssi_signo);
         sd_notify(0, "STOPPING=1\nSTATUS=Restarting");
         crew_hang_up(server->setup.crew);
+        bus_hang_up(server->bus);
         _exit(EXIT_SUCCESS);
 }
 
@@ -363,8 +365,8 @@ static int server_add_signals(struct server *server) {
 }
 
 static int server_add_timers(struct server *server) {
-        int r = sd_event_add_time(server->event, &server->tick, CLOCK_MONOTONIC, 0,
-                                  SERVER_SECOND / 10, server_on_tick, server);
+        int r = sd_event_add_time(server->event, &server->tick, CLOCK_MONOTONIC, 0, SERVER_TICK,
+                                  server_on_tick, server);
 
         if (r >= 0)
                 r = sd_event_add_time(server->event, &server->resume, CLOCK_MONOTONIC, 0, 1,

@@ -811,6 +811,42 @@ HOSTILE_TEST(path_on_a_stalled_file_system_keeps_nobody_waiting) {
         bus_stage_close(&stage);
 }
 
+/* Its connection to the bus stays open with the thread that is stuck, but for a hang-up. */
+HOSTILE_TEST(restart_beside_a_stuck_worker_is_known_to_the_bus) {
+        struct hostile hostile;
+        struct bus_stage stage;
+        sd_bus *waiting;
+        char refusal[128] = "";
+
+        if (!system_bus_is_installed()) {
+                test_skip_report("restart_beside_a_stuck_worker_is_known_to_the_bus",
+                                 "dbus-daemon is not installed");
+                return;
+        }
+        hostile = hostile_start_shared(0, "h");
+        stage = bus_stage_open();
+        waiting = system_bus_connect(0);
+
+        ck_assert_int_ge(sd_bus_call_method_async(waiting, NULL, "org.mountat1", "/org/mountat1",
+                                                  "org.mountat1.Manager", "MountPath", on_refusal,
+                                                  refusal, "sas", world_path("h/stalled"), 1,
+                                                  "proc"),
+                         0);
+        sd_bus_flush(waiting);
+        world_wait_for(system_bus_number(stage.root, "LostWorkers") == 1);
+        ck_assert_int_eq(kill(stage.service.pid, SIGUSR1), 0);
+        wait_for_refusal(waiting, refusal);
+        ck_assert_str_eq(refusal, "org.freedesktop.DBus.Error.NoReply");
+        world_wait_for(!system_bus_has("org.mountat1"));
+        ck_assert(service_is_running(&stage.service)); /* what is left of it */
+
+        hostile_end(&hostile);
+        ck_assert_int_eq(service_wait(&stage.service), 0);
+        sd_bus_close_unref(waiting);
+        sd_bus_close_unref(stage.root);
+        world_kill(stage.bus);
+}
+
 /* ---- the bus itself ---- */
 
 BUS_TEST(bus_goes_away_and_comes_back) {
@@ -1261,6 +1297,7 @@ int main(void) {
         tcase_add_test(tests, flood_of_calls_is_answered_by_name);
         tcase_add_test(tests, descriptor_that_is_slow_to_close_keeps_nobody_waiting);
         tcase_add_test(tests, path_on_a_stalled_file_system_keeps_nobody_waiting);
+        tcase_add_test(tests, restart_beside_a_stuck_worker_is_known_to_the_bus);
         tcase_add_test(tests, bus_goes_away_and_comes_back);
         tcase_add_test(tests, daemon_starts_without_a_bus_and_finds_it_later);
         tcase_add_test(tests, daemon_is_ready_when_it_has_its_name);

@@ -17,7 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const exitUsage = 2
+// exitUsage is EX_USAGE of sysexits(3): Go's runtime has 2 for a panic, after which the unit starts
+// the program again.
+const exitUsage = 64
 
 func main() {
 	os.Exit(program(os.Args[1:]))
