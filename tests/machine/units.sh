@@ -74,6 +74,7 @@ units_start_by_socket() {
         systemctl start mountatd.socket
         tap_equal "$(systemctl is-active mountatd.service || true)" inactive
         units_client hello
+        systemctl start mountatd.service # waits until it is ready: without a bus, a second
         tap_equal "$(systemctl is-active mountatd.service)" active
 }
 
