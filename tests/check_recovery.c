@@ -319,7 +319,7 @@ RECOVERY_TEST(a_mount_that_nobody_was_told_of_is_said_to_be_in_doubt) {
         plan.dies_before_reply = true;
         plan.finds_mounted = true;
         start();
-        mountat_set_timeout(scripted.mountat, 20 * SCRIPTED_SHORT);
+        mountat_set_timeout(scripted.mountat, 50 * SCRIPTED_SHORT); /* it gives up before */
         expect_failure(mountat_mount_root(scripted.mountat, scripted.root, BOTH, &lease), EBUSY,
                        MOUNTAT_STATUS_ALREADY_MOUNTED);
         expect_text("adopt-timeout");
