@@ -381,7 +381,7 @@ bool crew_free(struct crew *crew) {
                 abort(); /* an eventfd of ours that is written once can't be full */
         crew_wait_for_workers(crew);
         if (unmount_isolate() == 0)
-                crew_for_each(crew, crew_finish);
+                crew_finish(crew);
         all = crew->n_workers == 0 && crew->n_connections == 0 && crew->n_spawned == 0;
         pthread_mutex_unlock(&crew->mutex);
 

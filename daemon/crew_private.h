@@ -97,14 +97,11 @@ void crew_serve_queue(struct crew *crew);
 void crew_dispatch(struct crew *crew, struct crew_worker *worker, struct crew_seat *seat,
                    uint32_t events);
 
-/* For each seat that is taken. */
-void crew_for_each(struct crew *crew, void (*act)(struct crew *, struct crew_seat *));
-
 /*
- * Ends a connection when nobody serves any more but the lost, and whoever was busy for longer than
- * we wait: what they don't hold ends here.
+ * Ends every connection when nobody serves any more but the lost, and whoever was busy for longer
+ * than we wait: what they don't hold ends here.
  */
-void crew_finish(struct crew *crew, struct crew_seat *seat);
+void crew_finish(struct crew *crew);
 
 /* ---- jobs: crew_job.c ---- */
 

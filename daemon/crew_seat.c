@@ -285,43 +285,35 @@ int crew_add(struct crew *crew, int fd) {
 
 /* ---- all of them ---- */
 
-void crew_for_each(struct crew *crew, void (*act)(struct crew *, struct crew_seat *)) {
+static void crew_shut(struct crew *crew, int how) {
         for (unsigned i = 0; i < crew->limits->connections; i++)
-                if (crew->seats[i].peer)
-                        act(crew, &crew->seats[i]);
-}
-
-static void crew_shut_reading(struct crew *crew, struct crew_seat *seat) {
-        (void)crew;
-        if (!seat->ended)
-                shutdown(peer_fd(seat->peer), SHUT_RD);
+                if (crew->seats[i].peer && !crew->seats[i].ended)
+                        shutdown(peer_fd(crew->seats[i].peer), how);
 }
 
 void crew_drain(struct crew *crew) {
         pthread_mutex_lock(&crew->mutex);
-        crew_for_each(crew, crew_shut_reading);
+        crew_shut(crew, SHUT_RD);
         pthread_mutex_unlock(&crew->mutex);
-}
-
-static void crew_shut(struct crew *crew, struct crew_seat *seat) {
-        (void)crew;
-        if (!seat->ended)
-                shutdown(peer_fd(seat->peer), SHUT_RDWR);
 }
 
 void crew_hang_up(struct crew *crew) {
         pthread_mutex_lock(&crew->mutex);
-        crew_for_each(crew, crew_shut);
+        crew_shut(crew, SHUT_RDWR);
 }
 
-void crew_finish(struct crew *crew, struct crew_seat *seat) {
-        if (seat->ended)
-                return;
+static void crew_finish_seat(struct crew *crew, struct crew_seat *seat) {
         if (seat->waits)
                 crew_dequeue(crew, seat);
-        shutdown(peer_fd(seat->peer), SHUT_RDWR);
         if (seat->users == 0)
                 crew_end(crew, NULL, seat);
         else if (!seat->abandoned)
                 crew_abandon(crew, NULL, seat);
+}
+
+void crew_finish(struct crew *crew) {
+        crew_shut(crew, SHUT_RDWR);
+        for (unsigned i = 0; i < crew->limits->connections; i++)
+                if (crew->seats[i].peer && !crew->seats[i].ended)
+                        crew_finish_seat(crew, &crew->seats[i]);
 }
