@@ -610,16 +610,8 @@ static int make_long_place(void) {
 /* A listing's message, its entries and their places: of one at a time, however many ask. */
 static void expect_little_memory(const struct service *service) {
 #ifndef MOUNTATD_SANITIZED
-        char path[64], line[256];
-        unsigned kib = 0;
-        FILE *file;
+        unsigned kib = service_peak_kib(service);
 
-        snprintf(path, sizeof(path), "/proc/%d/status", service->pid);
-        file = fopen(path, "re");
-        ck_assert_ptr_nonnull(file);
-        while (fgets(line, sizeof(line), file) && sscanf(line, "VmHWM: %u", &kib) != 1)
-                continue;
-        fclose(file);
         ck_assert_uint_gt(kib, 0);
         ck_assert_uint_lt(kib, 48 * 1024);
 #else
@@ -784,6 +776,20 @@ BUS_TEST(descriptor_that_is_slow_to_close_keeps_nobody_waiting) {
         bus_stage_close(&stage);
 }
 
+/* A call that loses its worker to what is at "h", and the connection that it came by. */
+static sd_bus *call_and_wedge(const struct bus_stage *stage, char *refusal) {
+        sd_bus *waiting = system_bus_connect(0);
+
+        ck_assert_int_ge(sd_bus_call_method_async(waiting, NULL, "org.mountat1", "/org/mountat1",
+                                                  "org.mountat1.Manager", "MountPath", on_refusal,
+                                                  refusal, "sas", world_path("h/stalled"), 1,
+                                                  "proc"),
+                         0);
+        sd_bus_flush(waiting);
+        world_wait_for(system_bus_number(stage->root, "LostWorkers") == 1);
+        return waiting;
+}
+
 /* A worker is lost for as long as the file system's server likes; who asked has his answer. */
 HOSTILE_TEST(path_on_a_stalled_file_system_keeps_nobody_waiting) {
         struct hostile hostile;
@@ -798,15 +804,7 @@ HOSTILE_TEST(path_on_a_stalled_file_system_keeps_nobody_waiting) {
         }
         hostile = hostile_start_shared(0, "h");
         stage = bus_stage_open();
-        waiting = system_bus_connect(0);
-
-        ck_assert_int_ge(sd_bus_call_method_async(waiting, NULL, "org.mountat1", "/org/mountat1",
-                                                  "org.mountat1.Manager", "MountPath", on_refusal,
-                                                  refusal, "sas", world_path("h/stalled"), 1,
-                                                  "proc"),
-                         0);
-        sd_bus_flush(waiting);
-        world_wait_for(system_bus_number(stage.root, "LostWorkers") == 1);
+        waiting = call_and_wedge(&stage, refusal);
         expect_socket_works(&stage.service);
         world_make_root(0, "root");
         system_bus_mount_path(stage.root, world_path("root"));
@@ -834,15 +832,7 @@ HOSTILE_TEST(restart_beside_a_stuck_worker_is_known_to_the_bus) {
         }
         hostile = hostile_start_shared(0, "h");
         stage = bus_stage_open();
-        waiting = system_bus_connect(0);
-
-        ck_assert_int_ge(sd_bus_call_method_async(waiting, NULL, "org.mountat1", "/org/mountat1",
-                                                  "org.mountat1.Manager", "MountPath", on_refusal,
-                                                  refusal, "sas", world_path("h/stalled"), 1,
-                                                  "proc"),
-                         0);
-        sd_bus_flush(waiting);
-        world_wait_for(system_bus_number(stage.root, "LostWorkers") == 1);
+        waiting = call_and_wedge(&stage, refusal);
         ck_assert_int_eq(kill(stage.service.pid, SIGUSR1), 0);
         wait_for_refusal(waiting, refusal);
         ck_assert_str_eq(refusal, "org.freedesktop.DBus.Error.NoReply");
@@ -1001,14 +991,11 @@ static int on_last_reply(sd_bus_message *reply, void *userdata, sd_bus_error *er
 
 static void send_last_call(sd_bus *bus, struct last_calls *last, const char *member,
                            const char *types, ...) {
-        sd_bus_message *call = NULL;
+        sd_bus_message *call;
         va_list arguments;
 
-        ck_assert_int_ge(sd_bus_message_new_method_call(bus, &call, "org.mountat1", "/org/mountat1",
-                                                        "org.mountat1.Manager", member),
-                         0);
         va_start(arguments, types);
-        ck_assert_int_ge(sd_bus_message_appendv(call, types, arguments), 0);
+        call = system_bus_message(bus, member, types, arguments);
         va_end(arguments);
         ck_assert_int_ge(sd_bus_call_async(bus, NULL, call, on_last_reply, last, 0), 0);
         sd_bus_message_unref(call);

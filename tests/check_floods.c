@@ -39,21 +39,6 @@ enum {
         STOPPED_CONNECTIONS = 60, /* of each */
 };
 
-static unsigned resident_kib(const struct service *service) {
-        char path[64], line[256];
-        unsigned kib = 0;
-        FILE *file;
-
-        snprintf(path, sizeof(path), "/proc/%d/status", service->pid);
-        file = fopen(path, "re");
-        ck_assert_ptr_nonnull(file);
-        while (fgets(line, sizeof(line), file))
-                if (sscanf(line, "VmHWM: %u", &kib) == 1)
-                        break;
-        fclose(file);
-        return kib;
-}
-
 /* Threads are never more than the limits allow; descriptors are asked for as often as one likes. */
 static unsigned highest_fds;
 static unsigned highest_threads;
@@ -74,7 +59,7 @@ static void expect_bounded(const struct stage *stage, const char *what, unsigned
 
         look(stage);
         fprintf(stderr, "%-36s fds %5u of %5u  threads %2u of %2u  rss %6u KiB\n", what,
-                highest_fds, fds, highest_threads, threads, resident_kib(&stage->service));
+                highest_fds, fds, highest_threads, threads, service_peak_kib(&stage->service));
         ck_assert_uint_le(highest_fds, fds);
         ck_assert_uint_le(highest_threads, threads);
 }

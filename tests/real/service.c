@@ -306,3 +306,18 @@ unsigned service_count_fds(const struct service *service) {
 unsigned service_count_threads(const struct service *service) {
         return service_count(service, "task");
 }
+
+unsigned service_peak_kib(const struct service *service) {
+        char path[64], line[256];
+        unsigned kib = 0;
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/%d/status", service->pid);
+        file = fopen(path, "re");
+        ck_assert_ptr_nonnull(file);
+        while (fgets(line, sizeof(line), file))
+                if (sscanf(line, "VmHWM: %u", &kib) == 1)
+                        break;
+        fclose(file);
+        return kib;
+}

@@ -80,3 +80,6 @@ bool service_is_inside(const struct service *service);
 /* How many descriptors and threads it has. */
 unsigned service_count_fds(const struct service *service);
 unsigned service_count_threads(const struct service *service);
+
+/* The most memory that it has had resident, in KiB. */
+unsigned service_peak_kib(const struct service *service);

@@ -163,16 +163,24 @@ void system_bus_wait_for(const char *name) {
 
 /* ---- calls ---- */
 
-sd_bus_message *system_bus_call(sd_bus *bus, sd_bus_error *error, const char *member,
-                                const char *types, ...) {
-        sd_bus_message *call = NULL, *reply = NULL;
-        va_list arguments;
+sd_bus_message *system_bus_message(sd_bus *bus, const char *member, const char *types,
+                                   va_list arguments) {
+        sd_bus_message *call = NULL;
 
         ck_assert_int_ge(sd_bus_message_new_method_call(bus, &call, "org.mountat1", "/org/mountat1",
                                                         "org.mountat1.Manager", member),
                          0);
-        va_start(arguments, types);
         ck_assert_int_ge(sd_bus_message_appendv(call, types, arguments), 0);
+        return call;
+}
+
+sd_bus_message *system_bus_call(sd_bus *bus, sd_bus_error *error, const char *member,
+                                const char *types, ...) {
+        sd_bus_message *call, *reply = NULL;
+        va_list arguments;
+
+        va_start(arguments, types);
+        call = system_bus_message(bus, member, types, arguments);
         va_end(arguments);
         sd_bus_call(bus, call, 0, error, &reply);
         sd_bus_message_unref(call);

@@ -34,6 +34,10 @@ void system_bus_wait_for(const char *name);
 /* Mounts a procfs on that directory, which it must be able to. */
 uint64_t system_bus_mount_one(sd_bus *bus, int proc);
 
+/* A call of that method, yet to be sent; owned. */
+sd_bus_message *system_bus_message(sd_bus *bus, const char *member, const char *types,
+                                   va_list arguments);
+
 /* Calls; returns the reply, or NULL with the error in `*error`. */
 sd_bus_message *system_bus_call(sd_bus *bus, sd_bus_error *error, const char *member,
                                 const char *types, ...);
