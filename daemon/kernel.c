@@ -143,10 +143,6 @@ int kernel_fchdir(int fd) {
         return fchdir(fd) < 0 ? -errno : 0;
 }
 
-int kernel_chdir_root(void) {
-        return chdir("/") < 0 ? -errno : 0;
-}
-
 int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
         struct kernel_mnt_id_req request = {
                 .size = sizeof(request),

@@ -64,11 +64,9 @@ int kernel_umount_here(void);
 /* The calling thread gets a working directory of its own. */
 int kernel_unshare_fs(void);
 
-/* Changes the thread's working directory. Blocks on FUSE; not on the procfs and sysfs of ours. */
+/* Changes the thread's working directory, which pins the mount it is on. Blocks on FUSE; not on the
+ * procfs and sysfs of ours. */
 int kernel_fchdir(int fd);
-
-/* The thread's working directory becomes "/": a working directory pins the mount it is on. */
-int kernel_chdir_root(void);
 
 struct kernel_mount {
         uint64_t parent;     /* its unique mount id */

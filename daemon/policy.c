@@ -97,17 +97,23 @@ bool policy_allows_writable_proc(const struct policy *policy, uid_t uid) {
         return false;
 }
 
-static bool policy_is_below_build_directory(const struct policy *policy, uid_t uid,
-                                            const char *path) {
+/* Whether the path goes on with `next` behind a build directory that is open to the subject. */
+static bool policy_has_build_directory(const struct policy *policy, const struct subject *subject,
+                                       const char *path, char next) {
         for (size_t i = 0; i < policy->n_build_directories; i++) {
                 const struct policy_build_directory *directory = &policy->build_directories[i];
 
-                if ((directory->uid == POLICY_ANY_USER || directory->uid == uid) &&
+                if ((directory->uid == POLICY_ANY_USER || directory->uid == subject->uid) &&
                     strncmp(path, directory->path, directory->length) == 0 &&
-                    path[directory->length] == '/')
+                    path[directory->length] == next)
                         return true;
         }
         return false;
+}
+
+bool policy_is_build_directory(const struct policy *policy, const struct subject *subject,
+                               const char *path) {
+        return policy_has_build_directory(policy, subject, path, '\0');
 }
 
 bool policy_is_local(uint64_t magic) {
@@ -134,7 +140,7 @@ static bool policy_is_named(const char *path, uint32_t file_system) {
         return slash && strcmp(slash + 1, file_system == PROTOCOL_PROC ? "proc" : "sys") == 0;
 }
 
-enum status policy_judge(const struct policy *policy, const struct policy_subject *subject,
+enum status policy_judge(const struct policy *policy, const struct subject *subject,
                          uint32_t file_system, const struct target_facts *facts) {
         if (facts->type == TARGET_OTHER)
                 return STATUS_NOT_A_DIRECTORY;
@@ -146,13 +152,13 @@ enum status policy_judge(const struct policy *policy, const struct policy_subjec
                 return STATUS_WRONG_NAME;
         if (facts->foreign)
                 return STATUS_FOREIGN_NAMESPACE;
-        if (policy_is_below_build_directory(policy, subject->uid, facts->path))
+        if (policy_has_build_directory(policy, subject, facts->path, '/'))
                 return STATUS_OK;
         if (!policy_is_local(facts->magic))
                 return STATUS_UNSUPPORTED_FILE_SYSTEM;
         if (facts->type != TARGET_DIRECTORY)
                 return STATUS_NOT_AUTHORISED;
-        if (subject->trust != POLICY_TRUSTED && facts->owner != subject->uid)
+        if (subject->trust != TRUST_ADMINISTRATOR && facts->owner != subject->uid)
                 return STATUS_NOT_AUTHORISED;
         return STATUS_OK;
 }

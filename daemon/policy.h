@@ -10,7 +10,7 @@
  * local file system (ext4, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs, bcachefs), or it is below a
  * build directory that the administrator opened to the peer.
  *
- * Who is trusted, because root or an administrator has vouched for the request, needs neither: the
+ * An administrator, who vouches for the request, needs neither: the
  * owner's rule is there to keep users out of each other's directories. All other rules stay.
  */
 
@@ -25,15 +25,17 @@
 
 struct policy;
 
-enum policy_trust {
-        POLICY_USER,
-        POLICY_TRUSTED,
+/* What is believed of who asks, from D-Bus to the verdict. */
+enum trust {
+        TRUST_USER,          /* to be who the kernel or the bus says */
+        TRUST_ADMINISTRATOR, /* that root or an administrator vouches for the request */
 };
 
 /* Who asks. */
-struct policy_subject {
+struct subject {
         uid_t uid;
-        enum policy_trust trust;
+        pid_t pid; /* 0: in a pid namespace that we can't see */
+        enum trust trust;
 };
 
 /* NULL: out of memory. An empty policy: own directories alone, procfs read-only for all. */
@@ -59,5 +61,12 @@ bool policy_is_local(uint64_t magic);
  * STATUS_OK, or the first of the protocol's reasons that applies. `file_system` is a
  * PROTOCOL_PROC or PROTOCOL_SYSFS.
  */
-enum status policy_judge(const struct policy *policy, const struct policy_subject *subject,
+enum status policy_judge(const struct policy *policy, const struct subject *subject,
                          uint32_t file_system, const struct target_facts *facts);
+
+/*
+ * Whether the path is that of a build directory which is open to the subject: what a request that
+ * only checks may name as its target, beside what policy_judge() allows.
+ */
+bool policy_is_build_directory(const struct policy *policy, const struct subject *subject,
+                               const char *path);

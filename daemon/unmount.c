@@ -11,17 +11,24 @@
 #include "daemon/kernel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 
 enum {
         UNMOUNT_STRANGERS_MAX = 64, /* stacked faster than this, and we'd never be done */
-        UNMOUNT_RETURN_TRIES = 16,
 };
+
+static int unmount_root = -EBADF; /* "/", opened once: to go back there names no path */
+
+int unmount_prepare(void) {
+        unmount_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return unmount_root < 0 ? -errno : 0;
+}
 
 int unmount_isolate(void) {
         int r = kernel_unshare_fs();
 
-        return r < 0 ? r : kernel_chdir_root();
+        return r < 0 ? r : kernel_fchdir(unmount_root);
 }
 
 /* "." takes the topmost of what is stacked on our mount's root, which need not be ours. */
@@ -59,11 +66,6 @@ int unmount_detach(unsigned features, int fd, uint64_t id, unsigned *strangers) 
         return unmount_here(features, id, strangers);
 }
 
-/*
- * chdir(2) takes memory for its path. Where that is short for a moment the thread must not stay: it
- * would pin the mount until its next one, perhaps for days.
- */
 void unmount_return(void) {
-        for (int i = 0; i < UNMOUNT_RETURN_TRIES && kernel_chdir_root() < 0; i++)
-                continue;
+        kernel_fchdir(unmount_root);
 }

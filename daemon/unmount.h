@@ -9,6 +9,9 @@
 
 #include <stdint.h>
 
+/* Once in the process, before the first unmount_isolate(). Negative errno. */
+int unmount_prepare(void);
+
 /* Once in each thread that will call unmount_detach(): a working directory of its own. */
 int unmount_isolate(void);
 

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The mutex guards the clones that were made ahead, and is not held while the kernel works. A
+ * template is published by compare-and-swap: two threads may make the same one at once, the loser
+ * closes its own.
+ */
+
+#include "daemon/template.h"
+
+#include "common/fd.h"
+#include "common/protocol.h"
+#include "daemon/kernel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+
+enum {
+        TEMPLATE_AHEAD = 4, /* clones of each usual kind; as many requests at once find one */
+};
+
+struct template_ahead {
+        unsigned count;
+        struct template_clone clones[TEMPLATE_AHEAD];
+};
+
+struct templates {
+        struct mount_setup setup;
+        atomic_int fds[TEMPLATE_KINDS]; /* -EBADF until made */
+        pthread_mutex_t mutex;          /* guards all below */
+        struct template_ahead ahead[TEMPLATE_KINDS];
+};
+
+static const struct template_recipe {
+        const char *file_system;
+        unsigned attributes; /* besides the forced ones */
+        bool superblock_read_only;
+        bool pids_only;
+        bool usual; /* worth having ahead */
+} template_recipes[TEMPLATE_KINDS] = {
+        [TEMPLATE_PROC] = {"proc", MOUNT_ATTR_RDONLY, true, false, true},
+        [TEMPLATE_PROC_PIDS] = {"proc", MOUNT_ATTR_RDONLY, true, true, false},
+        [TEMPLATE_PROC_WRITABLE] = {"proc", 0, false, false, false},
+        [TEMPLATE_PROC_WRITABLE_PIDS] = {"proc", 0, false, true, false},
+        [TEMPLATE_SYSFS] = {"sysfs", MOUNT_ATTR_RDONLY, false, false, true},
+};
+
+/* ---- superblocks ---- */
+
+static int template_configure(int context, const struct template_recipe *recipe,
+                              const char *source) {
+        int r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "source", source);
+
+        if (r == 0 && strcmp(recipe->file_system, "proc") == 0)
+                r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "hidepid", "invisible");
+        if (r == 0 && recipe->pids_only)
+                r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "subset", "pid");
+        if (r == 0 && recipe->superblock_read_only)
+                r = kernel_fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL);
+        if (r == 0)
+                r = kernel_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL);
+        return r;
+}
+
+static struct verdict template_fail(int error, const char *text) {
+        struct verdict verdict = verdict_host_failed(error, STATUS_NO_TARGET);
+
+        if (text[0])
+                snprintf(verdict.text, sizeof(verdict.text), "%s", text);
+        return verdict;
+}
+
+/* A new superblock, mounted nowhere: `*fd` is its root. */
+static struct verdict template_make(const struct template_recipe *recipe, const char *source,
+                                    int *fd) {
+        const unsigned forced = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+        FD_AUTO int context = kernel_fsopen(recipe->file_system);
+        char text[sizeof(((struct verdict *)NULL)->text)] = "";
+        int r;
+
+        if (context < 0)
+                return verdict_host_failed(context, STATUS_NO_TARGET);
+        r = template_configure(context, recipe, source);
+        if (r == 0)
+                r = kernel_fsmount(context, forced | recipe->attributes);
+        if (r < 0) {
+                kernel_fscontext_message(context, text, sizeof(text));
+                return template_fail(r, text);
+        }
+        *fd = r;
+        return VERDICT_OK;
+}
+
+/* The template of `kind`, made now if it is the first time; borrowed. */
+static struct verdict template_find(struct templates *templates, enum template_kind kind,
+                                    int *ret) {
+        int fd = atomic_load(&templates->fds[kind]), none = -EBADF;
+        struct verdict verdict;
+
+        if (fd < 0) {
+                verdict = template_make(&template_recipes[kind], templates->setup.source, &fd);
+                if (verdict.status != STATUS_OK)
+                        return verdict;
+                if (!atomic_compare_exchange_strong(&templates->fds[kind], &none, fd)) {
+                        fd_close(fd);
+                        fd = none;
+                }
+        }
+        *ret = fd;
+        return VERDICT_OK;
+}
+
+/* ---- clones ---- */
+
+static struct verdict template_create(struct templates *templates, enum template_kind kind,
+                                      int *ret) {
+        struct verdict verdict;
+        int template, fd;
+
+        if (!(templates->setup.features & PROTOCOL_FEATURE_CLONES))
+                return template_make(&template_recipes[kind], templates->setup.source, ret);
+        verdict = template_find(templates, kind, &template);
+        if (verdict.status != STATUS_OK)
+                return verdict;
+        fd = kernel_open_tree_clone(template);
+        if (fd < 0)
+                return verdict_host_failed(fd, STATUS_NO_TARGET);
+        *ret = fd;
+        return VERDICT_OK;
+}
+
+static struct verdict template_clone(struct templates *templates, enum template_kind kind,
+                                     struct template_clone *clone) {
+        FD_AUTO int fd = -EBADF;
+        struct verdict verdict = template_create(templates, kind, &fd);
+        int r;
+
+        if (verdict.status != STATUS_OK)
+                return verdict;
+        r = mount_identify(templates->setup.features, fd, &clone->id);
+        if (r < 0)
+                return verdict_host_failed(r, STATUS_NO_TARGET);
+        clone->fd = fd_take(&fd);
+        return VERDICT_OK;
+}
+
+static bool template_take(struct templates *templates, enum template_kind kind,
+                          struct template_clone *clone) {
+        struct template_ahead *ahead = &templates->ahead[kind];
+        bool found;
+
+        pthread_mutex_lock(&templates->mutex);
+        found = ahead->count > 0;
+        if (found)
+                *clone = ahead->clones[--ahead->count];
+        pthread_mutex_unlock(&templates->mutex);
+        return found;
+}
+
+/* False: there is no room, and `clone` stays the caller's. */
+static bool template_put(struct templates *templates, enum template_kind kind,
+                         const struct template_clone *clone) {
+        struct template_ahead *ahead = &templates->ahead[kind];
+        bool room;
+
+        pthread_mutex_lock(&templates->mutex);
+        room = ahead->count < TEMPLATE_AHEAD;
+        if (room)
+                ahead->clones[ahead->count++] = *clone;
+        pthread_mutex_unlock(&templates->mutex);
+        return room;
+}
+
+static bool template_is_short(struct templates *templates, enum template_kind kind) {
+        bool room;
+
+        pthread_mutex_lock(&templates->mutex);
+        room = templates->ahead[kind].count < TEMPLATE_AHEAD;
+        pthread_mutex_unlock(&templates->mutex);
+        return room;
+}
+
+struct verdict template_obtain(struct templates *templates, enum template_kind kind,
+                               struct template_clone *clone) {
+        if (template_take(templates, kind, clone))
+                return VERDICT_OK;
+        return template_clone(templates, kind, clone);
+}
+
+static bool template_replenish(struct templates *templates, enum template_kind kind) {
+        struct template_clone clone;
+
+        while (template_is_short(templates, kind)) {
+                if (template_clone(templates, kind, &clone).status != STATUS_OK)
+                        return false;
+                if (!template_put(templates, kind, &clone))
+                        fd_close(clone.fd);
+        }
+        return true;
+}
+
+void templates_replenish(struct templates *templates) {
+        if (!(templates->setup.features & PROTOCOL_FEATURE_CLONES))
+                return;
+        for (int kind = 0; kind < TEMPLATE_KINDS; kind++)
+                if (template_recipes[kind].usual && !template_replenish(templates, kind))
+                        return;
+}
+
+/* ---- what the kernel can do ---- */
+
+/*
+ * A shortage that is over in a moment says nothing about what the kernel can do. A daemon that took
+ * it for an answer would know no predecessor's mount by its id, and forget them all.
+ */
+static bool template_is_shortage(int error) {
+        return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -ENOSPC ||
+               error == -EINTR || error == -EAGAIN || error == -EIO;
+}
+
+/* Either is of use with the other alone: what names a mount must also find it. */
+static int template_probe_ids(int proc, int root) {
+        struct kernel_mount mount;
+        uint64_t id;
+        int r = mount_identify(PROTOCOL_FEATURE_UNIQUE_IDS, proc, &id);
+
+        if (r == 0)
+                r = mount_identify(PROTOCOL_FEATURE_UNIQUE_IDS, root, &id);
+        return r < 0 ? r : kernel_statmount(id, &mount);
+}
+
+static int template_probe_clones(int proc) {
+        FD_AUTO int clone = kernel_open_tree_clone(proc);
+
+        return clone < 0 ? clone : 0;
+}
+
+static int template_probe_pids_only(const char *source) {
+        FD_AUTO int fd = -EBADF;
+
+        return -template_make(&template_recipes[TEMPLATE_PROC_PIDS], source, &fd).error;
+}
+
+/* `proc` is the detached procfs template. A call that fails for good, however, isn't used. */
+static struct verdict template_probe(struct mount_setup *setup, int proc) {
+        FD_AUTO int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        const int root_error = -errno; /* if it is one */
+        const struct {
+                int answer;
+                unsigned features;
+        } probes[] = {
+                {root < 0 ? root_error : template_probe_ids(proc, root),
+                 PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT},
+                {template_probe_clones(proc), PROTOCOL_FEATURE_CLONES},
+                {template_probe_pids_only(setup->source), PROTOCOL_FEATURE_PIDS_ONLY},
+        };
+
+        if (root < 0)
+                return verdict_host_failed(root_error, STATUS_NO_TARGET);
+        for (size_t i = 0; i < sizeof(probes) / sizeof(probes[0]); i++) {
+                if (template_is_shortage(probes[i].answer))
+                        return verdict_host_failed(probes[i].answer, STATUS_NO_TARGET);
+                if (probes[i].answer == 0)
+                        setup->features |= probes[i].features;
+        }
+        return VERDICT_OK;
+}
+
+/* ---- all of them ---- */
+
+struct verdict templates_new(const char *source, struct templates **ret) {
+        struct templates *templates = calloc(1, sizeof(*templates));
+        struct verdict verdict;
+        int proc, sysfs;
+
+        if (!templates)
+                return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
+        templates->setup.source = source;
+        pthread_mutex_init(&templates->mutex, NULL);
+        for (int kind = 0; kind < TEMPLATE_KINDS; kind++)
+                atomic_init(&templates->fds[kind], -EBADF);
+
+        verdict = template_find(templates, TEMPLATE_PROC, &proc);
+        if (verdict.status == STATUS_OK)
+                verdict = template_find(templates, TEMPLATE_SYSFS, &sysfs);
+        if (verdict.status == STATUS_OK)
+                verdict = template_probe(&templates->setup, proc);
+        if (verdict.status != STATUS_OK)
+                templates_free(templates);
+        else
+                *ret = templates;
+        return verdict;
+}
+
+struct templates *templates_free(struct templates *templates) {
+        if (!templates)
+                return NULL;
+        for (int kind = 0; kind < TEMPLATE_KINDS; kind++) {
+                struct template_ahead *ahead = &templates->ahead[kind];
+
+                while (ahead->count > 0)
+                        fd_close(ahead->clones[--ahead->count].fd);
+                fd_close(atomic_load(&templates->fds[kind]));
+        }
+        pthread_mutex_destroy(&templates->mutex);
+        free(templates);
+        return NULL;
+}
+
+const struct mount_setup *templates_setup(const struct templates *templates) {
+        return &templates->setup;
+}
