@@ -42,20 +42,11 @@ static void fdpass_adopt(struct msghdr *message, struct fdpass_set *set) {
         }
 }
 
-static ssize_t fdpass_receive_message(int socket, struct msghdr *message, int flags) {
-        ssize_t received;
-
-        do
-                received = recvmsg(socket, message, flags | MSG_DONTWAIT | MSG_TRUNC);
-        while (received < 0 && errno == EINTR);
-        return received < 0 ? -errno : received;
-}
-
-ssize_t fdpass_receive(int socket, void *bytes, size_t size, struct fdpass_set *set) {
+static ssize_t fdpass_take(int socket, const struct iovec *vector, int flags,
+                           struct fdpass_set *set) {
         union fdpass_control control;
-        struct iovec vector = {.iov_base = bytes, .iov_len = size};
         struct msghdr message = {
-                .msg_iov = &vector,
+                .msg_iov = (struct iovec *)vector,
                 .msg_iovlen = 1,
                 .msg_control = control.bytes,
                 .msg_controllen = sizeof(control.bytes),
@@ -63,22 +54,27 @@ ssize_t fdpass_receive(int socket, void *bytes, size_t size, struct fdpass_set *
         ssize_t received;
 
         *set = (struct fdpass_set){0};
-        received = fdpass_receive_message(socket, &message, MSG_CMSG_CLOEXEC);
+        do
+                received = recvmsg(socket, &message, flags | MSG_TRUNC | MSG_CMSG_CLOEXEC);
+        while (received < 0 && errno == EINTR);
         if (received < 0)
-                return received;
+                return -errno;
 
         fdpass_adopt(&message, set);
         set->starved = (message.msg_flags & MSG_CTRUNC) && set->count < FDPASS_ROOM;
         return received;
 }
 
-ssize_t fdpass_receive_bytes(int socket, void *bytes, size_t size, int flags, bool *dropped) {
-        struct iovec vector = {.iov_base = bytes, .iov_len = size};
-        struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
-        ssize_t received = fdpass_receive_message(socket, &message, flags);
+ssize_t fdpass_receive(int socket, void *bytes, size_t size, struct fdpass_set *set) {
+        const struct iovec vector = {.iov_base = bytes, .iov_len = size};
 
-        *dropped = received >= 0 && (message.msg_flags & MSG_CTRUNC);
-        return received;
+        return fdpass_take(socket, &vector, MSG_DONTWAIT, set);
+}
+
+ssize_t fdpass_wait(int socket, void *bytes, size_t size, struct fdpass_set *set) {
+        const struct iovec vector = {.iov_base = bytes, .iov_len = size};
+
+        return fdpass_take(socket, &vector, 0, set);
 }
 
 int fdpass_send(int socket, const void *bytes, size_t size, const int *fds, size_t count) {

@@ -3,7 +3,7 @@
 
 /*
  * One datagram with its file descriptors, over a Unix socket: the only place that builds or reads
- * control messages (cmsg(3), unix(7)). Both sides use it. Nothing here ever blocks.
+ * control messages (cmsg(3), unix(7)). Both sides use it. Nothing here blocks but fdpass_wait().
  */
 
 #include "common/protocol.h"
@@ -41,11 +41,10 @@ void fdpass_set_close(struct fdpass_set *set);
 ssize_t fdpass_receive(int socket, void *bytes, size_t size, struct fdpass_set *set);
 
 /*
- * The same without descriptors: those that come along are given up unseen, `*dropped` says so. For
- * when not even closing them could be waited for. MSG_PEEK in `flags` leaves the datagram where it
- * is.
+ * The same, waiting for a datagram. Descriptors for which there is no room are dropped by the
+ * kernel on the way, and the last close of a file can take its time: the thread waits for that too.
  */
-ssize_t fdpass_receive_bytes(int socket, void *bytes, size_t size, int flags, bool *dropped);
+ssize_t fdpass_wait(int socket, void *bytes, size_t size, struct fdpass_set *set);
 
 /*
  * Sends one datagram with `count` borrowed descriptors (0 to PROTOCOL_TARGETS_MAX) without

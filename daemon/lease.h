@@ -2,68 +2,52 @@
 #pragma once
 
 /*
- * A lease: the mounts of one request, all or nothing, held by the connection that asked. All
- * functions run on a worker; lease_grant() can block there, unkillable, on a hostile FUSE.
+ * A lease: the mounts of one request, all or nothing. Granted to a holder of the table's
+ * (leases.h), adopted by one, and released: what mounts and unmounts is done here, so all functions
+ * run in an isolated thread (unmount.h).
  */
 
-#include "common/status.h"
-#include "daemon/ledger.h"
-#include "daemon/mount.h"
+#include "daemon/leases.h"
 
-#include <stddef.h>
 #include <stdint.h>
 
-/* One mount to be made. */
-struct lease_order {
-        enum mount_kind kind;
-        uint8_t file_system; /* PROTOCOL_PROC or PROTOCOL_SYSFS, for the record */
-        int target;          /* borrowed: the directory that was judged */
-        const struct target_facts *facts;
+/*
+ * Makes the mounts and attaches them. STATUS_OK: `*id` is the new lease. Else nothing is mounted,
+ * and the verdict names the order at fault; ECONNRESET in it: the holder has gone, or the daemon is
+ * stopping. Can block, unkillable, on a hostile FUSE.
+ */
+struct verdict lease_grant(struct leases *leases, struct holder *holder,
+                           const struct lease_orders *orders, uint64_t *id);
+
+/*
+ * Makes a lease that a predecessor left the holder's. `fds` are descriptors of the roots of its
+ * mounts, in the claim's order; on STATUS_OK they are taken. Else STATUS_NO_SUCH_LEASE: no such
+ * lease waits, it was another user's, or these are not its mounts; STATUS_HOST_FAILED: that could
+ * not be found out, the lease still waits.
+ */
+struct verdict lease_adopt(struct leases *leases, struct holder *holder,
+                           const struct lease_claim *claim, int *fds);
+
+/* What is left of an ended lease: descriptors, to be closed when nobody waits for it any more. */
+struct lease_remains {
+        unsigned strangers; /* mounts of others that were stacked on ours and had to go first */
+        unsigned count;
+        int fds[PROTOCOL_TARGETS_MAX];
 };
 
 /*
- * Makes the mounts and attaches them, 1 to PROTOCOL_TARGETS_MAX. STATUS_OK: `*id` is the new lease.
- * Else nothing is mounted, and the verdict names the order at fault.
+ * Detaches the mounts of the lease `id`, which the holder holds, or its user's if that was kept; an
+ * administrator may end any. STATUS_NO_SUCH_LEASE; STATUS_HOST_FAILED: the lease stays, from the
+ * index told on, and may be tried again. STATUS_OK: `*remains` is for lease_dispose().
  */
-struct verdict lease_grant(struct mount_templates *templates, struct ledger *ledger,
-                           struct ledger_owner *owner, const struct lease_order *orders,
-                           size_t count, uint64_t *id);
+struct verdict lease_release(struct leases *leases, struct holder *holder, uint64_t id,
+                             struct lease_remains *remains);
+
+/* Closes them, and takes the thread out of the mount; on the thread that released it. */
+void lease_dispose(struct lease_remains *remains);
 
 /*
- * Makes a lease that a predecessor left the owner's. `fds` are `count` descriptors of the roots of
- * its mounts, in the order of `file_systems`; on STATUS_OK they are taken. Else
- * STATUS_NO_SUCH_LEASE: no such lease waits, it was another user's, or these are not its mounts;
- * STATUS_HOST_FAILED: that could not be found out, the lease still waits.
+ * Releases whatever the holder holds; what the host refuses to detach becomes an orphan of the
+ * table's. 0, or the last refusal as a negative errno.
  */
-struct verdict lease_adopt(struct mount_templates *templates, struct ledger *ledger,
-                           struct ledger_owner *owner, uint64_t id, const uint8_t *file_systems,
-                           int *fds, size_t count);
-
-/*
- * Keeps on what a predecessor kept, as ledger_take_kept() gave it. `fds` are `record->count`
- * descriptors of the roots of its mounts, -EBADF for one that is gone; they are taken. -ENOMEM.
- */
-int lease_keep(struct ledger *ledger, const struct record *record, int *fds);
-
-/* A duplicate, which the caller owns, of the descriptor of its first mount; for ledger_next(). */
-int lease_duplicate(const struct lease *lease);
-
-/*
- * Detaches the mounts of the owner's lease `id`. STATUS_NO_SUCH_LEASE; STATUS_HOST_FAILED: the
- * lease stays, from the index told on, and may be tried again. `*strangers` counts the mounts of
- * others that were stacked on ours and had to go first. STATUS_OK: `*ended` is the caller's, to be
- * given to lease_free() by the same thread, which may answer the client first.
- */
-struct verdict lease_release(struct mount_templates *templates, struct ledger *ledger,
-                             struct ledger_owner *owner, uint64_t id, unsigned *strangers,
-                             struct lease **ended);
-
-/* Closes what an ended lease still has open, and takes the thread out of it; NULL-safe. */
-struct lease *lease_free(struct lease *lease);
-
-/*
- * Releases whatever `owner` holds; what the host refuses to detach becomes an orphan of the
- * ledger's. 0, or the last refusal as a negative errno.
- */
-int lease_release_all(struct mount_templates *templates, struct ledger *ledger,
-                      struct ledger_owner *owner);
+int lease_release_held(struct leases *leases, struct holder *holder);

@@ -2,17 +2,15 @@
 #pragma once
 
 /*
- * The leases of this instance. A lease is the mounts of one request, all or nothing. One table owns
- * them: for each the record in the mapped file (state.h), written before anything is attached, so
- * that whoever comes after a killed daemon can tell what it left; who holds it; and a descriptor of
- * each mount's root.
+ * The table of the leases of this instance: for each the record in the mapped file (state.h),
+ * written before anything is attached, so that whoever comes after a killed daemon can tell what it
+ * left; who holds it; and a descriptor of each mount's root.
  *
  * One mutex guards the table, and is never held across a call that can block. A lease that is being
- * granted, released or swept is *busy*, and belongs to the thread that does so. What mounts or
- * unmounts runs in an isolated thread (unmount.h); where nothing is said, any thread will do.
+ * granted, released or swept is *busy*, and belongs to the thread that does so. Any thread, unless
+ * something else is said.
  */
 
-#include "common/fdpass.h"
 #include "common/status.h"
 #include "daemon/policy.h"
 #include "daemon/quota.h"
@@ -53,7 +51,7 @@ int leases_new(const struct leases_setup *setup, struct leases **leases);
 /* After the last thread. The file goes as well, unless leases are still on record. */
 struct leases *leases_free(struct leases *leases);
 
-/* ---- what requests do ---- */
+/* ---- a lease ---- */
 
 /* One mount to be made. */
 struct lease_order {
@@ -69,14 +67,6 @@ struct lease_orders {
         struct lease_order orders[PROTOCOL_TARGETS_MAX];
 };
 
-/*
- * Makes the mounts and attaches them. STATUS_OK: `*id` is the new lease. Else nothing is mounted,
- * and the verdict names the order at fault; -ECONNRESET in it: the holder has gone, or the daemon
- * is stopping. Can block, unkillable, on a hostile FUSE.
- */
-struct verdict leases_grant(struct leases *leases, struct holder *holder,
-                            const struct lease_orders *orders, uint64_t *id);
-
 /* What a client says of the lease that it wants to adopt. */
 struct lease_claim {
         uint64_t id;
@@ -85,57 +75,87 @@ struct lease_claim {
 };
 
 /*
- * Makes a lease that a predecessor left the holder's. `fds` are descriptors of the roots of its
- * mounts, in the claim's order; on STATUS_OK they are taken. Else STATUS_NO_SUCH_LEASE: no such
- * lease waits, it was another user's, or these are not its mounts; STATUS_HOST_FAILED: that could
- * not be found out, the lease still waits.
+ * The table's own. Whose it is while it is busy may read the record, and write the ids of mounts,
+ * `attached`, `fds` and `next`, without the mutex.
  */
-struct verdict leases_adopt(struct leases *leases, struct holder *holder,
-                            const struct lease_claim *claim, int *fds);
-
-/* What is left of an ended lease: descriptors, to be closed when nobody waits for it any more. */
-struct lease_remains {
-        unsigned strangers; /* mounts of others that were stacked on ours and had to go first */
-        unsigned count;
+struct lease {
+        struct record *record;   /* in the file */
+        struct holder *holder;   /* NULL: free */
+        LIST_ENTRY(lease) entry; /* among its holder's, or the free ones */
+        bool busy;
+        bool reported;     /* as out of reach */
+        uint16_t attached; /* a bit for each mount */
         int fds[PROTOCOL_TARGETS_MAX];
+        struct lease *next;
+};
+
+/* ---- granted, adopted, released: lease.c ---- */
+
+/*
+ * A lease with the record RECORD_ATTACHING, charged to the holder's user: the caller's, until it
+ * publishes or drops it. STATUS_LIMIT_EXCEEDED, STATUS_HOST_FAILED.
+ */
+struct verdict leases_reserve(struct leases *leases, struct holder *holder,
+                              const struct lease_orders *orders, struct lease **lease);
+
+/*
+ * The lease is live, and its holder's, or the table keeps it. False: the holder has gone meanwhile,
+ * or the daemon is stopping and nobody would release it any more; it is still the caller's.
+ */
+bool leases_publish(struct leases *leases, struct lease *lease);
+
+/* The caller's lease is no more: nothing of it is mounted, its descriptors have been taken. */
+void leases_drop(struct leases *leases, struct lease *lease);
+
+/* The caller's lease is nobody's from now on: its record stays, for the next try and for the next
+ * instance. */
+void leases_orphan(struct leases *leases, struct lease *lease);
+
+struct lease_roots {
+        const uint64_t *mounts; /* ids */
+        int *fds;
 };
 
 /*
- * Detaches the mounts of the lease `id`, which the holder holds, or its user's if that was kept;
- * an administrator may end any. STATUS_NO_SUCH_LEASE; STATUS_HOST_FAILED: the lease stays, from the
- * index told on, and may be tried again. STATUS_OK: `*remains` is for lease_dispose().
+ * Makes the live lease that a predecessor left the holder's, if the same user had it and all that
+ * the claim says of it is so; then the descriptors are taken. False: there is no such, or somebody
+ * else has it.
  */
-struct verdict leases_release(struct leases *leases, struct holder *holder, uint64_t id,
-                              struct lease_remains *remains);
-
-/* Closes them, and takes the thread out of the mount; on the thread that released it. */
-void lease_dispose(struct lease_remains *remains);
-
-/* The holder is gone: what is being granted to it at this moment will be undone. */
-void leases_abandon(struct leases *leases, struct holder *holder);
+bool leases_hand_over(struct leases *leases, struct holder *holder, const struct lease_claim *claim,
+                      const struct lease_roots *roots);
 
 /*
- * Releases whatever the holder holds; what the host refuses to detach is tried again later
- * (leases_release_orphans()). 0, or the last refusal as a negative errno.
+ * Takes the lease `id` for releasing, if the holder holds it, or its user's is kept; an
+ * administrator may take any. It is the caller's: to be dropped or given back. NULL: there is no
+ * such lease for it.
  */
-int leases_release_held(struct leases *leases, struct holder *holder);
+struct lease *leases_take(struct leases *leases, struct holder *holder, uint64_t id);
 
-/* ---- what the daemon does ---- */
+/* The same for the next that the holder holds. */
+struct lease *leases_take_next(struct leases *leases, struct holder *holder);
 
-/* Releases what nobody holds and the host would not let go; errors as above. */
-int leases_release_orphans(struct leases *leases);
+/* It could not be released: its holder may try again, if there still is one. */
+void leases_give_back(struct leases *leases, struct lease *lease);
 
-/* From now on nothing is kept, nor adopted: the daemon is stopping. */
+/* The holder is gone: what is being granted to it at this moment will not be published. */
+void leases_abandon(struct leases *leases, struct holder *holder);
+
+/* Who holds what nobody holds and the host would not let go; and what is kept for users. */
+struct holder *leases_orphans(struct leases *leases);
+struct holder *leases_kept(struct leases *leases);
+
+struct templates *leases_templates(const struct leases *leases);
+
+/* From now on nothing more is kept, nor handed over: the daemon is stopping. */
 void leases_stop(struct leases *leases);
-
-/* After leases_stop(): releases what is kept; errors as above. */
-int leases_release_kept(struct leases *leases);
 
 /*
  * For a restart: nothing is granted or released any more, whatever threads see of it. Takes the
  * mutex for good, so exit at once.
  */
 void leases_freeze(struct leases *leases);
+
+/* ---- for those who look on ---- */
 
 struct leases_counts {
         unsigned leases;
@@ -145,15 +165,13 @@ struct leases_counts {
 
 struct leases_counts leases_count(struct leases *leases);
 
-/* ---- for those who look on ---- */
-
 /*
  * Copies the next record in use at or behind the index `*cursor`, and gives in `*root` a duplicate
  * of the descriptor of its first mount, else -EBADF; the caller owns it. False: no more.
  */
 bool leases_next(struct leases *leases, uint32_t *cursor, struct record *record, int *root);
 
-/* The lease of which the mount with that id is a part, 0: none. */
+/* The lease of this instance's own of which the mount with that id is a part, 0: none. */
 uint64_t leases_find_mount(struct leases *leases, uint64_t mount);
 
 /* Whether there is such a lease, and the user could not release it without being trusted. */
@@ -164,21 +182,17 @@ bool leases_is_others(struct leases *leases, uint64_t id, uid_t uid);
 enum leases_left {
         LEASES_LEFT_DEAD,      /* those that nobody can ever adopt, because they weren't live */
         LEASES_LEFT_UNCLAIMED, /* those as well that connections held */
-        LEASES_LEFT_ALL,       /* those as well that the predecessor kept */
+        LEASES_LEFT_KEPT,      /* those that the predecessor kept, alone */
+        LEASES_LEFT_ALL,
 };
 
 /*
- * Takes the next such lease at or behind the index `*cursor` for sweeping, so that nobody can adopt
- * it. False: no more. The caller must leases_forget() it or leases_leave() it.
+ * Takes the next such lease at or behind the index `*cursor`, so that nobody can adopt it. False:
+ * no more. The caller must leases_forget() it, leases_leave() it, or leases_keep() one that was
+ * kept.
  */
 bool leases_take_left(struct leases *leases, enum leases_left which, uint32_t *cursor,
                       struct record *record);
-
-/*
- * Takes the next live lease that the predecessor kept, for keeping it on. The caller must
- * leases_keep() it, leases_forget() it or leases_leave() it.
- */
-bool leases_take_kept(struct leases *leases, uint32_t *cursor, struct record *record);
 
 /* Keeps it on. `fds` are as many as it has mounts, of their roots, -EBADF for one that is gone;
  * they are taken. */
@@ -192,6 +206,3 @@ void leases_forget(struct leases *leases, uint64_t id);
  * that for the first time.
  */
 bool leases_leave(struct leases *leases, const struct record *record, bool out_of_reach);
-
-/* Whether a lease of this instance's own has that mount: only reusable ids can be in two leases. */
-bool leases_hold(struct leases *leases, uint64_t mount);

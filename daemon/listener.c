@@ -50,10 +50,9 @@ static int listener_take(FILE *errors) {
 static bool listener_is_dead(int connected) {
         struct ucred credentials;
         socklen_t size = sizeof(credentials);
-        char state;
 
         return getsockopt(connected, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0 &&
-               instance_state(credentials.pid, &state) == 0 && state == 'Z';
+               instance_process_is_dead(credentials.pid);
 }
 
 /*

@@ -2,18 +2,17 @@
 
 /*
  * The order of the start: block signals, take the socket, drop privileges, probe the kernel, take
- * the ledger over, confine the system calls, start the workers, check every thread's privileges,
- * serve. And all of it back.
+ * the state over, confine the system calls, start the log and the first thread, check every
+ * thread's privileges, serve. And all of it back.
  */
 
 #include "common/fd.h"
 #include "common/version.h"
-#include "daemon/confine.h"
-#include "daemon/lease.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
 #include "daemon/privilege.h"
+#include "daemon/seccomp.h"
 #include "daemon/server.h"
 #include "daemon/sweep.h"
 #include "daemon/target.h"
@@ -21,6 +20,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,9 +39,10 @@ struct program {
         struct options options;
         int socket;
         char source[64];
-        struct request_gate gate;
+        struct context context;
         struct instance self;
-        struct crew *crew;
+        struct threads *threads;
+        struct connections *connections;
 };
 
 static bool main_fail(int error, const char *what) {
@@ -106,19 +107,23 @@ static bool main_check_privileges(void) {
 }
 
 static bool main_probe(struct program *program) {
-        char text[256];
+        struct context *context = &program->context;
+        struct verdict verdict;
         int r;
 
+        r = unmount_prepare();
+        if (r < 0)
+                return main_fail(r, "opening /");
         r = target_open_proc();
         if (r < 0)
                 return main_fail(r, "/proc/self/fd: mountatd needs procfs on /proc");
-        program->gate.proc = r;
+        context->proc = r;
 
-        r = mount_templates_new(program->source, &program->gate.templates, text, sizeof(text));
-        if (r < 0)
-                return main_fail(r, text[0] ? text : "making the first mounts");
+        verdict = templates_new(program->source, &context->templates);
+        if (verdict.status != STATUS_OK)
+                return main_fail(-verdict.error, verdict.text);
         log_write(LOG_DEBUG, NULL, "kernel features: 0x%x",
-                  mount_features(program->gate.templates));
+                  templates_setup(context->templates)->features);
         return true;
 }
 
@@ -139,32 +144,45 @@ static bool main_runtime_directory(const struct options *options, char *path, si
         return true;
 }
 
-static bool main_open_ledger(struct program *program) {
-        const struct ledger_limits *limits = &program->options.limits;
-        struct record_file records;
-        char directory[PATH_MAX];
-        int32_t pid = 0;
-        unsigned left;
-        int r;
+/* What was found there is told; nothing that was found is lost. */
+static bool main_open_state(struct program *program, const char *directory, struct state *state) {
+        struct state_found found = {0};
+        int r = state_open(directory, program->options.limits[QUOTA_MOUNTS].total, state, &found);
 
-        if (!main_runtime_directory(&program->options, directory, sizeof(directory)))
-                return false;
-        r = record_open(directory, limits->mounts, &records, &pid);
+        if (found.set_aside[0])
+                log_write(LOG_WARNING,
+                          &(struct log_subject){.event = LOG_EVENT_STATE_SET_ASIDE},
+                          "%s: the state file is not to be understood: kept as %s", directory,
+                          found.set_aside);
         if (r == -EBUSY) {
                 log_write(LOG_ERR, &(struct log_subject){.event = LOG_EVENT_RUNS_ALREADY},
                           "this instance runs already as process %d: stop it, or give --instance",
-                          pid);
+                          found.pid);
                 return false;
         }
         if (r == -EWOULDBLOCK)
                 return main_fail(r, "another mountatd of this instance is starting");
+        return r == 0 || main_fail(r, directory);
+}
+
+static bool main_take_over(struct program *program) {
+        struct context *context = &program->context;
+        struct leases_setup setup = {.templates = context->templates};
+        char directory[PATH_MAX];
+        unsigned left;
+        int r;
+
+        if (!main_runtime_directory(&program->options, directory, sizeof(directory)) ||
+            !main_open_state(program, directory, &setup.state))
+                return false;
+        program->self = setup.state.header->instance;
+        setup.quota = context->quota = quota_new(program->options.limits);
+        if (!context->quota)
+                return main_fail(-ENOMEM, "the quotas");
+        r = leases_new(&setup, &context->leases);
         if (r < 0)
-                return main_fail(r, directory);
-        program->self = records.header->instance;
-        r = ledger_new(limits, &records, &program->gate.ledger);
-        if (r < 0)
-                return main_fail(r, "the ledger");
-        left = ledger_count(program->gate.ledger).left;
+                return main_fail(r, "the table of leases");
+        left = leases_count(context->leases).left;
         if (left > 0)
                 log_write(LOG_NOTICE, &(struct log_subject){.event = LOG_EVENT_LEASES_LEFT},
                           "a predecessor left %u leases: clients have %u s to adopt them", left,
@@ -173,18 +191,25 @@ static bool main_open_ledger(struct program *program) {
 }
 
 static bool main_confine(const struct options *options) {
-        int r = confine(options->confinement);
+        int r = seccomp_confine(options->seccomp_mode);
 
         return r == 0 ||
                main_fail(r, "confining the system calls: without seccomp, give --system-calls=off");
 }
 
-static bool main_start_workers(struct program *program) {
+/* Threads allocate next to nothing: one arena for all keeps memory small. mallopt(3). */
+static bool main_start_threads(struct program *program) {
         int r;
 
-        mount_restock(program->gate.templates);
-        r = crew_new(&program->gate, &program->crew);
-        return r == 0 || main_fail(r, "starting the workers");
+        mallopt(M_ARENA_MAX, 1);
+        templates_replenish(program->context.templates);
+        r = log_start();
+        if (r == 0)
+                r = threads_new(&program->threads);
+        if (r < 0)
+                return main_fail(r, "starting threads");
+        program->connections = connections_new(&program->context, program->threads);
+        return program->connections || main_fail(-ENOMEM, "the connections");
 }
 
 static bool main_serve(struct program *program) {
@@ -193,9 +218,10 @@ static bool main_serve(struct program *program) {
                 .idle_timeout = program->options.listen ? 0 : program->options.idle_timeout,
                 .adopt_timeout = program->options.adopt_timeout,
                 .self = &program->self,
-                .gate = &program->gate,
+                .context = &program->context,
+                .threads = program->threads,
+                .connections = program->connections,
                 .on_bus = !program->options.instance,
-                .crew = program->crew,
         };
         int r = server_run(&setup);
 
@@ -211,18 +237,19 @@ static void main_name(struct program *program) {
 
 /* ---- mountatd --sweep ---- */
 
-static bool main_sweep_left(struct program *program, struct record_file *left) {
+static bool main_sweep_left(struct program *program, struct state *left) {
         struct instance self;
         int r = instance_self(&self);
 
-        if (r == 0)
-                r = unmount_isolate();
         if (r < 0)
                 return main_fail(r, "starting the sweep");
         if (!main_probe(program))
                 return false;
+        r = unmount_isolate();
+        if (r < 0)
+                return main_fail(r, "starting the sweep");
         log_write(LOG_INFO, NULL, "swept %u leases that nobody can adopt",
-                  sweep_file(left, program->gate.templates, &self));
+                  sweep_state(left, templates_setup(program->context.templates), &self));
         return true;
 }
 
@@ -248,16 +275,16 @@ static bool main_wait_for_sweep(pid_t child) {
 }
 
 static bool main_sweep(struct program *program) {
-        struct record_file left;
+        struct state_found found = {0};
+        struct state left;
         char directory[PATH_MAX];
-        int32_t pid;
         pid_t child;
         bool swept;
         int r;
 
         if (!main_runtime_directory(&program->options, directory, sizeof(directory)))
                 return false;
-        r = record_open_left(directory, &left, &pid);
+        r = state_open_left(directory, &left, &found);
         if (r == -ENOENT || r == -EBUSY)
                 return true; /* nothing was left, or it is still in use */
         if (r < 0)
@@ -272,7 +299,7 @@ static bool main_sweep(struct program *program) {
                 _exit(main_sweep_left(program, &left) ? EXIT_SUCCESS : EXIT_FAILURE);
         }
         swept = main_wait_for_sweep(child);
-        record_close_left(&left);
+        state_close_left(&left);
         return swept;
 }
 
@@ -281,28 +308,28 @@ static bool main_sweep(struct program *program) {
 static bool main_run(struct program *program) {
         const struct options *options = &program->options;
 
-        program->gate.policy = options->policy;
-        program->gate.max_targets = options->max_targets;
+        program->context.policy = options->policy;
+        program->context.max_targets = options->max_targets;
 
         if (!main_block_signals() || !main_raise_descriptors(&program->options))
                 return false;
         program->socket = listener_open(options->listen, stderr);
         return program->socket >= 0 && main_drop_privileges() && main_probe(program) &&
-               main_open_ledger(program) && main_confine(options) && main_start_workers(program) &&
+               main_take_over(program) && main_confine(options) && main_start_threads(program) &&
                main_check_privileges() && main_serve(program);
 }
 
-/* What a worker could not release is tried once more, by the one thread that is left. */
-static void main_release_orphans(struct request_gate *gate) {
+/* What a thread could not release is tried once more, by the one that is left. */
+static void main_release_orphans(struct leases *leases) {
         int r;
 
-        if (ledger_count(gate->ledger).orphans == 0)
+        if (leases_count(leases).leases == leases_count(leases).left)
                 return;
         r = unmount_isolate();
         if (r == 0)
-                r = lease_release_all(gate->templates, gate->ledger, ledger_kept(gate->ledger));
+                r = lease_release_held(leases, leases_kept(leases));
         if (r == 0)
-                r = lease_release_all(gate->templates, gate->ledger, ledger_orphans(gate->ledger));
+                r = lease_release_held(leases, leases_orphans(leases));
         if (r < 0)
                 log_write(LOG_ERR,
                           &(struct log_subject){.event = LOG_EVENT_MOUNTS_LEFT, .error = r},
@@ -310,23 +337,29 @@ static void main_release_orphans(struct request_gate *gate) {
 }
 
 static void main_stop(struct program *program) {
-        if (!crew_free(program->crew)) {
-                log_write(LOG_WARNING, NULL,
-                          "workers are stuck in the kernel: the next instance undoes what they do");
+        struct context *context = &program->context;
+
+        if (!threads_free(program->threads)) {
+                log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_STUCK},
+                          "threads are stuck in the kernel: the next instance undoes what they do");
+                log_stop();
                 _exit(EXIT_SUCCESS); /* what they use stays, and nothing may wait for them */
         }
-        if (program->gate.ledger && program->gate.templates)
-                main_release_orphans(&program->gate);
-        ledger_free(program->gate.ledger);
-        mount_templates_free(program->gate.templates);
-        fd_close(program->gate.proc);
+        connections_free(program->connections);
+        if (context->leases)
+                main_release_orphans(context->leases);
+        leases_free(context->leases);
+        quota_free(context->quota);
+        templates_free(context->templates);
+        fd_close(context->proc);
         if (program->socket >= 0 && program->options.listen)
                 unlink(program->options.listen);
         fd_close(program->socket);
+        log_stop();
 }
 
 int main(int argc, char **argv) {
-        struct program program = {.socket = -EBADF, .gate.proc = -EBADF};
+        struct program program = {.socket = -EBADF, .context.proc = -EBADF};
         int status = EXIT_SUCCESS;
 
         switch (options_parse(&program.options, argc, argv, stderr)) {

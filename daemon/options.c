@@ -5,7 +5,7 @@
 #include "daemon/options.h"
 
 #include "common/fdpass.h"
-#include "daemon/call.h"
+#include "daemon/connection.h"
 #include "daemon/log.h"
 
 #include <errno.h>
@@ -17,7 +17,9 @@
 #include <string.h>
 
 enum {
-        OPTIONS_DESCRIPTORS_SPARE = 64, /* templates, epoll, bus, journal, … */
+        OPTIONS_PER_CONNECTION = 1 + FDPASS_MAX, /* its socket, and what a message brings */
+        /* Templates, epoll, bus, journal, jobs, and connections that are being refused. */
+        OPTIONS_SPARE = 256 + CONNECTION_REFUSALS_MAX + CONNECTION_REFUSED_MAX,
         OPTIONS_INSTANCE_MAX = 32,
         OPTIONS_FIRST = 256, /* what getopt_long() returns for the first row: beyond all letters */
 };
@@ -54,8 +56,8 @@ static bool options_apply_number(struct options *options, const struct options_r
                 return options_refuse(row, value, why, errors);
         }
         *number = parsed;
-        if (number == &options->limits.mounts)
-                options->max_mounts_given = true;
+        options->max_connections_given |= number == &options->limits[QUOTA_CONNECTIONS].total;
+        options->max_mounts_given |= number == &options->limits[QUOTA_MOUNTS].total;
         return true;
 }
 
@@ -144,11 +146,11 @@ static bool options_apply_log_level(struct options *options, const struct option
 
 static bool options_apply_system_calls(struct options *options, const struct options_row *row,
                                        const char *value, FILE *errors) {
-        int confinement = confine_from_name(value);
+        int mode = seccomp_mode_from_name(value);
 
-        if (confinement < 0)
+        if (mode < 0)
                 return options_refuse(row, value, "give one of enforce, log, off", errors);
-        options->confinement = confinement;
+        options->seccomp_mode = mode;
         return true;
 }
 
@@ -172,21 +174,16 @@ static const struct options_row options_table[] = {
          options_apply_build_directory, 0, 0, 0},
         {"writable-proc", "USER", "let USER have a procfs that isn't read-only; repeatable",
          options_apply_writable_proc, 0, 0, 0},
-        NUMBER("max-connections", limits.connections, 1, 65536,
-               "connections at a time (default 4096)"),
-        NUMBER("max-connections-per-user", limits.connections_per_user, 1, 65536,
-               "connections of one user (default 1024)"),
-        NUMBER("max-mounts", limits.mounts, 1, RECORD_CAPACITY_MAX,
+        NUMBER("max-connections", limits[QUOTA_CONNECTIONS].total, 1, 65536,
+               "connections at a time (default 2048, or what RLIMIT_NOFILE leaves)"),
+        NUMBER("max-connections-per-user", limits[QUOTA_CONNECTIONS].per_user, 1, 65536,
+               "connections of one user (default 512)"),
+        NUMBER("max-mounts", limits[QUOTA_MOUNTS].total, 1, STATE_RECORDS_MAX,
                "mounts at a time (default 16384, or what RLIMIT_NOFILE leaves)"),
-        NUMBER("max-mounts-per-user", limits.mounts_per_user, 1, RECORD_CAPACITY_MAX,
+        NUMBER("max-mounts-per-user", limits[QUOTA_MOUNTS].per_user, 1, STATE_RECORDS_MAX,
                "mounts of one user (default 2048)"),
         NUMBER("max-targets", max_targets, 1, PROTOCOL_TARGETS_MAX,
                "targets per request (default 16)"),
-        NUMBER("workers", limits.workers, 1, 256, "threads that serve requests (default 8)"),
-        NUMBER("max-lost-workers", limits.lost_workers, 1, 256,
-               "workers stuck on file systems that are replaced (default 16)"),
-        NUMBER("max-lost-workers-per-user", limits.lost_workers_per_user, 1, 256,
-               "workers stuck on file systems of one user (default 4)"),
         NUMBER("idle-timeout", idle_timeout, 0, 86400,
                "seconds without connections and leases before a daemon that was started by its "
                "socket exits, 0 for never (default 60)"),
@@ -196,7 +193,7 @@ static const struct options_row options_table[] = {
         {"instance", "NAME", "run beside other instances: source mountatd:NAME, own directory",
          options_apply_instance, 0, 0, 0},
         {"runtime-directory", "DIR",
-         "where the ledger is (default $RUNTIME_DIRECTORY, else /run/mountatd[-NAME])",
+         "where the state file is (default $RUNTIME_DIRECTORY, else /run/mountatd[-NAME])",
          options_apply_string, offsetof(struct options, runtime_directory), 0, 0},
         {"log-level", "LEVEL", "least urgent level that is logged (default info)",
          options_apply_log_level, 0, 0, 0},
@@ -265,13 +262,13 @@ enum options_result options_parse(struct options *options, int argc, char **argv
 
         *options = (struct options){
                 .policy = policy_new(),
-                .limits = {.connections = 4096,
-                           .connections_per_user = 1024,
-                           .mounts = 16384,
-                           .mounts_per_user = 2048,
-                           .lost_workers = 16,
-                           .lost_workers_per_user = 4,
-                           .workers = 8},
+                .limits = {
+                        [QUOTA_CONNECTIONS] = {2048, 512},
+                        [QUOTA_REFUSALS] = {CONNECTION_REFUSALS_MAX,
+                                            CONNECTION_REFUSALS_PER_USER_MAX},
+                        [QUOTA_MOUNTS] = {16384, 2048},
+                        [QUOTA_CALLS] = {256, 32},
+                },
                 .max_targets = PROTOCOL_TARGETS_MAX,
                 .idle_timeout = 60,
                 .adopt_timeout = 30,
@@ -298,32 +295,53 @@ void options_free(struct options *options) {
         options->policy = policy_free(options->policy);
 }
 
-/* A mount and a connection take one descriptor each; a worker and a call, what a message brings. */
-static uint64_t options_descriptors_besides_mounts(const struct options *options) {
-        uint64_t workers = options->limits.workers + options->limits.lost_workers;
-        uint64_t calls = options->instance ? 0 : CALL_MAX; /* those with a name aren't on the bus */
+/* ---- what the host allows ---- */
 
-        return options->limits.connections + workers * (FDPASS_MAX + 4) + calls * CALL_DESCRIPTORS +
-               OPTIONS_DESCRIPTORS_SPARE;
+/* A connection takes its socket, and what a message brings while it is served; a mount one. */
+static uint64_t options_descriptors(const struct options *options) {
+        return (uint64_t)options->limits[QUOTA_CONNECTIONS].total * OPTIONS_PER_CONNECTION +
+               options->limits[QUOTA_MOUNTS].total;
+}
+
+/* Makes `*limit`, unless it was asked for, fit into a share of what there is. */
+static void options_shrink(unsigned *limit, bool given, uint64_t room, uint64_t needed) {
+        uint64_t share = *limit * room / needed;
+
+        if (!given && needed > room)
+                *limit = share > 0 ? share : 1;
+}
+
+static int options_complain(const struct options *options, const char *limit, uint64_t value,
+                            FILE *errors) {
+        fprintf(errors,
+                "--max-connections=%u, --max-mounts=%u: they need more than %s of %llu allows: "
+                "lower them, or raise it\n",
+                options->limits[QUOTA_CONNECTIONS].total, options->limits[QUOTA_MOUNTS].total,
+                limit, (unsigned long long)value);
+        return -ENOBUFS;
 }
 
 int options_fit(struct options *options, uint64_t descriptors, uint64_t mount_max, FILE *errors) {
-        uint64_t others = options_descriptors_besides_mounts(options);
-        uint64_t room = descriptors > others ? descriptors - others : 0;
-        bool by_table = mount_max < room;
+        unsigned *connections = &options->limits[QUOTA_CONNECTIONS].total;
+        unsigned *mounts = &options->limits[QUOTA_MOUNTS].total;
+        uint64_t room = descriptors > OPTIONS_SPARE ? descriptors - OPTIONS_SPARE : 0;
+        uint64_t fixed = 0, needed;
 
-        room = by_table ? mount_max : room;
-        if (options->limits.mounts > room && !options->max_mounts_given && room > 0)
-                options->limits.mounts = room;
-        if (options->limits.mounts > room) {
-                fprintf(errors,
-                        "--max-mounts=%u: with the other limits, %s of %llu leaves room for %llu "
-                        "mounts: lower --max-mounts or --max-connections, or raise it\n",
-                        options->limits.mounts,
-                        by_table ? "the sysctl fs.mount-max" : "RLIMIT_NOFILE",
-                        (unsigned long long)(by_table ? mount_max : descriptors),
-                        (unsigned long long)room);
-                return -ENOBUFS;
+        options_shrink(mounts, options->max_mounts_given, mount_max, *mounts);
+        if (*mounts > mount_max)
+                return options_complain(options, "the sysctl fs.mount-max", mount_max, errors);
+
+        /* What was asked for has its room first; the rest is shared as the defaults are. */
+        if (options->max_connections_given)
+                fixed += (uint64_t)*connections * OPTIONS_PER_CONNECTION;
+        if (options->max_mounts_given)
+                fixed += *mounts;
+        needed = options_descriptors(options) - fixed;
+        if (fixed < room) {
+                options_shrink(connections, options->max_connections_given, room - fixed, needed);
+                options_shrink(mounts, options->max_mounts_given, room - fixed, needed);
         }
-        return others + options->limits.mounts;
+        if (options_descriptors(options) > room)
+                return options_complain(options, "RLIMIT_NOFILE", descriptors, errors);
+        return options_descriptors(options) + OPTIONS_SPARE;
 }

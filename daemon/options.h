@@ -6,9 +6,9 @@
  * options stand in one table in options.c, from which --help is made.
  */
 
-#include "daemon/confine.h"
-#include "daemon/ledger.h"
 #include "daemon/policy.h"
+#include "daemon/quota.h"
+#include "daemon/seccomp.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,14 +19,15 @@ struct options {
         const char *listen;            /* path, or NULL: socket activation */
         const char *instance;          /* NULL: the one without a name */
         const char *runtime_directory; /* NULL: main.c decides */
-        struct ledger_limits limits;
+        struct quota_limit limits[QUOTA_KINDS];
+        bool max_connections_given;
         bool max_mounts_given;
         unsigned max_targets;
         unsigned idle_timeout;  /* seconds, 0: never */
         unsigned adopt_timeout; /* seconds */
         bool sweep;
         int log_level;
-        enum confinement confinement;
+        enum seccomp_mode seccomp_mode;
 };
 
 enum options_result {
@@ -47,7 +48,7 @@ void options_print_help(FILE *file);
 
 /*
  * Checks the limits against the process's: `descriptors` is the hard RLIMIT_NOFILE, `mount_max` the
- * sysctl fs.mount-max. A number of mounts that was not asked for gives way. Returns the number of
- * descriptors to allow, or -ENOBUFS with a sentence in `errors`.
+ * sysctl fs.mount-max. Numbers of connections and mounts that were not asked for give way. Returns
+ * the number of descriptors to allow, or -ENOBUFS with a sentence in `errors`.
  */
 int options_fit(struct options *options, uint64_t descriptors, uint64_t mount_max, FILE *errors);

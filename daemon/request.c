@@ -3,69 +3,63 @@
 /*
  * An operation that isn't in the table doesn't exist, whatever the decoder let through. Order of
  * the checks: the bytes (wire), the descriptors, the targets one by one (policy), the quotas
- * (ledger), the kernel.
+ * (leases), the kernel.
  */
 
 #include "daemon/request.h"
 
-#include "daemon/lease.h"
 #include "daemon/log.h"
-#include "daemon/stall.h"
 #include "daemon/target.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-/* One request on its way through the gate. */
-struct request {
-        struct request_gate *gate;
-        struct ledger_owner *owner;
-        const struct wire_request *wire;
-        struct fdpass_set *fds;
-        struct wire_reply *reply;
-        struct request_rest *rest;
-        bool local_only;   /* too many workers are stuck on file systems of users */
+/* A request that is being served. */
+struct service {
+        struct context *context;
+        struct holder *holder;
+        struct request *request;
         const char *place; /* of the target that is being looked at, for the log */
         struct target_facts facts[PROTOCOL_TARGETS_MAX];
 };
 
-static struct verdict request_hello(struct request *request) {
-        request->reply->flags = mount_features(request->gate->templates) | PROTOCOL_FEATURE_ADOPT;
-        snprintf(request->reply->text, sizeof(request->reply->text), "mountatd %s",
-                 MOUNTATD_VERSION);
+unsigned context_features(const struct context *context) {
+        return templates_setup(context->templates)->features | PROTOCOL_FEATURE_ADOPT |
+               PROTOCOL_FEATURE_KEEP | PROTOCOL_FEATURE_CHECK;
+}
+
+static struct verdict request_hello(struct service *service) {
+        struct wire_reply *reply = &service->request->reply;
+
+        reply->flags = context_features(service->context);
+        snprintf(reply->text, sizeof(reply->text), "mountatd %s", MOUNTATD_VERSION);
         return VERDICT_OK;
 }
 
+/* ---- mount: may it be? ---- */
+
 /* The same directory twice would pass target by target, and is the client's mistake. */
-static bool request_is_repeated(const struct request *request, uint32_t index) {
-        const struct target_facts *facts = &request->facts[index];
+static bool request_is_repeated(const struct service *service, uint32_t index) {
+        const struct target_facts *facts = &service->facts[index];
 
         for (uint32_t i = 0; i < index; i++)
-                if (request->facts[i].mount_id == facts->mount_id &&
-                    strcmp(request->facts[i].path, facts->path) == 0)
+                if (service->facts[i].mount_id == facts->mount_id &&
+                    strcmp(service->facts[i].path, facts->path) == 0)
                         return true;
         return false;
 }
 
-static struct verdict request_refuse_remote(uint32_t i) {
-        struct verdict verdict = verdict_refuse(STATUS_LIMIT_EXCEEDED, i);
+static enum status request_ask_policy(const struct service *service, uint32_t i) {
+        const struct wire_request *wire = &service->request->wire;
+        const struct policy *policy = service->context->policy;
+        const struct subject *subject = &service->holder->subject;
+        const struct target_facts *facts = &service->facts[i];
 
-        snprintf(verdict.text, sizeof(verdict.text),
-                 "too many workers are stuck on FUSE servers: until they return, only directories "
-                 "on local file systems are accepted");
-        return verdict;
-}
-
-static enum status request_ask_policy(const struct request *request, uint32_t i) {
-        const struct ledger_owner *owner = request->owner;
-        const struct policy_subject subject = {
-                .uid = owner->uid,
-                .trust = owner->standing == LEDGER_TRUSTED_CALL ? POLICY_TRUSTED : POLICY_USER,
-        };
-
-        return policy_judge(request->gate->policy, &subject, request->wire->targets[i].file_system,
-                            &request->facts[i]);
+        if ((wire->flags & PROTOCOL_CHECK) && facts->type != TARGET_OTHER && !facts->foreign &&
+            policy_is_build_directory(policy, subject, facts->path))
+                return STATUS_OK;
+        return policy_judge(policy, subject, wire->targets[i].file_system, facts);
 }
 
 /*
@@ -73,132 +67,145 @@ static enum status request_ask_policy(const struct request *request, uint32_t i)
  * answer. So that is done last, and only if the verdict depends on it: below a build directory,
  * where Buildbarn has its FUSE, it doesn't.
  */
-static bool request_lacks_file_system(const struct request *request, uint32_t i,
-                                      enum status status) {
-        return status == STATUS_UNSUPPORTED_FILE_SYSTEM && request->facts[i].magic == 0;
+static bool request_lacks_file_system(const struct target_facts *facts, enum status status) {
+        return status == STATUS_UNSUPPORTED_FILE_SYSTEM && facts->magic == 0;
 }
 
-static struct verdict request_judge_target(struct request *request, uint32_t i) {
-        struct request_gate *gate = request->gate;
-        struct target_facts *facts = &request->facts[i];
+static struct verdict request_judge_target(struct service *service, uint32_t i) {
+        const struct context *context = service->context;
+        struct target_facts *facts = &service->facts[i];
+        int fd = service->request->fds.fds[i];
         enum status status;
         int r;
 
-        stall_begin();
-        r = target_inspect(request->fds->fds[i], gate->proc, mount_features(gate->templates),
-                           facts);
-        stall_end();
+        r = target_inspect(fd, context->proc, templates_setup(context->templates)->features, facts);
         if (r < 0)
                 return verdict_host_failed(r, i);
-        request->place = facts->path;
-        if (facts->type != TARGET_OTHER && !facts->deleted && request_is_repeated(request, i))
+        service->place = facts->path;
+        if (facts->type != TARGET_OTHER && !facts->deleted && request_is_repeated(service, i))
                 return verdict_refuse(STATUS_ALREADY_MOUNTED, i);
 
-        status = request_ask_policy(request, i);
-        if (request_lacks_file_system(request, i, status)) {
-                stall_begin();
-                r = target_ask_file_system(request->fds->fds[i], facts);
-                stall_end();
+        status = request_ask_policy(service, i);
+        if (request_lacks_file_system(facts, status)) {
+                r = target_ask_file_system(fd, facts);
                 if (r < 0)
                         return verdict_host_failed(r, i);
-                status = request_ask_policy(request, i);
+                status = request_ask_policy(service, i);
         }
-        if (status == STATUS_OK && request->local_only && !policy_is_local(facts->magic))
-                return request_refuse_remote(i);
         return status == STATUS_OK ? VERDICT_OK : verdict_refuse(status, i);
 }
 
-static enum mount_kind request_kind(const struct request *request, uint32_t i) {
-        const struct wire_target *target = &request->wire->targets[i];
-        bool pids = target->options & PROTOCOL_PIDS_ONLY;
-        bool writable = !(target->options & PROTOCOL_READ_ONLY) &&
-                        policy_allows_writable_proc(request->gate->policy, request->owner->uid);
+static struct verdict request_judge_count(const struct service *service) {
+        struct verdict verdict = VERDICT_OK;
 
-        if (target->file_system == PROTOCOL_SYSFS)
-                return MOUNT_SYSFS;
-        if (writable)
-                return pids ? MOUNT_PROC_WRITABLE_PIDS : MOUNT_PROC_WRITABLE;
-        return pids ? MOUNT_PROC_PIDS : MOUNT_PROC;
-}
-
-static struct verdict request_attempt(struct request *request) {
-        struct request_gate *gate = request->gate;
-        struct lease_order orders[PROTOCOL_TARGETS_MAX];
-        struct verdict verdict;
-
-        for (uint32_t i = 0; i < request->wire->n_targets; i++) {
-                verdict = request_judge_target(request, i);
-                if (verdict.status != STATUS_OK)
-                        return verdict;
-                orders[i] = (struct lease_order){
-                        .kind = request_kind(request, i),
-                        .file_system = request->wire->targets[i].file_system,
-                        .target = request->fds->fds[i],
-                        .facts = &request->facts[i],
-                };
-        }
-
-        if (request->wire->n_targets > gate->max_targets) {
+        if (service->request->wire.n_targets > service->context->max_targets) {
                 verdict = verdict_refuse(STATUS_LIMIT_EXCEEDED, STATUS_NO_TARGET);
                 snprintf(verdict.text, sizeof(verdict.text),
                          "the limit of %u targets per request is reached: send fewer, or raise "
                          "mountatd's --max-targets",
-                         gate->max_targets);
-                return verdict;
+                         service->context->max_targets);
         }
-        return lease_grant(gate->templates, gate->ledger, request->owner, orders,
-                           request->wire->n_targets, &request->reply->lease);
+        return verdict;
 }
 
-static struct verdict request_mount(struct request *request) {
-        struct request_gate *gate = request->gate;
+static struct verdict request_judge(struct service *service) {
+        for (uint32_t i = 0; i < service->request->wire.n_targets; i++) {
+                struct verdict verdict = request_judge_target(service, i);
+
+                if (verdict.status != STATUS_OK)
+                        return verdict;
+        }
+        return request_judge_count(service);
+}
+
+/* ---- mount: let it be ---- */
+
+static enum template_kind request_kind(const struct service *service, uint32_t i) {
+        const struct wire_target *target = &service->request->wire.targets[i];
+        bool pids = target->options & PROTOCOL_PIDS_ONLY;
+        bool writable = !(target->options & PROTOCOL_READ_ONLY) &&
+                        policy_allows_writable_proc(service->context->policy,
+                                                    service->holder->subject.uid);
+
+        if (target->file_system == PROTOCOL_SYSFS)
+                return TEMPLATE_SYSFS;
+        if (writable)
+                return pids ? TEMPLATE_PROC_WRITABLE_PIDS : TEMPLATE_PROC_WRITABLE;
+        return pids ? TEMPLATE_PROC_PIDS : TEMPLATE_PROC;
+}
+
+static struct verdict request_grant(struct service *service) {
+        struct request *request = service->request;
+        struct lease_orders orders = {
+                .keep = request->wire.flags & PROTOCOL_KEEP,
+                .count = request->wire.n_targets,
+        };
+
+        for (uint32_t i = 0; i < orders.count; i++)
+                orders.orders[i] = (struct lease_order){
+                        .kind = request_kind(service, i),
+                        .file_system = request->wire.targets[i].file_system,
+                        .target = request->fds.fds[i],
+                        .facts = &service->facts[i],
+                };
+        return lease_grant(service->context->leases, service->holder, &orders,
+                           &request->reply.lease);
+}
+
+static bool request_is_too_late(const struct service *service) {
+        return atomic_load(&service->context->stopping);
+}
+
+static struct verdict request_mount(struct service *service) {
         struct verdict verdict;
 
-        if (atomic_load(&gate->stopping))
+        if (request_is_too_late(service))
                 return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
-
-        request->local_only = ledger_is_local_only(gate->ledger);
-        verdict = request_attempt(request);
+        verdict = request_judge(service);
+        if (verdict.status == STATUS_OK && !(service->request->wire.flags & PROTOCOL_CHECK))
+                verdict = request_grant(service);
         /* The stop came while it was being granted, so it was undone: not the host's failure. */
-        if (verdict.error == ECONNRESET && atomic_load(&gate->stopping))
+        if (verdict.error == ECONNRESET && request_is_too_late(service))
                 return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
         return verdict;
 }
 
-static struct verdict request_unmount(struct request *request) {
-        struct request_gate *gate = request->gate;
-        unsigned strangers;
-        struct verdict verdict;
+/* ---- unmount, adopt ---- */
 
-        verdict = lease_release(gate->templates, gate->ledger, request->owner, request->wire->lease,
-                                &strangers, &request->rest->ended);
-        if (strangers > 0)
+static struct verdict request_unmount(struct service *service) {
+        struct request *request = service->request;
+        struct verdict verdict = lease_release(service->context->leases, service->holder,
+                                               request->wire.lease, &request->remains);
+
+        if (request->remains.strangers > 0)
                 log_write_limited(LOG_NOTICE, NULL,
                                   "detached %u mounts of others that were on top of ours",
-                                  strangers);
+                                  request->remains.strangers);
         return verdict;
 }
 
-static struct verdict request_adopt(struct request *request) {
-        struct request_gate *gate = request->gate;
-        uint8_t file_systems[PROTOCOL_TARGETS_MAX];
+static struct verdict request_adopt(struct service *service) {
+        struct request *request = service->request;
+        const struct wire_request *wire = &request->wire;
+        struct lease_claim claim = {.id = wire->lease, .count = wire->n_targets};
         struct verdict verdict;
 
-        if (atomic_load(&gate->stopping))
+        if (request_is_too_late(service))
                 return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
 
-        for (uint32_t i = 0; i < request->wire->n_targets; i++)
-                file_systems[i] = request->wire->targets[i].file_system;
-        verdict = lease_adopt(gate->templates, gate->ledger, request->owner, request->wire->lease,
-                              file_systems, request->fds->fds, request->wire->n_targets);
+        for (uint32_t i = 0; i < wire->n_targets; i++)
+                claim.file_systems[i] = wire->targets[i].file_system;
+        verdict = lease_adopt(service->context->leases, service->holder, &claim, request->fds.fds);
         if (verdict.status == STATUS_OK)
-                request->reply->lease = request->wire->lease;
+                request->reply.lease = wire->lease;
         return verdict;
 }
+
+/* ---- the table ---- */
 
 static const struct request_operation {
         const char *name;
-        struct verdict (*act)(struct request *request);
+        struct verdict (*act)(struct service *service);
 } request_operations[] = {
         [PROTOCOL_HELLO] = {"hello", request_hello},
         [PROTOCOL_MOUNT] = {"mount", request_mount},
@@ -213,22 +220,31 @@ static const struct request_operation *request_operation(uint16_t operation) {
         return &request_operations[operation];
 }
 
-const char *request_operation_name(uint16_t operation) {
-        const struct request_operation *entry = request_operation(operation);
+static struct verdict request_act(struct service *service) {
+        const struct request *request = service->request;
+        const struct request_operation *operation = request_operation(request->wire.operation);
 
-        return entry ? entry->name : "unknown";
-}
-
-static struct verdict request_act(struct request *request) {
-        const struct request_operation *operation = request_operation(request->wire->operation);
-
+        if (request->decoded.status != STATUS_OK)
+                return request->decoded;
         if (!operation)
                 return verdict_refuse(STATUS_UNKNOWN_OPERATION, STATUS_NO_TARGET);
-        if (request->fds->starved)
+        if (request->fds.starved)
                 return verdict_host_failed(-EMFILE, STATUS_NO_TARGET);
-        if (request->fds->count != request->wire->n_targets)
+        if (request->fds.count != request->wire.n_targets)
                 return verdict_refuse(STATUS_WRONG_FD_COUNT, STATUS_NO_TARGET);
-        return operation->act(request);
+        return operation->act(service);
+}
+
+/* ---- what came of it ---- */
+
+static void request_count(const struct service *service, const struct verdict *verdict) {
+        struct context *context = service->context;
+
+        if (verdict->status != STATUS_OK)
+                atomic_fetch_add_explicit(&context->failures_total, 1, memory_order_relaxed);
+        else if (service->request->wire.operation == PROTOCOL_MOUNT && service->request->reply.lease)
+                atomic_fetch_add_explicit(&context->mounts_total, service->request->wire.n_targets,
+                                          memory_order_relaxed);
 }
 
 static enum log_event request_event(enum status status) {
@@ -242,26 +258,18 @@ static enum log_event request_event(enum status status) {
         }
 }
 
-static void request_count(const struct request *request, const struct verdict *verdict) {
-        struct request_gate *gate = request->gate;
-
-        if (verdict->status != STATUS_OK)
-                atomic_fetch_add_explicit(&gate->failures_total, 1, memory_order_relaxed);
-        else if (request->wire->operation == PROTOCOL_MOUNT)
-                atomic_fetch_add_explicit(&gate->mounts_total, request->wire->n_targets,
-                                          memory_order_relaxed);
-}
-
 /* The host's fault is a warning, the client's an information; what went well is for debugging. */
-static void request_log(const struct request *request, const struct verdict *verdict) {
+static void request_log(const struct service *service, const struct verdict *verdict) {
+        const struct request *request = service->request;
+        const struct request_operation *operation = request_operation(request->wire.operation);
         struct log_subject subject = {
                 .event = request_event(verdict->status),
                 .has_peer = true,
-                .uid = request->owner->uid,
-                .pid = request->owner->pid,
-                .operation = request_operation_name(request->wire->operation),
-                .target = verdict->status == STATUS_OK ? NULL : request->place,
-                .lease = request->reply->lease ?: request->wire->lease,
+                .uid = service->holder->subject.uid,
+                .pid = service->holder->subject.pid,
+                .operation = operation ? operation->name : "unknown",
+                .target = verdict->status == STATUS_OK ? NULL : service->place,
+                .lease = request->reply.lease ?: request->wire.lease,
                 .error = -verdict->error,
         };
 
@@ -282,29 +290,28 @@ static void request_answer(struct wire_reply *reply, const struct verdict *verdi
                  verdict->text[0] ? verdict->text : status_sentence(verdict->status));
 }
 
-void request_serve(struct request_gate *gate, struct ledger_owner *owner,
-                   const struct wire_request *wire, const struct verdict *decoded,
-                   struct fdpass_set *fds, struct wire_reply *reply, struct request_rest *rest) {
-        struct request request;
+void request_serve(struct context *context, struct holder *holder, struct request *request) {
+        struct service service; /* most of it is only touched where there are targets */
         struct verdict verdict;
 
-        *rest = (struct request_rest){0};
-        *reply = (struct wire_reply){.operation = wire->operation, .cookie = wire->cookie};
-        request.gate = gate;
-        request.owner = owner;
-        request.wire = wire;
-        request.fds = fds;
-        request.reply = reply;
-        request.rest = rest;
-        request.place = NULL;
+        service.context = context;
+        service.holder = holder;
+        service.request = request;
+        service.place = NULL;
+        request->remains.strangers = request->remains.count = 0;
+        request->reply = (struct wire_reply){
+                .operation = request->wire.operation,
+                .cookie = request->wire.cookie,
+        };
 
-        verdict = decoded->status == STATUS_OK ? request_act(&request) : *decoded;
-        request_answer(reply, &verdict);
-        request_count(&request, &verdict);
-        request_log(&request, &verdict);
+        verdict = request_act(&service);
+        request_answer(&request->reply, &verdict);
+        request_count(&service, &verdict);
+        request_log(&service, &verdict);
 }
 
-void request_finish(struct request_gate *gate, const struct request_rest *rest) {
-        lease_free(rest->ended);
-        mount_restock(gate->templates);
+void request_finish(struct context *context, struct request *request) {
+        lease_dispose(&request->remains);
+        fdpass_set_close(&request->fds);
+        templates_replenish(context->templates);
 }

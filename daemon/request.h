@@ -8,7 +8,7 @@
 
 #include "common/fdpass.h"
 #include "common/wire.h"
-#include "daemon/leases.h"
+#include "daemon/lease.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>

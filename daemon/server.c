@@ -2,30 +2,24 @@
 
 /*
  * One timer does what no descriptor tells. While something is held or under way, and a little
- * longer, it ticks, to look after the workers and to refresh the STATUS line; then it waits for the
- * end of the idle timeout, or not at all.
+ * longer, it ticks: looks after clients that have left, what a predecessor left and what could not
+ * be released, and refreshes the STATUS line. Then it waits for the end of the idle timeout, or not
+ * at all. What may block is a job for a thread.
  */
 
 #include "daemon/server.h"
 
-#include "common/fd.h"
 #include "daemon/bus.h"
-#include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/sweep.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -35,24 +29,25 @@ enum {
         SERVER_READY_TIMEOUT = SERVER_SECOND, /* without a bus, or with one that is slow */
         SERVER_SWEEP_PAUSE = SERVER_SECOND,
         SERVER_SWEEP_REPEAT = 10 * SERVER_SECOND, /* of what could not be reached in time */
-        /* With BUS_END_MS and CREW_STOP_SECONDS less than the 5 s of the unit's TimeoutStopSec=. */
+        SERVER_ORPHANS_PAUSE = SERVER_SECOND,     /* between tries to release them */
+        /* With what bus_free() and threads_free() wait, less than the unit's TimeoutStopSec=5s. */
         SERVER_DRAIN_TIMEOUT = SERVER_SECOND * 3 / 2,
-        SERVER_ORPHANS_PAUSE = SERVER_SECOND, /* between tries to release them */
+        SERVER_ABANDON_TIMEOUT = SERVER_SECOND / 2,
         SERVER_ACCEPT_BATCH = 64,
         SERVER_ACCEPT_PAUSE = SERVER_SECOND / 10,
         SERVER_FLOOD_PAUSE = SERVER_SECOND / 1000, /* others wait behind who floods */
 };
 
 struct server_sweep {
-        struct crew_job job; /* first: a job is its sweep */
+        struct job job; /* first: a job is its sweep */
         struct server *server;
-        atomic_bool running; /* or waiting to */
+        enum sweep_patience patience;
+        enum sweep_scope scope; /* of the one that runs */
+        bool running;
 };
 
-struct server_orphans {
-        struct crew_job job; /* first, as above */
-        struct server *server;
-        atomic_bool running;
+struct server_status {
+        unsigned leases, mounts, connections;
 };
 
 struct server {
@@ -62,97 +57,113 @@ struct server {
         sd_event_source *listening;
         sd_event_source *tick;
         sd_event_source *resume;
-        uint64_t last_busy; /* CLOCK_MONOTONIC */
+        sd_event_source *deadline; /* of the end */
+        uint64_t last_busy;        /* CLOCK_MONOTONIC */
         uint64_t last_told;
         uint64_t ready_by; /* 0: that has been told */
         uint64_t watchdog; /* microseconds between signs of life, 0: none are asked for */
-        struct ledger_counts told;
-        bool stopping;
+        struct server_status told;
+        bool ending;   /* for whatever reason */
+        bool stopping; /* by a signal: nothing is left to a next instance */
         struct server_sweep quick_sweep, patient_sweep; /* one starts the other */
-        atomic_int scope;                               /* enum sweep_scope */
+        enum sweep_scope scope;
         uint64_t next_sweep;
-        struct server_orphans orphans;
+        struct job orphans;
+        bool releasing_orphans;
         uint64_t next_release;
         uint64_t adopt_until;
 };
 
+/* ---- what is told ---- */
+
+static uint64_t server_now(const struct server *server) {
+        uint64_t now;
+
+        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
+        return now;
+}
+
 /* Started by the bus or by hand, it is ready when it can be called; clients of the socket are
  * served meanwhile. */
 static void server_notify_ready(struct server *server, uint64_t now) {
-        if (server->ready_by == 0 || server->stopping ||
+        if (server->ready_by == 0 || server->ending ||
             (now < server->ready_by && !bus_has_settled(server->bus)))
                 return;
         server->ready_by = 0;
         sd_notify(0, "READY=1");
 }
 
-static void server_notify_status(struct server *server, uint64_t now,
-                                 const struct ledger_counts *counts) {
+static void server_notify_status(struct server *server, uint64_t now) {
+        const struct context *context = server->setup.context;
+        const struct server_status status = {
+                .leases = leases_count(context->leases).leases,
+                .mounts = quota_used(context->quota, QUOTA_MOUNTS),
+                .connections = quota_used(context->quota, QUOTA_CONNECTIONS),
+        };
+
         if (now - server->last_told < SERVER_SECOND ||
-            memcmp(counts, &server->told, sizeof(*counts)) == 0)
+            memcmp(&status, &server->told, sizeof(status)) == 0)
                 return;
         server->last_told = now;
-        server->told = *counts;
-        sd_notifyf(0, "STATUS=%u leases, %u mounts, %u connections, %u lost workers",
-                   counts->leases, counts->mounts, counts->connections, counts->lost_workers);
+        server->told = status;
+        sd_notifyf(0, "STATUS=%u leases, %u mounts, %u connections", status.leases, status.mounts,
+                   status.connections);
+}
+
+/* For an honest reason: the loop turns. */
+static int server_on_watchdog(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct server *server = userdata;
+
+        (void)usec;
+        sd_notify(0, "WATCHDOG=1");
+        sd_event_source_set_time_relative(source, server->watchdog);
+        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 /* ---- what a predecessor left ---- */
 
-/* What calls over D-Bus were granted outlives a predecessor, but not the end for good. */
-static void server_look_after_kept(const struct request_gate *gate, enum sweep_scope scope,
-                                   enum sweep_patience patience) {
-        int r;
+/* Kept leases outlive a predecessor, but not the end for good. */
+static void server_sweep_run(struct job *job) {
+        const struct server_sweep *sweep = (struct server_sweep *)job;
+        const struct server_setup *setup = &sweep->server->setup;
+        struct leases *leases = setup->context->leases;
+        int r = 0;
 
-        if (scope != SWEEP_FINALLY) {
-                sweep_keep(gate->ledger, gate->templates, patience);
-                return;
-        }
-        r = lease_release_all(gate->templates, gate->ledger, ledger_kept(gate->ledger));
+        if (sweep->scope == SWEEP_FINALLY)
+                r = lease_release_held(leases, leases_kept(leases));
+        else
+                sweep_keep(leases, sweep->patience);
         if (r < 0)
                 log_write(LOG_ERR, &(struct log_subject){.error = r, .operation = "stop"},
                           "mounts are left, to be tried again at the end");
-}
-
-/* Quickly: what a path through file systems of users leads to is for the patient one. */
-static void server_sweep_with(struct server_sweep *sweep, enum sweep_patience patience) {
-        const struct server_setup *setup = &sweep->server->setup;
-        int scope;
-
-        do {
-                atomic_store(&sweep->running, true);
-                scope = atomic_load(&sweep->server->scope);
-                server_look_after_kept(setup->gate, scope, patience);
-                sweep_ledger(setup->gate->ledger, setup->gate->templates, setup->self, scope,
-                             patience);
-                atomic_store(&sweep->running, false);
-                /* Whoever widened the scope meanwhile has seen us running, or submits a job. */
-        } while (scope != atomic_load(&sweep->server->scope) &&
-                 !atomic_exchange(&sweep->running, true));
+        sweep_leases(leases, setup->self, sweep->scope, sweep->patience);
 }
 
 static void server_start_sweep(struct server_sweep *sweep) {
-        if (!atomic_exchange(&sweep->running, true))
-                crew_submit(sweep->server->setup.crew, &sweep->job);
+        if (sweep->running)
+                return;
+        sweep->scope = sweep->server->scope;
+        sweep->running = threads_run(sweep->server->setup.threads, &sweep->job) == 0;
 }
 
-static void server_sweep_patiently(struct crew_job *job) {
-        server_sweep_with((struct server_sweep *)job, SWEEP_PATIENTLY);
-}
+/* Quickly at first: what a path through file systems of users leads to is for the patient one. */
+static void server_sweep_done(struct job *job) {
+        struct server_sweep *sweep = (struct server_sweep *)job;
+        struct server *server = sweep->server;
 
-static void server_sweep_quickly(struct crew_job *job) {
-        struct server *server = ((struct server_sweep *)job)->server;
-
-        server_sweep_with(&server->quick_sweep, SWEEP_QUICKLY);
-        server_start_sweep(&server->patient_sweep);
+        sweep->running = false;
+        if (sweep->scope != server->scope)
+                server_start_sweep(sweep);
+        else if (sweep == &server->quick_sweep)
+                server_start_sweep(&server->patient_sweep);
 }
 
 static void server_look_after_left(struct server *server, uint64_t now) {
-        if (now < server->next_sweep || server->stopping)
+        if (now < server->next_sweep || server->ending)
                 return;
         server->next_sweep = now + SERVER_SWEEP_PAUSE;
         if (now >= server->adopt_until) {
-                atomic_store(&server->scope, SWEEP_UNCLAIMED);
+                server->scope = SWEEP_UNCLAIMED;
                 server->next_sweep = now + SERVER_SWEEP_REPEAT;
         }
         server_start_sweep(&server->quick_sweep);
@@ -160,60 +171,143 @@ static void server_look_after_left(struct server *server, uint64_t now) {
 
 /* ---- what nobody holds, and the host would not let go ---- */
 
-static void server_release_orphans(struct crew_job *job) {
-        struct server_orphans *orphans = (struct server_orphans *)job;
-        const struct request_gate *gate = orphans->server->setup.gate;
+static struct server *server_of_orphans(struct job *job) {
+        return (struct server *)((char *)job - offsetof(struct server, orphans));
+}
+
+static void server_orphans_run(struct job *job) {
+        struct leases *leases = server_of_orphans(job)->setup.context->leases;
 
         /* Refused again: it has been logged, and is tried again. */
-        lease_release_all(gate->templates, gate->ledger, ledger_orphans(gate->ledger));
-        atomic_store(&orphans->running, false);
+        lease_release_held(leases, leases_orphans(leases));
+}
+
+static void server_orphans_done(struct job *job) {
+        server_of_orphans(job)->releasing_orphans = false;
 }
 
 static void server_look_after_orphans(struct server *server, uint64_t now) {
-        if (now < server->next_release || server->stopping)
+        if (now < server->next_release || server->ending || server->releasing_orphans)
                 return;
         server->next_release = now + SERVER_ORPHANS_PAUSE;
-        if (!atomic_exchange(&server->orphans.running, true))
-                crew_submit(server->setup.crew, &server->orphans.job);
+        server->releasing_orphans = threads_run(server->setup.threads, &server->orphans) == 0;
 }
 
-/* ---- the loop's handlers ---- */
+/* ---- the end ---- */
+
+static int server_on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct server *server = userdata;
+
+        (void)source;
+        (void)usec;
+        return sd_event_exit(server->event, 0);
+}
+
+/* Threads are stuck: what their clients hold is released beside them. */
+static int server_on_drained(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct server *server = userdata;
+
+        (void)usec;
+        connections_abandon(server->setup.connections);
+        sd_event_source_unref(source);
+        server->deadline = NULL;
+        return sd_event_add_time_relative(server->event, &server->deadline, CLOCK_MONOTONIC,
+                                          SERVER_ABANDON_TIMEOUT, 1, server_on_deadline, server);
+}
+
+/* What is under way comes to its end; new connections are the next instance's. */
+static int server_begin_to_end(struct server *server, const char *state) {
+        server->ending = true;
+        sd_notify(0, state);
+        sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
+        bus_leave(server->bus);
+        return sd_event_add_time_relative(server->event, &server->deadline, CLOCK_MONOTONIC,
+                                          SERVER_DRAIN_TIMEOUT, 1, server_on_drained, server);
+}
+
+static int server_on_signal(sd_event_source *source, const struct signalfd_siginfo *info,
+                            void *userdata) {
+        struct server *server = userdata;
+        struct context *context = server->setup.context;
+        int r = 0;
+
+        (void)source;
+        if (server->stopping)
+                return 0;
+        server->stopping = true;
+        log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_STOPPING},
+                  "signal %u: stopping", info->ssi_signo);
+
+        atomic_store(&context->stopping, true);
+        leases_stop(context->leases);
+        if (!server->ending)
+                r = server_begin_to_end(server, "STOPPING=1\nSTATUS=Releasing every lease");
+        server->scope = SWEEP_FINALLY;
+        server_start_sweep(&server->quick_sweep);
+        connections_drain(server->setup.connections);
+        return r;
+}
+
+/*
+ * A restart: crash-only. Clients come back to the next instance and adopt their leases, as they
+ * would after a kill, so there is nothing to do here that a crash could do without. But for hanging
+ * up: a thread that is stuck in the kernel would keep the connections open, the bus's as well. And
+ * for that, no thread may take a connection's end for a reason to unmount.
+ */
+static int server_on_restart(sd_event_source *source, const struct signalfd_siginfo *info,
+                             void *userdata) {
+        struct server *server = userdata;
+
+        (void)source;
+        log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_RESTARTING},
+                  "signal %u: leaving the leases to the next instance", info->ssi_signo);
+        sd_notify(0, "STOPPING=1\nSTATUS=Restarting");
+        leases_freeze(server->setup.context->leases);
+        connections_hang_up(server->setup.connections);
+        bus_hang_up(server->bus);
+        log_stop();
+        _exit(EXIT_SUCCESS);
+}
+
+/* ---- the loop's other handlers ---- */
 
 static void server_arm(sd_event_source *timer, uint64_t when) {
         sd_event_source_set_time(timer, when);
         sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
 }
 
-static bool server_is_busy(const struct server *server, const struct ledger_counts *counts) {
-        return server->ready_by > 0 || counts->connections > 0 || counts->leases > 0 ||
-               counts->lost_workers > 0 || !crew_is_idle(server->setup.crew);
+static bool server_is_busy(const struct server *server) {
+        return server->ready_by > 0 || leases_count(server->setup.context->leases).leases > 0 ||
+               !threads_are_idle(server->setup.threads) || !bus_is_idle(server->bus);
 }
 
-static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
-        struct server *server = userdata;
-        uint64_t idle = (uint64_t)server->setup.idle_timeout * SERVER_SECOND;
-        struct ledger_counts counts = ledger_count(server->setup.gate->ledger);
-        uint64_t now;
+static void server_look_after(struct server *server, uint64_t now) {
+        struct leases_counts counts = leases_count(server->setup.context->leases);
 
-        (void)usec;
-        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
-        counts.attempts = counts.lost_attempts = 0; /* come and go too quickly to be told */
         server_notify_ready(server, now);
-        server_notify_status(server, now, &counts);
-        crew_watch(server->setup.crew);
+        server_notify_status(server, now);
+        if (!server->stopping) /* then what they have sent is still served */
+                connections_watch(server->setup.connections);
         bus_tick(server->bus);
         if (counts.left > 0)
                 server_look_after_left(server, now);
         if (counts.orphans > 0)
                 server_look_after_orphans(server, now);
+}
 
-        if (server_is_busy(server, &counts))
+static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct server *server = userdata;
+        uint64_t idle = (uint64_t)server->setup.idle_timeout * SERVER_SECOND;
+        uint64_t now = server_now(server);
+
+        (void)usec;
+        server_look_after(server, now);
+        if (server_is_busy(server))
                 server->last_busy = now;
-        else if (idle > 0 && now - server->last_busy >= idle) {
+        if (idle > 0 && now - server->last_busy >= idle && !server->ending) {
                 log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_IDLE},
                           "idle for %u s: exiting", server->setup.idle_timeout);
-                sd_notify(0, "STOPPING=1\nSTATUS=Idle");
-                return sd_event_exit(server->event, 0);
+                return server_begin_to_end(server, "STOPPING=1\nSTATUS=Idle");
         }
         if (now - server->last_busy < SERVER_AFTERMATH)
                 server_arm(source, now + SERVER_TICK);
@@ -226,133 +320,70 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
 static void server_touch(struct server *server) {
         uint64_t due = UINT64_MAX;
 
-        sd_event_now(server->event, CLOCK_MONOTONIC, &server->last_busy);
+        server->last_busy = server_now(server);
         if (sd_event_source_get_enabled(server->tick, NULL) > 0)
                 sd_event_source_get_time(server->tick, &due);
         if (due > server->last_busy + SERVER_TICK)
                 server_arm(server->tick, server->last_busy + SERVER_TICK);
 }
 
-/* For honest reasons: the loop turns, and there is a worker to serve. */
-static int server_on_watchdog(sd_event_source *source, uint64_t usec, void *userdata) {
-        struct server *server = userdata;
-
-        (void)usec;
-        if (crew_is_able(server->setup.crew))
-                sd_notify(0, "WATCHDOG=1");
-        sd_event_source_set_time_relative(source, server->watchdog);
-        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-}
-
 /* Out of descriptors or memory: the queue stays readable, so look away for a while. */
 static void server_pause_accepting(struct server *server, int error, uint64_t pause) {
-        uint64_t now;
-
         log_write_limited(LOG_WARNING, &(struct log_subject){.error = error}, "accept");
-        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
         sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
-        server_arm(server->resume, now + pause);
+        server_arm(server->resume, server_now(server) + pause);
 }
 
 static int server_on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
         struct server *server = userdata;
 
         /* epoll_ctl(2) wants memory for it, and may not get it yet. */
-        if (!server->stopping && sd_event_source_set_enabled(server->listening, SD_EVENT_ON) < 0)
+        if (!server->ending && sd_event_source_set_enabled(server->listening, SD_EVENT_ON) < 0)
                 server_arm(source, usec + SERVER_ACCEPT_PAUSE);
         return 0;
 }
 
-static bool server_accept(struct server *server, int socket) {
-        int fd, r;
-
-        if (crew_is_flooded(server->setup.crew)) {
-                server_pause_accepting(server, -EUSERS, SERVER_FLOOD_PAUSE);
-                return false;
-        }
-        fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0) {
-                if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
-                        server_pause_accepting(server, -errno, SERVER_ACCEPT_PAUSE);
-                return false;
-        }
-        r = crew_add(server->setup.crew, fd);
-        if (r < 0 && r != -EDQUOT)
-                log_write_limited(LOG_WARNING, &(struct log_subject){.error = r},
-                                  "a connection could not be served");
-        return true;
-}
-
 static int server_on_connection(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         struct server *server = userdata;
+        int r = 0;
 
         (void)source;
         (void)events;
         server_touch(server);
-        for (int i = 0; i < SERVER_ACCEPT_BATCH; i++)
-                if (!server_accept(server, fd))
-                        break;
+        for (int i = 0; i < SERVER_ACCEPT_BATCH && r == 0; i++)
+                r = connections_accept(server->setup.connections, fd);
+        if (r == -EUSERS)
+                server_pause_accepting(server, r, SERVER_FLOOD_PAUSE);
+        else if (r < 0 && r != -EAGAIN && r != -ECONNABORTED && r != -EINTR)
+                server_pause_accepting(server, r, SERVER_ACCEPT_PAUSE);
         return 0;
 }
 
-static int server_on_signal(sd_event_source *source, const struct signalfd_siginfo *info,
-                            void *userdata) {
-        struct server *server = userdata;
-        uint64_t now;
-
-        (void)source;
-        if (server->stopping)
-                return 0;
-        server->stopping = true;
-        log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_STOPPING},
-                  "signal %u: stopping", info->ssi_signo);
-        sd_notify(0, "STOPPING=1\nSTATUS=Releasing every lease");
-
-        atomic_store(&server->setup.gate->stopping, true);
-        ledger_stop(server->setup.gate->ledger);
-        sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
-        atomic_store(&server->scope, SWEEP_FINALLY);
-        server_start_sweep(&server->quick_sweep);
-        crew_drain(server->setup.crew);
-
-        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
-        return sd_event_add_time(server->event, NULL, CLOCK_MONOTONIC, now + SERVER_DRAIN_TIMEOUT,
-                                 1, NULL, NULL);
-}
-
-/*
- * A restart: crash-only. Clients come back to the next instance and adopt their leases, as they
- * would after a kill, so there is nothing to do here that a crash could do without. But for hanging
- * up: a thread that is stuck in the kernel would keep the connections open, the bus's as well.
- */
-static int server_on_restart(sd_event_source *source, const struct signalfd_siginfo *info,
-                             void *userdata) {
+static int server_on_threads(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         struct server *server = userdata;
 
         (void)source;
-        log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_RESTARTING},
-                  "signal %u: leaving the leases to the next instance", info->ssi_signo);
-        sd_notify(0, "STOPPING=1\nSTATUS=Restarting");
-        crew_hang_up(server->setup.crew);
-        bus_hang_up(server->bus);
-        _exit(EXIT_SUCCESS);
-}
-
-static int server_on_crew(sd_event_source *source, int fd, uint32_t events, void *userdata) {
-        struct server *server = userdata;
-
-        uint64_t count;
-
-        (void)source;
+        (void)fd;
         (void)events;
-        if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
-                return -errno;
+        threads_collect(server->setup.threads);
         server_touch(server);
-        server_notify_ready(server, server->last_busy);
-        if (server->stopping && crew_is_idle(server->setup.crew))
+        return 0;
+}
+
+/* Behind all that the loop has done in one turn. */
+static int server_on_turn(sd_event_source *source, void *userdata) {
+        struct server *server = userdata;
+
+        (void)source;
+        server_notify_ready(server, server_now(server));
+        if (!bus_is_idle(server->bus))
+                server_touch(server);
+        else if (server->ending && threads_are_idle(server->setup.threads))
                 return sd_event_exit(server->event, 0);
         return 0;
 }
+
+/* ---- the whole ---- */
 
 static int server_add_signals(struct server *server) {
         int r = sd_event_add_signal(server->event, NULL, SIGTERM, server_on_signal, server);
@@ -397,8 +428,10 @@ static int server_add_sources(struct server *server) {
                                 server_on_connection, server);
 
         if (r >= 0)
-                r = sd_event_add_io(server->event, NULL, crew_fd(setup->crew), EPOLLIN,
-                                    server_on_crew, server);
+                r = sd_event_add_io(server->event, NULL, threads_fd(setup->threads), EPOLLIN,
+                                    server_on_threads, server);
+        if (r >= 0)
+                r = sd_event_add_post(server->event, NULL, server_on_turn, server);
         if (r >= 0)
                 r = server_add_signals(server);
         if (r >= 0)
@@ -410,8 +443,9 @@ static int server_add_sources(struct server *server) {
 
 static int server_add_bus(struct server *server) {
         const struct bus_setup setup = {
-                .gate = server->setup.gate,
-                .crew = server->setup.crew,
+                .context = server->setup.context,
+                .threads = server->setup.threads,
+                .event = server->event,
         };
 
         return server->setup.on_bus ? bus_new(&setup, &server->bus) : 0;
@@ -420,28 +454,33 @@ static int server_add_bus(struct server *server) {
 /* A call over D-Bus that came as we were about to leave may have been granted a lease: left to the
  * next instance, as by a crash. */
 static void server_leave_last_lease(const struct server *server) {
-        if (server->stopping || ledger_count(server->setup.gate->ledger).leases == 0)
+        if (server->stopping || leases_count(server->setup.context->leases).leases == 0)
                 return;
         log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_RESTARTING},
                   "a last call was granted a lease: leaving it to the next instance");
+        log_stop();
         _exit(EXIT_SUCCESS);
 }
 
+static void server_prepare(struct server *server, const struct server_setup *setup) {
+        const struct job sweep = {.run = server_sweep_run, .done = server_sweep_done};
+
+        server->setup = *setup;
+        server->quick_sweep = (struct server_sweep){
+                .job = sweep, .server = server, .patience = SWEEP_QUICKLY};
+        server->patient_sweep = (struct server_sweep){
+                .job = sweep, .server = server, .patience = SWEEP_PATIENTLY};
+        server->orphans = (struct job){.run = server_orphans_run, .done = server_orphans_done};
+}
+
 int server_run(const struct server_setup *setup) {
-        /* Static: a worker that is lost in a sweep comes back to it whenever it can. */
+        /* Static: a thread that is stuck in a sweep comes back to it whenever it can. */
         static struct server server;
         int r = sd_event_default(&server.event);
 
         if (r < 0)
                 return r;
-        server.setup = *setup;
-        server.quick_sweep =
-                (struct server_sweep){.job.run = server_sweep_quickly, .server = &server};
-        server.patient_sweep =
-                (struct server_sweep){.job.run = server_sweep_patiently, .server = &server};
-        server.orphans =
-                (struct server_orphans){.job.run = server_release_orphans, .server = &server};
-
+        server_prepare(&server, setup);
         r = server_add_sources(&server);
         if (r >= 0)
                 r = server_add_bus(&server);
@@ -451,12 +490,13 @@ int server_run(const struct server_setup *setup) {
                 server_notify_ready(&server, server.last_busy);
                 r = sd_event_loop(server.event);
         }
-        bus_free(server.bus);
+        server.bus = bus_free(server.bus);
         if (r >= 0)
                 server_leave_last_lease(&server);
         sd_event_source_unref(server.listening);
         sd_event_source_unref(server.tick);
         sd_event_source_unref(server.resume);
+        sd_event_source_unref(server.deadline);
         sd_event_unref(server.event);
         return r;
 }

@@ -2,21 +2,21 @@
 #pragma once
 
 /*
- * The main loop: accepts, watches for signals and idleness, tells the service manager. sd-event(3),
- * sd_notify(3). On the main thread.
+ * The main loop: accepts, is on D-Bus, watches for signals and idleness, tells the
+ * service manager. sd-event(3), sd_notify(3). On the main thread.
  */
 
-#include "daemon/crew.h"
-#include "daemon/ledger.h"
+#include "daemon/connection.h"
 
 struct server_setup {
         int socket;             /* listening, non-blocking; borrowed */
         unsigned idle_timeout;  /* seconds; 0: stay */
         unsigned adopt_timeout; /* seconds for clients to adopt what a predecessor left */
         const struct instance *self;
-        struct request_gate *gate;
+        struct context *context;
+        struct threads *threads;
+        struct connections *connections;
         bool on_bus; /* on D-Bus as well */
-        struct crew *crew;
 };
 
 /*

@@ -9,9 +9,7 @@
 
 #include "common/fd.h"
 #include "daemon/kernel.h"
-#include "daemon/lease.h"
 #include "daemon/log.h"
-#include "daemon/stall.h"
 #include "daemon/unmount.h"
 
 #include <errno.h>
@@ -21,35 +19,40 @@
 #include <string.h>
 
 struct sweep {
-        const struct mount_templates *templates;
+        const struct mount_setup *setup;
         const struct instance *self;
         enum sweep_patience patience;
-        struct ledger *ledger; /* NULL: none runs */
+        struct leases *leases; /* NULL: no instance runs */
 };
 
-/* An O_PATH of the root of the mount with that id. -ENOENT: it isn't mounted. */
-static int sweep_open(const struct sweep *sweep, uint64_t id, uint8_t file_system, char *place) {
+/* The i-th mount of a record. */
+static struct mount_name sweep_name(const struct record *record, uint32_t i) {
+        return (struct mount_name){record->mounts[i], record->file_systems[i]};
+}
+
+/* An O_PATH of the mount's root. -ENOENT: it isn't mounted. */
+static int sweep_open(const struct sweep *sweep, const struct mount_name *name, char *place) {
         uint64_t resolve = sweep->patience == SWEEP_QUICKLY ? RESOLVE_CACHED : 0;
         int r;
 
         /* A reusable id may have been given to a mount of ours meanwhile. */
-        if (sweep->ledger && ledger_holds(sweep->ledger, id))
+        if (sweep->leases && leases_find_mount(sweep->leases, name->id))
                 return -ENOENT;
-        r = mount_locate(sweep->templates, id, file_system, place, PATH_MAX);
+        r = mount_locate(sweep->setup, name, place);
         if (r < 0)
                 return r;
-        r = mount_open(sweep->templates, id, place, resolve);
+        r = mount_open(sweep->setup, name->id, place, resolve);
         return r == -ENOENT ? -EBUSY : r; /* it is there, and the path doesn't lead to it */
 }
 
-static int sweep_mount(const struct sweep *sweep, uint64_t id, uint8_t file_system, char *place) {
-        FD_AUTO int fd = sweep_open(sweep, id, file_system, place);
+static int sweep_mount(const struct sweep *sweep, const struct mount_name *name, char *place) {
+        FD_AUTO int fd = sweep_open(sweep, name, place);
         unsigned strangers;
         int r;
 
         if (fd < 0)
                 return fd;
-        r = unmount_detach(mount_features(sweep->templates), fd, id, &strangers);
+        r = unmount_detach(sweep->setup->features, fd, name->id, &strangers);
         unmount_return();
         return r;
 }
@@ -74,10 +77,9 @@ static int sweep_record(const struct sweep *sweep, const struct record *record, 
         int result = 0;
 
         for (uint32_t i = 0; i < record->count; i++) {
-                int r = -ENOENT;
+                const struct mount_name name = sweep_name(record, i);
+                int r = name.id ? sweep_mount(sweep, &name, place) : -ENOENT;
 
-                if (record->mounts[i])
-                        r = sweep_mount(sweep, record->mounts[i], record->file_systems[i], place);
                 if (r == -ENOENT)
                         r = may_appear ? -EINPROGRESS : 0;
                 if (r < 0 && (result == 0 || result == -EINPROGRESS))
@@ -107,36 +109,33 @@ static bool sweep_is_out_of_reach(int error) {
         return error != 0 && error != -EINPROGRESS && error != -EAGAIN;
 }
 
-static enum ledger_left sweep_left(enum sweep_scope scope) {
+static enum leases_left sweep_left(enum sweep_scope scope) {
         switch (scope) {
         case SWEEP_FINALLY:
-                return LEDGER_LEFT_ALL;
+                return LEASES_LEFT_ALL;
         case SWEEP_UNCLAIMED:
-                return LEDGER_LEFT_UNCLAIMED;
+                return LEASES_LEFT_UNCLAIMED;
         default:
-                return LEDGER_LEFT_DEAD;
+                return LEASES_LEFT_DEAD;
         }
 }
 
-void sweep_ledger(struct ledger *ledger, const struct mount_templates *templates,
-                  const struct instance *self, enum sweep_scope scope,
+void sweep_leases(struct leases *leases, const struct instance *self, enum sweep_scope scope,
                   enum sweep_patience patience) {
-        const struct sweep sweep = {templates, self, patience, ledger};
+        const struct sweep sweep = {templates_setup(leases_templates(leases)), self, patience,
+                                    leases};
         struct record record;
         uint32_t cursor = 0;
 
-        while (ledger_take_left(ledger, sweep_left(scope), &cursor, &record)) {
+        while (leases_take_left(leases, sweep_left(scope), &cursor, &record)) {
                 char place[PATH_MAX] = "";
-                int r;
+                int r = sweep_record(&sweep, &record, place);
 
-                stall_begin();
-                r = sweep_record(&sweep, &record, place);
-                stall_end();
                 if (scope == SWEEP_FINALLY && record.state == RECORD_LIVE)
                         record.state = RECORD_RELEASING;
                 if (r == 0)
-                        ledger_forget(ledger, record.lease);
-                else if (ledger_leave(ledger, &record, sweep_is_out_of_reach(r)))
+                        leases_forget(leases, record.lease);
+                else if (leases_leave(leases, &record, sweep_is_out_of_reach(r)))
                         sweep_log(&record, r, place);
         }
 }
@@ -146,7 +145,9 @@ static int sweep_open_all(const struct sweep *sweep, const struct record *record
                           unsigned *count, char *place) {
         *count = 0;
         for (uint32_t i = 0; i < record->count; i++) {
-                fds[i] = sweep_open(sweep, record->mounts[i], record->file_systems[i], place);
+                const struct mount_name name = sweep_name(record, i);
+
+                fds[i] = sweep_open(sweep, &name, place);
                 if (fds[i] >= 0)
                         ++*count;
                 else if (fds[i] != -ENOENT)
@@ -162,40 +163,39 @@ static void sweep_keep_one(const struct sweep *sweep, const struct record *recor
 
         for (uint32_t i = 0; i < PROTOCOL_TARGETS_MAX; i++)
                 fds[i] = -EBADF;
-        stall_begin();
         r = sweep_open_all(sweep, record, fds, &count, place);
-        stall_end();
         if (r == 0 && count == 0)
-                ledger_forget(sweep->ledger, record->lease); /* somebody else unmounted it */
+                leases_forget(sweep->leases, record->lease); /* somebody else unmounted it */
         else if (r == 0)
-                r = lease_keep(sweep->ledger, record, fds);
-        if (r < 0 && ledger_leave(sweep->ledger, record, sweep_is_out_of_reach(r)))
+                leases_keep(sweep->leases, record->lease, fds);
+        else if (leases_leave(sweep->leases, record, sweep_is_out_of_reach(r)))
                 sweep_log(record, r, place);
         for (uint32_t i = 0; i < PROTOCOL_TARGETS_MAX; i++)
                 fd_close(fds[i]);
 }
 
-void sweep_keep(struct ledger *ledger, const struct mount_templates *templates,
-                enum sweep_patience patience) {
-        const struct sweep sweep = {templates, NULL, patience, ledger};
+void sweep_keep(struct leases *leases, enum sweep_patience patience) {
+        const struct sweep sweep = {templates_setup(leases_templates(leases)), NULL, patience,
+                                    leases};
         struct record record;
         uint32_t cursor = 0;
 
-        while (ledger_take_kept(ledger, &cursor, &record))
+        while (leases_take_left(leases, LEASES_LEFT_KEPT, &cursor, &record))
                 sweep_keep_one(&sweep, &record);
 }
 
-/* In a pid namespace that we can't see it may live: 0. The ledger itself keeps a call's lease. */
+/* In a pid namespace that we can't see it may live: 0. What is kept has no
+ * holder. */
 static bool sweep_holder_lives(const struct record *record) {
-        return record->origin == RECORD_BUS || record->pid == 0 || kill(record->pid, 0) == 0 ||
+        return record->kept || record->pid == 0 || kill(record->pid, 0) == 0 ||
                errno != ESRCH;
 }
 
-static unsigned sweep_file_with(const struct sweep *sweep, struct record_file *file) {
+static unsigned sweep_state_with(const struct sweep *sweep, struct state *state) {
         unsigned swept = 0;
 
-        for (uint32_t i = 0; i < file->capacity; i++) {
-                struct record *record = &file->records[i];
+        for (uint32_t i = 0; i < state->capacity; i++) {
+                struct record *record = &state->records[i];
                 char place[PATH_MAX] = "";
                 int r;
 
@@ -212,11 +212,11 @@ static unsigned sweep_file_with(const struct sweep *sweep, struct record_file *f
         return swept;
 }
 
-unsigned sweep_file(struct record_file *file, const struct mount_templates *templates,
-                    const struct instance *self) {
-        const struct sweep quick = {templates, self, SWEEP_QUICKLY, NULL};
-        const struct sweep patient = {templates, self, SWEEP_PATIENTLY, NULL};
-        unsigned swept = sweep_file_with(&quick, file);
+unsigned sweep_state(struct state *state, const struct mount_setup *setup,
+                     const struct instance *self) {
+        const struct sweep quick = {setup, self, SWEEP_QUICKLY, NULL};
+        const struct sweep patient = {setup, self, SWEEP_PATIENTLY, NULL};
+        unsigned swept = sweep_state_with(&quick, state);
 
-        return swept + sweep_file_with(&patient, file);
+        return swept + sweep_state_with(&patient, state);
 }

@@ -7,8 +7,7 @@
  * record until it turns up or the last of that process is gone.
  */
 
-#include "daemon/ledger.h"
-#include "daemon/mount.h"
+#include "daemon/leases.h"
 
 enum sweep_scope {
         SWEEP_UNADOPTABLE, /* leases that weren't live when the predecessor died */
@@ -22,25 +21,23 @@ enum sweep_patience {
 };
 
 /*
- * Sweeps what is left in the running instance's ledger. What this process can't reach, below a
- * directory of mode 0700, is logged once with its place, and stays. On a worker.
+ * Sweeps what is left in the running instance's table. What this process can't reach, below a
+ * directory of mode 0700, is logged once with its place, and stays. In an isolated thread (see
+ * unmount.h), as all of these.
  */
-void sweep_ledger(struct ledger *ledger, const struct mount_templates *templates,
-                  const struct instance *self, enum sweep_scope scope,
+void sweep_leases(struct leases *leases, const struct instance *self, enum sweep_scope scope,
                   enum sweep_patience patience);
 
 /*
- * Keeps on what the predecessor kept, the leases that were granted over D-Bus, and forgets those of
- * which nothing is mounted any more. What can't be reached is logged once, and stays on record. On
- * a worker.
+ * Keeps on what the predecessor kept for users, and forgets those of which nothing is mounted any
+ * more. What can't be reached is logged once, and stays on record.
  */
-void sweep_keep(struct ledger *ledger, const struct mount_templates *templates,
-                enum sweep_patience patience);
+void sweep_keep(struct leases *leases, enum sweep_patience patience);
 
 /*
  * Sweeps, before an instance starts and with root's rights, what none can adopt: leases that
  * weren't live, and those whose client, the process that connected, is gone. First quickly, then
- * patiently. Returns how many it freed. In an isolated thread (see unmount.h).
+ * patiently. Returns how many it freed.
  */
-unsigned sweep_file(struct record_file *file, const struct mount_templates *templates,
-                    const struct instance *self);
+unsigned sweep_state(struct state *state, const struct mount_setup *setup,
+                     const struct instance *self);

@@ -8,17 +8,17 @@
  * SystemCallFilter= denies a few groups from the beginning; this allows a few calls from here on.
  */
 
-enum confinement {
-        CONFINE_ENFORCE, /* refuse, and log */
-        CONFINE_LOG,     /* allow, and log: to find out what is missing on some system */
-        CONFINE_NOT,
+enum seccomp_mode {
+        SECCOMP_ENFORCE, /* refuse, and log */
+        SECCOMP_LOG,     /* allow, and log: to find out what is missing on some system */
+        SECCOMP_OFF,
 };
 
 /*
  * For this thread and those that it makes; it can't be undone. Needs no_new_privs or CAP_SYS_ADMIN.
  * Negative errno, -EINVAL of a kernel without filters.
  */
-int confine(enum confinement confinement);
+int seccomp_confine(enum seccomp_mode mode);
 
 /* "enforce", "log", "off"; -EINVAL. */
-int confine_from_name(const char *name);
+int seccomp_mode_from_name(const char *name);

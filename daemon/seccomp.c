@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The list comes from strace(1) of all tests of the daemon, from the first worker's start on; what
+ * The list comes from strace(1) of all tests of the daemon, from the first thread's start on; what
  * other versions of libc and libsystemd make of the same functions was added. A call by whose
  * argument much could be done that isn't needed is allowed with that argument alone. A pointer's
  * target can't be looked at, so nothing here knows a path.
  */
 
-#include "daemon/confine.h"
+#include "daemon/seccomp.h"
 
 #include "daemon/kernel.h"
 
@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 /* SCMP_SYS() is negative where an architecture has no such call. */
-static const int confine_calls[] = {
+static const int seccomp_calls[] = {
         /* reading, writing, and the end of a descriptor */
         SCMP_SYS(read),
         SCMP_SYS(readv),
@@ -39,7 +39,6 @@ static const int confine_calls[] = {
         SCMP_SYS(open_tree),
         SCMP_SYS(move_mount),
         SCMP_SYS(umount2),
-        SCMP_SYS(chdir),
         SCMP_SYS(fchdir),
 
         /* asking what a descriptor is, and where: kernel.h */
@@ -52,7 +51,7 @@ static const int confine_calls[] = {
         SCMP_SYS(readlinkat),
         SCMP_SYS(openat2),
 
-        /* the ledger, /proc of a client's, the boot's id */
+        /* the state file, /proc of a client's, the boot's id */
         SCMP_SYS(openat),
         SCMP_SYS(getdents64),
         SCMP_SYS(pread64),
@@ -96,16 +95,12 @@ static const int confine_calls[] = {
         SCMP_SYS(clock_gettime),
         SCMP_SYS(restart_syscall),
 
-        /* ending a wait of the client's making: impatience.h */
-        SCMP_SYS(timer_create),
-        SCMP_SYS(timer_settime),
-        SCMP_SYS(timer_delete),
         SCMP_SYS(rt_sigaction),
         SCMP_SYS(rt_sigprocmask),
         SCMP_SYS(rt_sigreturn),
 
         /* threads: clone is below */
-        SCMP_SYS(clone3), /* confine_hide_clone3() */
+        SCMP_SYS(clone3), /* seccomp_hide_clone3() */
         SCMP_SYS(set_robust_list),
         SCMP_SYS(rseq),
         SCMP_SYS(sched_yield),
@@ -130,25 +125,25 @@ static const int confine_calls[] = {
 };
 
 /* No process of its own, and no namespace. */
-#define CONFINE_CLONE_MASK                                                                         \
+#define SECCOMP_CLONE_MASK                                                                         \
         (CLONE_THREAD | CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |              \
          CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 
 enum {
 #ifdef __s390__
-        CONFINE_CLONE_FLAGS = 1, /* clone(2): the order of the arguments differs */
+        SECCOMP_CLONE_FLAGS = 1, /* clone(2): the order of the arguments differs */
 #else
-        CONFINE_CLONE_FLAGS = 0,
+        SECCOMP_CLONE_FLAGS = 0,
 #endif
 };
 
 /* Of an argument, the bits of `mask` must be `value`. */
-static const struct confine_argument {
+static const struct seccomp_argument {
         int call;
         unsigned argument;
         scmp_datum_t mask, value;
-} confine_arguments[] = {
-        {SCMP_SYS(clone), CONFINE_CLONE_FLAGS, CONFINE_CLONE_MASK, CLONE_THREAD},
+} seccomp_arguments[] = {
+        {SCMP_SYS(clone), SECCOMP_CLONE_FLAGS, SECCOMP_CLONE_MASK, CLONE_THREAD},
         {SCMP_SYS(mmap), 2, PROT_EXEC, 0},
         {SCMP_SYS(mprotect), 2, PROT_EXEC, 0},
         {SCMP_SYS(socket), 0, UINT32_MAX, AF_UNIX},
@@ -158,7 +153,7 @@ static const struct confine_argument {
         {SCMP_SYS(prlimit64), 0, UINT32_MAX, 0}, /* its own: the C library's stacks */
 };
 
-static int confine_allow_argument(scmp_filter_ctx filter, const struct confine_argument *row) {
+static int seccomp_allow_argument(scmp_filter_ctx filter, const struct seccomp_argument *row) {
         const struct scmp_arg_cmp equal = {
                 .arg = row->argument,
                 .op = SCMP_CMP_MASKED_EQ,
@@ -169,18 +164,18 @@ static int confine_allow_argument(scmp_filter_ctx filter, const struct confine_a
         return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, row->call, 1, &equal);
 }
 
-static int confine_allow(scmp_filter_ctx filter) {
+static int seccomp_allow(scmp_filter_ctx filter) {
         /* abort(3), of this process alone */
-        const struct confine_argument tgkill = {SCMP_SYS(tgkill), 0, UINT32_MAX, getpid()};
+        const struct seccomp_argument tgkill = {SCMP_SYS(tgkill), 0, UINT32_MAX, getpid()};
         int r = 0;
 
-        for (size_t i = 0; r == 0 && i < sizeof(confine_calls) / sizeof(confine_calls[0]); i++)
-                if (confine_calls[i] >= 0)
-                        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, confine_calls[i], 0);
-        for (size_t i = 0; r == 0 && i < sizeof(confine_arguments) / sizeof(confine_arguments[0]);
+        for (size_t i = 0; r == 0 && i < sizeof(seccomp_calls) / sizeof(seccomp_calls[0]); i++)
+                if (seccomp_calls[i] >= 0)
+                        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, seccomp_calls[i], 0);
+        for (size_t i = 0; r == 0 && i < sizeof(seccomp_arguments) / sizeof(seccomp_arguments[0]);
              i++)
-                r = confine_allow_argument(filter, &confine_arguments[i]);
-        return r < 0 ? r : confine_allow_argument(filter, &tgkill);
+                r = seccomp_allow_argument(filter, &seccomp_arguments[i]);
+        return r < 0 ? r : seccomp_allow_argument(filter, &tgkill);
 }
 
 /*
@@ -188,7 +183,7 @@ static int confine_allow(scmp_filter_ctx filter) {
  * takes clone(2) where there is no clone3(2). A filter of its own, since a thread is nothing to
  * log.
  */
-static int confine_hide_clone3(void) {
+static int seccomp_hide_clone3(void) {
         scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
         int r;
 
@@ -203,45 +198,45 @@ static int confine_hide_clone3(void) {
 
 #ifdef MOUNTATD_SANITIZED
 /* The sanitizers' runtime makes calls of its own. */
-int confine(enum confinement confinement) {
-        (void)confinement;
-        (void)confine_allow;
-        (void)confine_hide_clone3;
+int seccomp_confine(enum seccomp_mode mode) {
+        (void)mode;
+        (void)seccomp_allow;
+        (void)seccomp_hide_clone3;
         return 0;
 }
 #else
-static int confine_to_list(enum confinement confinement) {
+static int seccomp_confine_to_list(enum seccomp_mode mode) {
         scmp_filter_ctx filter =
-                seccomp_init(confinement == CONFINE_LOG ? SCMP_ACT_LOG : SCMP_ACT_ERRNO(EPERM));
+                seccomp_init(mode == SECCOMP_LOG ? SCMP_ACT_LOG : SCMP_ACT_ERRNO(EPERM));
         int r;
 
         if (!filter)
                 return -ENOMEM;
         r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_LOG, 1);
         if (r == 0)
-                r = confine_allow(filter);
+                r = seccomp_allow(filter);
         if (r == 0)
                 r = seccomp_load(filter);
         seccomp_release(filter);
         return r;
 }
 
-int confine(enum confinement confinement) {
+int seccomp_confine(enum seccomp_mode mode) {
         int r = 0;
 
-        if (confinement == CONFINE_NOT)
+        if (mode == SECCOMP_OFF)
                 return 0;
-        if (confinement == CONFINE_ENFORCE)
-                r = confine_hide_clone3();
-        return r < 0 ? r : confine_to_list(confinement);
+        if (mode == SECCOMP_ENFORCE)
+                r = seccomp_hide_clone3();
+        return r < 0 ? r : seccomp_confine_to_list(mode);
 }
 #endif
 
-int confine_from_name(const char *name) {
+int seccomp_mode_from_name(const char *name) {
         static const char *const names[] = {
-                [CONFINE_ENFORCE] = "enforce",
-                [CONFINE_LOG] = "log",
-                [CONFINE_NOT] = "off",
+                [SECCOMP_ENFORCE] = "enforce",
+                [SECCOMP_LOG] = "log",
+                [SECCOMP_OFF] = "off",
         };
 
         for (int i = 0; i < (int)(sizeof(names) / sizeof(names[0])); i++)

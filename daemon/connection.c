@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A connection's descriptor is closed by its thread, and by no other. */
+
+#include "daemon/connection.h"
+
+#include "common/fd.h"
+#include "daemon/log.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+enum {
+        CONNECTION_WATCHED = 64, /* looked at by one poll(2) */
+};
+
+struct connection {
+        struct work work;
+        struct connections *all;
+        int fd;
+        struct holder holder;
+        struct verdict refusal; /* STATUS_OK: it is served */
+        /* The rest: with the mutex held. */
+        TAILQ_ENTRY(connection) entry; /* on the list that it is on, if any */
+        unsigned users; /* its thread, and the one that releases what it holds */
+        bool left;      /* its client, when connections_watch() has looked */
+        bool abandoned; /* what it holds is released by another thread */
+};
+
+TAILQ_HEAD(connection_list, connection);
+
+struct connections {
+        struct context *context;
+        struct threads *threads;
+
+        pthread_mutex_t mutex; /* guards all below; taken before that of the threads */
+        struct connection_list served;
+        struct connection_list refused; /* that wait for a thread */
+        unsigned n_refused;
+        bool short_of_threads; /* some of these do, because none could be made */
+        struct connection_list abandoned; /* that wait to be released */
+        struct job release;               /* of those */
+        bool releasing;
+};
+
+static struct connection *connection_of(struct work *work) {
+        return (struct connection *)((char *)work - offsetof(struct connection, work));
+}
+
+static struct log_subject connection_subject(const struct connection *connection,
+                                             enum log_event event, const char *operation) {
+        return (struct log_subject){
+                .event = event,
+                .has_peer = true,
+                .uid = connection->holder.subject.uid,
+                .pid = connection->holder.subject.pid,
+                .operation = operation,
+        };
+}
+
+static void connection_return(const struct connection *connection, enum quota_kind kind) {
+        quota_return(connection->all->context->quota, connection->holder.subject.uid, kind, 1);
+}
+
+/* Nothing waits for the client: what can't be sent at once isn't. */
+static int connection_send(const struct connection *connection, const struct wire_reply *reply) {
+        uint8_t bytes[WIRE_REPLY_MAX];
+
+        return fdpass_send(connection->fd, bytes, wire_encode_reply(reply, bytes), NULL, 0);
+}
+
+/* ---- served ---- */
+
+static void connection_log_garbage(const struct connection *connection, ssize_t size) {
+        struct log_subject subject =
+                connection_subject(connection, LOG_EVENT_NO_REQUEST, "receive");
+
+        log_write_limited(LOG_INFO, &subject, "%zd bytes that are no request: connection closed",
+                          size);
+}
+
+static bool connection_answer(struct connection *connection, struct request *request) {
+        struct context *context = connection->all->context;
+        bool sent;
+
+        request_serve(context, &connection->holder, request);
+        sent = connection_send(connection, &request->reply) == 0;
+        request_finish(context, request);
+        return sent;
+}
+
+/* Receives one request and answers it. False: the client is gone, or has to go. */
+static bool connection_receive(struct connection *connection) {
+        uint8_t bytes[WIRE_REQUEST_MAX];
+        struct request request;
+        ssize_t size = fdpass_wait(connection->fd, bytes, sizeof(bytes), &request.fds);
+
+        if (size > 0 && wire_decode_request(bytes, size, &request.wire, &request.decoded) == 0)
+                return connection_answer(connection, &request);
+        if (size > 0)
+                connection_log_garbage(connection, size);
+        fdpass_set_close(&request.fds);
+        return false;
+}
+
+static void connection_release(struct connection *connection) {
+        struct leases *leases = connection->all->context->leases;
+        struct log_subject subject =
+                connection_subject(connection, LOG_EVENT_MOUNTS_LEFT, "disconnect");
+
+        leases_abandon(leases, &connection->holder);
+        subject.error = lease_release_held(leases, &connection->holder);
+        if (subject.error < 0)
+                log_write_limited(LOG_ERR, &subject, "mounts are left, to be tried again");
+}
+
+/* The last of those who use it frees it. */
+static void connection_unref(struct connection *connection) {
+        struct connections *all = connection->all;
+        bool last;
+
+        pthread_mutex_lock(&all->mutex);
+        last = --connection->users == 0;
+        pthread_mutex_unlock(&all->mutex);
+        if (last)
+                free(connection);
+}
+
+static struct work *connection_serve(struct work *work, int error) {
+        struct connection *connection = connection_of(work);
+        struct connections *all = connection->all;
+
+        while (error == 0 && connection_receive(connection))
+                continue;
+        connection_release(connection);
+
+        pthread_mutex_lock(&all->mutex);
+        if (!connection->abandoned)
+                TAILQ_REMOVE(&all->served, connection, entry);
+        pthread_mutex_unlock(&all->mutex);
+        /* What the client has queued goes with it, and counts as its connection until then. */
+        fd_close(connection->fd);
+        connection_return(connection, QUOTA_CONNECTIONS);
+        connection_unref(connection);
+        return NULL;
+}
+
+/* ---- refused ---- */
+
+static bool connection_charge_refusal(const struct connection *connection) {
+        const struct context *context = connection->all->context;
+
+        return quota_charge(context->quota, connection->holder.subject.uid, QUOTA_REFUSALS, 1)
+                       .status == STATUS_OK;
+}
+
+/* The first that waits whose user has not got his share of threads, charged; NULL: none. With the
+ * mutex held. */
+static struct connection *connections_next_refused(struct connections *all) {
+        struct connection *connection;
+
+        TAILQ_FOREACH(connection, &all->refused, entry)
+                if (connection_charge_refusal(connection))
+                        break;
+        if (connection) {
+                TAILQ_REMOVE(&all->refused, connection, entry);
+                all->n_refused--;
+        }
+        return connection;
+}
+
+static struct work *connection_refuse(struct work *work, int error) {
+        struct connection *connection = connection_of(work), *next;
+        const struct verdict *refusal = &connection->refusal;
+        struct log_subject subject = connection_subject(connection, LOG_EVENT_REFUSED, "connect");
+        struct connections *all = connection->all;
+        struct wire_reply reply = {
+                .operation = PROTOCOL_UNASKED,
+                .status = refusal->status,
+                .error = refusal->error,
+                .target = refusal->target,
+        };
+
+        (void)error; /* nothing is unmounted here */
+        snprintf(reply.text, sizeof(reply.text), "%s", refusal->text);
+        log_write_limited(LOG_INFO, &subject, "%s", refusal->text);
+        connection_send(connection, &reply);
+        fd_close(connection->fd);
+        connection_return(connection, QUOTA_REFUSALS);
+        free(connection);
+
+        pthread_mutex_lock(&all->mutex);
+        next = connections_next_refused(all);
+        pthread_mutex_unlock(&all->mutex);
+        return next ? &next->work : NULL;
+}
+
+/* With the mutex held. */
+static void connections_put_off(struct connections *all, struct connection *connection) {
+        TAILQ_INSERT_TAIL(&all->refused, connection, entry);
+        all->n_refused++;
+}
+
+/* Of a connection that has been charged for it. With the mutex held. */
+static void connections_start_refusal(struct connections *all, struct connection *connection) {
+        if (threads_start(all->threads, &connection->work, THREADS_TAKE_SPARE) == 0)
+                return;
+        connection_return(connection, QUOTA_REFUSALS);
+        connections_put_off(all, connection);
+        all->short_of_threads = true;
+}
+
+/* With the mutex held. */
+static void connections_refuse(struct connections *all, struct connection *connection) {
+        connection->work.run = connection_refuse;
+        if (connection_charge_refusal(connection))
+                connections_start_refusal(all, connection);
+        else
+                connections_put_off(all, connection);
+}
+
+/* ---- accepted ---- */
+
+/* Who it is was frozen at connect(2), and is translated to our namespaces: unix(7). */
+static struct verdict connection_admit(struct connection *connection) {
+        struct ucred credentials;
+        socklen_t size = sizeof(credentials);
+
+        if (getsockopt(connection->fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+                return verdict_host_failed(-errno, STATUS_NO_TARGET);
+        connection->holder.subject =
+                (struct subject){.uid = credentials.uid, .pid = credentials.pid};
+        return quota_charge(connection->all->context->quota, credentials.uid, QUOTA_CONNECTIONS, 1);
+}
+
+static struct verdict connection_fail(int error) {
+        struct verdict verdict = verdict_host_failed(error, STATUS_NO_TARGET);
+
+        snprintf(verdict.text, sizeof(verdict.text),
+                 "the host refused a thread: %s: raise TasksMax= of mountatd.service, or try later",
+                 strerrordesc_np(-error) ?: "unknown error");
+        return verdict;
+}
+
+/* With the mutex held. STATUS_OK, or why it must be refused after all. */
+static struct verdict connections_serve(struct connections *all, struct connection *connection) {
+        int r;
+
+        connection->users = 1;
+        connection->work.run = connection_serve;
+        TAILQ_INSERT_TAIL(&all->served, connection, entry);
+        r = threads_start(all->threads, &connection->work, THREADS_KEEP_SPARE);
+        if (r == 0)
+                return VERDICT_OK;
+        TAILQ_REMOVE(&all->served, connection, entry);
+        connection_return(connection, QUOTA_CONNECTIONS);
+        return connection_fail(r);
+}
+
+static bool connections_have_room(struct connections *all) {
+        bool room;
+
+        pthread_mutex_lock(&all->mutex);
+        room = all->n_refused < CONNECTION_REFUSED_MAX;
+        pthread_mutex_unlock(&all->mutex);
+        return room;
+}
+
+int connections_accept(struct connections *all, int socket) {
+        struct connection *connection;
+        int r;
+
+        if (!connections_have_room(all))
+                return -EUSERS;
+        connection = calloc(1, sizeof(*connection));
+        if (!connection)
+                return -ENOMEM;
+        connection->all = all;
+        connection->fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC);
+        if (connection->fd < 0) {
+                r = -errno;
+                free(connection);
+                return r;
+        }
+
+        connection->refusal = connection_admit(connection);
+        pthread_mutex_lock(&all->mutex);
+        if (connection->refusal.status == STATUS_OK)
+                connection->refusal = connections_serve(all, connection);
+        if (connection->refusal.status != STATUS_OK)
+                connections_refuse(all, connection);
+        pthread_mutex_unlock(&all->mutex);
+        return 0;
+}
+
+/* ---- abandoned: the client has left, the thread hasn't ---- */
+
+static struct connections *connections_of(struct job *job) {
+        return (struct connections *)((char *)job - offsetof(struct connections, release));
+}
+
+static struct connection *connections_next_abandoned(struct connections *all) {
+        struct connection *connection;
+
+        pthread_mutex_lock(&all->mutex);
+        connection = TAILQ_FIRST(&all->abandoned);
+        if (connection)
+                TAILQ_REMOVE(&all->abandoned, connection, entry);
+        pthread_mutex_unlock(&all->mutex);
+        return connection;
+}
+
+static void connections_release(struct job *job) {
+        struct connections *all = connections_of(job);
+        struct connection *connection;
+
+        while ((connection = connections_next_abandoned(all))) {
+                struct log_subject subject =
+                        connection_subject(connection, LOG_EVENT_STUCK, "disconnect");
+
+                connection_release(connection);
+                log_write_limited(LOG_WARNING, &subject,
+                                  "its thread is stuck on a file: what else it held is released");
+                connection_unref(connection);
+        }
+}
+
+/* With the mutex held. */
+static void connections_start_release(struct connections *all) {
+        if (!all->releasing && !TAILQ_EMPTY(&all->abandoned))
+                all->releasing = threads_run(all->threads, &all->release) == 0;
+}
+
+static void connections_released(struct job *job) {
+        struct connections *all = connections_of(job);
+
+        pthread_mutex_lock(&all->mutex);
+        all->releasing = false;
+        connections_start_release(all);
+        pthread_mutex_unlock(&all->mutex);
+}
+
+/* With the mutex held. */
+static void connection_abandon(struct connection *connection) {
+        struct connections *all = connection->all;
+
+        shutdown(connection->fd, SHUT_RDWR);
+        connection->abandoned = true;
+        connection->users++;
+        TAILQ_REMOVE(&all->served, connection, entry);
+        TAILQ_INSERT_TAIL(&all->abandoned, connection, entry);
+}
+
+/* Abandons those that were seen to have left when they were last looked at as well: the thread of
+ * each has seen it too, and has had the time to end. With the mutex held. */
+static void connections_look(struct connection *batch[], struct pollfd *pollers, unsigned count) {
+        if (poll(pollers, count, 0) < 0)
+                return;
+        for (unsigned i = 0; i < count; i++) {
+                bool left = pollers[i].revents & (POLLRDHUP | POLLHUP | POLLERR);
+
+                if (left && batch[i]->left)
+                        connection_abandon(batch[i]);
+                batch[i]->left = left;
+        }
+}
+
+void connections_watch(struct connections *all) {
+        struct connection *batch[CONNECTION_WATCHED], *connection, *next;
+        struct pollfd pollers[CONNECTION_WATCHED];
+        unsigned count = 0;
+
+        pthread_mutex_lock(&all->mutex);
+        for (connection = TAILQ_FIRST(&all->served); connection; connection = next) {
+                next = TAILQ_NEXT(connection, entry);
+                pollers[count] = (struct pollfd){.fd = connection->fd, .events = POLLRDHUP};
+                batch[count++] = connection;
+                if (count == CONNECTION_WATCHED || !next) {
+                        connections_look(batch, pollers, count);
+                        count = 0;
+                }
+        }
+        connections_start_release(all);
+        if (all->short_of_threads && (connection = connections_next_refused(all))) {
+                all->short_of_threads = false;
+                connections_start_refusal(all, connection);
+        }
+        pthread_mutex_unlock(&all->mutex);
+}
+
+/* ---- all of them ---- */
+
+static void connections_shut(struct connections *all, int how) {
+        struct connection *connection;
+
+        pthread_mutex_lock(&all->mutex);
+        TAILQ_FOREACH(connection, &all->served, entry)
+                shutdown(connection->fd, how);
+        pthread_mutex_unlock(&all->mutex);
+}
+
+void connections_drain(struct connections *all) {
+        connections_shut(all, SHUT_RD);
+}
+
+void connections_hang_up(struct connections *all) {
+        connections_shut(all, SHUT_RDWR);
+}
+
+void connections_abandon(struct connections *all) {
+        struct connection *connection;
+
+        pthread_mutex_lock(&all->mutex);
+        while ((connection = TAILQ_FIRST(&all->served)))
+                connection_abandon(connection);
+        connections_start_release(all);
+        pthread_mutex_unlock(&all->mutex);
+}
+
+struct connections *connections_new(struct context *context, struct threads *threads) {
+        struct connections *all = calloc(1, sizeof(*all));
+
+        if (!all)
+                return NULL;
+        all->context = context;
+        all->threads = threads;
+        all->release = (struct job){.run = connections_release, .done = connections_released};
+        TAILQ_INIT(&all->served);
+        TAILQ_INIT(&all->refused);
+        TAILQ_INIT(&all->abandoned);
+        pthread_mutex_init(&all->mutex, NULL);
+        return all;
+}
+
+struct connections *connections_free(struct connections *all) {
+        if (!all)
+                return NULL;
+        pthread_mutex_destroy(&all->mutex);
+        free(all);
+        return NULL;
+}

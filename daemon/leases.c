@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The lower bits of a lease's id are its index in the table and in the file, the others are random.
+ */
+
+#include "daemon/leases.h"
+
+#include "common/fd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+struct leases {
+        struct state state;
+        struct quota *quota;
+        struct templates *templates;
+
+        pthread_mutex_t mutex; /* guards all below, and the records */
+        struct lease *all;     /* as many as there are records */
+        LIST_HEAD(, lease) free; /* those below state.used */
+        struct holder left, kept, orphans;
+        struct leases_counts counts;
+        bool stopping;
+};
+
+/* ---- the table: with the mutex held ---- */
+
+static void leases_link(struct leases *leases, struct holder *holder, struct lease *lease) {
+        lease->holder = holder;
+        LIST_INSERT_HEAD(&holder->leases, lease, entry);
+        leases->counts.left += holder == &leases->left;
+        leases->counts.orphans += holder == &leases->orphans;
+}
+
+static void leases_unlink(struct leases *leases, struct lease *lease) {
+        leases->counts.left -= lease->holder == &leases->left;
+        leases->counts.orphans -= lease->holder == &leases->orphans;
+        LIST_REMOVE(lease, entry);
+        lease->holder = NULL;
+}
+
+static void leases_relink(struct leases *leases, struct holder *holder, struct lease *lease) {
+        leases_unlink(leases, lease);
+        leases_link(leases, holder, lease);
+}
+
+static uint32_t leases_index(const struct leases *leases, const struct lease *lease) {
+        return lease - leases->all;
+}
+
+/* NULL: there is none. */
+static struct lease *leases_find(const struct leases *leases, uint64_t id) {
+        uint32_t index = RECORD_INDEX(id);
+
+        if (id == 0 || index >= leases->state.used || leases->state.records[index].lease != id)
+                return NULL;
+        return &leases->all[index];
+}
+
+/* One that was used before, so that a daemon has no more of them in memory than it had at once. */
+static struct lease *leases_find_free(struct leases *leases) {
+        struct lease *lease = LIST_FIRST(&leases->free);
+
+        if (lease)
+                LIST_REMOVE(lease, entry);
+        else
+                lease = &leases->all[leases->state.used++];
+        *lease = (struct lease){.record = &leases->state.records[leases_index(leases, lease)]};
+        for (unsigned i = 0; i < PROTOCOL_TARGETS_MAX; i++)
+                lease->fds[i] = -EBADF;
+        return lease;
+}
+
+static uint64_t leases_now(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_BOOTTIME, &now);
+        return (uint64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void leases_fill(struct leases *leases, struct lease *lease, const struct holder *holder,
+                        const struct lease_orders *orders) {
+        const struct instance *self = &leases->state.header->instance;
+        struct record *record = lease->record;
+
+        record->granted = leases_now();
+        record->writer_start_time = self->start_time;
+        record->writer_pid = self->pid;
+        record->uid = holder->subject.uid;
+        record->pid = holder->subject.pid;
+        record->count = orders->count;
+        record->kept = orders->keep;
+        for (unsigned i = 0; i < orders->count; i++)
+                record->file_systems[i] = orders->orders[i].file_system;
+        record_set_state(record, RECORD_ATTACHING);
+}
+
+/* ---- granted, adopted, released ---- */
+
+struct verdict leases_reserve(struct leases *leases, struct holder *holder,
+                              const struct lease_orders *orders, struct lease **ret) {
+        struct verdict verdict;
+        struct lease *lease;
+        uint64_t random = 0;
+
+        assert(orders->count > 0 && orders->count <= PROTOCOL_TARGETS_MAX);
+        while (random <= RECORD_INDEX(UINT64_MAX))
+                if (getrandom(&random, sizeof(random), 0) < 0 && errno != EINTR)
+                        return verdict_host_failed(-errno, STATUS_NO_TARGET);
+        verdict = quota_charge(leases->quota, holder->subject.uid, QUOTA_MOUNTS, orders->count);
+        if (verdict.status != STATUS_OK)
+                return verdict;
+
+        pthread_mutex_lock(&leases->mutex);
+        lease = leases_find_free(leases); /* there is one: each has a mount, and was charged */
+        *lease->record = (struct record){
+                .lease = (random & ~(uint64_t)RECORD_INDEX(UINT64_MAX)) |
+                         leases_index(leases, lease),
+        };
+        leases_fill(leases, lease, holder, orders);
+        lease->busy = true;
+        leases_link(leases, holder, lease);
+        leases->counts.leases++;
+        pthread_mutex_unlock(&leases->mutex);
+        *ret = lease;
+        return VERDICT_OK;
+}
+
+/* Not if nobody waits for it any more, nor one to keep that nobody would release any more. */
+bool leases_publish(struct leases *leases, struct lease *lease) {
+        bool keep = lease->record->kept, wanted;
+
+        pthread_mutex_lock(&leases->mutex);
+        wanted = !lease->holder->gone && !(keep && leases->stopping);
+        if (wanted) {
+                if (keep)
+                        leases_relink(leases, &leases->kept, lease);
+                lease->busy = false;
+                record_set_state(lease->record, RECORD_LIVE);
+        }
+        pthread_mutex_unlock(&leases->mutex);
+        return wanted;
+}
+
+void leases_drop(struct leases *leases, struct lease *lease) {
+        struct record *record = lease->record;
+        uid_t uid = record->uid;
+        unsigned count = record->count;
+
+        pthread_mutex_lock(&leases->mutex);
+        record_set_state(record, RECORD_FREE);
+        record->lease = 0;
+        leases_unlink(leases, lease);
+        LIST_INSERT_HEAD(&leases->free, lease, entry);
+        leases->counts.leases--;
+        pthread_mutex_unlock(&leases->mutex);
+        quota_return(leases->quota, uid, QUOTA_MOUNTS, count);
+}
+
+void leases_orphan(struct leases *leases, struct lease *lease) {
+        pthread_mutex_lock(&leases->mutex);
+        leases_relink(leases, &leases->orphans, lease);
+        lease->busy = false;
+        pthread_mutex_unlock(&leases->mutex);
+}
+
+/* The lease that the claim describes, if it waits for this user; with the mutex held. */
+static struct lease *leases_find_left(struct leases *leases, const struct holder *holder,
+                                      const struct lease_claim *claim, const uint64_t *mounts) {
+        struct lease *lease = leases_find(leases, claim->id);
+        const struct record *record;
+
+        if (!lease || lease->holder != &leases->left || lease->busy)
+                return NULL;
+        record = lease->record;
+        if (record->state != RECORD_LIVE || record->kept || record->uid != holder->subject.uid ||
+            record->count != claim->count ||
+            memcmp(record->file_systems, claim->file_systems, claim->count) != 0 ||
+            memcmp(record->mounts, mounts, claim->count * sizeof(mounts[0])) != 0)
+                return NULL;
+        return lease;
+}
+
+/* ---- releasing ---- */
+
+bool leases_hand_over(struct leases *leases, struct holder *holder, const struct lease_claim *claim,
+                      const struct lease_roots *roots) {
+        struct lease *lease = NULL;
+
+        pthread_mutex_lock(&leases->mutex);
+        if (!holder->gone && !leases->stopping)
+                lease = leases_find_left(leases, holder, claim, roots->mounts);
+        if (lease) {
+                for (unsigned i = 0; i < claim->count; i++) {
+                        lease->fds[i] = fd_take(&roots->fds[i]);
+                        lease->attached |= 1U << i;
+                }
+                lease->record->pid = holder->subject.pid;
+                leases_relink(leases, holder, lease);
+        }
+        pthread_mutex_unlock(&leases->mutex);
+        return lease;
+}
+
+static bool leases_is_kept_for(const struct leases *leases, const struct lease *lease, uid_t uid) {
+        return lease->holder == &leases->kept && lease->record->uid == uid;
+}
+
+static bool leases_may_take(const struct leases *leases, const struct lease *lease,
+                            const struct holder *holder) {
+        if (lease->busy || lease->holder == &leases->left)
+                return false;
+        return lease->holder == holder || holder->subject.trust == TRUST_ADMINISTRATOR ||
+               leases_is_kept_for(leases, lease, holder->subject.uid);
+}
+
+/* With the mutex held. A holder may end before whoever else takes its lease does. */
+static void leases_mark_taken(struct leases *leases, struct holder *holder, struct lease *lease) {
+        lease->busy = true;
+        record_set_state(lease->record, RECORD_RELEASING);
+        if (lease->holder != holder && lease->holder != &leases->orphans)
+                leases_relink(leases, &leases->kept, lease);
+}
+
+struct lease *leases_take(struct leases *leases, struct holder *holder, uint64_t id) {
+        struct lease *lease;
+
+        pthread_mutex_lock(&leases->mutex);
+        lease = leases_find(leases, id);
+        if (lease && !leases_may_take(leases, lease, holder))
+                lease = NULL;
+        if (lease)
+                leases_mark_taken(leases, holder, lease);
+        pthread_mutex_unlock(&leases->mutex);
+        return lease;
+}
+
+struct lease *leases_take_next(struct leases *leases, struct holder *holder) {
+        struct lease *lease;
+
+        pthread_mutex_lock(&leases->mutex);
+        LIST_FOREACH(lease, &holder->leases, entry)
+                if (!lease->busy)
+                        break;
+        if (lease)
+                leases_mark_taken(leases, holder, lease);
+        pthread_mutex_unlock(&leases->mutex);
+        return lease;
+}
+
+void leases_give_back(struct leases *leases, struct lease *lease) {
+        pthread_mutex_lock(&leases->mutex);
+        if (lease->holder->gone)
+                leases_relink(leases, &leases->orphans, lease);
+        else if (lease->holder != &leases->orphans)
+                record_set_state(lease->record, RECORD_LIVE);
+        lease->busy = false;
+        pthread_mutex_unlock(&leases->mutex);
+}
+
+void leases_abandon(struct leases *leases, struct holder *holder) {
+        pthread_mutex_lock(&leases->mutex);
+        holder->gone = true;
+        pthread_mutex_unlock(&leases->mutex);
+}
+
+struct holder *leases_orphans(struct leases *leases) {
+        return &leases->orphans;
+}
+
+struct holder *leases_kept(struct leases *leases) {
+        return &leases->kept;
+}
+
+struct templates *leases_templates(const struct leases *leases) {
+        return leases->templates;
+}
+
+void leases_stop(struct leases *leases) {
+        pthread_mutex_lock(&leases->mutex);
+        leases->stopping = true;
+        pthread_mutex_unlock(&leases->mutex);
+}
+
+void leases_freeze(struct leases *leases) {
+        pthread_mutex_lock(&leases->mutex);
+}
+
+/* ---- for those who look on ---- */
+
+struct leases_counts leases_count(struct leases *leases) {
+        struct leases_counts counts;
+
+        pthread_mutex_lock(&leases->mutex);
+        counts = leases->counts;
+        pthread_mutex_unlock(&leases->mutex);
+        return counts;
+}
+
+/* With the mutex held, since whoever has a busy lease may close what is open. */
+static int leases_duplicate_root(const struct lease *lease) {
+        for (unsigned i = 0; !lease->busy && i < lease->record->count; i++)
+                if (lease->fds[i] >= 0)
+                        return fcntl(lease->fds[i], F_DUPFD_CLOEXEC, 3);
+        return -EBADF;
+}
+
+bool leases_next(struct leases *leases, uint32_t *cursor, struct record *record, int *root) {
+        bool found = false;
+
+        *root = -EBADF;
+        pthread_mutex_lock(&leases->mutex);
+        for (; !found && *cursor < leases->state.used; ++*cursor) {
+                const struct lease *lease = &leases->all[*cursor];
+
+                found = lease->holder;
+                if (found) {
+                        *record = *lease->record;
+                        *root = leases_duplicate_root(lease);
+                }
+        }
+        pthread_mutex_unlock(&leases->mutex);
+        return found;
+}
+
+static bool leases_has_mount(const struct leases *leases, const struct lease *lease,
+                             uint64_t mount) {
+        if (!lease->holder || lease->holder == &leases->left)
+                return false;
+        for (uint32_t i = 0; i < lease->record->count; i++)
+                if (lease->record->mounts[i] == mount)
+                        return true;
+        return false;
+}
+
+uint64_t leases_find_mount(struct leases *leases, uint64_t mount) {
+        uint64_t found = 0;
+
+        pthread_mutex_lock(&leases->mutex);
+        for (uint32_t i = 0; found == 0 && i < leases->state.used; i++)
+                if (leases_has_mount(leases, &leases->all[i], mount))
+                        found = leases->all[i].record->lease;
+        pthread_mutex_unlock(&leases->mutex);
+        return found;
+}
+
+bool leases_is_others(struct leases *leases, uint64_t id, uid_t uid) {
+        const struct lease *lease;
+        bool others;
+
+        pthread_mutex_lock(&leases->mutex);
+        lease = leases_find(leases, id);
+        others = lease && !lease->busy && lease->holder != &leases->left &&
+                 !leases_is_kept_for(leases, lease, uid);
+        pthread_mutex_unlock(&leases->mutex);
+        return others;
+}
+
+/* ---- what a predecessor left ---- */
+
+static bool leases_is_among(const struct leases *leases, const struct lease *lease,
+                            enum leases_left which) {
+        bool live = lease->record->state == RECORD_LIVE, kept = lease->record->kept;
+
+        if (lease->holder != &leases->left || lease->busy)
+                return false;
+        switch (which) {
+        case LEASES_LEFT_DEAD:
+                return !live;
+        case LEASES_LEFT_UNCLAIMED:
+                return !live || !kept;
+        case LEASES_LEFT_KEPT:
+                return live && kept;
+        default:
+                return true;
+        }
+}
+
+bool leases_take_left(struct leases *leases, enum leases_left which, uint32_t *cursor,
+                      struct record *record) {
+        bool found = false;
+
+        pthread_mutex_lock(&leases->mutex);
+        for (; !found && *cursor < leases->state.used; ++*cursor) {
+                struct lease *lease = &leases->all[*cursor];
+
+                if (!leases_is_among(leases, lease, which))
+                        continue;
+                found = lease->busy = true;
+                *record = *lease->record;
+                /* One that is being attached stays so: whoever reads this after our death must
+                 * know that it may yet appear. */
+                if (record->state == RECORD_LIVE && which != LEASES_LEFT_KEPT)
+                        record_set_state(lease->record, RECORD_RELEASING);
+        }
+        pthread_mutex_unlock(&leases->mutex);
+        return found;
+}
+
+void leases_keep(struct leases *leases, uint64_t id, int *fds) {
+        struct lease *lease;
+
+        pthread_mutex_lock(&leases->mutex);
+        lease = leases_find(leases, id);
+        assert(lease && lease->busy);
+        for (uint32_t i = 0; i < lease->record->count; i++) {
+                lease->attached |= (fds[i] >= 0) << i;
+                lease->fds[i] = fd_take(&fds[i]);
+        }
+        leases_relink(leases, &leases->kept, lease);
+        lease->busy = false;
+        pthread_mutex_unlock(&leases->mutex);
+}
+
+void leases_forget(struct leases *leases, uint64_t id) {
+        struct lease *lease;
+
+        pthread_mutex_lock(&leases->mutex);
+        lease = leases_find(leases, id);
+        pthread_mutex_unlock(&leases->mutex);
+        assert(lease && lease->busy);
+        leases_drop(leases, lease);
+}
+
+bool leases_leave(struct leases *leases, const struct record *record, bool out_of_reach) {
+        struct lease *lease;
+        bool first;
+
+        pthread_mutex_lock(&leases->mutex);
+        lease = leases_find(leases, record->lease);
+        assert(lease && lease->busy);
+        first = out_of_reach && !lease->reported;
+        lease->reported |= out_of_reach;
+        record_set_state(lease->record, record->state);
+        lease->busy = false;
+        pthread_mutex_unlock(&leases->mutex);
+        return first;
+}
+
+/* ---- the whole ---- */
+
+/* What a predecessor left: each on the list of those, all others free. */
+static int leases_import(struct leases *leases) {
+        for (uint32_t i = leases->state.used; i-- > 0;) {
+                struct lease *lease = &leases->all[i];
+                int r;
+
+                lease->record = &leases->state.records[i];
+                for (unsigned k = 0; k < PROTOCOL_TARGETS_MAX; k++)
+                        lease->fds[k] = -EBADF;
+                if (lease->record->state == RECORD_FREE) {
+                        LIST_INSERT_HEAD(&leases->free, lease, entry);
+                        continue;
+                }
+                r = quota_charge_anyway(leases->quota, lease->record->uid, QUOTA_MOUNTS,
+                                        lease->record->count);
+                if (r < 0)
+                        return r;
+                leases_link(leases, &leases->left, lease);
+                leases->counts.leases++;
+        }
+        return 0;
+}
+
+int leases_new(const struct leases_setup *setup, struct leases **ret) {
+        struct leases *leases = calloc(1, sizeof(*leases));
+        struct lease *all = calloc(setup->state.capacity, sizeof(*all));
+        struct state state = setup->state;
+        int r;
+
+        if (!leases || !all) {
+                free(leases);
+                free(all);
+                state_close(&state);
+                return -ENOMEM;
+        }
+        leases->state = state;
+        leases->quota = setup->quota;
+        leases->templates = setup->templates;
+        leases->all = all;
+        pthread_mutex_init(&leases->mutex, NULL);
+
+        r = leases_import(leases);
+        if (r < 0) {
+                leases_free(leases);
+                return r;
+        }
+        *ret = leases;
+        return 0;
+}
+
+struct leases *leases_free(struct leases *leases) {
+        if (!leases)
+                return NULL;
+        state_close(&leases->state);
+        pthread_mutex_destroy(&leases->mutex);
+        free(leases->all);
+        free(leases);
+        return NULL;
+}
