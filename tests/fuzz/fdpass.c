@@ -9,7 +9,7 @@
 #include "common/fdpass.h"
 #include "common/fd.h"
 #include "common/wire.h"
-#include "tests/descriptors.h"
+#include "tests/fixtures/descriptors.h"
 #include "tests/fuzz/script.h"
 
 #include <errno.h>

@@ -11,8 +11,8 @@
 #include "daemon/log.h"
 #include "daemon/peer.h"
 #include "daemon/sweep.h"
-#include "tests/fake_gate.h"
 #include "tests/fuzz/script.h"
+#include "tests/unit/daemon/fake_gate.h"
 
 #include <sys/socket.h>
 #include <sys/syslog.h>

@@ -12,8 +12,8 @@
 #include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/sweep.h"
-#include "tests/fake_gate.h"
 #include "tests/fuzz/script.h"
+#include "tests/unit/daemon/fake_gate.h"
 
 #include <sys/syslog.h>
 

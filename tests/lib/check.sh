@@ -1,7 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# What a program of Check's, or a script, came to: by its status and its TAP.
+# The programs of Check's, and what one of them, or a script, came to: by its status and its TAP.
+
+# check_programs TESTS: their names below that directory, which are the same for source and program.
+# By the sources: one that was forgotten in CMakeLists.txt is missed, and one that is there no more
+# isn't run.
+check_programs() {
+        local source
+
+        for source in "$1"/unit/*/check_*.c "$1"/{faults,system}/check_*.c; do
+                source=${source#"$1"/}
+                echo "${source%.c}"
+        done
+}
 
 # lines PATTERN FILE: how many lines match.
 lines() {

@@ -6,7 +6,7 @@
 # consists of is in a directory of its own: vmlinuz, initramfs, and as files what it said, console
 # and report.
 
-machine_parts=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")/machine
+machine_parts=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")/system/machine
 machine_pid=
 
 # machine_package NAME: the package with the kernel, which is NAME or what NAME depends on, and its

@@ -1,0 +1,828 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Every system call on the routes of the real daemon fails once, with each error that the table of
+ * tests/faults/inject/table.c gives it, at each place where a recorded run has it. Whatever the
+ * client is told then must be documented, and nothing may be left: no mount, record, descriptor,
+ * thread.
+ *
+ * Over D-Bus the caller gets the answer or an error by its name, and the daemon comes back to the
+ * bus. What goes by the tick there is tried by listening to a signal after each line.
+ *
+ * Prints the table. MOUNTATD_FAULTS=NAME tries that route alone.
+ *
+ * Not here: a daemon that waits for a bus to be there (inotify(7)); an administrator asked by
+ * polkit; and of the start on the bus, more than four places of a call.
+ */
+
+#include "common/fd.h"
+#include "tests/faults/inject/caller.h"
+#include "tests/faults/inject/ground.h"
+#include "tests/faults/inject/table.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/*
+ * A sanitizer's runtime makes calls of its own, and ends when they fail; and what takes long is
+ * done in one build.
+ */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(__clang__)
+#define IN_PART true
+#else
+#define IN_PART false
+#endif
+
+enum {
+        CALLS_MAX = 4096,
+        VERDICTS_MAX = 6,
+        SETTLING_US = 30000,
+        RETRIES = 3, /* of a call that wasn't reached: threads differ in what they come to first */
+};
+
+static const struct service_plan plan = {
+        .name = "faults",
+        .start = SERVICE_LISTENS,
+        .options = {"--workers=2"},
+        .enter = trap_enter,
+        .attend = trap_attend,
+};
+
+/* No statmount, so no unique ids; and no clones: what is left is a superblock a mount. */
+static const struct service_plan old_plan = {
+        .name = "faults",
+        .start = SERVICE_LISTENS,
+        .options = {"--workers=2"},
+        .denied = {457, SYS_open_tree},
+        .enter = trap_enter,
+        .attend = trap_attend,
+};
+
+static const struct service_plan sweeping_plan = {
+        .name = "faults",
+        .start = SERVICE_LISTENS,
+        .options = {"--workers=2", "--adopt-timeout=0"},
+        .enter = trap_enter,
+        .attend = trap_attend,
+};
+
+static const struct service_plan bus_plan = {
+        .name = "faults",
+        .start = SERVICE_LISTENS,
+        .options = {"--workers=2"},
+        .unnamed = true,
+        .enter = trap_enter,
+        .attend = trap_attend,
+};
+
+/* ---- the routes ---- */
+
+/*
+ * `prepare` brings the ground to where the route begins, `act` takes it with the order given just
+ * before, `judge` says what came of it ("served", "host-failed"); or NULL, and in `*fault` what is
+ * wrong.
+ */
+struct route {
+        const char *name;
+        const struct service_plan *plan;
+        void (*prepare)(struct ground *ground);
+        struct outcome (*act)(struct ground *ground);
+        const char *(*judge)(struct ground *ground, const struct outcome *outcome,
+                             struct trap_call call, int error, const char **fault);
+};
+
+static bool is_any(int number, const int *numbers) {
+        while (*numbers && *numbers != number)
+                numbers++;
+        return *numbers;
+}
+
+/* The one table of the errors that have a status of their own. */
+static bool is_own_status(const struct wire_reply *reply, int call, int error) {
+        if (call != SYS_move_mount)
+                return false;
+        return (error == ENOENT && reply->status == STATUS_TARGET_VANISHED) ||
+               (error == EINVAL && reply->status == STATUS_FOREIGN_NAMESPACE) ||
+               (error == ENOTDIR && reply->status == STATUS_NOT_A_DIRECTORY);
+}
+
+static const char *judge_answer(const struct outcome *outcome, struct trap_call call, int error,
+                                const char **fault) {
+        /* Without these there is no connection, or no telling. */
+        static const int closing[] = {SYS_recvmsg,    SYS_sendmsg, SYS_epoll_ctl,
+                                      SYS_getsockopt, SYS_mmap,    0};
+        static char text[256];
+        const struct wire_reply *reply = &outcome->reply;
+
+        if (outcome->answer == ANSWER_CLOSED && is_any(call.number, closing))
+                return "closed";
+        if (outcome->answer == ANSWER_REPLY && reply->status == STATUS_OK)
+                return "served";
+        if (outcome->answer == ANSWER_REPLY &&
+            ((reply->status == STATUS_HOST_FAILED && (int)reply->error == error) ||
+             is_own_status(reply, call.number, error)))
+                return status_name(reply->status);
+
+        if (outcome->answer == ANSWER_REPLY)
+                snprintf(text, sizeof(text), "answered %s, errno %u: %s",
+                         status_name(reply->status), reply->error, reply->text);
+        else
+                snprintf(text, sizeof(text), "%s",
+                         outcome->answer == ANSWER_CLOSED ? "closed" : "no answer");
+        *fault = text;
+        return NULL;
+}
+
+/* Answered, and then it could not be listened to any more. */
+static bool is_closed_afterwards(struct ground *ground, struct trap_call call) {
+        if (call.number != SYS_epoll_ctl || ground->alice < 0 || !ground_is_left(ground))
+                return false;
+        ground_hang_up(ground);
+        return true;
+}
+
+static const char *judge_and_settle(struct ground *ground, const struct outcome *outcome,
+                                    struct trap_call call, int error, const char **fault) {
+        const char *verdict = judge_answer(outcome, call, error, fault);
+
+        if (verdict && is_closed_afterwards(ground, call))
+                verdict = "closed";
+        if (ground->alice < 0)
+                ground->lease = 0; /* went with the connection */
+        if (verdict)
+                *fault = ground_find_fault(ground);
+        return *fault ? NULL : verdict;
+}
+
+static void end_daemon(struct ground *ground, int signal) {
+        if (ground->service.pid) {
+                if (signal)
+                        kill(ground->service.pid, signal);
+                ground_await_end(ground);
+                trap_leave();
+        }
+        ground->service.pid = 0;
+        ground->fds = 0;
+        ground_hang_up(ground);
+}
+
+static void connected(struct ground *ground) {
+        bool is_new = !ground->service.pid;
+
+        if (is_new)
+                ground_start(ground);
+        if (ground->alice < 0)
+                ck_assert(ground_connect(ground));
+        if (ground->lease)
+                ck_assert_uint_eq(ground_unmount(ground).reply.status, STATUS_OK);
+        if (is_new)
+                ground_measure(ground);
+}
+
+static void disconnected(struct ground *ground) {
+        connected(ground);
+        ground_hang_up(ground);
+        ck_assert_ptr_null(ground_find_fault(ground));
+}
+
+static void holding(struct ground *ground) {
+        connected(ground);
+        ck_assert_uint_eq(ground_mount(ground).reply.status, STATUS_OK);
+        ck_assert_ptr_null(ground_find_fault(ground));
+}
+
+static struct outcome accept_one(struct ground *ground) {
+        return (struct outcome){.answer = ground_connect(ground) ? ANSWER_REPLY : ANSWER_CLOSED};
+}
+
+static void limit_descriptors(const struct ground *ground, rlim_t limit) {
+        struct rlimit limits;
+
+        ck_assert_int_eq(prlimit(ground->service.pid, RLIMIT_NOFILE, NULL, &limits), 0);
+        limits.rlim_cur = limit;
+        ck_assert_int_eq(prlimit(ground->service.pid, RLIMIT_NOFILE, &limits, NULL), 0);
+}
+
+/* No descriptor is left for a connection, and then there is: the daemon looks away meanwhile. */
+static struct outcome accept_one_later(struct ground *ground) {
+        bool connected;
+
+        limit_descriptors(ground, ground->fds);
+        ground_reach(ground);
+        usleep(20000);
+        limit_descriptors(ground, 1024);
+        connected = ground_hello(ground).answer == ANSWER_REPLY;
+        return (struct outcome){.answer = connected ? ANSWER_REPLY : ANSWER_CLOSED};
+}
+
+static struct outcome leave(struct ground *ground) {
+        ground_hang_up(ground);
+        ground->lease = 0;
+        return (struct outcome){.answer = ANSWER_REPLY};
+}
+
+/* ---- those that need a daemon of their own each time ---- */
+
+/* Alice's lease, of an instance that was killed. */
+static void left_lease(struct ground *ground) {
+        if (ground->lease == 0)
+                holding(ground);
+        end_daemon(ground, SIGKILL);
+}
+
+static void left_lease_and_successor(struct ground *ground) {
+        left_lease(ground);
+        ground_start(ground);
+        ck_assert(ground_connect(ground));
+}
+
+static struct outcome adopt(struct ground *ground) {
+        return ground_adopt(ground, ground->lease);
+}
+
+/* Whatever happened to an adoption: it can be tried again, unless the lease ended in order. */
+static const char *find_lost_lease(struct ground *ground, const struct outcome *outcome) {
+        struct outcome again;
+
+        if (outcome->answer == ANSWER_REPLY && outcome->reply.status == STATUS_OK)
+                return ground_find_fault(ground);
+        if (ground->alice < 0 && !ground_connect(ground))
+                return "no connection afterwards";
+        again = adopt(ground);
+        if (again.answer == ANSWER_REPLY && again.reply.status == STATUS_NO_SUCH_LEASE &&
+            outcome->answer == ANSWER_CLOSED)
+                ground->lease = 0; /* it was adopted, and then released */
+        else if (again.answer != ANSWER_REPLY || again.reply.status != STATUS_OK)
+                return "the lease can't be adopted any more";
+        return ground_find_fault(ground);
+}
+
+static const char *judge_adoption(struct ground *ground, const struct outcome *outcome,
+                                  struct trap_call call, int error, const char **fault) {
+        const char *verdict = judge_answer(outcome, call, error, fault);
+
+        if (verdict && is_closed_afterwards(ground, call)) {
+                ground->lease = 0;
+                *fault = ground_find_fault(ground);
+        } else if (verdict)
+                *fault = find_lost_lease(ground, outcome);
+        return *fault ? NULL : verdict;
+}
+
+static struct outcome start(struct ground *ground) {
+        ground_start(ground);
+        return (struct outcome){.answer = ground_connect(ground) ? ANSWER_REPLY : ANSWER_CLOSED};
+}
+
+static bool has_said_something(const struct ground *ground) {
+        struct stat log;
+
+        return stat(ground->service.log, &log) == 0 && log.st_size > 0;
+}
+
+static bool ends_soon(const struct ground *ground) {
+        for (int i = 0; i < 1000 && service_is_running(&ground->service); i++)
+                usleep(1000);
+        return !service_is_running(&ground->service);
+}
+
+/* A clear exit, that harms nothing. */
+static const char *find_unclear_end(struct ground *ground) {
+        int status = ground_await_end(ground);
+
+        ground->service.pid = 0;
+        trap_leave();
+        if (!WIFEXITED(status) || WEXITSTATUS(status) == 0)
+                return "it doesn't end as it should";
+        if (!has_said_something(ground))
+                return "it ends without a word";
+        return ground->lease ? ground_find_remains(ground, 2, 1) : NULL;
+}
+
+/*
+ * It serves, and what a predecessor left can be adopted; or it ends with a word. A filter that
+ * knows no statmount answers EPERM, so that is believed: such a daemon can't know the mounts of one
+ * that had unique ids, and leaves them alone.
+ */
+static const char *judge_start(struct ground *ground, const struct outcome *outcome,
+                               struct trap_call call, int error, const char **fault) {
+        const struct outcome nothing = {.answer = ANSWER_NOTHING};
+        const char *verdict = outcome->answer == ANSWER_REPLY ? "served" : "closed";
+
+        if (call.number == SYS_getdents64 && outcome->answer == ANSWER_REPLY)
+                *fault = "it serves, and has not seen all of its threads";
+        else if (outcome->answer != ANSWER_REPLY && ends_soon(ground)) {
+                verdict = "exit";
+                *fault = find_unclear_end(ground);
+        } else if (strcmp(table_name(call), "statmount") == 0 && error == EPERM) {
+                verdict = "served without ids";
+                *fault = ground_find_remains(ground, 2, 1);
+                end_daemon(ground, SIGKILL);
+        }
+        if (*fault)
+                return NULL;
+        trap_reset();
+        if (!ground->service.pid)
+                ground_start(ground);
+        is_closed_afterwards(ground, call);
+        *fault = find_lost_lease(ground, &nothing);
+        if (truncate(ground->service.log, 0) < 0)
+                *fault = "no log";
+        return *fault ? NULL : verdict;
+}
+
+static void left_to_nobody(struct ground *ground) {
+        left_lease(ground);
+        ck_assert_ptr_null(ground_find_remains(ground, 2, 1));
+}
+
+/* It sweeps with its first tick. */
+static struct outcome start_and_sweep(struct ground *ground) {
+        ground_start(ground);
+        for (int i = 0;
+             i < 100 && service_is_running(&ground->service) && ground_find_remains(ground, 0, 0);
+             i++)
+                usleep(2000);
+        return (struct outcome){.answer = ANSWER_REPLY};
+}
+
+/* By its first sweep, or at the latest by its last. */
+static const char *judge_end(struct ground *ground, const struct outcome *outcome,
+                             struct trap_call call, int error, const char **fault) {
+        const char *verdict = ground_find_remains(ground, 0, 0) ? "later" : "served";
+        int status;
+
+        (void)outcome;
+        (void)call;
+        (void)error;
+        kill(ground->service.pid, SIGTERM);
+        status = ground_await_end(ground);
+        ground->service.pid = 0;
+        trap_leave();
+        ground_hang_up(ground);
+        ground->lease = 0;
+        if (status != 0)
+                *fault = "it doesn't end as it should";
+        else
+                *fault = ground_find_remains(ground, 0, 0);
+        return *fault ? NULL : verdict;
+}
+
+static const char *judge_sweep(struct ground *ground, const struct outcome *outcome,
+                               struct trap_call call, int error, const char **fault) {
+        const char *verdict;
+
+        if (service_is_running(&ground->service))
+                return judge_end(ground, outcome, call, error, fault);
+        *fault = find_unclear_end(ground);
+        if (*fault)
+                return NULL;
+        trap_reset();
+        start_and_sweep(ground);
+        verdict = judge_end(ground, outcome, call, error, fault);
+        return verdict ? "exit" : NULL;
+}
+
+static void holding_anew(struct ground *ground) {
+        end_daemon(ground, SIGTERM);
+        ground->lease = 0;
+        holding(ground);
+}
+
+static struct outcome stop(struct ground *ground) {
+        kill(ground->service.pid, SIGTERM);
+        return (struct outcome){.answer = ANSWER_REPLY};
+}
+
+/* ---- over D-Bus ---- */
+
+static void on_bus(struct ground *ground) {
+        bool is_new = !ground->service.pid;
+
+        if (is_new)
+                ground_start(ground);
+        ck_assert_msg(caller_await(ground), "the daemon isn't on the bus");
+        if (ground->lease)
+                ck_assert_uint_eq(caller_tidy(ground).answer, ANSWER_REPLY);
+        if (is_new)
+                ground_measure(ground);
+}
+
+static void holding_on_bus(struct ground *ground) {
+        on_bus(ground);
+        ck_assert_uint_eq(caller_mount(ground).answer, ANSWER_REPLY);
+        ck_assert_ptr_null(caller_find_fault(ground));
+}
+
+/* Without these there is no connection to the bus, and what has been called is answered by it. */
+static const int bus_carrying[] = {SYS_recvmsg, SYS_sendmsg,      SYS_epoll_ctl,
+                                   SYS_mmap,    SYS_epoll_wait,   SYS_epoll_pwait,
+                                   SYS_ppoll,   SYS_epoll_pwait2, 0};
+
+static bool is_disconnection(const struct outcome *outcome, struct trap_call call) {
+        return strcmp(outcome->error, "org.freedesktop.DBus.Error.NoReply") == 0 &&
+               is_any(call.number, bus_carrying);
+}
+
+/* An error of the method's, by its name; or the errno's own. */
+static const char *judge_error(const struct outcome *outcome, struct trap_call call, int error) {
+        static const struct {
+                const char *name;
+                int call, error; /* 0: any */
+        } known[] = {
+                {"org.mountat1.Error.HostFailed", 0, 0},
+                {"org.mountat1.Error.TargetVanished", SYS_move_mount, ENOENT},
+                {"org.mountat1.Error.TargetVanished", SYS_openat2, ENOENT},
+                {"org.mountat1.Error.ForeignNamespace", SYS_move_mount, EINVAL},
+                {"org.mountat1.Error.NotADirectory", SYS_move_mount, ENOTDIR},
+                {"org.mountat1.Error.NotADirectory", SYS_openat2, ELOOP},
+                {"org.mountat1.Error.NotAuthorised", SYS_openat2, EACCES},
+        };
+
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+                if (strcmp(outcome->error, known[i].name) == 0 &&
+                    (!known[i].call || known[i].call == call.number) &&
+                    (!known[i].error || known[i].error == error))
+                        return strrchr(known[i].name, '.') + 1;
+        if (strncmp(outcome->error, "org.mountat1.", 13) != 0 && (int)outcome->reply.error == error)
+                return strerrorname_np(error);
+        return is_disconnection(outcome, call) ? "disconnected" : NULL;
+}
+
+static const char *judge_call(struct ground *ground, const struct outcome *outcome,
+                              struct trap_call call, int error, const char **fault) {
+        static char text[512];
+        const char *verdict =
+                outcome->answer == ANSWER_REPLY ? "served" : judge_error(outcome, call, error);
+
+        if (verdict)
+                *fault = caller_find_fault(ground);
+        else {
+                snprintf(text, sizeof(text), "answered %s: %s", outcome->error,
+                         outcome->reply.text);
+                *fault = text;
+        }
+        return *fault ? NULL : verdict;
+}
+
+static const char *judge_list(struct ground *ground, const struct outcome *outcome,
+                              struct trap_call call, int error, const char **fault) {
+        if (outcome->answer == ANSWER_REPLY && !outcome->listed)
+                *fault = "the lease isn't in the list";
+        return *fault ? NULL : judge_call(ground, outcome, call, error, fault);
+}
+
+/* In order: a socket that was left there would be looked at. */
+static void ended(struct ground *ground) {
+        end_daemon(ground, SIGTERM);
+        unlink(world_path("%s.socket", bus_plan.name));
+}
+
+static struct outcome start_on_bus(struct ground *ground) {
+        ground_start(ground);
+        caller_await(ground);
+        return (struct outcome){.answer = ANSWER_REPLY};
+}
+
+/* It comes onto the bus, by its next try at the latest; or there is a clear exit. */
+static const char *judge_start_on_bus(struct ground *ground, const struct outcome *outcome,
+                                      struct trap_call call, int error, const char **fault) {
+        int status;
+
+        (void)outcome;
+        (void)call;
+        (void)error;
+        if (!service_is_running(&ground->service)) {
+                *fault = find_unclear_end(ground);
+                return *fault ? NULL : "exit";
+        }
+        *fault = caller_find_fault(ground);
+        kill(ground->service.pid, SIGTERM);
+        status = ground_await_end(ground);
+        ground->service.pid = 0;
+        trap_leave();
+        if (!*fault && status != 0)
+                *fault = "it doesn't end as it should";
+        if (truncate(ground->service.log, 0) < 0)
+                *fault = "no log";
+        return *fault ? NULL : "served";
+}
+
+static const struct route routes[] = {
+        {"accept", &plan, disconnected, accept_one, judge_and_settle},
+        {"accept later", &plan, disconnected, accept_one_later, judge_and_settle},
+        {"hello", &plan, connected, ground_hello, judge_and_settle},
+        {"mount", &plan, connected, ground_mount, judge_and_settle},
+        {"mount (fallback)", &old_plan, connected, ground_mount, judge_and_settle},
+        {"unmount", &plan, holding, ground_unmount, judge_and_settle},
+        {"unmount (fallback)", &old_plan, holding, ground_unmount, judge_and_settle},
+        {"disconnect", &plan, holding, leave, judge_and_settle},
+        {"adopt", &plan, left_lease_and_successor, adopt, judge_adoption},
+        {"adopt (fallback)", &old_plan, left_lease_and_successor, adopt, judge_adoption},
+        {"sweep", &sweeping_plan, left_to_nobody, start_and_sweep, judge_sweep},
+        {"start", &plan, left_lease, start, judge_start},
+        {"stop", &plan, holding_anew, stop, judge_end},
+        {"bus mount", &bus_plan, on_bus, caller_mount, judge_call},
+        {"bus mount (path)", &bus_plan, on_bus, caller_mount_path, judge_call},
+        {"bus unmount", &bus_plan, holding_on_bus, caller_unmount, judge_call},
+        {"bus unmount (path)", &bus_plan, holding_on_bus, caller_unmount_path, judge_call},
+        {"bus list", &bus_plan, holding_on_bus, caller_list, judge_list},
+        {"bus start", &bus_plan, ended, start_on_bus, judge_start_on_bus},
+};
+
+/* ---- the table ---- */
+
+struct line {
+        struct trap_call call;
+        int error;
+        unsigned places, missed, faults;
+        struct {
+                const char *name;
+                unsigned count;
+        } verdicts[VERDICTS_MAX];
+};
+
+static unsigned n_calls, n_injections, n_missed, n_faults;
+static unsigned n_lines, n_unreached; /* those most of whose places weren't reached */
+static unsigned n_unreached_calls;    /* none of whose places was, with no error */
+
+static void note(struct line *line, const char *verdict) {
+        unsigned i = 0;
+
+        while (i + 1 < VERDICTS_MAX && line->verdicts[i].name &&
+               strcmp(line->verdicts[i].name, verdict) != 0)
+                i++;
+        line->verdicts[i].name = verdict;
+        line->verdicts[i].count++;
+}
+
+static void print_line(const struct route *route, const struct line *line) {
+        printf("%-18s %-16s %-13s %3u:", route->name, table_name(line->call),
+               strerrorname_np(line->error), line->places);
+        for (unsigned i = 0; i < VERDICTS_MAX && line->verdicts[i].name; i++)
+                printf(" %s %u", line->verdicts[i].name, line->verdicts[i].count);
+        if (line->missed > 0)
+                printf(" not reached %u", line->missed);
+        if (line->faults > 0)
+                printf(" FAULTS %u", line->faults);
+        putchar('\n');
+        fflush(stdout);
+}
+
+/* After a fault: as if nothing had ever been there. */
+static void clear(struct ground *ground) {
+        char ledger[256];
+
+        trap_reset();
+        end_daemon(ground, SIGKILL);
+        ground->lease = 0;
+        while (umount2(world_path("root/proc"), MNT_DETACH) == 0 ||
+               umount2(world_path("root/sys"), MNT_DETACH) == 0)
+                continue;
+        snprintf(ledger, sizeof(ledger), "%s/ledger", ground->service.runtime);
+        unlink(ledger);
+}
+
+static void tell_fault(const struct route *route, struct line *line, unsigned n,
+                       const char *fault) {
+        printf("FAULT: %s: %s, place %u, %s: %s\n", route->name, table_name(line->call), n,
+               strerrorname_np(line->error), fault);
+        fflush(stdout);
+        line->faults++;
+        n_faults++;
+}
+
+/* One try; true: the call was reached, or there was a fault. */
+static bool try_place(struct ground *ground, const struct route *route, struct line *line,
+                      unsigned n) {
+        const char *verdict, *fault = NULL;
+        struct outcome outcome;
+        bool sprung;
+
+        trap_reset();
+        route->prepare(ground);
+        trap_order(line->call, n, line->error, 0);
+        outcome = route->act(ground);
+        /* What follows the answer; a call of the tick's comes with the next one. */
+        for (int i = 0; i < 150 && !trap_has_sprung() && service_is_running(&ground->service); i++)
+                usleep(1000);
+        sprung = trap_has_sprung();
+        verdict = route->judge(ground, &outcome, line->call, line->error, &fault);
+        if (!verdict) {
+                tell_fault(route, line, n, fault);
+                clear(ground);
+                return true;
+        }
+        if (sprung)
+                note(line, verdict);
+        return sprung;
+}
+
+/* What a thread does once in its life is only reached in a daemon as new as the recorded one. */
+static void inject(struct ground *ground, const struct route *route, struct line *line,
+                   unsigned n) {
+        bool reached = try_place(ground, route, line, n);
+
+        for (int i = 0; i < RETRIES && !reached; i++) {
+                end_daemon(ground, SIGTERM);
+                ground->lease = 0;
+                reached = try_place(ground, route, line, n);
+        }
+        line->places++;
+        n_injections++;
+        line->missed += !reached;
+        n_missed += !reached;
+}
+
+/* What the tick has the bus's thread do goes on: after all of a line, since it takes a tick. */
+static void listen_once(struct ground *ground, const struct route *route, struct line *line) {
+        const char *fault;
+
+        if (!ground->service.pid)
+                return; /* that was a fault */
+        trap_reset();
+        fault = caller_find_silence(ground);
+        if (!fault)
+                return;
+        tell_fault(route, line, line->places, fault);
+        clear(ground);
+}
+
+/*
+ * Of a daemon that is just started: main() begins by blocking signals, what is before is ld.so's.
+ * Of one that is to sweep: all behind the start of its workers.
+ */
+static size_t find_begin(const struct route *route, const struct trap_call *calls, size_t n) {
+        size_t begin = 0;
+
+        if (route->judge == judge_start)
+                while (begin < n && calls[begin].number != SYS_rt_sigprocmask)
+                        begin++;
+        for (size_t i = 0;
+             (route->judge == judge_sweep || route->judge == judge_start_on_bus) && i < n; i++)
+                if (calls[i].number == SYS_clone3 || calls[i].number == SYS_clone)
+                        begin = i + 1;
+        return begin;
+}
+
+static unsigned count_calls(const struct trap_call *calls, size_t n, struct trap_call call) {
+        unsigned count = 0;
+
+        for (size_t i = 0; i < n; i++)
+                count += calls[i].number == call.number && calls[i].subject == call.subject;
+        return count;
+}
+
+static bool is_for_runtime(struct trap_call call) {
+        static const int calls[] = {SYS_mmap, SYS_mprotect, SYS_munmap, SYS_mremap, SYS_madvise, 0};
+
+        return is_any(call.number, calls);
+}
+
+static bool is_like_another(const struct route *route) {
+        return route->judge == judge_list || route->act == caller_mount_path ||
+               route->act == caller_unmount_path;
+}
+
+static bool is_left_out(const struct route *route, const struct table_row *row, const char **why) {
+        *why = row->never;
+        if (!*why && IN_PART && is_for_runtime(row->call))
+                *why = "tried in another build";
+        if (!*why && is_like_another(route) && row->call.number != SYS_sendmsg &&
+            is_any(row->call.number, bus_carrying))
+                *why = "tried where Mount and Unmount are called";
+        return *why;
+}
+
+/* At `places`, behind the first `before`. */
+static void try_call(struct ground *ground, const struct route *route, struct trap_call call,
+                     unsigned before, unsigned places) {
+        const struct table_row *row = table_find(call);
+        /* A try that costs the connection to the bus takes a second. */
+        unsigned reached = 0, stride = route->judge == judge_start_on_bus ? (places + 3) / 4 : 1;
+        int errors[TABLE_ERRORS_MAX];
+        const char *why;
+
+        if (!row && IN_PART)
+                return; /* the runtime's own */
+        ck_assert_msg(row != NULL, "%s: the table doesn't know %s", route->name, table_name(call));
+        n_calls++;
+        if (is_left_out(route, row, &why)) {
+                printf("%-18s %-16s %3u places: %s\n", route->name, row->name, places, why);
+                return;
+        }
+        table_errors(row, errors);
+        for (const int *error = errors; *error; error++) {
+                struct line line = {.call = call, .error = *error};
+
+                for (unsigned n = 1; n <= places; n += stride)
+                        inject(ground, route, &line, before + n);
+                if (route->judge == judge_call || route->judge == judge_list)
+                        listen_once(ground, route, &line);
+                print_line(route, &line);
+                n_lines++;
+                n_unreached += line.missed * 2 > line.places;
+                reached += line.places - line.missed;
+        }
+        if (reached == 0 && !is_for_runtime(call)) { /* malloc(3) has its own times */
+                printf("%-18s %-16s was never reached\n", route->name, row->name);
+                n_unreached_calls++;
+        }
+}
+
+/* A run without an order, for its calls. */
+static size_t record(struct ground *ground, const struct route *route, struct trap_call *calls) {
+        const char *fault = NULL;
+        struct outcome outcome;
+        size_t n;
+
+        trap_reset();
+        route->prepare(ground);
+        usleep(SETTLING_US); /* what follows its answers is no part of the route */
+        trap_reset();
+        outcome = route->act(ground);
+        usleep(SETTLING_US);
+        n = trap_calls(calls, CALLS_MAX);
+        ck_assert_ptr_nonnull(route->judge(ground, &outcome, (struct trap_call){0}, 0, &fault));
+        ck_assert_uint_le(n, CALLS_MAX);
+        return n;
+}
+
+static void try_route(const struct route *route) {
+        static struct trap_call calls[CALLS_MAX];
+        struct ground ground;
+        size_t n, begin;
+
+        ground_prepare(&ground, route->plan);
+        n = record(&ground, route, calls);
+        begin = find_begin(route, calls, n);
+        for (size_t i = begin; i < n; i++)
+                if (count_calls(calls + begin, i - begin, calls[i]) == 0)
+                        try_call(&ground, route, calls[i], count_calls(calls, begin, calls[i]),
+                                 count_calls(calls + begin, n - begin, calls[i]));
+        clear(&ground);
+}
+
+/* A daemon of its own each time; or what is much the same as another route. */
+static bool takes_long(const struct route *route) {
+        return route->judge == judge_start || route->judge == judge_sweep ||
+               route->judge == judge_end || route->judge == judge_start_on_bus ||
+               is_like_another(route);
+}
+
+static void try_routes(bool on_bus) {
+        const char *only = getenv("MOUNTATD_FAULTS");
+        int64_t begin = world_now_ms();
+        unsigned n_routes = 0;
+        bool known = !only;
+
+        for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+                known = known || strcmp(only, routes[i].name) == 0;
+                if ((routes[i].plan == &bus_plan) != on_bus ||
+                    (IN_PART && takes_long(&routes[i])) ||
+                    (only && strcmp(only, routes[i].name) != 0))
+                        continue;
+                try_route(&routes[i]);
+                n_routes++;
+        }
+        printf("%u routes, %u calls, %u failures injected, %u of them not reached, %u faults, in "
+               "%.1f s\n",
+               n_routes, n_calls, n_injections, n_missed, n_faults,
+               (world_now_ms() - begin) / 1000.0);
+        fflush(stdout);
+        ck_assert_uint_eq(n_faults, 0);
+        ck_assert_msg(known, "there is no route %s", only);
+        ck_assert(only || n_routes > 0);
+        ck_assert(n_routes == 0 || n_injections > 0);
+        ck_assert_uint_eq(n_unreached_calls, 0);
+        ck_assert_uint_le(n_unreached, n_lines / 50 + 1);
+        ck_assert_uint_le(n_missed, n_injections / 50 + 2);
+}
+
+WORLD_TEST(every_call_fails_once_and_nothing_is_left) {
+        try_routes(false);
+}
+
+WORLD_TEST(every_call_of_a_call_over_dbus_fails_once) {
+        if (!caller_is_possible())
+                test_skip("dbus-daemon is not installed");
+        caller_prepare();
+        try_routes(true);
+        caller_finish();
+}
+
+int main(void) {
+        TCase *tests = tcase_create("faults");
+
+        tcase_add_test(tests, every_call_fails_once_and_nothing_is_left);
+        tcase_add_test(tests, every_call_of_a_call_over_dbus_fails_once);
+        return world_run(tests);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "tests/faults/inject/caller.h"
+
+#include "tests/fixtures/system_bus.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+        CALLER_PATIENCE_MS = 10000,
+        CALLER_MOUNTS = 2, /* of a lease */
+};
+
+static pid_t caller_bus;
+static sd_bus *caller_alice, *caller_root;
+
+bool caller_is_possible(void) {
+        return system_bus_is_installed();
+}
+
+void caller_prepare(void) {
+        if (caller_bus)
+                return;
+        system_bus_prepare();
+        caller_bus = system_bus_start();
+        caller_alice = system_bus_connect(WORLD_ALICE);
+        caller_root = system_bus_connect(0);
+}
+
+void caller_finish(void) {
+        if (!caller_bus)
+                return;
+        caller_alice = sd_bus_close_unref(caller_alice);
+        caller_root = sd_bus_close_unref(caller_root);
+        world_kill(caller_bus);
+        caller_bus = 0;
+}
+
+static bool caller_is_answered(void) {
+        uint32_t leases;
+
+        return sd_bus_get_property_trivial(caller_root, "org.mountat1", "/org/mountat1",
+                                           "org.mountat1.Manager", "Leases", NULL, 'u',
+                                           &leases) >= 0;
+}
+
+bool caller_await(const struct ground *ground) {
+        int64_t deadline = world_now_ms() + CALLER_PATIENCE_MS;
+
+        while (service_is_running(&ground->service) && world_now_ms() < deadline) {
+                if (caller_is_answered())
+                        return true;
+                usleep(2000);
+        }
+        return false;
+}
+
+/* ---- calls ---- */
+
+static struct outcome caller_read(sd_bus_message *reply, sd_bus_error *error) {
+        struct outcome outcome = {.answer = reply ? ANSWER_REPLY : ANSWER_ERROR};
+
+        if (!reply) {
+                snprintf(outcome.error, sizeof(outcome.error), "%s", error->name);
+                snprintf(outcome.reply.text, sizeof(outcome.reply.text), "%s", error->message);
+                outcome.reply.error = sd_bus_error_get_errno(error);
+        }
+        sd_bus_error_free(error);
+        return outcome;
+}
+
+static struct outcome caller_read_lease(struct ground *ground, sd_bus_message *reply,
+                                        sd_bus_error *error) {
+        struct outcome outcome = caller_read(reply, error);
+
+        if (reply) {
+                ck_assert_int_gt(sd_bus_message_read(reply, "t", &ground->lease), 0);
+                ground->mounts = CALLER_MOUNTS;
+        }
+        sd_bus_message_unref(reply);
+        return outcome;
+}
+
+struct outcome caller_mount(struct ground *ground) {
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+
+        return caller_read_lease(
+                ground, system_bus_mount(caller_alice, &error, WORLD_ALICE, world_path("root")),
+                &error);
+}
+
+struct outcome caller_mount_path(struct ground *ground) {
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+
+        return caller_read_lease(ground,
+                                 system_bus_call(caller_root, &error, "MountPath", "sas",
+                                                 world_path("root"), 2, "proc", "sysfs"),
+                                 &error);
+}
+
+/* Not all of a lease can go at once; and who isn't answered looks whether it is still there. */
+static struct outcome caller_read_end(struct ground *ground, sd_bus_message *reply,
+                                      sd_bus_error *error) {
+        struct outcome outcome = caller_read(reply, error);
+
+        if (reply || !ground_find_remains(ground, 0, 0))
+                ground->lease = 0;
+        else
+                ground->mounts = world_count_mounts(0, ground->service.source);
+        sd_bus_message_unref(reply);
+        return outcome;
+}
+
+static struct outcome caller_unmount_as(struct ground *ground, sd_bus *bus) {
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+
+        return caller_read_end(ground, system_bus_call(bus, &error, "Unmount", "t", ground->lease),
+                               &error);
+}
+
+struct outcome caller_unmount(struct ground *ground) {
+        return caller_unmount_as(ground, caller_alice);
+}
+
+struct outcome caller_tidy(struct ground *ground) {
+        return caller_unmount_as(ground, caller_root);
+}
+
+struct outcome caller_unmount_path(struct ground *ground) {
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+
+        return caller_read_end(
+                ground,
+                system_bus_call(caller_root, &error, "UnmountPath", "s", world_path("root")),
+                &error);
+}
+
+struct outcome caller_list(struct ground *ground) {
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+        sd_bus_message *reply = system_bus_call(caller_alice, &error, "ListLeases", "");
+        struct outcome outcome = caller_read(reply, &error);
+
+        if (reply) {
+                ck_assert_int_gt(sd_bus_message_enter_container(reply, 'a', "(tuussast)"), 0);
+                outcome.listed = sd_bus_message_enter_container(reply, 'r', "tuussast") > 0 &&
+                                 sd_bus_message_read(reply, "t", &outcome.reply.lease) > 0 &&
+                                 outcome.reply.lease == ground->lease;
+        }
+        sd_bus_message_unref(reply);
+        return outcome;
+}
+
+/* ---- signals ---- */
+
+static int caller_on_lease(sd_bus_message *signal, void *userdata, sd_bus_error *error) {
+        (void)error;
+        sd_bus_message_read(signal, "t", userdata);
+        return 0;
+}
+
+const char *caller_find_silence(struct ground *ground) {
+        int64_t deadline = world_now_ms() + CALLER_PATIENCE_MS / 2;
+        uint64_t told = 0, lease;
+        sd_bus_slot *slot = NULL;
+
+        if (ground->lease)
+                caller_tidy(ground);
+        ck_assert_int_ge(sd_bus_match_signal(caller_root, &slot, NULL, "/org/mountat1",
+                                             "org.mountat1.Manager", "LeaseAdded", caller_on_lease,
+                                             &told),
+                         0);
+        caller_mount(ground);
+        lease = ground->lease;
+        while (lease && told != lease && world_now_ms() < deadline)
+                if (sd_bus_process(caller_root, NULL) == 0)
+                        sd_bus_wait(caller_root, 10000);
+        sd_bus_slot_unref(slot);
+        if (lease)
+                caller_tidy(ground);
+        return lease && told == lease ? NULL : "no signal tells of a new lease";
+}
+
+const char *caller_find_fault(const struct ground *ground) {
+        if (!caller_await(ground))
+                return service_is_running(&ground->service) ? "the bus is left for good"
+                                                            : "the daemon has ended";
+        return ground_find_fault(ground);
+}

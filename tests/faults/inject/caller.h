@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The same ground over D-Bus: Alice and root call a daemon that is on a bus of the test's own. An
+ * answer that isn't one is told, as in ground.h; a call that is never answered ends after 25 s with
+ * CALLER_TIMEOUT.
+ */
+
+#include "tests/faults/inject/ground.h"
+
+#define CALLER_TIMEOUT "org.freedesktop.DBus.Error.Timeout"
+
+/* Whether there can be a bus. */
+bool caller_is_possible(void);
+
+/* Starts the bus, once; the callers are connected. */
+void caller_prepare(void);
+
+/* They leave, and the bus ends. */
+void caller_finish(void);
+
+/* Waits until the daemon answers there; false: not within seconds. */
+bool caller_await(const struct ground *ground);
+
+/* Calls; `lease` is as the answer says. Those with a path, and the tidying up, are root's. */
+struct outcome caller_mount(struct ground *ground);
+struct outcome caller_mount_path(struct ground *ground);
+struct outcome caller_unmount(struct ground *ground);
+struct outcome caller_unmount_path(struct ground *ground);
+struct outcome caller_list(struct ground *ground);
+struct outcome caller_tidy(struct ground *ground);
+
+/* Mounts and unmounts, and whoever listens must be told: NULL, or what isn't. */
+const char *caller_find_silence(struct ground *ground);
+
+/* As ground_find_fault(), and the daemon must answer on the bus. */
+const char *caller_find_fault(const struct ground *ground);

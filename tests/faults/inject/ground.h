@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What faults and kills are tried on: one daemon after the other over one ledger, Alice's
+ * connection and her input root, and what must be true whenever things have settled. Nothing here
+ * fails a test where the daemon is at fault: it is told, so that a table can be made of it.
+ */
+
+#include "tests/fixtures/client.h"
+
+#include <stdint.h>
+
+struct ground {
+        const struct service_plan *plan;
+        struct service service;
+        const char *root;
+        int alice;       /* her connection, or -EBADF */
+        uint64_t lease;  /* hers: proc and sys of the root are mounted; 0: none */
+        unsigned mounts; /* of the lease that there are */
+        unsigned fds;    /* that the daemon has open for itself, */
+        unsigned threads;
+};
+
+enum answer {
+        ANSWER_REPLY,
+        ANSWER_ERROR,   /* of D-Bus */
+        ANSWER_CLOSED,  /* the connection */
+        ANSWER_NOTHING, /* within seconds */
+};
+
+struct outcome {
+        enum answer answer;
+        struct wire_reply reply; /* errno and text of an error as well */
+        char error[96];          /* its name */
+        bool listed;             /* ListLeases has shown the one lease */
+};
+
+/* Makes the root; no daemon yet. */
+void ground_prepare(struct ground *ground, const struct service_plan *plan);
+
+/* Spawns a daemon. Whether it runs is asked with the first connection. */
+void ground_start(struct ground *ground);
+
+/* Connects Alice; nobody need accept it. */
+void ground_reach(struct ground *ground);
+
+/* Connects Alice and says hello. False: there is no answer, and no connection. */
+bool ground_connect(struct ground *ground);
+
+/* Whether the daemon closes it, after what it has said. */
+bool ground_is_left(struct ground *ground);
+
+/* Closes Alice's connection, if there is one. */
+void ground_hang_up(struct ground *ground);
+
+/* What an idle daemon has, with Alice connected and nothing mounted, is the measure from now on. */
+void ground_measure(struct ground *ground);
+
+/* Alice asks; `lease` and `alice` are as the answer says. */
+struct outcome ground_hello(struct ground *ground);
+struct outcome ground_mount(struct ground *ground);
+struct outcome ground_unmount(struct ground *ground);
+struct outcome ground_adopt(struct ground *ground, uint64_t lease);
+
+/*
+ * NULL: the daemon runs, and mounts, records, descriptors, threads and working directories are what
+ * they must be, now or within seconds. Else what isn't.
+ */
+const char *ground_find_fault(const struct ground *ground);
+
+/* The same of mounts and records alone: without a daemon. */
+const char *ground_find_remains(const struct ground *ground, unsigned mounts, unsigned records);
+
+/* Waits for the daemon's end; its wait status, -1: it doesn't end. */
+int ground_await_end(struct ground *ground);
+
+/* The signal, and its end. */
+int ground_end(struct ground *ground, int signal);

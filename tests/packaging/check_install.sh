@@ -1,0 +1,152 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck source-path=SCRIPTDIR/..
+#
+# `cmake --install` as a distribution's packager calls it: which files come, where they go, and that
+# systemd, pkg-config and the linker are content with them. It is installed into an overlay of the
+# machine, so nothing of the machine changes. Needs root; prints TAP.
+
+set -euo pipefail
+
+tests=$(dirname "$(dirname "$(realpath "$0")")")
+. "$tests/lib/packages.sh"
+. "$tests/lib/build.sh"
+. "$tests/lib/tap.sh"
+. "$tests/lib/root.sh"
+
+# The machine's words for where units and libraries are.
+find_directories() {
+        unit_directory=$(pkg-config --variable=systemdsystemunitdir systemd)
+        sysusers_directory=$(pkg-config --variable=sysusersdir systemd)
+        catalog_directory=$(pkg-config --variable=catalogdir systemd)
+        library_directory=/usr/lib/$(gcc -print-multiarch)
+        version=$(sed -nE 's/^project\(mountatd VERSION ([0-9.]+) .*/\1/p' \
+                "$repository/CMakeLists.txt")
+}
+
+# In a directory of its own first, to see what came.
+stage() {
+        staged=$root_area/staged
+        DESTDIR=$staged cmake --install "$build_package" >"$root_area/install.log"
+        DESTDIR=$root cmake --install "$build_package" >"$root_area/install.log"
+        mount -t proc proc "$root/proc"
+}
+
+# A manual page each.
+library_functions() {
+        grep -oE '\bmountat_[a-z_]+\(' "$repository/client/mountat.h" | tr -d '(' | sort -u
+}
+
+# shellcheck disable=SC2046 # it is words
+expected_files() {
+        sort <<EXPECTED
+/etc/default/mountatd
+/usr/bin/mountatctl
+/usr/share/bash-completion/completions/mountatctl
+/usr/share/dbus-1/system-services/org.mountat1.service
+/usr/share/dbus-1/system.d/org.mountat1.conf
+/usr/share/polkit-1/actions/org.mountat1.policy
+/usr/share/zsh/vendor-completions/_mountatctl
+/usr/include/mountat.h
+/usr/libexec/mountatd
+$library_directory/libmountat.a
+$library_directory/libmountat.so
+$library_directory/libmountat.so.0
+$library_directory/libmountat.so.$version
+$library_directory/pkgconfig/mountat.pc
+$(printf "/usr/share/doc/mountatd/examples/user/%s\n" mountatd.service.conf mountatd.sysusers \
+        org.mountat1.conf)
+/usr/share/man/man1/mountatctl.1
+$(printf '/usr/share/man/man3/%s.3\n' libmountat mountat_error $(library_functions))
+/usr/share/man/man5/org.mountat1.5
+/usr/share/man/man8/mountatd.8
+$catalog_directory/mountatd.catalog
+$sysusers_directory/mountatd.conf
+$unit_directory/mountatd.service
+$unit_directory/mountatd.socket
+EXPECTED
+}
+
+files_are_in_place() {
+        tap_equal "$(find "$staged" ! -type d -printf '/%P\n' | sort)" "$(expected_files)"
+}
+
+programs_start() {
+        local program
+
+        for program in libexec/mountatd bin/mountatctl; do
+                tap_equal "$(chroot "$root" "/usr/$program" --version)" \
+                        "$(printf '%s\n' "${program#*/} $version" "+ASSERT -SANITIZE")"
+        done
+}
+
+units_verify() {
+        chroot "$root" systemd-sysusers "$sysusers_directory/mountatd.conf"
+        tap_equal "$(chroot "$root" systemd-analyze verify \
+                "$unit_directory/mountatd.service" "$unit_directory/mountatd.socket" 2>&1)" ""
+}
+
+# The ids of the lines in the journal, as the daemon has them and as the catalog explains them.
+events_are_explained() {
+        tap_equal "$(sed -nE 's/^-- ([0-9a-f]{32})$/\1/p' "$root$catalog_directory/mountatd.catalog")" \
+                "$(sed -nE 's/^ *\[LOG_EVENT_.*= "([0-9a-f]{32})",$/\1/p' "$repository/daemon/log.c")"
+        chroot "$root" journalctl --update-catalog
+        tap_contains "$(chroot "$root" journalctl --list-catalog)" \
+                "883ca9fb454741ad95521eb5dbeb3573 mountatd: A request was refused"
+}
+
+group_is_made() {
+        chroot "$root" systemd-sysusers "$sysusers_directory/mountatd.conf"
+        chroot "$root" getent group mountat
+}
+
+library_exports_its_interface() {
+        local exported
+
+        exported=$(nm --dynamic --defined-only "$root$library_directory/libmountat.so" |
+                sed -nE 's/^[0-9a-f]+ [^A] ([^@]*).*/\1/p' | sort)
+        tap_equal "$exported" "$(library_functions)"
+}
+
+library_has_its_name() {
+        tap_contains "$(readelf --dynamic "$root$library_directory/libmountat.so")" \
+                "soname: [libmountat.so.0]"
+}
+
+# compile COMPILER SOURCE OPTION…: with what pkg-config says about the library, in there.
+compile() {
+        local compiler=$1 source=$2 flags
+
+        shift 2
+        cp "$tests/unit/client/$source" "$root/build/$source"
+        flags=$(chroot "$root" pkg-config --cflags --libs mountat)
+        # shellcheck disable=SC2086 # it is words
+        chroot "$root" "$compiler" -Wall -Wextra -Werror "$@" -o /build/program \
+                "/build/$source" $flags
+        chroot "$root" /build/program
+}
+
+root_enter_namespace "$@"
+packages_install build test manual
+build_make_package
+find_directories
+
+trap root_remove EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+root_make
+stage
+
+tap_test "every file is where a distribution has it" files_are_in_place
+tap_test "the programs start" programs_start
+tap_test "the group of the socket is made" group_is_made
+tap_test "each event in the journal is explained in the catalog" events_are_explained
+tap_test "systemd-analyze finds no fault in the units" units_verify
+tap_test "the library exports what its header declares, and nothing else" \
+        library_exports_its_interface
+tap_test "the library has a SONAME" library_has_its_name
+tap_test "a C program links with the library" compile gcc abi_c.c
+tap_test "a C program links statically" compile gcc abi_c.c -static
+tap_test "a C++ program links with the library" compile g++ abi_cxx.cc
+tap_test "a C++ program links statically" compile g++ abi_cxx.cc -static
+tap_done

@@ -1,0 +1,105 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck source-path=SCRIPTDIR/..
+#
+# The package on a machine of its own where systemd is PID 1, as its administrator sees it. Needs
+# root; prints TAP.
+
+set -euo pipefail
+
+tests=$(dirname "$(dirname "$(realpath "$0")")")
+. "$tests/lib/packages.sh"
+. "$tests/lib/build.sh"
+. "$tests/lib/tap.sh"
+. "$tests/lib/root.sh"
+. "$tests/lib/go.sh"
+. "$tests/packaging/systemd/machine.sh"
+. "$tests/packaging/systemd/install.sh"
+. "$tests/packaging/systemd/socket.sh"
+. "$tests/packaging/systemd/runner.sh"
+. "$tests/packaging/systemd/bus.sh"
+. "$tests/packaging/systemd/death.sh"
+. "$tests/packaging/systemd/unit.sh"
+
+clean_up() {
+        machine_stop
+        build_give_back
+}
+
+root_enter_namespace "$@"
+packages_install build package systemd buildbarn
+packages_install demo || true
+build_make_deb
+version=$(sed -nE 's/^project\(mountatd VERSION ([0-9.]+) .*/\1/p' "$repository/CMakeLists.txt")
+exec 3>&1
+
+reason=$(machine_why_not)
+if [[ $reason ]]; then
+        tap_skip "the package under systemd" "$reason"
+        tap_done
+        exit
+fi
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+machine_start
+package_prepare "$version"
+
+tap_test "the package installs" package_installs
+package_make_users
+tap_test "it enables and starts the socket, not the service" package_enables_the_socket
+tap_test "systemctl enable --now mountatd.socket" socket_enables
+tap_test "a connection of the group's starts the service" connection_starts_the_service
+tap_test "one outside the group is refused" stranger_is_refused
+tap_test "systemctl status tells what there is" status_tells
+tap_test "each thread has CAP_SYS_ADMIN alone" capabilities_are_one
+tap_test "its mount namespace is that of PID 1" namespace_is_that_of_pid_1
+tap_test "options in /etc/default/mountatd count" options_count
+tap_test "a toolchain works in a unit of a runner's" toolchain_runs
+tap_test "it exits when idle, and comes back, twice" idle_exit_and_back
+tap_test "entries in the journal have an id and fields" journal_has_fields
+tap_test "journalctl --catalog explains them" journal_explains
+
+reason=$(go_why_not "$tests/buildbarn" "${runner_buildbarn[@]}")
+if [[ $reason ]]; then
+        tap_skip "mountat-runner's unit" "$reason"
+else
+        tap_test "Buildbarn's runner is built" runner_prepare
+        tap_test "mountat-runner installs and starts as its README says" runner_is_installed
+        tap_test "it gives an action of Buildbarn's runner /proc" runner_runs_an_action
+        tap_test "it doesn't start where it could open no input root" runner_needs_openat2
+        tap_test "it stops" runner_is_removed
+fi
+
+tap_test "the README's lines with busctl work" readme_lines_work
+tap_test "busctl introspect and get-property" introspection_is_complete
+tap_test "a call over D-Bus starts the service" call_starts_the_service
+tap_test "busctl monitor shows the signals" monitor_shows_signals
+tap_test "polkit denies" polkit_denies
+tap_test "polkit allows by a rule, and only that" polkit_allows
+tap_test "polkit is told which lease is to be taken" polkit_is_told_of_the_lease
+tap_test "leases over D-Bus outlive a restart, not a stop" bus_leases_outlive_a_restart
+tap_test "a call at the moment of an idle exit is answered" calls_meet_idle_exits
+tap_test "systemctl service-log-level, again and again" log_level_is_set
+tap_test "only root sets the log level" log_level_is_for_root
+
+tap_test "systemctl restart keeps the leases" restart_keeps_leases
+tap_test "systemctl stop leaves nothing" stop_leaves_nothing
+tap_test "what nobody adopts in time is unmounted" nobody_adopts
+tap_test "the watchdog restarts a loop that stands still" watchdog_restarts
+tap_test "five kills in a row end nothing" kills_end_nothing
+tap_test "an upgrade keeps the leases" package_upgrades
+
+tap_test "PID 1's CPU time per mount and unmount" cost_of_pid_1
+tap_test "the unit's exposure is at most 3.8" score_is_at_most 38
+tap_test "with the drop-in it runs as a user of its own" user_variant_is_installed
+tap_test "that has CAP_SYS_ADMIN alone" capabilities_are_one mountatd
+tap_test "in the mount namespace of PID 1" namespace_is_that_of_pid_1
+tap_test "with its name on the bus" user_variant_is_on_the_bus
+tap_test "polkit answers it" polkit_answers_the_user_variant
+tap_test "and mounts, restarts, and keeps the leases" restart_keeps_leases
+tap_test "whose exposure is at most 3.4" score_is_at_most 34
+
+tap_test "removing the package leaves no mount" package_removes
+tap_test "purging it leaves no file" package_purges
+tap_done

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2154
+#
+# What the unit keeps the service from, as shipped and with a user of its own; and what it costs PID 1.
+
+# score_is_at_most TENTHS: of systemd-analyze security, in which less is better.
+score_is_at_most() {
+        local score
+
+        score=$(machine_run systemd-analyze security --no-pager mountatd.service 2>&1 |
+                sed -nE 's/.*exposure level for mountatd\.service: ([0-9]+)\.([0-9]).*/\1\2/p')
+        echo "# systemd-analyze security: $((score / 10)).$((score % 10))" >&3
+        [[ $score ]] && ((score <= $1))
+}
+
+# The README's lines, as they stand there, in Debian's directory.
+user_variant_is_installed() {
+        local lines
+
+        lines=$(sed -n '/^    cd .*examples\/user$/,/^$/{ s/^    //; s/sudo //g; p }' \
+                "$repository/README.md")
+        [[ $lines ]]
+        machine_run sh -e -c "$lines"
+        tap_equal "$(machine_show User)" mountatd
+}
+
+user_variant_is_on_the_bus() {
+        hello
+        tap_contains "$(machine_run busctl status org.mountat1)" \
+                "UID=$(machine_run id -u mountatd)"
+}
+
+# pid_1_nanoseconds COUNT MILLISECONDS: PID 1's time on a CPU for so many mounts and unmounts of proc
+# and sys, with pauses.
+pid_1_nanoseconds() {
+        local before after
+
+        sleep 1
+        before=$(cut -d ' ' -f 1 "/proc/$machine_leader/schedstat")
+        machine_as runner /srv/mount_often /srv/root "$1" "$2"
+        sleep 1
+        after=$(cut -d ' ' -f 1 "/proc/$machine_leader/schedstat")
+        echo $((after - before))
+}
+
+# In a row PID 1 looks at its mounts five times a second at most; with pauses, each time.
+cost_of_pid_1() {
+        local row apart
+
+        gcc -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -I"$repository/client" \
+                -o "$machine_root/srv/mount_often" "$tests/packaging/systemd/mount_often.c" \
+                "$build_package/client/libmountat.a" -pthread
+        machine_as runner /srv/mount_often /srv/root 10 0
+        row=$(pid_1_nanoseconds 1000 0)
+        apart=$(pid_1_nanoseconds 10 500)
+        echo "# PID 1 takes $((row / 1000000)) us of CPU time per mount and unmount of proc and" \
+                "sys when 1000 come in a row, $((apart / 10000)) us when they come 1 s apart" >&3
+        ((row > 0 && apart > 0))
+}

@@ -1,0 +1,239 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What may stand where: each kind of call in the one module that owns it, and includes only from
+# upper layers to lower ones. Prints TAP. Each rule is then tried on a copy with one fault in it: a
+# rule that sees nothing is none.
+
+set -euo pipefail
+
+self=$(realpath "$0")
+root=$(dirname "$(dirname "$(dirname "$self")")")
+copies=$(mktemp -d)
+trap 'rm -rf "$copies"' EXIT
+number=0
+failures=0
+
+# ok DESCRIPTION PROBLEMS: passed if there are none.
+ok() {
+        number=$((number + 1))
+        if [[ -z $2 ]]; then
+                echo "ok $number - $1"
+        else
+                echo "not ok $number - $1"
+                echo "# ${2//$'\n'/$'\n'# }"
+                failures=$((failures + 1))
+        fi
+}
+
+# A copy of the sources to look at.
+copy_sources() {
+        rm -rf "$copies/all"
+        mkdir "$copies/all"
+        (cd "$root" && cp --parents common/*.[ch] daemon/*.[ch] client/*.[ch] "$copies/all")
+        cd "$copies/all"
+}
+
+# Comments and strings go, so that prose may speak of what the code may not do; lines stay.
+strip_prose() {
+        perl -0777 -i -pe '
+                s{(^[ \t]*\#[ \t]*include[^\n]*|\x27(?:\\.|[^\x27\\\n])+\x27)
+                  |(/\*.*?\*/|//[^\n]*)
+                  |("(?:\\.|[^"\\\n])*")}
+                 {defined $1 ? $1 : defined $2 ? "\n" x ($2 =~ tr/\n//) : "\"\""}gsemx' \
+                common/*.[ch] daemon/*.[ch] client/*.[ch]
+}
+
+# stands_only_in DESCRIPTION EXTENDED-REGEX FILE…
+stands_only_in() {
+        local description=$1 pattern=$2 problems file
+
+        shift 2
+        problems=$({ grep -nE "$pattern" common/*.[ch] daemon/*.[ch] client/*.[ch] || true; } |
+                while IFS= read -r line; do
+                        [[ " $* " == *" ${line%%:*} "* ]] || echo "$line"
+                done)
+        # And there it does stand, else the pattern is what is wrong.
+        for file in "$@"; do
+                grep -qE "$pattern" "$file" || problems+="$file has none"
+        done
+        ok "$description" "$problems"
+}
+
+# Regular expressions: one of these names, one of these functions called.
+name() {
+        echo "(^|[^A-Za-z0-9_])($1)([^A-Za-z0-9_]|\$)"
+}
+
+call() {
+        echo "(^|[^A-Za-z0-9_.>])($1) *\\("
+}
+
+# ---- the layers: a module may include its own header and those of lower layers ----
+
+declare -A layer=(
+        [kernel]=10 [log]=10 [privilege]=10 [instance]=10 [stall]=10 [impatience]=10 [changes]=10
+        [confine]=20 [target]=20 [record]=20 [unmount]=20 [account]=20 [place]=20 [stock]=20
+        [policy]=25 [mount]=25
+        [ledger]=30
+        [lease]=35 [authority]=35 [sweep]=36 [listing]=36
+        [request]=40
+        [peer]=50 [method]=50
+        [crew]=55 [call]=56 [object]=57 [bus]=58
+        [server]=60 [options]=60 [listener]=60 [main]=65
+)
+
+included() {
+        sed -n 's/^ *# *include *"\([^"]*\)".*/\1/p' "$1"
+}
+
+layers_of_daemon() {
+        local file module header other
+
+        for file in daemon/*.[ch]; do
+                module=$(basename "${file%.?}")
+                module=${module%%_*} # of which some have several files
+                if [[ -z ${layer[$module]:-} ]]; then
+                        echo "$file: in no layer: say in tests/quality/check_layers.sh in which"
+                        continue
+                fi
+                for header in $(included "$file"); do
+                        other=$(basename "$header" .h)
+                        case $header in
+                        common/*) ;;
+                        "daemon/$module.h" | "daemon/${module}_private.h") ;;
+                        daemon/*)
+                                if ((${layer[$other]:-99} >= ${layer[$module]})); then
+                                        echo "$file includes $header"
+                                fi
+                                ;;
+                        *) echo "$file includes $header" ;;
+                        esac
+                done
+        done
+}
+
+# includes_only DIRECTORY PREFIX…
+includes_only() {
+        local file header allowed prefix
+
+        for file in "$1"/*.[ch]; do
+                for header in $(included "$file"); do
+                        allowed=
+                        for prefix in "${@:2}"; do
+                                [[ $header == "$prefix"* ]] && allowed=1
+                        done
+                        [[ -n $allowed ]] || echo "$file includes $header"
+                done
+        done
+}
+
+headers_are_complete() {
+        local file
+
+        for file in common/*.h daemon/*.h; do
+                ${CC:-cc} -std=gnu17 -D_GNU_SOURCE -Wall -Werror -fsyntax-only -I"$root" \
+                        -include "$root/$file" -x c /dev/null 2>&1 || echo "$file"
+        done
+}
+
+everything_has_a_licence() {
+        local file
+
+        for file in common/*.[ch] daemon/*.[ch] client/*.[ch]; do
+                head -1 "$root/$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' || echo "$file"
+        done
+}
+
+rules() {
+        stands_only_in 'control messages are built and read in fdpass alone' \
+                "$(name 'CMSG_[A-Z]+|SCM_[A-Z]+')|$(call '(recv|send)m?msg')" common/fdpass.c
+        stands_only_in 'mount syscalls are made in kernel alone' \
+                "$(call 'fsopen|fsconfig|fsmount|fspick|open_tree|move_mount|mount_setattr|mount|umount2?|pivot_root')" \
+                daemon/kernel.c
+        stands_only_in 'calls without a name are made in kernel and root alone' \
+                "$(call 'syscall')" daemon/kernel.c client/root.c
+        stands_only_in 'working directories and namespaces change in kernel and enter alone' \
+                "$(call 'f?chdir|chroot|unshare|setns')" daemon/kernel.c client/enter.c
+        stands_only_in 'facts of descriptors are asked for in kernel and holding alone' \
+                "$(call 'statx|statv?fs|fstatv?fs|name_to_handle_at|readlinkat')" \
+                daemon/kernel.c client/holding.c
+        stands_only_in 'threads are made and joined in crew and keeper alone' \
+                "$(call 'pthread_(create|join|detach|cancel|attr_[a-z]+|kill)')" \
+                daemon/crew.c client/keeper.c
+        stands_only_in 'mutexes are in crew, ledger and turn alone' \
+                "$(call 'pthread_(mutex|rwlock|spin)_[a-z]+')" \
+                daemon/crew*.c daemon/ledger*.c client/turn.c
+        stands_only_in 'libcap is used in privilege alone' \
+                "sys/capability\\.h|$(call 'cap_[a-z_]+')" \
+                daemon/privilege.c
+        stands_only_in 'libseccomp is used in confine alone' \
+                "seccomp\\.h|$(call 'seccomp_[a-z_]+')" \
+                daemon/confine.c
+        stands_only_in "sd-bus is used in the daemon's face on the bus, and by those who call it" \
+                'sd-bus\.h|sd_bus_' \
+                daemon/{authority,bus,call,method,object}.c daemon/{authority,call,method,object}.h \
+                client/manager.{c,h} client/{list,mount,status,unmount}.c
+        stands_only_in 'the journal is written to in log alone' 'sd-journal\.h|sd_journal_' \
+                daemon/log.c
+        stands_only_in 'byte order is known to wire alone' \
+                "endian\\.h|$(call '(le|be)(16|32|64)toh|hto(le|be)(16|32|64)|[hn]to[hn][sl]|(__builtin_)?bswap_?[0-9]+')" \
+                common/wire.c
+        stands_only_in 'no string function without a size is used' \
+                "$(call 'strcat|v?sprintf|gets|strtok|alloca|system|popen')"
+        ok 'daemon/ includes from upper layers to lower ones' "$(layers_of_daemon)"
+        ok 'common/ includes nothing but itself' "$(includes_only common common/)"
+        ok 'client/ includes nothing of the daemon' "$(includes_only client client/ common/ mountat.h)"
+}
+
+# ---- and each rule can fail: with one faulty line more, there is one failure more ----
+
+# sees FILE LINE: the line is put at the end of the file.
+sees() {
+        local before=$failures
+
+        copy_sources
+        printf '\n%s\n' "$2" >>"$1"
+        strip_prose
+        number_before=$number
+        rules >"$copies/rules"
+        number=$number_before
+        if ((failures == before + 1)); then
+                failures=$before
+                ok "sees in $1: $2" ''
+        else
+                failures=$before
+                ok "sees in $1: $2" "$(cat "$copies/rules")"
+        fi
+}
+
+self_checks() {
+        sees daemon/peer.c 'void x(void) { CMSG_FIRSTHDR(0); }'
+        sees daemon/lease.c 'void x(void) { move_mount(0, "", 0, "", 0); }'
+        sees daemon/unmount.c 'void x(void) { chdir("/"); }'
+        sees daemon/target.c 'void x(void) { fstatfs(0, 0); }'
+        sees daemon/peer.c 'void x(void) { pthread_create(0, 0, 0, 0); }'
+        sees daemon/lease.c 'void x(void) { pthread_mutex_lock(0); }'
+        sees daemon/main.c '#include <sys/capability.h>'
+        sees daemon/server.c '#include <systemd/sd-bus.h>'
+        sees daemon/server.c 'void x(void) { sd_journal_sendv(0, 0); }'
+        sees daemon/record.c 'void x(void) { htole32(1); }'
+        sees client/root.c 'void x(void) { sprintf(0, ""); }'
+        sees daemon/policy.c '#include "daemon/ledger.h"'
+        sees daemon/kernel.h '#include "daemon/log.h"'
+        sees daemon/stall.c '#include "daemon/kernel.h"'
+        sees daemon/account.c '#include "daemon/record.h"'
+        sees daemon/lease.c '#include "daemon/sweep.h"'
+        sees daemon/new.c ''
+        sees common/wire.h '#include "daemon/log.h"'
+        sees client/mountat.c '#include "daemon/kernel.h"'
+}
+
+copy_sources
+strip_prose
+rules
+ok 'every header can be included first' "$(headers_are_complete)"
+ok 'every source names its licence' "$(everything_has_a_licence)"
+self_checks
+echo "1..$number"
+((failures == 0))

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* mountatctl over D-Bus, as people and scripts use it. */
+
+#include "tests/fixtures/bus_stage.h"
+#include "tests/fixtures/client.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+struct outcome {
+        int status;
+        char output[8192]; /* both streams */
+};
+
+/* Runs "mountatctl …" as `uid`. */
+static struct outcome __attribute__((format(printf, 2, 3)))
+ctl(uid_t uid, const char *format, ...) {
+        char command[4096] = MOUNTATCTL_PROGRAM " ";
+        struct outcome outcome = {0};
+        va_list arguments;
+        int pipes[2], status;
+        size_t used = 0;
+        ssize_t n;
+        pid_t pid;
+
+        va_start(arguments, format);
+        vsnprintf(command + strlen(command), sizeof(command) - strlen(command), format, arguments);
+        va_end(arguments);
+        ck_assert_int_eq(pipe(pipes), 0);
+        pid = fork();
+        ck_assert_int_ge(pid, 0);
+        if (pid == 0) {
+                world_become(uid);
+                dup2(pipes[1], STDOUT_FILENO);
+                dup2(pipes[1], STDERR_FILENO);
+                close_range(STDERR_FILENO + 1, ~0U, 0);
+                execl("/bin/sh", "sh", "-c", command, NULL);
+                _exit(127);
+        }
+        close(pipes[1]);
+        while ((n = read(pipes[0], outcome.output + used, sizeof(outcome.output) - 1 - used)) > 0)
+                used += n;
+        close(pipes[0]);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert(WIFEXITED(status));
+        outcome.status = WEXITSTATUS(status);
+        return outcome;
+}
+
+static struct outcome expect(struct outcome outcome, int status, const char *text) {
+        ck_assert_msg(outcome.status == status, "exit status %d: %s", outcome.status,
+                      outcome.output);
+        ck_assert_msg(strstr(outcome.output, text) != NULL, "no \"%s\" in: %s", text,
+                      outcome.output);
+        return outcome;
+}
+
+static void expect_silence(struct outcome outcome) {
+        ck_assert_str_eq(outcome.output, "");
+        ck_assert_int_eq(outcome.status, 0);
+}
+
+BUS_TEST(mounts_lists_and_unmounts_a_root_of_mode_0700) {
+        struct bus_stage stage = bus_stage_open();
+        struct outcome mounted;
+
+        world_make_root(WORLD_ALICE, "root");
+        mounted = expect(ctl(WORLD_ALICE, "mount %s", world_path("root")), 0, "\n");
+        ck_assert_uint_eq(strlen(mounted.output), 17);
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
+        mounted.output[16] = '\0';
+        expect(ctl(WORLD_ALICE, "list"), 0, mounted.output);
+        expect(ctl(WORLD_ALICE, "list"), 0, "LEASE");
+        expect(ctl(WORLD_ALICE, "list"), 0, "1 leases.");
+        expect(ctl(WORLD_ALICE, "list"), 0, "proc,sysfs");
+        expect(ctl(WORLD_BOB, "list --no-legend; echo $?"), 0, "0\n");
+        expect(ctl(WORLD_ALICE, "unmount %s", world_path("root")), 0, "");
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        bus_stage_close(&stage);
+}
+
+/* As scripts for systemd's tools have it. */
+BUS_TEST(knows_quiet_and_no_pager) {
+        struct bus_stage stage = bus_stage_open();
+
+        world_make_root(WORLD_ALICE, "root");
+        expect_silence(ctl(WORLD_ALICE, "mount -q --no-pager %s", world_path("root")));
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
+        expect(ctl(WORLD_ALICE, "list --no-pager"), 0, "1 leases.");
+        expect_silence(ctl(WORLD_ALICE, "unmount --no-pager --quiet %s", world_path("root")));
+        expect_silence(ctl(WORLD_ALICE, "hold --quiet --socket %s %s </dev/null",
+                           stage.service.socket, world_path("root")));
+        expect(ctl(WORLD_ALICE, "list --quiet=1"), 2, "--quiet=1");
+        expect(ctl(WORLD_ALICE, "list -x"), 2, "-x");
+        bus_stage_close(&stage);
+}
+
+BUS_TEST(root_does_so_for_another_user) {
+        struct bus_stage stage = bus_stage_open();
+        struct outcome mounted;
+
+        world_make_root(WORLD_ALICE, "root");
+        mounted = expect(ctl(0, "mount --file-system proc --pids-only %s", world_path("root")), 0,
+                         "\n");
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 1);
+        mounted.output[16] = '\0';
+        expect(ctl(WORLD_ALICE, "unmount %s", mounted.output), 1, "root alone");
+        expect(ctl(0, "unmount %s", mounted.output), 0, "");
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        bus_stage_close(&stage);
+}
+
+BUS_TEST(unmounts_by_decimal_lease) {
+        struct bus_stage stage = bus_stage_open();
+
+        world_make_root(WORLD_ALICE, "root");
+        expect(ctl(0, "unmount %llu",
+                   (unsigned long long)system_bus_hold(stage.root, WORLD_ALICE,
+                                                       world_path("root"))),
+               0, "");
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        bus_stage_close(&stage);
+}
+
+/* Such a place is cut in the list, and any of several leases could be the one. */
+BUS_TEST(unmounts_below_a_long_path_by_lease) {
+        struct bus_stage stage = bus_stage_open();
+        char root[2048] = "", name[201];
+        uint64_t lease;
+        int proc;
+
+        memset(name, 'a', sizeof(name) - 1);
+        name[sizeof(name) - 1] = '\0';
+        strcat(root, world_path("."));
+        for (int i = 0; i < 6; i++) {
+                strcat(strcat(root, "/"), name);
+                ck_assert_int_eq(mkdir(root, 0755), 0);
+        }
+        strcat(root, "/proc");
+        ck_assert_int_eq(mkdir(root, 0755), 0);
+        proc = world_open(0, root);
+        lease = system_bus_mount_one(stage.root, proc);
+        close(proc);
+        root[strlen(root) - strlen("/proc")] = '\0';
+        expect(ctl(0, "unmount %s", root), 1, "give the lease's number");
+        root[strlen(root) - 1] = '\0';
+        expect(ctl(0, "unmount %s", root), 1, "No such file");
+        expect(ctl(0, "unmount %s", world_path(".")), 1, "no lease of yours");
+        expect(ctl(0, "unmount %llu", (unsigned long long)lease), 0, "");
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        bus_stage_close(&stage);
+}
+
+#define PYTHON(expression)                                                                         \
+        " | python3 -c 'import json,sys; d=json.load(sys.stdin); print(" expression ")'"
+
+BUS_TEST(writes_json_that_a_parser_accepts) {
+        struct bus_stage stage = bus_stage_open();
+
+        world_make_root(WORLD_ALICE, "q\"\\\xff");
+        system_bus_hold(stage.root, WORLD_ALICE, world_path("q\"\\\xff"));
+        expect(ctl(0, "list --json=short" PYTHON(
+                              "d[0][\"origin\"], d[0][\"file_systems\"], len(d[0][\"lease\"])")),
+               0, "bus ['proc', 'sysfs'] 16");
+        expect(ctl(0, "list --json=pretty" PYTHON("d[0][\"place\"]")), 0, "q\"\\x5c\\xff");
+        expect(ctl(0, "list --json=off"), 0, "LEASE");
+        expect(ctl(0, "status --json=pretty" PYTHON("d[\"Leases\"], d[\"MaxTargets\"]")), 0,
+               "1 16");
+        expect(ctl(0, "status --json=short" PYTHON("d[\"Features\"]")), 0, "adopt");
+        expect(ctl(WORLD_MALLORY, "status"), 0, "Version: " MOUNTATD_VERSION);
+        expect(ctl(WORLD_MALLORY, "list --json=short"), 0, "[]");
+        bus_stage_close(&stage);
+}
+
+/* A password is asked for only if somebody wants more than his own. */
+BUS_TEST(lists_those_of_others_with_consent) {
+        struct bus_stage stage = bus_stage_open();
+        pid_t polkit = system_bus_start_polkit("org.mountat1.list-others", true);
+
+        world_make_root(WORLD_ALICE, "root");
+        system_bus_hold(stage.root, WORLD_ALICE, world_path("root"));
+        expect(ctl(WORLD_BOB, "list"), 0, "0 leases.");
+        expect(ctl(WORLD_BOB, "list --all"), 0, "1 leases.");
+        expect(ctl(0, "list"), 0, "1 leases.");
+        expect(ctl(WORLD_BOB, "status --all"), 2, "no such option");
+        world_kill(polkit);
+        bus_stage_close(&stage);
+}
+
+BUS_TEST(says_what_is_wrong) {
+        struct bus_stage stage = bus_stage_open();
+
+        world_make_root(WORLD_ALICE, "root");
+        world_make_root(WORLD_MALLORY, "outside");
+        world_make_directory(WORLD_ALICE, 0755, "empty");
+        expect(ctl(WORLD_ALICE, "mount"), 2, "usage");
+        expect(ctl(WORLD_ALICE, "unmount"), 2, "usage");
+        expect(ctl(WORLD_ALICE, "list --json=loud"), 2, "short, pretty or off");
+        expect(ctl(WORLD_ALICE, "list --create"), 2, "no such option");
+        expect(ctl(WORLD_ALICE, "mount %s", world_path("no")), 1, "No such file");
+        expect(ctl(WORLD_ALICE, "mount %s", world_path("empty")), 1, "--create");
+        expect(ctl(WORLD_ALICE, "unmount %s", world_path("root")), 1, "no lease");
+        expect(ctl(WORLD_ALICE, "unmount 0000000000000001"), 1, "no such lease");
+        expect(ctl(WORLD_MALLORY, "mount %s", world_path("outside")), 1, "group");
+        expect(ctl(WORLD_ALICE, "mount --create %s", world_path("empty")), 0, "\n");
+        expect(ctl(WORLD_ALICE, "mount %s", world_path("empty")), 1, "mounted");
+        service_stop(&stage.service);
+        world_wait_for(ctl(WORLD_ALICE, "status").status == 1);
+        expect(ctl(WORLD_ALICE, "status"), 1, "not on the system bus");
+        sd_bus_close_unref(stage.root);
+        world_kill(stage.bus);
+        expect(ctl(WORLD_ALICE, "status"), 1, "system bus");
+}
+
+int main(void) {
+        TCase *tests = tcase_create("ctl");
+
+        tcase_add_test(tests, mounts_lists_and_unmounts_a_root_of_mode_0700);
+        tcase_add_test(tests, knows_quiet_and_no_pager);
+        tcase_add_test(tests, root_does_so_for_another_user);
+        tcase_add_test(tests, unmounts_by_decimal_lease);
+        tcase_add_test(tests, unmounts_below_a_long_path_by_lease);
+        tcase_add_test(tests, writes_json_that_a_parser_accepts);
+        tcase_add_test(tests, lists_those_of_others_with_consent);
+        tcase_add_test(tests, says_what_is_wrong);
+        return world_run(tests);
+}

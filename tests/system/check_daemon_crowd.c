@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Many clients at once, some of which die, hang or talk rubbish: the others don't notice. */
+
+#include "common/fd.h"
+#include "tests/fixtures/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+enum {
+        CROWD = 16,
+        CYCLES = 200,
+};
+
+/* What a member of the crowd is told. */
+struct member {
+        const struct service *service;
+        const char *root;
+        int ready; /* pipe: a byte when the lease is held */
+};
+
+static void hold_for_ever(void *argument) {
+        const struct member *member = argument;
+        int client = client_connect(member->service, WORLD_ALICE);
+
+        client_hold_root(client, WORLD_ALICE, member->root);
+        ck_assert_int_eq(write(member->ready, "", 1), 1);
+        for (;;)
+                pause();
+}
+
+static void wait_for_bytes(int fd, unsigned count) {
+        char byte;
+
+        while (count-- > 0)
+                ck_assert_int_eq(read(fd, &byte, 1), 1);
+}
+
+WORLD_TEST(killed_clients_mounts_go) {
+        struct service service = service_start_with("a", NULL);
+        struct member members[CROWD];
+        pid_t pids[CROWD];
+        int ready[2];
+        char name[16];
+
+        ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
+        for (unsigned i = 0; i < CROWD; i++) {
+                snprintf(name, sizeof(name), "%u", i);
+                members[i] =
+                        (struct member){&service, world_make_root(WORLD_ALICE, name), ready[1]};
+                pids[i] = world_spawn(WORLD_ALICE, hold_for_ever, &members[i]);
+        }
+        wait_for_bytes(ready[0], CROWD);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 2 * CROWD);
+
+        world_kill(pids[0]);
+        world_wait_for(world_count_mounts(0, service.source) == 2 * (CROWD - 1));
+        ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("0/proc")), 0);
+        for (unsigned i = 1; i < CROWD; i++)
+                world_kill(pids[i]);
+        world_wait_for(world_count_mounts(0, service.source) == 0);
+        close(ready[0]);
+        close(ready[1]);
+        service_stop(&service);
+}
+
+/* The connection is in two processes: it ends when both have closed it. */
+static void hold_in_a_child_too(void *argument) {
+        const struct member *member = argument;
+        int client = client_connect(member->service, WORLD_ALICE);
+
+        client_hold_root(client, WORLD_ALICE, member->root);
+        if (fork() == 0) {
+                ck_assert_int_eq(write(member->ready, "", 1), 1);
+                for (;;)
+                        pause();
+        }
+}
+
+WORLD_TEST(lease_lasts_as_long_as_any_holder_of_the_connection) {
+        struct service service = service_start_with("a", NULL);
+        struct member member = {.service = &service};
+        int ready[2];
+
+        ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
+        member.root = world_make_root(WORLD_ALICE, "root");
+        member.ready = ready[1];
+        world_run_as(WORLD_ALICE, hold_in_a_child_too, &member);
+        wait_for_bytes(ready[0], 1);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        close(ready[0]);
+        close(ready[1]);
+        service_stop(&service);
+}
+
+static void check_cycle(int client, const char *root, const char *proc) {
+        struct wire_reply reply = client_mount_root(client, WORLD_ALICE, root);
+
+        if (reply.status != STATUS_OK)
+                ck_abort_msg("mount: %s", reply.text);
+        reply = client_unmount(client, reply.lease);
+        if (reply.status != STATUS_OK)
+                ck_abort_msg("unmount: %s", reply.text);
+        if (rmdir(proc) < 0 || mkdir(proc, 0755) < 0)
+                ck_abort_msg("%s: %s", proc, strerror(errno));
+}
+
+static void cycle(void *argument) {
+        const struct member *member = argument;
+        int client = client_connect(member->service, WORLD_ALICE);
+        char proc[512];
+
+        snprintf(proc, sizeof(proc), "%s/proc", member->root);
+        for (unsigned i = 0; i < CYCLES; i++)
+                check_cycle(client, member->root, proc);
+}
+
+WORLD_TEST(sixteen_clients_mount_and_unmount_200_times_each) {
+        struct service service = service_start_with("a", NULL);
+        unsigned threads = service_count_threads(&service);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        struct member members[CROWD];
+        pid_t pids[CROWD];
+        char name[16];
+
+        world_make_root(WORLD_ALICE, "warm");
+        client_expect(
+                client_unmount(client, client_hold_root(client, WORLD_ALICE, world_path("warm"))),
+                STATUS_OK, 0, STATUS_NO_TARGET);
+        for (unsigned i = 0; i < CROWD; i++) {
+                snprintf(name, sizeof(name), "%u", i);
+                members[i] = (struct member){&service, world_make_root(WORLD_ALICE, name), -1};
+        }
+        for (unsigned i = 0; i < CROWD; i++)
+                pids[i] = world_spawn(WORLD_ALICE, cycle, &members[i]);
+        for (unsigned i = 0; i < CROWD; i++)
+                world_join(pids[i]);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+        world_wait_for(service_count_fds(&service) == service.fds + 1);
+        ck_assert_uint_eq(service_count_threads(&service), threads);
+        service_stop(&service);
+}
+
+/* ---- clients that are no good ---- */
+
+/* Connects, holds a lease, says something, and leaves or is thrown out; over and over. */
+static void misbehave(void *argument) {
+        const struct member *member = argument;
+        uint8_t bytes[WIRE_REQUEST_MAX] = "MNTA\1\0\2\0";
+        unsigned seed = getpid();
+
+        for (unsigned i = 0; i < CYCLES; i++) {
+                FD_AUTO int client = client_connect(member->service, WORLD_BOB);
+                int fds[20];
+
+                for (unsigned f = 0; f < 20; f++)
+                        fds[f] = client;
+                for (unsigned n = 0; n < 20; n++) {
+                        for (unsigned b = 8 * (n % 2); b < sizeof(bytes); b++)
+                                bytes[b] = rand_r(&seed) % 3;
+                        /* It may be thrown out at any moment. */
+                        if (client_try_send(client, bytes, rand_r(&seed) % sizeof(bytes), fds,
+                                            rand_r(&seed) % 20) < 0)
+                                break;
+                }
+        }
+}
+
+WORLD_TEST(rubbish_of_some_does_not_disturb_others) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        struct member member = {.service = &service, .root = world_make_root(WORLD_ALICE, "root")};
+        pid_t bad[4], good;
+
+        for (unsigned i = 0; i < 4; i++)
+                bad[i] = world_spawn(WORLD_BOB, misbehave, &member);
+        good = world_spawn(WORLD_ALICE, cycle, &member);
+        world_join(good);
+        for (unsigned i = 0; i < 4; i++)
+                world_join(bad[i]);
+        client_hello(client);
+        world_wait_for(service_count_fds(&service) == service.fds + 1);
+        service_stop(&service);
+}
+
+/* More of them than there are workers. */
+WORLD_TEST(clients_that_do_not_read_do_not_hold_up_others) {
+        struct service service = service_start_with("a", "--workers=2");
+        struct wire_request request = {.version = 1, .operation = PROTOCOL_HELLO};
+        struct member member = {.service = &service, .root = world_make_root(WORLD_ALICE, "root")};
+        uint8_t bytes[WIRE_REQUEST_MAX];
+        size_t size = wire_encode_request(&request, bytes);
+        int stuck[8];
+
+        for (unsigned i = 0; i < 8; i++) {
+                stuck[i] = client_connect(&service, WORLD_BOB);
+                while (client_try_send(stuck[i], bytes, size, NULL, 0) == 0)
+                        continue;
+        }
+        world_run_as(WORLD_ALICE, cycle, &member);
+        for (unsigned i = 0; i < 8; i++)
+                close(stuck[i]);
+        service_stop(&service);
+}
+
+WORLD_TEST(clients_that_say_nothing_do_not_hold_up_others) {
+        struct service service = service_start_with("a", "--workers=1");
+        struct member member = {.service = &service, .root = world_make_root(WORLD_ALICE, "root")};
+        int silent[64];
+
+        for (unsigned i = 0; i < 64; i++)
+                silent[i] = client_connect(&service, WORLD_BOB);
+        world_run_as(WORLD_ALICE, cycle, &member);
+        for (unsigned i = 0; i < 64; i++)
+                close(silent[i]);
+        service_stop(&service);
+}
+
+/* Requests of one connection are served one after the other, and answered in that order. */
+WORLD_TEST(pipelined_requests_are_answered_in_order) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+
+        for (unsigned round = 0; round < 20; round++) {
+                for (unsigned i = 0; i < 100; i++) {
+                        struct wire_request request = {
+                                .version = PROTOCOL_VERSION,
+                                .operation = i % 3 ? PROTOCOL_HELLO : PROTOCOL_UNMOUNT,
+                                .cookie = i,
+                                .lease = i % 3 ? 0 : i,
+                        };
+                        uint8_t bytes[WIRE_REQUEST_MAX];
+
+                        client_send(client, bytes, wire_encode_request(&request, bytes), NULL, 0);
+                }
+                for (unsigned i = 0; i < 100; i++) {
+                        struct wire_reply reply = client_receive(client);
+
+                        ck_assert_uint_eq(reply.cookie, i);
+                        client_expect(reply, i % 3 ? STATUS_OK : STATUS_NO_SUCH_LEASE, 0,
+                                      STATUS_NO_TARGET);
+                }
+        }
+        service_stop(&service);
+}
+
+int main(void) {
+        TCase *tests = tcase_create("crowd");
+
+        tcase_add_test(tests, killed_clients_mounts_go);
+        tcase_add_test(tests, lease_lasts_as_long_as_any_holder_of_the_connection);
+        tcase_add_test(tests, sixteen_clients_mount_and_unmount_200_times_each);
+        tcase_add_test(tests, rubbish_of_some_does_not_disturb_others);
+        tcase_add_test(tests, clients_that_do_not_read_do_not_hold_up_others);
+        tcase_add_test(tests, clients_that_say_nothing_do_not_hold_up_others);
+        tcase_add_test(tests, pipelined_requests_are_answered_in_order);
+        return world_run(tests);
+}

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* How the daemon starts, what it starts beside, and how it ends. */
+
+#include "common/fd.h"
+#include "tests/fixtures/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+/* A Unix socket, bound to `path` or connected to it. */
+static int make_socket(int type, const char *path, bool bound) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0), r;
+
+        strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+        r = bound ? bind(fd, (struct sockaddr *)&address, sizeof(address))
+                  : connect(fd, (struct sockaddr *)&address, sizeof(address));
+        ck_assert_msg(r == 0, "%s: %s", path, strerror(errno));
+        return fd;
+}
+
+/* ---- starting ---- */
+
+WORLD_TEST(start_without_a_socket_is_refused) {
+        struct service service =
+                service_spawn(&(struct service_plan){.name = "a", .start = SERVICE_BARE});
+
+        service_expect_refusal(&service, "no socket");
+}
+
+WORLD_TEST(start_with_two_sockets_is_refused) {
+        struct service service = service_spawn(
+                &(struct service_plan){.name = "a", .start = SERVICE_ACTIVATED_TWICE});
+        int client = client_connect(&service, WORLD_ALICE);
+
+        service_expect_refusal(&service, "2 sockets were passed");
+        close(client);
+}
+
+WORLD_TEST(start_with_a_stream_socket_is_refused) {
+        struct service service = service_spawn(
+                &(struct service_plan){.name = "a", .start = SERVICE_ACTIVATED_STREAM});
+        int client = make_socket(SOCK_STREAM, service.socket, false);
+
+        service_expect_refusal(&service, "SOCK_SEQPACKET");
+        close(client);
+}
+
+WORLD_TEST(start_with_a_datagram_socket_is_refused) {
+        struct service service = service_spawn(
+                &(struct service_plan){.name = "a", .start = SERVICE_ACTIVATED_DATAGRAM});
+        FD_AUTO int client = make_socket(SOCK_DGRAM, service.socket, false);
+
+        ck_assert_int_eq(send(client, "x", 1, 0), 1);
+        service_expect_refusal(&service, "SOCK_SEQPACKET");
+}
+
+WORLD_TEST(start_with_a_passed_socket_and_listen_is_refused) {
+        struct service service = service_spawn(&(struct service_plan){
+                .name = "a",
+                .options = {"--listen", world_path("other.socket")},
+        });
+        int client = client_connect(&service, WORLD_ALICE);
+
+        service_expect_refusal(&service, "--listen");
+        close(client);
+        ck_assert_int_lt(access(world_path("other.socket"), F_OK), 0);
+}
+
+WORLD_TEST(wrong_option_is_refused_by_name) {
+        struct service service = service_spawn(&(struct service_plan){
+                .name = "a", .start = SERVICE_BARE, .options = {"--max-mounts=many"}});
+
+        service_expect_refusal(&service, "--max-mounts=many");
+}
+
+/* ---- listening by itself ---- */
+
+static struct service listen_at(const char *name, const char *socket) {
+        return service_start(
+                &(struct service_plan){.name = name, .start = SERVICE_LISTENS, .socket = socket});
+}
+
+WORLD_TEST(listening_daemon_serves_and_removes_its_socket_at_the_end) {
+        struct service service = listen_at("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+
+        world_make_root(WORLD_ALICE, "root");
+        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        service_stop(&service);
+        ck_assert_int_lt(access(world_path("a.socket"), F_OK), 0);
+        ck_assert_int_eq(errno, ENOENT);
+}
+
+/* Before anybody gives it a group. */
+WORLD_TEST(listening_daemons_socket_is_for_its_owner_and_group) {
+        struct stat stat_before;
+        struct service service = service_spawn(
+                &(struct service_plan){.name = "a",
+                                       .start = SERVICE_LISTENS,
+                                       .wrapper = {"sh", "-c", "umask 0; exec \"$@\"", "sh"}});
+
+        ck_assert_int_eq(stat(service.socket, &stat_before), 0);
+        ck_assert_uint_eq(stat_before.st_mode & 07777, 0660);
+        close(client_connect(&service, WORLD_ALICE));
+        service_stop(&service);
+}
+
+WORLD_TEST(stale_socket_is_replaced) {
+        struct service service;
+
+        close(make_socket(SOCK_SEQPACKET, world_path("a.socket"), true));
+        ck_assert_int_eq(access(world_path("a.socket"), F_OK), 0);
+        service = listen_at("a", NULL);
+        service_stop(&service);
+}
+
+WORLD_TEST(socket_in_use_is_refused_and_left_alone) {
+        struct service first = listen_at("a", NULL);
+        struct service second = service_spawn(&(struct service_plan){
+                .name = "b", .start = SERVICE_LISTENS, .socket = first.socket});
+        FD_AUTO int client = -EBADF;
+
+        service_expect_refusal(&second, "in use");
+        client = client_connect(&first, WORLD_ALICE);
+        client_hello(client);
+        service_stop(&first);
+}
+
+/* connect(2) says the same of it as of a stale socket. */
+WORLD_TEST(file_that_is_no_socket_is_refused_and_left_alone) {
+        const char *path = world_path("a.socket");
+        struct service service;
+        struct stat file;
+
+        close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+        service = service_spawn(&(struct service_plan){
+                .name = "a", .start = SERVICE_BARE, .options = {"--listen", path}});
+        service_expect_refusal(&service, path);
+        ck_assert_int_eq(lstat(path, &file), 0);
+        ck_assert(S_ISREG(file.st_mode));
+}
+
+/* ---- side by side ---- */
+
+WORLD_TEST(instances_of_different_names_run_side_by_side) {
+        struct service one = service_start_with("one", NULL), two = service_start_with("two", NULL);
+        FD_AUTO int client_of_one = client_connect(&one, WORLD_ALICE),
+                    client_of_two = client_connect(&two, WORLD_ALICE);
+        uint64_t lease;
+
+        world_make_root(WORLD_ALICE, "1");
+        world_make_root(WORLD_ALICE, "2");
+        lease = client_hold_root(client_of_one, WORLD_ALICE, world_path("1"));
+        client_hold_root(client_of_two, WORLD_ALICE, world_path("2"));
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd:test-one"), 2);
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd:test-two"), 2);
+        client_expect(client_unmount(client_of_two, lease), STATUS_NO_SUCH_LEASE, 0,
+                      STATUS_NO_TARGET);
+        client_expect(client_mount_root(client_of_two, WORLD_ALICE, world_path("1")),
+                      STATUS_ALREADY_MOUNTED, 0, 0);
+        service_stop(&one);
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd:test-two"), 2);
+        service_stop(&two);
+}
+
+WORLD_TEST(second_instance_of_a_runtime_directory_is_refused_naming_the_first) {
+        struct service first = service_start_with("a", NULL), second;
+        FD_AUTO int client = client_connect(&first, WORLD_ALICE);
+        char text[64];
+
+        world_make_root(WORLD_ALICE, "root");
+        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        second = service_spawn(&(struct service_plan){
+                .name = "b", .start = SERVICE_LISTENS, .runtime = first.runtime});
+        snprintf(text, sizeof(text), "process %d", first.pid);
+        service_expect_refusal(&second, text);
+        ck_assert_int_lt(access(second.socket, F_OK), 0);
+        client_hello(client);
+        ck_assert_uint_eq(world_count_mounts(0, first.source), 2);
+        service_stop(&first);
+}
+
+/* ---- ending ---- */
+
+/* The client is connected before the time is running. */
+static struct service start_impatient(int *client) {
+        struct service service =
+                service_spawn(&(struct service_plan){.name = "a", .options = {"--idle-timeout=1"}});
+
+        *client = client_connect(&service, WORLD_ALICE);
+        client_hello(*client);
+        return service;
+}
+
+WORLD_TEST(idle_daemon_exits_and_starts_again_at_the_next_connection) {
+        for (unsigned i = 0; i < 2; i++) {
+                int client;
+                struct service service = start_impatient(&client);
+
+                close(client);
+                ck_assert_int_eq(service_wait(&service), 0);
+                ck_assert(service_has_logged(&service, "idle"));
+        }
+}
+
+WORLD_TEST(daemon_is_not_idle_while_a_lease_is_held) {
+        int client;
+        struct service service = start_impatient(&client);
+
+        world_make_root(WORLD_ALICE, "root");
+        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        usleep(2500000);
+        client_hello(client);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        close(client);
+        ck_assert_int_eq(service_wait(&service), 0);
+}
+
+WORLD_TEST(idle_timeout_0_is_never) {
+        struct service service = service_start_with("a", "--idle-timeout=0");
+
+        usleep(2500000);
+        ck_assert(service_is_running(&service));
+        service_stop(&service);
+}
+
+/* Nobody would start it again. */
+WORLD_TEST(listening_daemon_never_exits_for_being_idle) {
+        struct service service = service_start(&(struct service_plan){
+                .name = "a", .start = SERVICE_LISTENS, .options = {"--idle-timeout=1"}});
+
+        usleep(2500000);
+        ck_assert(service_is_running(&service));
+        service_stop(&service);
+}
+
+static void expect_released_by(int signal_number) {
+        struct service service = service_start_with("a", NULL);
+        int clients[4];
+        char name[16];
+
+        for (unsigned i = 0; i < 4; i++) {
+                snprintf(name, sizeof(name), "%u", i);
+                world_make_root(WORLD_ALICE, name);
+                clients[i] = client_connect(&service, WORLD_ALICE);
+                client_hold_root(clients[i], WORLD_ALICE, world_path("%u", i));
+        }
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 8);
+        ck_assert_int_eq(kill(service.pid, signal_number), 0);
+        ck_assert_int_eq(service_wait(&service), 0);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+        ck_assert_int_lt(access(world_path("a.run/ledger"), F_OK), 0);
+        for (unsigned i = 0; i < 4; i++) {
+                client_expect_closed(clients[i]);
+                close(clients[i]);
+        }
+}
+
+WORLD_TEST(sigterm_releases_every_lease) {
+        expect_released_by(SIGTERM);
+}
+
+WORLD_TEST(sigint_releases_every_lease) {
+        expect_released_by(SIGINT);
+}
+
+/* Enough of them that one who is released last sees the others' time pass. */
+WORLD_TEST(sigterm_with_500_leases_releases_them_all) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        char name[16];
+
+        for (unsigned i = 0; i < 500; i++) {
+                snprintf(name, sizeof(name), "%u", i);
+                world_make_root(WORLD_ALICE, name);
+                client_hold_root(client, WORLD_ALICE, world_path("%u", i));
+        }
+        service_stop(&service);
+}
+
+/* ---- a predecessor that was killed ---- */
+
+static void kill_service(struct service *service) {
+        int status;
+
+        ck_assert_int_eq(kill(service->pid, SIGKILL), 0);
+        status = service_wait(service);
+        ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+WORLD_TEST(successor_of_a_killed_daemon_tells_what_it_left_and_serves) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE), again = -EBADF;
+        struct world_mount left;
+
+        world_make_root(WORLD_ALICE, "0");
+        world_make_root(WORLD_ALICE, "1");
+        world_make_root(WORLD_ALICE, "2");
+        client_hold_root(client, WORLD_ALICE, world_path("0"));
+        client_hold_root(client, WORLD_ALICE, world_path("1"));
+        for (unsigned i = 0; i < 2; i++) /* open to a path */
+                ck_assert_int_eq(chmod(world_path("%u", i), 0755), 0);
+        kill_service(&service);
+        client_expect_closed(client);
+
+        service = service_start_with("a", "--adopt-timeout=3");
+        ck_assert(service_has_logged(&service, "left 2 leases"));
+        again = client_connect(&service, WORLD_ALICE);
+        client_hold_root(again, WORLD_ALICE, world_path("2"));
+        /* Until the time to adopt is over, what was left is there; then it is swept. */
+        ck_assert(world_find_mount(0, world_path("0/proc"), &left));
+        client_expect(client_mount_root(again, WORLD_ALICE, world_path("0")),
+                      STATUS_ALREADY_MOUNTED, 0, 0);
+        world_wait_for(world_count_mounts(0, service.source) == 2);
+        client_hold_root(again, WORLD_ALICE, world_path("0"));
+        client_hold_root(again, WORLD_ALICE, world_path("1"));
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 6);
+        service_stop(&service);
+        ck_assert_int_lt(access(world_path("a.run/ledger"), F_OK), 0);
+}
+
+WORLD_TEST(successor_that_is_stopped_at_once_sweeps_first) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+
+        world_make_root(WORLD_ALICE, "0");
+        client_hold_root(client, WORLD_ALICE, world_path("0"));
+        ck_assert_int_eq(chmod(world_path("0"), 0755), 0);
+        kill_service(&service);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+
+        service = service_start_with("a", "--adopt-timeout=3600");
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        service_stop(&service);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+        ck_assert_int_lt(access(world_path("a.run/ledger"), F_OK), 0);
+}
+
+/* What is below a directory that the daemon may not enter is reached by root alone. */
+WORLD_TEST(lease_below_a_closed_root_is_told_of_and_left_for_root) {
+        struct service service = service_start_with("a", NULL), sweeper;
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+
+        world_make_root(WORLD_ALICE, "0"); /* of mode 0700 */
+        client_hold_root(client, WORLD_ALICE, world_path("0"));
+        kill_service(&service);
+
+        service = service_start_with("a", "--adopt-timeout=0");
+        world_wait_for(service_has_logged(&service, "out of reach"));
+        ck_assert(service_has_logged(&service, world_path("0/")));
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        ck_assert_int_eq(kill(service.pid, SIGTERM), 0);
+        ck_assert_int_eq(service_wait(&service), 0);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        ck_assert_int_eq(access(world_path("a.run/ledger"), F_OK), 0);
+
+        sweeper = service_spawn(
+                &(struct service_plan){.name = "a", .start = SERVICE_BARE, .options = {"--sweep"}});
+        ck_assert_int_eq(service_wait(&sweeper), 0);
+        ck_assert(service_has_logged(&sweeper, "swept 1 leases"));
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+
+        /* And nothing is left for the next one. */
+        service = service_start(&(struct service_plan){.name = "b", .runtime = service.runtime});
+        ck_assert(!service_has_logged(&service, "left"));
+        service_stop(&service);
+}
+
+WORLD_TEST(successor_of_a_daemon_killed_without_leases_has_nothing_to_tell) {
+        struct service service = service_start_with("a", NULL);
+
+        kill_service(&service);
+        service = service_start_with("a", NULL);
+        ck_assert(!service_has_logged(&service, "left"));
+        service_stop(&service);
+}
+
+/* A process that is dead but not reaped has its pid still. */
+WORLD_TEST(zombie_predecessor_counts_as_dead) {
+        struct service first = service_start_with("a", NULL), second;
+        siginfo_t info;
+
+        ck_assert_int_eq(kill(first.pid, SIGKILL), 0);
+        ck_assert_int_eq(waitid(P_PID, first.pid, &info, WEXITED | WNOWAIT), 0);
+        second = service_start(&(struct service_plan){
+                .name = "b", .start = SERVICE_LISTENS, .runtime = first.runtime});
+        service_stop(&second);
+        service_wait(&first);
+}
+
+WORLD_TEST(ledger_that_is_garbage_is_replaced) {
+        struct service service;
+        int ledger;
+
+        world_make_directory(0, 0755, "a.run");
+        ledger = open(world_path("a.run/ledger"), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        ck_assert_int_eq(write(ledger, "garbage", 7), 7);
+        close(ledger);
+        service = service_start_with("a", NULL);
+        service_stop(&service);
+}
+
+/* ---- the service manager ---- */
+
+/* Whether one of the messages that have come, or one that comes now, contains `text`. */
+static bool is_notified(int manager, const char *text) {
+        static char heard[65536];
+        char message[4096];
+        ssize_t size;
+
+        while ((size = recv(manager, message, sizeof(message) - 1, MSG_DONTWAIT)) > 0) {
+                message[size] = '\0';
+                ck_assert_uint_lt(strlen(heard) + size + 2, sizeof(heard));
+                strcat(strcat(heard, message), "\n");
+        }
+        return strstr(heard, text);
+}
+
+WORLD_TEST(service_manager_is_told_of_start_leases_and_stop) {
+        FD_AUTO int manager = make_socket(SOCK_DGRAM, world_path("notify"), true), client = -EBADF;
+        struct service service =
+                service_start(&(struct service_plan){.name = "a", .notify = world_path("notify")});
+
+        world_wait_for(is_notified(manager, "READY=1"));
+        world_wait_for(is_notified(manager, "STATUS=0 leases"));
+        ck_assert(!is_notified(manager, "STOPPING=1"));
+        client = client_connect(&service, WORLD_ALICE);
+        world_make_root(WORLD_ALICE, "root");
+        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        world_wait_for(is_notified(manager, "STATUS=1 leases, 2 mounts"));
+        service_stop(&service);
+        ck_assert(is_notified(manager, "STOPPING=1"));
+}
+
+/* As of `mountatd 2>&1 | logger` whose logger has died. */
+static void log_into_a_broken_pipe(void) {
+        int ends[2];
+
+        if (pipe(ends) < 0 || dup2(ends[1], STDERR_FILENO) < 0)
+                _exit(127);
+        close(ends[0]);
+        close(ends[1]);
+}
+
+WORLD_TEST(log_that_nobody_reads_any_more_is_not_the_end) {
+        struct service service = service_start(&(struct service_plan){
+                .name = "a",
+                .start = SERVICE_LISTENS,
+                .options = {"--log-level=debug"}, /* a line for each request */
+                .enter = log_into_a_broken_pipe,
+        });
+        int client = client_connect(&service, WORLD_ALICE);
+
+        client_hello(client);
+        world_make_root(WORLD_ALICE, "root");
+        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        close(client);
+        service_stop(&service);
+}
+
+int main(void) {
+        TCase *tests = tcase_create("lifecycle");
+
+        tcase_add_test(tests, start_without_a_socket_is_refused);
+        tcase_add_test(tests, start_with_two_sockets_is_refused);
+        tcase_add_test(tests, start_with_a_stream_socket_is_refused);
+        tcase_add_test(tests, start_with_a_datagram_socket_is_refused);
+        tcase_add_test(tests, start_with_a_passed_socket_and_listen_is_refused);
+        tcase_add_test(tests, wrong_option_is_refused_by_name);
+        tcase_add_test(tests, listening_daemon_serves_and_removes_its_socket_at_the_end);
+        tcase_add_test(tests, listening_daemons_socket_is_for_its_owner_and_group);
+        tcase_add_test(tests, stale_socket_is_replaced);
+        tcase_add_test(tests, socket_in_use_is_refused_and_left_alone);
+        tcase_add_test(tests, file_that_is_no_socket_is_refused_and_left_alone);
+        tcase_add_test(tests, instances_of_different_names_run_side_by_side);
+        tcase_add_test(tests, second_instance_of_a_runtime_directory_is_refused_naming_the_first);
+        tcase_add_test(tests, idle_daemon_exits_and_starts_again_at_the_next_connection);
+        tcase_add_test(tests, daemon_is_not_idle_while_a_lease_is_held);
+        tcase_add_test(tests, idle_timeout_0_is_never);
+        tcase_add_test(tests, listening_daemon_never_exits_for_being_idle);
+        tcase_add_test(tests, sigterm_releases_every_lease);
+        tcase_add_test(tests, sigint_releases_every_lease);
+        tcase_add_test(tests, sigterm_with_500_leases_releases_them_all);
+        tcase_add_test(tests, successor_of_a_killed_daemon_tells_what_it_left_and_serves);
+        tcase_add_test(tests, successor_that_is_stopped_at_once_sweeps_first);
+        tcase_add_test(tests, lease_below_a_closed_root_is_told_of_and_left_for_root);
+        tcase_add_test(tests, successor_of_a_daemon_killed_without_leases_has_nothing_to_tell);
+        tcase_add_test(tests, zombie_predecessor_counts_as_dead);
+        tcase_add_test(tests, ledger_that_is_garbage_is_replaced);
+        tcase_add_test(tests, log_that_nobody_reads_any_more_is_not_the_end);
+        tcase_add_test(tests, service_manager_is_told_of_start_leases_and_stop);
+        return world_run(tests);
+}

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Every limit at its edge: so many go, one more is refused by its name, and after a release it goes
+ * again. Then the limits of the host, which are the host's refusal, and the one that time sets: a
+ * daemon that is stopping.
+ */
+
+#include "common/fd.h"
+#include "daemon/stock.h"
+#include "tests/fixtures/client.h"
+#include "tests/fixtures/descriptors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+/* ---- connections ---- */
+
+/* The daemon speaks first, and only to say that. */
+static void expect_refused_connection(const struct service *service, uid_t uid,
+                                      const char *option) {
+        FD_AUTO int client = client_connect(service, uid);
+        struct wire_reply reply = client_receive(client);
+
+        client_expect(reply, STATUS_LIMIT_EXCEEDED, 0, STATUS_NO_TARGET);
+        ck_assert_uint_eq(reply.operation, PROTOCOL_UNASKED);
+        ck_assert_uint_eq(reply.cookie, 0);
+        ck_assert_msg(strstr(reply.text, option), "%s isn't named in: %s", option, reply.text);
+        client_expect_closed(client);
+}
+
+static int try_to_connect(const struct service *service, uid_t uid) {
+        struct wire_request request = {.version = PROTOCOL_VERSION, .operation = PROTOCOL_HELLO};
+        FD_AUTO int client = client_connect(service, uid);
+        uint8_t bytes[WIRE_REQUEST_MAX];
+
+        /* If it is refused already, sending fails. */
+        client_try_send(client, bytes, wire_encode_request(&request, bytes), NULL, 0);
+        return client_receive(client).status == STATUS_OK ? fd_take(&client) : -EDQUOT;
+}
+
+/* Others' disconnects take their time, so there may be no room yet. */
+static int connect_when_there_is_room(const struct service *service, uid_t uid) {
+        int client;
+
+        world_wait_for((client = try_to_connect(service, uid)) >= 0);
+        return client;
+}
+
+WORLD_TEST(connections_per_user_are_limited) {
+        struct service service = service_start_with("a", "--max-connections-per-user=3");
+        int clients[3], bob;
+
+        for (unsigned i = 0; i < 3; i++)
+                clients[i] = connect_when_there_is_room(&service, WORLD_ALICE);
+        for (unsigned i = 0; i < 3; i++)
+                expect_refused_connection(&service, WORLD_ALICE, "--max-connections-per-user");
+        bob = connect_when_there_is_room(&service, WORLD_BOB);
+
+        client_hello(clients[0]);
+        close(clients[1]);
+        clients[1] = connect_when_there_is_room(&service, WORLD_ALICE);
+        expect_refused_connection(&service, WORLD_ALICE, "--max-connections-per-user");
+        for (unsigned i = 0; i < 3; i++)
+                close(clients[i]);
+        close(bob);
+        service_stop(&service);
+}
+
+WORLD_TEST(connections_are_limited) {
+        struct service service = service_start_with("a", "--max-connections=3");
+        int clients[3];
+
+        for (unsigned i = 0; i < 3; i++)
+                clients[i] = connect_when_there_is_room(&service, i ? WORLD_ALICE : WORLD_BOB);
+        expect_refused_connection(&service, WORLD_ALICE, "--max-connections");
+        expect_refused_connection(&service, WORLD_BOB, "--max-connections");
+        for (unsigned i = 0; i < 3; i++)
+                client_hello(clients[i]);
+
+        close(clients[0]);
+        clients[0] = connect_when_there_is_room(&service, WORLD_ALICE);
+        expect_refused_connection(&service, WORLD_BOB, "--max-connections");
+        for (unsigned i = 0; i < 3; i++)
+                close(clients[i]);
+        service_stop(&service);
+}
+
+/* What the limits are when nobody says otherwise. */
+WORLD_TEST(a_user_has_1024_connections_by_default) {
+        struct service service = service_start_with("a", NULL);
+        static int clients[1024];
+        unsigned threads = service_count_threads(&service);
+
+        descriptors_raise();
+        for (unsigned i = 0; i < 1024; i++)
+                clients[i] = connect_when_there_is_room(&service, WORLD_ALICE);
+        expect_refused_connection(&service, WORLD_ALICE, "--max-connections-per-user");
+        ck_assert_uint_eq(service_count_threads(&service), threads);
+        for (unsigned i = 0; i < 1024; i++)
+                close(clients[i]);
+        close(connect_when_there_is_room(&service, WORLD_ALICE));
+        service_stop(&service);
+}
+
+/* ---- mounts ---- */
+
+static void expect_limit(struct wire_reply reply, const char *option) {
+        client_expect(reply, STATUS_LIMIT_EXCEEDED, 0, STATUS_NO_TARGET);
+        ck_assert_msg(strstr(reply.text, option), "%s isn't named in: %s", option, reply.text);
+}
+
+WORLD_TEST(mounts_per_user_are_limited) {
+        struct service service = service_start_with("a", "--max-mounts-per-user=4");
+        FD_AUTO int alice = client_connect(&service, WORLD_ALICE),
+                    second = client_connect(&service, WORLD_ALICE),
+                    bob = client_connect(&service, WORLD_BOB), third = -EBADF;
+        uint64_t lease;
+
+        for (char name[] = "0"; name[0] < '4'; name[0]++)
+                world_make_root(WORLD_ALICE, name);
+        world_make_root(WORLD_BOB, "bob");
+        lease = client_hold_root(alice, WORLD_ALICE, world_path("0"));
+        client_hold_root(second, WORLD_ALICE, world_path("1"));
+        expect_limit(client_mount_root(alice, WORLD_ALICE, world_path("2")),
+                     "--max-mounts-per-user");
+        client_hold_root(bob, WORLD_BOB, world_path("bob"));
+
+        client_expect(client_unmount(alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        third = world_open(WORLD_ALICE, world_path("3/proc"));
+        client_expect(client_mount(alice, PROTOCOL_PROC, 0, third), STATUS_OK, 0, STATUS_NO_TARGET);
+        /* One is left, two are wanted. */
+        expect_limit(client_mount_root(alice, WORLD_ALICE, world_path("2")),
+                     "--max-mounts-per-user");
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 5);
+
+        /* A disconnect gives back as well. */
+        close(fd_take(&second));
+        world_wait_for(client_mount_root(alice, WORLD_ALICE, world_path("2")).status == STATUS_OK);
+        service_stop(&service);
+}
+
+WORLD_TEST(mounts_are_limited) {
+        struct service service = service_start_with("a", "--max-mounts=4");
+        FD_AUTO int alice = client_connect(&service, WORLD_ALICE),
+                    bob = client_connect(&service, WORLD_BOB);
+        uint64_t lease;
+
+        world_make_root(WORLD_ALICE, "0");
+        world_make_root(WORLD_ALICE, "1");
+        world_make_root(WORLD_BOB, "bob");
+        lease = client_hold_root(alice, WORLD_ALICE, world_path("0"));
+        client_hold_root(alice, WORLD_ALICE, world_path("1"));
+        expect_limit(client_mount_root(bob, WORLD_BOB, world_path("bob")), "--max-mounts");
+        client_expect(client_unmount(alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_hold_root(bob, WORLD_BOB, world_path("bob"));
+        expect_limit(client_mount_root(alice, WORLD_ALICE, world_path("0")), "--max-mounts");
+        service_stop(&service);
+}
+
+WORLD_TEST(targets_per_request_are_limited) {
+        struct service service = service_start_with("a", "--max-targets=2");
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        struct wire_request request = {
+                .operation = PROTOCOL_MOUNT,
+                .n_targets = 3,
+                .targets = {{PROTOCOL_PROC, 0}, {PROTOCOL_SYSFS, 0}, {PROTOCOL_PROC, 0}},
+        };
+        int targets[3];
+
+        world_make_root(WORLD_ALICE, "0");
+        world_make_root(WORLD_ALICE, "1");
+        targets[0] = world_open(WORLD_ALICE, world_path("0/proc"));
+        targets[1] = world_open(WORLD_ALICE, world_path("0/sys"));
+        targets[2] = world_open(WORLD_ALICE, world_path("1/proc"));
+        expect_limit(client_call(client, &request, targets, 3), "--max-targets");
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+        client_hold_root(client, WORLD_ALICE, world_path("0"));
+        for (unsigned i = 0; i < 3; i++)
+                close(targets[i]);
+        service_stop(&service);
+}
+
+WORLD_TEST(limits_that_the_host_cannot_hold_are_refused_at_start) {
+        struct service service;
+
+        service = service_spawn(&(struct service_plan){
+                .name = "a",
+                .start = SERVICE_LISTENS,
+                .wrapper = {"prlimit", "--nofile=1000:1000"},
+        });
+        service_expect_refusal(&service, "RLIMIT_NOFILE");
+        service = service_spawn(&(struct service_plan){
+                .name = "b",
+                .start = SERVICE_LISTENS,
+                .wrapper = {"prlimit", "--nofile=9000:9000"},
+                .options = {"--max-mounts=9000"},
+        });
+        service_expect_refusal(&service, "--max-mounts=9000");
+}
+
+WORLD_TEST(mounts_that_nobody_asked_for_give_way_to_the_host) {
+        struct service service = service_start(&(struct service_plan){
+                .name = "a",
+                .start = SERVICE_LISTENS,
+                .wrapper = {"prlimit", "--nofile=512:512"},
+                .options = {"--max-connections=16", "--workers=2"},
+        });
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+
+        world_make_root(WORLD_ALICE, "root");
+        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        service_stop(&service);
+}
+
+/* ---- the host ---- */
+
+/* Lets the daemon open `more` descriptors, counted from those that it has. */
+static struct rlimit starve(const struct service *service, unsigned more) {
+        struct rlimit before, starved;
+
+        ck_assert_int_eq(prlimit(service->pid, RLIMIT_NOFILE, NULL, &before), 0);
+        starved = (struct rlimit){service_count_fds(service) + more, before.rlim_max};
+        ck_assert_int_eq(prlimit(service->pid, RLIMIT_NOFILE, &starved, NULL), 0);
+        return before;
+}
+
+/*
+ * The clones that are in stock cost no further descriptor, and no new ones can be made: so many
+ * roots get theirs, the next one doesn't.
+ */
+static void expect_stock_then_starved(struct service *service, int client) {
+        struct rlimit before = starve(service, 2);
+        uint64_t leases[STOCK_PLACES];
+        struct wire_reply reply;
+
+        for (unsigned i = 0; i < STOCK_PLACES; i++) {
+                char name[16];
+
+                snprintf(name, sizeof(name), "stock-%u", i);
+                leases[i] =
+                        client_hold_root(client, WORLD_ALICE, world_make_root(WORLD_ALICE, name));
+        }
+        reply = client_mount_root(client, WORLD_ALICE, world_path("root"));
+        client_expect(reply, STATUS_HOST_FAILED, EMFILE, 0);
+        ck_assert_uint_eq(world_count_mounts(0, service->source), 2 * STOCK_PLACES);
+        for (unsigned i = 0; i < STOCK_PLACES; i++)
+                client_expect(client_unmount(client, leases[i]), STATUS_OK, 0, STATUS_NO_TARGET);
+        ck_assert_int_eq(prlimit(service->pid, RLIMIT_NOFILE, &before, NULL), 0);
+}
+
+/* Alice asks for proc and sys while the daemon can open so many more. */
+static void expect_starved(struct service *service, int client, unsigned more, uint32_t target) {
+        struct rlimit before = starve(service, more);
+
+        client_expect(client_mount_root(client, WORLD_ALICE, world_path("root")),
+                      STATUS_HOST_FAILED, EMFILE, target);
+        ck_assert_uint_eq(world_count_mounts(0, service->source), 0);
+        client_hello(client);
+        world_wait_for(service_count_fds(service) == service->fds + 1);
+        ck_assert_int_eq(prlimit(service->pid, RLIMIT_NOFILE, &before, NULL), 0);
+}
+
+WORLD_TEST(daemon_without_descriptors_says_so_and_recovers) {
+        struct service service = service_start_with("a", NULL);
+        struct wire_request request = {.operation = PROTOCOL_HELLO};
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        bool clones = client_call(client, &request, NULL, 0).flags & PROTOCOL_FEATURE_CLONES;
+
+        world_make_root(WORLD_ALICE, "root");
+        expect_starved(&service, client, 0, STATUS_NO_TARGET);
+        expect_starved(&service, client, 1, STATUS_NO_TARGET);
+        /* The targets arrive. A mount that isn't cloned takes two descriptors, of which one stays.
+         */
+        if (clones)
+                expect_stock_then_starved(&service, client);
+        else {
+                expect_starved(&service, client, 2, 0);
+                expect_starved(&service, client, 4, 1);
+        }
+        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        world_wait_for(service_count_fds(&service) == service.fds + 1 + 2);
+        service_stop(&service);
+}
+
+WORLD_TEST(connection_that_finds_no_descriptor_waits_for_one) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE), second = -EBADF;
+        struct rlimit before;
+
+        client_hello(client);
+        before = starve(&service, 0);
+        second = client_connect(&service, WORLD_ALICE);
+        world_wait_for(service_has_logged(&service, "accept"));
+        client_hello(client);
+        ck_assert_int_eq(prlimit(service.pid, RLIMIT_NOFILE, &before, NULL), 0);
+        client_hello(second);
+        service_stop(&service);
+}
+
+/*
+ * Makes the namespace as full as it gets: each recursive bind doubles what is below "fill", until
+ * that is too much; then its parts, each half as large as the one before, fill the rest.
+ */
+static bool fill_mount_namespace(void) {
+        const char *tree = world_path("fill");
+        int parts = 0;
+
+        ck_assert_int_eq(mkdir(tree, 0755), 0);
+        ck_assert_int_eq(mount("fill", tree, "tmpfs", 0, NULL), 0);
+        for (; parts < 20; parts++) {
+                const char *part = world_path("fill/%d", parts);
+
+                ck_assert_int_eq(mkdir(part, 0755), 0);
+                if (mount(tree, part, NULL, MS_BIND | MS_REC, NULL) < 0)
+                        break;
+        }
+        for (int i = parts; i-- > 0;) {
+                const char *rest = world_path("rest%d", i);
+
+                ck_assert_int_eq(mkdir(rest, 0755), 0);
+                if (mount(world_path("fill/%d", i), rest, NULL, MS_BIND | MS_REC, NULL) < 0)
+                        ck_assert_int_eq(errno, ENOSPC);
+        }
+        return parts < 20;
+}
+
+static void make_spare_mount(const char *name) {
+        ck_assert_int_eq(mkdir(world_path("%s", name), 0755), 0);
+        ck_assert_int_eq(mount("spare", world_path("%s", name), "tmpfs", 0, NULL), 0);
+}
+
+WORLD_TEST(full_mount_table_is_the_hosts_refusal_and_named) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        struct wire_reply reply;
+
+        world_make_root(WORLD_ALICE, "root");
+        make_spare_mount("first");
+        make_spare_mount("second");
+        if (!fill_mount_namespace()) {
+                test_skip_report("full_mount_table_is_the_hosts_refusal_and_named",
+                                 "fs.mount-max is above a million");
+                service_stop(&service);
+                return;
+        }
+        reply = client_mount_root(client, WORLD_ALICE, world_path("root"));
+        client_expect(reply, STATUS_HOST_FAILED, ENOSPC, 0);
+        ck_assert_msg(strstr(reply.text, "fs.mount-max"), "%s", reply.text);
+
+        /* Room for one: the second is refused, the first is taken back. */
+        ck_assert_int_eq(umount(world_path("first")), 0);
+        reply = client_mount_root(client, WORLD_ALICE, world_path("root"));
+        client_expect(reply, STATUS_HOST_FAILED, ENOSPC, 1);
+        ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/proc")), 0);
+        world_make_directory(WORLD_ALICE, 0755, "root/proc");
+
+        ck_assert_int_eq(umount(world_path("second")), 0);
+        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        service_stop(&service);
+}
+
+/* ---- time ---- */
+
+enum {
+        STOPPING_CLIENTS = 4,
+        STOPPING_REQUESTS = 150, /* of a client: what fits into its socket without being read */
+};
+
+static void pipeline_mounts(int client, const int *targets) {
+        struct wire_request request = {
+                .version = PROTOCOL_VERSION,
+                .operation = PROTOCOL_MOUNT,
+                .n_targets = 1,
+                .targets = {{PROTOCOL_PROC, 0}},
+        };
+        uint8_t bytes[WIRE_REQUEST_MAX];
+
+        for (unsigned i = 0; i < STOPPING_REQUESTS; i++) {
+                request.cookie = i;
+                client_send(client, bytes, wire_encode_request(&request, bytes), &targets[i], 1);
+        }
+}
+
+/* Replies in order, done ones first. Returns how many were refused. */
+static unsigned read_replies(int client) {
+        unsigned refused = 0;
+
+        for (unsigned i = 0; i < STOPPING_REQUESTS; i++) {
+                struct wire_reply reply = client_receive(client);
+
+                ck_assert_uint_eq(reply.cookie, i);
+                if (reply.status == STATUS_OK && refused == 0)
+                        continue;
+                client_expect(reply, STATUS_SHUTTING_DOWN, 0, STATUS_NO_TARGET);
+                refused++;
+        }
+        client_expect_closed(client);
+        return refused;
+}
+
+WORLD_TEST(stopping_daemon_answers_what_it_has_received_and_releases_all) {
+        static int targets[STOPPING_CLIENTS * STOPPING_REQUESTS];
+        struct service service = service_start_with("a", NULL);
+        int clients[STOPPING_CLIENTS];
+        unsigned refused = 0;
+        char name[16];
+
+        for (unsigned i = 0; i < STOPPING_CLIENTS * STOPPING_REQUESTS; i++) {
+                snprintf(name, sizeof(name), "%u", i);
+                world_make_root(WORLD_ALICE, name);
+                targets[i] = world_open(WORLD_ALICE, world_path("%u/proc", i));
+        }
+        for (unsigned c = 0; c < STOPPING_CLIENTS; c++) {
+                clients[c] = client_connect(&service, WORLD_ALICE);
+                client_hello(clients[c]);
+        }
+        ck_assert_int_eq(kill(service.pid, SIGSTOP), 0);
+        for (unsigned c = 0; c < STOPPING_CLIENTS; c++)
+                pipeline_mounts(clients[c], targets + c * STOPPING_REQUESTS);
+        ck_assert_int_eq(kill(service.pid, SIGTERM), 0);
+        ck_assert_int_eq(kill(service.pid, SIGCONT), 0);
+        for (unsigned c = 0; c < STOPPING_CLIENTS; c++)
+                refused += read_replies(clients[c]);
+        ck_assert_uint_gt(refused, 0);
+
+        ck_assert_int_eq(service_wait(&service), 0);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+        for (unsigned c = 0; c < STOPPING_CLIENTS; c++)
+                close(clients[c]);
+        for (unsigned i = 0; i < STOPPING_CLIENTS * STOPPING_REQUESTS; i++)
+                close(targets[i]);
+}
+
+int main(void) {
+        TCase *tests = tcase_create("limits");
+
+        tcase_add_test(tests, connections_per_user_are_limited);
+        tcase_add_test(tests, connections_are_limited);
+        tcase_add_test(tests, a_user_has_1024_connections_by_default);
+        tcase_add_test(tests, mounts_per_user_are_limited);
+        tcase_add_test(tests, mounts_are_limited);
+        tcase_add_test(tests, targets_per_request_are_limited);
+        tcase_add_test(tests, limits_that_the_host_cannot_hold_are_refused_at_start);
+        tcase_add_test(tests, mounts_that_nobody_asked_for_give_way_to_the_host);
+        tcase_add_test(tests, daemon_without_descriptors_says_so_and_recovers);
+        tcase_add_test(tests, connection_that_finds_no_descriptor_waits_for_one);
+        tcase_add_test(tests, full_mount_table_is_the_hosts_refusal_and_named);
+        tcase_add_test(tests, stopping_daemon_answers_what_it_has_received_and_releases_all);
+        return world_run(tests);
+}

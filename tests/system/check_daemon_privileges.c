@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * However it was started, the daemon has one capability when it serves, in each of its threads; and
+ * it doesn't serve where it can't get there.
+ */
+
+#include "common/fd.h"
+#include "tests/fixtures/client.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SYS_ADMIN_ALONE "-all,+sys_admin"
+#define SECUREBITS "+noroot,+noroot_locked,+no_setuid_fixup,+no_setuid_fixup_locked"
+
+/* The value of "NAME:\tVALUE" in a thread's status. */
+static void read_status(const char *path, const char *name, char *value, size_t size) {
+        FILE *status = fopen(path, "re");
+        size_t length = strlen(name);
+        char line[256];
+
+        ck_assert_msg(status != NULL, "%s: %s", path, strerror(errno));
+        value[0] = '\0';
+        while (fgets(line, sizeof(line), status))
+                if (strncmp(line, name, length) == 0 && line[length] == ':')
+                        snprintf(value, size, "%.*s", (int)strcspn(line + length + 2, "\n"),
+                                 line + length + 2);
+        fclose(status);
+}
+
+static void expect_thread_is_confined(const char *status) {
+        static const struct {
+                const char *name, *value;
+        } lines[] = {
+                {"CapPrm", "0000000000200000"}, {"CapEff", "0000000000200000"},
+                {"CapBnd", "0000000000200000"}, {"CapInh", "0000000000000000"},
+                {"CapAmb", "0000000000000000"}, {"NoNewPrivs", "1"},
+        };
+        char value[64];
+
+        for (unsigned i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+                read_status(status, lines[i].name, value, sizeof(value));
+                ck_assert_msg(strcmp(value, lines[i].value) == 0, "%s: %s is %s", status,
+                              lines[i].name, value);
+        }
+}
+
+static void expect_confined(const struct service *service) {
+        char path[64], status[512];
+        unsigned threads = 0;
+        DIR *tasks;
+
+        snprintf(path, sizeof(path), "/proc/%d/task", service->pid);
+        tasks = opendir(path);
+        ck_assert_ptr_nonnull(tasks);
+        for (struct dirent *entry; (entry = readdir(tasks));) {
+                if (entry->d_name[0] == '.')
+                        continue;
+                snprintf(status, sizeof(status), "%s/%s/status", path, entry->d_name);
+                expect_thread_is_confined(status);
+                threads++;
+        }
+        closedir(tasks);
+        ck_assert_uint_gt(threads, 8);
+}
+
+static void expect_confined_and_serving(struct service *service) {
+        FD_AUTO int client = client_connect(service, WORLD_ALICE);
+        uint64_t lease;
+
+        world_make_root(WORLD_ALICE, "root");
+        expect_confined(service);
+        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
+        expect_confined(service);
+        client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        service_stop(service);
+}
+
+WORLD_TEST(root_with_all_capabilities_keeps_one) {
+        struct service service = service_start_with("a", NULL);
+
+        expect_confined_and_serving(&service);
+}
+
+/* As the unit has it: the service manager has dropped all that it has words for. */
+WORLD_TEST(root_with_the_one_capability_keeps_it) {
+        struct service service = service_start(&(struct service_plan){
+                .name = "a",
+                .wrapper = {"setpriv", "--bounding-set", SYS_ADMIN_ALONE, "--inh-caps",
+                            SYS_ADMIN_ALONE, "--ambient-caps", SYS_ADMIN_ALONE, "--securebits",
+                            SECUREBITS},
+        });
+
+        expect_confined_and_serving(&service);
+}
+
+WORLD_TEST(another_user_with_the_one_capability_keeps_it) {
+        struct service service = service_start(&(struct service_plan){
+                .name = "a",
+                .uid = WORLD_DAEMON,
+                .wrapper = {"setpriv", "--reuid", "60003", "--regid", "60003", "--clear-groups",
+                            "--bounding-set", SYS_ADMIN_ALONE, "--inh-caps", SYS_ADMIN_ALONE,
+                            "--ambient-caps", SYS_ADMIN_ALONE, "--securebits", SECUREBITS},
+        });
+        char path[64], uids[64];
+
+        snprintf(path, sizeof(path), "/proc/%d/status", service.pid);
+        read_status(path, "Uid", uids, sizeof(uids));
+        ck_assert_str_eq(uids, "60003\t60003\t60003\t60003");
+        expect_confined_and_serving(&service);
+}
+
+/* The user's own is as foreign to the daemon as everybody's. */
+WORLD_TEST(daemon_of_another_user_goes_by_the_client_not_by_itself) {
+        struct service service = service_start(&(struct service_plan){
+                .name = "a",
+                .uid = WORLD_DAEMON,
+                .wrapper = {"setpriv", "--reuid", "60003", "--regid", "60003", "--clear-groups",
+                            "--bounding-set", SYS_ADMIN_ALONE, "--inh-caps", SYS_ADMIN_ALONE,
+                            "--ambient-caps", SYS_ADMIN_ALONE, "--securebits", SECUREBITS},
+        });
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE), target = -EBADF;
+
+        world_make_root(WORLD_DAEMON, "root");
+        target = world_open(WORLD_DAEMON, world_path("root/proc"));
+        client_expect(client_mount(client, PROTOCOL_PROC, 0, target), STATUS_NOT_AUTHORISED, 0, 0);
+        service_stop(&service);
+}
+
+/* ---- where it can't get there ---- */
+
+static void expect_refused(const struct service_plan *plan, const char *text) {
+        struct service service = service_spawn(plan);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+
+        service_expect_refusal(&service, text);
+        client_expect_closed(client);
+}
+
+WORLD_TEST(root_without_the_one_capability_is_refused) {
+        expect_refused(
+                &(struct service_plan){
+                        .name = "a",
+                        .wrapper = {"setpriv", "--bounding-set", "-sys_admin"},
+                },
+                "CAP_SYS_ADMIN");
+}
+
+WORLD_TEST(user_without_any_capability_is_refused) {
+        expect_refused(
+                &(struct service_plan){
+                        .name = "a",
+                        .uid = WORLD_DAEMON,
+                        .wrapper = {"setpriv", "--reuid", "60003", "--regid", "60003",
+                                    "--clear-groups", "--inh-caps", "-all"},
+                },
+                "CAP_SYS_ADMIN");
+}
+
+/* Root's files would be the daemon's to write, and without CAP_SETPCAP it can't change that. */
+WORLD_TEST(root_with_the_one_capability_but_no_securebits_is_refused) {
+        expect_refused(
+                &(struct service_plan){
+                        .name = "a",
+                        .wrapper = {"setpriv", "--bounding-set", SYS_ADMIN_ALONE},
+                },
+                "securebits");
+}
+
+WORLD_TEST(bounding_set_that_cannot_be_shrunk_is_refused) {
+        expect_refused(
+                &(struct service_plan){
+                        .name = "a",
+                        .wrapper = {"setpriv", "--bounding-set", "-setpcap", "--securebits",
+                                    "+noroot,+noroot_locked,+no_setuid_fixup,+no_setuid_fixup_"
+                                    "locked",
+                                    "--inh-caps", SYS_ADMIN_ALONE, "--ambient-caps",
+                                    SYS_ADMIN_ALONE},
+                },
+                "bounding set");
+}
+
+int main(void) {
+        TCase *tests = tcase_create("privileges");
+
+        tcase_add_test(tests, root_with_all_capabilities_keeps_one);
+        tcase_add_test(tests, root_with_the_one_capability_keeps_it);
+        tcase_add_test(tests, another_user_with_the_one_capability_keeps_it);
+        tcase_add_test(tests, daemon_of_another_user_goes_by_the_client_not_by_itself);
+        tcase_add_test(tests, root_without_the_one_capability_is_refused);
+        tcase_add_test(tests, user_without_any_capability_is_refused);
+        tcase_add_test(tests, root_with_the_one_capability_but_no_securebits_is_refused);
+        tcase_add_test(tests, bounding_set_that_cannot_be_shrunk_is_refused);
+        return world_run(tests);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A daemon with a worker that is stuck in the kernel, and whoever supervises it. */
+
+#include "common/fd.h"
+#include "tests/fixtures/stage.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+enum {
+        LOST_MAX_PER_USER = 4,
+};
+
+/* The state letter of /proc/PID/stat, 0 if there is no such process. */
+static char process_state(pid_t pid) {
+        char path[32], line[512], state = 0;
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        file = fopen(path, "re");
+        if (!file)
+                return 0;
+        if (fgets(line, sizeof(line), file))
+                state = strrchr(line, ')')[2];
+        fclose(file);
+        return state;
+}
+
+HOSTILE_TEST(idle_exit_waits_for_a_lost_worker) {
+        struct stage stage = stage_new(NULL, "--idle-timeout=3"); /* until it is wedged */
+        struct hostile hostile = hostile_start(0, "build/h", 0);
+        int client = hostile_wedge(&hostile, &stage.service, "a");
+
+        world_wait_for(stage_count_lost(&stage) == 1);
+        close(client);
+        sleep(6);
+        ck_assert(service_is_running(&stage.service));
+
+        hostile_end(&hostile);
+        ck_assert_int_eq(service_wait(&stage.service), 0);
+        ck_assert_uint_eq(world_count_mounts(0, stage.service.source), 0);
+}
+
+static int notify_open(const char *path) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        ck_assert_int_ge(fd, 0);
+        strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+        ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+        return fd;
+}
+
+static unsigned notify_count(int fd, const char *message) {
+        unsigned count = 0;
+        char text[512];
+        ssize_t size;
+
+        while ((size = recv(fd, text, sizeof(text) - 1, 0)) > 0) {
+                text[size] = '\0';
+                count += strstr(text, message) != NULL;
+        }
+        return count;
+}
+
+HOSTILE_TEST(watchdog_is_fed_while_workers_are_lost) {
+        int notify = notify_open(world_path("notify"));
+        struct hostile hostile;
+        struct stage stage;
+        int connections[LOST_MAX_PER_USER];
+        unsigned fed;
+
+        setenv("WATCHDOG_USEC", "900000", 1);
+        stage = stage_new(world_path("notify"), NULL);
+        unsetenv("WATCHDOG_USEC");
+        hostile = hostile_start(0, "build/h", 0);
+        for (unsigned i = 0; i < LOST_MAX_PER_USER; i++) {
+                char name[16];
+
+                snprintf(name, sizeof(name), "%u", i);
+                connections[i] = hostile_wedge(&hostile, &stage.service, name);
+        }
+        world_wait_for(notify_count(notify, "") < 100 &&
+                       stage_count_lost(&stage) == LOST_MAX_PER_USER);
+        notify_count(notify, "");
+        usleep(2000000);
+        fed = notify_count(notify, "WATCHDOG=1");
+        /* Each 300 ms. And not for each that there was since the machine has booted. */
+        ck_assert_msg(fed >= 2 && fed <= 7, "fed %u times in 2 s", fed);
+        close(notify); /* a full socket would keep the daemon waiting */
+
+        hostile_end(&hostile);
+        for (unsigned i = 0; i < LOST_MAX_PER_USER; i++)
+                close(connections[i]);
+        service_stop(&stage.service);
+}
+
+/* The process can't end before its thread does, but all else of it does, at once. */
+HOSTILE_TEST(stops_beside_a_lost_worker) {
+        struct stage stage = stage_new(NULL, NULL);
+        struct hostile hostile = hostile_start(0, "build/h", 0);
+        int client = hostile_wedge(&hostile, &stage.service, "a");
+        int alice = client_connect(&stage.service, WORLD_ALICE);
+        int64_t start;
+
+        client_hold_root(alice, WORLD_ALICE, world_make_root(WORLD_ALICE, "root"));
+        world_wait_for(stage_count_lost(&stage) == 1);
+        ck_assert_uint_eq(world_count_mounts(0, stage.service.source), 2);
+        start = world_now_ms();
+        ck_assert_int_eq(kill(stage.service.pid, SIGTERM), 0);
+        client_expect_closed(alice);
+        world_wait_for(world_count_mounts(0, stage.service.source) == 0);
+        world_wait_for(process_state(stage.service.pid) == 'Z');
+        fprintf(stderr, "stopped %d ms after SIGTERM, with a worker lost\n",
+                (int)(world_now_ms() - start));
+        client_expect_closed(client);
+
+        hostile_end(&hostile);
+        ck_assert_int_eq(service_wait(&stage.service), 0);
+        close(client);
+        close(alice);
+}
+
+/*
+ * Its successor is not held up by what the dead one holds; and the mount that completes in the
+ * dead process is swept.
+ */
+static void succeed_after(int signal, enum service_start start_by) {
+        struct stage stage = stage_new(NULL, NULL);
+        struct hostile hostile = hostile_start_shared(0, "build/h");
+        int client = hostile_wedge(&hostile, &stage.service, "a"), alice, before;
+        pid_t dead = stage.service.pid;
+        struct service next;
+        char build[128];
+        int64_t start;
+
+        before = client_connect(&stage.service, WORLD_ALICE);
+        client_hold_root(before, WORLD_ALICE, world_make_root(WORLD_ALICE, "before"));
+        ck_assert_int_eq(chmod(world_path("before"), 0755), 0); /* the daemon sweeps it by itself */
+        world_wait_for(stage_count_lost(&stage) == 1);
+        ck_assert_int_eq(kill(dead, signal), 0);
+        world_wait_for(process_state(dead) == 'Z');
+        if (signal != SIGKILL) /* she is told, and can come back */
+                client_expect_closed(before);
+
+        snprintf(build, sizeof(build), "--build-directory=%s", world_path("build"));
+        start = world_now_ms();
+        next = service_start(&(struct service_plan){
+                .name = "survival", .start = start_by, .options = {build, "--adopt-timeout=1"}});
+        alice = client_connect(&next, WORLD_ALICE);
+        client_hold_root(alice, WORLD_ALICE, world_make_root(WORLD_ALICE, "root"));
+        fprintf(stderr, "served %d ms after signal %d, with a worker lost\n",
+                (int)(world_now_ms() - start), signal);
+
+        hostile_let_go(&hostile);
+        waitpid(dead, NULL, 0);
+        world_wait_for(world_count_mounts(0, next.source) == 2);
+        sleep(1);
+        ck_assert_uint_eq(world_count_mounts(0, next.source), 2); /* Alice's */
+
+        hostile_end(&hostile);
+        close(client);
+        close(alice);
+        close(before);
+        service_stop(&next);
+}
+
+HOSTILE_TEST(successor_of_a_killed_one_with_a_lost_worker_serves_and_sweeps) {
+        succeed_after(SIGKILL, SERVICE_ACTIVATED);
+}
+
+HOSTILE_TEST(successor_of_a_stopped_one_with_a_lost_worker_serves_and_sweeps) {
+        succeed_after(SIGTERM, SERVICE_ACTIVATED);
+}
+
+HOSTILE_TEST(successor_of_a_restarted_one_with_a_lost_worker_serves_and_sweeps) {
+        succeed_after(SIGUSR1, SERVICE_ACTIVATED);
+}
+
+/* The dead one's socket still listens, where the next one binds its own. */
+HOSTILE_TEST(successor_of_a_killed_one_with_a_lost_worker_listens_by_itself) {
+        succeed_after(SIGKILL, SERVICE_LISTENS);
+}
+
+int main(void) {
+        TCase *tests = tcase_create("survival");
+
+        tcase_add_test(tests, idle_exit_waits_for_a_lost_worker);
+        tcase_add_test(tests, watchdog_is_fed_while_workers_are_lost);
+        tcase_add_test(tests, stops_beside_a_lost_worker);
+        tcase_add_test(tests, successor_of_a_killed_one_with_a_lost_worker_serves_and_sweeps);
+        tcase_add_test(tests, successor_of_a_stopped_one_with_a_lost_worker_serves_and_sweeps);
+        tcase_add_test(tests, successor_of_a_restarted_one_with_a_lost_worker_serves_and_sweeps);
+        tcase_add_test(tests, successor_of_a_killed_one_with_a_lost_worker_listens_by_itself);
+        return world_run(tests);
+}

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "daemon/policy.h"
+
+#include "common/protocol.h"
+#include "tests/fixtures/suite.h"
+
+#include <errno.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+        EXT4 = 0xef53,
+        FUSE = 0x65735546,
+        US = 1000,
+};
+
+enum row_flag {
+        DELETED = 1 << 0,
+        ROOT = 1 << 1,
+        FOREIGN = 1 << 2,
+};
+
+/*
+ * In each row: /srv/build is open to everybody, /srv/mine to uid 1000, /srv/theirs to uid 100 (a
+ * prefix of ours) and 10001 (of which ours is one), /srv/deep/a/b to everybody.
+ */
+static const struct {
+        enum status wanted;
+        enum target_type type;
+        uid_t owner;
+        uint64_t magic;
+        uint32_t file_system;
+        const char *path;
+        unsigned flags;
+} rows[] = {
+        /* One's own, on a local file system. */
+        {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/a/proc", 0},
+        {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_SYSFS, "/home/a/sys", 0},
+        {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/proc", 0},
+        {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/a b\n/proc", 0},
+
+        /* Another's. */
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/home/a/proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 1001, EXT4, PROTOCOL_PROC, "/home/a/proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 100, EXT4, PROTOCOL_PROC, "/home/a/proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 10001, EXT4, PROTOCOL_PROC, "/home/a/proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, (uid_t)-1, EXT4, PROTOCOL_PROC, "/a/proc", 0},
+
+        /* Names. */
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/a/sys", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_SYSFS, "/home/a/proc", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_SYSFS, "/home/a/sysfs", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/a/procs", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/a/xproc", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/a/Proc", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/proc/a", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/a/pro", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/a/proc ", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "proc", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, FUSE, PROTOCOL_PROC, "/srv/build/a/dev", 0},
+
+        /* Below a build directory: whoever owns it, whatever it is on. */
+        {STATUS_OK, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/build/proc", 0},
+        {STATUS_OK, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/srv/build/1/root/proc", 0},
+        {STATUS_OK, TARGET_DIRECTORY, 1001, 0x6969, PROTOCOL_SYSFS, "/srv/build/1/sys", 0},
+        {STATUS_OK, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/srv/deep/a/b/proc", 0},
+
+        /* Its neighbours, by one byte each. */
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/build2/proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/buil/proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/build /proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/Build/proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/deep/a/proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/x/srv/build/proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/proc", 0},
+        /* A build directory that is itself called proc would be none of what is below it. */
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/build", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/named/proc", 0},
+        {STATUS_OK, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/named/proc/proc", 0},
+
+        /* USER. */
+        {STATUS_OK, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/srv/mine/proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/theirs/proc", 0},
+        {STATUS_UNSUPPORTED_FILE_SYSTEM, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC,
+         "/srv/theirs/proc", 0},
+        /* One's own is one's own there as well. */
+        {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/srv/theirs/proc", 0},
+
+        /* Not a directory goes first, whatever else there is. */
+        {STATUS_NOT_A_DIRECTORY, TARGET_OTHER, US, EXT4, PROTOCOL_PROC, "/srv/build/proc", 0},
+        {STATUS_NOT_A_DIRECTORY, TARGET_OTHER, 0, FUSE, PROTOCOL_PROC, "/x",
+         DELETED | ROOT | FOREIGN},
+
+        /* Then removed, */
+        {STATUS_TARGET_VANISHED, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC,
+         "/home/a/proc (deleted)", DELETED},
+        {STATUS_TARGET_VANISHED, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC,
+         "/srv/build/proc (deleted)", DELETED | ROOT | FOREIGN},
+        /* (and where nobody has seen that it was, it has another name at any rate) */
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/a/proc (deleted)", 0},
+
+        /* then a mount root, */
+        {STATUS_ALREADY_MOUNTED, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/a/proc", ROOT},
+        {STATUS_ALREADY_MOUNTED, TARGET_DIRECTORY, 0, PROC_SUPER_MAGIC, PROTOCOL_PROC,
+         "/srv/build/proc", ROOT},
+        {STATUS_ALREADY_MOUNTED, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/home/a/dev",
+         ROOT | FOREIGN},
+
+        /* then the name, then the namespace, even of what would be allowed. */
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, 0, PROTOCOL_PROC, "/home/a/dev", FOREIGN},
+        {STATUS_FOREIGN_NAMESPACE, TARGET_DIRECTORY, US, 0, PROTOCOL_PROC, "/home/a/proc", FOREIGN},
+        {STATUS_FOREIGN_NAMESPACE, TARGET_DIRECTORY, 0, 0, PROTOCOL_PROC, "/srv/build/proc",
+         FOREIGN},
+
+        /* The file system goes before the owner. */
+        {STATUS_UNSUPPORTED_FILE_SYSTEM, TARGET_DIRECTORY, US, FUSE, PROTOCOL_PROC, "/home/a/proc",
+         0},
+        {STATUS_UNSUPPORTED_FILE_SYSTEM, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/home/a/proc",
+         0},
+
+        /* Hidden: there is no owner to be; below a build directory none is asked for. */
+        {STATUS_OK, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/build/1/proc", 0},
+        {STATUS_OK, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/mine/1/proc", 0},
+        {STATUS_UNSUPPORTED_FILE_SYSTEM, TARGET_HIDDEN, US, FUSE, PROTOCOL_PROC, "/home/a/proc", 0},
+        {STATUS_UNSUPPORTED_FILE_SYSTEM, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/build2/proc",
+         0},
+        {STATUS_NOT_AUTHORISED, TARGET_HIDDEN, US, EXT4, PROTOCOL_PROC, "/home/a/proc", 0},
+        {STATUS_WRONG_NAME, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/build/1/dev", 0},
+        {STATUS_ALREADY_MOUNTED, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/build/1/proc", ROOT},
+        {STATUS_TARGET_VANISHED, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/build/1/proc",
+         DELETED},
+};
+
+static struct policy *policy_of_rows(void) {
+        struct policy *policy = policy_new();
+
+        ck_assert_ptr_nonnull(policy);
+        ck_assert_int_eq(policy_add_build_directory(policy, "/srv/build", POLICY_ANY_USER), 0);
+        ck_assert_int_eq(policy_add_build_directory(policy, "/srv/mine", US), 0);
+        ck_assert_int_eq(policy_add_build_directory(policy, "/srv/theirs", 100), 0);
+        ck_assert_int_eq(policy_add_build_directory(policy, "/srv/theirs", 10001), 0);
+        ck_assert_int_eq(policy_add_build_directory(policy, "/srv/deep/a/b/", POLICY_ANY_USER), 0);
+        ck_assert_int_eq(policy_add_build_directory(policy, "/srv/named/proc", POLICY_ANY_USER), 0);
+        return policy;
+}
+
+static enum status judge(const struct policy *policy, uid_t uid, uint32_t file_system,
+                         enum target_type type, uid_t owner, uint64_t magic, const char *path,
+                         unsigned flags) {
+        static struct target_facts facts;
+
+        facts = (struct target_facts){
+                .type = type,
+                .owner = owner,
+                .deleted = flags & DELETED,
+                .mount_root = flags & ROOT,
+                .foreign = flags & FOREIGN,
+                .magic = magic,
+                .mount_id = 1,
+        };
+        strcpy(facts.path, path);
+        return policy_judge(policy, &(struct policy_subject){.uid = uid}, file_system, &facts);
+}
+
+START_TEST(judges_every_row) {
+        struct policy *policy = policy_of_rows();
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                enum status status =
+                        judge(policy, US, rows[i].file_system, rows[i].type, rows[i].owner,
+                              rows[i].magic, rows[i].path, rows[i].flags);
+
+                ck_assert_msg(status == rows[i].wanted, "row %zu, %s: %s", i, rows[i].path,
+                              status_name(status));
+        }
+        ck_assert_ptr_null(policy_free(policy));
+        ck_assert_ptr_null(policy_free(NULL));
+}
+END_TEST
+
+START_TEST(empty_policy_opens_nothing_but_ones_own) {
+        struct policy *policy = policy_new();
+
+        ck_assert_uint_eq(
+                judge(policy, US, PROTOCOL_PROC, TARGET_DIRECTORY, 0, EXT4, "/srv/build/proc", 0),
+                STATUS_NOT_AUTHORISED);
+        ck_assert_uint_eq(
+                judge(policy, US, PROTOCOL_PROC, TARGET_DIRECTORY, US, EXT4, "/srv/build/proc", 0),
+                STATUS_OK);
+        ck_assert(!policy_allows_writable_proc(policy, US));
+        ck_assert(!policy_allows_writable_proc(policy, 0));
+        policy_free(policy);
+}
+END_TEST
+
+/* Root is a peer like others. */
+START_TEST(root_needs_to_own_it_too) {
+        struct policy *policy = policy_new();
+
+        ck_assert_uint_eq(judge(policy, 0, PROTOCOL_PROC, TARGET_DIRECTORY, US, EXT4, "/a/proc", 0),
+                          STATUS_NOT_AUTHORISED);
+        ck_assert_uint_eq(judge(policy, 0, PROTOCOL_PROC, TARGET_DIRECTORY, 0, EXT4, "/a/proc", 0),
+                          STATUS_OK);
+        policy_free(policy);
+}
+END_TEST
+
+static const struct {
+        uint64_t magic;
+        bool local;
+} magics[] = {
+        {EXT4_SUPER_MAGIC, true},
+        {0x58465342, true}, /* xfs */
+        {BTRFS_SUPER_MAGIC, true},
+        {TMPFS_MAGIC, true},
+        {OVERLAYFS_SUPER_MAGIC, true},
+        {F2FS_SUPER_MAGIC, true},
+        {0x2fc12fc1, true}, /* zfs */
+        {0xca451a4e, true}, /* bcachefs */
+        {FUSE, false},
+        {NFS_SUPER_MAGIC, false},
+        {PROC_SUPER_MAGIC, false},
+        {SYSFS_MAGIC, false},
+        {CGROUP2_SUPER_MAGIC, false},
+        {DEVPTS_SUPER_MAGIC, false},
+        {RAMFS_MAGIC, false},
+        {SQUASHFS_MAGIC, false},
+        {ISOFS_SUPER_MAGIC, false},
+        {MSDOS_SUPER_MAGIC, false},
+        {0xff534d42, false}, /* cifs */
+        {0xfe534d42, false}, /* smb2 */
+        {V9FS_MAGIC, false},
+        {CEPH_SUPER_MAGIC, false},
+        {AFS_SUPER_MAGIC, false},
+        {0x0bd00bd0, false}, /* lustre */
+        {0x01161970, false}, /* gfs2 */
+        {OCFS2_SUPER_MAGIC, false},
+        {ECRYPTFS_SUPER_MAGIC, false},
+        {HOSTFS_SUPER_MAGIC, false},
+        {0, false},
+        {1, false},
+        {0xffffffff, false},
+};
+
+START_TEST(takes_exactly_the_local_file_systems) {
+        struct policy *policy = policy_of_rows();
+
+        for (size_t i = 0; i < sizeof(magics) / sizeof(magics[0]); i++) {
+                enum status own = judge(policy, US, PROTOCOL_PROC, TARGET_DIRECTORY, US,
+                                        magics[i].magic, "/a/proc", 0);
+
+                ck_assert_msg(own == (magics[i].local ? STATUS_OK : STATUS_UNSUPPORTED_FILE_SYSTEM),
+                              "magic 0x%llx: %s", (unsigned long long)magics[i].magic,
+                              status_name(own));
+                ck_assert_uint_eq(judge(policy, US, PROTOCOL_PROC, TARGET_DIRECTORY, 0,
+                                        magics[i].magic, "/srv/build/proc", 0),
+                                  STATUS_OK);
+        }
+        policy_free(policy);
+}
+END_TEST
+
+static const struct {
+        const char *path;
+        int result;
+} build_directories[] = {
+        {"/a", 0},
+        {"/a/", 0},
+        {"/a/b", 0},
+        {"/a/.b", 0},
+        {"/a/..b", 0},
+        {"/a/...", 0},
+        {"/a b", 0},
+        {"/proc", 0},
+        {"", -EINVAL},
+        {"/", -EINVAL},
+        {"//", -EINVAL},
+        {"///", -EINVAL},
+        {"a", -EINVAL},
+        {"a/b", -EINVAL},
+        {"./a", -EINVAL},
+        {".", -EINVAL},
+        {"..", -EINVAL},
+        {"/.", -EINVAL},
+        {"/..", -EINVAL},
+        {"/./a", -EINVAL},
+        {"/../a", -EINVAL},
+        {"/a/.", -EINVAL},
+        {"/a/..", -EINVAL},
+        {"/a/./b", -EINVAL},
+        {"/a/../b", -EINVAL},
+        {"//a", -EINVAL},
+        {"/a//b", -EINVAL},
+        {"/a//", -EINVAL},
+};
+
+START_TEST(takes_only_paths_as_the_kernel_spells_them) {
+        for (size_t i = 0; i < sizeof(build_directories) / sizeof(build_directories[0]); i++) {
+                struct policy *policy = policy_new();
+                int r = policy_add_build_directory(policy, build_directories[i].path,
+                                                   POLICY_ANY_USER);
+
+                ck_assert_msg(r == build_directories[i].result, "%s: %d", build_directories[i].path,
+                              r);
+                /* What was refused opens nothing. */
+                if (r < 0)
+                        ck_assert_uint_eq(judge(policy, US, PROTOCOL_PROC, TARGET_DIRECTORY, 0,
+                                                EXT4, "/a/b/c/proc", 0),
+                                          STATUS_NOT_AUTHORISED);
+                policy_free(policy);
+        }
+}
+END_TEST
+
+START_TEST(many_build_directories_are_all_open) {
+        struct policy *policy = policy_new();
+        char path[64];
+
+        for (unsigned i = 0; i < 1000; i++) {
+                snprintf(path, sizeof(path), "/srv/%u", i);
+                ck_assert_int_eq(policy_add_build_directory(policy, path, i), 0);
+        }
+        for (unsigned i = 0; i < 1000; i++) {
+                snprintf(path, sizeof(path), "/srv/%u/proc", i);
+                ck_assert_uint_eq(
+                        judge(policy, i, PROTOCOL_PROC, TARGET_DIRECTORY, 5000, EXT4, path, 0),
+                        STATUS_OK);
+                ck_assert_uint_eq(
+                        judge(policy, i + 1, PROTOCOL_PROC, TARGET_DIRECTORY, 5000, EXT4, path, 0),
+                        STATUS_NOT_AUTHORISED);
+        }
+        policy_free(policy);
+}
+END_TEST
+
+START_TEST(writable_proc_is_for_the_named_alone) {
+        struct policy *policy = policy_new();
+
+        ck_assert_int_eq(policy_add_writable_proc(policy, 100), 0);
+        ck_assert_int_eq(policy_add_writable_proc(policy, 0), 0);
+        ck_assert(policy_allows_writable_proc(policy, 100));
+        ck_assert(policy_allows_writable_proc(policy, 0));
+        ck_assert(!policy_allows_writable_proc(policy, 10));
+        ck_assert(!policy_allows_writable_proc(policy, 1000));
+        ck_assert(!policy_allows_writable_proc(policy, POLICY_ANY_USER));
+        policy_free(policy);
+}
+END_TEST
+
+int main(void) {
+        return SUITE_RUN("policy", judges_every_row, empty_policy_opens_nothing_but_ones_own,
+                         root_needs_to_own_it_too, takes_exactly_the_local_file_systems,
+                         takes_only_paths_as_the_kernel_spells_them,
+                         many_build_directories_are_all_open, writable_proc_is_for_the_named_alone);
+}

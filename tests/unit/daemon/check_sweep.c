@@ -1,0 +1,754 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What a predecessor left, in every state of a record and of the mounts in it: what is ours goes,
+ * what isn't stays, and nothing that may still be there is forgotten.
+ */
+
+#include "daemon/sweep.h"
+
+#include "daemon/lease.h"
+#include "daemon/log.h"
+#include "tests/fixtures/suite.h"
+#include "tests/unit/daemon/fake_gate.h"
+
+#include <errno.h>
+#include <sys/wait.h>
+
+static const unsigned feature_sets[] = {
+        0,
+        PROTOCOL_FEATURE_CLONES,
+        PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT,
+        FAKE_ALL_FEATURES,
+};
+static const enum record_state states[] = {RECORD_ATTACHING, RECORD_LIVE, RECORD_RELEASING};
+
+enum {
+        N_FEATURE_SETS = sizeof(feature_sets) / sizeof(feature_sets[0]),
+        N_LEFT_MAX = 3,
+        COUNT = 2, /* mounts of a lease */
+};
+
+#define FOR_ALL(f, s)                                                                              \
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++)                                              \
+                for (unsigned s = 0; s < 3; s++)
+
+/* Leases that were left, at the indices 10, 11, …, each with mounts on directories of its own. */
+static struct {
+        struct fake_gate fake;
+        unsigned features;
+        struct instance self;
+        unsigned n_left;
+        struct record left[N_LEFT_MAX];
+        int directories[N_LEFT_MAX][COUNT];
+        const struct fake_mount *mounts[N_LEFT_MAX][COUNT];
+        FILE *log; /* what has been logged */
+} scene;
+
+static void scene_leave(enum record_state state, unsigned flags) {
+        static char paths[N_LEFT_MAX][COUNT][32];
+        unsigned n = scene.n_left++;
+
+        for (unsigned i = 0; i < COUNT; i++) {
+                snprintf(paths[n][i], sizeof(paths[n][i]), "/left%u/%s", n, i ? "sys" : "proc");
+                scene.directories[n][i] = fake_directory(&(struct fake_directory){
+                        .path = paths[n][i], .owner = 1000, .flags = flags});
+        }
+        scene.left[n] =
+                fake_gate_left(scene.features, 10 + n, 1000, state, scene.directories[n], COUNT);
+        /* By whoever had our pid before us, who is gone. */
+        scene.left[n].writer_pid = scene.self.pid;
+        scene.left[n].writer_start_time = scene.self.start_time - 1;
+        for (unsigned i = 0; i < COUNT; i++)
+                scene.mounts[n][i] = fake_mount_on(scene.directories[n][i]);
+}
+
+/* Before scene_start(): what is left. */
+static void scene_begin(unsigned features) {
+        scene.features = features;
+        scene.n_left = 0;
+        ck_assert_int_eq(instance_self(&scene.self), 0);
+}
+
+static void scene_start(void) {
+        if (!scene.log) {
+                scene.log = tmpfile();
+                ck_assert_ptr_nonnull(scene.log);
+                ck_assert_int_eq(dup2(fileno(scene.log), STDERR_FILENO), STDERR_FILENO);
+                log_open(LOG_DEBUG);
+        }
+        ck_assert_int_eq(ftruncate(fileno(scene.log), 0), 0);
+        ck_assert_int_eq(lseek(fileno(scene.log), 0, SEEK_SET), 0);
+        fake_gate_start_after(&scene.fake, scene.features, &fake_gate_limits, scene.left,
+                              scene.n_left);
+}
+
+/* Everything has been swept, or `expected` descriptors are open besides. */
+static void scene_end(void) {
+        scene.fake.descriptors -= scene.n_left * COUNT;
+        scene.fake.descriptors_before -= scene.n_left * COUNT;
+        for (unsigned n = 0; n < scene.n_left; n++)
+                for (unsigned i = 0; i < COUNT; i++)
+                        fd_close(scene.directories[n][i]);
+        fake_gate_end(&scene.fake);
+}
+
+static void start_with(unsigned features, enum record_state state, unsigned flags) {
+        scene_begin(features);
+        scene_leave(state, flags);
+        scene_start();
+}
+
+static void sweep(enum sweep_scope scope, enum sweep_patience patience) {
+        unsigned before = descriptors_count();
+
+        sweep_ledger(scene.fake.gate.ledger, scene.fake.gate.templates, &scene.self, scope,
+                     patience);
+        ck_assert_uint_eq(descriptors_count(), before);
+        ck_assert(fake_is_in_root());
+}
+
+static unsigned left(void) {
+        struct ledger_counts counts = ledger_count(scene.fake.gate.ledger);
+
+        ck_assert_uint_eq(counts.leases, counts.left);
+        ck_assert_uint_eq(fake_gate_records(&scene.fake), counts.left);
+        return counts.left;
+}
+
+/* The record as the file has it; and changed. */
+static struct record read_record(unsigned n) {
+        struct record record;
+        char path[128];
+        FILE *file;
+
+        snprintf(path, sizeof(path), "%s/ledger", scene.fake.directory);
+        file = fopen(path, "re");
+        ck_assert_int_eq(fseek(file, RECORD_HEADER_SIZE + (10 + n) * sizeof(record), SEEK_SET), 0);
+        ck_assert_uint_eq(fread(&record, sizeof(record), 1, file), 1);
+        fclose(file);
+        return record;
+}
+
+static void write_record(unsigned n, const struct record *record) {
+        char path[128];
+        FILE *file;
+
+        snprintf(path, sizeof(path), "%s/ledger", scene.fake.directory);
+        file = fopen(path, "r+e");
+        ck_assert_int_eq(fseek(file, RECORD_HEADER_SIZE + (10 + n) * sizeof(*record), SEEK_SET), 0);
+        ck_assert_uint_eq(fwrite(record, sizeof(*record), 1, file), 1);
+        ck_assert_int_eq(fclose(file), 0);
+}
+
+/* How many lines have been logged that contain `text`. */
+static unsigned logged(const char *text) {
+        char line[1024];
+        unsigned lines = 0;
+        FILE *file;
+
+        fflush(stderr);
+        snprintf(line, sizeof(line), "/proc/self/fd/%d", fileno(scene.log));
+        file = fopen(line, "re");
+        ck_assert_ptr_nonnull(file);
+        while (fgets(line, sizeof(line), file))
+                lines += strstr(line, text) != NULL;
+        fclose(file);
+        return lines;
+}
+
+START_TEST(what_is_attached_is_detached) {
+        for (unsigned patience = SWEEP_QUICKLY; patience <= SWEEP_PATIENTLY; patience++)
+                FOR_ALL(f, s) {
+                        start_with(feature_sets[f], states[s], 0);
+                        ck_assert_uint_eq(fake_mounts(), COUNT);
+                        sweep(SWEEP_UNCLAIMED, patience);
+                        ck_assert_uint_eq(fake_mounts(), 0);
+                        ck_assert_uint_eq(left(), 0);
+                        ck_assert_uint_eq(logged(""), 0);
+                        scene_end();
+                }
+}
+END_TEST
+
+START_TEST(what_is_gone_is_forgotten) {
+        FOR_ALL(f, s)
+        for (unsigned gone = 1; gone < 1 << COUNT; gone++) {
+                start_with(feature_sets[f], states[s], 0);
+                for (unsigned i = 0; i < COUNT; i++)
+                        if (gone & (1 << i))
+                                fake_uncover(scene.directories[0][i]);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                ck_assert_uint_eq(fake_mounts(), 0);
+                ck_assert_uint_eq(left(), 0);
+                scene_end();
+        }
+}
+END_TEST
+
+START_TEST(what_can_be_adopted_is_left_until_it_is_time) {
+        FOR_ALL(f, s) {
+                bool live = states[s] == RECORD_LIVE;
+
+                start_with(feature_sets[f], states[s], 0);
+                sweep(SWEEP_UNADOPTABLE, SWEEP_PATIENTLY);
+                ck_assert_uint_eq(fake_mounts(), live ? COUNT : 0);
+                ck_assert_uint_eq(left(), live);
+                if (live)
+                        ck_assert_uint_eq(read_record(0).state, RECORD_LIVE);
+                sweep(SWEEP_FINALLY, SWEEP_PATIENTLY);
+                scene_end();
+        }
+}
+END_TEST
+
+/* ---- what may yet appear ---- */
+
+/* Its writer is a process that has a thread left: our own will do. */
+static void start_pending(unsigned features, enum record_state state) {
+        scene_begin(features);
+        scene_leave(state, 0);
+        scene.left[0].writer_start_time = scene.self.start_time;
+        fake_uncover(scene.directories[0][0]);
+        fake_uncover(scene.directories[0][1]);
+        scene_start();
+}
+
+static void writer_goes(void) {
+        struct record record = read_record(0);
+
+        record.writer_start_time--;
+        write_record(0, &record);
+}
+
+START_TEST(what_may_yet_be_attached_stays_until_its_writer_is_gone) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++)
+                for (unsigned scope = SWEEP_UNADOPTABLE; scope <= SWEEP_FINALLY; scope++) {
+                        start_pending(feature_sets[f], RECORD_ATTACHING);
+                        for (unsigned i = 0; i < 2; i++) {
+                                sweep(scope, SWEEP_PATIENTLY);
+                                ck_assert_uint_eq(left(), 1);
+                                ck_assert_uint_eq(read_record(0).state, RECORD_ATTACHING);
+                        }
+                        ck_assert_uint_eq(logged(""), 0);
+                        writer_goes();
+                        sweep(scope, SWEEP_PATIENTLY);
+                        ck_assert_uint_eq(left(), 0);
+                        scene_end();
+                }
+}
+END_TEST
+
+START_TEST(what_turns_up_late_is_detached) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++)
+                for (unsigned first = 0; first < COUNT; first++) {
+                        start_pending(feature_sets[f], RECORD_ATTACHING);
+                        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                        fake_mount_again(scene.directories[0][first], scene.mounts[0][first]);
+                        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                        ck_assert_uint_eq(fake_mounts(), 0);
+                        ck_assert_uint_eq(left(), 1); /* the other may follow */
+                        fake_mount_again(scene.directories[0][!first], scene.mounts[0][!first]);
+                        writer_goes();
+                        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                        ck_assert_uint_eq(fake_mounts(), 0);
+                        ck_assert_uint_eq(left(), 0);
+                        scene_end();
+                }
+}
+END_TEST
+
+/* The thread was about to make the second mount when its process died. */
+START_TEST(mount_that_has_no_id_yet_may_get_one) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                scene_begin(feature_sets[f]);
+                scene_leave(RECORD_ATTACHING, 0);
+                scene.left[0].writer_start_time = scene.self.start_time;
+                fake_uncover(scene.directories[0][1]);
+                scene.left[0].mounts[1] = 0;
+                scene_start();
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                ck_assert_uint_eq(fake_mounts(), 0);
+                ck_assert_uint_eq(left(), 1);
+                writer_goes();
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                ck_assert_uint_eq(left(), 0);
+                scene_end();
+        }
+}
+END_TEST
+
+/* Nothing of a lease that was live, or on its way out, is attached any more. */
+START_TEST(other_states_do_not_wait_for_their_writer) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++)
+                for (unsigned s = 1; s < 3; s++) {
+                        start_pending(feature_sets[f], states[s]);
+                        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                        ck_assert_uint_eq(left(), 0);
+                        scene_end();
+                }
+}
+END_TEST
+
+/* A zombie may have threads that are stuck in the kernel. */
+START_TEST(zombie_is_not_gone) {
+        struct instance *child = NULL;
+        siginfo_t info;
+        int pipes[2];
+        pid_t pid;
+
+        ck_assert_int_eq(pipe2(pipes, O_CLOEXEC), 0);
+        pid = fork();
+        if (pid == 0) {
+                struct instance self;
+
+                _exit(instance_self(&self) < 0 ||
+                      write(pipes[1], &self, sizeof(self)) != sizeof(self));
+        }
+        child = malloc(sizeof(*child));
+        ck_assert_int_eq(read(pipes[0], child, sizeof(*child)), sizeof(*child));
+        ck_assert_int_eq(waitid(P_PID, pid, &info, WEXITED | WNOWAIT), 0);
+        ck_assert_int_eq(close(pipes[0]) + close(pipes[1]), 0);
+
+        scene_begin(FAKE_ALL_FEATURES);
+        scene_leave(RECORD_ATTACHING, 0);
+        scene.left[0].writer_pid = child->pid;
+        scene.left[0].writer_start_time = child->start_time;
+        fake_uncover(scene.directories[0][1]);
+        scene_start();
+        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+        ck_assert_uint_eq(fake_mounts(), 0);
+        ck_assert_uint_eq(left(), 1);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+        ck_assert_uint_eq(left(), 0);
+        scene_end();
+        free(child);
+}
+END_TEST
+
+/* ---- what can't be reached ---- */
+
+static void expect_out_of_reach(enum record_state before, const char *error) {
+        for (unsigned i = 0; i < 3; i++) {
+                sweep(SWEEP_UNCLAIMED, i % 2 ? SWEEP_QUICKLY : SWEEP_PATIENTLY);
+                ck_assert_uint_eq(left(), 1);
+                ck_assert_uint_eq(read_record(0).state, before);
+        }
+        /* Told once, and of whom, what and where. */
+        ck_assert_uint_eq(logged(""), 1);
+        ck_assert_uint_eq(logged("--sweep"), 1);
+        ck_assert_uint_eq(logged("/left0/"), 1);
+        ck_assert_uint_eq(logged("1000"), 1);
+        ck_assert_uint_eq(logged(error), 1);
+
+        /* The last sweep leaves nothing that looks as if it could be adopted. */
+        sweep(SWEEP_FINALLY, SWEEP_QUICKLY);
+        ck_assert_uint_eq(left(), 1);
+        ck_assert_uint_eq(read_record(0).state, before == RECORD_LIVE ? RECORD_RELEASING : before);
+        ck_assert_uint_eq(logged(""), 1);
+}
+
+START_TEST(what_is_below_a_closed_directory_stays_on_record) {
+        FOR_ALL(f, s) {
+                start_with(feature_sets[f], states[s], FAKE_IS_PRIVATE);
+                expect_out_of_reach(states[s], "Permission denied");
+                ck_assert_uint_eq(fake_mounts(), COUNT);
+                for (unsigned i = 0; i < COUNT; i++) /* root unmounts it */
+                        fake_uncover(scene.directories[0][i]);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                scene_end();
+        }
+}
+END_TEST
+
+/* Who stands on top of it isn't ours to detach: the path doesn't lead to ours. */
+START_TEST(what_others_have_covered_stays_on_record) {
+        for (unsigned which = 0; which < COUNT; which++)
+                FOR_ALL(f, s) {
+                        start_with(feature_sets[f], states[s], 0);
+                        fake_cover(scene.directories[0][which]);
+                        expect_out_of_reach(states[s], "busy");
+                        ck_assert_uint_eq(fake_strangers(), 1);
+                        ck_assert_uint_eq(fake_mounts(), 1); /* the other one of ours went */
+                        fake_uncover(scene.directories[0][which]);
+                        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                        ck_assert_uint_eq(fake_mounts(), 0);
+                        scene_end();
+                }
+}
+END_TEST
+
+/* The kernel says where it is, and there is nothing: renamed meanwhile, or below a chroot's. */
+START_TEST(what_no_path_leads_to_stays_on_record) {
+        FOR_ALL(f, s) {
+                start_with(feature_sets[f], states[s], 0);
+                fake_calls_reset();
+                fake_fail(FAKE_OPEN_PLACE, 1, 100, ENOENT);
+                expect_out_of_reach(states[s], "busy");
+                ck_assert_uint_eq(fake_mounts(), COUNT);
+                fake_calls_reset();
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                ck_assert_uint_eq(fake_mounts(), 0);
+                scene_end();
+        }
+}
+END_TEST
+
+/* One of its mounts may yet appear: that is no reason to say nothing of the other. */
+START_TEST(what_is_out_of_reach_is_told_of_beside_what_is_pending) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++)
+                for (unsigned covered = 0; covered < COUNT; covered++) {
+                        start_pending(feature_sets[f], RECORD_ATTACHING);
+                        fake_mount_again(scene.directories[0][covered], scene.mounts[0][covered]);
+                        fake_cover(scene.directories[0][covered]);
+                        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                        ck_assert_uint_eq(logged("out of reach"), 1);
+                        ck_assert_uint_eq(left(), 1);
+                        fake_uncover(scene.directories[0][covered]);
+                        writer_goes();
+                        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                        ck_assert_uint_eq(fake_mounts(), 0);
+                        scene_end();
+                }
+}
+END_TEST
+
+/* A lease that could not be swept while clients may adopt it, still can be adopted. */
+START_TEST(what_could_not_be_swept_can_be_adopted) {
+        struct ledger *ledger;
+        struct ledger_owner owner;
+        int fds[COUNT];
+
+        start_with(FAKE_ALL_FEATURES, RECORD_LIVE, FAKE_IS_PRIVATE);
+        ledger = scene.fake.gate.ledger;
+        sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
+        ck_assert_uint_eq(ledger_connect(ledger, 1000, 1, &owner).status, STATUS_OK);
+        for (unsigned i = 0; i < COUNT; i++)
+                fds[i] = fake_open_mount(scene.directories[0][i]);
+        ck_assert_uint_eq(lease_adopt(scene.fake.gate.templates, ledger, &owner,
+                                      scene.left[0].lease, scene.left[0].file_systems, fds, COUNT)
+                                  .status,
+                          STATUS_OK);
+        sweep(SWEEP_FINALLY, SWEEP_PATIENTLY);
+        ck_assert_uint_eq(fake_mounts(), COUNT); /* it is held */
+        ck_assert_int_eq(lease_release_all(scene.fake.gate.templates, ledger, &owner), 0);
+        ledger_disconnect(ledger, &owner);
+        scene_end();
+}
+END_TEST
+
+START_TEST(what_takes_patience_is_left_out_quickly) {
+        FOR_ALL(f, s) {
+                start_with(feature_sets[f], states[s], FAKE_IS_REMOTE);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                ck_assert_uint_eq(fake_mounts(), COUNT);
+                ck_assert_uint_eq(left(), 1);
+                ck_assert_uint_eq(read_record(0).state, states[s]);
+                ck_assert_uint_eq(logged(""), 0);
+                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
+                ck_assert_uint_eq(fake_mounts(), 0);
+                ck_assert_uint_eq(left(), 0);
+                scene_end();
+        }
+}
+END_TEST
+
+START_TEST(one_that_stays_keeps_no_other) {
+        for (unsigned stays = 0; stays < N_LEFT_MAX; stays++) {
+                scene_begin(FAKE_ALL_FEATURES);
+                for (unsigned n = 0; n < N_LEFT_MAX; n++)
+                        scene_leave(RECORD_LIVE, n == stays ? FAKE_IS_PRIVATE : 0);
+                scene_start();
+                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
+                ck_assert_uint_eq(left(), 1);
+                ck_assert_uint_eq(fake_mounts(), COUNT);
+                ck_assert_uint_eq(read_record(stays).state, RECORD_LIVE);
+                for (unsigned i = 0; i < COUNT; i++)
+                        fake_uncover(scene.directories[stays][i]);
+                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
+                scene_end();
+        }
+}
+END_TEST
+
+/* ---- what isn't ours ---- */
+
+/* The ids on record are those of mounts of somebody else's by now. */
+START_TEST(mount_that_is_not_what_the_record_says_stays) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                bool exact = feature_sets[f] & PROTOCOL_FEATURE_STATMOUNT;
+                static const struct {
+                        const char *options; /* of what has the first id, which is a procfs's */
+                        bool by_table_alone; /* exact ids are never given again */
+                } others[] = {
+                        {"sysfs,source=mountatd", false}, {"ext4,source=mountatd", false},
+                        {"proc,source=proc", true},       {"proc,source=mountatd:b", true},
+                        {"proc,source=mountat", true},    {"proc", true},
+                };
+
+                for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+                        if (exact && others[i].by_table_alone)
+                                continue;
+                        scene_begin(feature_sets[f]);
+                        scene_leave(RECORD_RELEASING, 0);
+                        fake_uncover(scene.directories[0][0]);
+                        scene.left[0].mounts[0] = fake_gate_id(
+                                scene.features,
+                                fake_mount_before(scene.directories[0][0], others[i].options));
+                        scene_start();
+                        sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
+                        ck_assert_uint_eq(left(), 0);
+                        ck_assert_uint_eq(fake_mounts(), 1);
+                        ck_assert_ptr_nonnull(fake_mount_on(scene.directories[0][0]));
+                        fake_uncover(scene.directories[0][0]);
+                        scene_end();
+                }
+        }
+}
+END_TEST
+
+/* A lease of this instance's has got the id of one that was left. */
+START_TEST(mount_that_we_hold_stays) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                FD_AUTO int directory = -EBADF;
+                struct target_facts facts;
+                struct ledger_owner owner;
+                struct lease_order order = {
+                        .kind = MOUNT_PROC, .file_system = PROTOCOL_PROC, .facts = &facts};
+                struct record record;
+                struct lease *ended = NULL;
+                struct ledger *ledger;
+                unsigned strangers;
+                uint64_t id = 0;
+
+                start_with(feature_sets[f], RECORD_LIVE, 0);
+                ledger = scene.fake.gate.ledger;
+                directory = fake_directory(&(struct fake_directory){.path = "/x/proc"});
+                ck_assert_int_eq(
+                        target_inspect(directory, scene.fake.gate.proc, scene.features, &facts), 0);
+                order.target = directory;
+                ck_assert_uint_eq(ledger_connect(ledger, 1000, 1, &owner).status, STATUS_OK);
+                ck_assert_uint_eq(
+                        lease_grant(scene.fake.gate.templates, ledger, &owner, &order, 1, &id)
+                                .status,
+                        STATUS_OK);
+                fake_uncover(scene.directories[0][0]);
+                record = read_record(0);
+                record.mounts[0] = fake_gate_id(scene.features, fake_mount_on(directory));
+                write_record(0, &record);
+
+                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
+                ck_assert_uint_eq(ledger_count(ledger).left, 0);
+                ck_assert_uint_eq(fake_mounts(), 1);
+                ck_assert_ptr_nonnull(fake_mount_on(directory));
+                ck_assert_uint_eq(lease_release(scene.fake.gate.templates, ledger, &owner, id,
+                                                &strangers, &ended)
+                                          .status,
+                                  STATUS_OK);
+                lease_free(ended);
+                ledger_disconnect(ledger, &owner);
+                directory = fd_close(directory);
+                scene_end();
+        }
+}
+END_TEST
+
+/* ---- each call fails in turn ---- */
+
+START_TEST(each_call_that_fails_forgets_nothing) {
+        static const int errors[] = {EPERM, EIO, ENOMEM, EMFILE, EACCES};
+
+        FOR_ALL(f, s) {
+                unsigned calls;
+
+                start_with(feature_sets[f], states[s], 0);
+                fake_calls_reset();
+                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
+                calls = fake_calls(FAKE_ANY);
+                ck_assert_uint_ge(calls, COUNT * 4);
+                scene_end();
+
+                for (unsigned n = 1; n <= calls; n++)
+                        for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
+                                start_with(feature_sets[f], states[s], 0);
+                                fake_calls_reset();
+                                fake_fail(FAKE_ANY, n, 1, errors[e]);
+                                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
+                                ck_assert_msg(fake_mounts() == 0 || left() == 1,
+                                              "call %u of %u, errno %d: mounts are left", n, calls,
+                                              errors[e]);
+                                fake_calls_reset();
+                                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
+                                ck_assert_uint_eq(fake_mounts(), 0);
+                                ck_assert_uint_eq(left(), 0);
+                                scene_end();
+                        }
+        }
+}
+END_TEST
+
+/* ---- before an instance starts ---- */
+
+/* The scene's leases, in a file of their own; the running ledger knows nothing of them. */
+static unsigned sweep_left_file(char *directory, struct record *after) {
+        struct record_file file;
+        unsigned swept, before = descriptors_count();
+        char path[128];
+        int32_t pid;
+
+        fake_gate_leave(directory, 64, scene.left, scene.n_left);
+        ck_assert_int_eq(record_open_left(directory, &file, &pid), 0);
+        swept = sweep_file(&file, scene.fake.gate.templates, &scene.self);
+        for (unsigned n = 0; n < scene.n_left; n++)
+                after[n] = file.records[10 + n];
+        record_close_left(&file);
+        ck_assert_uint_eq(descriptors_count(), before);
+        ck_assert(fake_is_in_root());
+        snprintf(path, sizeof(path), "%s/ledger", directory);
+        ck_assert_int_eq(unlink(path), 0);
+        return swept;
+}
+
+static void file_start(unsigned features, char *directory) {
+        scene.features = features;
+        scene.n_left = 0;
+        scene_start();
+        ck_assert_int_eq(instance_self(&scene.self), 0);
+        strcpy(directory, "/tmp/mountatd-check-XXXXXX");
+        ck_assert_ptr_nonnull(mkdtemp(directory));
+}
+
+static void file_end(const char *directory) {
+        ck_assert_int_eq(rmdir(directory), 0);
+        for (unsigned n = 0; n < scene.n_left; n++)
+                for (unsigned i = 0; i < COUNT; i++) {
+                        while (fake_mount_on(scene.directories[n][i]))
+                                fake_uncover(scene.directories[n][i]);
+                        fd_close(scene.directories[n][i]);
+                }
+        fake_gate_end(&scene.fake);
+}
+
+static pid_t dead_pid(void) {
+        pid_t pid = fork();
+
+        if (pid == 0)
+                _exit(0);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        return pid;
+}
+
+START_TEST(file_loses_what_nobody_can_adopt) {
+        struct record after[N_LEFT_MAX];
+        char directory[64];
+
+        FOR_ALL(f, s) {
+                enum { ALIVE, UNSEEN, DEAD };
+
+                file_start(feature_sets[f], directory);
+                for (unsigned n = 0; n < 3; n++)
+                        scene_leave(states[s], 0);
+                scene.left[ALIVE].pid = getpid();
+                scene.left[UNSEEN].pid = 0; /* in a pid namespace that we can't see */
+                scene.left[DEAD].pid = dead_pid();
+
+                if (states[s] == RECORD_LIVE) {
+                        ck_assert_uint_eq(sweep_left_file(directory, after), 1);
+                        ck_assert_mem_eq(&after[ALIVE], &scene.left[ALIVE], sizeof(after[0]));
+                        ck_assert_mem_eq(&after[UNSEEN], &scene.left[UNSEEN], sizeof(after[0]));
+                        ck_assert_uint_eq(after[DEAD].state, RECORD_FREE);
+                        ck_assert_uint_eq(fake_mounts(), 2 * COUNT);
+                        ck_assert_ptr_null(fake_mount_on(scene.directories[DEAD][0]));
+                } else {
+                        ck_assert_uint_eq(sweep_left_file(directory, after), 3);
+                        for (unsigned n = 0; n < 3; n++)
+                                ck_assert_uint_eq(after[n].state, RECORD_FREE);
+                        ck_assert_uint_eq(fake_mounts(), 0);
+                }
+                ck_assert_uint_eq(logged(""), 0);
+                file_end(directory);
+        }
+}
+END_TEST
+
+START_TEST(file_keeps_what_may_appear_or_is_out_of_reach) {
+        struct record after[N_LEFT_MAX];
+        char directory[64];
+
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                file_start(feature_sets[f], directory);
+                scene_leave(RECORD_ATTACHING, 0);
+                scene.left[0].writer_start_time = scene.self.start_time;
+                fake_uncover(scene.directories[0][0]);
+                scene_leave(RECORD_RELEASING, 0);
+                fake_cover(scene.directories[1][1]);
+                ck_assert_uint_eq(sweep_left_file(directory, after), 0);
+                ck_assert_mem_eq(&after[0], &scene.left[0], sizeof(after[0]));
+                ck_assert_mem_eq(&after[1], &scene.left[1], sizeof(after[1]));
+                ck_assert_uint_eq(fake_mounts(), 1);
+                ck_assert_uint_ge(logged("/left1/"), 1);
+                ck_assert_uint_eq(logged("/left0/"), 0);
+                file_end(directory);
+        }
+}
+END_TEST
+
+/* Whatever a file system that doesn't answer keeps it from, the others are done by then. */
+START_TEST(file_is_swept_quickly_first) {
+        struct record after[N_LEFT_MAX];
+        char directory[64];
+
+        file_start(FAKE_ALL_FEATURES, directory);
+        scene_leave(RECORD_RELEASING, FAKE_IS_REMOTE);
+        scene_leave(RECORD_RELEASING, 0);
+        fake_calls_reset();
+        fake_fail(FAKE_OPEN_PLACE, 2 * COUNT + 1, 100, EIO); /* it never answers */
+        ck_assert_uint_eq(sweep_left_file(directory, after), 1);
+        ck_assert_uint_eq(after[0].state, RECORD_RELEASING);
+        ck_assert_uint_eq(after[1].state, RECORD_FREE);
+        ck_assert_uint_eq(fake_mounts(), COUNT);
+        fake_calls_reset();
+        scene.left[1].state = RECORD_FREE;
+        ck_assert_uint_eq(sweep_left_file(directory, after), 1);
+        ck_assert_uint_eq(fake_mounts(), 0);
+        file_end(directory);
+}
+END_TEST
+
+START_TEST(damaged_record_is_left_alone) {
+        struct record after[N_LEFT_MAX];
+        char directory[64];
+
+        file_start(FAKE_ALL_FEATURES, directory);
+        scene_leave(RECORD_RELEASING, 0);
+        scene.left[0].count = PROTOCOL_TARGETS_MAX + 1;
+        scene_leave(RECORD_RELEASING, 0);
+        scene.left[1].file_systems[1] = 3;
+        scene_leave(4, 0);
+        fake_calls_reset();
+        ck_assert_uint_eq(sweep_left_file(directory, after), 0);
+        ck_assert_mem_eq(after, scene.left, sizeof(after));
+        ck_assert_uint_eq(fake_calls(FAKE_ANY), 0);
+        file_end(directory);
+}
+END_TEST
+
+int main(void) {
+        return SUITE_RUN("sweep", what_is_attached_is_detached, what_is_gone_is_forgotten,
+                         what_can_be_adopted_is_left_until_it_is_time,
+                         what_may_yet_be_attached_stays_until_its_writer_is_gone,
+                         what_turns_up_late_is_detached, mount_that_has_no_id_yet_may_get_one,
+                         other_states_do_not_wait_for_their_writer, zombie_is_not_gone,
+                         what_is_below_a_closed_directory_stays_on_record,
+                         what_others_have_covered_stays_on_record,
+                         what_could_not_be_swept_can_be_adopted,
+                         what_no_path_leads_to_stays_on_record,
+                         what_is_out_of_reach_is_told_of_beside_what_is_pending,
+                         what_takes_patience_is_left_out_quickly, one_that_stays_keeps_no_other,
+                         mount_that_is_not_what_the_record_says_stays, mount_that_we_hold_stays,
+                         each_call_that_fails_forgets_nothing, file_loses_what_nobody_can_adopt,
+                         file_keeps_what_may_appear_or_is_out_of_reach, file_is_swept_quickly_first,
+                         damaged_record_is_left_alone);
+}

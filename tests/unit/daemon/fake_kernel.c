@@ -1,0 +1,643 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * One mutex, one table of objects: directories, mounts, contexts of superblocks. What the daemon
+ * must never do (umount2 in "/", fchdir in a thread that shares its directory) ends the test.
+ */
+
+#include "tests/unit/daemon/fake_kernel.h"
+
+#include "daemon/kernel.h"
+
+#include <errno.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+enum {
+        FAKE_BUCKETS = 1024,
+        FAKE_CALLS_MAX = 65536,
+        FAKE_UNIQUE = 1000000, /* so that the two kinds of ids can't be mixed up */
+        FAKE_ROOT = 1,         /* the mount that directories are on, */
+        FAKE_ROOT_FUSE = 2,    /* the one that those of a FUSE are on, */
+        FAKE_ELSEWHERE = 999,  /* and the one that foreign ones are on */
+};
+
+enum fake_type {
+        FAKE_TYPE_DIRECTORY,
+        FAKE_TYPE_CONTEXT,
+        FAKE_TYPE_MOUNT,
+};
+
+struct fake_object {
+        enum fake_type type;
+        dev_t device;
+        ino_t inode;
+        struct fake_directory directory;
+        struct fake_mount mount; /* of a context: what it will be */
+        bool created;            /* a context's superblock */
+        bool failed;             /* a context has something to say */
+        bool stranger;
+        const struct fake_object *on; /* directory or mount; NULL: not attached */
+        struct fake_object *same;     /* another descriptor of that object */
+        LIST_ENTRY(fake_object) by_inode;
+        LIST_ENTRY(fake_object) by_table;
+};
+
+LIST_HEAD(fake_list, fake_object);
+
+static pthread_mutex_t fake_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct fake_list fake_objects[FAKE_BUCKETS]; /* newest first: inodes can come again */
+static struct fake_list fake_table;                 /* what is attached */
+static unsigned fake_can;
+static uint64_t fake_last_id = FAKE_UNIQUE + FAKE_ELSEWHERE;
+
+static uint8_t fake_log[FAKE_CALLS_MAX];
+static unsigned fake_n_calls, fake_n_calls_of[FAKE_ANY];
+static enum fake_call fake_fail_kind;
+static unsigned fake_fail_first, fake_fail_times;
+static int fake_fail_error;
+static bool fake_failed[FAKE_ANY];
+
+static _Thread_local bool fake_isolated;
+static _Thread_local const struct fake_object *fake_cwd; /* NULL: "/" */
+
+static void __attribute__((noreturn)) fake_die(const char *what) {
+        fprintf(stderr, "fake kernel: %s\n", what);
+        abort();
+}
+
+/* ---- the log ---- */
+
+/* Logs the call, with the mutex held from here on; a negative errno if it is to fail. */
+static int fake_enter(enum fake_call kind) {
+        unsigned n;
+
+        pthread_mutex_lock(&fake_mutex);
+        if (fake_n_calls == FAKE_CALLS_MAX)
+                fake_die("too many calls");
+        fake_log[fake_n_calls++] = kind;
+        fake_n_calls_of[kind]++;
+
+        if (fake_fail_kind != FAKE_ANY && fake_fail_kind != kind)
+                return 0;
+        n = fake_fail_kind == FAKE_ANY ? fake_n_calls : fake_n_calls_of[kind];
+        if (n < fake_fail_first || n - fake_fail_first >= fake_fail_times)
+                return 0;
+        fake_failed[kind] = true;
+        return -fake_fail_error;
+}
+
+static int fake_leave(int r) {
+        pthread_mutex_unlock(&fake_mutex);
+        return r;
+}
+
+bool fake_has_failed(enum fake_call kind) {
+        pthread_mutex_lock(&fake_mutex);
+        return fake_leave(fake_failed[kind]);
+}
+
+void fake_calls_reset(void) {
+        pthread_mutex_lock(&fake_mutex);
+        fake_n_calls = 0;
+        memset(fake_n_calls_of, 0, sizeof(fake_n_calls_of));
+        memset(fake_failed, 0, sizeof(fake_failed));
+        fake_fail_times = 0;
+        fake_leave(0);
+}
+
+unsigned fake_calls(enum fake_call kind) {
+        pthread_mutex_lock(&fake_mutex);
+        return fake_leave(kind == FAKE_ANY ? fake_n_calls : fake_n_calls_of[kind]);
+}
+
+enum fake_call fake_call_at(unsigned n) {
+        if (n < 1 || n > fake_n_calls)
+                fake_die("no such call");
+        return fake_log[n - 1];
+}
+
+void fake_fail(enum fake_call kind, unsigned n, unsigned times, int error) {
+        pthread_mutex_lock(&fake_mutex);
+        fake_fail_kind = kind;
+        fake_fail_first = n;
+        fake_fail_times = times;
+        fake_fail_error = error;
+        fake_leave(0);
+}
+
+/* ---- objects ---- */
+
+static struct fake_object *fake_find(int fd) {
+        struct fake_object *object;
+        struct stat stat;
+
+        if (fstat(fd, &stat) < 0)
+                fake_die("not a descriptor");
+        LIST_FOREACH(object, &fake_objects[stat.st_ino % FAKE_BUCKETS], by_inode) {
+                if (object->inode == stat.st_ino && object->device == stat.st_dev)
+                        return object->same ?: object;
+        }
+        return NULL;
+}
+
+static struct fake_object *fake_find_typed(int fd, enum fake_type type) {
+        struct fake_object *object = fake_find(fd);
+
+        if (!object || object->type != type)
+                fake_die("a descriptor of the wrong type");
+        return object;
+}
+
+/* A descriptor, and in `*ret` its object. */
+static int fake_new(enum fake_type type, struct fake_object **ret) {
+        int fd = memfd_create("fake", MFD_CLOEXEC);
+        struct fake_object *object = calloc(1, sizeof(*object));
+        struct stat stat;
+
+        if (fd < 0 || !object || fstat(fd, &stat) < 0)
+                fake_die("out of descriptors or memory");
+        object->type = type;
+        object->device = stat.st_dev;
+        object->inode = stat.st_ino;
+        LIST_INSERT_HEAD(&fake_objects[stat.st_ino % FAKE_BUCKETS], object, by_inode);
+        *ret = object;
+        return fd;
+}
+
+/* One more descriptor of the object. */
+static int fake_reopen(struct fake_object *object) {
+        struct fake_object *alias;
+        int fd = fake_new(object->type, &alias);
+
+        alias->same = object;
+        return fd;
+}
+
+static int fake_new_mount(const struct fake_mount *like, struct fake_object **ret) {
+        int fd = fake_new(FAKE_TYPE_MOUNT, ret);
+
+        (*ret)->mount = *like;
+        (*ret)->mount.id = ++fake_last_id;
+        (*ret)->mount.id_old = fake_last_id - FAKE_UNIQUE;
+        return fd;
+}
+
+void fake_features(unsigned features) {
+        fake_can = features;
+}
+
+int fake_directory(const struct fake_directory *directory) {
+        struct fake_object *object;
+        int fd;
+
+        pthread_mutex_lock(&fake_mutex);
+        fd = fake_new(FAKE_TYPE_DIRECTORY, &object);
+        object->directory = *directory;
+        if (!object->directory.magic)
+                object->directory.magic = FAKE_EXT4;
+        return fake_leave(fd);
+}
+
+void fake_forget(void) {
+        pthread_mutex_lock(&fake_mutex);
+        LIST_INIT(&fake_table);
+        fake_cwd = NULL;
+        for (unsigned i = 0; i < FAKE_BUCKETS; i++)
+                while (!LIST_EMPTY(&fake_objects[i])) {
+                        struct fake_object *object = LIST_FIRST(&fake_objects[i]);
+
+                        LIST_REMOVE(object, by_inode);
+                        free(object);
+                }
+        fake_leave(0);
+        fake_calls_reset();
+}
+
+/* ---- the mount table ---- */
+
+static struct fake_object *fake_directly_on(const struct fake_object *object) {
+        struct fake_object *mount;
+
+        LIST_FOREACH(mount, &fake_table, by_table) {
+                if (mount->on == object)
+                        break;
+        }
+        return mount;
+}
+
+/* The topmost of what is stacked on the directory or mount; NULL if nothing is. */
+static struct fake_object *fake_topmost_on(const struct fake_object *object) {
+        struct fake_object *topmost = NULL, *next = fake_directly_on(object);
+
+        while (next) {
+                topmost = next;
+                next = fake_directly_on(topmost);
+        }
+        return topmost;
+}
+
+static void fake_attach(struct fake_object *mount, const struct fake_object *directory) {
+        const struct fake_object *topmost = fake_topmost_on(directory);
+
+        mount->on = topmost ?: directory;
+        LIST_INSERT_HEAD(&fake_table, mount, by_table);
+}
+
+static void fake_detach(struct fake_object *mount) {
+        LIST_REMOVE(mount, by_table);
+        mount->on = NULL;
+}
+
+static unsigned fake_count(bool strangers) {
+        struct fake_object *mount;
+        unsigned count = 0;
+
+        pthread_mutex_lock(&fake_mutex);
+        LIST_FOREACH(mount, &fake_table, by_table) {
+                count += mount->stranger == strangers;
+        }
+        return fake_leave(count);
+}
+
+unsigned fake_mounts(void) {
+        return fake_count(false);
+}
+
+unsigned fake_strangers(void) {
+        return fake_count(true);
+}
+
+const struct fake_mount *fake_mount_on(int directory) {
+        struct fake_object *mount;
+
+        pthread_mutex_lock(&fake_mutex);
+        mount = fake_topmost_on(fake_find_typed(directory, FAKE_TYPE_DIRECTORY));
+        fake_leave(0);
+        return mount ? &mount->mount : NULL;
+}
+
+static struct fake_object *fake_put(int directory, const char *options) {
+        struct fake_object *mount;
+        struct fake_mount like = {0};
+
+        pthread_mutex_lock(&fake_mutex);
+        snprintf(like.options, sizeof(like.options), "%s", options);
+        close(fake_new_mount(&like, &mount));
+        fake_attach(mount, fake_find_typed(directory, FAKE_TYPE_DIRECTORY));
+        fake_leave(0);
+        return mount;
+}
+
+void fake_cover(int directory) {
+        fake_put(directory, "stranger")->stranger = true;
+}
+
+const struct fake_mount *fake_mount_before(int directory, const char *options) {
+        return &fake_put(directory, options)->mount;
+}
+
+void fake_mount_again(int directory, const struct fake_mount *mount) {
+        size_t offset = offsetof(struct fake_object, mount);
+
+        pthread_mutex_lock(&fake_mutex);
+        fake_attach((struct fake_object *)((char *)mount - offset),
+                    fake_find_typed(directory, FAKE_TYPE_DIRECTORY));
+        fake_leave(0);
+}
+
+int fake_open_mount(int directory) {
+        struct fake_object *mount;
+
+        pthread_mutex_lock(&fake_mutex);
+        mount = fake_topmost_on(fake_find_typed(directory, FAKE_TYPE_DIRECTORY));
+        if (!mount)
+                fake_die("nothing to open");
+        return fake_leave(fake_reopen(mount));
+}
+
+void fake_uncover(int directory) {
+        struct fake_object *mount;
+
+        pthread_mutex_lock(&fake_mutex);
+        mount = fake_topmost_on(fake_find_typed(directory, FAKE_TYPE_DIRECTORY));
+        if (!mount)
+                fake_die("nothing to uncover");
+        fake_detach(mount);
+        fake_leave(0);
+}
+
+/* The old id of the mount that an object is, or is on; the unique one is FAKE_UNIQUE more. */
+static uint64_t fake_id_of(const struct fake_object *object) {
+        if (!object)
+                return FAKE_ROOT;
+        if (object->type == FAKE_TYPE_MOUNT)
+                return object->mount.id_old;
+        if (object->directory.flags & FAKE_IS_FOREIGN)
+                return FAKE_ELSEWHERE;
+        return object->directory.magic == FAKE_FUSE ? FAKE_ROOT_FUSE : FAKE_ROOT;
+}
+
+/* The directory below all that is stacked there; that of a mount nowhere is the root. */
+static const struct fake_directory *fake_place_of(const struct fake_object *mount) {
+        static const struct fake_directory nowhere = {.path = "/"};
+
+        while (mount && mount->type == FAKE_TYPE_MOUNT)
+                mount = mount->on;
+        return mount ? &mount->directory : &nowhere;
+}
+
+static uint64_t fake_magic_of(const struct fake_object *object) {
+        if (!object)
+                return PROC_SUPER_MAGIC; /* of /proc/self/fd */
+        if (object->type != FAKE_TYPE_MOUNT)
+                return object->directory.magic;
+        if (strncmp(object->mount.options, "proc,", 5) == 0)
+                return PROC_SUPER_MAGIC;
+        return strncmp(object->mount.options, "sysfs,", 6) == 0 ? SYSFS_MAGIC : FAKE_EXT4;
+}
+
+/* ---- facts of a descriptor ---- */
+
+static void fake_stat_mount(const struct fake_object *object, unsigned mask, struct statx *stat) {
+        bool unique =
+                (mask & KERNEL_STATX_MNT_ID_UNIQUE) && (fake_can & PROTOCOL_FEATURE_UNIQUE_IDS);
+
+        stat->stx_mask |= unique ? KERNEL_STATX_MNT_ID_UNIQUE : STATX_MNT_ID;
+        stat->stx_mnt_id = fake_id_of(object) + (unique ? FAKE_UNIQUE : 0);
+        stat->stx_attributes_mask |= STATX_ATTR_MOUNT_ROOT;
+        if (!object || object->type == FAKE_TYPE_MOUNT || (object->directory.flags & FAKE_IS_ROOT))
+                stat->stx_attributes |= STATX_ATTR_MOUNT_ROOT;
+}
+
+int kernel_statx(int fd, unsigned mask, struct statx *stat) {
+        int r = fake_enter(FAKE_STATX);
+        const struct fake_object *object = fake_find(fd);
+        bool hidden = object && (object->directory.flags & FAKE_IS_HIDDEN);
+
+        if (r == 0 && hidden && (mask & STATX_BASIC_STATS))
+                r = -EACCES;
+        if (r < 0)
+                return fake_leave(r);
+
+        *stat = (struct statx){0};
+        fake_stat_mount(object, mask, stat);
+        if (!hidden && (mask & STATX_BASIC_STATS)) {
+                bool file = object && (object->directory.flags & FAKE_IS_FILE);
+
+                stat->stx_mask |= STATX_BASIC_STATS;
+                stat->stx_mode = file ? S_IFREG | 0644 : S_IFDIR | 0755;
+                stat->stx_uid = object ? object->directory.owner : 0;
+        }
+        return fake_leave(0);
+}
+
+int kernel_fstatfs(int fd, uint64_t *magic) {
+        int r = fake_enter(FAKE_FSTATFS);
+        const struct fake_object *object = fake_find(fd);
+
+        if (r == 0)
+                *magic = fake_magic_of(object);
+        return fake_leave(r);
+}
+
+int kernel_readlink(int proc, int fd, char *path, size_t size) {
+        int r = fake_enter(FAKE_READLINK);
+        const struct fake_directory *place = fake_place_of(fake_find(fd));
+
+        if (fake_find(proc))
+                fake_die("not the descriptor of /proc/self/fd");
+        if (r == 0 && (size_t)snprintf(path, size, "%s%s", place->path,
+                                       place->flags & FAKE_IS_DELETED ? " (deleted)" : "") >= size)
+                r = -ENAMETOOLONG;
+        return fake_leave(r);
+}
+
+static struct fake_object *fake_find_attached(uint64_t id, bool unique) {
+        struct fake_object *found;
+
+        LIST_FOREACH(found, &fake_table, by_table) {
+                if ((unique ? found->mount.id : found->mount.id_old) == id)
+                        break;
+        }
+        return found;
+}
+
+int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
+        int r = fake_enter(FAKE_STATMOUNT);
+        struct fake_object *found;
+
+        if (r == 0 && !(fake_can & PROTOCOL_FEATURE_STATMOUNT))
+                r = -ENOSYS;
+        if (r < 0)
+                return fake_leave(r);
+        if (id == FAKE_UNIQUE + FAKE_ROOT || id == FAKE_UNIQUE + FAKE_ROOT_FUSE) {
+                *mount = (struct kernel_mount){.magic = id == FAKE_UNIQUE + FAKE_ROOT ? FAKE_EXT4
+                                                                                      : FAKE_FUSE};
+                return fake_leave(0);
+        }
+        found = fake_find_attached(id, true);
+        if (!found)
+                return fake_leave(-ENOENT);
+        *mount = (struct kernel_mount){
+                .parent = fake_id_of(found->on) + FAKE_UNIQUE,
+                .parent_old = fake_id_of(found->on),
+                .magic = fake_magic_of(found),
+        };
+        return fake_leave(0);
+}
+
+int kernel_statmount_place(uint64_t id, char *path, size_t size) {
+        int r = fake_enter(FAKE_STATMOUNT_PLACE);
+        const struct fake_object *found = fake_find_attached(id, true);
+
+        if (r == 0 && !(fake_can & PROTOCOL_FEATURE_STATMOUNT))
+                r = -ENOSYS;
+        if (r == 0 && !found)
+                r = -ENOENT;
+        if (r == 0 && (size_t)snprintf(path, size, "%s", fake_place_of(found)->path) >= size)
+                r = -EOVERFLOW;
+        return fake_leave(r);
+}
+
+int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info) {
+        int r = fake_enter(FAKE_MOUNTINFO);
+        const struct fake_object *found = fake_find_attached(old_id, false);
+        const char *options, *source;
+
+        if (r == 0 && !found)
+                r = -ENOENT;
+        if (r < 0)
+                return fake_leave(r);
+        options = found->mount.options;
+        source = strstr(options, ",source=");
+        *info = (struct kernel_mountinfo){.parent = fake_id_of(found->on)};
+        snprintf(info->place, sizeof(info->place), "%s", fake_place_of(found)->path);
+        snprintf(info->file_system, sizeof(info->file_system), "%.*s", (int)strcspn(options, ","),
+                 options);
+        if (source) {
+                source += strlen(",source=");
+                snprintf(info->source, sizeof(info->source), "%.*s", (int)strcspn(source, ","),
+                         source);
+        }
+        return fake_leave(0);
+}
+
+/* Leads to what is on top there. Only what has a mount on it is known by its path. */
+int kernel_open_place(const char *path, uint64_t resolve) {
+        int r = fake_enter(FAKE_OPEN_PLACE);
+        struct fake_object *mount;
+
+        if (r < 0)
+                return fake_leave(r);
+        LIST_FOREACH(mount, &fake_table, by_table) {
+                const struct fake_directory *place = fake_place_of(mount);
+
+                if (strcmp(place->path, path) != 0 || mount->on->type != FAKE_TYPE_DIRECTORY)
+                        continue;
+                if ((place->flags & FAKE_IS_REMOTE) && (resolve & RESOLVE_CACHED))
+                        return fake_leave(-EAGAIN);
+                if (place->flags & FAKE_IS_PRIVATE)
+                        return fake_leave(-EACCES);
+                return fake_leave(fake_reopen(fake_topmost_on(mount) ?: mount));
+        }
+        return fake_leave(-ENOENT);
+}
+
+/* ---- making mounts ---- */
+
+int kernel_fsopen(const char *file_system) {
+        int r = fake_enter(FAKE_FSOPEN);
+        struct fake_object *context;
+
+        if (r < 0)
+                return fake_leave(r);
+        r = fake_new(FAKE_TYPE_CONTEXT, &context);
+        snprintf(context->mount.options, sizeof(context->mount.options), "%s", file_system);
+        return fake_leave(r);
+}
+
+int kernel_fsconfig(int fd, unsigned command, const char *key, const char *value) {
+        int r = fake_enter(FAKE_FSCONFIG);
+        struct fake_object *context = fake_find_typed(fd, FAKE_TYPE_CONTEXT);
+        char *options = context->mount.options;
+        size_t used = strlen(options), size = sizeof(context->mount.options);
+
+        if (r == 0 && key && strcmp(key, "subset") == 0 && !(fake_can & PROTOCOL_FEATURE_PIDS_ONLY))
+                r = -EINVAL;
+        context->failed = r < 0;
+        if (r < 0)
+                return fake_leave(r);
+
+        if (command == FSCONFIG_CMD_CREATE)
+                context->created = true;
+        else
+                snprintf(options + used, size - used, ",%s%s%s", key, value ? "=" : "",
+                         value ?: "");
+        return fake_leave(0);
+}
+
+void kernel_fscontext_message(int fd, char *text, size_t size) {
+        fake_enter(FAKE_MESSAGE);
+        snprintf(text, size, "%s",
+                 fake_find_typed(fd, FAKE_TYPE_CONTEXT)->failed ? "the fake kernel refuses" : "");
+        fake_leave(0);
+}
+
+int kernel_fsmount(int fd, unsigned attributes) {
+        int r = fake_enter(FAKE_FSMOUNT);
+        const struct fake_object *context = fake_find_typed(fd, FAKE_TYPE_CONTEXT);
+        struct fake_object *mount;
+
+        if (!context->created)
+                fake_die("fsmount of a superblock that doesn't exist");
+        if (r < 0)
+                return fake_leave(r);
+        r = fake_new_mount(&context->mount, &mount);
+        mount->mount.attributes = attributes;
+        return fake_leave(r);
+}
+
+int kernel_open_tree_clone(int fd) {
+        int r = fake_enter(FAKE_OPEN_TREE);
+        const struct fake_object *mount = fake_find_typed(fd, FAKE_TYPE_MOUNT);
+        struct fake_object *clone;
+
+        if (r == 0 && !(fake_can & PROTOCOL_FEATURE_CLONES))
+                r = -EINVAL;
+        return fake_leave(r < 0 ? r : fake_new_mount(&mount->mount, &clone));
+}
+
+int kernel_move_mount(int fd, int target) {
+        int r = fake_enter(FAKE_MOVE_MOUNT);
+        struct fake_object *mount = fake_find_typed(fd, FAKE_TYPE_MOUNT);
+        const struct fake_object *directory = fake_find_typed(target, FAKE_TYPE_DIRECTORY);
+        unsigned flags = directory->directory.flags;
+
+        if (mount->on)
+                fake_die("a mount is attached twice");
+        if (r == 0 && (flags & FAKE_IS_FILE))
+                r = -ENOTDIR;
+        else if (r == 0 && (flags & FAKE_IS_FOREIGN))
+                r = -EINVAL;
+        else if (r == 0 && (flags & (FAKE_IS_DELETED | FAKE_VANISHES)))
+                r = -ENOENT;
+        if (r == 0)
+                fake_attach(mount, directory);
+        return fake_leave(r);
+}
+
+/* ---- working directories ---- */
+
+int kernel_unshare_fs(void) {
+        int r = fake_enter(FAKE_UNSHARE);
+
+        fake_isolated = fake_isolated || r == 0;
+        return fake_leave(r);
+}
+
+int kernel_fchdir(int fd) {
+        int r = fake_enter(FAKE_FCHDIR);
+
+        if (!fake_isolated)
+                fake_die("fchdir in a thread that shares its working directory");
+        if (r == 0)
+                fake_cwd = fake_find_typed(fd, FAKE_TYPE_MOUNT);
+        return fake_leave(r);
+}
+
+int kernel_chdir_root(void) {
+        int r = fake_enter(FAKE_CHDIR_ROOT);
+
+        if (r == 0)
+                fake_cwd = NULL;
+        return fake_leave(r);
+}
+
+bool fake_is_in_root(void) {
+        return fake_isolated && !fake_cwd;
+}
+
+int kernel_umount_here(void) {
+        int r = fake_enter(FAKE_UMOUNT);
+        struct fake_object *topmost;
+
+        if (!fake_cwd)
+                fake_die("umount2 of /");
+        if (r < 0)
+                return fake_leave(r);
+        topmost = fake_topmost_on(fake_cwd) ?: (struct fake_object *)fake_cwd;
+        if (!topmost->on)
+                return fake_leave(-EINVAL);
+        fake_detach(topmost);
+        return fake_leave(0);
+}
