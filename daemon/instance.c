@@ -89,3 +89,9 @@ bool instance_is_gone(const struct instance *instance, const struct instance *se
 
         return !instance_exists(instance, self, &state);
 }
+
+bool instance_process_is_dead(int32_t pid) {
+        char state;
+
+        return instance_state(pid, &state) == 0 && state == 'Z';
+}

@@ -36,3 +36,5 @@ int instance_state(int32_t pid, char *state);
  * parent, or for a thread that is stuck in the kernel and will never come back to user space.
  */
 bool instance_is_alive(const struct instance *instance, const struct instance *self);
+
+bool instance_process_is_dead(int32_t pid);

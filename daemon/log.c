@@ -1,71 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The level and the rate limit are the only state, both atomic: losing a count to a race costs a
- * line, a lock here could cost a worker.
+ * Two batches of lines. Whoever logs appends to the open one; whoever writes takes it, which opens
+ * the other, and nobody else touches it until it is written. The mutex is held for a copy, never
+ * for a write. The writer is the log's thread or, where there is none, the thread that has just
+ * appended.
+ *
+ * Two batches and not one ring: what doesn't fit belongs after the last line of the batch that was
+ * full, so a number is enough to say it in its place, and at most once per batch; and a quiet log
+ * touches only the first entries.
  */
-
-/* CODE_FILE would always be this file, with the path of the build. */
-#define SD_JOURNAL_SUPPRESS_LOCATION
 
 #include "daemon/log.h"
 
-#include "common/text.h"
+#include "daemon/log_line.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <systemd/sd-journal.h>
 #include <time.h>
-#include <unistd.h>
 
 enum {
-        LOG_FIELDS_MAX = 11,
-        LOG_FIELD_SIZE = 1024,
-        LOG_WINDOW_SECONDS = 10,
-        LOG_WINDOW_LINES = 50,
-};
-
-/* Never changed, never reused: people's searches depend on them. */
-static const char *const log_message_ids[] = {
-        [LOG_EVENT_GRANTED] = "4ad3524f4fa34901aba5cc3e70163276",
-        [LOG_EVENT_REFUSED] = "883ca9fb454741ad95521eb5dbeb3573",
-        [LOG_EVENT_HOST_FAILED] = "a057c7bcc4a44a459a86d32ce816b41c",
-        [LOG_EVENT_NO_REQUEST] = "0bf74731d06f4f85bfcca3f077cb4724",
-        [LOG_EVENT_WORKER_LOST] = "a2e0030aa7bc4847aafa2e665627ce2c",
-        [LOG_EVENT_WORKER_BACK] = "9aa6893be18d4ef1af7c387b3ce79485",
-        [LOG_EVENT_LEASES_LEFT] = "6f1d7738b3c14ca5880af479d1408e06",
-        [LOG_EVENT_OUT_OF_REACH] = "a4be7b1d818743ecafe5e05f02953ffb",
-        [LOG_EVENT_MOUNTS_LEFT] = "0e0452e0217a469a8be58aff0e38009e",
-        [LOG_EVENT_NOT_SERVING] = "dc1c82a57c43452cb1a63aa5c687175b",
-        [LOG_EVENT_RUNS_ALREADY] = "021b73f6f0634afab91a83c7e817764a",
-        [LOG_EVENT_STOPPING] = "686014ed0ac9439897f04785e11f3e2a",
-        [LOG_EVENT_RESTARTING] = "0c1b127d70a2449e911a240f24603b9b",
-        [LOG_EVENT_IDLE] = "00438c7828fb4c6691375816e3f88a38",
-        [LOG_EVENT_NO_BUS] = "4e97efd2a758477eb79e509751c1e1f1",
+        LOG_STACK_SIZE = 128 * 1024, /* sd_journal_sendv(3) has arrays there */
 };
 
 static atomic_int log_max_level = LOG_INFO;
-static atomic_bool log_to_journal;
-
-/* systemd.exec(5): JOURNAL_STREAM is device:inode of the stream when it is the journal's. */
-static bool log_stderr_is_journal(void) {
-        const char *stream = secure_getenv("JOURNAL_STREAM");
-        unsigned long long device, inode;
-        struct stat stat;
-
-        return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
-               fstat(STDERR_FILENO, &stat) == 0 && stat.st_dev == device && stat.st_ino == inode;
-}
 
 void log_open(int level) {
-        log_to_journal = log_stderr_is_journal();
+        log_set_target("auto");
         log_set_level(level);
 }
 
@@ -94,141 +60,296 @@ const char *log_level_name(int level) {
         return log_names[level];
 }
 
-const char *log_target(void) {
-        return atomic_load(&log_to_journal) ? "journal" : "console";
-}
+/* ---- what waits ---- */
 
-int log_set_target(const char *name) {
-        if (strcmp(name, "journal") == 0)
-                atomic_store(&log_to_journal, true);
-        else if (strcmp(name, "console") == 0)
-                atomic_store(&log_to_journal, false);
-        else if (strcmp(name, "auto") == 0)
-                atomic_store(&log_to_journal, log_stderr_is_journal());
-        else
-                return -EINVAL;
-        return 0;
-}
-
-struct log_fields {
-        int count;
-        struct iovec vectors[LOG_FIELDS_MAX];
-        char bytes[LOG_FIELDS_MAX][LOG_FIELD_SIZE];
+enum log_omission {
+        LOG_OMITTED_CLIENTS,
+        LOG_OMITTED_HOST,
+        LOG_BUDGETS, /* those have one */
+        LOG_OMITTED_WAITING = LOG_BUDGETS,
+        LOG_OMISSIONS,
 };
 
-static void __attribute__((format(printf, 2, 3)))
-log_field(struct log_fields *fields, const char *format, ...) {
-        char *field = fields->bytes[fields->count];
-        va_list arguments;
+struct log_batch {
+        unsigned n_lines;
+        struct log_line lines[LOG_WAITING_MAX];
+        unsigned long omitted[LOG_OMISSIONS]; /* after those lines */
+};
 
-        va_start(arguments, format);
-        vsnprintf(field, LOG_FIELD_SIZE, format, arguments);
-        va_end(arguments);
-        fields->vectors[fields->count++] =
-                (struct iovec){.iov_base = field, .iov_len = strlen(field)};
+struct log_budget {
+        time_t window_end; /* CLOCK_MONOTONIC */
+        unsigned lines;
+        unsigned long omitted;
+};
+
+static struct {
+        pthread_mutex_t mutex; /* of all here but the batch being written */
+        pthread_cond_t filled, stopped;
+        enum {
+                LOG_DIRECT,
+                LOG_THREADED,
+                LOG_STOPPING,
+                LOG_STOPPED,
+        } phase;
+        struct log_batch batches[2];
+        unsigned open; /* index of a batch */
+        bool writing;  /* the other one is being written */
+        struct log_budget budgets[LOG_BUDGETS];
+} log_queue = {
+        .mutex = PTHREAD_MUTEX_INITIALIZER,
+        .filled = PTHREAD_COND_INITIALIZER,
+        .stopped = PTHREAD_COND_INITIALIZER,
+};
+
+/* The caller holds the mutex, as in log_take(), log_end_window(s)() and log_next_end(). */
+static bool log_is_empty(void) {
+        const struct log_batch *batch = &log_queue.batches[log_queue.open];
+
+        for (int i = 0; i < LOG_OMISSIONS; i++)
+                if (batch->omitted[i] > 0)
+                        return false;
+        return batch->n_lines == 0;
 }
 
-/* "uid 1000 (pid 4711): mount: refused: /srv/root/proc: No such file or directory" */
-static void log_sentence(char *line, size_t size, const struct log_subject *subject,
-                         const char *message, const char *target) {
-        char peer[48] = "";
-        const char *operation = subject->operation ?: "";
-        const char *error =
-                subject->error ? strerrordesc_np(-subject->error) ?: "unknown error" : "";
+/* The caller is the one who writes, until he has cleared `writing`. NULL: there is nothing, or
+ * somebody writes already, and sees to it. */
+static struct log_batch *log_take(void) {
+        struct log_batch *batch = &log_queue.batches[log_queue.open];
 
-        if (subject->has_peer)
-                snprintf(peer, sizeof(peer), "uid %u (pid %d): ", subject->uid, subject->pid);
-        snprintf(line, size, "%s%s%s%s%s%s%s%s", peer, operation, *operation ? ": " : "", message,
-                 *target ? ": " : "", target, *error ? ": " : "", error);
+        if (log_queue.writing || log_is_empty())
+                return NULL;
+        log_queue.writing = true;
+        log_queue.open = !log_queue.open;
+        return batch;
 }
 
-static void log_journal(int priority, const struct log_subject *subject, const char *line,
-                        const char *target) {
-        struct log_fields fields;
+/* Whatever the level is: it stands for lines that would have been written. */
+static void log_write_omission(enum log_omission omission, unsigned long count) {
+        static const char *const names[LOG_BUDGETS] = {
+                [LOG_OMITTED_CLIENTS] = "lines about clients",
+                [LOG_OMITTED_HOST] = "warnings and errors",
+        };
+        struct log_line line = {
+                .priority = omission == LOG_OMITTED_CLIENTS ? LOG_NOTICE : LOG_WARNING,
+                .subject = {.event = LOG_EVENT_LINES_LOST},
+        };
 
-        fields.count = 0;
-        log_field(&fields, "MESSAGE=%s", line);
-        log_field(&fields, "PRIORITY=%d", priority);
-        log_field(&fields, "SYSLOG_IDENTIFIER=%s", program_invocation_short_name);
-        if (subject->event != LOG_EVENT_NONE)
-                log_field(&fields, "MESSAGE_ID=%s", log_message_ids[subject->event]);
-        if (subject->operation)
-                log_field(&fields, "MOUNTAT_OPERATION=%s", subject->operation);
-        if (subject->lease)
-                log_field(&fields, "MOUNTAT_LEASE=%016llx", (unsigned long long)subject->lease);
-        if (subject->has_peer) {
-                log_field(&fields, "MOUNTAT_PEER_UID=%u", subject->uid);
-                log_field(&fields, "MOUNTAT_PEER_PID=%d", subject->pid);
-        }
-        if (*target)
-                log_field(&fields, "MOUNTAT_TARGET=%s", target);
-        if (subject->error)
-                log_field(&fields, "ERRNO=%d", -subject->error);
-        sd_journal_sendv(fields.vectors, fields.count);
-}
-
-static void log_line(int priority, const struct log_subject *subject, const char *message) {
-        char line[LOG_FIELD_SIZE], target[LOG_FIELD_SIZE / 2] = "";
-
-        if (subject->target)
-                text_escape(target, sizeof(target), subject->target);
-        log_sentence(line, sizeof(line), subject, message, target);
-
-        if (log_to_journal)
-                log_journal(priority, subject, line, target);
+        if (omission == LOG_OMITTED_WAITING)
+                snprintf(line.message, sizeof(line.message),
+                         "%lu lines were left out here: the log's reader is too slow", count);
         else
-                fprintf(stderr, "%s: %s\n", program_invocation_short_name, line);
+                snprintf(line.message, sizeof(line.message),
+                         "%lu %s were left out: at most %d are written in %d s", count,
+                         names[omission], LOG_WINDOW_LINES, LOG_WINDOW_SECONDS);
+        log_line_write(&line);
 }
+
+/* And leaves it empty. */
+static void log_write_batch(struct log_batch *batch) {
+        for (unsigned i = 0; i < batch->n_lines; i++)
+                log_line_write(&batch->lines[i]);
+        for (int i = 0; i < LOG_OMISSIONS; i++)
+                if (batch->omitted[i] > 0)
+                        log_write_omission(i, batch->omitted[i]);
+        batch->n_lines = 0;
+        memset(batch->omitted, 0, sizeof(batch->omitted));
+}
+
+static void log_drain(void) {
+        struct log_batch *batch;
+
+        pthread_mutex_lock(&log_queue.mutex);
+        while ((batch = log_take())) {
+                pthread_mutex_unlock(&log_queue.mutex);
+                log_write_batch(batch);
+                pthread_mutex_lock(&log_queue.mutex);
+                log_queue.writing = false;
+        }
+        pthread_mutex_unlock(&log_queue.mutex);
+}
+
+static void log_append(const struct log_line *line) {
+        struct log_batch *batch;
+        bool direct, stopped;
+
+        pthread_mutex_lock(&log_queue.mutex);
+        batch = &log_queue.batches[log_queue.open];
+        direct = log_queue.phase == LOG_DIRECT;
+        stopped = !direct && log_queue.phase != LOG_THREADED;
+        if (!stopped && batch->n_lines < LOG_WAITING_MAX)
+                batch->lines[batch->n_lines++] = *line;
+        else if (!stopped)
+                batch->omitted[LOG_OMITTED_WAITING]++;
+        pthread_cond_signal(&log_queue.filled);
+        pthread_mutex_unlock(&log_queue.mutex);
+        if (direct)
+                log_drain();
+}
+
+/* ---- the budgets ---- */
+
+static time_t log_now(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return now.tv_sec;
+}
+
+static void log_end_window(enum log_omission budget) {
+        log_queue.batches[log_queue.open].omitted[budget] += log_queue.budgets[budget].omitted;
+        log_queue.budgets[budget].omitted = 0;
+}
+
+static void log_end_windows(time_t now) {
+        for (int i = 0; i < LOG_BUDGETS; i++)
+                if (now >= log_queue.budgets[i].window_end)
+                        log_end_window(i);
+}
+
+/* When a count is to be written next; 0: there is none. */
+static time_t log_next_end(void) {
+        time_t next = 0;
+
+        for (int i = 0; i < LOG_BUDGETS; i++) {
+                const struct log_budget *budget = &log_queue.budgets[i];
+
+                if (budget->omitted > 0 && (next == 0 || budget->window_end < next))
+                        next = budget->window_end;
+        }
+        return next;
+}
+
+/* Whether one more line may be written in this window. */
+static bool log_admit(enum log_omission which) {
+        struct log_budget *budget = &log_queue.budgets[which];
+        time_t now = log_now();
+        bool admitted;
+
+        pthread_mutex_lock(&log_queue.mutex);
+        if (now >= budget->window_end) {
+                log_end_window(which);
+                budget->window_end = now + LOG_WINDOW_SECONDS;
+                budget->lines = 0;
+        }
+        admitted = budget->lines < LOG_WINDOW_LINES;
+        if (admitted)
+                budget->lines++;
+        else if (budget->omitted++ == 0)
+                pthread_cond_signal(&log_queue.filled); /* there is an end to wait for */
+        pthread_mutex_unlock(&log_queue.mutex);
+        return admitted;
+}
+
+/* ---- the log's thread ---- */
+
+/* Until there is something to write. False: there is nothing, and log_stop() waits. */
+static bool log_await(void) {
+        bool more;
+
+        pthread_mutex_lock(&log_queue.mutex);
+        log_end_windows(log_now());
+        while (log_is_empty() && log_queue.phase == LOG_THREADED) {
+                const struct timespec end = {.tv_sec = log_next_end()};
+
+                if (end.tv_sec == 0)
+                        pthread_cond_wait(&log_queue.filled, &log_queue.mutex);
+                else
+                        pthread_cond_clockwait(&log_queue.filled, &log_queue.mutex, CLOCK_MONOTONIC,
+                                               &end);
+                log_end_windows(log_now());
+        }
+        more = !log_is_empty();
+        if (!more) {
+                log_queue.phase = LOG_STOPPED;
+                pthread_cond_signal(&log_queue.stopped);
+        }
+        pthread_mutex_unlock(&log_queue.mutex);
+        return more;
+}
+
+static void *log_run(void *unused) {
+        (void)unused;
+        do
+                log_drain();
+        while (log_await());
+        return NULL;
+}
+
+int log_start(void) {
+        pthread_attr_t attributes;
+        pthread_t thread;
+        int r;
+
+        pthread_mutex_lock(&log_queue.mutex);
+        log_queue.phase = LOG_THREADED;
+        pthread_attr_init(&attributes);
+        pthread_attr_setstacksize(&attributes, LOG_STACK_SIZE);
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        r = -pthread_create(&thread, &attributes, log_run, NULL);
+        pthread_attr_destroy(&attributes);
+        if (r < 0)
+                log_queue.phase = LOG_DIRECT;
+        pthread_mutex_unlock(&log_queue.mutex);
+        return r;
+}
+
+static struct timespec log_stop_deadline(void) {
+        struct timespec deadline;
+
+        clock_gettime(CLOCK_MONOTONIC, &deadline);
+        deadline.tv_nsec += LOG_STOP_MS * 1000000L;
+        deadline.tv_sec += deadline.tv_nsec / 1000000000;
+        deadline.tv_nsec %= 1000000000;
+        return deadline;
+}
+
+void log_stop(void) {
+        const struct timespec deadline = log_stop_deadline();
+        bool direct;
+        int r = 0;
+
+        pthread_mutex_lock(&log_queue.mutex);
+        direct = log_queue.phase == LOG_DIRECT;
+        for (int i = 0; i < LOG_BUDGETS; i++)
+                log_end_window(i);
+        if (log_queue.phase == LOG_THREADED) {
+                log_queue.phase = LOG_STOPPING;
+                pthread_cond_signal(&log_queue.filled);
+                while (r == 0 && log_queue.phase == LOG_STOPPING)
+                        r = pthread_cond_clockwait(&log_queue.stopped, &log_queue.mutex,
+                                                   CLOCK_MONOTONIC, &deadline);
+        }
+        pthread_mutex_unlock(&log_queue.mutex);
+        if (direct)
+                log_drain();
+}
+
+/* ---- logging ---- */
 
 static void __attribute__((format(printf, 3, 0)))
 log_writev(int priority, const struct log_subject *subject, const char *format, va_list arguments) {
-        static const struct log_subject nobody;
-        char message[LOG_FIELD_SIZE / 2];
+        struct log_line line;
 
-        if (priority > log_level())
-                return;
-        vsnprintf(message, sizeof(message), format, arguments);
-        log_line(priority, subject ?: &nobody, message);
+        line.priority = priority;
+        log_line_compose(&line, subject, format, arguments);
+        log_append(&line);
 }
 
 void log_write(int priority, const struct log_subject *subject, const char *format, ...) {
         va_list arguments;
 
+        if (priority > log_level())
+                return;
         va_start(arguments, format);
         log_writev(priority, subject, format, arguments);
         va_end(arguments);
 }
 
-struct log_budget {
-        atomic_long window_start, lines, suppressed;
-};
-
-/* Whether one more line may be written in this window. */
-static bool log_admit(struct log_budget *budget) {
-        struct timespec now;
-        long start = atomic_load(&budget->window_start), missed;
-
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        if (now.tv_sec - start >= LOG_WINDOW_SECONDS &&
-            atomic_compare_exchange_strong(&budget->window_start, &start, now.tv_sec)) {
-                atomic_store(&budget->lines, 0);
-                missed = atomic_exchange(&budget->suppressed, 0);
-                if (missed > 0)
-                        log_write(LOG_NOTICE, NULL, "%ld lines about clients were left out",
-                                  missed);
-        }
-        if (atomic_fetch_add(&budget->lines, 1) < LOG_WINDOW_LINES)
-                return true;
-        atomic_fetch_add(&budget->suppressed, 1);
-        return false;
-}
-
 void log_write_limited(int priority, const struct log_subject *subject, const char *format, ...) {
-        /* Apart, so that nobody's mistakes hide what the host does wrong. */
-        static struct log_budget clients, host;
         va_list arguments;
 
-        if (priority > log_level() || !log_admit(priority <= LOG_WARNING ? &host : &clients))
+        if (priority > log_level() ||
+            !log_admit(priority <= LOG_WARNING ? LOG_OMITTED_HOST : LOG_OMITTED_CLIENTS))
                 return;
         va_start(arguments, format);
         log_writev(priority, subject, format, arguments);

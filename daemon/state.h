@@ -40,7 +40,17 @@ struct record {
         uint64_t mounts[PROTOCOL_TARGETS_MAX];
 };
 
-struct state_header;
+struct state_header {
+        char magic[8];
+        uint32_t record_size;
+        uint32_t capacity;
+        struct instance instance;
+};
+
+struct state_found {
+        int32_t pid;
+        char set_aside[64];
+};
 
 struct state {
         int directory;
@@ -50,3 +60,11 @@ struct state {
         struct state_header *header;
         struct record *records;
 };
+
+int state_open(const char *directory, uint32_t capacity, struct state *state,
+               struct state_found *found);
+int state_open_left(const char *directory, struct state *state, struct state_found *found);
+void state_close_left(struct state *state);
+void state_close(struct state *state);
+bool record_is_sane(const struct record *record, uint32_t index);
+void record_set_state(struct record *record, enum record_state state);
