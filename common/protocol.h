@@ -39,6 +39,12 @@ enum protocol_option {
         PROTOCOL_PIDS_ONLY = 1 << 1, /* procfs alone: subset=pid */
 };
 
+/* In the flags of a mount, one at most. No other request has any. */
+enum protocol_flag {
+        PROTOCOL_KEEP = 1 << 0,  /* the lease is the user's and outlives the connection */
+        PROTOCOL_CHECK = 1 << 1, /* judged as a mount is, and nothing is mounted: no lease */
+};
+
 /* What hello's reply tells in its flags. */
 enum protocol_feature {
         PROTOCOL_FEATURE_CLONES = 1 << 0,
@@ -46,4 +52,6 @@ enum protocol_feature {
         PROTOCOL_FEATURE_UNIQUE_IDS = 1 << 2,
         PROTOCOL_FEATURE_PIDS_ONLY = 1 << 3,
         PROTOCOL_FEATURE_ADOPT = 1 << 4,
+        PROTOCOL_FEATURE_KEEP = 1 << 6,
+        PROTOCOL_FEATURE_CHECK = 1 << 8,
 };

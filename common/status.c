@@ -38,7 +38,9 @@ static const struct {
         [STATUS_LIMIT_EXCEEDED] = {"limit-exceeded",
                                    "a limit of mountatd is reached: release leases, close "
                                    "connections, or raise it"},
-        [STATUS_NO_SUCH_LEASE] = {"no-such-lease", "this connection holds no such lease"},
+        [STATUS_NO_SUCH_LEASE] = {"no-such-lease",
+                                  "this connection holds no such lease, and none is kept "
+                                  "for this user"},
         [STATUS_HOST_FAILED] = {"host-failed", "the host refused"},
         [STATUS_SHUTTING_DOWN] = {"shutting-down", "mountatd is stopping: connect again"},
         [STATUS_TARGET_VANISHED] = {"target-vanished", "the directory has been removed"},

@@ -71,6 +71,13 @@ static bool wire_knows_options(const struct wire_target *target) {
         return !(target->options & ~known);
 }
 
+static bool wire_knows_flags(const struct wire_request *request) {
+        if (request->operation != PROTOCOL_MOUNT)
+                return !request->flags;
+        return !request->flags || request->flags == PROTOCOL_KEEP ||
+               request->flags == PROTOCOL_CHECK;
+}
+
 /* The order of the checks is part of the protocol. */
 static struct verdict wire_judge(const struct wire_request *request, size_t size) {
         bool targets = wire_has_targets(request->operation);
@@ -79,7 +86,7 @@ static struct verdict wire_judge(const struct wire_request *request, size_t size
                 return verdict_refuse(STATUS_UNSUPPORTED_VERSION, STATUS_NO_TARGET);
         if (request->operation < PROTOCOL_HELLO || request->operation > PROTOCOL_ADOPT)
                 return verdict_refuse(STATUS_UNKNOWN_OPERATION, STATUS_NO_TARGET);
-        if (request->flags || (request->lease && !wire_has_lease(request->operation)))
+        if (!wire_knows_flags(request) || (request->lease && !wire_has_lease(request->operation)))
                 return verdict_refuse(STATUS_MALFORMED, STATUS_NO_TARGET);
         if (size != WIRE_REQUEST_HEADER + (size_t)WIRE_TARGET * request->n_targets)
                 return verdict_refuse(STATUS_MALFORMED, STATUS_NO_TARGET);

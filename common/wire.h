@@ -31,7 +31,7 @@ struct wire_request {
         uint64_t cookie;
         uint64_t lease;
         uint32_t n_targets;
-        uint32_t flags;
+        uint32_t flags; /* of enum protocol_flag */
         struct wire_target targets[PROTOCOL_TARGETS_MAX];
 };
 

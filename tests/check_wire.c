@@ -412,9 +412,11 @@ START_TEST(accepts_no_other_byte_where_the_value_is_fixed) {
                 for (size_t at = fixed[f].first; at <= fixed[f].last; at++)
                         for (unsigned flip = 1; flip < 256; flip++) {
                                 bytes[at] ^= flip;
-                                /* procfs becomes sysfs, mount becomes adopt */
+                                /* procfs becomes sysfs, mount becomes adopt, a flag is set */
                                 bool allowed = (at == 32 && bytes[at] == PROTOCOL_SYSFS) ||
-                                               (at == 6 && bytes[at] == PROTOCOL_ADOPT);
+                                               (at == 6 && bytes[at] == PROTOCOL_ADOPT) ||
+                                               (at == 28 && bytes[at] == PROTOCOL_KEEP) ||
+                                               (at == 28 && bytes[at] == PROTOCOL_CHECK);
 
                                 ck_assert_int_eq(
                                         decode_request(bytes, sizeof(bytes), &request, &verdict),
@@ -426,11 +428,44 @@ START_TEST(accepts_no_other_byte_where_the_value_is_fixed) {
 }
 END_TEST
 
+static enum status judge_flags(uint16_t operation, uint32_t flags) {
+        struct wire_request request = {
+                .version = PROTOCOL_VERSION,
+                .operation = operation,
+                .n_targets = operation == PROTOCOL_MOUNT || operation == PROTOCOL_ADOPT,
+                .flags = flags,
+                .targets[0].file_system = PROTOCOL_PROC,
+        };
+        uint8_t bytes[WIRE_REQUEST_MAX];
+        size_t size = wire_encode_request(&request, bytes);
+        struct verdict verdict;
+
+        ck_assert_int_eq(decode_request(bytes, size, &request, &verdict), 0);
+        return verdict.status;
+}
+
+START_TEST(knows_the_flags_of_a_mount_one_at_a_time) {
+        for (uint32_t bit = 1; bit; bit <<= 1) {
+                bool known = bit == PROTOCOL_KEEP || bit == PROTOCOL_CHECK;
+
+                ck_assert_uint_eq(judge_flags(PROTOCOL_MOUNT, bit),
+                                  known ? STATUS_OK : STATUS_MALFORMED);
+                for (uint32_t other = bit << 1; other; other <<= 1)
+                        ck_assert_uint_eq(judge_flags(PROTOCOL_MOUNT, bit | other),
+                                          STATUS_MALFORMED);
+                ck_assert_uint_eq(judge_flags(PROTOCOL_HELLO, bit), STATUS_MALFORMED);
+                ck_assert_uint_eq(judge_flags(PROTOCOL_UNMOUNT, bit), STATUS_MALFORMED);
+                ck_assert_uint_eq(judge_flags(PROTOCOL_ADOPT, bit), STATUS_MALFORMED);
+        }
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN("wire", replays_requests, replays_replies_with_every_status,
                          replays_messages_without_an_answer, replays_every_vector,
                          refuses_every_other_length_of_the_largest_request,
                          judges_a_request_that_was_cut_by_its_real_size,
                          leaves_its_output_alone_when_there_is_no_answer,
-                         accepts_no_other_byte_where_the_value_is_fixed);
+                         accepts_no_other_byte_where_the_value_is_fixed,
+                         knows_the_flags_of_a_mount_one_at_a_time);
 }
