@@ -219,8 +219,9 @@ static bool channel_reply_fits(const struct wire_request *request, const struct 
                 return reply->cookie == 0 && reply->status != STATUS_OK;
         if (reply->operation != request->operation || reply->cookie != request->cookie)
                 return false;
-        return reply->operation != PROTOCOL_MOUNT || reply->status != STATUS_OK ||
-               reply->lease != 0;
+        if (reply->operation != PROTOCOL_MOUNT || reply->status != STATUS_OK)
+                return true;
+        return (reply->lease == 0) == (request->flags == PROTOCOL_CHECK);
 }
 
 static int channel_fail(struct channel *channel, int error) {

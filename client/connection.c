@@ -256,6 +256,59 @@ static int connection_prepare(struct connection *connection, const struct connec
         return holding->fate == HOLDING_KEPT ? result : holding_explain(holding, failure);
 }
 
+static bool connection_lacks(const struct connection *connection,
+                             const struct connection_call *call) {
+        return call->features & ~connection->features;
+}
+
+/*
+ * Asks for the daemon's features, once on each connection: the next instance may be another
+ * version. One that lacks something is asked again, for its version. As channel_exchange().
+ */
+static int connection_greet(struct connection *connection, struct connection_call *call) {
+        struct wire_request hello = {.operation = PROTOCOL_HELLO};
+        int result;
+
+        if (connection->greeted == connection->number && !connection_lacks(connection, call))
+                return 0;
+        result = channel_exchange(&connection->channel, &hello, NULL, &call->reply);
+        if (result < 0 || call->reply.status != STATUS_OK)
+                return result;
+        connection->greeted = connection->number;
+        connection->features = call->reply.flags;
+        return 0;
+}
+
+static int connection_explain_lack(const struct connection_call *call, struct failure *failure) {
+        bool keep = call->features & PROTOCOL_FEATURE_KEEP;
+        char version[PROTOCOL_TEXT_MAX];
+
+        return failure_status(failure, MOUNTAT_STATUS_UNKNOWN_OPERATION, MOUNTAT_NO_TARGET,
+                              "%s can't %s: that takes mountatd 0.2 or later: upgrade it, and "
+                              "restart its service",
+                              text_escape(version, sizeof(version), call->reply.text),
+                              keep ? "keep mounts beyond a connection"
+                                   : "check directories without mounting");
+}
+
+/*
+ * One try, as channel_exchange(). The request isn't sent if the daemon refused hello, whose reply
+ * is then the call's, or if it lacks a feature.
+ */
+static int connection_try(struct connection *connection, struct connection_call *call) {
+        struct channel *channel = &connection->channel;
+        int result;
+
+        call->reply.status = STATUS_OK;
+        result = call->features ? connection_greet(connection, call) : 0;
+        if (result < 0 || call->reply.status != STATUS_OK || connection_lacks(connection, call))
+                return result;
+        result = channel_exchange(channel, &call->request, call->fds, &call->reply);
+        if (result == -ECONNRESET && channel->fd < 0)
+                call->in_doubt |= channel->delivered;
+        return result;
+}
+
 int connection_ask(struct connection *connection, struct connection_call *call,
                    struct failure *failure) {
         struct channel *channel = &connection->channel;
@@ -265,10 +318,9 @@ int connection_ask(struct connection *connection, struct connection_call *call,
                 result = connection_prepare(connection, call, failure);
                 if (result < 0)
                         return result;
-                result = channel_exchange(channel, &call->request, call->fds, &call->reply);
+                result = connection_try(connection, call);
                 if (result != -ECONNRESET || channel->fd >= 0)
                         break;
-                call->in_doubt |= channel->delivered;
                 if (losses >= CONNECTION_LOSSES_MAX || connection_pause(connection, losses) < 0)
                         break;
         }
@@ -278,5 +330,7 @@ int connection_ask(struct connection *connection, struct connection_call *call,
         failure_clear(failure);
         if (call->reply.status != STATUS_OK)
                 return failure_reply(failure, &call->reply, call->request.n_targets);
+        if (connection_lacks(connection, call))
+                return connection_explain_lack(call, failure);
         return 0;
 }

@@ -22,6 +22,8 @@ struct connection {
         char path[CONNECTION_PATH_SIZE]; /* "": was never open */
         uint64_t number;                 /* of this one, counted up */
         uint64_t complete;               /* the number of the last one that has all leases */
+        uint64_t greeted;                /* the number of the last one that was asked hello */
+        uint32_t features;               /* PROTOCOL_FEATURE_* of that one's daemon */
         struct holding *holdings;        /* owned */
 };
 
@@ -32,6 +34,7 @@ struct connection {
 struct connection_call {
         struct wire_request request;
         const int *fds;
+        uint32_t features; /* PROTOCOL_FEATURE_* that it takes */
         struct wire_reply reply;
         bool in_doubt; /* it reached an instance that died before it answered */
 };
@@ -55,7 +58,7 @@ bool connection_is_whole(const struct connection *connection);
 /*
  * One request from start to end: 0 when the daemon did what was asked. Recovers first, and after a
  * loss recovers and asks again. An unmount of a lease that was lost on the way isn't asked:
- * -ENOENT.
+ * -ENOENT. A daemon that lacks a feature that the call takes isn't asked either: -ENOSYS.
  */
 int connection_ask(struct connection *connection, struct connection_call *call,
                    struct failure *failure);

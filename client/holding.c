@@ -38,6 +38,11 @@ struct holding *holding_free(struct holding *holding) {
         return NULL;
 }
 
+struct holding *holding_leave(struct holding *holding) {
+        holding->root.created = 0;
+        return holding_free(holding);
+}
+
 void holding_note_targets(struct holding *holding, const struct mountat_target *targets, size_t n) {
         for (uint32_t i = 0; i < n; i++) {
                 holding->targets[i] = targets[i];

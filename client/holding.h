@@ -10,6 +10,7 @@
 #include "client/failure.h"
 #include "client/root.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,7 @@ struct holding {
         struct holding *next;
         uint64_t id;
         uint64_t connection; /* the one that it belongs to */
+        bool kept;           /* by the daemon, for the user: it belongs to no connection */
         enum holding_fate fate;
         int error;        /* negative errno, of HOLDING_UNREACHABLE */
         struct root root; /* without a descriptor where the targets were given one by one */
@@ -36,6 +38,9 @@ struct holding *holding_new(void);
 
 /* Removes what was made below its root, as far as that is bare. NULL is fine. Returns NULL. */
 struct holding *holding_free(struct holding *holding);
+
+/* Leaves what was made below its root: the lease stays without a holder. Returns NULL. */
+struct holding *holding_leave(struct holding *holding);
 
 /* Notes what is below its root, which has a descriptor already. */
 void holding_note_targets(struct holding *holding, const struct mountat_target *targets, size_t n);

@@ -20,6 +20,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,11 +38,13 @@ static_assert((int)MOUNTAT_FEATURE_UNIQUE_IDS == (int)PROTOCOL_FEATURE_UNIQUE_ID
 static_assert((int)MOUNTAT_FEATURE_PIDS_ONLY == (int)PROTOCOL_FEATURE_PIDS_ONLY,
               "common/protocol.h");
 static_assert((int)MOUNTAT_FEATURE_ADOPT == (int)PROTOCOL_FEATURE_ADOPT, "common/protocol.h");
+static_assert((int)MOUNTAT_FEATURE_KEEP == (int)PROTOCOL_FEATURE_KEEP, "common/protocol.h");
+static_assert((int)MOUNTAT_FEATURE_CHECK == (int)PROTOCOL_FEATURE_CHECK, "common/protocol.h");
 
 enum {
         MOUNTAT_FILE_SYSTEM_FLAGS = MOUNTAT_PROC | MOUNTAT_SYSFS,
-        MOUNTAT_FLAGS =
-                MOUNTAT_FILE_SYSTEM_FLAGS | MOUNTAT_CREATE | MOUNTAT_READ_ONLY | MOUNTAT_PIDS_ONLY,
+        MOUNTAT_FLAGS = MOUNTAT_FILE_SYSTEM_FLAGS | MOUNTAT_CREATE | MOUNTAT_READ_ONLY |
+                        MOUNTAT_PIDS_ONLY | MOUNTAT_KEEP,
         /* Milliseconds: */
         MOUNTAT_SWEEP = 2000, /* in which an instance undoes what its predecessor had half done */
         MOUNTAT_LOOK_PAUSE = 20,
@@ -244,12 +247,16 @@ int mountat_hello(struct mountat *mountat, const char **version, uint32_t *featu
         return 0;
 }
 
-static int mountat_explain_doubt(struct mountat *mountat) {
+static int mountat_explain_doubt(struct mountat *mountat, const struct connection_call *call) {
+        bool keep = call->request.flags & PROTOCOL_KEEP;
+
         return failure_status(
                 &mountat->failure, MOUNTAT_STATUS_ALREADY_MOUNTED, mountat->failure.target,
                 "mountatd went away before it answered, and something is mounted now: "
                 "either it was before, or mountatd had granted the mount at the very "
-                "end: then it is released within its --adopt-timeout");
+                "end: then %s",
+                keep ? "mountatctl list shows its lease"
+                     : "it is released within its --adopt-timeout");
 }
 
 /*
@@ -269,27 +276,36 @@ static int mountat_ask_mount(struct mountat *mountat, struct connection_call *ca
                         sweep = channel_after(MOUNTAT_SWEEP);
                 if (channel_now() >= sweep ||
                     channel_pause(&connection->channel, MOUNTAT_LOOK_PAUSE) < 0)
-                        return mountat_explain_doubt(mountat);
+                        return mountat_explain_doubt(mountat, call);
         }
 }
 
-static int mountat_grant(struct mountat *mountat, const struct mountat_target *targets, size_t n,
-                         struct holding *holding) {
-        struct connection_call call = {
-                .request = {.operation = PROTOCOL_MOUNT, .n_targets = (uint32_t)n},
-        };
-        int fds[PROTOCOL_TARGETS_MAX];
-        int result;
-
+/* The targets and their descriptors, as `call` has them; `fds` must live as long. */
+static void mountat_fill_in(struct connection_call *call, const struct mountat_target *targets,
+                            size_t n, int fds[static PROTOCOL_TARGETS_MAX]) {
+        call->request.operation = PROTOCOL_MOUNT;
+        call->request.n_targets = (uint32_t)n;
         for (size_t i = 0; i < n; i++) {
-                call.request.targets[i] = (struct wire_target){
+                call->request.targets[i] = (struct wire_target){
                         .file_system = targets[i].file_system,
                         .options = targets[i].options,
                 };
                 fds[i] = targets[i].fd;
         }
-        call.fds = fds;
+        call->fds = fds;
+}
 
+static int mountat_grant(struct mountat *mountat, const struct mountat_target *targets, size_t n,
+                         struct holding *holding) {
+        struct connection_call call = {0};
+        int fds[PROTOCOL_TARGETS_MAX];
+        int result;
+
+        if (holding->kept) {
+                call.request.flags = PROTOCOL_KEEP;
+                call.features = PROTOCOL_FEATURE_KEEP;
+        }
+        mountat_fill_in(&call, targets, n, fds);
         result = mountat_ask_mount(mountat, &call);
         if (result == 0)
                 holding->id = call.reply.lease;
@@ -303,8 +319,11 @@ static int mountat_settle(struct mountat *mountat, int result, struct holding *h
                 holding_free(holding);
                 return mountat_leave(mountat, result);
         }
-        connection_add(&mountat->connection, holding);
         *lease = holding->id;
+        if (holding->kept)
+                holding_leave(holding);
+        else
+                connection_add(&mountat->connection, holding);
         return mountat_leave(mountat, 0);
 }
 
@@ -320,24 +339,65 @@ static int mountat_enter_with(struct mountat *mountat, struct holding **holding)
                                                      "no memory for a lease"));
 }
 
-int mountat_mount(struct mountat *mountat, const struct mountat_target *targets, size_t n,
-                  uint64_t *lease) {
-        struct holding *holding;
+static int mountat_check_count(struct mountat *mountat, size_t n) {
+        if (n >= 1 && n <= MOUNTAT_TARGETS_MAX)
+                return 0;
+        return failure_client(&mountat->failure, EINVAL, MOUNTAT_NO_TARGET,
+                              "a request has 1 to %d targets, not %zu: make several",
+                              MOUNTAT_TARGETS_MAX, n);
+}
+
+static int mountat_enter_for(struct mountat *mountat, size_t n, struct holding **holding) {
         int result;
 
         failure_clear(&mountat->failure);
-        if (n < 1 || n > MOUNTAT_TARGETS_MAX)
-                return failure_client(&mountat->failure, EINVAL, MOUNTAT_NO_TARGET,
-                                      "a request has 1 to %d targets, not %zu: make several",
-                                      MOUNTAT_TARGETS_MAX, n);
+        result = mountat_check_count(mountat, n);
+        return result < 0 ? result : mountat_enter_with(mountat, holding);
+}
 
-        result = mountat_enter_with(mountat, &holding);
+int mountat_mount(struct mountat *mountat, const struct mountat_target *targets, size_t n,
+                  uint64_t *lease) {
+        struct holding *holding;
+        int result = mountat_enter_for(mountat, n, &holding);
+
         if (result < 0)
                 return result;
         result = holding_keep_targets(holding, targets, n, &mountat->failure);
         if (result == 0)
                 result = mountat_grant(mountat, targets, n, holding);
         return mountat_settle(mountat, result, holding, lease);
+}
+
+int mountat_mount_kept(struct mountat *mountat, const struct mountat_target *targets, size_t n,
+                       uint64_t *lease) {
+        struct holding *holding;
+        int result = mountat_enter_for(mountat, n, &holding);
+
+        if (result < 0)
+                return result;
+        holding->kept = true;
+        result = mountat_grant(mountat, targets, n, holding);
+        return mountat_settle(mountat, result, holding, lease);
+}
+
+int mountat_check(struct mountat *mountat, const struct mountat_target *targets, size_t n) {
+        struct connection_call call = {
+                .request = {.flags = PROTOCOL_CHECK},
+                .features = PROTOCOL_FEATURE_CHECK,
+        };
+        int fds[PROTOCOL_TARGETS_MAX];
+        int result;
+
+        failure_clear(&mountat->failure);
+        result = mountat_check_count(mountat, n);
+        if (result == 0)
+                result = mountat_enter(mountat);
+        if (result < 0)
+                return result;
+
+        mountat_fill_in(&call, targets, n, fds);
+        return mountat_leave(mountat,
+                             connection_ask(&mountat->connection, &call, &mountat->failure));
 }
 
 static int mountat_check_flags(struct mountat *mountat, uint32_t flags) {
@@ -388,6 +448,7 @@ int mountat_mount_root(struct mountat *mountat, int root_fd, uint32_t flags, uin
         result = mountat_check_opened(mountat); /* before a directory is made */
         if (result == 0)
                 result = root_open(&holding->root, root_fd, flags, &mountat->failure);
+        holding->kept = flags & MOUNTAT_KEEP;
         if (result == 0)
                 result = mountat_mount_targets(mountat, holding);
         return mountat_settle(mountat, result, holding, lease);
@@ -409,6 +470,14 @@ static int mountat_await_bare(struct mountat *mountat, const struct holding *hol
         return 0;
 }
 
+/* Asked again after a loss, "no such lease" can be the success of our own first attempt. */
+static int mountat_explain_absence(struct mountat *mountat, uint64_t lease) {
+        return failure_status(&mountat->failure, MOUNTAT_STATUS_NO_SUCH_LEASE, MOUNTAT_NO_TARGET,
+                              "mountatd went away before it answered, and there is no lease "
+                              "%016" PRIx64 " now: either it has been unmounted, or there was none",
+                              lease);
+}
+
 static int mountat_release(struct mountat *mountat, uint64_t lease) {
         struct connection_call call = {
                 .request = {.operation = PROTOCOL_UNMOUNT, .lease = lease},
@@ -422,6 +491,9 @@ static int mountat_release(struct mountat *mountat, uint64_t lease) {
                 result = connection_ask(&mountat->connection, &call, &mountat->failure);
                 if (result < 0 && holding && holding->fate != HOLDING_KEPT)
                         result = mountat_await_bare(mountat, holding);
+                else if (!holding && call.in_doubt &&
+                         mountat->failure.status == MOUNTAT_STATUS_NO_SUCH_LEASE)
+                        result = mountat_explain_absence(mountat, lease);
         }
         if (holding && (result == 0 || holding->fate != HOLDING_KEPT ||
                         mountat->failure.status == MOUNTAT_STATUS_NO_SUCH_LEASE))

@@ -62,7 +62,8 @@ enum mountat_flag {
         MOUNTAT_SYSFS = 1 << 1,     /* sysfs on `sys` below the root */
         MOUNTAT_CREATE = 1 << 2,    /* make the directories that are missing */
         MOUNTAT_READ_ONLY = 1 << 3, /* also where the administrator allows a writable procfs */
-        MOUNTAT_PIDS_ONLY = 1 << 4  /* procfs with processes and nothing else: subset=pid */
+        MOUNTAT_PIDS_ONLY = 1 << 4, /* procfs with processes and nothing else: subset=pid */
+        MOUNTAT_KEEP = 1 << 5       /* the lease outlives the connection: mountat_mount_kept() */
 };
 
 enum mountat_file_system { MOUNTAT_FILE_SYSTEM_PROC = 1, MOUNTAT_FILE_SYSTEM_SYSFS = 2 };
@@ -79,7 +80,9 @@ enum mountat_feature {
         MOUNTAT_FEATURE_STATMOUNT = 1 << 1,
         MOUNTAT_FEATURE_UNIQUE_IDS = 1 << 2,
         MOUNTAT_FEATURE_PIDS_ONLY = 1 << 3,
-        MOUNTAT_FEATURE_ADOPT = 1 << 4
+        MOUNTAT_FEATURE_ADOPT = 1 << 4,
+        MOUNTAT_FEATURE_KEEP = 1 << 6, /* MOUNTAT_KEEP, mountat_mount_kept() */
+        MOUNTAT_FEATURE_CHECK = 1 << 8 /* mountat_check() */
 };
 
 #define MOUNTAT_TARGETS_MAX 16
@@ -97,7 +100,7 @@ struct mountat_target {
 struct mountat *mountat_new(void);
 
 /*
- * Closes the connection, which releases its leases, and frees it. Does not wait for that: a
+ * Closes the connection, which releases its leases (not kept ones), and frees it. Does not wait: a
  * directory made by MOUNTAT_CREATE is removed if its mount is gone by then, and stays otherwise,
  * so mountat_unmount() what should leave no trace. NULL is fine. Returns NULL.
  */
@@ -160,6 +163,7 @@ int mountat_hello(struct mountat *mountat, const char **version, uint32_t *featu
  * With MOUNTAT_CREATE, directories that are missing are made with mode 0555 less the umask, and
  * removed when the mount fails or mountat_unmount() succeeds. A lease keeps one descriptor. After
  * a timeout the daemon may still be about to mount: then a directory that was made can stay.
+ * MOUNTAT_KEEP: as mountat_mount_kept() has it; a directory that was made and mounted on stays.
  *
  * If the daemon goes away before it answers, it is asked again. It may have granted the lease at
  * the very end, with nobody left to be told its id: then -EBUSY, and the text says so, until the
@@ -176,11 +180,33 @@ int mountat_mount(struct mountat *mountat, const struct mountat_target *targets,
                   uint64_t *lease);
 
 /*
- * Releases a lease. When it returns 0 the directories are bare again, and those that
- * MOUNTAT_CREATE made are gone unless somebody put something there. If the host refuses, the lease
- * stays and may be tried again. If the daemon goes away during the call and the lease can't be
- * adopted, it waits until the directories are bare, which is a success, or for its timeout.
- * -ENOENT: there is no such lease, or it was lost.
+ * The same with a lease that is the user's and not the connection's: it outlives both the
+ * connection and restarts of the daemon, which keeps it by itself, counts against the user's
+ * limits, and ends by mountat_unmount() on any connection of this user, or with the daemon's stop.
+ * No descriptor is kept. After a timeout there may be a lease all the same, whose id nobody was
+ * told: "mountatctl list" has it. (mountat_keep() is about connections, not about this.)
+ *
+ * -ENOSYS, before anything is asked: the daemon is older than 0.2 (MOUNTAT_FEATURE_KEEP).
+ */
+int mountat_mount_kept(struct mountat *mountat, const struct mountat_target *targets, size_t n,
+                       uint64_t *lease);
+
+/*
+ * Would the daemon mount on these directories, 1 to MOUNTAT_TARGETS_MAX? 0, or what the mount would
+ * give; nothing is mounted. A build directory of the administrator's is accepted as a target too,
+ * so that a program can see at its start whether it is set up, while there is nothing below yet.
+ *
+ * -ENOSYS, before anything is asked: the daemon is older than 0.2 (MOUNTAT_FEATURE_CHECK).
+ */
+int mountat_check(struct mountat *mountat, const struct mountat_target *targets, size_t n);
+
+/*
+ * Releases a lease: one of this connection's, or a kept one of this user's, on any connection. When
+ * it returns 0 the directories are bare again, and those that MOUNTAT_CREATE made are gone unless
+ * somebody put something there (for a kept lease they stay). If the host refuses, the lease stays
+ * and may be tried again. If the daemon goes away during the call and the lease can't be adopted,
+ * it waits until the directories are bare, which is a success, or for its timeout. -ENOENT: there
+ * is no such lease, or it was lost.
  */
 int mountat_unmount(struct mountat *mountat, uint64_t lease);
 
