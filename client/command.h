@@ -32,9 +32,11 @@ struct command {
 int command_run(const struct arguments *arguments);
 int command_hold(const struct arguments *arguments);
 int command_hello(const struct arguments *arguments);
+int command_mount(const struct arguments *arguments);
+
+/* Over the socket, and D-Bus for what that can't have: */
+int command_unmount(const struct arguments *arguments);
 
 /* Over D-Bus: */
-int command_mount(const struct arguments *arguments);
-int command_unmount(const struct arguments *arguments);
 int command_list(const struct arguments *arguments);
 int command_status(const struct arguments *arguments);

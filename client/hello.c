@@ -15,7 +15,8 @@ static const struct {
 } hello_features[] = {
         {MOUNTAT_FEATURE_CLONES, "clones"},         {MOUNTAT_FEATURE_STATMOUNT, "statmount"},
         {MOUNTAT_FEATURE_UNIQUE_IDS, "unique-ids"}, {MOUNTAT_FEATURE_PIDS_ONLY, "pids-only"},
-        {MOUNTAT_FEATURE_ADOPT, "adopt"},
+        {MOUNTAT_FEATURE_ADOPT, "adopt"},           {MOUNTAT_FEATURE_KEEP, "keep"},
+        {MOUNTAT_FEATURE_CHECK, "check"},
 };
 
 static void hello_print(const char *version, uint32_t features) {

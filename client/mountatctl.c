@@ -47,7 +47,7 @@ static const struct command commands[] = {
                 .name = "mount",
                 .synopsis = "[OPTION...] ROOT",
                 .summary = "mount until unmounted, and print the lease",
-                .options = ARGUMENTS_MOUNT,
+                .options = ARGUMENTS_CONNECTION | ARGUMENTS_MOUNT,
                 .operands_min = 1,
                 .operands_max = 1,
                 .misuse = COMMAND_MISUSED,
@@ -55,8 +55,9 @@ static const struct command commands[] = {
         },
         {
                 .name = "unmount",
-                .synopsis = "ROOT|LEASE",
+                .synopsis = "[OPTION...] ROOT|LEASE",
                 .summary = "unmount what is mounted below ROOT, or that lease",
+                .options = ARGUMENTS_CONNECTION,
                 .operands_min = 1,
                 .operands_max = 1,
                 .misuse = COMMAND_MISUSED,
@@ -93,7 +94,7 @@ static const char help_options[] =
         "  --pids-only         procfs with processes and nothing else\n"
         "  --read-only         even where the administrator allows a writable procfs\n"
         "\n"
-        "Options of run, hold and hello:\n"
+        "Options of run, hold, hello, mount and unmount:\n"
         "  --socket PATH       of mountatd (default: $MOUNTATD_SOCKET, /run/mountatd/socket)\n"
         "  --timeout SECONDS   for each answer of mountatd (default: 25)\n"
         "\n"
@@ -108,9 +109,9 @@ static const char help_options[] =
         "  --help              print this\n"
         "  --version           print the version and the features of this build\n"
         "\n"
-        "mount, unmount, list and status speak to mountatd over D-Bus. LEASE is 16 hexadecimal\n"
-        "digits as in the list, or a decimal number as in busctl's answers; give a directory of\n"
-        "such a name as ./NAME.\n"
+        "list and status speak to mountatd over D-Bus, and unmount does for leases of others and\n"
+        "to find ROOT's. LEASE is 16 hexadecimal digits as in the list, or a decimal number as in\n"
+        "busctl's answers; give a directory of such a name as ./NAME.\n"
         "\n"
         "ROOT is entered by chroot where this process has CAP_SYS_CHROOT, else through a user\n"
         "namespace of its own in which the user stays who it is. Set-user-id programs gain\n"

@@ -35,21 +35,22 @@ void session_complain(const struct session *session, const char *what) {
                 warnx("%s: %s: %s", what, mountat_error_name(mountat), mountat_error_text(mountat));
 }
 
-int session_connect(struct session *session, const struct arguments *arguments) {
+int session_open(struct session *session, const struct arguments *arguments) {
         session->mountat = mountat_new();
-        if (!session->mountat) {
-                warnx("no memory");
+        if (!session->mountat)
                 return -ENOMEM;
-        }
-
         session->flags = arguments->flags;
         session->timeout = arguments->timeout;
         mountat_set_timeout(session->mountat, session->timeout);
-        if (mountat_connect(session->mountat, arguments->socket) < 0) {
-                warnx("%s", mountat_error_text(session->mountat));
-                return -ENOTCONN;
-        }
-        return 0;
+        return mountat_connect(session->mountat, arguments->socket);
+}
+
+int session_connect(struct session *session, const struct arguments *arguments) {
+        int result = session_open(session, arguments);
+
+        if (result < 0)
+                warnx("%s", session->mountat ? mountat_error_text(session->mountat) : "no memory");
+        return result;
 }
 
 const char *session_file_systems(uint32_t flags) {

@@ -33,6 +33,9 @@ void session_close(struct session *session);
 /* `*session` is SESSION_NONE before; the arguments' flags and socket are used. */
 int session_connect(struct session *session, const struct arguments *arguments);
 
+/* The same, and the failure is the caller's to tell. -ENOMEM: there is no last error either. */
+int session_open(struct session *session, const struct arguments *arguments);
+
 /* Mounts below `path`, which the session borrows. */
 int session_mount(struct session *session, const char *path);
 

@@ -17,7 +17,6 @@ static const struct table_column status_columns[] = {
         {"Features", "Features", TABLE_LIST},
         {"Leases", "Leases", TABLE_NUMBER},
         {"Connections", "Connections", TABLE_NUMBER},
-        {"LostWorkers", "Lost workers", TABLE_NUMBER},
         {"MountsTotal", "Mounts since the start", TABLE_NUMBER},
         {"FailuresTotal", "Refused or failed", TABLE_NUMBER},
         {"MaxConnections", "Connections, at most", TABLE_NUMBER},
@@ -25,8 +24,6 @@ static const struct table_column status_columns[] = {
         {"MaxMounts", "Mounts, at most", TABLE_NUMBER},
         {"MaxMountsPerUser", "Of one user", TABLE_NUMBER},
         {"MaxTargets", "Targets per request", TABLE_NUMBER},
-        {"MaxLostWorkers", "Lost workers, at most", TABLE_NUMBER},
-        {"MaxLostWorkersPerUser", "Of one user", TABLE_NUMBER},
 };
 
 enum {

@@ -4,16 +4,21 @@
  * mountatctl unmount: by a lease's number, or by the directory that it is below. A directory is
  * looked up here and compared with what the daemon says of its leases, so that it may be one that
  * the daemon couldn't enter.
+ *
+ * The socket is asked first: it takes the user's own kept leases, with nobody's consent and without
+ * a bus. All else is an administrator's affair, over D-Bus.
  */
 
 #include "client/command.h"
 #include "client/manager.h"
+#include "client/session.h"
 #include "common/fd.h"
 #include "common/text.h"
 
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -78,7 +83,36 @@ static int unmount_find(sd_bus *bus, const char *place, uint64_t *leases, unsign
         return r < 0 ? r : count;
 }
 
-static int unmount_below(sd_bus *bus, const char *path) {
+struct unmount {
+        struct session session;
+        int connected; /* 0, or the negative errno of connecting to the socket */
+        sd_bus *bus;   /* NULL: not yet connected to */
+};
+
+static void unmount_close(struct unmount *unmount) {
+        session_close(&unmount->session);
+        manager_cleanup_bus(&unmount->bus);
+}
+
+static int unmount_lease(struct unmount *unmount, uint64_t lease) {
+        struct mountat *mountat = unmount->session.mountat;
+        int r = unmount->connected;
+        char what[64];
+
+        if (r == 0)
+                r = mountat_unmount(mountat, lease);
+        if (r == 0)
+                return 0;
+        snprintf(what, sizeof(what), "cannot unmount lease %016" PRIx64, lease);
+        if (mountat_error_status(mountat) == MOUNTAT_STATUS_HOST_FAILED ||
+            (!unmount->bus && manager_open(&unmount->bus) < 0)) {
+                session_complain(&unmount->session, what);
+                return r;
+        }
+        return manager_unmount(unmount->bus, lease);
+}
+
+static int unmount_below(struct unmount *unmount, const char *path) {
         char escaped[4 * PATH_MAX], place[4 * PATH_MAX];
         uint64_t leases[UNMOUNT_LEASES_MAX];
         int count, r = unmount_place(path, place, sizeof(place));
@@ -89,7 +123,14 @@ static int unmount_below(sd_bus *bus, const char *path) {
                 warnx("cannot unmount below %s: %s", escaped, strerrordesc_np(-r));
                 return r;
         }
-        count = unmount_find(bus, place, leases, &cut);
+        r = manager_open(&unmount->bus);
+        if (r < 0) {
+                warnx("cannot look for leases below %s: give the lease's number, as mountatctl "
+                      "mount printed it",
+                      escaped);
+                return r;
+        }
+        count = unmount_find(unmount->bus, place, leases, &cut);
         if (count == 0) {
                 warnx("cannot unmount below %s: %s", escaped,
                       cut > 0 ? "the path is too long for mountatctl list: give the lease's number"
@@ -97,22 +138,25 @@ static int unmount_below(sd_bus *bus, const char *path) {
                 return -ENOENT;
         }
         for (int i = 0; i < count; i++)
-                if (manager_unmount(bus, leases[i]) < 0)
+                if (unmount_lease(unmount, leases[i]) < 0)
                         r = -ECANCELED;
         return count < 0 ? count : r;
 }
 
 int command_unmount(const struct arguments *arguments) {
-        MANAGER_BUS_AUTO sd_bus *bus = NULL;
+        __attribute__((cleanup(unmount_close))) struct unmount unmount = {.session = SESSION_NONE};
         const char *operand = arguments->operands[0];
         uint64_t lease;
         int r;
 
-        if (manager_open(&bus) < 0)
+        unmount.connected = session_open(&unmount.session, arguments);
+        if (!unmount.session.mountat) {
+                warnx("no memory");
                 return COMMAND_FAILED;
+        }
         if (unmount_is_lease(operand, &lease))
-                r = manager_unmount(bus, lease);
+                r = unmount_lease(&unmount, lease);
         else
-                r = unmount_below(bus, operand);
+                r = unmount_below(&unmount, operand);
         return r < 0 ? COMMAND_FAILED : 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* mountatctl over D-Bus, as people and scripts use it. */
+/* mountatctl with a daemon and a bus, as people and scripts use it. */
 
 #include "tests/real/bus_stage.h"
 #include "tests/real/client.h"
@@ -65,16 +65,41 @@ static void expect_silence(struct outcome outcome) {
         ck_assert_int_eq(outcome.status, 0);
 }
 
-BUS_TEST(mounts_lists_and_unmounts_a_root_of_mode_0700) {
+/* A stage whose socket is what mountatctl connects to. */
+static struct bus_stage ctl_stage_open(void) {
         struct bus_stage stage = bus_stage_open();
-        struct outcome mounted;
+
+        ck_assert_int_eq(setenv("MOUNTATD_SOCKET", stage.service.socket, 1), 0);
+        return stage;
+}
+
+/* Mounts below that root, which must succeed; the lease as it was printed. */
+static const char *ctl_mount(uid_t uid, const char *root) {
+        static struct outcome outcome;
+
+        outcome = expect(ctl(uid, "mount '%s'", root), 0, "\n");
+        ck_assert_uint_eq(strlen(outcome.output), 17);
+        outcome.output[16] = '\0';
+        return outcome.output;
+}
+
+/* The number of the first lease in the list. */
+static const char *ctl_list_first(uid_t uid) {
+        static struct outcome outcome;
+
+        outcome = expect(ctl(uid, "list --no-legend"), 0, " ");
+        outcome.output[16] = '\0';
+        return outcome.output;
+}
+
+BUS_TEST(mounts_lists_and_unmounts_a_root_of_mode_0700) {
+        struct bus_stage stage = ctl_stage_open();
+        const char *lease;
 
         world_make_root(WORLD_ALICE, "root");
-        mounted = expect(ctl(WORLD_ALICE, "mount %s", world_path("root")), 0, "\n");
-        ck_assert_uint_eq(strlen(mounted.output), 17);
+        lease = ctl_mount(WORLD_ALICE, world_path("root"));
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
-        mounted.output[16] = '\0';
-        expect(ctl(WORLD_ALICE, "list"), 0, mounted.output);
+        expect(ctl(WORLD_ALICE, "list"), 0, lease);
         expect(ctl(WORLD_ALICE, "list"), 0, "LEASE");
         expect(ctl(WORLD_ALICE, "list"), 0, "1 leases.");
         expect(ctl(WORLD_ALICE, "list"), 0, "proc,sysfs");
@@ -86,53 +111,91 @@ BUS_TEST(mounts_lists_and_unmounts_a_root_of_mode_0700) {
 
 /* As scripts for systemd's tools have it. */
 BUS_TEST(knows_quiet_and_no_pager) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_stage stage = ctl_stage_open();
 
         world_make_root(WORLD_ALICE, "root");
         expect_silence(ctl(WORLD_ALICE, "mount -q --no-pager %s", world_path("root")));
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
         expect(ctl(WORLD_ALICE, "list --no-pager"), 0, "1 leases.");
         expect_silence(ctl(WORLD_ALICE, "unmount --no-pager --quiet %s", world_path("root")));
-        expect_silence(ctl(WORLD_ALICE, "hold --quiet --socket %s %s </dev/null",
-                           stage.service.socket, world_path("root")));
+        expect_silence(ctl(WORLD_ALICE, "hold --quiet %s </dev/null", world_path("root")));
         expect(ctl(WORLD_ALICE, "list --quiet=1"), 2, "--quiet=1");
         expect(ctl(WORLD_ALICE, "list -x"), 2, "-x");
         bus_stage_close(&stage);
 }
 
-BUS_TEST(root_does_so_for_another_user) {
-        struct bus_stage stage = bus_stage_open();
-        struct outcome mounted;
+/* A user's own is his alone to unmount, by whatever process, and root's over D-Bus. */
+BUS_TEST(unmounts_by_lease_ones_own_and_as_root_anybodys) {
+        struct bus_stage stage = ctl_stage_open();
+        const char *lease;
 
         world_make_root(WORLD_ALICE, "root");
-        mounted = expect(ctl(0, "mount --file-system proc --pids-only %s", world_path("root")), 0,
-                         "\n");
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 1);
-        mounted.output[16] = '\0';
-        expect(ctl(WORLD_ALICE, "unmount %s", mounted.output), 1, "root alone");
-        expect(ctl(0, "unmount %s", mounted.output), 0, "");
+        lease = ctl_mount(WORLD_ALICE, world_path("root"));
+        expect(ctl(WORLD_BOB, "unmount %s", lease), 1, "root alone");
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
+        expect_silence(ctl(WORLD_ALICE, "unmount %s", lease));
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+
+        lease = ctl_mount(WORLD_ALICE, world_path("root"));
+        expect_silence(ctl(0, "unmount %s", lease));
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
         bus_stage_close(&stage);
 }
 
-BUS_TEST(unmounts_by_decimal_lease) {
-        struct bus_stage stage = bus_stage_open();
+BUS_TEST(unmounts_below_a_directory_as_root_for_another_user) {
+        struct bus_stage stage = ctl_stage_open();
 
         world_make_root(WORLD_ALICE, "root");
-        expect(ctl(0, "unmount %llu",
-                   (unsigned long long)system_bus_hold(stage.root, WORLD_ALICE,
-                                                       world_path("root"))),
-               0, "");
+        ctl_mount(WORLD_ALICE, world_path("root"));
+        expect(ctl(WORLD_BOB, "unmount %s", world_path(".")), 1, "no lease of yours");
+        expect_silence(ctl(0, "unmount %s", world_path("root")));
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        bus_stage_close(&stage);
+}
+
+/* Of one's own, neither takes a bus. */
+BUS_TEST(mounts_and_unmounts_without_a_bus) {
+        struct bus_stage stage = ctl_stage_open();
+        const char *lease;
+
+        world_make_root(WORLD_ALICE, "root");
+        ck_assert_int_eq(setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere", 1), 0);
+        lease = ctl_mount(WORLD_ALICE, world_path("root"));
+        expect(ctl(WORLD_ALICE, "unmount %s", world_path("root")), 1, "give the lease's number");
+        expect(ctl(WORLD_BOB, "unmount %s", lease), 1, "no-such-lease");
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
+        expect_silence(ctl(WORLD_ALICE, "unmount %s", lease));
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        bus_stage_close(&stage);
+}
+
+BUS_TEST(root_is_told_how_to_mount_for_another_user) {
+        struct bus_stage stage = ctl_stage_open();
+
+        world_make_root(WORLD_ALICE, "root");
+        expect(ctl(0, "mount --file-system proc --pids-only %s", world_path("root")), 1,
+               "MountPath");
+        bus_stage_close(&stage);
+}
+
+/* As answers to busctl have it. */
+BUS_TEST(unmounts_by_decimal_lease) {
+        struct bus_stage stage = ctl_stage_open();
+        unsigned long long lease;
+
+        world_make_root(0, "root");
+        lease = system_bus_mount_path(stage.root, world_path("root"));
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
+        expect_silence(ctl(0, "unmount %llu", lease));
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
         bus_stage_close(&stage);
 }
 
 /* Such a place is cut in the list, and any of several leases could be the one. */
 BUS_TEST(unmounts_below_a_long_path_by_lease) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_stage stage = ctl_stage_open();
         char root[2048] = "", name[201];
-        uint64_t lease;
-        int proc;
+        const char *lease;
 
         memset(name, 'a', sizeof(name) - 1);
         name[sizeof(name) - 1] = '\0';
@@ -141,17 +204,13 @@ BUS_TEST(unmounts_below_a_long_path_by_lease) {
                 strcat(strcat(root, "/"), name);
                 ck_assert_int_eq(mkdir(root, 0755), 0);
         }
-        strcat(root, "/proc");
-        ck_assert_int_eq(mkdir(root, 0755), 0);
-        proc = world_open(0, root);
-        lease = system_bus_mount_one(stage.root, proc);
-        close(proc);
-        root[strlen(root) - strlen("/proc")] = '\0';
+        expect(ctl(0, "mount %s", root), 1, "--create");
+        expect(ctl(0, "mount --quiet --create %s", root), 0, "");
         expect(ctl(0, "unmount %s", root), 1, "give the lease's number");
-        root[strlen(root) - 1] = '\0';
-        expect(ctl(0, "unmount %s", root), 1, "No such file");
+        expect(ctl(0, "unmount %.*s", (int)strlen(root) - 1, root), 1, "No such file");
         expect(ctl(0, "unmount %s", world_path(".")), 1, "no lease of yours");
-        expect(ctl(0, "unmount %llu", (unsigned long long)lease), 0, "");
+        lease = ctl_list_first(0);
+        expect_silence(ctl(0, "unmount %s", lease));
         ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
         bus_stage_close(&stage);
 }
@@ -160,14 +219,14 @@ BUS_TEST(unmounts_below_a_long_path_by_lease) {
         " | python3 -c 'import json,sys; d=json.load(sys.stdin); print(" expression ")'"
 
 BUS_TEST(writes_json_that_a_parser_accepts) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_stage stage = ctl_stage_open();
 
-        world_make_root(WORLD_ALICE, "q\"\\\xff");
-        system_bus_hold(stage.root, WORLD_ALICE, world_path("q\"\\\xff"));
+        world_make_root(WORLD_ALICE, "q\"\\\t");
+        ctl_mount(WORLD_ALICE, world_path("q\"\\\t"));
         expect(ctl(0, "list --json=short" PYTHON(
                               "d[0][\"origin\"], d[0][\"file_systems\"], len(d[0][\"lease\"])")),
-               0, "bus ['proc', 'sysfs'] 16");
-        expect(ctl(0, "list --json=pretty" PYTHON("d[0][\"place\"]")), 0, "q\"\\x5c\\xff");
+               0, "kept ['proc', 'sysfs'] 16");
+        expect(ctl(0, "list --json=pretty" PYTHON("d[0][\"place\"]")), 0, "q\"\\x5c\\x09");
         expect(ctl(0, "list --json=off"), 0, "LEASE");
         expect(ctl(0, "status --json=pretty" PYTHON("d[\"Leases\"], d[\"MaxTargets\"]")), 0,
                "1 16");
@@ -179,11 +238,11 @@ BUS_TEST(writes_json_that_a_parser_accepts) {
 
 /* A password is asked for only if somebody wants more than his own. */
 BUS_TEST(lists_those_of_others_with_consent) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_stage stage = ctl_stage_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.list-others", true);
 
         world_make_root(WORLD_ALICE, "root");
-        system_bus_hold(stage.root, WORLD_ALICE, world_path("root"));
+        ctl_mount(WORLD_ALICE, world_path("root"));
         expect(ctl(WORLD_BOB, "list"), 0, "0 leases.");
         expect(ctl(WORLD_BOB, "list --all"), 0, "1 leases.");
         expect(ctl(0, "list"), 0, "1 leases.");
@@ -193,7 +252,7 @@ BUS_TEST(lists_those_of_others_with_consent) {
 }
 
 BUS_TEST(says_what_is_wrong) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_stage stage = ctl_stage_open();
 
         world_make_root(WORLD_ALICE, "root");
         world_make_root(WORLD_MALLORY, "outside");
@@ -212,6 +271,7 @@ BUS_TEST(says_what_is_wrong) {
         service_stop(&stage.service);
         world_wait_for(ctl(WORLD_ALICE, "status").status == 1);
         expect(ctl(WORLD_ALICE, "status"), 1, "not on the system bus");
+        expect(ctl(WORLD_ALICE, "mount %s", world_path("root")), 1, "mountatd.socket");
         sd_bus_close_unref(stage.root);
         world_kill(stage.bus);
         expect(ctl(WORLD_ALICE, "status"), 1, "system bus");
@@ -222,7 +282,10 @@ int main(void) {
 
         tcase_add_test(tests, mounts_lists_and_unmounts_a_root_of_mode_0700);
         tcase_add_test(tests, knows_quiet_and_no_pager);
-        tcase_add_test(tests, root_does_so_for_another_user);
+        tcase_add_test(tests, unmounts_by_lease_ones_own_and_as_root_anybodys);
+        tcase_add_test(tests, unmounts_below_a_directory_as_root_for_another_user);
+        tcase_add_test(tests, mounts_and_unmounts_without_a_bus);
+        tcase_add_test(tests, root_is_told_how_to_mount_for_another_user);
         tcase_add_test(tests, unmounts_by_decimal_lease);
         tcase_add_test(tests, unmounts_below_a_long_path_by_lease);
         tcase_add_test(tests, writes_json_that_a_parser_accepts);

@@ -4,7 +4,7 @@
 # Those that a user may take: what a connection holds is root's alone.
 _mountatctl_leases() {
         mountatctl list --no-legend 2>/dev/null |
-                awk -v uid="$(id -u)" '$4 == "bus" || uid == 0 { print $1 }'
+                awk -v uid="$(id -u)" '$4 != "socket" || uid == 0 { print $1 }'
 }
 
 _mountatctl() {
@@ -37,9 +37,8 @@ _mountatctl() {
                 ;;
         esac
         case $command in
-        run | hold) options="$connection $mount" ;;
-        hello) options=$connection ;;
-        mount) options=$mount ;;
+        run | hold | mount) options="$connection $mount" ;;
+        hello | unmount) options=$connection ;;
         list) options="$output --all" ;;
         status) options=$output ;;
         esac

@@ -6,7 +6,7 @@
 _mountatctl_lease() {
         local -a leases
         leases=(${(f)"$(mountatctl list --no-legend 2>/dev/null |
-                awk -v uid="$(id -u)" '$4 == "bus" || uid == 0 { print $1 }')"})
+                awk -v uid="$(id -u)" '$4 != "socket" || uid == 0 { print $1 }')"})
         _alternative 'leases:lease:compadd -a leases' 'roots:root directory:_files -/'
 }
 
@@ -38,8 +38,8 @@ _mountatctl() {
                 run) _arguments $all $connection $mount '1:root directory:_files -/' '*::command:_normal' ;;
                 hold) _arguments $all $connection $mount '1:root directory:_files -/' ;;
                 hello) _arguments $all $connection ;;
-                mount) _arguments $all $mount '1:root directory:_files -/' ;;
-                unmount) _arguments $all '1:root or lease:_mountatctl_lease' ;;
+                mount) _arguments $all $connection $mount '1:root directory:_files -/' ;;
+                unmount) _arguments $all $connection '1:root or lease:_mountatctl_lease' ;;
                 list) _arguments $all $output '--all[ask to see the leases of others]' ;;
                 status) _arguments $all $output ;;
                 esac
