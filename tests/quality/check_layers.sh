@@ -173,7 +173,7 @@ rules() {
         stands_only_in "sd-bus is used in the daemon's face on the bus, and by those who call it" \
                 'sd-bus\.h|sd_bus_' \
                 daemon/{authority,bus,call,method,object}.c daemon/{authority,call,method,object}.h \
-                client/manager.{c,h} client/{list,mount,status,unmount}.c
+                client/manager.{c,h} client/{list,status,unmount}.c
         stands_only_in 'the journal is written to in log alone' 'sd-journal\.h|sd_journal_' \
                 daemon/log.c
         stands_only_in 'byte order is known to wire alone' \

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* mountatctl mount and unmount over the socket, without a bus and without a daemon that can. */
+
+#include "tests/scripted.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const struct wire_reply able = {
+        .flags = PROTOCOL_FEATURE_KEEP | PROTOCOL_FEATURE_CHECK,
+        .text = "mountatd 0.2.0",
+};
+
+static char output[8192]; /* of both streams */
+
+/* The exit status of "mountatctl COMMAND --socket=…", whose root is called "root". */
+static int __attribute__((format(printf, 1, 2))) ctl(const char *format, ...) {
+        char command[1024], line[2048];
+        va_list arguments;
+        FILE *pipe;
+        size_t size;
+        int status;
+
+        va_start(arguments, format);
+        vsnprintf(command, sizeof(command), format, arguments);
+        va_end(arguments);
+        snprintf(line, sizeof(line),
+                 "cd %s && DBUS_SYSTEM_BUS_ADDRESS=unix:path=%s/bus MOUNTATD_SOCKET=%s "
+                 "%s %s 2>&1",
+                 scripted.dir, scripted.dir, scripted.path, MOUNTATCTL_PROGRAM, command);
+        pipe = popen(line, "re");
+        ck_assert_ptr_nonnull(pipe);
+        size = fread(output, 1, sizeof(output) - 1, pipe);
+        output[size] = '\0';
+        status = pclose(pipe);
+        ck_assert(WIFEXITED(status));
+        return WEXITSTATUS(status);
+}
+
+static void expect_output(const char *part) {
+        ck_assert_msg(strstr(output, part) != NULL, "no \"%s\" in: %s", part, output);
+}
+
+/* Keeps what is mounted, and has one lease to be unmounted. */
+static void keeping(int connection) {
+        for (;;) {
+                struct wire_request request = peer_receive_only(connection);
+                struct wire_reply reply = {0};
+
+                if (request.operation == PROTOCOL_HELLO)
+                        reply = able;
+                else if (request.operation == PROTOCOL_MOUNT) {
+                        peer_check(request.flags == PROTOCOL_KEEP);
+                        reply.lease = SCRIPTED_LEASE;
+                } else if (request.lease != SCRIPTED_LEASE)
+                        reply.status = STATUS_NO_SUCH_LEASE;
+                peer_answer(connection, &request, reply);
+        }
+}
+
+/* One client each: the script ends its process when it is left. */
+static void start(void (*script)(int connection)) {
+        scripted_kill();
+        scripted_start(script);
+}
+
+START_TEST(mount_keeps_and_prints_the_lease) {
+        start(keeping);
+        ck_assert_int_eq(ctl("mount root"), 1);
+        expect_output("--create");
+        start(keeping);
+        ck_assert_int_eq(ctl("mount --create root"), 0);
+        ck_assert_str_eq(output, "0000001234567890\n");
+        ck_assert(is_there("proc") && is_there("sys"));
+        start(keeping);
+        ck_assert_int_eq(ctl("mount --quiet --timeout 5 --file-system proc root"), 0);
+        ck_assert_str_eq(output, "");
+}
+END_TEST
+
+START_TEST(unmount_takes_a_lease_in_both_notations) {
+        start(keeping);
+        ck_assert_int_eq(ctl("unmount 0000001234567890"), 0);
+        ck_assert_str_eq(output, "");
+        start(keeping);
+        ck_assert_int_eq(
+                ctl("unmount --socket=%s %llu", scripted.path, (unsigned long long)SCRIPTED_LEASE),
+                0);
+        ck_assert_str_eq(output, "");
+}
+END_TEST
+
+START_TEST(unmount_of_others_says_that_there_is_no_bus) {
+        start(keeping);
+        ck_assert_int_eq(ctl("unmount 0000000000000001"), 1);
+        expect_output("cannot unmount lease 0000000000000001: no-such-lease");
+        expect_output("system bus");
+        start(keeping);
+        ck_assert_int_eq(ctl("unmount root"), 1);
+        expect_output("system bus");
+        expect_output("give the lease's number");
+}
+END_TEST
+
+static void old(int connection) {
+        struct wire_request request = peer_receive_only(connection);
+
+        peer_check(request.operation == PROTOCOL_HELLO);
+        peer_answer(connection, &request,
+                    (struct wire_reply){.flags = 0x1f, .text = "mountatd 0.1.0"});
+        peer_receive_only(connection);
+}
+
+START_TEST(mount_names_the_version_that_it_takes) {
+        start(old);
+        ck_assert_int_eq(ctl("mount --create root"), 1);
+        expect_output("mountatd 0.1.0 can't keep mounts");
+        expect_output("0.2 or later");
+        ck_assert(!is_there("proc"));
+}
+END_TEST
+
+static void refusing(int connection) {
+        for (;;) {
+                struct wire_request request = peer_receive_only(connection);
+                struct wire_reply reply = {.status = STATUS_NOT_AUTHORISED};
+
+                if (request.operation == PROTOCOL_HELLO)
+                        reply = able;
+                if (request.operation == PROTOCOL_UNMOUNT)
+                        reply = (struct wire_reply){.status = STATUS_HOST_FAILED, .error = EIO};
+                peer_answer(connection, &request, reply);
+        }
+}
+
+START_TEST(mount_of_anothers_directory_names_the_other_way) {
+        start(refusing);
+        ck_assert_int_eq(ctl("mount --create root"), 1);
+        expect_output("not-authorised");
+        expect_output("MountPath");
+}
+END_TEST
+
+/* The lease was found: nobody else is asked for it. */
+START_TEST(unmount_that_the_host_refuses_ends_there) {
+        start(refusing);
+        ck_assert_int_eq(ctl("unmount 0000001234567890"), 1);
+        expect_output("host-failed");
+        ck_assert_ptr_null(strstr(output, "bus"));
+}
+END_TEST
+
+START_TEST(both_say_that_nobody_listens) {
+        scripted_stop();
+        unlink(scripted.path);
+        ck_assert_int_eq(ctl("mount root"), 1);
+        expect_output("mountatd.socket");
+        ck_assert_int_eq(ctl("unmount 1"), 1);
+        expect_output("mountatd.socket");
+}
+END_TEST
+
+START_TEST(hello_names_keep_and_check) {
+        start(keeping);
+        ck_assert_int_eq(ctl("hello"), 0);
+        ck_assert_str_eq(output, "mountatd 0.2.0\nkeep\ncheck\n");
+}
+END_TEST
+
+int main(void) {
+        Suite *suite = suite_create("ctl_socket");
+        TCase *tests = scripted_case(suite, "ctl_socket");
+
+        tcase_add_test(tests, mount_keeps_and_prints_the_lease);
+        tcase_add_test(tests, unmount_takes_a_lease_in_both_notations);
+        tcase_add_test(tests, unmount_of_others_says_that_there_is_no_bus);
+        tcase_add_test(tests, mount_names_the_version_that_it_takes);
+        tcase_add_test(tests, mount_of_anothers_directory_names_the_other_way);
+        tcase_add_test(tests, unmount_that_the_host_refuses_ends_there);
+        tcase_add_test(tests, both_say_that_nobody_listens);
+        tcase_add_test(tests, hello_names_keep_and_check);
+        return scripted_run(suite);
+}
