@@ -328,7 +328,7 @@ func (c *connection) offer(ch *channel, l *Lease) (again bool) {
 	case StatusOK:
 		c.settle(l, ch)
 		return false
-	case StatusHostFailed, StatusShuttingDown, StatusLimitExceeded: // of workers
+	case StatusHostFailed, StatusShuttingDown, StatusLimitExceeded:
 		return true
 	}
 	c.lose(l, newReplyError(operationAdopt, reply, len(l.targets)))
