@@ -291,7 +291,8 @@ START_TEST(failed_creation_leaves_nothing_and_tells_the_kernels_words) {
                         has_failed(verdict, EPERM, fake_call_at(n) == FAKE_FSCONFIG);
                         ck_assert_int_eq(clone.fd, 4711);
                         ck_assert_uint_eq(clone.id, 4711);
-                        /* A template that was made before a later call failed stays for the next. */
+                        /* A template that was made before a later call failed stays for the next.
+                         */
                         ck_assert_uint_le(descriptors_count(), descriptors + f % 2);
                         fake_calls_reset();
                         obtain(templates, kind);
