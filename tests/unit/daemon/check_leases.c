@@ -1,219 +1,220 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-#include "daemon/ledger.h"
+#include "daemon/leases.h"
 
-#include "tests/fixtures/descriptors.h"
 #include "tests/fixtures/suite.h"
+#include "tests/unit/daemon/fake_context.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-/* The ledger never looks into a lease: any pointer will do. */
-#define LEASE(n) ((struct lease *)(uintptr_t)(n))
+static struct fake_context fake;
+static struct leases *leases; /* the fake context's */
 
-static const uint8_t kinds[PROTOCOL_TARGETS_MAX] = {1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2};
+static void start_after(unsigned mounts, unsigned mounts_per_user, const struct record *left,
+                        size_t n_left) {
+        struct quota_limit quota[QUOTA_KINDS] = {[QUOTA_MOUNTS] = {mounts, mounts_per_user}};
 
-static char directory[64];
-static struct record *records; /* the file, as another process would see it */
-
-/* What a predecessor left is put into the freshly opened file, as record_open() would copy it. */
-static struct ledger *start_after(const struct ledger_limits *limits, const struct record *left,
-                                  size_t n_left) {
-        struct ledger *ledger = NULL;
-        struct record_file file;
-        int32_t pid;
-
-        strcpy(directory, "/tmp/mountatd-check-XXXXXX");
-        ck_assert_ptr_nonnull(mkdtemp(directory));
-        ck_assert_int_eq(record_open(directory, limits->mounts, &file, &pid), 0);
-        records = file.records;
-        for (size_t i = 0; i < n_left; i++) {
-                records[RECORD_INDEX(left[i].lease)] = left[i];
-                if (file.used <= RECORD_INDEX(left[i].lease))
-                        file.used = RECORD_INDEX(left[i].lease) + 1;
-        }
-        ck_assert_int_eq(ledger_new(limits, &file, &ledger), 0);
-        return ledger;
+        fake_context_start_as(&fake, &(struct fake_setup){.features = FAKE_ALL_FEATURES,
+                                                          .quota = quota,
+                                                          .left = left,
+                                                          .n_left = n_left});
+        leases = fake.context.leases;
 }
 
-static struct ledger *start(unsigned connections, unsigned connections_per_user, unsigned mounts,
-                            unsigned mounts_per_user) {
-        struct ledger_limits limits = {connections, connections_per_user, mounts, mounts_per_user};
-
-        return start_after(&limits, NULL, 0);
+static void start(unsigned mounts, unsigned mounts_per_user) {
+        start_after(mounts, mounts_per_user, NULL, 0);
 }
 
 /* With nothing held any more. */
-static void end(struct ledger *ledger) {
-        struct ledger_counts counts = ledger_count(ledger);
-
-        ck_assert_uint_eq(counts.connections, 0);
-        ck_assert_uint_eq(counts.leases, 0);
-        ck_assert_uint_eq(counts.mounts, 0);
-        ck_assert_ptr_null(ledger_free(ledger));
-        ck_assert_int_eq(rmdir(directory), 0);
+static void end(void) {
+        fake_context_end(&fake);
 }
 
-static struct ledger_owner connect_as(struct ledger *ledger, uid_t uid) {
-        struct ledger_owner owner;
+/* With the file still there. */
+static void remove_file(void) {
+        char path[128];
 
-        ck_assert_uint_eq(ledger_connect(ledger, uid, 1, &owner).status, STATUS_OK);
-        return owner;
+        snprintf(path, sizeof(path), "%s/" FAKE_CONTEXT_STATE, fake.directory);
+        ck_assert_int_eq(unlink(path), 0);
+        ck_assert_int_eq(rmdir(fake.directory), 0);
 }
 
-static uint64_t reserve(struct ledger *ledger, struct ledger_owner *owner, unsigned count) {
-        uint64_t id = 0;
+static struct holder holder_of(uid_t uid) {
+        return (struct holder){.subject = {.uid = uid, .pid = 1}};
+}
 
-        ck_assert_uint_eq(ledger_reserve(ledger, owner, count, kinds, &id).status, STATUS_OK);
-        ck_assert_uint_ne(id, 0);
+static struct holder administrator(void) {
+        return (struct holder){.subject = {.pid = 1, .trust = TRUST_ADMINISTRATOR}};
+}
+
+static struct lease_orders orders_for(unsigned count, bool keep) {
+        struct lease_orders orders = {.keep = keep, .count = count};
+
+        for (unsigned i = 0; i < count; i++)
+                orders.orders[i] = (struct lease_order){
+                        .file_system = i % 2 ? PROTOCOL_SYSFS : PROTOCOL_PROC, .target = -EBADF};
+        return orders;
+}
+
+static struct lease *reserve_as(struct holder *holder, unsigned count, bool keep) {
+        struct lease_orders orders = orders_for(count, keep);
+        struct lease *lease = NULL;
+
+        ck_assert_uint_eq(leases_reserve(leases, holder, &orders, &lease).status, STATUS_OK);
+        ck_assert_ptr_nonnull(lease);
+        ck_assert_uint_ne(lease->record->lease, 0);
+        return lease;
+}
+
+static struct lease *reserve(struct holder *holder, unsigned count) {
+        return reserve_as(holder, count, false);
+}
+
+/* A live one: its id. */
+static uint64_t grant_as(struct holder *holder, unsigned count, bool keep) {
+        struct lease *lease = reserve_as(holder, count, keep);
+        uint64_t id = lease->record->lease;
+
+        ck_assert(leases_publish(leases, lease));
         return id;
 }
 
-static void refuses_mounts(struct ledger *ledger, struct ledger_owner *owner, unsigned count,
-                           const char *option) {
-        struct ledger_counts before = ledger_count(ledger), after;
-        uint64_t id = 4711;
-        struct verdict verdict = ledger_reserve(ledger, owner, count, kinds, &id);
+static uint64_t grant(struct holder *holder, unsigned count) {
+        return grant_as(holder, count, false);
+}
 
-        after = ledger_count(ledger);
+static void take_and_drop(struct holder *holder, uint64_t id) {
+        struct lease *lease = leases_take(leases, holder, id);
+
+        ck_assert_ptr_nonnull(lease);
+        ck_assert_uint_eq(lease->record->lease, id);
+        leases_drop(leases, lease);
+}
+
+static bool may_take(struct holder *holder, uint64_t id) {
+        struct lease *lease = leases_take(leases, holder, id);
+
+        if (lease)
+                leases_give_back(leases, lease);
+        return lease;
+}
+
+static void refuses_mounts(struct holder *holder, unsigned count, const char *option) {
+        struct leases_counts before = leases_count(leases), after;
+        unsigned used = quota_used(fake.context.quota, QUOTA_MOUNTS);
+        struct lease_orders orders = orders_for(count, false);
+        struct lease *lease = NULL;
+        struct verdict verdict = leases_reserve(leases, holder, &orders, &lease);
+
+        after = leases_count(leases);
         ck_assert_uint_eq(verdict.status, STATUS_LIMIT_EXCEEDED);
         ck_assert_uint_eq(verdict.target, STATUS_NO_TARGET);
         ck_assert_ptr_nonnull(strstr(verdict.text, option));
-        ck_assert_uint_eq(id, 4711);
+        ck_assert_ptr_null(lease);
         ck_assert_mem_eq(&before, &after, sizeof(before));
+        ck_assert_uint_eq(quota_used(fake.context.quota, QUOTA_MOUNTS), used);
 }
 
-static void refuses_connection(struct ledger *ledger, uid_t uid, const char *option) {
-        struct ledger_owner owner = {.uid = 4711};
-        struct verdict verdict = ledger_connect(ledger, uid, 1, &owner);
-
-        ck_assert_uint_eq(verdict.status, STATUS_LIMIT_EXCEEDED);
-        ck_assert_ptr_nonnull(strstr(verdict.text, option));
-        ck_assert_uint_eq(owner.uid, 4711);
+static enum record_state state_of(uint64_t id) {
+        return fake_context_record(&fake, id).state;
 }
 
-START_TEST(limits_the_connections_of_a_user) {
-        struct ledger *ledger = start(10, 3, 8, 8);
-        struct ledger_owner owners[3], other;
+static void counts_are(unsigned live, unsigned left, unsigned orphans, unsigned mounts) {
+        struct leases_counts counts = leases_count(leases);
 
+        ck_assert_uint_eq(counts.leases, live);
+        ck_assert_uint_eq(counts.left, left);
+        ck_assert_uint_eq(counts.orphans, orphans);
+        ck_assert_uint_eq(quota_used(fake.context.quota, QUOTA_MOUNTS), mounts);
+}
+
+/* As a sweep that finds nothing of it mounted. */
+static void forget_left(void) {
+        uint32_t cursor = 0;
+        struct record record;
+
+        while (leases_take_left(leases, LEASES_LEFT_ALL, &cursor, &record))
+                leases_forget(leases, record.lease);
+}
+
+/* ---- reserved ---- */
+
+START_TEST(limits_the_mounts_of_a_user_over_all_holders) {
+        struct holder a = holder_of(1000), b = holder_of(1000), other = holder_of(1001);
+        struct lease *taken[3];
+
+        start(100, 20);
+        taken[0] = reserve(&a, 16);
+        refuses_mounts(&b, 5, "--max-mounts-per-user");
+        taken[1] = reserve(&b, 4);
+        refuses_mounts(&a, 1, "--max-mounts-per-user");
+        refuses_mounts(&b, 1, "--max-mounts-per-user");
+        taken[2] = reserve(&other, 16);
+        counts_are(3, 0, 0, 36);
+        leases_drop(leases, taken[1]);
+        taken[1] = reserve(&a, 4);
+        refuses_mounts(&a, 1, "--max-mounts-per-user");
         for (unsigned i = 0; i < 3; i++)
-                owners[i] = connect_as(ledger, 1000);
-        refuses_connection(ledger, 1000, "--max-connections-per-user");
-        other = connect_as(ledger, 1001);
-        ck_assert_uint_eq(ledger_count(ledger).connections, 4);
-        ledger_disconnect(ledger, &owners[1]);
-        owners[1] = connect_as(ledger, 1000);
-        refuses_connection(ledger, 1000, "--max-connections-per-user");
-        for (unsigned i = 0; i < 3; i++)
-                ledger_disconnect(ledger, &owners[i]);
-        ledger_disconnect(ledger, &other);
-        end(ledger);
-}
-END_TEST
-
-START_TEST(limits_the_connections_of_all) {
-        struct ledger *ledger = start(5, 5, 8, 8);
-        struct ledger_owner owners[5];
-
-        for (unsigned i = 0; i < 5; i++)
-                owners[i] = connect_as(ledger, 1000 + i);
-        refuses_connection(ledger, 2000, "--max-connections");
-        refuses_connection(ledger, 1000, "--max-connections");
-        ledger_disconnect(ledger, &owners[4]);
-        owners[4] = connect_as(ledger, 2000);
-        for (unsigned i = 0; i < 5; i++)
-                ledger_disconnect(ledger, &owners[i]);
-        end(ledger);
-}
-END_TEST
-
-START_TEST(limits_the_mounts_of_a_user_over_all_connections) {
-        struct ledger *ledger = start(10, 10, 100, 20);
-        struct ledger_owner a = connect_as(ledger, 1000), b = connect_as(ledger, 1000),
-                            other = connect_as(ledger, 1001);
-        uint64_t ids[3];
-
-        ids[0] = reserve(ledger, &a, 16);
-        refuses_mounts(ledger, &b, 5, "--max-mounts-per-user");
-        ids[1] = reserve(ledger, &b, 4);
-        refuses_mounts(ledger, &a, 1, "--max-mounts-per-user");
-        refuses_mounts(ledger, &b, 1, "--max-mounts-per-user");
-        ids[2] = reserve(ledger, &other, 16);
-        ck_assert_uint_eq(ledger_count(ledger).mounts, 36);
-        ck_assert_uint_eq(ledger_count(ledger).leases, 3);
-        ledger_forget(ledger, ids[1]);
-        ids[1] = reserve(ledger, &a, 4);
-        refuses_mounts(ledger, &a, 1, "--max-mounts-per-user");
-        for (unsigned i = 0; i < 3; i++)
-                ledger_forget(ledger, ids[i]);
-        ledger_disconnect(ledger, &a);
-        ledger_disconnect(ledger, &b);
-        ledger_disconnect(ledger, &other);
-        end(ledger);
+                leases_drop(leases, taken[i]);
+        end();
 }
 END_TEST
 
 START_TEST(limits_the_mounts_of_all) {
-        struct ledger *ledger = start(10, 10, 20, 20);
-        struct ledger_owner a = connect_as(ledger, 1000), b = connect_as(ledger, 1001);
-        uint64_t ids[3];
+        struct holder a = holder_of(1000), b = holder_of(1001);
+        struct lease *taken[3];
 
-        ids[0] = reserve(ledger, &a, 10);
-        ids[1] = reserve(ledger, &b, 9);
-        refuses_mounts(ledger, &b, 2, "--max-mounts");
-        ids[2] = reserve(ledger, &a, 1);
-        refuses_mounts(ledger, &b, 1, "--max-mounts");
+        start(20, 20);
+        taken[0] = reserve(&a, 10);
+        taken[1] = reserve(&b, 9);
+        refuses_mounts(&b, 2, "--max-mounts");
+        taken[2] = reserve(&a, 1);
+        refuses_mounts(&b, 1, "--max-mounts");
         for (unsigned i = 0; i < 3; i++)
-                ledger_forget(ledger, ids[i]);
-        ledger_disconnect(ledger, &a);
-        ledger_disconnect(ledger, &b);
-        end(ledger);
+                leases_drop(leases, taken[i]);
+        end();
 }
 END_TEST
 
 /* There are as many records as mounts: single mounts fill both to the last one. */
 START_TEST(fills_up_to_the_last_record_again_and_again) {
-        struct ledger *ledger = start(1, 1, 50, 50);
-        struct ledger_owner owner = connect_as(ledger, 1000);
-        uint64_t ids[50];
+        struct holder holder = holder_of(1000);
+        struct lease *taken[50];
 
+        start(50, 50);
         for (unsigned round = 0; round < 3; round++) {
                 for (unsigned i = 0; i < 50; i++)
-                        ids[i] = reserve(ledger, &owner, 1);
-                refuses_mounts(ledger, &owner, 1, "--max-mounts");
+                        taken[i] = reserve(&holder, 1);
+                refuses_mounts(&holder, 1, "--max-mounts");
                 for (unsigned i = 0; i < 50; i++)
-                        ledger_forget(ledger, ids[(i * 7 + round) % 50]);
+                        leases_drop(leases, taken[(i * 7 + round) % 50]);
         }
-        ledger_disconnect(ledger, &owner);
-        end(ledger);
+        end();
 }
 END_TEST
 
-START_TEST(many_users_have_accounts_of_their_own) {
+START_TEST(many_users_have_limits_of_their_own) {
         enum { N = 2000 };
-        struct ledger *ledger = start(N, 1, N, 1);
-        static struct ledger_owner owners[N];
-        static uint64_t ids[N];
+        static struct holder holders[N];
+        static struct lease *taken[N];
 
+        start(N, 1);
         for (unsigned i = 0; i < N; i++) {
-                owners[i] = connect_as(ledger, i * 65537);
-                ids[i] = reserve(ledger, &owners[i], 1);
-        }
-        ck_assert_uint_eq(ledger_count(ledger).connections, N);
-        for (unsigned i = 0; i < N; i++) {
-                ledger_forget(ledger, ids[i]);
-                ids[i] = reserve(ledger, &owners[i], 1);
-                refuses_mounts(ledger, &owners[i], 1, "--max-mounts-per-user");
+                holders[i] = holder_of(i * 65537);
+                taken[i] = reserve(&holders[i], 1);
         }
         for (unsigned i = 0; i < N; i++) {
-                ledger_forget(ledger, ids[i]);
-                ledger_disconnect(ledger, &owners[i]);
+                leases_drop(leases, taken[i]);
+                taken[i] = reserve(&holders[i], 1);
+                refuses_mounts(&holders[i], 1, "--max-mounts-per-user");
         }
-        end(ledger);
+        for (unsigned i = 0; i < N; i++)
+                leases_drop(leases, taken[i]);
+        end();
 }
 END_TEST
 
@@ -225,578 +226,478 @@ static int compare(const void *a, const void *b) {
 
 START_TEST(ids_are_unique_also_over_time) {
         enum { N = 20000 };
-        struct ledger *ledger = start(1, 1, 4, 4);
-        struct ledger_owner owner = connect_as(ledger, 1000);
+        struct holder holder = holder_of(1000);
         static uint64_t ids[N];
 
+        start(4, 4);
         for (unsigned i = 0; i < N; i++) {
-                ids[i] = reserve(ledger, &owner, 1);
+                struct lease *lease = reserve(&holder, 1);
+
+                ids[i] = lease->record->lease;
                 ck_assert_uint_ne(ids[i] >> 16, 0);
-                ledger_forget(ledger, ids[i]);
+                leases_drop(leases, lease);
         }
         qsort(ids, N, sizeof(ids[0]), compare);
         for (unsigned i = 1; i < N; i++)
                 ck_assert_uint_ne(ids[i - 1], ids[i]);
-        ledger_disconnect(ledger, &owner);
-        end(ledger);
+        end();
 }
 END_TEST
 
 START_TEST(record_tells_all_about_a_lease) {
-        struct ledger *ledger = start(1, 1, 40, 40);
-        struct ledger_owner owner;
-        struct record *record;
+        struct holder holder = holder_of(1000);
+        struct instance self;
+        struct record record;
+        struct lease *lease;
         uint64_t id;
 
-        ck_assert_uint_eq(ledger_connect(ledger, 1000, 4711, &owner).status, STATUS_OK);
-        id = reserve(ledger, &owner, 3);
-        record = &records[id & 0xffff];
-        ck_assert_uint_eq(record->lease, id);
-        ck_assert_uint_eq(record->state, RECORD_ATTACHING);
-        ck_assert_uint_eq(record->uid, 1000);
-        ck_assert_int_eq(record->pid, 4711);
-        ck_assert_uint_eq(record->count, 3);
-        ck_assert_uint_gt(record->granted, 0);
+        start(40, 40);
+        ck_assert_int_eq(instance_self(&self), 0);
+        holder.subject.pid = 4711;
+        lease = reserve(&holder, 3);
+        id = lease->record->lease;
+        record = fake_context_record(&fake, id);
+        ck_assert_uint_eq(record.lease, id);
+        ck_assert_uint_eq(record.state, RECORD_ATTACHING);
+        ck_assert_uint_eq(record.uid, 1000);
+        ck_assert_int_eq(record.pid, 4711);
+        ck_assert_uint_eq(record.count, 3);
+        ck_assert_uint_eq(record.kept, 0);
+        ck_assert_uint_gt(record.granted, 0);
+        ck_assert_int_eq(record.writer_pid, self.pid);
+        ck_assert_uint_eq(record.writer_start_time, self.start_time);
         for (unsigned i = 0; i < PROTOCOL_TARGETS_MAX; i++) {
-                ck_assert_uint_eq(record->file_systems[i], i < 3 ? kinds[i] : 0);
-                ck_assert_uint_eq(record->mounts[i], 0);
+                ck_assert_uint_eq(record.file_systems[i], i < 3 ? 1 + i % 2 : 0);
+                ck_assert_uint_eq(record.mounts[i], 0);
+                ck_assert_int_lt(lease->fds[i], 0);
         }
         for (unsigned i = 0; i < 3; i++)
-                ledger_record_mount(ledger, id, i, 100 + i);
-        ck_assert_uint_eq(record->mounts[0], 100);
-        ck_assert_uint_eq(record->mounts[2], 102);
+                lease->record->mounts[i] = 100 + i;
+        record = fake_context_record(&fake, id);
+        ck_assert_uint_eq(record.mounts[0], 100);
+        ck_assert_uint_eq(record.mounts[2], 102);
 
-        ledger_publish(ledger, id, LEASE(1));
-        ck_assert_uint_eq(record->state, RECORD_LIVE);
-        ck_assert_ptr_eq(ledger_take(ledger, &owner, id), LEASE(1));
-        ck_assert_uint_eq(record->state, RECORD_RELEASING);
-        ledger_forget(ledger, id);
-        ck_assert_uint_eq(record->state, RECORD_FREE);
-        ck_assert_uint_eq(record->lease, 0);
+        ck_assert(leases_publish(leases, lease));
+        ck_assert_uint_eq(state_of(id), RECORD_LIVE);
+        ck_assert_ptr_eq(leases_take(leases, &holder, id), lease);
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        leases_drop(leases, lease);
+        ck_assert_uint_eq(state_of(id), RECORD_FREE);
+        ck_assert_uint_eq(fake_context_record(&fake, id).lease, 0);
 
         /* The next to have the record finds nothing of the last. */
-        id = reserve(ledger, &owner, 1);
-        ck_assert_ptr_eq(&records[id & 0xffff], record);
-        ck_assert_uint_eq(record->mounts[0], 0);
-        ck_assert_uint_eq(record->mounts[2], 0);
-        ck_assert_uint_eq(record->file_systems[1], 0);
-        ledger_forget(ledger, id);
-        ledger_disconnect(ledger, &owner);
-        end(ledger);
+        ck_assert_ptr_eq(reserve_as(&holder, 1, true), lease);
+        record = fake_context_record(&fake, id);
+        ck_assert_uint_eq(record.kept, 1);
+        ck_assert_uint_eq(record.mounts[0], 0);
+        ck_assert_uint_eq(record.mounts[2], 0);
+        ck_assert_uint_eq(record.file_systems[1], 0);
+        ck_assert_uint_eq(lease->attached, 0);
+        leases_drop(leases, lease);
+        end();
 }
 END_TEST
 
-START_TEST(takes_a_lease_once_and_from_its_owner) {
-        struct ledger *ledger = start(2, 2, 8, 8);
-        struct ledger_owner owner = connect_as(ledger, 1000), other = connect_as(ledger, 1000);
-        uint64_t first = reserve(ledger, &owner, 1); /* has index 0, which alone is no id */
-        uint64_t id = reserve(ledger, &owner, 1), index = id & 0xffff;
+/* ---- taken ---- */
+
+START_TEST(takes_a_lease_once_and_from_its_holder) {
+        struct holder holder = holder_of(1000), other = holder_of(1000);
+        struct lease *first, *lease;
+        uint64_t id, index;
+
+        start(8, 8);
+        first = reserve(&holder, 1); /* has index 0, which alone is no id */
+        lease = reserve(&holder, 1);
+        id = lease->record->lease;
+        index = id & 0xffff;
+
         const uint64_t wrong[] = {
+                0,
                 1,
                 index,             /* the random part is missing */
                 id ^ (1ULL << 16), /* or wrong */
                 id ^ (1ULL << 63),
-                (id & ~0xffffULL) | (index + 1),      /* another record, which is free */
-                (id & ~0xffffULL) | (first & 0xffff), /* or isn't live */
-                (id & ~0xffffULL) | 8,                /* the first record that isn't there */
-                (id & ~0xffffULL) | 0xffff,           /* the last */
+                (id & ~0xffffULL) | (index + 1), /* another record, which is free */
+                (id & ~0xffffULL),               /* or isn't live */
+                (id & ~0xffffULL) | 8,           /* the first record that isn't there */
+                (id & ~0xffffULL) | 0xffff,      /* the last */
                 UINT64_MAX,
         };
 
-        ck_assert_ptr_null(ledger_take(ledger, &owner, id)); /* not live yet */
-        ck_assert_ptr_null(ledger_take(ledger, &owner, 0));
-        ledger_publish(ledger, id, LEASE(7));
-        ck_assert_ptr_null(ledger_take(ledger, &other, id));
-        ck_assert_ptr_null(ledger_take(ledger, &other, 0));
-        ck_assert_ptr_null(ledger_take(ledger, ledger_orphans(ledger), id));
+        ck_assert_ptr_null(leases_take(leases, &holder, id)); /* not live yet */
+        ck_assert_ptr_null(leases_take_next(leases, &holder));
+        ck_assert(leases_publish(leases, lease));
+        ck_assert_ptr_null(leases_take(leases, &other, id));
+        ck_assert_ptr_null(leases_take_next(leases, &other));
+        ck_assert_ptr_null(leases_take(leases, leases_orphans(leases), id));
+        ck_assert_ptr_null(leases_take(leases, leases_kept(leases), id));
         for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
-                ck_assert_ptr_null(ledger_take(ledger, &owner, wrong[i]));
+                ck_assert_ptr_null(leases_take(leases, &holder, wrong[i]));
 
-        ck_assert_ptr_eq(ledger_take(ledger, &owner, id), LEASE(7));
-        ck_assert_ptr_null(ledger_take(ledger, &owner, id)); /* somebody has it */
-        ck_assert_ptr_null(ledger_take(ledger, &owner, 0));
-        ledger_publish(ledger, id, LEASE(7));
-        ck_assert_ptr_eq(ledger_take(ledger, &owner, 0), LEASE(7));
-        ledger_forget(ledger, id);
-        ck_assert_ptr_null(ledger_take(ledger, &owner, id));
-        ledger_forget(ledger, first);
-        ledger_disconnect(ledger, &owner);
-        ledger_disconnect(ledger, &other);
-        end(ledger);
+        ck_assert_ptr_eq(leases_take(leases, &holder, id), lease);
+        ck_assert_ptr_null(leases_take(leases, &holder, id)); /* somebody has it */
+        ck_assert_ptr_null(leases_take_next(leases, &holder));
+        leases_give_back(leases, lease);
+        ck_assert_uint_eq(state_of(id), RECORD_LIVE);
+        ck_assert_ptr_eq(leases_take_next(leases, &holder), lease);
+        leases_drop(leases, lease);
+        ck_assert_ptr_null(leases_take(leases, &holder, id));
+        leases_drop(leases, first);
+        end();
 }
 END_TEST
 
-/* id 0 finds each live lease once, past those that aren't; whatever the order they go in. */
+/* Each live lease once, past those that aren't; whatever the order they go in. */
 START_TEST(takes_all_that_live_and_no_other) {
-        struct ledger *ledger = start(1, 1, 12, 12);
-        struct ledger_owner owner = connect_as(ledger, 1000);
-        uint64_t ids[12];
+        struct holder holder = holder_of(1000);
+        struct lease *all[12], *lease;
         unsigned taken = 0;
 
+        start(12, 12);
         for (unsigned i = 0; i < 12; i++) {
-                ids[i] = reserve(ledger, &owner, 1);
+                all[i] = reserve(&holder, 1);
                 if (i % 3 != 1)
-                        ledger_publish(ledger, ids[i], LEASE(i + 1));
+                        ck_assert(leases_publish(leases, all[i]));
         }
-        ledger_take(ledger, &owner, ids[3]);
-        ledger_forget(ledger, ids[3]); /* from the middle */
-        ledger_take(ledger, &owner, ids[11]);
-        ledger_forget(ledger, ids[11]); /* an end */
-        ledger_take(ledger, &owner, ids[0]);
-        ledger_forget(ledger, ids[0]); /* the other */
+        take_and_drop(&holder, all[3]->record->lease);  /* from the middle */
+        take_and_drop(&holder, all[11]->record->lease); /* an end */
+        take_and_drop(&holder, all[0]->record->lease);  /* the other */
 
-        for (struct lease *lease; (lease = ledger_take(ledger, &owner, 0)); taken++)
-                ledger_forget(ledger, ids[(uintptr_t)lease - 1]);
+        for (; (lease = leases_take_next(leases, &holder)); taken++)
+                leases_drop(leases, lease);
         ck_assert_uint_eq(taken, 8 - 3);
-        ck_assert_uint_eq(ledger_count(ledger).leases, 4);
+        counts_are(4, 0, 0, 4);
         for (unsigned i = 1; i < 12; i += 3)
-                ledger_forget(ledger, ids[i]);
-        ledger_disconnect(ledger, &owner);
-        end(ledger);
+                leases_drop(leases, all[i]);
+        end();
 }
 END_TEST
 
-START_TEST(orphan_outlives_its_owner_and_counts_against_its_user) {
-        struct ledger *ledger = start(2, 2, 8, 4);
-        struct ledger_owner owner = connect_as(ledger, 1000);
-        uint64_t id = reserve(ledger, &owner, 3);
+START_TEST(orphan_outlives_its_holder_and_counts_against_its_user) {
+        struct holder holder = holder_of(1000), again = holder_of(1000);
+        struct lease *lease;
+        uint64_t id;
 
-        ledger_publish(ledger, id, LEASE(1));
-        ck_assert_ptr_eq(ledger_take(ledger, &owner, 0), LEASE(1));
-        ledger_orphan(ledger, id, LEASE(1));
-        ck_assert_ptr_null(ledger_take(ledger, &owner, id));
-        ck_assert_uint_eq(records[id & 0xffff].state, RECORD_RELEASING);
-        ledger_disconnect(ledger, &owner);
+        start(8, 4);
+        id = grant(&holder, 3);
+        lease = leases_take_next(leases, &holder);
+        leases_orphan(leases, lease);
+        counts_are(1, 0, 1, 3);
+        ck_assert(!may_take(&holder, id));
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        leases_abandon(leases, &holder);
 
-        owner = connect_as(ledger, 1000);
-        refuses_mounts(ledger, &owner, 2, "--max-mounts-per-user");
-        ck_assert_ptr_eq(ledger_take(ledger, ledger_orphans(ledger), 0), LEASE(1));
-        ledger_forget(ledger, id);
-        id = reserve(ledger, &owner, 4);
-        ledger_forget(ledger, id);
-        ledger_disconnect(ledger, &owner);
-        end(ledger);
+        refuses_mounts(&again, 2, "--max-mounts-per-user");
+        ck_assert(!may_take(&again, id));
+        ck_assert_ptr_eq(leases_take_next(leases, leases_orphans(leases)), lease);
+        leases_give_back(leases, lease); /* it is still nobody's, and still not live */
+        counts_are(1, 0, 1, 3);
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        ck_assert_ptr_eq(leases_take_next(leases, leases_orphans(leases)), lease);
+        leases_drop(leases, lease);
+        leases_drop(leases, reserve(&again, 4));
+        end();
 }
 END_TEST
 
-START_TEST(file_stays_for_the_next_instance_if_leases_do) {
-        struct ledger *ledger = start(1, 1, 8, 8);
-        struct ledger_owner owner = connect_as(ledger, 1000);
-        char path[128];
-        uint64_t id = reserve(ledger, &owner, 1);
+START_TEST(abandoned_holders_leases_are_not_published) {
+        struct holder holder = holder_of(1000), other = holder_of(1000);
+        struct lease *live, *late, *keep, *others;
+        uint64_t id;
 
-        ledger_orphan(ledger, id, LEASE(1));
-        ledger_disconnect(ledger, &owner);
-        ledger_free(ledger);
-        snprintf(path, sizeof(path), "%s/ledger", directory);
-        ck_assert_int_eq(unlink(path), 0);
-        ck_assert_int_eq(rmdir(directory), 0);
-        ck_assert_ptr_null(ledger_free(NULL));
+        start(8, 8);
+        live = reserve(&holder, 1);
+        late = reserve(&holder, 1);
+        keep = reserve_as(&holder, 1, true);
+        others = reserve(&other, 1);
+        id = live->record->lease;
+        ck_assert(leases_publish(leases, live));
+        leases_abandon(leases, &holder);
+        ck_assert(!leases_publish(leases, late));
+        ck_assert(!leases_publish(leases, keep));
+        ck_assert_uint_eq(late->record->state, RECORD_ATTACHING);
+        ck_assert(!may_take(&holder, late->record->lease));
+        ck_assert(leases_publish(leases, others));
+
+        /* What was live can be taken; given back, it is nobody's. */
+        ck_assert_ptr_eq(leases_take_next(leases, &holder), live);
+        leases_give_back(leases, live);
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        ck_assert_ptr_null(leases_take_next(leases, &holder));
+        counts_are(4, 0, 1, 4);
+        ck_assert_ptr_eq(leases_take_next(leases, leases_orphans(leases)), live);
+
+        leases_drop(leases, live);
+        leases_drop(leases, late);
+        leases_drop(leases, keep);
+        take_and_drop(&other, others->record->lease);
+        end();
 }
 END_TEST
 
-START_TEST(closes_what_it_owns) {
-        unsigned descriptors = descriptors_count();
+/* ---- kept ---- */
 
-        end(start(1, 1, 65536, 65536));
-        ck_assert_uint_eq(descriptors_count(), descriptors);
+START_TEST(kept_lease_outlives_its_holder_and_is_its_users) {
+        struct holder holder = holder_of(1000), other = holder_of(1000), stranger = holder_of(1001),
+                      root = holder_of(0), admin = administrator();
+        struct lease *lease;
+        uint64_t id;
+
+        start(8, 3);
+        id = grant_as(&holder, 2, true);
+        ck_assert_uint_eq(fake_context_record(&fake, id).kept, 1);
+        ck_assert_uint_eq(state_of(id), RECORD_LIVE);
+        ck_assert_ptr_null(leases_take_next(leases, &holder)); /* isn't released with it */
+        leases_abandon(leases, &holder);
+        counts_are(1, 0, 0, 2);
+        refuses_mounts(&other, 2, "--max-mounts-per-user"); /* it is still charged */
+
+        ck_assert(!may_take(&stranger, id));
+        ck_assert(!may_take(&root, id)); /* only trust counts */
+        ck_assert(may_take(&admin, id));
+        ck_assert(may_take(&holder, id));
+
+        lease = leases_take(leases, &other, id);
+        ck_assert_ptr_nonnull(lease);
+        ck_assert_ptr_null(leases_take(leases, &holder, id)); /* one at a time */
+        ck_assert_ptr_null(leases_take(leases, &admin, id));
+        ck_assert_ptr_null(leases_take_next(leases, leases_kept(leases)));
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        leases_abandon(leases, &other);
+        leases_give_back(leases, lease); /* whoever took it: it is kept */
+        ck_assert_uint_eq(state_of(id), RECORD_LIVE);
+        ck_assert_ptr_eq(leases_take_next(leases, leases_kept(leases)), lease);
+        leases_drop(leases, lease);
+        end();
 }
 END_TEST
 
-/* ---- owners that have left a request behind ---- */
+START_TEST(lease_that_is_not_kept_is_its_holders_alone) {
+        struct holder holder = holder_of(1000), other = holder_of(1000);
+        uint64_t id;
 
-START_TEST(abandoned_owners_leases_are_not_published) {
-        struct ledger *ledger = start(2, 2, 8, 8);
-        struct ledger_owner owner = connect_as(ledger, 1000), other = connect_as(ledger, 1000);
-        uint64_t live = reserve(ledger, &owner, 1), late = reserve(ledger, &owner, 1),
-                 others = reserve(ledger, &other, 1);
-
-        ck_assert(ledger_publish(ledger, live, LEASE(1)));
-        ledger_abandon(ledger, &owner);
-        ck_assert(!ledger_publish(ledger, late, LEASE(2)));
-        ck_assert_uint_eq(records[late & 0xffff].state, RECORD_ATTACHING);
-        ck_assert_ptr_null(ledger_take(ledger, &owner, late));
-        ck_assert(ledger_publish(ledger, others, LEASE(3)));
-
-        /* What was live can be taken; handed back, it is nobody's. */
-        ck_assert_ptr_eq(ledger_take(ledger, &owner, 0), LEASE(1));
-        ck_assert(!ledger_publish(ledger, live, LEASE(1)));
-        ck_assert_uint_eq(records[live & 0xffff].state, RECORD_RELEASING);
-        ck_assert_ptr_null(ledger_take(ledger, &owner, 0));
-
-        ledger_forget(ledger, live);
-        ledger_forget(ledger, late);
-        ck_assert_ptr_eq(ledger_take(ledger, &other, others), LEASE(3));
-        ledger_forget(ledger, others);
-        ledger_disconnect(ledger, &owner);
-        ledger_disconnect(ledger, &other);
-        end(ledger);
+        start(8, 8);
+        id = grant(&holder, 1);
+        ck_assert(!may_take(&other, id));
+        ck_assert_ptr_null(leases_take_next(leases, leases_kept(leases)));
+        take_and_drop(&holder, id);
+        end();
 }
 END_TEST
 
-/* ---- attempts, and the workers that they cost ---- */
+/* What it then can't release is kept: the holder it was taken from may have ended. */
+START_TEST(administrator_takes_what_another_holds) {
+        struct holder holder = holder_of(1000), other = holder_of(1000), admin = administrator();
+        struct lease *lease;
+        uint64_t id;
 
-static const struct ledger_limits attempt_limits = {
-        .connections = 16,
-        .connections_per_user = 16,
-        .mounts = 16,
-        .mounts_per_user = 16,
-        .workers = 4,
-        .lost_workers = 4,
-        .lost_workers_per_user = 2,
-};
-
-static void may_begin(struct ledger *ledger, struct ledger_owner *owner) {
-        struct ledger_counts before = ledger_count(ledger);
-        unsigned attempts = ledger_count_attempts(ledger, owner);
-        struct verdict refusal = {.error = 4711};
-
-        ck_assert_uint_eq(ledger_begin_attempt(ledger, owner, &refusal), LEDGER_NOW);
-        ck_assert_int_eq(refusal.error, 4711);
-        ck_assert_uint_eq(ledger_count(ledger).attempts, before.attempts + 1);
-        ck_assert_uint_eq(ledger_count_attempts(ledger, owner), attempts + 1);
-}
-
-static void must_wait(struct ledger *ledger, struct ledger_owner *owner) {
-        struct ledger_counts before = ledger_count(ledger), after;
-        struct verdict refusal = {.error = 4711};
-
-        ck_assert_uint_eq(ledger_begin_attempt(ledger, owner, &refusal), LEDGER_LATER);
-        ck_assert_int_eq(refusal.error, 4711);
-        after = ledger_count(ledger);
-        ck_assert_mem_eq(&before, &after, sizeof(before));
-}
-
-static void may_never(struct ledger *ledger, struct ledger_owner *owner, const char *option) {
-        struct ledger_counts before = ledger_count(ledger), after;
-        struct verdict refusal;
-
-        ck_assert_uint_eq(ledger_begin_attempt(ledger, owner, &refusal), LEDGER_NEVER);
-        ck_assert_uint_eq(refusal.status, STATUS_LIMIT_EXCEEDED);
-        ck_assert_uint_eq(refusal.target, STATUS_NO_TARGET);
-        ck_assert_msg(strcmp(refusal.text + strlen(refusal.text) - strlen(option), option) == 0,
-                      "%s", refusal.text);
-        after = ledger_count(ledger);
-        ck_assert_mem_eq(&before, &after, sizeof(before));
-}
-
-/* Users a, b, c, … with two connections each. */
-enum { N_USERS = 6 };
-
-static void connect_users(struct ledger *ledger, struct ledger_owner users[N_USERS][2]) {
-        for (unsigned i = 0; i < N_USERS; i++)
-                for (unsigned j = 0; j < 2; j++)
-                        users[i][j] = connect_as(ledger, 1000 + i);
-}
-
-static void disconnect_users(struct ledger *ledger, struct ledger_owner users[N_USERS][2]) {
-        for (unsigned i = 0; i < N_USERS; i++)
-                for (unsigned j = 0; j < 2; j++) {
-                        ledger_end_attempt(ledger, &users[i][j]);
-                        ledger_disconnect(ledger, &users[i][j]);
-                }
-        ck_assert_uint_eq(ledger_count(ledger).attempts, 0);
-        ck_assert_uint_eq(ledger_count(ledger).lost_attempts, 0);
-        ck_assert_uint_eq(ledger_count(ledger).lost_workers, 0);
-}
-
-START_TEST(owner_has_one_attempt_at_a_time) {
-        struct ledger *ledger = start_after(&attempt_limits, NULL, 0);
-        struct ledger_owner users[N_USERS][2], *owner = &users[0][0];
-        struct verdict refusal;
-
-        connect_users(ledger, users);
-        ledger_end_attempt(ledger, owner); /* there is none */
-        may_begin(ledger, owner);
-        ck_assert_uint_eq(ledger_begin_attempt(ledger, owner, &refusal), LEDGER_NOW);
-        ck_assert_uint_eq(ledger_count(ledger).attempts, 1);
-        ledger_end_attempt(ledger, owner);
-        ledger_end_attempt(ledger, owner);
-        ck_assert_uint_eq(ledger_count(ledger).attempts, 0);
-        ck_assert_uint_eq(ledger_count_attempts(ledger, owner), 0);
-        disconnect_users(ledger, users);
-        end(ledger);
+        start(8, 8);
+        lease = reserve(&holder, 2);
+        id = lease->record->lease;
+        ck_assert(!may_take(&admin, id)); /* it isn't live yet */
+        ck_assert(leases_publish(leases, lease));
+        ck_assert_ptr_null(leases_take_next(leases, &admin)); /* only by its id */
+        ck_assert_ptr_eq(leases_take(leases, &admin, id), lease);
+        ck_assert_ptr_null(leases_take_next(leases, &holder));
+        leases_abandon(leases, &holder);
+        leases_give_back(leases, lease);
+        ck_assert_uint_eq(state_of(id), RECORD_LIVE);
+        ck_assert(may_take(&other, id));
+        ck_assert_ptr_eq(leases_take_next(leases, leases_kept(leases)), lease);
+        leases_drop(leases, lease);
+        end();
 }
 END_TEST
 
-START_TEST(limits_the_attempts_of_a_user) {
-        struct ledger *ledger = start_after(&attempt_limits, NULL, 0);
-        struct ledger_owner users[N_USERS][2], third = connect_as(ledger, 1000);
+START_TEST(administrator_takes_an_orphan) {
+        struct holder holder = holder_of(1000), admin = administrator();
+        struct lease *lease;
+        uint64_t id;
 
-        connect_users(ledger, users);
-        may_begin(ledger, &users[0][0]);
-        may_begin(ledger, &users[0][1]);
-        must_wait(ledger, &third);
-        may_begin(ledger, &users[1][0]);
-        ledger_end_attempt(ledger, &users[0][0]);
-        may_begin(ledger, &third);
-        ledger_end_attempt(ledger, &third);
-        ledger_disconnect(ledger, &third);
-        disconnect_users(ledger, users);
-        end(ledger);
+        start(8, 8);
+        id = grant(&holder, 1);
+        lease = leases_take_next(leases, &holder);
+        leases_orphan(leases, lease);
+        ck_assert_ptr_eq(leases_take(leases, &admin, id), lease);
+        leases_give_back(leases, lease);
+        counts_are(1, 0, 1, 1);
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        take_and_drop(&admin, id);
+        end();
 }
 END_TEST
 
-/* One worker is for all else. */
-START_TEST(limits_the_attempts_of_all) {
-        struct ledger *ledger = start_after(&attempt_limits, NULL, 0);
-        struct ledger_owner users[N_USERS][2];
+/* Nobody would release it; a connection's is released when that ends. */
+START_TEST(lease_to_keep_comes_too_late_for_the_stop) {
+        struct holder holder = holder_of(1000);
+        struct lease *early, *late, *connections;
+        uint64_t id;
 
-        connect_users(ledger, users);
-        for (unsigned i = 0; i < 3; i++)
-                may_begin(ledger, &users[i][0]);
-        must_wait(ledger, &users[3][0]);
-        must_wait(ledger, &users[0][1]);
-        ledger_end_attempt(ledger, &users[1][0]);
-        may_begin(ledger, &users[3][0]);
-        must_wait(ledger, &users[1][0]);
-        disconnect_users(ledger, users);
-        end(ledger);
-}
-END_TEST
-
-/* Its worker has been replaced, so somebody else has room; its own user doesn't. */
-START_TEST(lost_attempt_makes_room_for_others) {
-        struct ledger *ledger = start_after(&attempt_limits, NULL, 0);
-        struct ledger_owner users[N_USERS][2];
-
-        connect_users(ledger, users);
-        may_begin(ledger, &users[0][0]);
-        may_begin(ledger, &users[0][1]);
-        may_begin(ledger, &users[1][0]);
-        must_wait(ledger, &users[2][0]);
-        ledger_lose_worker(ledger, &users[0][0]);
-        ck_assert_uint_eq(ledger_count(ledger).lost_workers, 1);
-        ck_assert_uint_eq(ledger_count(ledger).lost_attempts, 1);
-        may_begin(ledger, &users[2][0]);
-        must_wait(ledger, &users[3][0]);
-
-        ledger_regain_worker(ledger, &users[0][0]);
-        ledger_end_attempt(ledger, &users[0][0]);
-        ck_assert_uint_eq(ledger_count(ledger).lost_attempts, 0);
-        must_wait(ledger, &users[3][0]);
-        ledger_end_attempt(ledger, &users[1][0]);
-        may_begin(ledger, &users[3][0]);
-        disconnect_users(ledger, users);
-        end(ledger);
-}
-END_TEST
-
-START_TEST(user_who_costs_workers_mounts_no_more) {
-        struct ledger *ledger = start_after(&attempt_limits, NULL, 0);
-        struct ledger_owner users[N_USERS][2], third = connect_as(ledger, 1000);
-
-        connect_users(ledger, users);
-        may_begin(ledger, &users[0][0]);
-        may_begin(ledger, &users[0][1]);
-        ledger_lose_worker(ledger, &users[0][0]);
-        must_wait(ledger, &third);
-        ledger_lose_worker(ledger, &users[0][1]);
-        may_never(ledger, &third, "--max-lost-workers-per-user");
-        may_begin(ledger, &users[1][0]);
-
-        ledger_regain_worker(ledger, &users[0][0]);
-        ledger_end_attempt(ledger, &users[0][0]);
-        may_begin(ledger, &third);
-        ledger_end_attempt(ledger, &third);
-        ledger_regain_worker(ledger, &users[0][1]);
-        ledger_disconnect(ledger, &third);
-        disconnect_users(ledger, users);
-        end(ledger);
-}
-END_TEST
-
-/* At the limit of all, those pay who have cost one, and the others get what is local. */
-START_TEST(full_loss_is_for_those_who_cost_one) {
-        struct ledger *ledger = start_after(&attempt_limits, NULL, 0);
-        struct ledger_owner users[N_USERS][2];
-
-        connect_users(ledger, users);
-        for (unsigned i = 0; i < 3; i++)
-                ledger_lose_worker(ledger, &users[i][0]);
-        ck_assert(!ledger_is_local_only(ledger));
-        may_begin(ledger, &users[0][0]);
-        ledger_end_attempt(ledger, &users[0][0]);
-        ledger_lose_worker(ledger, NULL); /* a job's */
-        ck_assert(ledger_is_local_only(ledger));
-        ck_assert_uint_eq(ledger_count(ledger).lost_workers, 4);
-        ck_assert_uint_eq(ledger_count(ledger).lost_attempts, 0); /* none was attempting */
-        for (unsigned i = 0; i < 3; i++)
-                may_never(ledger, &users[i][1], "--max-lost-workers");
-        may_begin(ledger, &users[3][0]);
-        ledger_end_attempt(ledger, &users[3][0]);
-
-        ledger_regain_worker(ledger, NULL);
-        ck_assert(!ledger_is_local_only(ledger));
-        may_begin(ledger, &users[0][0]);
-        for (unsigned i = 0; i < 3; i++)
-                ledger_regain_worker(ledger, &users[i][0]);
-        disconnect_users(ledger, users);
-        end(ledger);
-}
-END_TEST
-
-/* Those beyond the limit aren't replaced: 4 of 8, then 3, 2 and the one that is for all else. */
-START_TEST(room_goes_with_the_workers_that_are_left) {
-        struct ledger *ledger = start_after(&attempt_limits, NULL, 0);
-        struct ledger_owner users[N_USERS][2];
-
-        connect_users(ledger, users);
-        for (unsigned lost = 4; lost <= 7; lost++) {
-                while (ledger_count(ledger).lost_workers < lost)
-                        ledger_lose_worker(ledger, NULL);
-                for (unsigned i = 0; i < 7 - lost; i++)
-                        may_begin(ledger, &users[i][0]);
-                if (lost < 7)
-                        must_wait(ledger, &users[7 - lost][0]);
-                else
-                        may_never(ledger, &users[0][0], "--max-lost-workers");
-                for (unsigned i = 0; i < 7 - lost; i++)
-                        ledger_end_attempt(ledger, &users[i][0]);
-        }
-        for (unsigned lost = 0; lost < 7; lost++)
-                ledger_regain_worker(ledger, NULL);
-        disconnect_users(ledger, users);
-        end(ledger);
-}
-END_TEST
-
-START_TEST(one_worker_alone_attempts_until_it_is_no_more_replaced) {
-        struct ledger_limits limits = attempt_limits;
-        struct ledger_owner users[N_USERS][2];
-        struct ledger *ledger;
-
-        limits.workers = 1;
-        limits.lost_workers = 2;
-        ledger = start_after(&limits, NULL, 0);
-        connect_users(ledger, users);
-        for (unsigned lost = 0; lost < 2; lost++) {
-                may_begin(ledger, &users[lost][0]);
-                must_wait(ledger, &users[5][0]);
-                ledger_lose_worker(ledger, &users[lost][0]);
-        }
-        may_never(ledger, &users[5][0], "--max-lost-workers");
-        ledger_regain_worker(ledger, &users[0][0]);
-        ledger_end_attempt(ledger, &users[0][0]);
-        may_begin(ledger, &users[5][0]);
-        ledger_regain_worker(ledger, &users[1][0]);
-        disconnect_users(ledger, users);
-        end(ledger);
+        start(8, 8);
+        early = reserve_as(&holder, 1, true);
+        late = reserve_as(&holder, 1, true);
+        connections = reserve(&holder, 1);
+        id = early->record->lease;
+        ck_assert(leases_publish(leases, early));
+        leases_stop(leases);
+        ck_assert(!leases_publish(leases, late));
+        ck_assert_uint_eq(late->record->state, RECORD_ATTACHING);
+        ck_assert(leases_publish(leases, connections));
+        /* What could not be released is handed back, and tried again. */
+        ck_assert(may_take(&holder, id));
+        ck_assert_ptr_eq(leases_take_next(leases, leases_kept(leases)), early);
+        leases_drop(leases, early);
+        leases_drop(leases, late);
+        take_and_drop(&holder, connections->record->lease);
+        end();
 }
 END_TEST
 
 /* ---- what a predecessor left ---- */
 
 static struct record left_at(uint32_t index, uid_t uid, enum record_state state, unsigned count) {
-        struct record record = {
-                .lease = 0xabcdef0000000000 | index,
-                .writer_pid = 1,
-                .state = state,
-                .uid = uid,
-                .pid = 77,
-                .count = count,
-        };
+        struct record record = fake_context_left_at(index, uid, state, count);
 
-        memcpy(record.file_systems, kinds, count);
-        for (unsigned i = 0; i < count; i++)
-                record.mounts[i] = index * 100 + i + 1;
+        record.writer_pid = 1;
         return record;
 }
 
-static const struct ledger_limits left_limits = {
-        .connections = 4, .connections_per_user = 4, .mounts = 20, .mounts_per_user = 9};
+static struct record kept_at(uint32_t index, uid_t uid, enum record_state state, unsigned count) {
+        struct record record = left_at(index, uid, state, count);
+
+        record.kept = 1;
+        return record;
+}
+
+enum { LEFT_MOUNTS = 20, LEFT_MOUNTS_PER_USER = 9 };
+
+static void start_with(const struct record *left, size_t n_left) {
+        start_after(LEFT_MOUNTS, LEFT_MOUNTS_PER_USER, left, n_left);
+}
+
+/* The client's side of an adoption. */
+struct roots {
+        int fds[PROTOCOL_TARGETS_MAX];
+        unsigned count;
+};
+
+static struct roots open_roots(unsigned count) {
+        struct roots roots = {.count = count};
+
+        for (unsigned i = 0; i < count; i++) {
+                roots.fds[i] = open("/", O_PATH | O_CLOEXEC);
+                ck_assert_int_ge(roots.fds[i], 0);
+        }
+        return roots;
+}
+
+static void close_roots(int *fds, unsigned count) {
+        for (unsigned i = 0; i < count; i++)
+                fds[i] = fd_close(fds[i]);
+}
+
+/* As lease.c does it, when it knows what the descriptors are. They stay, or go, together. */
+static bool adopt(struct holder *holder, const struct record *record) {
+        struct roots roots = open_roots(record->count <= 16 ? record->count : 0);
+        struct lease_claim claim = {.id = record->lease, .count = record->count};
+        bool adopted;
+
+        memcpy(claim.file_systems, record->file_systems, sizeof(claim.file_systems));
+        adopted = leases_hand_over(leases, holder, &claim,
+                                   &(struct lease_roots){record->mounts, roots.fds});
+        for (unsigned i = 0; i < roots.count; i++)
+                ck_assert_int_eq(roots.fds[i] < 0, adopted);
+        close_roots(roots.fds, roots.count);
+        return adopted;
+}
+
+/* What was adopted or kept has descriptors. */
+static void close_and_drop(struct lease *lease) {
+        close_roots(lease->fds, lease->record->count);
+        leases_drop(leases, lease);
+}
 
 START_TEST(what_was_left_counts_and_is_nobodys) {
         const struct record left[] = {left_at(3, 1000, RECORD_LIVE, 5),
                                       left_at(0, 1000, RECORD_ATTACHING, 2),
                                       left_at(19, 1001, RECORD_RELEASING, 1)};
-        struct ledger *ledger = start_after(&left_limits, left, 3);
-        struct ledger_owner owner = connect_as(ledger, 1000), other = connect_as(ledger, 1001);
-        struct ledger_counts counts = ledger_count(ledger);
-        uint64_t ids[3];
+        struct holder holder = holder_of(1000), other = holder_of(1001), admin = administrator();
+        struct lease *taken[2];
 
-        ck_assert_uint_eq(counts.leases, 3);
-        ck_assert_uint_eq(counts.left, 3);
-        ck_assert_uint_eq(counts.mounts, 8);
+        start_with(left, 3);
+        counts_are(3, 3, 0, 8);
         for (unsigned i = 0; i < 3; i++) {
-                ck_assert_ptr_null(ledger_take(ledger, &owner, left[i].lease));
-                ck_assert_ptr_null(ledger_take(ledger, ledger_orphans(ledger), left[i].lease));
+                ck_assert(!may_take(&holder, left[i].lease));
+                ck_assert(!may_take(leases_orphans(leases), left[i].lease));
+                ck_assert(!may_take(leases_kept(leases), left[i].lease));
+                ck_assert(!may_take(&admin, left[i].lease));
         }
-        ck_assert_ptr_null(ledger_take(ledger, &owner, 0));
+        ck_assert_ptr_null(leases_take_next(leases, &holder));
 
-        refuses_mounts(ledger, &owner, 3, "--max-mounts-per-user");
-        ids[0] = reserve(ledger, &owner, 2);
-        ids[1] = reserve(ledger, &other, 8);
-        refuses_mounts(ledger, &other, 1, "--max-mounts-per-user");
+        refuses_mounts(&holder, 3, "--max-mounts-per-user");
+        taken[0] = reserve(&holder, 2);
+        taken[1] = reserve(&other, 8);
+        refuses_mounts(&other, 1, "--max-mounts-per-user");
         for (unsigned i = 0; i < 2; i++) {
                 for (unsigned j = 0; j < 3; j++) /* nobody's record is used twice */
-                        ck_assert_uint_ne(ids[i] & 0xffff, RECORD_INDEX(left[j].lease));
-                ledger_forget(ledger, ids[i]);
+                        ck_assert_uint_ne(RECORD_INDEX(taken[i]->record->lease),
+                                          RECORD_INDEX(left[j].lease));
+                leases_drop(leases, taken[i]);
         }
-
-        for (unsigned i = 0; i < 3; i++)
-                ledger_forget(ledger, left[i].lease);
-        ck_assert_uint_eq(ledger_count(ledger).left, 0);
-        ledger_disconnect(ledger, &owner);
-        ledger_disconnect(ledger, &other);
-        end(ledger);
+        forget_left();
+        end();
 }
 END_TEST
 
 /* More than the limits allow, which may have been higher then. */
 START_TEST(what_was_left_may_exceed_the_limits) {
+        struct holder holder = holder_of(1001);
         struct record left[20];
-        struct ledger *ledger;
-        struct ledger_owner owner;
 
         for (unsigned i = 0; i < 20; i++)
                 left[i] = left_at(i, 1000, RECORD_LIVE, 16);
-        ledger = start_after(&left_limits, left, 20);
-        owner = connect_as(ledger, 1001);
-        ck_assert_uint_eq(ledger_count(ledger).mounts, 320);
-        refuses_mounts(ledger, &owner, 1, "--max-mounts");
-        for (unsigned i = 0; i < 20; i++)
-                ledger_forget(ledger, left[i].lease);
-        ledger_forget(ledger, reserve(ledger, &owner, 9));
-        ledger_disconnect(ledger, &owner);
-        end(ledger);
+        start_with(left, 20);
+        counts_are(20, 20, 0, 320);
+        refuses_mounts(&holder, 1, "--max-mounts");
+        forget_left();
+        leases_drop(leases, reserve(&holder, 9));
+        end();
 }
 END_TEST
 
 START_TEST(left_lease_is_adopted_once_and_then_like_any_other) {
         const struct record left[] = {left_at(3, 1000, RECORD_LIVE, 5),
                                       left_at(4, 1000, RECORD_LIVE, 1)};
-        struct ledger *ledger = start_after(&left_limits, left, 2);
-        struct ledger_owner owner, other = connect_as(ledger, 1000);
-        struct record *record = &records[3], swept;
+        struct holder holder = holder_of(1000), other = holder_of(1000);
+        struct record record, swept;
+        struct lease *lease;
         uint32_t cursor = 0;
 
-        ck_assert_uint_eq(ledger_connect(ledger, 1000, 4711, &owner).status, STATUS_OK);
-        ck_assert(!ledger_holds(ledger, left[0].mounts[4]));
-        ck_assert(ledger_adopt(ledger, &owner, &left[0], LEASE(1)));
-        ck_assert(ledger_holds(ledger, left[0].mounts[4]));
-        ck_assert(!ledger_holds(ledger, left[1].mounts[0]));
-        ck_assert_int_eq(record->pid, 4711);
-        ck_assert_uint_eq(record->state, RECORD_LIVE);
-        ck_assert_uint_eq(record->uid, 1000);
-        ck_assert_uint_eq(ledger_count(ledger).left, 1);
-        ck_assert_uint_eq(ledger_count(ledger).leases, 2);
-        ck_assert_uint_eq(ledger_count(ledger).mounts, 6);
+        start_with(left, 2);
+        holder.subject.pid = 4711;
+        ck_assert(adopt(&holder, &left[0]));
+        record = fake_context_record(&fake, left[0].lease);
+        ck_assert_int_eq(record.pid, 4711);
+        ck_assert_uint_eq(record.state, RECORD_LIVE);
+        ck_assert_uint_eq(record.uid, 1000);
+        counts_are(2, 1, 0, 6);
 
-        ck_assert(!ledger_adopt(ledger, &owner, &left[0], LEASE(2)));
-        ck_assert(!ledger_adopt(ledger, &other, &left[0], LEASE(2)));
-        ck_assert_ptr_null(ledger_take(ledger, &other, left[0].lease));
-        /* The sweep takes the other one alone. */
-        ck_assert(ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &swept));
+        ck_assert(!adopt(&holder, &left[0]));
+        ck_assert(!adopt(&other, &left[0]));
+        ck_assert(!may_take(&other, left[0].lease));
+        /* The sweep takes only the other one. */
+        ck_assert(leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &swept));
         ck_assert_uint_eq(swept.lease, left[1].lease);
-        ck_assert(!ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &swept));
-        ledger_forget(ledger, left[1].lease);
+        ck_assert(!leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &swept));
+        leases_forget(leases, left[1].lease);
 
-        ck_assert_ptr_eq(ledger_take(ledger, &owner, left[0].lease), LEASE(1));
-        ledger_forget(ledger, left[0].lease);
-        ledger_disconnect(ledger, &owner);
-        ledger_disconnect(ledger, &other);
-        end(ledger);
+        lease = leases_take(leases, &holder, left[0].lease);
+        ck_assert_ptr_nonnull(lease);
+        ck_assert_uint_eq(lease->attached, 0x1f);
+        for (unsigned i = 0; i < 5; i++)
+                ck_assert_int_ge(lease->fds[i], 0);
+        close_and_drop(lease);
+        end();
 }
 END_TEST
 
@@ -823,302 +724,127 @@ static const struct {
 
 START_TEST(each_disagreement_is_no_adoption) {
         const struct record left = left_at(3, 1000, RECORD_LIVE, 5);
-        struct ledger *ledger = start_after(&left_limits, &left, 1);
-        struct ledger_owner owner = connect_as(ledger, 1000), stranger = connect_as(ledger, 1001),
-                            root = connect_as(ledger, 0);
-        struct ledger_counts before = ledger_count(ledger), after;
+        struct holder holder = holder_of(1000), again = holder_of(1000), stranger = holder_of(1001),
+                      root = holder_of(0), admin = administrator();
+        struct record record;
 
+        start_with(&left, 1);
         for (size_t i = 0; i < sizeof(disagreements) / sizeof(disagreements[0]); i++) {
                 struct record claim = left;
 
                 memcpy((char *)&claim + disagreements[i].offset, &disagreements[i].value,
                        disagreements[i].size);
-                ck_assert_msg(!ledger_adopt(ledger, &owner, &claim, LEASE(1)), "%s",
-                              disagreements[i].what);
+                ck_assert_msg(!adopt(&holder, &claim), "%s", disagreements[i].what);
         }
-        ck_assert(!ledger_adopt(ledger, &stranger, &left, LEASE(1)));
-        ck_assert(!ledger_adopt(ledger, &root, &left, LEASE(1)));
-        after = ledger_count(ledger);
-        ck_assert_mem_eq(&before, &after, sizeof(before));
-        ck_assert_mem_eq(&records[3], &left, sizeof(left));
+        ck_assert(!adopt(&stranger, &left));
+        ck_assert(!adopt(&root, &left));
+        ck_assert(!adopt(&admin, &left));
+        counts_are(1, 1, 0, 5);
+        record = fake_context_record(&fake, left.lease);
+        ck_assert_mem_eq(&record, &left, sizeof(left));
 
-        ledger_abandon(ledger, &owner);
-        ck_assert(!ledger_adopt(ledger, &owner, &left, LEASE(1)));
-        ledger_disconnect(ledger, &owner);
-        owner = connect_as(ledger, 1000);
-        ck_assert(ledger_adopt(ledger, &owner, &left, LEASE(1)));
-        ledger_forget(ledger, left.lease);
-        ledger_disconnect(ledger, &owner);
-        ledger_disconnect(ledger, &stranger);
-        ledger_disconnect(ledger, &root);
-        end(ledger);
-}
-END_TEST
-
-/* ---- what calls over D-Bus were granted ---- */
-
-static struct ledger_owner call_as(struct ledger *ledger, uid_t uid,
-                                   enum ledger_standing standing) {
-        struct ledger_owner owner = connect_as(ledger, uid);
-
-        owner.standing = standing;
-        return owner;
-}
-
-START_TEST(lease_of_a_call_outlives_it_and_is_its_users) {
-        struct ledger *ledger = start(10, 10, 8, 8);
-        struct ledger_owner call = call_as(ledger, 1000, LEDGER_CALL);
-        struct ledger_owner connection = connect_as(ledger, 1000);
-        struct ledger_owner stranger = call_as(ledger, 1001, LEDGER_CALL);
-        uint64_t id = reserve(ledger, &call, 2);
-
-        ck_assert_uint_eq(records[RECORD_INDEX(id)].origin, RECORD_BUS);
-        ck_assert(ledger_publish(ledger, id, LEASE(1)));
-        ledger_disconnect(ledger, &call);
-        ck_assert(ledger_is_others(ledger, id, 1001));
-        ck_assert(!ledger_is_others(ledger, id, 1000));
-        ck_assert_ptr_null(ledger_take(ledger, &stranger, id));
-        ck_assert_ptr_null(ledger_take(ledger, &connection, id));
-
-        call = call_as(ledger, 1000, LEDGER_CALL);
-        ck_assert_ptr_eq(ledger_take(ledger, &call, id), LEASE(1));
-        ledger_forget(ledger, id);
-        ledger_disconnect(ledger, &call);
-        ledger_disconnect(ledger, &connection);
-        ledger_disconnect(ledger, &stranger);
-        end(ledger);
-}
-END_TEST
-
-/* What it then can't release is kept: the connection it was taken from may have ended. */
-START_TEST(trusted_call_takes_what_a_connection_holds) {
-        struct ledger *ledger = start(10, 10, 8, 8);
-        struct ledger_owner connection = connect_as(ledger, 1000);
-        struct ledger_owner call = call_as(ledger, 1000, LEDGER_CALL);
-        struct ledger_owner root = call_as(ledger, 0, LEDGER_TRUSTED_CALL);
-        uint64_t id = reserve(ledger, &connection, 2);
-
-        ck_assert_ptr_null(ledger_take(ledger, &root, id)); /* it isn't live yet */
-        ck_assert(ledger_publish(ledger, id, LEASE(1)));
-        ck_assert(ledger_is_others(ledger, id, 1000));
-        ck_assert_ptr_null(ledger_take(ledger, &call, id));
-        ck_assert_ptr_eq(ledger_take(ledger, &root, id), LEASE(1));
-        ledger_abandon(ledger, &connection);
-        ledger_disconnect(ledger, &connection);
-        ck_assert(ledger_publish(ledger, id, LEASE(1)));
-        ck_assert_ptr_eq(ledger_take(ledger, ledger_kept(ledger), 0), LEASE(1));
-        ledger_forget(ledger, id);
-        ledger_disconnect(ledger, &call);
-        ledger_disconnect(ledger, &root);
-        end(ledger);
-}
-END_TEST
-
-/* Nobody would release it; a connection's is released when that ends. */
-START_TEST(lease_of_a_call_comes_too_late_for_the_stop) {
-        struct ledger *ledger = start(10, 10, 8, 8);
-        struct ledger_owner call = call_as(ledger, 1000, LEDGER_CALL);
-        struct ledger_owner connection = connect_as(ledger, 1000);
-        uint64_t early = reserve(ledger, &call, 1), late = reserve(ledger, &call, 1);
-        uint64_t connections = reserve(ledger, &connection, 1);
-
-        ck_assert(ledger_publish(ledger, early, LEASE(1)));
-        ledger_stop(ledger);
-        ck_assert(!ledger_publish(ledger, late, LEASE(2)));
-        ck_assert(ledger_publish(ledger, connections, LEASE(3)));
-        /* What could not be released is handed back, and tried again. */
-        ck_assert_ptr_eq(ledger_take(ledger, &call, early), LEASE(1));
-        ck_assert(ledger_publish(ledger, early, LEASE(1)));
-        ledger_forget(ledger, early);
-        ledger_forget(ledger, late);
-        ledger_forget(ledger, connections);
-        ledger_disconnect(ledger, &call);
-        ledger_disconnect(ledger, &connection);
-        end(ledger);
-}
-END_TEST
-
-START_TEST(what_the_predecessor_kept_is_kept_on_and_never_adopted) {
-        struct record left = left_at(3, 1000, RECORD_LIVE, 2), record;
-        struct ledger *ledger;
-        struct ledger_owner connection, call;
-        uint32_t cursor = 0;
-
-        left.origin = RECORD_BUS;
-        ledger = start_after(&left_limits, &left, 1);
-        connection = connect_as(ledger, 1000);
-        ck_assert(!ledger_adopt(ledger, &connection, &left, LEASE(1)));
-        ck_assert(!ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &record));
-
-        cursor = 0;
-        ck_assert(ledger_take_kept(ledger, &cursor, &record));
-        ck_assert_uint_eq(record.lease, left.lease);
-        ck_assert(!ledger_take_kept(ledger, &cursor, &record));
-        ck_assert(ledger_leave(ledger, &record, true)); /* out of reach this time */
-        cursor = 0;
-        ck_assert(ledger_take_kept(ledger, &cursor, &record));
-        ledger_keep(ledger, left.lease);
-        ck_assert(ledger_publish(ledger, left.lease, LEASE(1)));
-        ck_assert_uint_eq(ledger_count(ledger).left, 0);
-
-        call = call_as(ledger, 1000, LEDGER_CALL);
-        ck_assert_ptr_eq(ledger_take(ledger, &call, left.lease), LEASE(1));
-        ledger_forget(ledger, left.lease);
-        ledger_disconnect(ledger, &connection);
-        ledger_disconnect(ledger, &call);
-        end(ledger);
-}
-END_TEST
-
-START_TEST(last_sweep_takes_what_the_predecessor_kept) {
-        struct record left = left_at(3, 1000, RECORD_LIVE, 2), record;
-        struct ledger *ledger;
-        uint32_t cursor = 0;
-
-        left.origin = RECORD_BUS;
-        ledger = start_after(&left_limits, &left, 1);
-        ck_assert(ledger_take_left(ledger, LEDGER_LEFT_ALL, &cursor, &record));
-        ck_assert_uint_eq(record.lease, left.lease);
-        ledger_forget(ledger, left.lease);
-        end(ledger);
-}
-END_TEST
-
-/* ---- changes ---- */
-
-static void expect_change(struct ledger *ledger, uint64_t lease, enum change change) {
-        struct change_event event;
-
-        ck_assert(ledger_next_change(ledger, &event));
-        ck_assert_uint_eq(event.lease, lease);
-        ck_assert_int_eq(event.change, change);
-        ck_assert_uint_eq(event.uid, 1000);
-}
-
-START_TEST(changes_say_why_a_lease_went) {
-        struct record left = left_at(3, 1000, RECORD_LIVE, 1), record;
-        struct ledger *ledger = start_after(&left_limits, &left, 1);
-        struct ledger_owner owner = connect_as(ledger, 1000), stopped = connect_as(ledger, 1000);
-        uint64_t ids[3] = {reserve(ledger, &owner, 1), reserve(ledger, &owner, 1),
-                           reserve(ledger, &stopped, 1)};
-        struct change_event event;
-        uint32_t cursor = 0;
-
-        ck_assert(ledger_publish(ledger, ids[0], LEASE(1))); /* nobody looks on yet */
-        ledger_watch(ledger, true);
-        ck_assert(ledger_publish(ledger, ids[1], LEASE(2)));
-        expect_change(ledger, ids[1], CHANGE_ADDED);
-        ck_assert(ledger_publish(ledger, ids[1], LEASE(2))); /* handed back: it was never gone */
-
-        ledger_forget(ledger, ids[1]);
-        expect_change(ledger, ids[1], CHANGE_UNMOUNTED);
-        ledger_abandon(ledger, &owner);
-        ledger_forget(ledger, ids[0]);
-        expect_change(ledger, ids[0], CHANGE_DISCONNECTED);
-        ck_assert(ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &record));
-        ledger_forget(ledger, left.lease);
-        expect_change(ledger, left.lease, CHANGE_VANISHED);
-        ck_assert(ledger_publish(ledger, ids[2], LEASE(3)));
-        expect_change(ledger, ids[2], CHANGE_ADDED);
-        ledger_stop(ledger);
-        ledger_forget(ledger, ids[2]);
-        expect_change(ledger, ids[2], CHANGE_STOPPED);
-        ck_assert(!ledger_next_change(ledger, &event));
-        ledger_disconnect(ledger, &owner);
-        ledger_disconnect(ledger, &stopped);
-        end(ledger);
-}
-END_TEST
-
-START_TEST(changes_that_nobody_fetches_are_counted) {
-        struct ledger *ledger = start(10, 10, 8, 8);
-        struct ledger_owner owner = connect_as(ledger, 1000);
-        struct change_event event;
-        unsigned fetched = 0;
-
-        ledger_watch(ledger, true);
-        for (unsigned i = 0; i < CHANGES_MAX; i++) { /* two each */
-                uint64_t id = reserve(ledger, &owner, 1);
-
-                ck_assert(ledger_publish(ledger, id, LEASE(1)));
-                ledger_forget(ledger, id);
-        }
-        ck_assert_uint_eq(ledger_count(ledger).missed, CHANGES_MAX);
-        while (ledger_next_change(ledger, &event))
-                fetched++;
-        ck_assert_uint_eq(fetched, CHANGES_MAX);
-        ledger_disconnect(ledger, &owner);
-        end(ledger);
+        leases_abandon(leases, &holder);
+        ck_assert(!adopt(&holder, &left));
+        ck_assert(adopt(&again, &left));
+        close_and_drop(leases_take_next(leases, &again));
+        end();
 }
 END_TEST
 
 START_TEST(lease_that_was_not_live_is_never_adopted) {
         const struct record left[] = {left_at(3, 1000, RECORD_ATTACHING, 2),
                                       left_at(4, 1000, RECORD_RELEASING, 2)};
-        struct ledger *ledger = start_after(&left_limits, left, 2);
-        struct ledger_owner owner = connect_as(ledger, 1000);
+        struct holder holder = holder_of(1000);
 
-        for (unsigned i = 0; i < 2; i++) {
-                struct record claim = left[i];
-
-                ck_assert(!ledger_adopt(ledger, &owner, &claim, LEASE(1)));
-                claim.state = RECORD_LIVE; /* says the claim */
-                ck_assert(!ledger_adopt(ledger, &owner, &claim, LEASE(1)));
-                ledger_forget(ledger, left[i].lease);
-        }
-        ledger_disconnect(ledger, &owner);
-        end(ledger);
+        start_with(left, 2);
+        for (unsigned i = 0; i < 2; i++)
+                ck_assert(!adopt(&holder, &left[i]));
+        forget_left();
+        end();
 }
 END_TEST
 
 /* A lease of this instance's is not there to be adopted, by whomever. */
 START_TEST(held_lease_is_not_adopted) {
-        struct ledger *ledger = start_after(&left_limits, NULL, 0);
-        struct ledger_owner owner = connect_as(ledger, 1000), other = connect_as(ledger, 1000);
-        uint64_t id = reserve(ledger, &owner, 1);
+        struct holder holder = holder_of(1000), other = holder_of(1000);
         struct record claim;
+        struct lease *lease;
+        uint64_t id;
 
-        ledger_record_mount(ledger, id, 0, 7);
-        ck_assert(ledger_holds(ledger, 7)); /* as soon as it is on record */
-        ledger_publish(ledger, id, LEASE(1));
-        claim = records[id & 0xffff];
-        ck_assert(!ledger_adopt(ledger, &other, &claim, LEASE(2)));
-        ck_assert(!ledger_adopt(ledger, &owner, &claim, LEASE(2)));
-        ck_assert_ptr_eq(ledger_take(ledger, &owner, id), LEASE(1));
-        ledger_orphan(ledger, id, LEASE(1));
-        ck_assert(!ledger_adopt(ledger, &owner, &claim, LEASE(2)));
-        ck_assert(ledger_holds(ledger, 7));
-        ledger_forget(ledger, id);
-        ck_assert(!ledger_holds(ledger, 7));
-        ledger_disconnect(ledger, &owner);
-        ledger_disconnect(ledger, &other);
-        end(ledger);
+        start_with(NULL, 0);
+        id = grant(&holder, 1);
+        claim = fake_context_record(&fake, id);
+        ck_assert(!adopt(&other, &claim));
+        ck_assert(!adopt(&holder, &claim));
+        lease = leases_take(leases, &holder, id);
+        leases_orphan(leases, lease);
+        ck_assert(!adopt(&holder, &claim));
+        ck_assert_ptr_eq(leases_take_next(leases, leases_orphans(leases)), lease);
+        leases_drop(leases, lease);
+        end();
 }
 END_TEST
 
-START_TEST(sweep_takes_what_none_can_adopt_or_all) {
+/* Its holder would find nobody to release it. */
+START_TEST(nothing_is_adopted_after_the_stop) {
+        const struct record left = left_at(3, 1000, RECORD_LIVE, 2);
+        struct holder holder = holder_of(1000);
+
+        start_with(&left, 1);
+        leases_stop(leases);
+        ck_assert(!adopt(&holder, &left));
+        counts_are(1, 1, 0, 2);
+        forget_left();
+        end();
+}
+END_TEST
+
+enum {
+        DEAD = 1 << LEASES_LEFT_DEAD,
+        UNCLAIMED = 1 << LEASES_LEFT_UNCLAIMED,
+        KEPT = 1 << LEASES_LEFT_KEPT,
+        ALL = 1 << LEASES_LEFT_ALL,
+};
+
+START_TEST(sweep_takes_what_it_is_for) {
         const struct record left[] = {
-                left_at(0, 1000, RECORD_LIVE, 1), left_at(2, 1000, RECORD_ATTACHING, 1),
-                left_at(3, 1001, RECORD_RELEASING, 1), left_at(19, 1001, RECORD_LIVE, 1)};
+                left_at(0, 1000, RECORD_LIVE, 1),      left_at(2, 1000, RECORD_ATTACHING, 1),
+                left_at(3, 1001, RECORD_RELEASING, 1), left_at(19, 1001, RECORD_LIVE, 1),
+                kept_at(5, 1000, RECORD_LIVE, 1),      kept_at(6, 1000, RECORD_ATTACHING, 1),
+                kept_at(7, 1000, RECORD_RELEASING, 1)};
+        static const unsigned taken_by[] = {
+                UNCLAIMED | ALL, DEAD | UNCLAIMED | ALL, DEAD | UNCLAIMED | ALL, UNCLAIMED | ALL,
+                KEPT | ALL,      DEAD | UNCLAIMED | ALL, DEAD | UNCLAIMED | ALL};
+        enum { N = sizeof(left) / sizeof(left[0]) };
 
-        for (int any = 0; any <= 1; any++) {
-                struct ledger *ledger = start_after(&left_limits, left, 4);
-                uint32_t cursor = 0;
+        for (enum leases_left which = LEASES_LEFT_DEAD; which <= LEASES_LEFT_ALL; which++) {
+                uint32_t cursor = 0, last = 0;
                 struct record record;
+                unsigned taken = 0;
 
-                for (unsigned i = 0; i < 4; i++) {
-                        if (!any && left[i].state == RECORD_LIVE)
-                                continue;
-                        ck_assert(ledger_take_left(ledger, any, &cursor, &record));
+                start_with(left, N);
+                while (leases_take_left(leases, which, &cursor, &record)) {
+                        unsigned i = 0;
+
+                        while (i < N && left[i].lease != record.lease)
+                                i++;
+                        ck_assert_uint_lt(i, N);
                         ck_assert_mem_eq(&record, &left[i], sizeof(record));
+                        ck_assert_uint_gt(cursor, last);
                         ck_assert_uint_eq(cursor, RECORD_INDEX(left[i].lease) + 1);
+                        last = cursor;
+                        taken |= 1U << i;
                 }
-                ck_assert(!ledger_take_left(ledger, any, &cursor, &record));
+                for (unsigned i = 0; i < N; i++)
+                        ck_assert_uint_eq(taken >> i & 1, taken_by[i] >> which & 1);
                 cursor = 0; /* nobody takes what somebody is at */
-                ck_assert(!ledger_take_left(ledger, any, &cursor, &record));
-                for (unsigned i = 0; i < 4; i++)
-                        ledger_forget(ledger, left[i].lease);
-                end(ledger);
+                ck_assert(!leases_take_left(leases, which, &cursor, &record));
+                counts_are(N, N, 0, N);
+                for (unsigned i = 0; i < N; i++)
+                        if (taken >> i & 1)
+                                leases_forget(leases, left[i].lease);
+                forget_left();
+                end();
         }
 }
 END_TEST
@@ -1133,50 +859,329 @@ START_TEST(lease_that_is_swept_is_on_record_as_what_it_is) {
 
         for (size_t i = 0; i < 3; i++) {
                 const struct record left = left_at(3, 1000, rows[i].before, 2);
-                struct ledger *ledger = start_after(&left_limits, &left, 1);
-                struct ledger_owner owner = connect_as(ledger, 1000);
+                struct holder holder = holder_of(1000);
                 uint32_t cursor = 0;
                 struct record record;
 
-                ck_assert(ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &record));
-                ck_assert_uint_eq(records[3].state, rows[i].during);
-                ck_assert(!ledger_adopt(ledger, &owner, &left, LEASE(1))); /* it is too late */
+                start_with(&left, 1);
+                ck_assert(leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &record));
+                ck_assert_uint_eq(state_of(left.lease), rows[i].during);
+                ck_assert(!adopt(&holder, &left)); /* it is too late */
 
-                ck_assert(!ledger_leave(ledger, &record, false));
-                ck_assert_uint_eq(records[3].state, rows[i].before);
-                ck_assert_uint_eq(ledger_count(ledger).left, 1);
+                ck_assert(!leases_leave(leases, &record, false));
+                ck_assert_uint_eq(state_of(left.lease), rows[i].before);
+                counts_are(1, 1, 0, 2);
                 /* Unless it stayed live. */
-                ck_assert(ledger_adopt(ledger, &owner, &left, LEASE(1)) ==
-                          (rows[i].before == RECORD_LIVE));
-                ledger_forget(ledger, left.lease);
-                ledger_disconnect(ledger, &owner);
-                end(ledger);
+                if (rows[i].before == RECORD_LIVE) {
+                        ck_assert(adopt(&holder, &left));
+                        close_and_drop(leases_take_next(leases, &holder));
+                } else
+                        ck_assert(!adopt(&holder, &left));
+                forget_left();
+                end();
         }
 }
 END_TEST
 
 START_TEST(what_is_out_of_reach_is_told_once) {
         const struct record left = left_at(3, 1000, RECORD_LIVE, 2);
-        struct ledger *ledger = start_after(&left_limits, &left, 1);
         static const struct {
                 bool out_of_reach, told;
         } rounds[] = {{false, false}, {true, true}, {true, false}, {false, false}, {true, false}};
         struct record record;
+        uint32_t cursor = 0;
 
+        start_with(&left, 1);
         for (size_t i = 0; i < sizeof(rounds) / sizeof(rounds[0]); i++) {
-                uint32_t cursor = 0;
-
-                ck_assert(ledger_take_left(ledger, LEDGER_LEFT_UNCLAIMED, &cursor, &record));
-                ck_assert(ledger_leave(ledger, &record, rounds[i].out_of_reach) == rounds[i].told);
+                cursor = 0;
+                ck_assert(leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &record));
+                ck_assert(leases_leave(leases, &record, rounds[i].out_of_reach) == rounds[i].told);
         }
         /* With its state as the sweep says. */
+        cursor = 0;
+        ck_assert(leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &record));
         record.state = RECORD_RELEASING;
-        ledger_leave(ledger, &record, true);
-        ck_assert_uint_eq(records[3].state, RECORD_RELEASING);
-        ledger_forget(ledger, left.lease);
-        end(ledger);
+        ck_assert(!leases_leave(leases, &record, true));
+        ck_assert_uint_eq(state_of(left.lease), RECORD_RELEASING);
+        forget_left();
+        end();
 }
 END_TEST
+
+START_TEST(what_the_predecessor_kept_is_kept_on_and_never_adopted) {
+        const struct record left = kept_at(3, 1000, RECORD_LIVE, 3);
+        struct holder holder = holder_of(1000), stranger = holder_of(1001);
+        struct record record;
+        uint32_t cursor = 0;
+        struct roots roots;
+        struct lease *lease;
+
+        start_with(&left, 1);
+        ck_assert(!adopt(&holder, &left));
+        ck_assert(!may_take(&holder, left.lease)); /* not yet */
+        ck_assert(!leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &record));
+
+        cursor = 0;
+        ck_assert(leases_take_left(leases, LEASES_LEFT_KEPT, &cursor, &record));
+        ck_assert_uint_eq(record.lease, left.lease);
+        ck_assert_uint_eq(state_of(left.lease), RECORD_LIVE); /* nobody is releasing it */
+        ck_assert(!leases_take_left(leases, LEASES_LEFT_KEPT, &cursor, &record));
+        ck_assert(leases_leave(leases, &record, true)); /* out of reach this time */
+        cursor = 0;
+        ck_assert(leases_take_left(leases, LEASES_LEFT_KEPT, &cursor, &record));
+        roots = open_roots(3);
+        roots.fds[1] = fd_close(roots.fds[1]); /* gone */
+        leases_keep(leases, left.lease, roots.fds);
+        for (unsigned i = 0; i < 3; i++)
+                ck_assert_int_lt(roots.fds[i], 0); /* taken */
+        counts_are(1, 0, 0, 3);
+        ck_assert_uint_eq(state_of(left.lease), RECORD_LIVE);
+
+        ck_assert(!may_take(&stranger, left.lease));
+        lease = leases_take(leases, &holder, left.lease);
+        ck_assert_ptr_nonnull(lease);
+        ck_assert_uint_eq(lease->attached, 0x5);
+        ck_assert_int_ge(lease->fds[0], 0);
+        ck_assert_int_lt(lease->fds[1], 0);
+        ck_assert_int_ge(lease->fds[2], 0);
+        close_and_drop(lease);
+        end();
+}
+END_TEST
+
+/* ---- for those who look on ---- */
+
+START_TEST(next_shows_each_lease_with_a_root_of_its_own) {
+        const struct record left = left_at(3, 1000, RECORD_LIVE, 2);
+        struct holder holder = holder_of(1000);
+        struct stat ours, theirs;
+        struct lease *lease, *bare;
+        struct record record;
+        uint32_t cursor = 0;
+        int root = 4711;
+
+        start_with(&left, 1);
+        lease = reserve(&holder, 3);                   /* index 0 */
+        bare = reserve(&holder, 1);                    /* index 1 */
+        lease->fds[1] = open("/", O_PATH | O_CLOEXEC); /* the first that is there */
+        lease->fds[2] = open("/tmp", O_PATH | O_CLOEXEC);
+
+        /* Busy ones are shown; but whoever is at it may close what is open. */
+        ck_assert(leases_next(leases, &cursor, &record, &root));
+        ck_assert_uint_eq(record.lease, lease->record->lease);
+        ck_assert_uint_eq(record.state, RECORD_ATTACHING);
+        ck_assert_int_eq(root, -EBADF);
+
+        cursor = 0;
+        ck_assert(leases_publish(leases, lease));
+        ck_assert(leases_publish(leases, bare));
+        ck_assert(leases_next(leases, &cursor, &record, &root));
+        ck_assert_mem_eq(&record, lease->record, sizeof(record));
+        ck_assert_int_ge(root, 3);
+        ck_assert_int_ne(root, lease->fds[1]);
+        ck_assert_int_eq(fcntl(root, F_GETFD), FD_CLOEXEC);
+        ck_assert_int_eq(fstat(root, &theirs), 0);
+        ck_assert_int_eq(fstat(lease->fds[1], &ours), 0);
+        ck_assert_uint_eq(theirs.st_ino, ours.st_ino);
+        fd_close(root);
+        ck_assert(leases_next(leases, &cursor, &record, &root));
+        ck_assert_uint_eq(record.lease, bare->record->lease);
+        ck_assert_int_eq(root, -EBADF);
+        ck_assert(leases_next(leases, &cursor, &record, &root)); /* past free ones */
+        ck_assert_uint_eq(record.lease, left.lease);
+        ck_assert_uint_eq(cursor, 4);
+        ck_assert_int_eq(root, -EBADF);
+        ck_assert(!leases_next(leases, &cursor, &record, &root));
+        ck_assert_int_eq(root, -EBADF);
+
+        take_and_drop(&holder, bare->record->lease);
+        cursor = 1;
+        ck_assert(leases_next(leases, &cursor, &record, &root));
+        ck_assert_uint_eq(record.lease, left.lease);
+        close_and_drop(leases_take_next(leases, &holder));
+        forget_left();
+        cursor = 0;
+        ck_assert(!leases_next(leases, &cursor, &record, &root));
+        end();
+}
+END_TEST
+
+/* Of this instance's own: a predecessor's record may name a mount that has gone, by an id that is
+ * in use again. */
+START_TEST(finds_the_lease_of_a_mount) {
+        const struct record left[] = {left_at(3, 1000, RECORD_LIVE, 5),
+                                      left_at(4, 1000, RECORD_LIVE, 1)};
+        struct holder holder = holder_of(1000);
+        struct lease *lease;
+        uint64_t id;
+
+        start_with(left, 2);
+        lease = reserve(&holder, 2);
+        id = lease->record->lease;
+        ck_assert_uint_eq(leases_find_mount(leases, 7), 0);
+        lease->record->mounts[1] = 7;
+        ck_assert_uint_eq(leases_find_mount(leases, 7), id); /* as soon as it is on record */
+        ck_assert(leases_publish(leases, lease));
+        ck_assert_uint_eq(leases_find_mount(leases, 7), id);
+        ck_assert_uint_eq(leases_find_mount(leases, 8), 0);
+
+        ck_assert_uint_eq(leases_find_mount(leases, left[0].mounts[4]), 0);
+        ck_assert(adopt(&holder, &left[0]));
+        ck_assert_uint_eq(leases_find_mount(leases, left[0].mounts[4]), left[0].lease);
+        ck_assert_uint_eq(leases_find_mount(leases, left[1].mounts[0]), 0);
+        close_and_drop(leases_take(leases, &holder, left[0].lease));
+        ck_assert_uint_eq(leases_find_mount(leases, left[0].mounts[4]), 0);
+
+        lease = leases_take(leases, &holder, id);
+        ck_assert_uint_eq(leases_find_mount(leases, 7), id); /* until it is no more */
+        leases_orphan(leases, lease);
+        ck_assert_uint_eq(leases_find_mount(leases, 7), id);
+        leases_drop(leases, leases_take_next(leases, leases_orphans(leases)));
+        ck_assert_uint_eq(leases_find_mount(leases, 7), 0);
+        forget_left();
+        end();
+}
+END_TEST
+
+START_TEST(lease_is_others_unless_it_is_kept_for_the_user) {
+        const struct record left = kept_at(3, 1000, RECORD_LIVE, 1);
+        struct holder holder = holder_of(1000);
+        struct lease *lease;
+        uint64_t kept, held;
+
+        start_with(&left, 1);
+        kept = grant_as(&holder, 1, true);
+        held = grant(&holder, 1);
+        ck_assert(!leases_is_others(leases, kept, 1000));
+        ck_assert(leases_is_others(leases, kept, 1001));
+        ck_assert(leases_is_others(leases, held, 1000));
+        ck_assert(leases_is_others(leases, held, 1001));
+        /* There is none: somebody is at it, it waits, it never was. */
+        lease = leases_take(leases, &holder, held);
+        ck_assert(!leases_is_others(leases, held, 1001));
+        ck_assert(!leases_is_others(leases, left.lease, 1001));
+        ck_assert(!leases_is_others(leases, held + 1, 1001));
+        ck_assert(!leases_is_others(leases, 0, 1001));
+        leases_orphan(leases, lease);
+        ck_assert(leases_is_others(leases, held, 1000));
+
+        leases_drop(leases, leases_take_next(leases, leases_orphans(leases)));
+        take_and_drop(&holder, kept);
+        forget_left();
+        end();
+}
+END_TEST
+
+/* ---- the end ---- */
+
+START_TEST(file_stays_for_the_next_instance_if_leases_do) {
+        struct holder holder = holder_of(1000);
+        uint64_t id;
+
+        start(8, 8);
+        id = grant(&holder, 1);
+        leases_orphan(leases, leases_take_next(leases, &holder));
+        ck_assert_ptr_null(leases_free(leases));
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        remove_file();
+        ck_assert_ptr_null(leases_free(NULL));
+}
+END_TEST
+
+START_TEST(closes_what_it_owns) {
+        unsigned descriptors;
+
+        fake_context_prepare();
+        descriptors = descriptors_count();
+        start(STATE_RECORDS_MAX, STATE_RECORDS_MAX);
+        end();
+        ck_assert_uint_eq(descriptors_count(), descriptors);
+}
+END_TEST
+
+/* What a thread does that finds the table frozen: each counts itself when it is through. */
+static atomic_uint frozen_through;
+static struct holder frozen_holder;
+static struct lease *frozen_lease, *frozen_taken;
+static uint64_t frozen_live;
+static struct record frozen_left;
+
+static void *reserve_when_frozen(void *argument) {
+        reserve(&frozen_holder, 1);
+        frozen_through++;
+        return argument;
+}
+
+static void *publish_when_frozen(void *argument) {
+        leases_publish(leases, frozen_lease);
+        frozen_through++;
+        return argument;
+}
+
+static void *take_when_frozen(void *argument) {
+        leases_take(leases, &frozen_holder, frozen_live);
+        frozen_through++;
+        return argument;
+}
+
+static void *take_next_when_frozen(void *argument) {
+        leases_take_next(leases, &frozen_holder);
+        frozen_through++;
+        return argument;
+}
+
+static void *drop_when_frozen(void *argument) {
+        leases_drop(leases, frozen_taken);
+        frozen_through++;
+        return argument;
+}
+
+static void *adopt_when_frozen(void *argument) {
+        adopt(&frozen_holder, &frozen_left);
+        frozen_through++;
+        return argument;
+}
+
+static void *sweep_when_frozen(void *argument) {
+        uint32_t cursor = 0;
+        struct record record;
+
+        leases_take_left(leases, LEASES_LEFT_ALL, &cursor, &record);
+        frozen_through++;
+        return argument;
+}
+
+START_TEST(nothing_happens_any_more_once_it_is_frozen) {
+        static void *(*const attempts[])(void *) = {
+                reserve_when_frozen, publish_when_frozen, take_when_frozen, take_next_when_frozen,
+                drop_when_frozen,    adopt_when_frozen,   sweep_when_frozen};
+        pthread_t thread;
+
+        frozen_left = left_at(3, 1000, RECORD_LIVE, 2);
+        frozen_holder = holder_of(1000);
+        start_with(&frozen_left, 1);
+        frozen_lease = reserve(&frozen_holder, 1);
+        frozen_live = grant(&frozen_holder, 1);
+        frozen_taken = reserve(&frozen_holder, 1);
+
+        leases_freeze(leases);
+        for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
+                ck_assert_int_eq(pthread_create(&thread, NULL, attempts[i], NULL), 0);
+                ck_assert_int_eq(pthread_detach(thread), 0);
+        }
+        usleep(200 * 1000);
+        ck_assert_uint_eq(frozen_through, 0);
+        ck_assert_uint_eq(state_of(frozen_lease->record->lease), RECORD_ATTACHING);
+        ck_assert_uint_eq(state_of(frozen_live), RECORD_LIVE);
+        ck_assert_uint_eq(state_of(frozen_taken->record->lease), RECORD_ATTACHING);
+        ck_assert_uint_eq(state_of(frozen_left.lease), RECORD_LIVE);
+        ck_assert_uint_eq(fake_context_records(&fake), 4); /* as the next instance will find them */
+        remove_file();
+        _exit(0); /* at once, as the daemon does */
+}
+END_TEST
+
+/* ---- threads ---- */
 
 enum {
         THREADS = 8,
@@ -1184,120 +1189,146 @@ enum {
         THREAD_LEASES = 5,
 };
 
-/* As a worker of a connection does, with all outcomes; limits are met on the way. */
-static void *hammer(void *argument) {
-        struct ledger *ledger = argument;
+/* As the thread of a connection does, with all outcomes; limits are met on the way. */
+static void hammer_once(struct holder *holder, unsigned round) {
+        struct lease *lease;
+        uint64_t ids[THREAD_LEASES] = {0};
 
-        for (unsigned round = 0; round < THREAD_ROUNDS; round++) {
-                uint64_t ids[THREAD_LEASES] = {0};
-                struct ledger_owner owner;
+        for (unsigned i = 0; i < THREAD_LEASES; i++) {
+                struct lease_orders orders = orders_for(1 + i, i == 3);
 
-                if (ledger_connect(ledger, 1000 + round % 3, 1, &owner).status != STATUS_OK)
+                if (leases_reserve(leases, holder, &orders, &lease).status != STATUS_OK)
                         continue;
-                for (unsigned i = 0; i < THREAD_LEASES; i++) {
-                        if (ledger_reserve(ledger, &owner, 1 + i, kinds, &ids[i]).status !=
-                            STATUS_OK)
-                                continue;
-                        ledger_record_mount(ledger, ids[i], i, round);
-                        if (i == 1)
-                                ledger_forget(ledger, ids[i]);
-                        else
-                                ledger_publish(ledger, ids[i], LEASE(ids[i]));
-                }
-                if (ids[0] && ledger_take(ledger, &owner, ids[0]) != LEASE(ids[0]))
-                        abort();
-                if (ids[0])
-                        ledger_forget(ledger, ids[0]);
-                if (ids[2] && ledger_take(ledger, &owner, ids[2]))
-                        ledger_orphan(ledger, ids[2], LEASE(ids[2]));
-                ledger_count(ledger);
-                for (struct lease *lease; (lease = ledger_take(ledger, &owner, 0));)
-                        ledger_forget(ledger, (uintptr_t)lease);
-                for (struct lease *lease; (lease = ledger_take(ledger, ledger_orphans(ledger), 0));)
-                        ledger_forget(ledger, (uintptr_t)lease);
-                ledger_disconnect(ledger, &owner);
+                ids[i] = lease->record->lease;
+                for (unsigned j = 0; j <= i; j++)
+                        __atomic_store_n(&lease->record->mounts[j], round, __ATOMIC_RELEASE);
+                if (i == 1 || !leases_publish(leases, lease))
+                        leases_drop(leases, lease);
         }
-        return NULL;
+        if (ids[0]) {
+                lease = leases_take(leases, holder, ids[0]);
+                if (!lease || lease->record->lease != ids[0])
+                        abort();
+                leases_drop(leases, lease);
+        }
+        lease = leases_take(leases, holder, ids[2]);
+        if (lease)
+                leases_orphan(leases, lease);
+        lease = leases_take(leases, holder, ids[3]); /* kept: another may have been faster */
+        if (lease && round % 2)
+                leases_give_back(leases, lease);
+        else if (lease)
+                leases_drop(leases, lease);
+}
+
+static void look_on(unsigned round) {
+        struct record record;
+        uint32_t cursor = 0;
+        int root;
+
+        leases_count(leases);
+        leases_find_mount(leases, round);
+        while (leases_next(leases, &cursor, &record, &root)) {
+                if (root >= 0 || record.lease == 0 || RECORD_INDEX(record.lease) != cursor - 1)
+                        abort();
+                leases_is_others(leases, record.lease, 1000);
+        }
+}
+
+static void *hammer(void *argument) {
+        for (unsigned round = 0; round < THREAD_ROUNDS; round++) {
+                struct holder holder = holder_of(1000 + round % 3);
+                struct lease *lease;
+
+                hammer_once(&holder, round);
+                look_on(round);
+                while ((lease = leases_take_next(leases, &holder)))
+                        leases_drop(leases, lease);
+                while ((lease = leases_take_next(leases, leases_orphans(leases))))
+                        leases_drop(leases, lease);
+                if (round % 10 == 0)
+                        while ((lease = leases_take_next(leases, leases_kept(leases))))
+                                leases_drop(leases, lease);
+        }
+        return argument;
 }
 
 START_TEST(many_threads_at_once_leave_nothing) {
-        struct ledger *ledger = start(6, 4, 40, 30);
         pthread_t threads[THREADS];
+        struct lease *lease;
 
+        start(40, 30);
         for (unsigned i = 0; i < THREADS; i++)
-                ck_assert_int_eq(pthread_create(&threads[i], NULL, hammer, ledger), 0);
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, hammer, NULL), 0);
         for (unsigned i = 0; i < THREADS; i++)
                 ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
-        for (unsigned i = 0; i < 40; i++)
-                ck_assert_uint_eq(records[i].state, RECORD_FREE);
-        end(ledger);
+        while ((lease = leases_take_next(leases, leases_kept(leases))))
+                leases_drop(leases, lease);
+        end();
 }
 END_TEST
 
+/* ---- memory ---- */
+
 /* How much of the file is in our memory: mincore(2) tells what is in the page cache, so ask here.
  */
-static unsigned long resident_kilobytes(const void *address) {
-        unsigned long start, end, kilobytes = 0;
+static unsigned long resident_kilobytes(void) {
+        unsigned long start_, end_, kilobytes = 0;
         FILE *maps = fopen("/proc/self/smaps", "re");
-        bool here = false;
+        bool here = false, found = false;
         char line[512];
 
         ck_assert_ptr_nonnull(maps);
         while (fgets(line, sizeof(line), maps)) {
-                if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
-                        here = start <= (unsigned long)address && (unsigned long)address < end;
-                else if (here)
-                        sscanf(line, "Rss: %lu kB", &kilobytes);
+                if (sscanf(line, "%lx-%lx ", &start_, &end_) == 2)
+                        here = strstr(line, fake.directory);
+                else if (here && sscanf(line, "Rss: %lu kB", &kilobytes) == 1)
+                        found = true;
         }
         fclose(maps);
+        ck_assert(found);
         return kilobytes;
 }
 
 START_TEST(records_that_were_never_used_take_no_memory) {
-        struct ledger *ledger = start(10, 10, 16384, 16384);
-        struct ledger_owner owner;
-        uint64_t id, first = 0;
+        struct holder holder = holder_of(1000);
+        uint64_t first = 0;
 
-        ck_assert_uint_eq(ledger_connect(ledger, 1000, 1, &owner).status, STATUS_OK);
+        start(16384, 16384);
         for (unsigned i = 0; i < 100; i++) {
-                const uint8_t file_systems[] = {PROTOCOL_PROC};
+                struct lease *lease = reserve(&holder, 1);
+                uint32_t index = RECORD_INDEX(lease->record->lease);
 
-                ck_assert_uint_eq(ledger_reserve(ledger, &owner, 1, file_systems, &id).status,
-                                  STATUS_OK);
-                first = first ?: RECORD_INDEX(id) + 1;
-                ck_assert_uint_eq(RECORD_INDEX(id) + 1, first);
-                ledger_forget(ledger, id);
+                first = first ?: index + 1;
+                ck_assert_uint_eq(index + 1, first);
+                leases_drop(leases, lease);
         }
-        ck_assert_uint_lt(resident_kilobytes(records), 256);
-        ledger_disconnect(ledger, &owner);
-        end(ledger);
+        ck_assert_uint_lt(resident_kilobytes(), 256);
+        end();
 }
 END_TEST
 
 int main(void) {
         return SUITE_RUN(
-                "ledger", limits_the_connections_of_a_user, limits_the_connections_of_all,
-                limits_the_mounts_of_a_user_over_all_connections, limits_the_mounts_of_all,
-                fills_up_to_the_last_record_again_and_again, many_users_have_accounts_of_their_own,
+                "leases", limits_the_mounts_of_a_user_over_all_holders, limits_the_mounts_of_all,
+                fills_up_to_the_last_record_again_and_again, many_users_have_limits_of_their_own,
                 ids_are_unique_also_over_time, record_tells_all_about_a_lease,
-                takes_a_lease_once_and_from_its_owner, takes_all_that_live_and_no_other,
-                orphan_outlives_its_owner_and_counts_against_its_user,
-                file_stays_for_the_next_instance_if_leases_do, closes_what_it_owns,
-                abandoned_owners_leases_are_not_published, owner_has_one_attempt_at_a_time,
-                limits_the_attempts_of_a_user, limits_the_attempts_of_all,
-                lost_attempt_makes_room_for_others, user_who_costs_workers_mounts_no_more,
-                full_loss_is_for_those_who_cost_one, room_goes_with_the_workers_that_are_left,
-                one_worker_alone_attempts_until_it_is_no_more_replaced,
+                takes_a_lease_once_and_from_its_holder, takes_all_that_live_and_no_other,
+                orphan_outlives_its_holder_and_counts_against_its_user,
+                abandoned_holders_leases_are_not_published,
+                kept_lease_outlives_its_holder_and_is_its_users,
+                lease_that_is_not_kept_is_its_holders_alone, administrator_takes_what_another_holds,
+                administrator_takes_an_orphan, lease_to_keep_comes_too_late_for_the_stop,
                 what_was_left_counts_and_is_nobodys, what_was_left_may_exceed_the_limits,
                 left_lease_is_adopted_once_and_then_like_any_other,
                 each_disagreement_is_no_adoption, lease_that_was_not_live_is_never_adopted,
-                held_lease_is_not_adopted, sweep_takes_what_none_can_adopt_or_all,
-                lease_that_is_swept_is_on_record_as_what_it_is, what_is_out_of_reach_is_told_once,
-                lease_of_a_call_outlives_it_and_is_its_users,
-                trusted_call_takes_what_a_connection_holds,
-                lease_of_a_call_comes_too_late_for_the_stop,
+                held_lease_is_not_adopted, nothing_is_adopted_after_the_stop,
+                sweep_takes_what_it_is_for, lease_that_is_swept_is_on_record_as_what_it_is,
+                what_is_out_of_reach_is_told_once,
                 what_the_predecessor_kept_is_kept_on_and_never_adopted,
-                last_sweep_takes_what_the_predecessor_kept, changes_say_why_a_lease_went,
-                changes_that_nobody_fetches_are_counted, many_threads_at_once_leave_nothing,
+                next_shows_each_lease_with_a_root_of_its_own, finds_the_lease_of_a_mount,
+                lease_is_others_unless_it_is_kept_for_the_user,
+                file_stays_for_the_next_instance_if_leases_do, closes_what_it_owns,
+                nothing_happens_any_more_once_it_is_frozen, many_threads_at_once_leave_nothing,
                 records_that_were_never_used_take_no_memory);
 }
