@@ -46,14 +46,13 @@ static int listener_take(FILE *errors) {
         return fd;
 }
 
-/* Whether who has called listen(2) has ended, but for a thread that is stuck in the kernel. */
+/* Whether who called listen(2) is dead, and only a thread stuck in the kernel keeps the socket. */
 static bool listener_is_dead(int connected) {
         struct ucred credentials;
         socklen_t size = sizeof(credentials);
-        char state;
 
         return getsockopt(connected, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0 &&
-               instance_state(credentials.pid, &state) == 0 && state == 'Z';
+               instance_pid_is_dead(credentials.pid);
 }
 
 /*
