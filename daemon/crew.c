@@ -62,8 +62,7 @@ static void crew_handle(struct crew *crew, struct crew_worker *worker,
 
 static void crew_tell_return(struct crew_worker *worker) {
         if (worker->returned)
-                log_write(LOG_NOTICE, &(struct log_subject){.event = LOG_EVENT_WORKER_BACK},
-                          "worker %d has come back from the kernel", worker->tid);
+                log_write(LOG_NOTICE, NULL, "worker %d has come back from the kernel", worker->tid);
         worker->returned = false;
 }
 
@@ -253,7 +252,7 @@ static bool crew_is_stuck(const struct crew_worker *worker) {
 static void crew_lose(struct crew *crew, struct crew_worker *worker) {
         struct crew_seat *seat = worker->key == CREW_JOBS ? NULL : crew_seat(crew, worker->key);
         struct ledger_owner *owner = seat ? peer_owner(seat->peer) : worker->owner;
-        struct log_subject subject = {.event = LOG_EVENT_WORKER_LOST, .has_peer = owner};
+        struct log_subject subject = {.event = LOG_EVENT_STUCK, .has_peer = owner};
 
         worker->state = CREW_LOST;
         crew->n_lost++;

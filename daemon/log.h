@@ -20,11 +20,11 @@ enum log_event {
         LOG_EVENT_REFUSED,
         LOG_EVENT_HOST_FAILED,
         LOG_EVENT_NO_REQUEST,
-        LOG_EVENT_WORKER_LOST,
-        LOG_EVENT_WORKER_BACK,
+        LOG_EVENT_STUCK, /* a connection's thread, in the kernel, and its client has left */
         LOG_EVENT_LEASES_LEFT,
         LOG_EVENT_OUT_OF_REACH,
         LOG_EVENT_MOUNTS_LEFT,
+        LOG_EVENT_STATE_SET_ASIDE, /* a state file that isn't understood */
         LOG_EVENT_NOT_SERVING,
         LOG_EVENT_RUNS_ALREADY,
         LOG_EVENT_STOPPING,
