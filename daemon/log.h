@@ -12,6 +12,12 @@
 #include <sys/types.h>
 #include <syslog.h>
 
+enum {
+        /* A longer text is cut; with its final NUL. */
+        LOG_MESSAGE_SIZE = 512,
+        LOG_TARGET_SIZE = 512,
+};
+
 /* What administrators may search the journal for: each has a MESSAGE_ID, and an entry in
  * systemd/mountatd.catalog that says what it means and what to do. */
 enum log_event {
@@ -40,7 +46,7 @@ struct log_subject {
         uid_t uid;
         pid_t pid;
         const char *operation;
-        const char *target; /* bytes of a client's: escaped here */
+        const char *target; /* bytes of a client's: copied, and escaped here */
         uint64_t lease;
         int error; /* negative errno */
 };

@@ -101,7 +101,7 @@ layers_of_daemon() {
                         other=$(basename "$header" .h)
                         case $header in
                         common/*) ;;
-                        "daemon/$module.h" | "daemon/${module}_private.h") ;;
+                        "daemon/$module.h" | "daemon/${module}_"*.h) ;;
                         daemon/*)
                                 if ((${layer[$other]:-99} >= ${layer[$module]})); then
                                         echo "$file includes $header"
@@ -174,8 +174,8 @@ rules() {
                 'sd-bus\.h|sd_bus_' \
                 daemon/{authority,bus,call,method,object}.c daemon/{authority,call,method,object}.h \
                 client/manager.{c,h} client/{list,mount,status,unmount}.c
-        stands_only_in 'the journal is written to in log alone' 'sd-journal\.h|sd_journal_' \
-                daemon/log.c
+        stands_only_in 'the journal is written to in log_line alone' 'sd-journal\.h|sd_journal_' \
+                daemon/log_line.c
         stands_only_in 'byte order is known to wire alone' \
                 "endian\\.h|$(call '(le|be)(16|32|64)toh|hto(le|be)(16|32|64)|[hn]to[hn][sl]|(__builtin_)?bswap_?[0-9]+')" \
                 common/wire.c
