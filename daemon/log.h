@@ -3,8 +3,28 @@
 
 /*
  * Log lines: to the journal with their fields where standard error is connected to it, else to
- * standard error as text. A failure is logged once, by the layer that knows the client. Any thread;
- * may block as long as the journal or standard error does.
+ * standard error as text, one write(2) per line. A failure is logged once, by the layer that knows
+ * the client.
+ *
+ * log_write() and log_write_limited() run on any thread, also under a caller's lock, and don't wait
+ * for the log's reader: between log_start() and log_stop() they leave a copy of the line, which
+ * the log's thread writes. A thread's lines keep their order. Before log_start(), and in a process
+ * that never calls it, the caller writes, and blocks as long as the journal or standard error does.
+ *
+ * Lines that are left out are counted, and the count is logged as LOG_EVENT_LINES_LOST:
+ *
+ * - Behind the lines that the log's thread is writing, LOG_WAITING_MAX can wait. Further ones are
+ *   left out, and the count stands in their place.
+ * - Limited lines have two budgets of LOG_WINDOW_LINES in LOG_WINDOW_SECONDS, one for warnings and
+ *   worse, one for the rest. The count of those beyond a budget is logged at the end of that time,
+ *   or by log_stop(), whether or not another line comes.
+ *
+ * So clients can't fill the log, and their mistakes don't hide the host's failures. But all clients
+ * share a budget: one of them can use it up, and of the others' lines only the count remains. At
+ * the level debug each request has a line that is not limited, and a flood of requests can displace
+ * any other line.
+ *
+ * A crash loses the lines that wait.
  */
 
 #include <stdbool.h>
@@ -13,6 +33,10 @@
 #include <syslog.h>
 
 enum {
+        LOG_WAITING_MAX = 256,
+        LOG_WINDOW_SECONDS = 10,
+        LOG_WINDOW_LINES = 50,
+        LOG_STOP_MS = 200,
         /* A longer text is cut; with its final NUL. */
         LOG_MESSAGE_SIZE = 512,
         LOG_TARGET_SIZE = 512,
@@ -37,6 +61,7 @@ enum log_event {
         LOG_EVENT_RESTARTING,
         LOG_EVENT_IDLE,
         LOG_EVENT_NO_BUS,
+        LOG_EVENT_LINES_LOST,
 };
 
 /* What a line is about. Zero or NULL: not known; the field is left out. */
@@ -45,8 +70,8 @@ struct log_subject {
         bool has_peer;
         uid_t uid;
         pid_t pid;
-        const char *operation;
-        const char *target; /* bytes of a client's: copied, and escaped here */
+        const char *operation; /* a string that is never freed */
+        const char *target;    /* bytes of a client's: copied, and escaped here */
         uint64_t lease;
         int error; /* negative errno */
 };
@@ -66,12 +91,24 @@ const char *log_level_name(int level);
 const char *log_target(void);
 int log_set_target(const char *name);
 
+/*
+ * Starts the log's thread, once. Returns 0 or a negative errno; after a failure the caller goes on
+ * writing. The thread inherits the caller's signal mask, in which SIGPIPE must be blocked, its
+ * capabilities and its system call filters. It is detached, and uses nothing that is ever freed.
+ */
+int log_start(void);
+
+/*
+ * Before the end of the process: writes what waits, and all counts. Waits for the log's thread, but
+ * no longer than LOG_STOP_MS, and later lines are dropped: a log that nobody reads must not keep
+ * the process from ending. Without log_start() the caller writes the counts, and later lines.
+ */
+void log_stop(void);
+
 /* `subject` may be NULL. */
 void log_write(int priority, const struct log_subject *subject, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 
-/* As log_write(), for what clients can cause at will: beyond 50 lines in 10 seconds, and 50 of
- * warnings and worse, they are counted, and the count is written when the 10 seconds are over and
- * there is another line. */
+/* As log_write(), for what clients can cause at will: within the budgets above. */
 void log_write_limited(int priority, const struct log_subject *subject, const char *format, ...)
         __attribute__((format(printf, 3, 4)));

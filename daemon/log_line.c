@@ -45,6 +45,7 @@ static const char *const log_line_message_ids[] = {
         [LOG_EVENT_RESTARTING] = "0c1b127d70a2449e911a240f24603b9b",
         [LOG_EVENT_IDLE] = "00438c7828fb4c6691375816e3f88a38",
         [LOG_EVENT_NO_BUS] = "4e97efd2a758477eb79e509751c1e1f1",
+        [LOG_EVENT_LINES_LOST] = "7bd8b3f2cd4c468bbe2abc8f62debc8d",
 };
 
 static atomic_bool log_line_journal;

@@ -158,12 +158,12 @@ rules() {
         stands_only_in 'facts of descriptors are asked for in kernel and holding alone' \
                 "$(call 'statx|statv?fs|fstatv?fs|name_to_handle_at|readlinkat')" \
                 daemon/kernel.c client/holding.c
-        stands_only_in 'threads are made and joined in crew and keeper alone' \
+        stands_only_in 'threads are made and joined in crew, log and keeper alone' \
                 "$(call 'pthread_(create|join|detach|cancel|attr_[a-z]+|kill)')" \
-                daemon/crew.c client/keeper.c
-        stands_only_in 'mutexes are in crew, ledger and turn alone' \
+                daemon/crew.c daemon/log.c client/keeper.c
+        stands_only_in 'mutexes are in crew, ledger, log and turn alone' \
                 "$(call 'pthread_(mutex|rwlock|spin)_[a-z]+')" \
-                daemon/crew*.c daemon/ledger*.c client/turn.c
+                daemon/crew*.c daemon/ledger*.c daemon/log.c client/turn.c
         stands_only_in 'libcap is used in privilege alone' \
                 "sys/capability\\.h|$(call 'cap_[a-z_]+')" \
                 daemon/privilege.c
