@@ -2,8 +2,8 @@
 
 /*
  * The order of the start: block signals, take the socket, drop privileges, probe the kernel, take
- * the ledger over, confine the system calls, start the workers, check every thread's privileges,
- * serve. And all of it back.
+ * the ledger over, confine the system calls, start the log's thread, start the workers, check every
+ * thread's privileges, serve. And all of it back.
  */
 
 #include "common/fd.h"
@@ -179,6 +179,12 @@ static bool main_confine(const struct options *options) {
                main_fail(r, "confining the system calls: without seccomp, give --system-calls=off");
 }
 
+static bool main_start_log(void) {
+        int r = log_start();
+
+        return r == 0 || main_fail(r, "starting the log's thread");
+}
+
 static bool main_start_workers(struct program *program) {
         int r;
 
@@ -269,7 +275,9 @@ static bool main_sweep(struct program *program) {
                 return main_fail(-errno, "fork");
         if (child == 0) {
                 left.directory = fd_close(left.directory); /* and with it, its share in the lock */
-                _exit(main_sweep_left(program, &left) ? EXIT_SUCCESS : EXIT_FAILURE);
+                swept = main_sweep_left(program, &left);
+                log_stop();
+                _exit(swept ? EXIT_SUCCESS : EXIT_FAILURE);
         }
         swept = main_wait_for_sweep(child);
         record_close_left(&left);
@@ -288,8 +296,8 @@ static bool main_run(struct program *program) {
                 return false;
         program->socket = listener_open(options->listen, stderr);
         return program->socket >= 0 && main_drop_privileges() && main_probe(program) &&
-               main_open_ledger(program) && main_confine(options) && main_start_workers(program) &&
-               main_check_privileges() && main_serve(program);
+               main_open_ledger(program) && main_confine(options) && main_start_log() &&
+               main_start_workers(program) && main_check_privileges() && main_serve(program);
 }
 
 /* What a worker could not release is tried once more, by the one thread that is left. */
@@ -313,6 +321,7 @@ static void main_stop(struct program *program) {
         if (!crew_free(program->crew)) {
                 log_write(LOG_WARNING, NULL,
                           "workers are stuck in the kernel: the next instance undoes what they do");
+                log_stop();
                 _exit(EXIT_SUCCESS); /* what they use stays, and nothing may wait for them */
         }
         if (program->gate.ledger && program->gate.templates)
@@ -323,6 +332,7 @@ static void main_stop(struct program *program) {
         if (program->socket >= 0 && program->options.listen)
                 unlink(program->options.listen);
         fd_close(program->socket);
+        log_stop();
 }
 
 int main(int argc, char **argv) {

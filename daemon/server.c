@@ -35,7 +35,8 @@ enum {
         SERVER_READY_TIMEOUT = SERVER_SECOND, /* without a bus, or with one that is slow */
         SERVER_SWEEP_PAUSE = SERVER_SECOND,
         SERVER_SWEEP_REPEAT = 10 * SERVER_SECOND, /* of what could not be reached in time */
-        /* With BUS_END_MS and CREW_STOP_SECONDS less than the 5 s of the unit's TimeoutStopSec=. */
+        /* With BUS_END_MS, CREW_STOP_SECONDS and LOG_STOP_MS less than the 5 s of the unit's
+         * TimeoutStopSec=. */
         SERVER_DRAIN_TIMEOUT = SERVER_SECOND * 3 / 2,
         SERVER_ORPHANS_PAUSE = SERVER_SECOND, /* between tries to release them */
         SERVER_ACCEPT_BATCH = 64,
@@ -333,6 +334,7 @@ static int server_on_restart(sd_event_source *source, const struct signalfd_sigi
         log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_RESTARTING},
                   "signal %u: leaving the leases to the next instance", info->ssi_signo);
         sd_notify(0, "STOPPING=1\nSTATUS=Restarting");
+        log_stop(); /* first: between hanging up and the end nothing takes time */
         crew_hang_up(server->setup.crew);
         bus_hang_up(server->bus);
         _exit(EXIT_SUCCESS);
@@ -424,6 +426,7 @@ static void server_leave_last_lease(const struct server *server) {
                 return;
         log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_RESTARTING},
                   "a last call was granted a lease: leaving it to the next instance");
+        log_stop();
         _exit(EXIT_SUCCESS);
 }
 

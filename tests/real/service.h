@@ -71,7 +71,8 @@ void service_expect_refusal(struct service *service, const char *text);
 /* Whether it still runs. */
 bool service_is_running(const struct service *service);
 
-/* Whether its log contains `text`. */
+/* Whether its log contains `text`: while it runs, to be waited for, since it logs from a thread of
+ * its own; after its end, all that it has said is there. */
 bool service_has_logged(const struct service *service, const char *text);
 
 /* Whether a thread's working directory is in a procfs or sysfs, which it would pin. */
