@@ -2,7 +2,7 @@
 
 #include "daemon/log.h"
 
-#include "tests/log_capture.h"
+#include "tests/unit/daemon/log_capture.h"
 #include "tests/fixtures/skip.h"
 #include "tests/fixtures/suite.h"
 
