@@ -182,6 +182,7 @@ static bool main_take_over(struct program *program) {
         r = leases_new(&setup, &context->leases);
         if (r < 0)
                 return main_fail(r, "the table of leases");
+        sweep_keep(context->leases, SWEEP_QUICKLY); /* before the first request for one of them */
         left = leases_count(context->leases).left;
         if (left > 0)
                 log_write(LOG_NOTICE, &(struct log_subject){.event = LOG_EVENT_LEASES_LEFT},
@@ -296,7 +297,9 @@ static bool main_sweep(struct program *program) {
                 return main_fail(-errno, "fork");
         if (child == 0) {
                 left.directory = fd_close(left.directory); /* and with it, its share in the lock */
-                _exit(main_sweep_left(program, &left) ? EXIT_SUCCESS : EXIT_FAILURE);
+                swept = main_sweep_left(program, &left);
+                log_stop();
+                _exit(swept ? EXIT_SUCCESS : EXIT_FAILURE);
         }
         swept = main_wait_for_sweep(child);
         state_close_left(&left);
