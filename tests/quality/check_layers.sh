@@ -72,7 +72,7 @@ call() {
 # ---- the layers: a module may include its own header and those of lower layers ----
 
 declare -A layer=(
-        [kernel]=10 [log]=10 [privilege]=10 [instance]=10
+        [kernel]=10 [log_line]=10 [log]=15 [privilege]=10 [instance]=10
         [seccomp]=20 [target]=20 [state]=20 [unmount]=20 [quota]=20
         [policy]=25 [mount]=25 [thread]=25
         [template]=30
@@ -175,8 +175,8 @@ rules() {
                 'sd-bus\.h|sd_bus_' \
                 daemon/{bus,manager}.c daemon/manager.h \
                 client/manager.{c,h} client/{list,status,unmount}.c
-        stands_only_in 'the journal is written to in log alone' 'sd-journal\.h|sd_journal_' \
-                daemon/log.c
+        stands_only_in 'the journal is written to in log_line alone' 'sd-journal\.h|sd_journal_' \
+                daemon/log_line.c
         stands_only_in 'byte order is known to wire alone' \
                 "endian\\.h|$(call '(le|be)(16|32|64)toh|hto(le|be)(16|32|64)|[hn]to[hn][sl]|(__builtin_)?bswap_?[0-9]+')" \
                 common/wire.c
