@@ -305,9 +305,9 @@ static uint64_t options_descriptors(const struct options *options) {
 
 /* Makes `*limit`, unless it was asked for, fit into a share of what there is. */
 static void options_shrink(unsigned *limit, bool given, uint64_t room, uint64_t needed) {
-        uint64_t share = *limit * room / needed;
+        uint64_t share = needed > room ? *limit * room / needed : *limit;
 
-        if (!given && needed > room)
+        if (!given)
                 *limit = share > 0 ? share : 1;
 }
 
