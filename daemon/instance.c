@@ -5,93 +5,152 @@
 #include "daemon/instance.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+enum {
+        INSTANCE_EXITING = 1 << 2, /* PF_EXITING of the kernel's linux/sched.h */
+};
+
+/* What /proc/PID/stat says. */
+struct instance_stat {
+        char state;
+        unsigned flags;
+        unsigned long long start_time;
+};
+
+/* `name` is relative to /proc. The only place here where a path is opened. */
+static FILE *instance_open(const char *name) {
+        char path[64];
+
+        snprintf(path, sizeof(path), "/proc/%s", name);
+        return fopen(path, "re");
+}
+
 /* The first bytes of the file, which may be several lines: a process's name can have newlines. */
-static int instance_read(const char *path, char *text, size_t size) {
-        FILE *file = fopen(path, "re");
+static int instance_read(const char *name, char *text, size_t size) {
+        FILE *file = instance_open(name);
         size_t length;
+        int r = 0;
 
         if (!file)
                 return -errno;
         length = fread(text, 1, size - 1, file);
+        if (length == 0)
+                r = ferror(file) ? -errno : -ENODATA;
         fclose(file);
         text[length] = '\0';
-        return length > 0 ? 0 : -ENODATA;
+        return r;
 }
 
-/* Fields 3 and 22 of /proc/PID/stat; the name before them may contain anything, ")" included. */
-static int instance_read_stat(int32_t pid, char *state, uint64_t *start_time) {
-        char path[32], text[1024];
-        unsigned long long ticks;
+/* Fields 3, 9 and 22; the name before them may contain anything, ")" included. */
+static int instance_read_stat(int32_t pid, struct instance_stat *ret) {
+        struct instance_stat stat;
+        char name[32], text[1024];
         const char *rest;
         int r;
 
-        snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-        r = instance_read(path, text, sizeof(text));
+        snprintf(name, sizeof(name), "%d/stat", pid);
+        r = instance_read(name, text, sizeof(text));
         if (r < 0)
                 return r;
         rest = strrchr(text, ')');
         if (!rest || sscanf(rest + 1,
-                            " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+                            " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
                             "%*d %*d %llu",
-                            state, &ticks) != 2)
+                            &stat.state, &stat.flags, &stat.start_time) != 3)
                 return -EBADMSG;
-        *start_time = ticks;
+        *ret = stat;
         return 0;
 }
 
-int instance_state(int32_t pid, char *state) {
-        uint64_t start_time;
+/*
+ * SIGKILL is among the leader's own pending signals or, if the process was sent it as a whole,
+ * among the shared ones, where it stays to the end. Line by line, since thousands of groups may
+ * stand before them; a piece of that line begins with a digit or a space.
+ */
+static bool instance_is_killed(int32_t pid) {
+        char name[32], line[256];
+        unsigned long long pending;
+        bool killed = false;
+        FILE *file;
 
-        return instance_read_stat(pid, state, &start_time);
+        snprintf(name, sizeof(name), "%d/status", pid);
+        file = instance_open(name);
+        if (!file)
+                return false;
+        while (fgets(line, sizeof(line), file))
+                if (sscanf(line, "SigPnd: %llx", &pending) == 1 ||
+                    sscanf(line, "ShdPnd: %llx", &pending) == 1)
+                        killed = killed || pending & 1ULL << (SIGKILL - 1);
+        fclose(file);
+        return killed;
+}
+
+static bool instance_has_ended(const struct instance_stat *stat) {
+        return stat->state == 'Z' || stat->state == 'X' || stat->flags & INSTANCE_EXITING;
+}
+
+int instance_state(int32_t pid, char *state) {
+        struct instance_stat stat;
+        int r = instance_read_stat(pid, &stat);
+
+        if (r == 0)
+                *state = stat.state;
+        return r;
 }
 
 int instance_self(struct instance *instance) {
         struct instance self = {.pid = getpid()};
-        char state;
+        struct instance_stat stat;
         int r;
 
-        r = instance_read("/proc/sys/kernel/random/boot_id", self.boot_id, sizeof(self.boot_id));
+        r = instance_read("sys/kernel/random/boot_id", self.boot_id, sizeof(self.boot_id));
         if (r < 0)
                 return r;
         self.boot_id[strcspn(self.boot_id, "\n")] = '\0';
-        r = instance_read_stat(self.pid, &state, &self.start_time);
+        r = instance_read_stat(self.pid, &stat);
         if (r < 0)
                 return r;
+        self.start_time = stat.start_time;
         *instance = self;
         return 0;
 }
 
 /* What can't be read for another reason than that it isn't there is taken to be there. */
 static bool instance_exists(const struct instance *instance, const struct instance *self,
-                            char *state) {
-        uint64_t start_time = instance->start_time;
+                            struct instance_stat *stat) {
         int r;
 
-        *state = '?';
+        *stat = (struct instance_stat){.start_time = instance->start_time};
         if (strncmp(instance->boot_id, self->boot_id, sizeof(self->boot_id)) != 0)
                 return false;
-        r = instance_read_stat(instance->pid, state, &start_time);
-        return r != -ENOENT && r != -ESRCH && start_time == instance->start_time;
+        r = instance_read_stat(instance->pid, stat);
+        return r != -ENOENT && r != -ESRCH && stat->start_time == instance->start_time;
 }
 
+/*
+ * The signals are read before the start time: whose start time it is at the end, whose pid it was
+ * all along.
+ */
 bool instance_is_alive(const struct instance *instance, const struct instance *self) {
-        char state;
+        bool killed = instance_is_killed(instance->pid);
+        struct instance_stat stat;
 
-        return instance_exists(instance, self, &state) && state != 'Z' && state != 'X';
+        return instance_exists(instance, self, &stat) && !killed && !instance_has_ended(&stat);
 }
 
 bool instance_is_gone(const struct instance *instance, const struct instance *self) {
-        char state;
+        struct instance_stat stat;
 
-        return !instance_exists(instance, self, &state);
+        return !instance_exists(instance, self, &stat);
 }
 
-bool instance_process_is_dead(int32_t pid) {
-        char state;
+bool instance_pid_is_dead(int32_t pid) {
+        bool killed = instance_is_killed(pid);
+        struct instance_stat stat;
 
-        return instance_state(pid, &state) == 0 && state == 'Z';
+        return instance_read_stat(pid, &stat) == 0 && (killed || instance_has_ended(&stat));
 }
