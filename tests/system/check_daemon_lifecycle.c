@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -463,7 +464,22 @@ WORLD_TEST(zombie_predecessor_counts_as_dead) {
         service_wait(&first);
 }
 
-WORLD_TEST(state_file_that_is_garbage_is_replaced) {
+static void expect_one_file_of(const char *pattern, const char *content) {
+        char bytes[64] = "";
+        glob_t found;
+        FILE *file;
+
+        ck_assert_int_eq(glob(world_path("%s", pattern), 0, NULL, &found), 0);
+        ck_assert_uint_eq(found.gl_pathc, 1);
+        file = fopen(found.gl_pathv[0], "re");
+        ck_assert_ptr_nonnull(file);
+        ck_assert_uint_eq(fread(bytes, 1, sizeof(bytes) - 1, file), strlen(content));
+        ck_assert_str_eq(bytes, content);
+        fclose(file);
+        globfree(&found);
+}
+
+WORLD_TEST(state_file_that_is_garbage_is_replaced_and_kept_beside) {
         struct service service;
         int file;
 
@@ -473,6 +489,8 @@ WORLD_TEST(state_file_that_is_garbage_is_replaced) {
         close(file);
         service = service_start_with("a", NULL);
         service_stop(&service);
+        ck_assert(service_has_logged(&service, "kept as"));
+        expect_one_file_of("a.run/" SERVICE_STATE "?*", "garbage");
 }
 
 /* ---- the service manager ---- */
@@ -595,7 +613,7 @@ int main(void) {
         tcase_add_test(tests, lease_below_a_closed_root_is_told_of_and_left_for_root);
         tcase_add_test(tests, successor_of_a_daemon_killed_without_leases_has_nothing_to_tell);
         tcase_add_test(tests, zombie_predecessor_counts_as_dead);
-        tcase_add_test(tests, state_file_that_is_garbage_is_replaced);
+        tcase_add_test(tests, state_file_that_is_garbage_is_replaced_and_kept_beside);
         tcase_add_test(tests, log_that_nobody_reads_any_more_is_not_the_end);
         tcase_add_test(tests, log_that_nobody_reads_holds_nobody_up);
         tcase_add_test(tests, service_manager_is_told_of_start_leases_and_stop);
