@@ -297,7 +297,9 @@ static bool main_sweep(struct program *program) {
                 return main_fail(-errno, "fork");
         if (child == 0) {
                 left.directory = fd_close(left.directory); /* and with it, its share in the lock */
-                _exit(main_sweep_left(program, &left) ? EXIT_SUCCESS : EXIT_FAILURE);
+                swept = main_sweep_left(program, &left);
+                log_stop();
+                _exit(swept ? EXIT_SUCCESS : EXIT_FAILURE);
         }
         swept = main_wait_for_sweep(child);
         state_close_left(&left);

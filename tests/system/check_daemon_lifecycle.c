@@ -315,7 +315,7 @@ WORLD_TEST(successor_of_a_killed_daemon_tells_what_it_left_and_serves) {
         client_expect_closed(client);
 
         service = service_start_with("a", "--adopt-timeout=3");
-        ck_assert(service_has_logged(&service, "left 2 leases"));
+        world_wait_for(service_has_logged(&service, "left 2 leases"));
         again = client_connect(&service, WORLD_ALICE);
         client_hold_root(again, WORLD_ALICE, world_path("2"));
         /* Until the time to adopt is over, what was left is there; then it is swept. */
@@ -469,6 +469,37 @@ WORLD_TEST(log_that_nobody_reads_any_more_is_not_the_end) {
         service_stop(&service);
 }
 
+/* As of a logger that hangs: the pipe is full soon, and its other end stays open. */
+static void log_into_a_pipe_that_nobody_reads(void) {
+        int ends[2];
+
+        if (pipe(ends) < 0 || dup2(ends[1], STDERR_FILENO) < 0 ||
+            fcntl(STDERR_FILENO, F_SETPIPE_SZ, 4096) < 0)
+                _exit(127);
+        close(ends[1]);
+}
+
+WORLD_TEST(log_that_nobody_reads_holds_nobody_up) {
+        static const int signals[] = {SIGTERM, SIGUSR1};
+
+        for (unsigned i = 0; i < 2; i++) {
+                struct service service = service_start(&(struct service_plan){
+                        .name = i == 0 ? "a" : "b",
+                        .start = SERVICE_LISTENS,
+                        .options = {"--log-level=debug"},
+                        .enter = log_into_a_pipe_that_nobody_reads,
+                });
+                FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+
+                for (unsigned j = 0; j < 1000; j++)
+                        client_hello(client);
+                world_make_root(WORLD_ALICE, service.source);
+                client_hold_root(client, WORLD_ALICE, world_path("%s", service.source));
+                ck_assert_int_eq(kill(service.pid, signals[i]), 0);
+                ck_assert_int_eq(service_wait(&service), 0);
+        }
+}
+
 int main(void) {
         TCase *tests = tcase_create("lifecycle");
 
@@ -499,6 +530,7 @@ int main(void) {
         tcase_add_test(tests, zombie_predecessor_counts_as_dead);
         tcase_add_test(tests, ledger_that_is_garbage_is_replaced);
         tcase_add_test(tests, log_that_nobody_reads_any_more_is_not_the_end);
+        tcase_add_test(tests, log_that_nobody_reads_holds_nobody_up);
         tcase_add_test(tests, service_manager_is_told_of_start_leases_and_stop);
         return world_run(tests);
 }

@@ -2,8 +2,8 @@
 
 #include "daemon/instance.h"
 
-#include "tests/skip.h"
-#include "tests/suite.h"
+#include "tests/fixtures/skip.h"
+#include "tests/fixtures/suite.h"
 
 #include <errno.h>
 #include <fcntl.h>
