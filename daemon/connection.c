@@ -91,6 +91,8 @@ static bool connection_answer(struct connection *connection, struct request *req
 
         request_serve(context, &connection->holder, request);
         sent = connection_send(connection, &request->reply) == 0;
+        if (!sent)
+                request_take_back(context, &connection->holder, request);
         request_finish(context, request);
         return sent;
 }

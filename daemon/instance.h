@@ -20,21 +20,20 @@ struct instance {
 int instance_self(struct instance *instance);
 
 /*
+ * Whether that process still runs, asked from `self`: whether it can return to user mode. One that
+ * is dead can't, see below.
+ */
+bool instance_is_alive(const struct instance *instance, const struct instance *self);
+
+/*
  * Whether nothing of that process is left, no thread that is stuck in the kernel either: what it
  * has not done by now it will never do.
  */
 bool instance_is_gone(const struct instance *instance, const struct instance *self);
 
 /*
- * The state of a process or thread as /proc/PID/stat has it: 'R' running, 'S' and 'D' asleep, the
- * latter beyond the reach of signals, 'Z' zombie. Negative errno.
+ * Whether the process that has this pid now, if any, is dead though it may be there: a zombie, which
+ * waits for its parent or for a thread that is stuck in the kernel; or one with SIGKILL pending,
+ * whose first thread is stuck itself. proc_pid_status(5): State, SigPnd, ShdPnd.
  */
-int instance_state(int32_t pid, char *state);
-
-/*
- * Whether that process still runs, asked from `self`. A zombie doesn't: it is only waiting for its
- * parent, or for a thread that is stuck in the kernel and will never come back to user space.
- */
-bool instance_is_alive(const struct instance *instance, const struct instance *self);
-
 bool instance_process_is_dead(int32_t pid);

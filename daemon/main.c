@@ -182,6 +182,7 @@ static bool main_take_over(struct program *program) {
         r = leases_new(&setup, &context->leases);
         if (r < 0)
                 return main_fail(r, "the table of leases");
+        sweep_keep(context->leases, SWEEP_QUICKLY); /* before the first request for one of them */
         left = leases_count(context->leases).left;
         if (left > 0)
                 log_write(LOG_NOTICE, &(struct log_subject){.event = LOG_EVENT_LEASES_LEFT},

@@ -310,6 +310,15 @@ void request_serve(struct context *context, struct holder *holder, struct reques
         request_log(&service, &verdict);
 }
 
+void request_take_back(struct context *context, struct holder *holder, struct request *request) {
+        bool kept = request->wire.operation == PROTOCOL_MOUNT && request->reply.lease &&
+                    (request->wire.flags & PROTOCOL_KEEP);
+
+        /* What the host doesn't let go is the table's, as it was to be: it ends with the daemon. */
+        if (kept)
+                lease_release(context->leases, holder, request->reply.lease, &request->remains);
+}
+
 void request_finish(struct context *context, struct request *request) {
         lease_dispose(&request->remains);
         fdpass_set_close(&request->fds);

@@ -41,6 +41,12 @@ struct request {
 void request_serve(struct context *context, struct holder *holder, struct request *request);
 
 /*
+ * Its reply could not be delivered: nobody knows of what is to be kept, so that is released. On the
+ * same thread, before request_finish().
+ */
+void request_take_back(struct context *context, struct holder *holder, struct request *request);
+
+/*
  * What its client need not wait for: when the reply is out, on the same thread. Closes what the
  * client sent, which can take its time.
  */

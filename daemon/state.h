@@ -1,7 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* (being written elsewhere: this is its interface) */
+/*
+ * The state file: who runs, and one fixed record per lease, mapped by the daemon, in the machine's
+ * own byte order. Storing to it costs no system call, and what was stored outlives a killed process.
+ * It is also the lock: an instance whose recorded process lives refuses a second one. (A file lock
+ * would not do: a thread that is stuck in the kernel keeps a killed process's descriptors open,
+ * locks included.)
+ *
+ * Nothing that is found is dropped in silence: what 0.1 left is taken over, and a file that isn't
+ * understood is kept beside the new one.
+ */
 
 #include "common/protocol.h"
 #include "daemon/instance.h"
@@ -13,6 +22,16 @@
 enum {
         STATE_HEADER_SIZE = 4096,
         STATE_RECORDS_MAX = 65536,
+        STATE_SET_ASIDE_MAX = 8, /* files that are kept because they weren't understood */
+};
+
+struct state_header {
+        char magic[8];
+        uint32_t version;
+        uint32_t record_size;
+        uint32_t capacity;
+        uint32_t reserved;
+        struct instance instance;
 };
 
 enum record_state {
@@ -29,42 +48,56 @@ struct record {
         uint64_t lease;
         uint64_t granted;           /* microseconds of CLOCK_BOOTTIME */
         uint64_t writer_start_time; /* of the instance that attaches, as in struct instance */
-        uint64_t namespace;
+        uint64_t mount_namespace;   /* 0: the daemon's own; nothing else is written yet */
         int32_t writer_pid;
         uint32_t state; /* enum record_state */
         uint32_t uid;   /* the client's */
         int32_t pid;    /* the client's, 0 if it is in a pid namespace that we can't see */
         uint32_t count;
-        uint32_t kept; /* 1: held by the daemon for its user, not by a connection */
-        uint8_t file_systems[PROTOCOL_TARGETS_MAX];
-        uint64_t mounts[PROTOCOL_TARGETS_MAX];
-};
-
-struct state_header {
-        char magic[8];
-        uint32_t record_size;
-        uint32_t capacity;
-        struct instance instance;
-};
-
-struct state_found {
-        int32_t pid;
-        char set_aside[64];
+        uint32_t kept; /* 1: for its user, by the daemon; 0: held by a connection */
+        uint8_t file_systems[PROTOCOL_TARGETS_MAX]; /* PROTOCOL_PROC, PROTOCOL_SYSFS */
+        uint64_t mounts[PROTOCOL_TARGETS_MAX];      /* ids, unique where the kernel has such */
 };
 
 struct state {
         int directory;
         size_t size;
-        uint32_t capacity;
-        uint32_t used;
+        uint32_t capacity; /* as judged: the header's can change under a foreign hand */
+        uint32_t used;     /* records from here on were never written: not to be read, which would
+                            * take memory */
         struct state_header *header;
         struct record *records;
 };
 
+/* What was met on the way, for the caller to tell. Starts out zeroed. */
+struct state_found {
+        int32_t pid;        /* of who runs: with -EBUSY */
+        char set_aside[32]; /* the last name that a file which isn't understood was given; "": none */
+};
+
+/*
+ * Takes over the state file in `directory`, with room for at least `capacity` records: those that a
+ * dead predecessor of this boot left are in it, each at its index, all others are free. -EBUSY: a
+ * process runs with it. -EAGAIN: another one is starting at this moment. The blocks are allocated,
+ * so no store can fail later. On the main thread; blocks as a local file system does.
+ */
 int state_open(const char *directory, uint32_t capacity, struct state *state,
                struct state_found *found);
+
+/*
+ * Opens what a dead predecessor of this boot left, in place, to change states alone. -ENOENT:
+ * nothing that could be of use. -EBUSY and -EAGAIN as above.
+ */
 int state_open_left(const char *directory, struct state *state, struct state_found *found);
+
+/* Unmaps what state_open_left() gave. */
 void state_close_left(struct state *state);
+
+/* Unmaps; removes the file unless a record is in use. */
 void state_close(struct state *state);
+
+/* Whether the record, which lies at `index`, can have been written by a mountatd. */
 bool record_is_sane(const struct record *record, uint32_t index);
+
+/* Sets the state last: a reader after our death sees either no lease, or all that was written. */
 void record_set_state(struct record *record, enum record_state state);

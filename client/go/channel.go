@@ -22,15 +22,17 @@ type channel struct {
 	sending chan struct{} // holds one token while somebody sends
 	over    chan struct{} // closed when the connection has ended, after err is set
 
-	mu      sync.Mutex // guards all below
-	cookie  uint64
-	pending map[uint64]*call
-	err     error
+	mu       sync.Mutex // guards all below
+	cookie   uint64
+	pending  map[uint64]*call
+	features Feature // of the daemon, as far as known: see require
+	err      error
 }
 
 // call is a request that was sent. When done is closed, either reply or err is set.
 type call struct {
 	operation operation
+	flags     uint32
 	done      chan struct{}
 	reply     *reply
 	err       error
@@ -111,7 +113,7 @@ func (c *channel) deliver(datagram []byte, flags int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	call := c.pending[reply.cookie]
-	if call == nil || !reply.fits(call.operation) {
+	if call == nil || !reply.fits(call.operation, call.flags) {
 		return lost(fmt.Errorf("%w: a reply that fits no request", ErrProtocol))
 	}
 	delete(c.pending, reply.cookie)
@@ -136,7 +138,7 @@ func (c *channel) start(ctx context.Context, r *request, fds []int) (*call, erro
 		return nil, ctx.Err()
 	}
 
-	call := &call{operation: r.operation, done: make(chan struct{})}
+	call := &call{operation: r.operation, flags: r.flags, done: make(chan struct{})}
 	if err := c.register(call, r); err != nil {
 		return nil, err
 	}
@@ -208,6 +210,39 @@ func (c *call) wait(ctx context.Context) (*reply, error) {
 	default:
 		return nil, ctx.Err()
 	}
+}
+
+// require gives an error if the daemon lacks one of those features, which it is asked for once. To
+// ask it for more would be malformed.
+func (c *channel) require(ctx context.Context, features Feature) error {
+	if c.has(features) {
+		return nil
+	}
+	call, err := c.start(ctx, &request{operation: operationHello}, nil)
+	if err != nil {
+		return err
+	}
+	reply, err := call.wait(ctx)
+	if err != nil {
+		return err
+	}
+	if reply.status != StatusOK {
+		return newReplyError(operationHello, reply, 0)
+	}
+
+	c.mu.Lock()
+	c.features = Feature(reply.flags)
+	c.mu.Unlock()
+	if c.has(features) {
+		return nil
+	}
+	return newLackError(features, reply.text)
+}
+
+func (c *channel) has(features Feature) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return features&^c.features == 0
 }
 
 // dial connects. Where the queue of the socket is full, connect(2) without blocking fails at once:

@@ -74,8 +74,8 @@ func advice(err error) string {
 	return ""
 }
 
-// Close ends the connection, which releases its leases; it doesn't wait for that
-// ([Lease.Release] does, also afterwards). A Client that isn't closed stays connected.
+// Close ends the connection, which releases its leases but not kept ones ([Keep]); it doesn't wait
+// for that ([Lease.Release] does, also afterwards). A Client that isn't closed stays connected.
 func (c *Client) Close() error {
 	c.connection.fail(lost(net.ErrClosed))
 	return nil
@@ -111,7 +111,10 @@ func (c *Client) Hello(ctx context.Context) (Hello, error) {
 	return Hello{Version: escape(q.reply.text), Features: Feature(q.reply.flags)}, nil
 }
 
-// failed names the operation in an error that isn't the daemon's.
+// failed names the operation in an error that doesn't do so itself.
 func failed(op operation, err error) error {
+	if refusal, ok := err.(*Error); ok {
+		return refusal
+	}
 	return fmt.Errorf("mountatd: %s: %w", op, err)
 }

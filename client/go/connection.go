@@ -328,7 +328,7 @@ func (c *connection) offer(ch *channel, l *Lease) (again bool) {
 	case StatusOK:
 		c.settle(l, ch)
 		return false
-	case StatusHostFailed, StatusShuttingDown, StatusLimitExceeded: // of workers
+	case StatusHostFailed, StatusShuttingDown, StatusLimitExceeded:
 		return true
 	}
 	c.lose(l, newReplyError(operationAdopt, reply, len(l.targets)))
@@ -346,8 +346,9 @@ func isPassing(err error) bool {
 
 // inquiry is what is asked, and what came of it.
 type inquiry struct {
-	request request
-	fds     []int // borrowed
+	request  request
+	fds      []int   // borrowed
+	features Feature // that it takes
 
 	channel *channel // the last that was asked
 	call    *call    // after an error: it is still under way; else nil
@@ -363,7 +364,9 @@ func (c *connection) ask(ctx context.Context, q *inquiry) error {
 			return err
 		}
 		q.channel = ch
-		q.call, err = ch.start(ctx, &q.request, q.fds)
+		if err = ch.require(ctx, q.features); err == nil {
+			q.call, err = ch.start(ctx, &q.request, q.fds)
+		}
 		if err == nil {
 			q.reply, err = q.call.wait(ctx)
 			if err == nil || !errors.Is(err, ErrLost) {

@@ -509,3 +509,65 @@ func TestHelperHoldsALease(t *testing.T) {
 	fmt.Println("mounted")
 	select {}
 }
+
+// requireFeature skips a test that the daemon is too old for.
+func requireFeature(t *testing.T, client *Client, feature Feature) {
+	t.Helper()
+	hello, err := client.Hello(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hello.Features&feature == 0 {
+		t.Skipf("%s is older than 0.2", hello.Version)
+	}
+}
+
+func TestRealDaemonKeepsALeaseThroughItsClientAndItself(t *testing.T) {
+	daemon := startDaemon(t)
+	client := daemon.dial()
+	requireFeature(t, client, FeatureKeep)
+	path := newRoot(t)
+	lease, err := client.Mount(testContext(t), openDirectory(t, path), Proc|Sysfs|Create|Keep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.Close()
+	daemon.kill(unix.SIGUSR1)
+	daemon.start()
+	if n := daemon.mounts(); n != 2 {
+		t.Fatalf("%d mounts are there", n)
+	}
+	next := daemon.dial()
+	eventually(t, "the next instance has the lease, and releases it", func() bool {
+		return next.UnmountLease(testContext(t), lease.ID()) == nil
+	})
+	if n := daemon.mounts(); n != 0 {
+		t.Errorf("%d mounts are left", n)
+	}
+	if err := next.UnmountLease(testContext(t), lease.ID()); !errors.Is(err, StatusNoSuchLease) {
+		t.Errorf("once more: %v", err)
+	}
+}
+
+func TestRealDaemonChecks(t *testing.T) {
+	build := t.TempDir()
+	daemon := startDaemon(t, "--build-directory="+build)
+	client := daemon.dial()
+	requireFeature(t, client, FeatureCheck)
+	path := newRoot(t, "proc", "sys")
+	proc := Target{openDirectory(t, path+"/proc"), FileSystemProc, 0}
+	sys := Target{openDirectory(t, path+"/sys"), FileSystemSysfs, 0}
+	if err := client.Check(testContext(t), proc, sys); err != nil {
+		t.Error(err)
+	}
+	if err := client.Check(testContext(t), Target{openDirectory(t, build), FileSystemProc, 0}); err != nil {
+		t.Errorf("the build directory: %v", err)
+	}
+	err := client.Check(testContext(t), Target{openDirectory(t, path), FileSystemProc, 0})
+	if !errors.Is(err, StatusWrongName) {
+		t.Errorf("another directory: %v", err)
+	}
+	if n := daemon.mounts(); n != 0 {
+		t.Errorf("%d mounts are there", n)
+	}
+}

@@ -5,7 +5,8 @@
 //
 // A mount that succeeded is a [Lease]. It belongs to the connection that asked, the [Client]: when
 // that ends, for whatever reason, the daemon releases all its leases. So a program that dies leaves
-// nothing behind, and a program that keeps its mounts keeps its Client.
+// nothing behind, and a program that keeps its mounts keeps its Client. Who wants them to stay asks
+// for a kept lease, by [Keep] or [Client.MountTargetsKept]: that one is the user's.
 //
 // # Restarts
 //

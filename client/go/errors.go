@@ -65,6 +65,22 @@ func newReplyError(op operation, r *reply, targets int) *Error {
 	return e
 }
 
+// newLackError is about a daemon that is too old for what a mount takes.
+func newLackError(features Feature, version string) *Error {
+	what := "check directories without mounting"
+	if features&FeatureKeep != 0 {
+		what = "keep mounts beyond a connection"
+	}
+	return &Error{
+		Operation: operationMount.String(),
+		Status:    StatusUnknownOperation,
+		Errno:     StatusUnknownOperation.errno(0),
+		Target:    -1,
+		Text: fmt.Sprintf("%s can't %s: that takes mountatd 0.2 or later: upgrade it, and restart "+
+			"its service", escape(version), what),
+	}
+}
+
 // lost says that the connection is gone, and why.
 func lost(why error) error {
 	return fmt.Errorf("%w: %w", ErrLost, why)

@@ -74,6 +74,7 @@ type fakeRequest struct {
 	cookie    uint64
 	lease     uint64
 	targets   uint32
+	flags     uint32
 	fds       int
 }
 
@@ -90,6 +91,7 @@ func (p *fakePeer) receive() (fakeRequest, bool) {
 		cookie:    binary.LittleEndian.Uint64(b[8:]),
 		lease:     binary.LittleEndian.Uint64(b[16:]),
 		targets:   binary.LittleEndian.Uint32(b[24:]),
+		flags:     binary.LittleEndian.Uint32(b[28:]),
 	}
 	messages, _ := unix.ParseSocketControlMessage(oob[:oobn])
 	for i := range messages {

@@ -5,6 +5,7 @@ package mountat
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 type Lease struct {
 	client      *Client
 	id          uint64
+	kept        bool  // by the daemon, for the user: no connection has it
 	root        *root // nil: of MountTargets
 	targets     []wireTarget
 	directories []*os.File // of MountTargets, as many as targets; owned
@@ -45,7 +47,8 @@ func (l *Lease) ID() uint64 {
 
 // Done is closed when the lease is held no more: by [Lease.Release]; because it was lost when the
 // daemon went away, as Release then tells ([ErrLeaseLost]); or because its Client has ended. A
-// restart of the daemon that keeps the lease isn't to be noticed.
+// restart of the daemon that keeps the lease isn't to be noticed. Of a kept lease ([Keep]) only
+// Release is known here.
 func (l *Lease) Done() <-chan struct{} {
 	return l.done
 }
@@ -59,6 +62,8 @@ func (l *Lease) Done() <-chan struct{} {
 // [Client] has ended, is released as soon as nothing is mounted there any more. Both for at most 45
 // seconds, which is longer than the daemon's default --adopt-timeout; after that errors.Is(err,
 // [ErrLost]), and errors.Is(err, [ErrLeaseLost]) if the lease was lost. It may be tried again.
+//
+// A kept lease ([Keep]) is released as by [Client.UnmountLease], so its Client must not have ended.
 func (l *Lease) Release(ctx context.Context) error {
 	attempt := l.attempt()
 	if attempt == nil {
@@ -87,6 +92,22 @@ func (l *Lease) attempt() *releasing {
 }
 
 func (l *Lease) run(attempt *releasing) {
+	var err error
+	if l.kept {
+		err = l.releaseKept()
+	} else {
+		err = l.releaseHeld()
+	}
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.released = err == nil
+	l.releasing = nil
+	attempt.err = err
+	close(attempt.done)
+}
+
+func (l *Lease) releaseHeld() error {
 	connection := l.client.connection
 	err := l.unmount()
 	switch {
@@ -98,13 +119,20 @@ func (l *Lease) run(attempt *releasing) {
 		connection.remove(l)
 		l.drop()
 	}
+	return err
+}
 
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.released = err == nil
-	l.releasing = nil
-	attempt.err = err
-	close(attempt.done)
+// releaseKept is not called twice at the same time.
+func (l *Lease) releaseKept() error {
+	err := l.client.UnmountLease(context.Background(), l.id)
+	if err == nil || errors.Is(err, StatusNoSuchLease) {
+		select {
+		case <-l.done: // by an attempt before this one
+		default:
+			close(l.done)
+		}
+	}
+	return err
 }
 
 // unmount asks until an instance that has the lease answers, and waits for as long as that takes.
@@ -142,6 +170,12 @@ func (l *Lease) drop() {
 		l.root.clear()
 	}
 	l.close()
+}
+
+// leave forgets the files of a lease that stays mounted, and what was made for it.
+func (l *Lease) leave() {
+	l.close()
+	l.root, l.directories = nil, nil
 }
 
 func (l *Lease) close() {
@@ -204,7 +238,31 @@ func (l *Lease) disown(q *inquiry) {
 		l.drop()
 	default:
 		l.id = reply.lease
+		if l.kept {
+			l.client.UnmountLease(context.Background(), l.id)
+			l.drop()
+			return
+		}
 		l.client.connection.add(l, q.channel)
 		l.Release(context.Background())
 	}
+}
+
+// UnmountLease releases a kept lease of this user ([Keep]) by its number, whoever asked for it. When it
+// returns nil the directories are bare again. Leases that aren't kept belong to their [Lease]. When ctx
+// ends early, the daemon goes on.
+func (c *Client) UnmountLease(ctx context.Context, id uint64) error {
+	q := inquiry{request: request{operation: operationUnmount, lease: id}}
+	if err := c.connection.ask(ctx, &q); err != nil {
+		return failed(operationUnmount, err)
+	}
+	if q.reply.status == StatusOK {
+		return nil
+	}
+	refusal := newReplyError(operationUnmount, q.reply, 0)
+	if q.inDoubt && refusal.Status == StatusNoSuchLease { // or the success of our first attempt
+		refusal.Text = fmt.Sprintf("mountatd went away before it answered, and there is no lease %016x "+
+			"now: either it has been unmounted, or there was none", id)
+	}
+	return refusal
 }

@@ -44,7 +44,7 @@ func (c *Client) Mount(ctx context.Context, root *os.File, flags Flags) (*Lease,
 	}
 	defer closeAll(fds)
 	lease := newLease(c)
-	lease.root, lease.targets = own, targets
+	lease.root, lease.targets, lease.kept = own, targets, flags&Keep != 0
 	return c.mount(ctx, lease, fds)
 }
 
@@ -59,34 +59,82 @@ type Target struct {
 // or sys, and owned by this user or below a build directory of the administrator's. A lease keeps a
 // descriptor per target. If the daemon goes away: as [Client.Mount] has it.
 func (c *Client) MountTargets(ctx context.Context, targets ...Target) (*Lease, error) {
+	lease, fds, err := c.openTargets(targets)
+	if err != nil {
+		return nil, err
+	}
+	return c.mount(ctx, lease, fds)
+}
+
+// MountTargetsKept is [Client.MountTargets] with a kept lease: see [Keep].
+func (c *Client) MountTargetsKept(ctx context.Context, targets ...Target) (*Lease, error) {
+	lease, fds, err := c.openTargets(targets)
+	if err != nil {
+		return nil, err
+	}
+	lease.kept = true
+	return c.mount(ctx, lease, fds)
+}
+
+// Check tells whether the daemon would mount on 1 to 16 directories: nil, or the error that the
+// mount would give. Nothing is mounted. A build directory of the administrator's is accepted as a
+// target too, so that a program can see whether it is set up while there is nothing to mount on yet.
+// A daemon older than 0.2 isn't asked: [StatusUnknownOperation].
+func (c *Client) Check(ctx context.Context, targets ...Target) error {
+	lease, fds, err := c.openTargets(targets)
+	if err != nil {
+		return err
+	}
+	defer lease.close()
+	q := inquiry{
+		request:  request{operation: operationMount, flags: protocolCheck, targets: lease.targets},
+		fds:      fds,
+		features: FeatureCheck,
+	}
+	if err := c.connection.ask(ctx, &q); err != nil {
+		return failed(operationMount, err)
+	}
+	if q.reply.status != StatusOK {
+		return newReplyError(operationMount, q.reply, len(lease.targets))
+	}
+	return nil
+}
+
+// openTargets gives a lease that isn't granted yet, with descriptors of its own for the targets.
+func (c *Client) openTargets(targets []Target) (lease *Lease, fds []int, err error) {
 	if len(targets) < 1 || len(targets) > protocolTargetsMax {
-		return nil, fmt.Errorf("mountatd: mount: a request has 1 to %d targets, not %d: %w",
+		return nil, nil, fmt.Errorf("mountatd: mount: a request has 1 to %d targets, not %d: %w",
 			protocolTargetsMax, len(targets), unix.EINVAL)
 	}
-
-	lease := newLease(c)
-	var fds []int
+	lease = newLease(c)
 	for i, target := range targets {
 		file, err := duplicate(target.Directory)
 		if err != nil {
 			lease.close()
-			return nil, fmt.Errorf("mountatd: mount: target %d: %w", i, err)
+			return nil, nil, fmt.Errorf("mountatd: mount: target %d: %w", i, err)
 		}
 		lease.directories = append(lease.directories, file)
 		lease.targets = append(lease.targets, wireTarget{target.FileSystem, target.Options})
 		fds = append(fds, int(file.Fd())) // nobody else closes it before the lease does
 	}
-	return c.mount(ctx, lease, fds)
+	return lease, fds, nil
 }
 
 // mount takes the lease's files, also on failure. The descriptors stay the caller's.
 func (c *Client) mount(ctx context.Context, lease *Lease, fds []int) (*Lease, error) {
 	q := inquiry{request: request{operation: operationMount, targets: lease.targets}, fds: fds}
+	if lease.kept {
+		q.request.flags, q.features = protocolKeep, FeatureKeep
+	}
 	err := c.askMount(ctx, &q)
 	switch {
 	case err == nil && q.reply.status == StatusOK:
 		lease.id = q.reply.lease
-		c.connection.add(lease, q.channel)
+		if lease.kept {
+			lease.leave()
+		} else {
+			c.connection.add(lease, q.channel)
+		}
 		return lease, nil
 	case err == nil:
 		lease.abandon(q.inDoubt)
@@ -133,9 +181,12 @@ func (c *Client) askMount(ctx context.Context, q *inquiry) error {
 func explainMount(q *inquiry) error {
 	refusal := newReplyError(operationMount, q.reply, len(q.request.targets))
 	if q.inDoubt && refusal.Status == StatusAlreadyMounted {
+		then := "it is released within its --adopt-timeout"
+		if q.request.flags == protocolKeep {
+			then = "mountatctl list shows its lease"
+		}
 		refusal.Text = "mountatd went away before it answered, and something is mounted now: either " +
-			"it was before, or mountatd had granted the mount at the very end: then it is released " +
-			"within its --adopt-timeout"
+			"it was before, or mountatd had granted the mount at the very end: then " + then
 	}
 	return refusal
 }

@@ -12,6 +12,12 @@ const (
 	protocolNoTarget   = 0xffffffff
 )
 
+// In the flags of a mount, one at most. No other request has any.
+const (
+	protocolKeep  uint32 = 1 << 0 // the lease is the user's and outlives the connection
+	protocolCheck uint32 = 1 << 1 // judged as a mount is, and nothing is mounted: no lease
+)
+
 type operation uint16
 
 const (
@@ -65,4 +71,6 @@ const (
 	FeatureUniqueIDs Feature = 1 << 2
 	FeaturePIDsOnly  Feature = 1 << 3
 	FeatureAdopt     Feature = 1 << 4
+	FeatureKeep      Feature = 1 << 6 // [Keep], [Client.MountTargetsKept]
+	FeatureCheck     Feature = 1 << 8 // [Client.Check]
 )

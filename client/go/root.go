@@ -20,7 +20,14 @@ const (
 	ReadOnly Flags = 1 << 3 // also where the administrator allows a writable procfs
 	PIDsOnly Flags = 1 << 4 // procfs with processes and nothing else: subset=pid
 
-	flagsAll = Proc | Sysfs | Create | ReadOnly | PIDsOnly
+	// Keep asks for a kept lease, which is the user's and not the Client's: it outlives the
+	// connection, and restarts of the daemon, which keeps it by itself; it counts against the user's
+	// limits, and ends by [Lease.Release], by [Client.UnmountLease] of any Client of the same user, or
+	// with the daemon's stop. No descriptor is kept, and a directory that [Create] made and that was
+	// mounted on stays. A daemon older than 0.2 isn't asked: [StatusUnknownOperation].
+	Keep Flags = 1 << 5
+
+	flagsAll = Proc | Sysfs | Create | ReadOnly | PIDsOnly | Keep
 )
 
 func (f Flags) check() error {

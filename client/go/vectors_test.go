@@ -65,11 +65,11 @@ func (v *vector) parse(value string) uint64 {
 	return n
 }
 
-// isOurs tells whether this package's encoder can make such a request: of version 1, without flags,
-// with a number of targets that is true.
+// isOurs tells whether this package's encoder can make such a request: of version 1, with a number of
+// targets that is true.
 func (v *vector) isOurs() bool {
 	return v.values["status"] != "close" && v.values["encodes"] == "yes" &&
-		v.number("version") == protocolVersion && v.number("flags") == 0
+		v.number("version") == protocolVersion
 }
 
 func (v *vector) request() request {
@@ -77,6 +77,7 @@ func (v *vector) request() request {
 		operation: operation(v.number("operation")),
 		cookie:    v.number("cookie"),
 		lease:     v.number("lease"),
+		flags:     uint32(v.number("flags")),
 	}
 	for _, target := range v.targets {
 		fileSystem, options, _ := strings.Cut(target, " ")

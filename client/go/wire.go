@@ -20,6 +20,7 @@ type request struct {
 	operation operation
 	cookie    uint64
 	lease     uint64
+	flags     uint32 // protocolKeep, protocolCheck
 	targets   []wireTarget
 }
 
@@ -36,7 +37,7 @@ func (r *request) encode() []byte {
 	b = binary.LittleEndian.AppendUint64(b, r.cookie)
 	b = binary.LittleEndian.AppendUint64(b, r.lease)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(r.targets)))
-	b = binary.LittleEndian.AppendUint32(b, 0) // flags
+	b = binary.LittleEndian.AppendUint32(b, r.flags)
 	for _, t := range r.targets {
 		b = binary.LittleEndian.AppendUint32(b, uint32(t.fileSystem))
 		b = binary.LittleEndian.AppendUint32(b, uint32(t.options))
@@ -81,10 +82,15 @@ func decodeReply(b []byte) (*reply, error) {
 	}, nil
 }
 
-// fits tells whether r can be the answer to a request for op.
-func (r *reply) fits(op operation) bool {
-	return r.operation == op &&
-		(op != operationMount && op != operationAdopt || r.status != StatusOK || r.lease != 0)
+// fits tells whether r can be the answer to a request for op with those flags.
+func (r *reply) fits(op operation, flags uint32) bool {
+	if r.operation != op {
+		return false
+	}
+	if op != operationMount && op != operationAdopt || r.status != StatusOK {
+		return true
+	}
+	return (r.lease == 0) == (flags == protocolCheck)
 }
 
 // refuses tells whether r, which nobody asked for, is the one that may come so: the daemon has too

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Through the daemon by D-Bus calls, on one connection to the bus, with descriptors as on the
- * socket. */
+/* Through the daemon by D-Bus calls, on one connection to the bus, by path. */
 
 #include "tests/benchmark/bus.h"
 
@@ -11,7 +10,6 @@
 
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,16 +129,11 @@ static sd_bus_message *bus_new_call(struct bus *bus, const char *member) {
 
 static void bus_mount(struct route_user *user) {
         struct bus *bus = user->state;
-        sd_bus_message *call = bus_new_call(bus, "Mount"), *reply = NULL;
-        int proc = openat(user->root, "proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        int sys = openat(user->root, "sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        sd_bus_message *call = bus_new_call(bus, "MountPath"), *reply = NULL;
 
-        bus_must(sd_bus_message_append(call, "a(hsu)", 2, proc, "proc", 0, sys, "sysfs", 0),
-                 "Mount");
-        close(proc);
-        close(sys);
+        bus_must(sd_bus_message_append(call, "sas", user->path, 2, "proc", "sysfs"), "MountPath");
         bus_call(bus, call, &reply);
-        bus_must(sd_bus_message_read(reply, "t", &bus->lease), "Mount");
+        bus_must(sd_bus_message_read(reply, "t", &bus->lease), "MountPath");
         sd_bus_message_unref(reply);
 }
 
@@ -159,7 +152,7 @@ static uint64_t bus_cpu(void) {
 
 const struct route route_bus = {
         .name = "D-Bus",
-        .what = "org.mountat1.Manager.Mount and Unmount on one connection to dbus-daemon, which is "
+        .what = "org.mountat1.Manager.MountPath and Unmount on one connection to dbus-daemon, which is "
                 "the other in processor time",
         .stride = 4,
         .missing = bus_missing,

@@ -11,6 +11,7 @@
 #include <err.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -110,24 +111,43 @@ static unsigned clients_milliseconds(const struct sweep_plan *plan) {
         return plan->quick ? 5 : 300;
 }
 
+static void clients_judge_against(unsigned count, const struct clients_result *daemon,
+                                  const struct clients_result *against) {
+        char name[64];
+
+        if (count < 12)
+                return;
+        snprintf(name, sizeof(name), "throughput of %u clients, to the other daemon's", count);
+        report_target(name, REPORT_AT_LEAST, 1.2, " x", daemon->throughput / against->throughput);
+}
+
 static void clients_level(const struct sweep_plan *plan, struct table *table, unsigned count,
                           const int *roots) {
         uint64_t duration = clients_milliseconds(plan) * 1000000;
-        struct clients_result direct = {0}, daemon = {0};
+        struct clients_result direct = {0}, daemon = {0}, against = {0};
 
         for (unsigned run = 0; run < plan->runs; run++) {
-                struct clients_result a, b;
+                struct clients_result a, b, c;
 
                 a = clients_measure(&route_direct, count, duration, roots, plan->service);
                 b = clients_measure(&route_mountatd, count, duration, roots, plan->service);
                 clients_judge(count, &a, &b);
+                if (plan->against) {
+                        c = clients_measure(&route_mountatd, count, duration, roots,
+                                            plan->against);
+                        clients_judge_against(count, &b, &c);
+                        clients_add(&against, &c);
+                }
                 clients_add(&direct, &a);
                 clients_add(&daemon, &b);
         }
         clients_row(table, count, route_direct.name, plan->runs, &direct, &direct);
         clients_row(table, count, route_mountatd.name, plan->runs, &daemon, &direct);
+        if (plan->against)
+                clients_row(table, count, "against", plan->runs, &against, &direct);
         samples_free(&direct.cycles);
         samples_free(&daemon.cycles);
+        samples_free(&against.cycles);
 }
 
 void sweep_clients(const struct sweep_plan *plan) {

@@ -110,7 +110,8 @@ void compare_run(const struct route *const *routes, size_t count, const struct c
 
         prctl(PR_SET_TIMERSLACK, 1);
         for (size_t i = 0; i < count; i++) {
-                users[i] = (struct route_user){.root = root, .path = path, .service = service};
+                users[i] = (struct route_user){
+                        .root = root, .path = path, .service = routes[i]->service ?: service};
                 results[i] = (struct compare_result){0};
                 order[i] = i;
                 if (routes[i]->begin)

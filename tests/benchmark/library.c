@@ -72,3 +72,16 @@ const struct route route_hello = {
         .end = library_end,
         .mount = library_hello,
 };
+
+/* On a connection each time: what a client of one action pays. */
+static void library_connect(struct route_user *user) {
+        library_begin(user);
+        library_end(user);
+}
+
+const struct route route_connect = {
+        .name = "connect",
+        .what = "a connection of its own, the first reply on it, and its end",
+        .stride = 1,
+        .mount = library_connect,
+};

@@ -29,7 +29,7 @@ struct options {
         const char *against; /* another mountatd */
 };
 
-enum { MAIN_ROUTES_MAX = 16, MAIN_PAUSES = 3 };
+enum { MAIN_ROUTES_MAX = 16, MAIN_PAUSES = 3, MAIN_AGAINST = 3 };
 
 /* The routes that can be had here; others are told in the legend. */
 struct routes {
@@ -94,12 +94,11 @@ static void main_report_machine(const struct options *options, struct service *s
 
 /* ---- routes side by side ---- */
 
+/* Another mountatd, and the routes through it: beside each of ours that of the same index. */
 static struct service main_against;
-
-static void main_begin_against(struct route_user *user) {
-        user->service = &main_against;
-        route_mountatd.begin(user);
-}
+static const struct route *const main_ours[MAIN_AGAINST] = {&route_mountatd, &route_hello,
+                                                            &route_connect};
+static struct route main_theirs[MAIN_AGAINST];
 
 static void main_add(struct routes *routes, const struct route *route) {
         const char *missing = route->missing ? route->missing() : NULL;
@@ -115,22 +114,23 @@ static void main_add(struct routes *routes, const struct route *route) {
 
 static struct routes main_choose_routes(const struct options *options) {
         static const struct route *const all[] = {
-                &route_direct,     &route_direct_child, &route_mountatd, &route_hello,
-                &route_mountatctl, &route_mount8,       &route_bwrap,    &route_unshare,
-                &route_bus,        &route_systemd};
-        static struct route other;
+                &route_direct,  &route_direct_child, &route_mountatd, &route_hello,
+                &route_connect, &route_mountatctl,   &route_mount8,   &route_bwrap,
+                &route_unshare, &route_bus,          &route_systemd};
+        static const char *const names[MAIN_AGAINST] = {"against", "against: hello",
+                                                        "against: connect"};
         struct routes routes = {.legend = table_new("routes", "The ways that are compared")};
 
         table_column(routes.legend, "route");
         table_column(routes.legend, "what it does");
         for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
                 main_add(&routes, all[i]);
-        if (options->against) {
-                other = route_mountatd;
-                other.name = "against";
-                other.what = options->against;
-                other.begin = main_begin_against;
-                main_add(&routes, &other);
+        for (unsigned i = 0; options->against && i < MAIN_AGAINST; i++) {
+                main_theirs[i] = *main_ours[i];
+                main_theirs[i].name = names[i];
+                main_theirs[i].what = options->against;
+                main_theirs[i].service = &main_against;
+                main_add(&routes, &main_theirs[i]);
         }
         return routes;
 }
@@ -213,6 +213,47 @@ static void main_report_pause(const struct options *options, const struct routes
                 main_write_samples(options, routes->list[i], pause, &sums[i]);
 }
 
+static struct compare_result *main_result(const struct routes *routes,
+                                          struct compare_result *results,
+                                          const struct route *route) {
+        for (unsigned i = 0; i < routes->count; i++)
+                if (routes->list[i] == route)
+                        return &results[i];
+        return NULL;
+}
+
+/* The same through the other mountatd, which is that of before. */
+static void main_judge_against(const struct routes *routes, unsigned pause,
+                               struct compare_result *results) {
+        static const struct {
+                unsigned pause, route;
+                double cycle, cpu; /* 0: any */
+        } goals[] = {
+                {0, 0, 0.7, 0.7}, {150, 0, 1.0, 1.0}, {2000, 0, 1.0, 1.0}, {150, 2, 1.1, 0},
+        };
+
+        for (unsigned i = 0; i < sizeof(goals) / sizeof(goals[0]); i++) {
+                struct compare_result *ours, *theirs;
+                char name[96];
+
+                if (goals[i].pause != pause)
+                        continue;
+                ours = main_result(routes, results, main_ours[goals[i].route]);
+                theirs = main_result(routes, results, &main_theirs[goals[i].route]);
+                snprintf(name, sizeof(name), "%s to the other daemon's, %u us of pause",
+                         main_ours[goals[i].route]->name, pause);
+                report_target(name, REPORT_AT_MOST, goals[i].cycle, " x",
+                              compare_microseconds(ours, COMPARE_CYCLE, 0.5) /
+                                      compare_microseconds(theirs, COMPARE_CYCLE, 0.5));
+                if (goals[i].cpu == 0)
+                        continue;
+                snprintf(name, sizeof(name),
+                         "processor time of the daemon to the other's, %u us of pause", pause);
+                report_target(name, REPORT_AT_MOST, goals[i].cpu, " x",
+                              ours->service_cpu / theirs->service_cpu);
+        }
+}
+
 /* The targets are about one run's ratios. */
 static void main_judge(const struct routes *routes, unsigned pause,
                        struct compare_result *results) {
@@ -230,14 +271,9 @@ static void main_judge(const struct routes *routes, unsigned pause,
                 {2000, COMPARE_UNMOUNT, 1.1, "unmount to direct, 2 ms of pause"},
                 {0, COMPARE_CYCLE, 1.1, "cycle to direct, no pauses"},
         };
-        struct compare_result *daemon = NULL, *mount8 = NULL;
+        struct compare_result *daemon = main_result(routes, results, &route_mountatd);
+        struct compare_result *mount8 = main_result(routes, results, &route_mount8);
 
-        for (unsigned i = 0; i < routes->count; i++) {
-                if (routes->list[i] == &route_mountatd)
-                        daemon = &results[i];
-                if (routes->list[i] == &route_mount8)
-                        mount8 = &results[i];
-        }
         for (unsigned i = 0; i < sizeof(goals) / sizeof(goals[0]); i++)
                 if (goals[i].pause == pause)
                         report_target(goals[i].name, REPORT_AT_MOST, goals[i].wanted, " x",
@@ -277,6 +313,8 @@ static void main_compare(const struct options *options, const struct routes *rou
                         compare_run(routes->list, routes->count, &compare, plan->service,
                                     plan->root, plan->path, results);
                         main_judge(routes, main_pauses[pause], results);
+                        if (options->against)
+                                main_judge_against(routes, main_pauses[pause], results);
                         for (unsigned i = 0; i < routes->count; i++)
                                 main_merge(&sums[pause][i], &results[i], options->runs);
                         compare_free(results, routes->count);
@@ -304,6 +342,7 @@ static void main_run(const struct options *options) {
         if (options->against) {
                 main_against = service_listen(options->against);
                 service_start(&main_against, NULL);
+                plan.against = &main_against;
         }
         plan.root = scene_make_root(0);
         plan.path = path = scene_path("root-0");

@@ -16,6 +16,7 @@ struct sweep_plan {
         int root;
         const char *path;
         struct service *service;
+        struct service *against; /* another mountatd, or NULL */
 };
 
 void sweep_crowd(const struct sweep_plan *plan);

@@ -72,15 +72,17 @@ call() {
 # ---- the layers: a module may include its own header and those of lower layers ----
 
 declare -A layer=(
-        [kernel]=10 [log]=10 [privilege]=10 [instance]=10 [stall]=10 [impatience]=10 [changes]=10
-        [confine]=20 [target]=20 [record]=20 [unmount]=20 [account]=20 [place]=20 [stock]=20
-        [policy]=25 [mount]=25
-        [ledger]=30
-        [lease]=35 [authority]=35 [sweep]=36 [listing]=36
-        [request]=40
-        [peer]=50 [method]=50
-        [crew]=55 [call]=56 [object]=57 [bus]=58
-        [server]=60 [options]=60 [listener]=60 [main]=65
+        [kernel]=10 [log]=10 [privilege]=10 [instance]=10
+        [seccomp]=20 [target]=20 [state]=20 [unmount]=20 [quota]=20
+        [policy]=25 [mount]=25 [thread]=25
+        [template]=30
+        [leases]=35
+        [lease]=40
+        [sweep]=45 [request]=45
+        [connection]=50
+        [manager]=55
+        [bus]=60
+        [listener]=65 [server]=65 [options]=65 [main]=70
 )
 
 included() {
@@ -92,7 +94,6 @@ layers_of_daemon() {
 
         for file in daemon/*.[ch]; do
                 module=$(basename "${file%.?}")
-                module=${module%%_*} # of which some have several files
                 if [[ -z ${layer[$module]:-} ]]; then
                         echo "$file: in no layer: say in tests/quality/check_layers.sh in which"
                         continue
@@ -101,7 +102,7 @@ layers_of_daemon() {
                         other=$(basename "$header" .h)
                         case $header in
                         common/*) ;;
-                        "daemon/$module.h" | "daemon/${module}_private.h") ;;
+                        "daemon/$module.h") ;;
                         daemon/*)
                                 if ((${layer[$other]:-99} >= ${layer[$module]})); then
                                         echo "$file includes $header"
@@ -158,22 +159,22 @@ rules() {
         stands_only_in 'facts of descriptors are asked for in kernel and holding alone' \
                 "$(call 'statx|statv?fs|fstatv?fs|name_to_handle_at|readlinkat')" \
                 daemon/kernel.c client/holding.c
-        stands_only_in 'threads are made and joined in crew and keeper alone' \
+        stands_only_in 'threads are made and joined in thread, log and keeper alone' \
                 "$(call 'pthread_(create|join|detach|cancel|attr_[a-z]+|kill)')" \
-                daemon/crew.c client/keeper.c
-        stands_only_in 'mutexes are in crew, ledger and turn alone' \
+                daemon/thread.c daemon/log.c client/keeper.c
+        stands_only_in 'mutexes are where threads share something' \
                 "$(call 'pthread_(mutex|rwlock|spin)_[a-z]+')" \
-                daemon/crew*.c daemon/ledger*.c client/turn.c
+                daemon/{connection,leases,log,quota,template,thread}.c client/turn.c
         stands_only_in 'libcap is used in privilege alone' \
                 "sys/capability\\.h|$(call 'cap_[a-z_]+')" \
                 daemon/privilege.c
-        stands_only_in 'libseccomp is used in confine alone' \
-                "seccomp\\.h|$(call 'seccomp_[a-z_]+')" \
-                daemon/confine.c
-        stands_only_in "sd-bus is used in the daemon's face on the bus, and by those who call it" \
+        stands_only_in 'libseccomp is used in seccomp alone' \
+                "<seccomp\\.h|$(call 'seccomp_(init|load|release|rule_[a-z_]+|attr_[a-z]+)')" \
+                daemon/seccomp.c
+        stands_only_in 'sd-bus is used in bus and manager, and by those who call them' \
                 'sd-bus\.h|sd_bus_' \
-                daemon/{authority,bus,call,method,object}.c daemon/{authority,call,method,object}.h \
-                client/manager.{c,h} client/{list,mount,status,unmount}.c
+                daemon/{bus,manager}.c daemon/manager.h \
+                client/manager.{c,h} client/{list,status,unmount}.c
         stands_only_in 'the journal is written to in log alone' 'sd-journal\.h|sd_journal_' \
                 daemon/log.c
         stands_only_in 'byte order is known to wire alone' \
@@ -208,21 +209,21 @@ sees() {
 }
 
 self_checks() {
-        sees daemon/peer.c 'void x(void) { CMSG_FIRSTHDR(0); }'
+        sees daemon/connection.c 'void x(void) { CMSG_FIRSTHDR(0); }'
         sees daemon/lease.c 'void x(void) { move_mount(0, "", 0, "", 0); }'
         sees daemon/unmount.c 'void x(void) { chdir("/"); }'
         sees daemon/target.c 'void x(void) { fstatfs(0, 0); }'
-        sees daemon/peer.c 'void x(void) { pthread_create(0, 0, 0, 0); }'
-        sees daemon/lease.c 'void x(void) { pthread_mutex_lock(0); }'
+        sees daemon/connection.c 'void x(void) { pthread_create(0, 0, 0, 0); }'
+        sees daemon/request.c 'void x(void) { pthread_mutex_lock(0); }'
         sees daemon/main.c '#include <sys/capability.h>'
         sees daemon/server.c '#include <systemd/sd-bus.h>'
         sees daemon/server.c 'void x(void) { sd_journal_sendv(0, 0); }'
-        sees daemon/record.c 'void x(void) { htole32(1); }'
+        sees daemon/state.c 'void x(void) { htole32(1); }'
         sees client/root.c 'void x(void) { sprintf(0, ""); }'
-        sees daemon/policy.c '#include "daemon/ledger.h"'
+        sees daemon/policy.c '#include "daemon/leases.h"'
         sees daemon/kernel.h '#include "daemon/log.h"'
-        sees daemon/stall.c '#include "daemon/kernel.h"'
-        sees daemon/account.c '#include "daemon/record.h"'
+        sees daemon/privilege.c '#include "daemon/kernel.h"'
+        sees daemon/quota.c '#include "daemon/policy.h"'
         sees daemon/lease.c '#include "daemon/sweep.h"'
         sees daemon/new.c ''
         sees common/wire.h '#include "daemon/log.h"'

@@ -6,6 +6,7 @@
 
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -75,6 +76,30 @@ START_TEST(zombie_is_dead) {
 }
 END_TEST
 
+/*
+ * A child that is stuck in the kernel when it is killed, as a daemon's thread on a FUSE that doesn't
+ * answer: the tracer of a process that ends keeps it there (PTRACE_EVENT_EXIT) with SIGKILL pending.
+ */
+START_TEST(process_that_will_not_come_back_from_the_kernel_is_dead) {
+        struct instance me = self(), other;
+        int status;
+        pid_t pid;
+
+        other = spawn(true, &pid);
+        ck_assert_int_eq(ptrace(PTRACE_SEIZE, pid, NULL, PTRACE_O_TRACEEXIT), 0);
+        ck_assert(instance_is_alive(&other, &me));
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert(WIFSTOPPED(status)); /* on its way out, and neither gone nor a zombie */
+        ck_assert(!instance_is_gone(&other, &me));
+        ck_assert(instance_process_is_dead(pid));
+        ck_assert(!instance_is_alive(&other, &me));
+        ptrace(PTRACE_CONT, pid, NULL, NULL);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert(instance_is_gone(&other, &me));
+}
+END_TEST
+
 START_TEST(reused_pid_is_another_process) {
         struct instance me = self(), other = me;
 
@@ -126,7 +151,8 @@ END_TEST
 
 int main(void) {
         return SUITE_RUN("instance", knows_itself, other_process_is_alive_until_it_dies,
-                         zombie_is_dead, reused_pid_is_another_process,
+                         zombie_is_dead, process_that_will_not_come_back_from_the_kernel_is_dead,
+                         reused_pid_is_another_process,
                          other_boot_has_other_processes, pid_that_is_none_is_dead,
                          name_of_a_process_can_not_mislead);
 }

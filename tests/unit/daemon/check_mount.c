@@ -4,276 +4,45 @@
 
 #include "common/fd.h"
 #include "common/protocol.h"
+#include "daemon/kernel.h"
 #include "tests/fixtures/descriptors.h"
 #include "tests/fixtures/suite.h"
 #include "tests/unit/daemon/fake_kernel.h"
 
 #include <errno.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/mount.h>
 
-enum { FORCED = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC };
-
-static const struct {
-        enum mount_kind kind;
-        const char *options;
-        unsigned attributes;
-} kinds[MOUNT_KINDS] = {
-        {MOUNT_PROC, "proc,source=label,hidepid=invisible,ro", FORCED | MOUNT_ATTR_RDONLY},
-        {MOUNT_PROC_PIDS, "proc,source=label,hidepid=invisible,subset=pid,ro",
-         FORCED | MOUNT_ATTR_RDONLY},
-        {MOUNT_PROC_WRITABLE, "proc,source=label,hidepid=invisible", FORCED},
-        {MOUNT_PROC_WRITABLE_PIDS, "proc,source=label,hidepid=invisible,subset=pid", FORCED},
-        {MOUNT_SYSFS, "sysfs,source=label", FORCED | MOUNT_ATTR_RDONLY},
-};
-
 static const unsigned feature_sets[] = {
         0,
-        PROTOCOL_FEATURE_PIDS_ONLY,
-        PROTOCOL_FEATURE_CLONES | PROTOCOL_FEATURE_PIDS_ONLY,
+        PROTOCOL_FEATURE_CLONES,
         PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT,
         FAKE_ALL_FEATURES,
 };
 
 enum { N_FEATURE_SETS = sizeof(feature_sets) / sizeof(feature_sets[0]) };
 
-static struct mount_templates *templates_new(unsigned features) {
-        struct mount_templates *templates = NULL;
-        char text[256];
-
+static struct mount_setup setup_of(unsigned features) {
         fake_features(features);
-        ck_assert_int_eq(mount_templates_new("label", &templates, text, sizeof(text)), 0);
-        return templates;
+        return (struct mount_setup){features, "label"};
 }
 
-START_TEST(finds_out_what_the_kernel_can_do) {
-        for (size_t i = 0; i < N_FEATURE_SETS; i++) {
-                unsigned descriptors = descriptors_count();
-                struct mount_templates *templates = templates_new(feature_sets[i]);
-
-                ck_assert_uint_eq(mount_features(templates), feature_sets[i]);
-                ck_assert_ptr_null(mount_templates_free(templates));
-                ck_assert_uint_eq(descriptors_count(), descriptors);
-        }
-        ck_assert_ptr_null(mount_templates_free(NULL));
+static int directory_at(const char *path, unsigned flags) {
+        return fake_directory(&(struct fake_directory){.path = path, .flags = flags});
 }
-END_TEST
 
-/* statmount can't be asked without the ids that it takes, and by them nothing else finds a mount.
- */
-START_TEST(unique_ids_and_statmount_are_of_use_together) {
-        static const unsigned alone[] = {PROTOCOL_FEATURE_STATMOUNT, PROTOCOL_FEATURE_UNIQUE_IDS};
+/* A procfs that is attached nowhere. */
+static int new_mount(void) {
+        FD_AUTO int context = kernel_fsopen("proc");
+        int fd;
 
-        for (size_t i = 0; i < 2; i++) {
-                struct mount_templates *templates =
-                        templates_new(alone[i] | PROTOCOL_FEATURE_CLONES);
-
-                ck_assert_uint_eq(mount_features(templates), PROTOCOL_FEATURE_CLONES);
-                mount_templates_free(templates);
-        }
+        ck_assert_int_eq(kernel_fsconfig(context, FSCONFIG_SET_STRING, "source", "label"), 0);
+        ck_assert_int_eq(kernel_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL), 0);
+        fd = kernel_fsmount(context, 0);
+        ck_assert_int_ge(fd, 0);
+        return fd;
 }
-END_TEST
-
-/* A seccomp filter says EPERM or ENOSYS as it likes. */
-START_TEST(takes_any_error_of_a_probe_for_no) {
-        static const int errors[] = {EPERM, ENOSYS, EINVAL, EOPNOTSUPP};
-        static const struct {
-                enum fake_call call;
-                unsigned lost;
-        } probes[] = {
-                {FAKE_OPEN_TREE, PROTOCOL_FEATURE_CLONES},
-                {FAKE_STATX, PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT},
-                {FAKE_STATMOUNT, PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT},
-        };
-
-        for (size_t i = 0; i < sizeof(probes) / sizeof(probes[0]); i++)
-                for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
-                        struct mount_templates *templates;
-
-                        fake_calls_reset();
-                        fake_fail(probes[i].call, 1, 100, errors[e]);
-                        templates = templates_new(FAKE_ALL_FEATURES);
-                        ck_assert_uint_eq(mount_features(templates),
-                                          FAKE_ALL_FEATURES & ~probes[i].lost);
-                        mount_templates_free(templates);
-                }
-}
-END_TEST
-
-/* It would be the daemon's answer for all its life, and a predecessor's mounts would be forgotten.
- */
-START_TEST(does_not_take_a_shortage_for_an_answer) {
-        static const int errors[] = {ENOMEM, EMFILE, ENFILE, ENOSPC, EINTR, EAGAIN, EIO};
-        static const enum fake_call probes[] = {FAKE_OPEN_TREE, FAKE_STATX, FAKE_STATMOUNT};
-        unsigned descriptors = descriptors_count();
-
-        fake_features(FAKE_ALL_FEATURES);
-        for (size_t i = 0; i < sizeof(probes) / sizeof(probes[0]); i++)
-                for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
-                        struct mount_templates *templates = NULL;
-                        char text[256];
-
-                        fake_calls_reset();
-                        fake_fail(probes[i], 1, 1, errors[e]);
-                        ck_assert_int_eq(
-                                mount_templates_new("label", &templates, text, sizeof(text)),
-                                -errors[e]);
-                        ck_assert_ptr_null(templates);
-                        ck_assert_uint_eq(descriptors_count(), descriptors);
-                }
-}
-END_TEST
-
-START_TEST(does_not_start_without_procfs_and_sysfs) {
-        unsigned descriptors = descriptors_count(), failures = 0;
-        char text[256];
-        unsigned calls;
-
-        fake_features(FAKE_ALL_FEATURES);
-        mount_templates_free(templates_new(FAKE_ALL_FEATURES));
-        calls = fake_calls(FAKE_ANY);
-
-        for (unsigned n = 1; n <= calls; n++) {
-                struct mount_templates *templates = NULL;
-                int r;
-
-                fake_calls_reset();
-                fake_fail(FAKE_ANY, n, 1, EMFILE);
-                r = mount_templates_new("label", &templates, text, sizeof(text));
-                ck_assert(r == 0 || r == -EMFILE);
-                ck_assert((r == 0) == (templates != NULL));
-                if (r < 0 && fake_call_at(n) == FAKE_FSCONFIG)
-                        ck_assert_str_eq(text, "the fake kernel refuses");
-                failures += r < 0;
-                mount_templates_free(templates);
-                ck_assert_uint_eq(descriptors_count(), descriptors);
-        }
-        ck_assert_uint_eq(failures, calls);
-}
-END_TEST
-
-START_TEST(forces_options_and_attributes_on_every_kind) {
-        for (size_t f = 0; f < N_FEATURE_SETS; f++) {
-                struct mount_templates *templates = templates_new(feature_sets[f]);
-
-                if (!(feature_sets[f] & PROTOCOL_FEATURE_PIDS_ONLY))
-                        fake_features(feature_sets[f] | PROTOCOL_FEATURE_PIDS_ONLY);
-                for (size_t i = 0; i < MOUNT_KINDS; i++) {
-                        FD_AUTO int directory =
-                                fake_directory(&(struct fake_directory){.path = "/r/proc"});
-                        char text[256];
-                        FD_AUTO int mount =
-                                mount_create(templates, kinds[i].kind, text, sizeof(text));
-
-                        ck_assert_int_ge(mount, 0);
-                        ck_assert_str_eq(text, "");
-                        ck_assert_int_eq(mount_attach(mount, directory), 0);
-                        ck_assert_str_eq(fake_mount_on(directory)->options, kinds[i].options);
-                        ck_assert_uint_eq(fake_mount_on(directory)->attributes,
-                                          kinds[i].attributes);
-                }
-                mount_templates_free(templates);
-        }
-}
-END_TEST
-
-START_TEST(clones_one_template_per_kind) {
-        unsigned descriptors = descriptors_count();
-        struct mount_templates *templates = templates_new(FAKE_ALL_FEATURES);
-        char text[256];
-
-        fake_calls_reset();
-        for (unsigned round = 0; round < 5; round++)
-                for (size_t i = 0; i < MOUNT_KINDS; i++)
-                        fd_close(mount_create(templates, kinds[i].kind, text, sizeof(text)));
-        ck_assert_uint_eq(fake_calls(FAKE_FSOPEN), 3); /* two were there from the start */
-        ck_assert_uint_eq(fake_calls(FAKE_OPEN_TREE), 5 * MOUNT_KINDS);
-        mount_templates_free(templates);
-        ck_assert_uint_eq(descriptors_count(), descriptors);
-}
-END_TEST
-
-START_TEST(makes_a_superblock_each_where_it_can_not_clone) {
-        struct mount_templates *templates =
-                templates_new(FAKE_ALL_FEATURES & ~PROTOCOL_FEATURE_CLONES);
-        char text[256];
-
-        fake_calls_reset();
-        for (unsigned i = 0; i < 3; i++)
-                fd_close(mount_create(templates, MOUNT_PROC, text, sizeof(text)));
-        ck_assert_uint_eq(fake_calls(FAKE_FSOPEN), 3);
-        ck_assert_uint_eq(fake_calls(FAKE_OPEN_TREE), 0);
-        mount_templates_free(templates);
-}
-END_TEST
-
-START_TEST(failed_creation_leaves_nothing_and_tells_the_kernels_words) {
-        for (size_t f = 0; f < N_FEATURE_SETS; f++) {
-                struct mount_templates *templates = templates_new(feature_sets[f]);
-                unsigned descriptors = descriptors_count(), calls;
-                char text[256];
-
-                fake_calls_reset();
-                fd_close(mount_create(templates, MOUNT_PROC, text, sizeof(text)));
-                calls = fake_calls(FAKE_ANY);
-                for (unsigned n = 1; n <= calls; n++) {
-                        fake_calls_reset();
-                        fake_fail(FAKE_ANY, n, 1, EPERM);
-                        memset(text, '#', sizeof(text));
-                        ck_assert_int_eq(mount_create(templates, MOUNT_PROC, text, sizeof(text)),
-                                         -EPERM);
-                        ck_assert_str_eq(text, fake_call_at(n) == FAKE_FSCONFIG
-                                                       ? "the fake kernel refuses"
-                                                       : "");
-                        ck_assert_uint_eq(descriptors_count(), descriptors);
-                }
-                mount_templates_free(templates);
-        }
-}
-END_TEST
-
-START_TEST(without_the_option_pids_only_is_the_kernels_error) {
-        struct mount_templates *templates =
-                templates_new(FAKE_ALL_FEATURES & ~PROTOCOL_FEATURE_PIDS_ONLY);
-        char text[256];
-
-        ck_assert_int_eq(mount_create(templates, MOUNT_PROC_PIDS, text, sizeof(text)), -EINVAL);
-        ck_assert_str_eq(text, "the fake kernel refuses");
-        mount_templates_free(templates);
-}
-END_TEST
-
-START_TEST(identity_stays_the_same_when_it_is_attached) {
-        static const unsigned sets[] = {0, FAKE_ALL_FEATURES};
-
-        for (size_t i = 0; i < 2; i++) {
-                struct mount_templates *templates = templates_new(sets[i]);
-                FD_AUTO int directory = fake_directory(&(struct fake_directory){.path = "/proc"});
-                uint64_t before = 0, after = 0;
-                char text[256];
-                FD_AUTO int mount = mount_create(templates, MOUNT_PROC, text, sizeof(text));
-
-                ck_assert_int_eq(mount_identify(sets[i], mount, &before), 0);
-                ck_assert_int_eq(mount_attach(mount, directory), 0);
-                ck_assert_int_eq(mount_identify(sets[i], mount, &after), 0);
-                ck_assert_uint_eq(before, after);
-                ck_assert_uint_eq(before, sets[i] ? fake_mount_on(directory)->id
-                                                  : fake_mount_on(directory)->id_old);
-                mount_templates_free(templates);
-        }
-}
-END_TEST
-
-/* An older kernel ignores the bit and gives the other id. */
-START_TEST(takes_no_reusable_id_for_a_unique_one) {
-        FD_AUTO int directory = fake_directory(&(struct fake_directory){.path = "/proc"});
-        uint64_t id = 7;
-
-        fake_features(0);
-        ck_assert_int_eq(mount_identify(PROTOCOL_FEATURE_UNIQUE_IDS, directory, &id), -EOPNOTSUPP);
-        ck_assert_uint_eq(id, 7);
-}
-END_TEST
 
 /* What target.c finds out about the directory; the hidden kind has the old id alone. */
 static struct target_facts *facts_of(unsigned features, int directory, bool hidden) {
@@ -287,90 +56,437 @@ static struct target_facts *facts_of(unsigned features, int directory, bool hidd
         return &facts;
 }
 
+static uint64_t id_of(unsigned features, int fd) {
+        uint64_t id = 0;
+
+        ck_assert_int_eq(mount_identify(features, fd, &id), 0);
+        ck_assert_uint_ne(id, 0);
+        return id;
+}
+
+static void is_refused(struct verdict verdict, enum status status) {
+        ck_assert_uint_eq(verdict.status, status);
+        ck_assert_int_eq(verdict.error, 0);
+        ck_assert_uint_eq(verdict.target, STATUS_NO_TARGET);
+}
+
+static void has_failed(struct verdict verdict, int error) {
+        ck_assert_uint_eq(verdict.status, STATUS_HOST_FAILED);
+        ck_assert_int_eq(verdict.error, error);
+        ck_assert_uint_eq(verdict.target, STATUS_NO_TARGET);
+}
+
+/* ---- its id ---- */
+
+START_TEST(identity_stays_the_same_when_it_is_attached) {
+        for (size_t f = 0; f < N_FEATURE_SETS; f++) {
+                unsigned features = setup_of(feature_sets[f]).features;
+                FD_AUTO int directory = directory_at("/proc", 0);
+                FD_AUTO int mount = new_mount();
+                uint64_t before = id_of(features, mount);
+                bool unique = features & PROTOCOL_FEATURE_UNIQUE_IDS;
+
+                ck_assert_uint_eq(mount_attach(mount, directory).status, STATUS_OK);
+                ck_assert_uint_eq(id_of(features, mount), before);
+                ck_assert_uint_eq(before, unique ? fake_mount_on(directory)->id
+                                                 : fake_mount_on(directory)->id_old);
+        }
+}
+END_TEST
+
+/* An older kernel ignores the bit and gives the other id. */
+START_TEST(takes_no_reusable_id_for_a_unique_one) {
+        FD_AUTO int directory = directory_at("/proc", 0);
+        uint64_t id = 7;
+
+        fake_features(0);
+        ck_assert_int_eq(mount_identify(PROTOCOL_FEATURE_UNIQUE_IDS, directory, &id), -EOPNOTSUPP);
+        ck_assert_uint_eq(id, 7);
+}
+END_TEST
+
+START_TEST(identity_that_is_not_to_be_had_is_an_errno) {
+        FD_AUTO int directory = directory_at("/proc", 0);
+        uint64_t id = 7;
+
+        fake_fail(FAKE_STATX, 1, 1, ENOMEM);
+        ck_assert_int_eq(mount_identify(0, directory, &id), -ENOMEM);
+        ck_assert_uint_eq(id, 7);
+}
+END_TEST
+
+/* ---- attached ---- */
+
+static const struct {
+        int error;
+        enum status status;
+} answers[] = {
+        {ENOENT, STATUS_TARGET_VANISHED},  {EINVAL, STATUS_FOREIGN_NAMESPACE},
+        {ENOTDIR, STATUS_NOT_A_DIRECTORY}, {ENOSPC, STATUS_HOST_FAILED},
+        {EPERM, STATUS_HOST_FAILED},       {EBUSY, STATUS_HOST_FAILED},
+        {ENOMEM, STATUS_HOST_FAILED},      {EACCES, STATUS_HOST_FAILED},
+        {ELOOP, STATUS_HOST_FAILED},
+};
+
+START_TEST(each_answer_of_the_kernel_has_its_status) {
+        FD_AUTO int directory = directory_at("/proc", 0);
+        FD_AUTO int mount = new_mount();
+
+        for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+                struct verdict verdict;
+
+                fake_calls_reset();
+                fake_fail(FAKE_MOVE_MOUNT, 1, 1, answers[i].error);
+                verdict = mount_attach(mount, directory);
+                if (answers[i].status == STATUS_HOST_FAILED)
+                        has_failed(verdict, answers[i].error);
+                else
+                        is_refused(verdict, answers[i].status);
+                ck_assert_int_eq(strstr(verdict.text, "fs.mount-max") != NULL,
+                                 answers[i].error == ENOSPC);
+                ck_assert_uint_eq(fake_mounts(), 0);
+        }
+}
+END_TEST
+
+static const struct {
+        unsigned flags;
+        enum status status;
+} targets[] = {
+        {FAKE_VANISHES, STATUS_TARGET_VANISHED},
+        {FAKE_IS_DELETED, STATUS_TARGET_VANISHED},
+        {FAKE_IS_FOREIGN, STATUS_FOREIGN_NAMESPACE},
+        {FAKE_IS_FILE, STATUS_NOT_A_DIRECTORY},
+        {FAKE_IS_HIDDEN, STATUS_OK},
+        {0, STATUS_OK},
+};
+
+START_TEST(target_that_is_not_fit_is_the_clients_fault) {
+        for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
+                FD_AUTO int directory = directory_at("/proc", targets[i].flags);
+                FD_AUTO int mount = new_mount();
+
+                is_refused(mount_attach(mount, directory), targets[i].status);
+                ck_assert_int_eq(fake_mount_on(directory) != NULL, targets[i].status == STATUS_OK);
+        }
+}
+END_TEST
+
+/* ---- verified ---- */
+
 START_TEST(verifies_that_it_sits_on_the_directory_itself) {
         for (size_t f = 0; f < N_FEATURE_SETS * 2; f++) {
-                unsigned features = feature_sets[f / 2];
-                struct mount_templates *templates = templates_new(features);
-                FD_AUTO int free = fake_directory(&(struct fake_directory){.path = "/a/proc"});
-                FD_AUTO int covered = fake_directory(&(struct fake_directory){.path = "/b/proc"});
-                char text[256];
-                FD_AUTO int good = mount_create(templates, MOUNT_PROC, text, sizeof(text));
-                FD_AUTO int bad = mount_create(templates, MOUNT_PROC, text, sizeof(text));
-                uint64_t good_id = 0, bad_id = 0;
+                unsigned features = setup_of(feature_sets[f / 2]).features;
+                FD_AUTO int free = directory_at("/a/proc", 0);
+                FD_AUTO int covered = directory_at("/b/proc", 0);
+                FD_AUTO int good = new_mount();
+                FD_AUTO int bad = new_mount();
+                uint64_t good_id = id_of(features, good), bad_id = id_of(features, bad);
 
                 fake_cover(covered);
-                ck_assert_int_eq(mount_identify(features, good, &good_id), 0);
-                ck_assert_int_eq(mount_identify(features, bad, &bad_id), 0);
-                ck_assert_int_eq(mount_attach(good, free), 0);
-                ck_assert_int_eq(mount_attach(bad, covered), 0);
-                ck_assert_int_eq(
-                        mount_verify(features, good, good_id, facts_of(features, free, f % 2)), 0);
-                ck_assert_int_eq(
-                        mount_verify(features, bad, bad_id, facts_of(features, covered, f % 2)),
-                        -EBUSY);
+                ck_assert_uint_eq(mount_attach(good, free).status, STATUS_OK);
+                ck_assert_uint_eq(mount_attach(bad, covered).status, STATUS_OK);
+                is_refused(mount_verify(features, good, good_id, facts_of(features, free, f % 2)),
+                           STATUS_OK);
+                is_refused(mount_verify(features, bad, bad_id, facts_of(features, covered, f % 2)),
+                           STATUS_ALREADY_MOUNTED);
                 fake_uncover(free);
-                ck_assert_int_eq(
-                        mount_verify(features, good, good_id, facts_of(features, free, f % 2)),
-                        -ENOENT);
-                mount_templates_free(templates);
+                is_refused(mount_verify(features, good, good_id, facts_of(features, free, f % 2)),
+                           STATUS_TARGET_VANISHED);
         }
 }
 END_TEST
 
 START_TEST(what_can_not_be_verified_is_an_error) {
         for (size_t f = 0; f < N_FEATURE_SETS; f++) {
-                unsigned features = feature_sets[f], calls;
-                struct mount_templates *templates = templates_new(features);
-                FD_AUTO int directory = fake_directory(&(struct fake_directory){.path = "/proc"});
-                char text[256];
-                FD_AUTO int mount = mount_create(templates, MOUNT_PROC, text, sizeof(text));
+                unsigned features = setup_of(feature_sets[f]).features, calls;
+                FD_AUTO int directory = directory_at("/proc", 0);
+                FD_AUTO int mount = new_mount();
                 const struct target_facts *facts = facts_of(features, directory, false);
-                uint64_t id = 0;
+                uint64_t id = id_of(features, mount);
 
-                ck_assert_int_eq(mount_identify(features, mount, &id), 0);
-                ck_assert_int_eq(mount_attach(mount, directory), 0);
+                ck_assert_uint_eq(mount_attach(mount, directory).status, STATUS_OK);
                 fake_calls_reset();
-                ck_assert_int_eq(mount_verify(features, mount, id, facts), 0);
+                ck_assert_uint_eq(mount_verify(features, mount, id, facts).status, STATUS_OK);
                 calls = fake_calls(FAKE_ANY);
                 ck_assert_uint_gt(calls, 0);
                 for (unsigned n = 1; n <= calls; n++) {
                         fake_calls_reset();
                         fake_fail(FAKE_ANY, n, 1, EMFILE);
-                        ck_assert_int_eq(mount_verify(features, mount, id, facts), -EMFILE);
+                        has_failed(mount_verify(features, mount, id, facts), EMFILE);
                 }
                 fake_calls_reset();
-                mount_templates_free(templates);
         }
 }
 END_TEST
 
 START_TEST(reads_no_mount_table_where_there_is_statmount) {
-        struct mount_templates *templates = templates_new(FAKE_ALL_FEATURES);
-        FD_AUTO int directory = fake_directory(&(struct fake_directory){.path = "/proc"});
-        char text[256];
-        FD_AUTO int mount = mount_create(templates, MOUNT_PROC, text, sizeof(text));
-        uint64_t id = 0;
+        struct mount_setup setup = setup_of(FAKE_ALL_FEATURES);
+        FD_AUTO int directory = directory_at("/proc", 0);
+        FD_AUTO int mount = new_mount();
+        uint64_t id = id_of(FAKE_ALL_FEATURES, mount), found;
+        char path[PATH_MAX];
 
-        ck_assert_int_eq(mount_identify(FAKE_ALL_FEATURES, mount, &id), 0);
-        ck_assert_int_eq(mount_attach(mount, directory), 0);
-        ck_assert_int_eq(mount_verify(FAKE_ALL_FEATURES, mount, id,
-                                      facts_of(FAKE_ALL_FEATURES, directory, false)),
-                         0);
+        ck_assert_uint_eq(mount_attach(mount, directory).status, STATUS_OK);
+        ck_assert_uint_eq(mount_verify(FAKE_ALL_FEATURES, mount, id,
+                                       facts_of(FAKE_ALL_FEATURES, directory, false))
+                                  .status,
+                          STATUS_OK);
+        ck_assert_int_eq(mount_recognise(&setup, mount, PROTOCOL_PROC, &found), 0);
+        ck_assert_int_eq(mount_locate(&setup, &(struct mount_name){id, PROTOCOL_PROC}, path), 0);
         ck_assert_uint_eq(fake_calls(FAKE_MOUNTINFO), 0);
-        mount_templates_free(templates);
+}
+END_TEST
+
+/* ---- recognised ---- */
+
+/* What a client sends, as a directory or as the root of a mount on one. Exact ids make the record
+ * decide about a mount, so only what isn't a root is refused here. */
+static const struct {
+        const char *options; /* of the mount, or NULL */
+        unsigned flags;      /* of the directory */
+        uint8_t file_system;
+        int exact, inexact;
+} roots[] = {
+        {"proc,source=label", 0, PROTOCOL_PROC, 0, 0},
+        {"proc,source=label,hidepid=invisible,ro", 0, PROTOCOL_PROC, 0, 0},
+        {"sysfs,source=label", 0, PROTOCOL_SYSFS, 0, 0},
+        {"proc,source=label", 0, PROTOCOL_SYSFS, 0, -ENOENT},
+        {"sysfs,source=label", 0, PROTOCOL_PROC, 0, -ENOENT},
+        {"proc,source=proc", 0, PROTOCOL_PROC, 0, -ENOENT},
+        {"proc,source=label:b", 0, PROTOCOL_PROC, 0, -ENOENT},
+        {"proc,source=labe", 0, PROTOCOL_PROC, 0, -ENOENT},
+        {"fuse,source=label", 0, PROTOCOL_PROC, 0, -ENOENT},
+        {NULL, 0, PROTOCOL_PROC, -EINVAL, -EINVAL},
+        {NULL, FAKE_IS_FILE, PROTOCOL_PROC, -EINVAL, -EINVAL},
+        {NULL, FAKE_IS_HIDDEN, PROTOCOL_PROC, -EINVAL, -EINVAL},
+        {NULL, FAKE_IS_FOREIGN, PROTOCOL_PROC, -EINVAL, -EINVAL},
+        {NULL, FAKE_IS_ROOT, PROTOCOL_PROC, 0, -ENOENT},
+        {NULL, FAKE_IS_ROOT | FAKE_IS_FOREIGN, PROTOCOL_PROC, 0, -ENOENT},
+};
+
+START_TEST(recognises_the_roots_of_our_mounts) {
+        for (size_t f = 0; f < N_FEATURE_SETS; f++)
+                for (size_t i = 0; i < sizeof(roots) / sizeof(roots[0]); i++) {
+                        struct mount_setup setup = setup_of(feature_sets[f]);
+                        bool exact = setup.features & PROTOCOL_FEATURE_STATMOUNT;
+                        FD_AUTO int directory = directory_at("/proc", roots[i].flags);
+                        FD_AUTO int root = -EBADF;
+                        uint64_t id = 7;
+                        int r, fd = directory;
+
+                        if (roots[i].options) {
+                                fake_mount_before(directory, roots[i].options);
+                                fd = root = fake_open_mount(directory);
+                        }
+                        r = mount_recognise(&setup, fd, roots[i].file_system, &id);
+                        ck_assert_msg(r == (exact ? roots[i].exact : roots[i].inexact),
+                                      "row %zu, features %#x: %d", i, setup.features, r);
+                        ck_assert_uint_eq(id, r == 0 ? id_of(setup.features, fd) : 7);
+                }
+}
+END_TEST
+
+/* A FUSE that keeps to itself, or an older kernel, is no failure of the host's; all else is. */
+START_TEST(recognition_that_fails_is_an_errno) {
+        static const int errors[] = {EACCES, EOPNOTSUPP, EINVAL, ENOMEM, EIO, ENOENT};
+
+        for (size_t f = 0; f < N_FEATURE_SETS; f++)
+                for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
+                        struct mount_setup setup = setup_of(feature_sets[f]);
+                        FD_AUTO int directory = directory_at("/proc", 0);
+                        FD_AUTO int root = -EBADF;
+                        uint64_t id = 7;
+                        unsigned calls;
+
+                        fake_mount_before(directory, "proc,source=label");
+                        root = fake_open_mount(directory);
+                        fake_calls_reset();
+                        ck_assert_int_eq(mount_recognise(&setup, root, PROTOCOL_PROC, &id), 0);
+                        calls = fake_calls(FAKE_ANY);
+                        ck_assert_uint_ge(calls, 2);
+                        id = 7;
+                        for (unsigned n = 1; n <= calls; n++) {
+                                int wanted = -errors[e];
+
+                                fake_calls_reset();
+                                fake_fail(FAKE_ANY, n, 1, errors[e]);
+                                if (n <= 2 && (errors[e] == EACCES || errors[e] == EOPNOTSUPP))
+                                        wanted = -EINVAL;
+                                ck_assert_int_eq(mount_recognise(&setup, root, PROTOCOL_PROC, &id),
+                                                 wanted);
+                                ck_assert_uint_eq(id, 7);
+                        }
+                        fake_calls_reset();
+                }
+}
+END_TEST
+
+/* ---- found again ---- */
+
+/* Rows as above; here the type is asked also where ids are exact. */
+static const struct {
+        const char *options;
+        uint8_t file_system;
+        int exact, inexact;
+} mounts[] = {
+        {"proc,source=label", PROTOCOL_PROC, 0, 0},
+        {"sysfs,source=label", PROTOCOL_SYSFS, 0, 0},
+        {"proc,source=label", PROTOCOL_SYSFS, -ENOENT, -ENOENT},
+        {"sysfs,source=label", PROTOCOL_PROC, -ENOENT, -ENOENT},
+        {"fuse,source=label", PROTOCOL_PROC, -ENOENT, -ENOENT},
+        {"proc,source=other", PROTOCOL_PROC, 0, -ENOENT}, /* the record decides, not the label */
+};
+
+START_TEST(locates_a_mount_by_its_id) {
+        for (size_t f = 0; f < N_FEATURE_SETS; f++)
+                for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
+                        struct mount_setup setup = setup_of(feature_sets[f]);
+                        bool exact = setup.features & PROTOCOL_FEATURE_STATMOUNT;
+                        int wanted = exact ? mounts[i].exact : mounts[i].inexact;
+                        FD_AUTO int directory = directory_at("/a path/proc", 0);
+                        struct mount_name name = {.file_system = mounts[i].file_system};
+                        char path[PATH_MAX] = "";
+
+                        fake_mount_before(directory, mounts[i].options);
+                        name.id = exact ? fake_mount_on(directory)->id
+                                        : fake_mount_on(directory)->id_old;
+                        ck_assert_int_eq(mount_locate(&setup, &name, path), wanted);
+                        if (wanted == 0)
+                                ck_assert_str_eq(path, "/a path/proc");
+                        fake_uncover(directory);
+                        ck_assert_int_eq(mount_locate(&setup, &name, path), -ENOENT);
+                }
+}
+END_TEST
+
+/* It may be there, but nobody can tell: that must not be taken for gone. */
+START_TEST(unique_id_is_no_good_without_statmount) {
+        static const struct {
+                uint64_t id;
+                int result;
+        } ids[] = {{1, -ENOENT}, /* reusable, and not there */
+                   {1ULL << 31, -ENOENT},
+                   {(1ULL << 31) + 1, -EOPNOTSUPP},
+                   {UINT64_MAX, -EOPNOTSUPP}};
+        struct mount_setup setup = setup_of(0);
+        char path[PATH_MAX];
+
+        for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+                struct mount_name name = {ids[i].id, PROTOCOL_PROC};
+
+                ck_assert_int_eq(mount_locate(&setup, &name, path), ids[i].result);
+        }
+}
+END_TEST
+
+START_TEST(search_that_fails_is_an_errno) {
+        static const int errors[] = {EPERM, ENOSYS, EIO, ENOMEM};
+
+        for (size_t f = 0; f < N_FEATURE_SETS; f++)
+                for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
+                        struct mount_setup setup = setup_of(feature_sets[f]);
+                        FD_AUTO int directory = directory_at("/proc", 0);
+                        FD_AUTO int root = -EBADF;
+                        struct mount_name name = {.file_system = PROTOCOL_PROC};
+                        char path[PATH_MAX];
+                        unsigned calls;
+
+                        fake_mount_before(directory, "proc,source=label");
+                        root = fake_open_mount(directory);
+                        name.id = id_of(setup.features, root);
+                        fake_calls_reset();
+                        ck_assert_int_eq(mount_locate(&setup, &name, path), 0);
+                        calls = fake_calls(FAKE_ANY);
+                        ck_assert_uint_gt(calls, 0);
+                        for (unsigned n = 1; n <= calls; n++) {
+                                fake_calls_reset();
+                                fake_fail(FAKE_ANY, n, 1, errors[e]);
+                                ck_assert_int_eq(mount_locate(&setup, &name, path), -errors[e]);
+                        }
+                        fake_calls_reset();
+                        fake_uncover(directory);
+                }
+}
+END_TEST
+
+/* ---- opened ---- */
+
+START_TEST(opens_that_mount_and_no_other) {
+        for (size_t f = 0; f < N_FEATURE_SETS; f++) {
+                struct mount_setup setup = setup_of(feature_sets[f]);
+                FD_AUTO int directory = directory_at("/proc", 0);
+                FD_AUTO int root = -EBADF;
+                unsigned descriptors;
+                uint64_t id;
+                int fd;
+
+                fake_mount_before(directory, "proc,source=label");
+                root = fake_open_mount(directory);
+                id = id_of(setup.features, root);
+                descriptors = descriptors_count();
+                fd = mount_open(&setup, id, "/proc", 0);
+                ck_assert_int_ge(fd, 0);
+                ck_assert_uint_eq(id_of(setup.features, fd), id);
+                fd_close(fd);
+
+                fake_cover(directory);
+                ck_assert_int_eq(mount_open(&setup, id, "/proc", 0), -EBUSY);
+                fake_uncover(directory);
+                ck_assert_int_eq(mount_open(&setup, id + 1, "/proc", 0), -EBUSY);
+                fake_uncover(directory);
+                ck_assert_int_eq(mount_open(&setup, id, "/proc", 0), -ENOENT);
+                ck_assert_uint_eq(descriptors_count(), descriptors);
+        }
+}
+END_TEST
+
+START_TEST(does_not_ask_a_server_unless_it_may) {
+        struct mount_setup setup = setup_of(FAKE_ALL_FEATURES);
+        FD_AUTO int directory = directory_at("/proc", FAKE_IS_REMOTE);
+        FD_AUTO int fd = -EBADF;
+        uint64_t id = fake_mount_before(directory, "proc,source=label")->id;
+
+        ck_assert_int_eq(mount_open(&setup, id, "/proc", RESOLVE_CACHED), -EAGAIN);
+        fd = mount_open(&setup, id, "/proc", 0);
+        ck_assert_int_ge(fd, 0);
+}
+END_TEST
+
+START_TEST(failed_opening_leaves_no_descriptor) {
+        struct mount_setup setup = setup_of(FAKE_ALL_FEATURES);
+        FD_AUTO int directory = directory_at("/proc", 0);
+        FD_AUTO int private = directory_at("/private/proc", FAKE_IS_PRIVATE);
+        uint64_t id = fake_mount_before(directory, "proc,source=label")->id;
+        unsigned descriptors = descriptors_count(), calls;
+
+        fake_calls_reset();
+        fd_close(mount_open(&setup, id, "/proc", 0));
+        calls = fake_calls(FAKE_ANY);
+        ck_assert_uint_ge(calls, 2);
+        for (unsigned n = 1; n <= calls; n++) {
+                fake_calls_reset();
+                fake_fail(FAKE_ANY, n, 1, EMFILE);
+                ck_assert_int_eq(mount_open(&setup, id, "/proc", 0), -EMFILE);
+                ck_assert_uint_eq(descriptors_count(), descriptors);
+        }
+        fake_calls_reset();
+        id = fake_mount_before(private, "proc,source=label")->id;
+        ck_assert_int_eq(mount_open(&setup, id, "/private/proc", 0), -EACCES);
+        ck_assert_uint_eq(descriptors_count(), descriptors);
 }
 END_TEST
 
 int main(void) {
         return SUITE_RUN(
-                "mount", finds_out_what_the_kernel_can_do,
-                unique_ids_and_statmount_are_of_use_together, takes_any_error_of_a_probe_for_no,
-                does_not_take_a_shortage_for_an_answer, does_not_start_without_procfs_and_sysfs,
-                forces_options_and_attributes_on_every_kind, clones_one_template_per_kind,
-                makes_a_superblock_each_where_it_can_not_clone,
-                failed_creation_leaves_nothing_and_tells_the_kernels_words,
-                without_the_option_pids_only_is_the_kernels_error,
-                identity_stays_the_same_when_it_is_attached, takes_no_reusable_id_for_a_unique_one,
+                "mount", identity_stays_the_same_when_it_is_attached,
+                takes_no_reusable_id_for_a_unique_one, identity_that_is_not_to_be_had_is_an_errno,
+                each_answer_of_the_kernel_has_its_status,
+                target_that_is_not_fit_is_the_clients_fault,
                 verifies_that_it_sits_on_the_directory_itself, what_can_not_be_verified_is_an_error,
-                reads_no_mount_table_where_there_is_statmount);
+                reads_no_mount_table_where_there_is_statmount, recognises_the_roots_of_our_mounts,
+                recognition_that_fails_is_an_errno, locates_a_mount_by_its_id,
+                unique_id_is_no_good_without_statmount, search_that_fails_is_an_errno,
+                opens_that_mount_and_no_other, does_not_ask_a_server_unless_it_may,
+                failed_opening_leaves_no_descriptor);
 }

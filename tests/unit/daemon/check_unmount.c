@@ -3,11 +3,13 @@
 #include "daemon/unmount.h"
 
 #include "common/fd.h"
-#include "daemon/mount.h"
+#include "daemon/template.h"
 #include "tests/fixtures/suite.h"
 #include "tests/unit/daemon/fake_kernel.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sys/resource.h>
 
 static const unsigned feature_sets[] = {0, FAKE_ALL_FEATURES & ~PROTOCOL_FEATURE_STATMOUNT,
                                         FAKE_ALL_FEATURES};
@@ -15,73 +17,83 @@ static const unsigned feature_sets[] = {0, FAKE_ALL_FEATURES & ~PROTOCOL_FEATURE
 enum { N_FEATURE_SETS = sizeof(feature_sets) / sizeof(feature_sets[0]) };
 
 /* One mount of ours on one directory, in an isolated thread. */
-struct scene {
-        struct mount_templates *templates;
+struct mounted {
+        struct templates *templates;
         unsigned features;
         int directory;
-        int mount;
-        uint64_t id;
+        struct template_clone mount;
 };
 
-static struct scene scene_new(unsigned features) {
-        struct scene scene = {.features = features};
-        char text[256];
+/* Once in the process. */
+static void prepare(void) {
+        static bool prepared;
 
-        fake_features(features);
-        ck_assert_int_eq(mount_templates_new("x", &scene.templates, text, sizeof(text)), 0);
-        scene.directory = fake_directory(&(struct fake_directory){.path = "/r/proc"});
-        scene.mount = mount_create(scene.templates, MOUNT_PROC, text, sizeof(text));
-        ck_assert_int_eq(mount_identify(features, scene.mount, &scene.id), 0);
-        ck_assert_int_eq(mount_attach(scene.mount, scene.directory), 0);
-        ck_assert_int_eq(unmount_isolate(), 0);
-        fake_calls_reset();
-        return scene;
+        if (!prepared)
+                ck_assert_int_eq(unmount_prepare(), 0);
+        prepared = true;
 }
 
-static void scene_end(struct scene *scene) {
-        fd_close(scene->mount);
-        fd_close(scene->directory);
-        mount_templates_free(scene->templates);
+static struct mounted start(unsigned features) {
+        struct mounted mounted = {.features = features};
+
+        prepare();
+        fake_features(features);
+        ck_assert_uint_eq(templates_new("x", &mounted.templates).status, STATUS_OK);
+        mounted.directory = fake_directory(&(struct fake_directory){.path = "/r/proc"});
+        ck_assert_uint_eq(template_obtain(mounted.templates, TEMPLATE_PROC, &mounted.mount).status,
+                          STATUS_OK);
+        ck_assert_uint_eq(mount_attach(mounted.mount.fd, mounted.directory).status, STATUS_OK);
+        ck_assert_int_eq(unmount_isolate(), 0);
+        fake_calls_reset();
+        return mounted;
+}
+
+static int detach(const struct mounted *mounted, unsigned *strangers) {
+        return unmount_detach(mounted->features, mounted->mount.fd, mounted->mount.id, strangers);
+}
+
+static void end(struct mounted *mounted) {
+        fd_close(mounted->mount.fd);
+        fd_close(mounted->directory);
+        templates_free(mounted->templates);
 }
 
 START_TEST(detaches_the_mount_and_leaves_it) {
         for (size_t f = 0; f < N_FEATURE_SETS; f++) {
-                struct scene scene = scene_new(feature_sets[f]);
+                struct mounted mounted = start(feature_sets[f]);
                 unsigned strangers = 99;
 
-                ck_assert_int_eq(unmount_detach(scene.features, scene.mount, scene.id, &strangers),
-                                 0);
+                ck_assert_int_eq(detach(&mounted, &strangers), 0);
                 ck_assert_uint_eq(strangers, 0);
                 ck_assert_uint_eq(fake_mounts(), 0);
                 unmount_return();
                 ck_assert(fake_is_in_root());
-                scene_end(&scene);
+                end(&mounted);
         }
 }
 END_TEST
 
 START_TEST(detaches_once_where_it_can_ask) {
-        struct scene scene = scene_new(FAKE_ALL_FEATURES);
+        struct mounted mounted = start(FAKE_ALL_FEATURES);
         unsigned strangers;
 
-        ck_assert_int_eq(unmount_detach(scene.features, scene.mount, scene.id, &strangers), 0);
+        ck_assert_int_eq(detach(&mounted, &strangers), 0);
         ck_assert_uint_eq(fake_calls(FAKE_UMOUNT), 1);
-        scene_end(&scene);
+        end(&mounted);
 }
 END_TEST
 
 START_TEST(mount_that_is_gone_is_a_success) {
         for (size_t f = 0; f < N_FEATURE_SETS; f++) {
-                struct scene scene = scene_new(feature_sets[f]);
+                struct mounted mounted = start(feature_sets[f]);
                 unsigned strangers = 99;
 
-                fake_uncover(scene.directory);
-                ck_assert_int_eq(unmount_detach(scene.features, scene.mount, scene.id, &strangers),
-                                 0);
+                fake_uncover(mounted.directory);
+                ck_assert_int_eq(detach(&mounted, &strangers), 0);
                 ck_assert_uint_eq(strangers, 0);
                 unmount_return();
                 ck_assert(fake_is_in_root());
-                scene_end(&scene);
+                end(&mounted);
         }
 }
 END_TEST
@@ -91,23 +103,21 @@ START_TEST(detaches_strangers_on_top_first_and_counts_them) {
 
         for (size_t f = 0; f < N_FEATURE_SETS; f++)
                 for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-                        struct scene scene = scene_new(feature_sets[f]);
+                        struct mounted mounted = start(feature_sets[f]);
                         unsigned strangers = 99, wanted = numbers[i];
 
                         /* The end is seen by one try more where nobody can be asked. */
-                        if (!(scene.features & PROTOCOL_FEATURE_STATMOUNT) && wanted == 63)
+                        if (!(mounted.features & PROTOCOL_FEATURE_STATMOUNT) && wanted == 63)
                                 wanted = 62;
                         for (unsigned n = 0; n < wanted; n++)
-                                fake_cover(scene.directory);
-                        ck_assert_int_eq(
-                                unmount_detach(scene.features, scene.mount, scene.id, &strangers),
-                                0);
+                                fake_cover(mounted.directory);
+                        ck_assert_int_eq(detach(&mounted, &strangers), 0);
                         ck_assert_uint_eq(strangers, wanted);
                         ck_assert_uint_eq(fake_mounts(), 0);
                         ck_assert_uint_eq(fake_strangers(), 0);
                         unmount_return();
                         ck_assert(fake_is_in_root());
-                        scene_end(&scene);
+                        end(&mounted);
                 }
 }
 END_TEST
@@ -118,48 +128,45 @@ START_TEST(question_that_fails_is_not_taken_for_gone) {
 
         for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++)
                 for (unsigned n = 1; n <= 2; n++) {
-                        struct scene scene = scene_new(FAKE_ALL_FEATURES);
+                        struct mounted mounted = start(FAKE_ALL_FEATURES);
                         unsigned strangers = 99;
 
-                        fake_cover(scene.directory);
+                        fake_cover(mounted.directory);
                         fake_fail(FAKE_STATMOUNT, n, 1, errors[e]);
-                        ck_assert_int_eq(
-                                unmount_detach(scene.features, scene.mount, scene.id, &strangers),
-                                0);
+                        ck_assert_int_eq(detach(&mounted, &strangers), 0);
                         ck_assert_uint_eq(strangers, 1);
                         ck_assert_uint_eq(fake_mounts(), 0);
-                        scene_end(&scene);
+                        end(&mounted);
                 }
 }
 END_TEST
 
 START_TEST(leaves_what_lies_below_it_alone) {
-        struct scene scene = scene_new(FAKE_ALL_FEATURES);
+        struct mounted mounted = start(FAKE_ALL_FEATURES);
         unsigned strangers;
         FD_AUTO int other = fake_directory(&(struct fake_directory){.path = "/other/proc"});
 
         fake_cover(other);
-        ck_assert_int_eq(unmount_detach(scene.features, scene.mount, scene.id, &strangers), 0);
+        ck_assert_int_eq(detach(&mounted, &strangers), 0);
         ck_assert_uint_eq(fake_strangers(), 1);
-        scene_end(&scene);
+        end(&mounted);
 }
 END_TEST
 
 START_TEST(gives_up_on_a_stack_that_does_not_end) {
         for (size_t f = 0; f < N_FEATURE_SETS; f++) {
-                struct scene scene = scene_new(feature_sets[f]);
+                struct mounted mounted = start(feature_sets[f]);
                 unsigned strangers;
 
                 for (unsigned n = 0; n < 200; n++)
-                        fake_cover(scene.directory);
-                ck_assert_int_eq(unmount_detach(scene.features, scene.mount, scene.id, &strangers),
-                                 -EBUSY);
+                        fake_cover(mounted.directory);
+                ck_assert_int_eq(detach(&mounted, &strangers), -EBUSY);
                 ck_assert_uint_eq(fake_mounts(), 1);
                 unmount_return();
                 ck_assert(fake_is_in_root());
-                while (fake_mount_on(scene.directory))
-                        fake_uncover(scene.directory);
-                scene_end(&scene);
+                while (fake_mount_on(mounted.directory))
+                        fake_uncover(mounted.directory);
+                end(&mounted);
         }
 }
 END_TEST
@@ -170,43 +177,86 @@ static const struct {
         int result;
         unsigned mounts_left;
 } failures[] = {
-        {FAKE_FCHDIR, EACCES, -EACCES, 1},
-        {FAKE_FCHDIR, EIO, -EIO, 1},
-        {FAKE_UMOUNT, EPERM, -EPERM, 1},
-        {FAKE_UMOUNT, ENOMEM, -ENOMEM, 1},
+        {FAKE_FCHDIR, EACCES, -EACCES, 1}, {FAKE_FCHDIR, EIO, -EIO, 1},
+        {FAKE_UMOUNT, EPERM, -EPERM, 1},   {FAKE_UMOUNT, ENOMEM, -ENOMEM, 1},
         {FAKE_STATMOUNT, EPERM, 0, 0}, /* then EINVAL is the end that it waits for */
         {FAKE_STATMOUNT, EIO, 0, 0},
-        {FAKE_CHDIR_ROOT, ENOMEM, 0, 0}, /* the thread doesn't stay there */
 };
 
 START_TEST(what_the_kernel_refuses_is_an_errno_and_can_be_tried_again) {
         for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
-                struct scene scene = scene_new(FAKE_ALL_FEATURES);
+                struct mounted mounted = start(FAKE_ALL_FEATURES);
                 unsigned strangers = 99;
 
                 fake_fail(failures[i].call, 1, 1, failures[i].error);
-                ck_assert_int_eq(unmount_detach(scene.features, scene.mount, scene.id, &strangers),
-                                 failures[i].result);
+                ck_assert_int_eq(detach(&mounted, &strangers), failures[i].result);
                 ck_assert_uint_eq(strangers, 0);
                 ck_assert_uint_eq(fake_mounts(), failures[i].mounts_left);
                 unmount_return();
                 ck_assert(fake_is_in_root());
-                ck_assert_int_eq(unmount_detach(scene.features, scene.mount, scene.id, &strangers),
-                                 0);
+                ck_assert_int_eq(detach(&mounted, &strangers), 0);
                 ck_assert_uint_eq(fake_mounts(), 0);
-                scene_end(&scene);
+                end(&mounted);
         }
 }
 END_TEST
 
+/* A working directory pins its mount: no call of the way back may need what can be short. */
+START_TEST(returns_by_one_call_that_names_no_path) {
+        struct mounted mounted = start(FAKE_ALL_FEATURES);
+        unsigned strangers;
+
+        ck_assert_int_eq(detach(&mounted, &strangers), 0);
+        ck_assert(!fake_is_in_root());
+        fake_calls_reset();
+        unmount_return();
+        ck_assert(fake_is_in_root());
+        ck_assert_uint_eq(fake_calls(FAKE_ANY), 1);
+        ck_assert_int_eq(fake_call_at(1), FAKE_RETURN);
+        end(&mounted);
+}
+END_TEST
+
 START_TEST(isolation_that_fails_is_an_errno) {
+        prepare();
         fake_fail(FAKE_UNSHARE, 1, 1, EPERM);
         ck_assert_int_eq(unmount_isolate(), -EPERM);
         fake_calls_reset();
-        fake_fail(FAKE_CHDIR_ROOT, 1, 1, EACCES);
+        fake_fail(FAKE_RETURN, 1, 1, EACCES);
         ck_assert_int_eq(unmount_isolate(), -EACCES);
         ck_assert_int_eq(unmount_isolate(), 0);
         ck_assert(fake_is_in_root());
+}
+END_TEST
+
+START_TEST(preparation_that_fails_is_an_errno) {
+        struct rlimit limit = {0};
+
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        ck_assert_int_eq(unmount_prepare(), -EMFILE);
+}
+END_TEST
+
+static void *isolate(void *argument) {
+        bool *in_root = argument;
+
+        *in_root = unmount_isolate() == 0 && fake_is_in_root();
+        return NULL;
+}
+
+START_TEST(each_thread_is_isolated_by_itself) {
+        struct mounted mounted = start(FAKE_ALL_FEATURES);
+        bool in_root = false;
+        unsigned strangers;
+        pthread_t thread;
+
+        ck_assert_int_eq(detach(&mounted, &strangers), 0);
+        ck_assert_int_eq(pthread_create(&thread, NULL, isolate, &in_root), 0);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert(in_root);
+        ck_assert(!fake_is_in_root()); /* this one is still where it was */
+        unmount_return();
+        end(&mounted);
 }
 END_TEST
 
@@ -217,5 +267,6 @@ int main(void) {
                          question_that_fails_is_not_taken_for_gone, leaves_what_lies_below_it_alone,
                          gives_up_on_a_stack_that_does_not_end,
                          what_the_kernel_refuses_is_an_errno_and_can_be_tried_again,
-                         isolation_that_fails_is_an_errno);
+                         returns_by_one_call_that_names_no_path, isolation_that_fails_is_an_errno,
+                         preparation_that_fails_is_an_errno, each_thread_is_isolated_by_itself);
 }

@@ -493,24 +493,38 @@ int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info) {
 }
 
 /* Leads to what is on top there. Only what has a mount on it is known by its path. */
-int kernel_open_place(const char *path, uint64_t resolve) {
-        int r = fake_enter(FAKE_OPEN_PLACE);
+static int fake_open_path(const char *path, uint64_t resolve) {
         struct fake_object *mount;
 
-        if (r < 0)
-                return fake_leave(r);
         LIST_FOREACH(mount, &fake_table, by_table) {
                 const struct fake_directory *place = fake_place_of(mount);
 
                 if (strcmp(place->path, path) != 0 || mount->on->type != FAKE_TYPE_DIRECTORY)
                         continue;
                 if ((place->flags & FAKE_IS_REMOTE) && (resolve & RESOLVE_CACHED))
-                        return fake_leave(-EAGAIN);
+                        return -EAGAIN;
                 if (place->flags & FAKE_IS_PRIVATE)
-                        return fake_leave(-EACCES);
-                return fake_leave(fake_reopen(fake_topmost_on(mount) ?: mount));
+                        return -EACCES;
+                return fake_reopen(fake_topmost_on(mount) ?: mount);
         }
-        return fake_leave(-ENOENT);
+        return -ENOENT;
+}
+
+int kernel_open_place(const char *path, uint64_t resolve) {
+        int r = fake_enter(FAKE_OPEN_PLACE);
+
+        return fake_leave(r < 0 ? r : fake_open_path(path, resolve));
+}
+
+int kernel_open_below(int directory, const char *name) {
+        int r = fake_enter(FAKE_OPEN_BELOW);
+        char path[PATH_MAX];
+
+        if (r < 0)
+                return fake_leave(r);
+        snprintf(path, sizeof(path), "%s/%s",
+                 fake_find_typed(directory, FAKE_TYPE_DIRECTORY)->directory.path, name);
+        return fake_leave(fake_open_path(path, 0));
 }
 
 /* ---- making mounts ---- */
@@ -598,6 +612,15 @@ int kernel_move_mount(int fd, int target) {
 
 /* ---- working directories ---- */
 
+/* A directory of the machine's: "/" is what daemon/unmount.h goes back to, nothing else. */
+static bool fake_is_root(int fd) {
+        struct stat root, there;
+
+        if (stat("/", &root) < 0 || fstat(fd, &there) < 0)
+                fake_die("not a descriptor");
+        return there.st_dev == root.st_dev && there.st_ino == root.st_ino;
+}
+
 int kernel_unshare_fs(void) {
         int r = fake_enter(FAKE_UNSHARE);
 
@@ -606,20 +629,13 @@ int kernel_unshare_fs(void) {
 }
 
 int kernel_fchdir(int fd) {
-        int r = fake_enter(FAKE_FCHDIR);
+        bool root = fake_is_root(fd);
+        int r = fake_enter(root ? FAKE_RETURN : FAKE_FCHDIR);
 
         if (!fake_isolated)
                 fake_die("fchdir in a thread that shares its working directory");
         if (r == 0)
-                fake_cwd = fake_find_typed(fd, FAKE_TYPE_MOUNT);
-        return fake_leave(r);
-}
-
-int kernel_chdir_root(void) {
-        int r = fake_enter(FAKE_CHDIR_ROOT);
-
-        if (r == 0)
-                fake_cwd = NULL;
+                fake_cwd = root ? NULL : fake_find_typed(fd, FAKE_TYPE_MOUNT);
         return fake_leave(r);
 }
 

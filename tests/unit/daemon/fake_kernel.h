@@ -35,12 +35,13 @@ enum fake_call {
         FAKE_MOVE_MOUNT,
         FAKE_UMOUNT,
         FAKE_UNSHARE,
-        FAKE_FCHDIR,
-        FAKE_CHDIR_ROOT,
+        FAKE_FCHDIR, /* to a mount */
+        FAKE_RETURN, /* fchdir to "/" */
         FAKE_STATMOUNT,
         FAKE_STATMOUNT_PLACE,
         FAKE_MOUNTINFO,
         FAKE_OPEN_PLACE,
+        FAKE_OPEN_BELOW,
         FAKE_ANY, /* also their number */
 };
 

@@ -2,7 +2,7 @@
 
 /* On a real directory, with real processes that die. */
 
-#include "daemon/record.h"
+#include "daemon/state.h"
 
 #include "common/fd.h"
 #include "tests/fixtures/descriptors.h"
@@ -26,8 +26,8 @@ static char directory[64], path[128], path_new[128];
 static void start(void) {
         strcpy(directory, "/tmp/mountatd-check-XXXXXX");
         ck_assert_ptr_nonnull(mkdtemp(directory));
-        snprintf(path, sizeof(path), "%s/ledger", directory);
-        snprintf(path_new, sizeof(path_new), "%s/ledger.new", directory);
+        snprintf(path, sizeof(path), "%s/state", directory);
+        snprintf(path_new, sizeof(path_new), "%s/state.new", directory);
 }
 
 static void end(void) {
@@ -36,8 +36,8 @@ static void end(void) {
         ck_assert_int_eq(rmdir(directory), 0);
 }
 
-static int open_records(struct record_file *file, int32_t *pid) {
-        return record_open(directory, CAPACITY, file, pid);
+static int open_records(struct state *file, struct state_found *found) {
+        return state_open(directory, CAPACITY, file, found);
 }
 
 /* A record such as a mountatd writes at that index. */
@@ -59,39 +59,39 @@ static struct record sane(uint32_t index, enum record_state state) {
 /* Opens and closes again: the directory is free. Returns how many records were left. */
 static unsigned opens(void) {
         unsigned descriptors = descriptors_count(), left = 0;
-        struct record_file file;
-        int32_t pid;
+        struct state file;
+        struct state_found found = {0};
 
-        ck_assert_int_eq(open_records(&file, &pid), 0);
+        ck_assert_int_eq(open_records(&file, &found), 0);
         ck_assert_uint_eq(file.header->capacity, CAPACITY);
         for (unsigned i = 0; i < CAPACITY; i++) {
                 left += file.records[i].state != RECORD_FREE;
                 record_set_state(&file.records[i], RECORD_FREE);
         }
-        record_close(&file);
+        state_close(&file);
         ck_assert_uint_eq(descriptors_count(), descriptors);
         return left;
 }
 
 static void refuses(int error) {
         unsigned descriptors = descriptors_count();
-        struct record_file file;
-        int32_t pid;
+        struct state file;
+        struct state_found found = {0};
 
-        ck_assert_int_eq(open_records(&file, &pid), error);
+        ck_assert_int_eq(open_records(&file, &found), error);
         ck_assert_uint_eq(descriptors_count(), descriptors);
 }
 
-/* A process that takes the ledger, fills so many records, and dies without closing it. */
+/* A process that takes the state file, fills so many records, and dies without closing it. */
 static pid_t spawn_large(uint32_t capacity, unsigned n_states, const enum record_state *states) {
         siginfo_t info;
         pid_t pid = fork();
 
         if (pid == 0) {
-                struct record_file file;
-                int32_t owner;
+                struct state file;
+                struct state_found found = {0};
 
-                if (record_open(directory, capacity, &file, &owner) < 0)
+                if (state_open(directory, capacity, &file, &found) < 0)
                         _exit(1);
                 for (unsigned i = 0; i < n_states; i++)
                         if (states[i] != RECORD_FREE)
@@ -121,33 +121,59 @@ static void write_file(const void *bytes, size_t size) {
         ck_assert_int_eq(write(fd, bytes, size), size);
 }
 
-static struct record_header read_header(void) {
-        struct record_header header;
+static struct state_header read_header(void) {
+        struct state_header header;
         FD_AUTO int fd = open(path, O_RDONLY | O_CLOEXEC);
 
         ck_assert_int_eq(pread(fd, &header, sizeof(header), 0), sizeof(header));
         return header;
 }
 
-static void change_header(const struct record_header *header) {
+static void change_header(const struct state_header *header) {
         FD_AUTO int fd = open(path, O_WRONLY | O_CLOEXEC);
 
         ck_assert_int_eq(pwrite(fd, header, sizeof(*header), 0), sizeof(*header));
 }
 
+/* Opens and closes again; the file that was in the way is kept under `name`, byte by byte. */
+static void sets_aside(const char *name, const void *bytes, size_t size) {
+        struct state_found found = {0};
+        char kept[160], content[256];
+        struct state file;
+        FILE *stream;
+
+        ck_assert_int_eq(open_records(&file, &found), 0);
+        ck_assert_uint_eq(file.used, 0);
+        state_close(&file);
+        ck_assert_str_eq(found.set_aside, name);
+        snprintf(kept, sizeof(kept), "%s/%s", directory, name);
+        stream = fopen(kept, "re");
+        ck_assert_ptr_nonnull(stream);
+        ck_assert_uint_eq(fread(content, 1, sizeof(content), stream), size);
+        ck_assert_mem_eq(content, bytes, size);
+        fclose(stream);
+}
+
+static void remove_set_aside(const char *name) {
+        char kept[160];
+
+        snprintf(kept, sizeof(kept), "%s/%s", directory, name);
+        ck_assert_int_eq(unlink(kept), 0);
+}
+
 START_TEST(writes_who_it_is_and_allocates_all) {
-        struct record_file file;
+        struct state file;
         struct instance self;
         struct stat stat_of_file;
-        struct record_header header;
-        int32_t pid;
+        struct state_header header;
+        struct state_found found = {0};
 
         start();
-        ck_assert_int_eq(open_records(&file, &pid), 0);
+        ck_assert_int_eq(open_records(&file, &found), 0);
         ck_assert_int_eq(stat(path, &stat_of_file), 0);
         ck_assert_uint_eq(stat_of_file.st_mode, S_IFREG | 0600);
         ck_assert_uint_eq(stat_of_file.st_size,
-                          RECORD_HEADER_SIZE + CAPACITY * sizeof(struct record));
+                          STATE_HEADER_SIZE + CAPACITY * sizeof(struct record));
         ck_assert_uint_ge(stat_of_file.st_blocks * 512, stat_of_file.st_size);
         header = read_header();
         ck_assert_int_eq(instance_self(&self), 0);
@@ -156,37 +182,37 @@ START_TEST(writes_who_it_is_and_allocates_all) {
         ck_assert_uint_eq(header.record_size, sizeof(struct record));
         ck_assert_int_eq(access(path_new, F_OK), -1);
 
-        record_close(&file);
+        state_close(&file);
         ck_assert_int_eq(access(path, F_OK), -1);
         end();
 }
 END_TEST
 
 START_TEST(file_stays_when_a_record_is_in_use) {
-        struct record_file file;
-        int32_t pid;
+        struct state file;
+        struct state_found found = {0};
 
         start();
-        ck_assert_int_eq(open_records(&file, &pid), 0);
+        ck_assert_int_eq(open_records(&file, &found), 0);
         ck_assert_uint_eq(file.used, 0);
         record_set_state(&file.records[CAPACITY - 1], RECORD_LIVE);
         file.used = CAPACITY;
-        record_close(&file);
+        state_close(&file);
         ck_assert_int_eq(access(path, F_OK), 0);
         end();
 }
 END_TEST
 
 START_TEST(is_refused_while_another_lives) {
-        struct record_file file, other;
-        int32_t pid = 0;
+        struct state file, other;
+        struct state_found found = {0};
 
         start();
-        ck_assert_int_eq(open_records(&file, &pid), 0);
-        ck_assert_int_eq(open_records(&other, &pid), -EBUSY);
-        ck_assert_int_eq(pid, getpid());
+        ck_assert_int_eq(open_records(&file, &found), 0);
+        ck_assert_int_eq(open_records(&other, &found), -EBUSY);
+        ck_assert_int_eq(found.pid, getpid());
         ck_assert_int_eq(read_header().instance.pid, getpid());
-        record_close(&file);
+        state_close(&file);
         ck_assert_uint_eq(opens(), 0);
         end();
 }
@@ -237,7 +263,7 @@ END_TEST
 /* After a reboot the mounts of then are gone, and so is the process, whoever has its pid now. */
 START_TEST(other_boot_left_nothing) {
         static const enum record_state states[] = {RECORD_LIVE};
-        struct record_header header;
+        struct state_header header;
         pid_t pid;
 
         start();
@@ -252,35 +278,235 @@ START_TEST(other_boot_left_nothing) {
 }
 END_TEST
 
-START_TEST(what_it_does_not_understand_is_nobodys) {
+START_TEST(what_it_does_not_understand_is_set_aside) {
         static const struct {
                 const char *what;
                 size_t size;
         } garbage[] = {
                 {"", 0},
                 {"x", 1},
-                {"MNTLEDG1", 8},
-                {"MNTLEDG1 and much else", 22},
+                {"MNTSTATE", 8},
+                {"MNTSTATE and much else", 22},
         };
 
         start();
         for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
                 write_file(garbage[i].what, garbage[i].size);
-                ck_assert_uint_eq(opens(), 0);
+                sets_aside("state.unknown-1", garbage[i].what, garbage[i].size);
+                remove_set_aside("state.unknown-1");
         }
         end();
 }
 END_TEST
 
+START_TEST(what_was_set_aside_is_not_overwritten_but_for_the_last) {
+        char name[32], content[32];
+
+        start();
+        for (int i = 1; i <= STATE_SET_ASIDE_MAX + 1; i++) {
+                int number = i < STATE_SET_ASIDE_MAX ? i : STATE_SET_ASIDE_MAX;
+
+                snprintf(name, sizeof(name), "state.unknown-%d", number);
+                snprintf(content, sizeof(content), "the file %d", i);
+                write_file(content, strlen(content));
+                sets_aside(name, content, strlen(content));
+        }
+        for (int i = 1; i <= STATE_SET_ASIDE_MAX; i++) {
+                snprintf(name, sizeof(name), "state.unknown-%d", i);
+                remove_set_aside(name);
+        }
+        end();
+}
+END_TEST
+
+/* ---- what 0.1 left ---- */
+
+/* The layout of 0.1, byte by byte. */
+struct old_header {
+        char magic[8];
+        uint32_t record_size;
+        uint32_t capacity;
+        struct instance instance;
+};
+
+struct old_record {
+        uint64_t lease, granted, writer_start_time;
+        int32_t writer_pid;
+        uint32_t state, uid;
+        int32_t pid;
+        uint32_t count, origin;
+        uint8_t file_systems[16];
+        uint64_t mounts[16];
+};
+
+static struct old_record old_record(uint32_t index, uint32_t state, uint32_t origin) {
+        return (struct old_record){
+                .lease = 0x123456789abc0000 | index,
+                .granted = 11,
+                .writer_start_time = 12,
+                .writer_pid = 13,
+                .state = state,
+                .uid = 1000 + index,
+                .pid = 14,
+                .count = 2,
+                .origin = origin,
+                .file_systems = {PROTOCOL_PROC, PROTOCOL_SYSFS},
+                .mounts = {100 + index, 200 + index},
+        };
+}
+
+/* In place of the state file there is one of 0.1, of the instance given. */
+static void write_old(const struct instance *instance) {
+        struct old_header header = {
+                .magic = {'M', 'N', 'T', 'L', 'E', 'D', 'G', '1'},
+                .record_size = sizeof(struct old_record),
+                .capacity = 5,
+                .instance = *instance,
+        };
+        const struct old_record records[5] = {
+                old_record(0, RECORD_LIVE, 0), old_record(1, RECORD_ATTACHING, 0),
+                old_record(2, RECORD_RELEASING, 0), {0}, old_record(4, RECORD_LIVE, 1)};
+        FD_AUTO int fd = -EBADF;
+        char old[128];
+
+        ck_assert_uint_eq(sizeof(struct old_record), 192);
+        snprintf(old, sizeof(old), "%s/ledger", directory);
+        fd = open(old, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(pwrite(fd, &header, sizeof(header), 0), sizeof(header));
+        ck_assert_int_eq(pwrite(fd, records, sizeof(records), STATE_HEADER_SIZE), sizeof(records));
+}
+
+static struct instance dead_instance(void) {
+        struct instance instance;
+        pid_t pid = fork();
+
+        if (pid == 0)
+                _exit(0);
+        waitpid(pid, NULL, 0);
+        ck_assert_int_eq(instance_self(&instance), 0);
+        instance.pid = pid;
+        return instance;
+}
+
+START_TEST(takes_over_what_0_1_left) {
+        const struct instance dead = dead_instance();
+        struct state_found found = {0};
+        struct state file;
+        char old[128];
+
+        start();
+        write_old(&dead);
+        ck_assert_int_eq(open_records(&file, &found), 0);
+        ck_assert_str_eq(found.set_aside, "");
+        ck_assert_uint_eq(file.used, 5);
+        for (uint32_t i = 0; i < 5; i++) {
+                const struct record *record = &file.records[i];
+
+                if (i == 3) {
+                        ck_assert_uint_eq(record->state, RECORD_FREE);
+                        continue;
+                }
+                ck_assert_uint_eq(record->lease, 0x123456789abc0000 | i);
+                ck_assert_uint_eq(record->state, i == 1   ? RECORD_ATTACHING
+                                                 : i == 2 ? RECORD_RELEASING
+                                                          : RECORD_LIVE);
+                ck_assert_uint_eq(record->granted, 11);
+                ck_assert_uint_eq(record->writer_start_time, 12);
+                ck_assert_int_eq(record->writer_pid, 13);
+                ck_assert_uint_eq(record->uid, 1000 + i);
+                ck_assert_int_eq(record->pid, 14);
+                ck_assert_uint_eq(record->count, 2);
+                ck_assert_uint_eq(record->kept, i == 4);
+                ck_assert_uint_eq(record->mount_namespace, 0);
+                ck_assert_uint_eq(record->file_systems[1], PROTOCOL_SYSFS);
+                ck_assert_uint_eq(record->mounts[1], 200 + i);
+        }
+        snprintf(old, sizeof(old), "%s/ledger", directory);
+        ck_assert_int_eq(access(old, F_OK), -1);
+        memset(file.records, 0, 5 * sizeof(struct record));
+        state_close(&file);
+        end();
+}
+END_TEST
+
+START_TEST(sweeps_what_0_1_left_in_a_file_of_its_own) {
+        const struct instance dead = dead_instance();
+        struct state_found found = {0};
+        struct state file;
+
+        start();
+        write_old(&dead);
+        ck_assert_int_eq(state_open_left(directory, &file, &found), 0);
+        ck_assert_uint_eq(file.capacity, 5);
+        ck_assert_uint_eq(file.records[4].kept, 1);
+        record_set_state(&file.records[4], RECORD_FREE);
+        state_close_left(&file);
+        ck_assert_uint_eq(opens(), 3);
+        end();
+}
+END_TEST
+
+START_TEST(refuses_beside_a_living_0_1) {
+        struct state_found found = {0};
+        struct instance self;
+        struct state file;
+        char old[128];
+
+        start();
+        ck_assert_int_eq(instance_self(&self), 0);
+        write_old(&self);
+        ck_assert_int_eq(open_records(&file, &found), -EBUSY);
+        ck_assert_int_eq(found.pid, getpid());
+        snprintf(old, sizeof(old), "%s/ledger", directory);
+        ck_assert_int_eq(unlink(old), 0);
+        end();
+}
+END_TEST
+
+START_TEST(what_0_1_left_before_a_reboot_is_gone) {
+        struct instance dead = dead_instance();
+        char old[128];
+
+        start();
+        dead.boot_id[0] ^= 1;
+        write_old(&dead);
+        ck_assert_uint_eq(opens(), 0);
+        snprintf(old, sizeof(old), "%s/ledger", directory);
+        ck_assert_int_eq(access(old, F_OK), -1);
+        end();
+}
+END_TEST
+
+START_TEST(a_file_of_0_1_that_is_cut_is_set_aside) {
+        const struct instance dead = dead_instance();
+        struct state_found found = {0};
+        struct state file;
+        char old[128];
+
+        start();
+        write_old(&dead);
+        snprintf(old, sizeof(old), "%s/ledger", directory);
+        ck_assert_int_eq(truncate(old, STATE_HEADER_SIZE + 3 * sizeof(struct old_record)), 0);
+        ck_assert_int_eq(open_records(&file, &found), 0);
+        ck_assert_str_eq(found.set_aside, "ledger.unknown-1");
+        ck_assert_uint_eq(file.used, 0);
+        state_close(&file);
+        remove_set_aside("ledger.unknown-1");
+        end();
+}
+END_TEST
+
 /* Each header is that of a living process, but the file is not what it says. */
-START_TEST(header_that_lies_is_nobodys) {
-        for (unsigned lie = 0; lie <= 7; lie++) {
-                struct record_header header = {
-                        .magic = "MNTLEDG1", /* no NUL: 8 bytes */
+START_TEST(header_that_lies_is_set_aside) {
+        for (unsigned lie = 0; lie <= 8; lie++) {
+                struct state_header header = {
+                        .magic = {'M', 'N', 'T', 'S', 'T', 'A', 'T', 'E'},
+                        .version = 2,
                         .record_size = sizeof(struct record),
                         .capacity = CAPACITY,
                 };
-                off_t size = RECORD_HEADER_SIZE + CAPACITY * sizeof(struct record);
+                off_t size = STATE_HEADER_SIZE + CAPACITY * sizeof(struct record);
 
                 start();
                 ck_assert_int_eq(instance_self(&header.instance), 0);
@@ -305,18 +531,23 @@ START_TEST(header_that_lies_is_nobodys) {
                 case 6:
                         size++;
                         break;
+                case 8:
+                        header.version++;
+                        break;
                 case 7: /* sparse and huge */
-                        header.capacity = RECORD_CAPACITY_MAX + 1;
-                        size = RECORD_HEADER_SIZE +
-                               (RECORD_CAPACITY_MAX + 1) * (off_t)sizeof(struct record);
+                        header.capacity = STATE_RECORDS_MAX + 1;
+                        size = STATE_HEADER_SIZE +
+                               (STATE_RECORDS_MAX + 1) * (off_t)sizeof(struct record);
                         break;
                 }
                 write_file(&header, sizeof(header));
                 ck_assert_int_eq(truncate(path, size), 0);
                 if (lie == 0)
                         refuses(-EBUSY);
-                else
+                else {
                         ck_assert_uint_eq(opens(), 0);
+                        remove_set_aside("state.unknown-1");
+                }
                 end();
         }
 }
@@ -334,7 +565,8 @@ END_TEST
 START_TEST(follows_no_link) {
         start();
         ck_assert_int_eq(symlink("/dev/zero", path), 0);
-        refuses(-ELOOP);
+        ck_assert_uint_eq(opens(), 0);
+        remove_set_aside("state.unknown-1");
         end();
 }
 END_TEST
@@ -355,15 +587,15 @@ END_TEST
 /* A process that is killed with a thread stuck in the kernel keeps its descriptors: nothing may
  * rest on their being closed. */
 START_TEST(lock_is_not_held_once_it_runs) {
-        struct record_file file;
+        struct state file;
         FD_AUTO int fd = -EBADF;
-        int32_t pid;
+        struct state_found found = {0};
 
         start();
-        ck_assert_int_eq(open_records(&file, &pid), 0);
+        ck_assert_int_eq(open_records(&file, &found), 0);
         fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         ck_assert_int_eq(flock(fd, LOCK_EX | LOCK_NB), 0);
-        record_close(&file);
+        state_close(&file);
         end();
 }
 END_TEST
@@ -373,12 +605,12 @@ END_TEST
 START_TEST(records_are_taken_over_at_their_index) {
         static const enum record_state states[] = {RECORD_LIVE, RECORD_FREE, RECORD_ATTACHING,
                                                    RECORD_RELEASING};
-        struct record_file file;
-        int32_t pid;
+        struct state file;
+        struct state_found found = {0};
 
         start();
         leave(CAPACITY, 4, states);
-        ck_assert_int_eq(open_records(&file, &pid), 0);
+        ck_assert_int_eq(open_records(&file, &found), 0);
         ck_assert_int_eq(file.header->instance.pid, getpid());
         for (unsigned i = 0; i < CAPACITY; i++) {
                 struct record wanted = {0};
@@ -387,7 +619,7 @@ START_TEST(records_are_taken_over_at_their_index) {
                         wanted = sane(i, states[i]);
                 ck_assert_mem_eq(&file.records[i], &wanted, sizeof(wanted));
         }
-        record_close(&file);
+        state_close(&file);
         ck_assert_int_eq(access(path, F_OK), 0); /* for the next one */
         end();
 }
@@ -406,23 +638,23 @@ START_TEST(room_is_made_for_the_last_record_in_use) {
 
         for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
                 enum record_state states[100] = {0};
-                struct record_file file;
+                struct state file;
                 struct stat stat_of_file;
-                int32_t pid;
+                struct state_found found = {0};
 
                 start();
                 if (rows[row].last)
                         states[rows[row].last - 1] = RECORD_LIVE;
                 leave(rows[row].before, rows[row].before, states);
-                ck_assert_int_eq(record_open(directory, rows[row].asked, &file, &pid), 0);
+                ck_assert_int_eq(state_open(directory, rows[row].asked, &file, &found), 0);
                 ck_assert_uint_eq(file.header->capacity, rows[row].wanted);
                 ck_assert_int_eq(stat(path, &stat_of_file), 0);
                 ck_assert_uint_eq(stat_of_file.st_size,
-                                  RECORD_HEADER_SIZE + rows[row].wanted * sizeof(struct record));
+                                  STATE_HEADER_SIZE + rows[row].wanted * sizeof(struct record));
                 for (unsigned i = 0; i < rows[row].wanted; i++)
                         ck_assert_uint_eq(file.records[i].state,
                                           i + 1 == rows[row].last ? RECORD_LIVE : RECORD_FREE);
-                record_close(&file);
+                state_close(&file);
                 end();
         }
 }
@@ -435,8 +667,8 @@ static const struct {
         uint64_t value;
         bool is_sane;
 } damages[] = {
-        {"nothing", offsetof(struct record, origin), 4, RECORD_SOCKET, true},
-        {"granted over D-Bus", offsetof(struct record, origin), 4, RECORD_BUS, true},
+        {"nothing", offsetof(struct record, kept), 4, 0, true},
+        {"kept", offsetof(struct record, kept), 4, 1, true},
         {"pid 0", offsetof(struct record, pid), 4, 0, true},
         {"uid 0", offsetof(struct record, uid), 4, 0, true},
         {"attaching", offsetof(struct record, state), 4, RECORD_ATTACHING, true},
@@ -446,7 +678,7 @@ static const struct {
         {"free", offsetof(struct record, state), 4, RECORD_FREE, false},
         {"state 4", offsetof(struct record, state), 4, RECORD_RELEASING + 1, false},
         {"state -1", offsetof(struct record, state), 4, UINT32_MAX, false},
-        {"origin 2", offsetof(struct record, origin), 4, RECORD_BUS + 1, false},
+        {"kept 2", offsetof(struct record, kept), 4, 2, false},
         {"no lease", offsetof(struct record, lease), 8, 0, false},
         {"another's index", offsetof(struct record, lease), 8, 0x123456789abc0004, false},
         {"an index beyond", offsetof(struct record, lease), 8, 0x123456789abcffff, false},
@@ -477,11 +709,11 @@ START_TEST(record_is_sane_or_not) {
                 ck_assert(!record_is_sane(&record, 2));
         }
         for (unsigned count = 1; count <= PROTOCOL_TARGETS_MAX; count++) {
-                struct record record = sane(RECORD_CAPACITY_MAX - 1, RECORD_LIVE);
+                struct record record = sane(STATE_RECORDS_MAX - 1, RECORD_LIVE);
 
                 record.count = count;
                 memset(record.file_systems, PROTOCOL_SYSFS, count);
-                ck_assert(record_is_sane(&record, RECORD_CAPACITY_MAX - 1));
+                ck_assert(record_is_sane(&record, STATE_RECORDS_MAX - 1));
         }
 }
 END_TEST
@@ -490,7 +722,7 @@ static void change_record(uint32_t index, const struct record *record) {
         FD_AUTO int fd = open(path, O_WRONLY | O_CLOEXEC);
 
         ck_assert_int_eq(
-                pwrite(fd, record, sizeof(*record), RECORD_HEADER_SIZE + index * sizeof(*record)),
+                pwrite(fd, record, sizeof(*record), STATE_HEADER_SIZE + index * sizeof(*record)),
                 sizeof(*record));
 }
 
@@ -516,45 +748,47 @@ START_TEST(damaged_records_make_no_room) {
 
         for (unsigned row = 0; row < N_DAMAGES; row++) {
                 struct record record = damaged(row, 99);
-                struct record_file file;
-                int32_t pid;
+                struct state file;
+                struct state_found found = {0};
 
                 start();
                 leave(100, 100, states);
                 if (record.lease == 0x123456789abc0004)
                         record.lease++; /* that is no row's here */
                 change_record(99, &record);
-                ck_assert_int_eq(open_records(&file, &pid), 0);
+                ck_assert_int_eq(open_records(&file, &found), 0);
                 ck_assert_uint_eq(file.header->capacity, damages[row].is_sane ? 100 : 21);
-                record_close(&file);
+                state_close(&file);
                 end();
         }
 }
 END_TEST
 
-START_TEST(truncated_file_is_nobodys) {
+START_TEST(truncated_file_is_set_aside) {
         static const enum record_state states[] = {RECORD_LIVE};
-        const off_t whole = RECORD_HEADER_SIZE + CAPACITY * sizeof(struct record);
+        const off_t whole = STATE_HEADER_SIZE + CAPACITY * sizeof(struct record);
         const off_t sizes[] = {0,
                                1,
-                               sizeof(struct record_header) - 1,
-                               sizeof(struct record_header),
-                               RECORD_HEADER_SIZE - 1,
-                               RECORD_HEADER_SIZE,
-                               RECORD_HEADER_SIZE + sizeof(struct record),
+                               sizeof(struct state_header) - 1,
+                               sizeof(struct state_header),
+                               STATE_HEADER_SIZE - 1,
+                               STATE_HEADER_SIZE,
+                               STATE_HEADER_SIZE + sizeof(struct record),
                                whole - (off_t)sizeof(struct record),
                                whole - 1,
                                whole + 1};
 
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-                struct record_file file;
-                int32_t pid;
+                struct state file;
+                struct state_found found = {0};
 
                 start();
                 leave(CAPACITY, 1, states);
                 ck_assert_int_eq(truncate(path, sizes[i]), 0);
-                ck_assert_int_eq(record_open_left(directory, &file, &pid), -ENOENT);
+                ck_assert_int_eq(state_open_left(directory, &file, &found), -ENOENT);
+                ck_assert_str_eq(found.set_aside, "state.unknown-1");
                 ck_assert_uint_eq(opens(), 0);
+                remove_set_aside("state.unknown-1");
                 end();
         }
 }
@@ -565,22 +799,22 @@ END_TEST
 START_TEST(what_was_left_is_opened_in_place) {
         static const enum record_state states[] = {RECORD_FREE, RECORD_LIVE, RECORD_ATTACHING};
         unsigned descriptors = descriptors_count();
-        struct record_header before, after;
-        struct record_file file;
-        int32_t pid;
+        struct state_header before, after;
+        struct state file;
+        struct state_found found = {0};
 
         start();
         leave(CAPACITY, 3, states);
         before = read_header();
-        ck_assert_int_eq(record_open_left(directory, &file, &pid), 0);
+        ck_assert_int_eq(state_open_left(directory, &file, &found), 0);
         ck_assert_uint_eq(file.header->capacity, CAPACITY);
         for (unsigned i = 0; i < 3; i++)
                 ck_assert_uint_eq(file.records[i].state, states[i]);
         /* Nobody takes over meanwhile. */
-        ck_assert_int_eq(record_open_left(directory, &(struct record_file){0}, &pid), -EAGAIN);
+        ck_assert_int_eq(state_open_left(directory, &(struct state){0}, &found), -EAGAIN);
         refuses(-EAGAIN);
         record_set_state(&file.records[1], RECORD_FREE);
-        record_close_left(&file);
+        state_close_left(&file);
         ck_assert_uint_eq(descriptors_count(), descriptors);
 
         after = read_header();
@@ -594,15 +828,15 @@ END_TEST
 START_TEST(in_place_the_lock_ends_with_the_sweep) {
         static const enum record_state states[] = {RECORD_LIVE};
         FD_AUTO int childs = -EBADF;
-        struct record_file file;
-        int32_t pid;
+        struct state file;
+        struct state_found found = {0};
 
         start();
         leave(CAPACITY, 1, states);
-        ck_assert_int_eq(record_open_left(directory, &file, &pid), 0);
+        ck_assert_int_eq(state_open_left(directory, &file, &found), 0);
         childs = fcntl(file.directory, F_DUPFD_CLOEXEC, 0);
         ck_assert_int_ge(childs, 0);
-        record_close_left(&file);
+        state_close_left(&file);
         ck_assert_uint_eq(opens(), 1);
         end();
 }
@@ -610,26 +844,26 @@ END_TEST
 
 START_TEST(in_place_is_nothing_to_be_had) {
         static const enum record_state states[] = {RECORD_LIVE};
-        struct record_file file = {.size = 4711}, other;
+        struct state file = {.size = 4711}, other;
         unsigned descriptors = descriptors_count();
-        struct record_header header;
-        int32_t pid = 0;
+        struct state_header header;
+        struct state_found found = {0};
 
-        ck_assert_int_eq(record_open_left("/nonexistent", &file, &pid), -ENOENT);
+        ck_assert_int_eq(state_open_left("/nonexistent", &file, &found), -ENOENT);
         start();
-        ck_assert_int_eq(record_open_left(directory, &file, &pid), -ENOENT);
+        ck_assert_int_eq(state_open_left(directory, &file, &found), -ENOENT);
         ck_assert_int_eq(access(path, F_OK), -1); /* none is made */
 
-        ck_assert_int_eq(open_records(&other, &pid), 0);
-        ck_assert_int_eq(record_open_left(directory, &file, &pid), -EBUSY);
-        ck_assert_int_eq(pid, getpid());
-        record_close(&other);
+        ck_assert_int_eq(open_records(&other, &found), 0);
+        ck_assert_int_eq(state_open_left(directory, &file, &found), -EBUSY);
+        ck_assert_int_eq(found.pid, getpid());
+        state_close(&other);
 
         leave(CAPACITY, 1, states);
         header = read_header();
         header.instance.boot_id[0] ^= 1;
         change_header(&header);
-        ck_assert_int_eq(record_open_left(directory, &file, &pid), -ENOENT);
+        ck_assert_int_eq(state_open_left(directory, &file, &found), -ENOENT);
         ck_assert_uint_eq(file.size, 4711);
         ck_assert_uint_eq(descriptors_count(), descriptors);
         end();
@@ -637,19 +871,19 @@ START_TEST(in_place_is_nothing_to_be_had) {
 END_TEST
 
 START_TEST(directory_that_is_not_there_is_an_errno) {
-        struct record_file file;
-        int32_t pid;
+        struct state file;
+        struct state_found found = {0};
 
-        ck_assert_int_eq(record_open("/nonexistent", 1, &file, &pid), -ENOENT);
-        ck_assert_int_eq(record_open("/dev/null", 1, &file, &pid), -ENOTDIR);
+        ck_assert_int_eq(state_open("/nonexistent", 1, &file, &found), -ENOENT);
+        ck_assert_int_eq(state_open("/dev/null", 1, &file, &found), -ENOTDIR);
 }
 END_TEST
 
 START_TEST(full_file_system_is_told_at_the_start) {
         static const enum record_state states[] = {RECORD_LIVE};
-        struct record_file file;
+        struct state file;
         unsigned descriptors;
-        int32_t pid;
+        struct state_found found = {0};
         pid_t child;
 
         if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0)
@@ -660,7 +894,7 @@ START_TEST(full_file_system_is_told_at_the_start) {
         child = spawn(1, states);
         waitpid(child, NULL, 0);
         descriptors = descriptors_count();
-        ck_assert_int_eq(record_open(directory, 65536, &file, &pid), -ENOSPC);
+        ck_assert_int_eq(state_open(directory, 65536, &file, &found), -ENOSPC);
         ck_assert_uint_eq(descriptors_count(), descriptors);
         ck_assert_int_eq(read_header().instance.pid, child); /* and what was there still is */
         ck_assert_uint_eq(opens(), 1);
@@ -670,14 +904,14 @@ START_TEST(full_file_system_is_told_at_the_start) {
 END_TEST
 
 START_TEST(takes_the_largest_capacity) {
-        struct record_file file;
-        int32_t pid;
+        struct state file;
+        struct state_found found = {0};
 
         start();
-        ck_assert_int_eq(record_open(directory, RECORD_CAPACITY_MAX, &file, &pid), 0);
-        record_set_state(&file.records[RECORD_CAPACITY_MAX - 1], RECORD_LIVE);
-        file.used = RECORD_CAPACITY_MAX;
-        record_close(&file);
+        ck_assert_int_eq(state_open(directory, STATE_RECORDS_MAX, &file, &found), 0);
+        record_set_state(&file.records[STATE_RECORDS_MAX - 1], RECORD_LIVE);
+        file.used = STATE_RECORDS_MAX;
+        state_close(&file);
         ck_assert_int_eq(access(path, F_OK), 0);
         end();
 }
@@ -685,14 +919,17 @@ END_TEST
 
 int main(void) {
         return SUITE_RUN(
-                "record", writes_who_it_is_and_allocates_all, file_stays_when_a_record_is_in_use,
+                "state", writes_who_it_is_and_allocates_all, file_stays_when_a_record_is_in_use,
                 is_refused_while_another_lives, counts_what_a_dead_one_left,
                 counts_up_to_the_last_record, records_are_taken_over_at_their_index,
                 room_is_made_for_the_last_record_in_use, record_is_sane_or_not,
-                damaged_record_is_dropped, damaged_records_make_no_room, truncated_file_is_nobodys,
+                damaged_record_is_dropped, damaged_records_make_no_room, truncated_file_is_set_aside,
                 what_was_left_is_opened_in_place, in_place_the_lock_ends_with_the_sweep,
                 in_place_is_nothing_to_be_had, zombie_is_taken_over, other_boot_left_nothing,
-                what_it_does_not_understand_is_nobodys, header_that_lies_is_nobodys,
+                what_it_does_not_understand_is_set_aside, header_that_lies_is_set_aside,
+                what_was_set_aside_is_not_overwritten_but_for_the_last, takes_over_what_0_1_left,
+                sweeps_what_0_1_left_in_a_file_of_its_own, refuses_beside_a_living_0_1,
+                what_0_1_left_before_a_reboot_is_gone, a_file_of_0_1_that_is_cut_is_set_aside,
                 leftover_of_a_take_over_is_in_nobodys_way, follows_no_link,
                 two_that_start_at_once_are_kept_apart, lock_is_not_held_once_it_runs,
                 directory_that_is_not_there_is_an_errno, full_file_system_is_told_at_the_start,

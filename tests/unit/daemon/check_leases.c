@@ -1,0 +1,1334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "daemon/leases.h"
+
+#include "tests/fixtures/suite.h"
+#include "tests/unit/daemon/fake_context.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct fake_context fake;
+static struct leases *leases; /* the fake context's */
+
+static void start_after(unsigned mounts, unsigned mounts_per_user, const struct record *left,
+                        size_t n_left) {
+        struct quota_limit quota[QUOTA_KINDS] = {[QUOTA_MOUNTS] = {mounts, mounts_per_user}};
+
+        fake_context_start_as(&fake, &(struct fake_setup){.features = FAKE_ALL_FEATURES,
+                                                          .quota = quota,
+                                                          .left = left,
+                                                          .n_left = n_left});
+        leases = fake.context.leases;
+}
+
+static void start(unsigned mounts, unsigned mounts_per_user) {
+        start_after(mounts, mounts_per_user, NULL, 0);
+}
+
+/* With nothing held any more. */
+static void end(void) {
+        fake_context_end(&fake);
+}
+
+/* With the file still there. */
+static void remove_file(void) {
+        char path[128];
+
+        snprintf(path, sizeof(path), "%s/" FAKE_CONTEXT_STATE, fake.directory);
+        ck_assert_int_eq(unlink(path), 0);
+        ck_assert_int_eq(rmdir(fake.directory), 0);
+}
+
+static struct holder holder_of(uid_t uid) {
+        return (struct holder){.subject = {.uid = uid, .pid = 1}};
+}
+
+static struct holder administrator(void) {
+        return (struct holder){.subject = {.pid = 1, .trust = TRUST_ADMINISTRATOR}};
+}
+
+static struct lease_orders orders_for(unsigned count, bool keep) {
+        struct lease_orders orders = {.keep = keep, .count = count};
+
+        for (unsigned i = 0; i < count; i++)
+                orders.orders[i] = (struct lease_order){
+                        .file_system = i % 2 ? PROTOCOL_SYSFS : PROTOCOL_PROC, .target = -EBADF};
+        return orders;
+}
+
+static struct lease *reserve_as(struct holder *holder, unsigned count, bool keep) {
+        struct lease_orders orders = orders_for(count, keep);
+        struct lease *lease = NULL;
+
+        ck_assert_uint_eq(leases_reserve(leases, holder, &orders, &lease).status, STATUS_OK);
+        ck_assert_ptr_nonnull(lease);
+        ck_assert_uint_ne(lease->record->lease, 0);
+        return lease;
+}
+
+static struct lease *reserve(struct holder *holder, unsigned count) {
+        return reserve_as(holder, count, false);
+}
+
+/* A live one: its id. */
+static uint64_t grant_as(struct holder *holder, unsigned count, bool keep) {
+        struct lease *lease = reserve_as(holder, count, keep);
+        uint64_t id = lease->record->lease;
+
+        ck_assert(leases_publish(leases, lease));
+        return id;
+}
+
+static uint64_t grant(struct holder *holder, unsigned count) {
+        return grant_as(holder, count, false);
+}
+
+static void take_and_drop(struct holder *holder, uint64_t id) {
+        struct lease *lease = leases_take(leases, holder, id);
+
+        ck_assert_ptr_nonnull(lease);
+        ck_assert_uint_eq(lease->record->lease, id);
+        leases_drop(leases, lease);
+}
+
+static bool may_take(struct holder *holder, uint64_t id) {
+        struct lease *lease = leases_take(leases, holder, id);
+
+        if (lease)
+                leases_give_back(leases, lease);
+        return lease;
+}
+
+static void refuses_mounts(struct holder *holder, unsigned count, const char *option) {
+        struct leases_counts before = leases_count(leases), after;
+        unsigned used = quota_used(fake.context.quota, QUOTA_MOUNTS);
+        struct lease_orders orders = orders_for(count, false);
+        struct lease *lease = NULL;
+        struct verdict verdict = leases_reserve(leases, holder, &orders, &lease);
+
+        after = leases_count(leases);
+        ck_assert_uint_eq(verdict.status, STATUS_LIMIT_EXCEEDED);
+        ck_assert_uint_eq(verdict.target, STATUS_NO_TARGET);
+        ck_assert_ptr_nonnull(strstr(verdict.text, option));
+        ck_assert_ptr_null(lease);
+        ck_assert_mem_eq(&before, &after, sizeof(before));
+        ck_assert_uint_eq(quota_used(fake.context.quota, QUOTA_MOUNTS), used);
+}
+
+static enum record_state state_of(uint64_t id) {
+        return fake_context_record(&fake, id).state;
+}
+
+static void counts_are(unsigned live, unsigned left, unsigned orphans, unsigned mounts) {
+        struct leases_counts counts = leases_count(leases);
+
+        ck_assert_uint_eq(counts.leases, live);
+        ck_assert_uint_eq(counts.left, left);
+        ck_assert_uint_eq(counts.orphans, orphans);
+        ck_assert_uint_eq(quota_used(fake.context.quota, QUOTA_MOUNTS), mounts);
+}
+
+/* As a sweep that finds nothing of it mounted. */
+static void forget_left(void) {
+        uint32_t cursor = 0;
+        struct record record;
+
+        while (leases_take_left(leases, LEASES_LEFT_ALL, &cursor, &record))
+                leases_forget(leases, record.lease);
+}
+
+/* ---- reserved ---- */
+
+START_TEST(limits_the_mounts_of_a_user_over_all_holders) {
+        struct holder a = holder_of(1000), b = holder_of(1000), other = holder_of(1001);
+        struct lease *taken[3];
+
+        start(100, 20);
+        taken[0] = reserve(&a, 16);
+        refuses_mounts(&b, 5, "--max-mounts-per-user");
+        taken[1] = reserve(&b, 4);
+        refuses_mounts(&a, 1, "--max-mounts-per-user");
+        refuses_mounts(&b, 1, "--max-mounts-per-user");
+        taken[2] = reserve(&other, 16);
+        counts_are(3, 0, 0, 36);
+        leases_drop(leases, taken[1]);
+        taken[1] = reserve(&a, 4);
+        refuses_mounts(&a, 1, "--max-mounts-per-user");
+        for (unsigned i = 0; i < 3; i++)
+                leases_drop(leases, taken[i]);
+        end();
+}
+END_TEST
+
+START_TEST(limits_the_mounts_of_all) {
+        struct holder a = holder_of(1000), b = holder_of(1001);
+        struct lease *taken[3];
+
+        start(20, 20);
+        taken[0] = reserve(&a, 10);
+        taken[1] = reserve(&b, 9);
+        refuses_mounts(&b, 2, "--max-mounts");
+        taken[2] = reserve(&a, 1);
+        refuses_mounts(&b, 1, "--max-mounts");
+        for (unsigned i = 0; i < 3; i++)
+                leases_drop(leases, taken[i]);
+        end();
+}
+END_TEST
+
+/* There are as many records as mounts: single mounts fill both to the last one. */
+START_TEST(fills_up_to_the_last_record_again_and_again) {
+        struct holder holder = holder_of(1000);
+        struct lease *taken[50];
+
+        start(50, 50);
+        for (unsigned round = 0; round < 3; round++) {
+                for (unsigned i = 0; i < 50; i++)
+                        taken[i] = reserve(&holder, 1);
+                refuses_mounts(&holder, 1, "--max-mounts");
+                for (unsigned i = 0; i < 50; i++)
+                        leases_drop(leases, taken[(i * 7 + round) % 50]);
+        }
+        end();
+}
+END_TEST
+
+START_TEST(many_users_have_limits_of_their_own) {
+        enum { N = 2000 };
+        static struct holder holders[N];
+        static struct lease *taken[N];
+
+        start(N, 1);
+        for (unsigned i = 0; i < N; i++) {
+                holders[i] = holder_of(i * 65537);
+                taken[i] = reserve(&holders[i], 1);
+        }
+        for (unsigned i = 0; i < N; i++) {
+                leases_drop(leases, taken[i]);
+                taken[i] = reserve(&holders[i], 1);
+                refuses_mounts(&holders[i], 1, "--max-mounts-per-user");
+        }
+        for (unsigned i = 0; i < N; i++)
+                leases_drop(leases, taken[i]);
+        end();
+}
+END_TEST
+
+static int compare(const void *a, const void *b) {
+        const uint64_t *x = a, *y = b;
+
+        return (*x > *y) - (*x < *y);
+}
+
+START_TEST(ids_are_unique_also_over_time) {
+        enum { N = 20000 };
+        struct holder holder = holder_of(1000);
+        static uint64_t ids[N];
+
+        start(4, 4);
+        for (unsigned i = 0; i < N; i++) {
+                struct lease *lease = reserve(&holder, 1);
+
+                ids[i] = lease->record->lease;
+                ck_assert_uint_ne(ids[i] >> 16, 0);
+                leases_drop(leases, lease);
+        }
+        qsort(ids, N, sizeof(ids[0]), compare);
+        for (unsigned i = 1; i < N; i++)
+                ck_assert_uint_ne(ids[i - 1], ids[i]);
+        end();
+}
+END_TEST
+
+START_TEST(record_tells_all_about_a_lease) {
+        struct holder holder = holder_of(1000);
+        struct instance self;
+        struct record record;
+        struct lease *lease;
+        uint64_t id;
+
+        start(40, 40);
+        ck_assert_int_eq(instance_self(&self), 0);
+        holder.subject.pid = 4711;
+        lease = reserve(&holder, 3);
+        id = lease->record->lease;
+        record = fake_context_record(&fake, id);
+        ck_assert_uint_eq(record.lease, id);
+        ck_assert_uint_eq(record.state, RECORD_ATTACHING);
+        ck_assert_uint_eq(record.uid, 1000);
+        ck_assert_int_eq(record.pid, 4711);
+        ck_assert_uint_eq(record.count, 3);
+        ck_assert_uint_eq(record.kept, 0);
+        ck_assert_uint_gt(record.granted, 0);
+        ck_assert_int_eq(record.writer_pid, self.pid);
+        ck_assert_uint_eq(record.writer_start_time, self.start_time);
+        for (unsigned i = 0; i < PROTOCOL_TARGETS_MAX; i++) {
+                ck_assert_uint_eq(record.file_systems[i], i < 3 ? 1 + i % 2 : 0);
+                ck_assert_uint_eq(record.mounts[i], 0);
+                ck_assert_int_lt(lease->fds[i], 0);
+        }
+        for (unsigned i = 0; i < 3; i++)
+                lease->record->mounts[i] = 100 + i;
+        record = fake_context_record(&fake, id);
+        ck_assert_uint_eq(record.mounts[0], 100);
+        ck_assert_uint_eq(record.mounts[2], 102);
+
+        ck_assert(leases_publish(leases, lease));
+        ck_assert_uint_eq(state_of(id), RECORD_LIVE);
+        ck_assert_ptr_eq(leases_take(leases, &holder, id), lease);
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        leases_drop(leases, lease);
+        ck_assert_uint_eq(state_of(id), RECORD_FREE);
+        ck_assert_uint_eq(fake_context_record(&fake, id).lease, 0);
+
+        /* The next to have the record finds nothing of the last. */
+        ck_assert_ptr_eq(reserve_as(&holder, 1, true), lease);
+        record = fake_context_record(&fake, id);
+        ck_assert_uint_eq(record.kept, 1);
+        ck_assert_uint_eq(record.mounts[0], 0);
+        ck_assert_uint_eq(record.mounts[2], 0);
+        ck_assert_uint_eq(record.file_systems[1], 0);
+        ck_assert_uint_eq(lease->attached, 0);
+        leases_drop(leases, lease);
+        end();
+}
+END_TEST
+
+/* ---- taken ---- */
+
+START_TEST(takes_a_lease_once_and_from_its_holder) {
+        struct holder holder = holder_of(1000), other = holder_of(1000);
+        struct lease *first, *lease;
+        uint64_t id, index;
+
+        start(8, 8);
+        first = reserve(&holder, 1); /* has index 0, which alone is no id */
+        lease = reserve(&holder, 1);
+        id = lease->record->lease;
+        index = id & 0xffff;
+
+        const uint64_t wrong[] = {
+                0,
+                1,
+                index,             /* the random part is missing */
+                id ^ (1ULL << 16), /* or wrong */
+                id ^ (1ULL << 63),
+                (id & ~0xffffULL) | (index + 1), /* another record, which is free */
+                (id & ~0xffffULL),               /* or isn't live */
+                (id & ~0xffffULL) | 8,           /* the first record that isn't there */
+                (id & ~0xffffULL) | 0xffff,      /* the last */
+                UINT64_MAX,
+        };
+
+        ck_assert_ptr_null(leases_take(leases, &holder, id)); /* not live yet */
+        ck_assert_ptr_null(leases_take_next(leases, &holder));
+        ck_assert(leases_publish(leases, lease));
+        ck_assert_ptr_null(leases_take(leases, &other, id));
+        ck_assert_ptr_null(leases_take_next(leases, &other));
+        ck_assert_ptr_null(leases_take(leases, leases_orphans(leases), id));
+        ck_assert_ptr_null(leases_take(leases, leases_kept(leases), id));
+        for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+                ck_assert_ptr_null(leases_take(leases, &holder, wrong[i]));
+
+        ck_assert_ptr_eq(leases_take(leases, &holder, id), lease);
+        ck_assert_ptr_null(leases_take(leases, &holder, id)); /* somebody has it */
+        ck_assert_ptr_null(leases_take_next(leases, &holder));
+        leases_give_back(leases, lease);
+        ck_assert_uint_eq(state_of(id), RECORD_LIVE);
+        ck_assert_ptr_eq(leases_take_next(leases, &holder), lease);
+        leases_drop(leases, lease);
+        ck_assert_ptr_null(leases_take(leases, &holder, id));
+        leases_drop(leases, first);
+        end();
+}
+END_TEST
+
+/* Each live lease once, past those that aren't; whatever the order they go in. */
+START_TEST(takes_all_that_live_and_no_other) {
+        struct holder holder = holder_of(1000);
+        struct lease *all[12], *lease;
+        unsigned taken = 0;
+
+        start(12, 12);
+        for (unsigned i = 0; i < 12; i++) {
+                all[i] = reserve(&holder, 1);
+                if (i % 3 != 1)
+                        ck_assert(leases_publish(leases, all[i]));
+        }
+        take_and_drop(&holder, all[3]->record->lease);  /* from the middle */
+        take_and_drop(&holder, all[11]->record->lease); /* an end */
+        take_and_drop(&holder, all[0]->record->lease);  /* the other */
+
+        for (; (lease = leases_take_next(leases, &holder)); taken++)
+                leases_drop(leases, lease);
+        ck_assert_uint_eq(taken, 8 - 3);
+        counts_are(4, 0, 0, 4);
+        for (unsigned i = 1; i < 12; i += 3)
+                leases_drop(leases, all[i]);
+        end();
+}
+END_TEST
+
+START_TEST(orphan_outlives_its_holder_and_counts_against_its_user) {
+        struct holder holder = holder_of(1000), again = holder_of(1000);
+        struct lease *lease;
+        uint64_t id;
+
+        start(8, 4);
+        id = grant(&holder, 3);
+        lease = leases_take_next(leases, &holder);
+        leases_orphan(leases, lease);
+        counts_are(1, 0, 1, 3);
+        ck_assert(!may_take(&holder, id));
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        leases_abandon(leases, &holder);
+
+        refuses_mounts(&again, 2, "--max-mounts-per-user");
+        ck_assert(!may_take(&again, id));
+        ck_assert_ptr_eq(leases_take_next(leases, leases_orphans(leases)), lease);
+        leases_give_back(leases, lease); /* it is still nobody's, and still not live */
+        counts_are(1, 0, 1, 3);
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        ck_assert_ptr_eq(leases_take_next(leases, leases_orphans(leases)), lease);
+        leases_drop(leases, lease);
+        leases_drop(leases, reserve(&again, 4));
+        end();
+}
+END_TEST
+
+START_TEST(abandoned_holders_leases_are_not_published) {
+        struct holder holder = holder_of(1000), other = holder_of(1000);
+        struct lease *live, *late, *keep, *others;
+        uint64_t id;
+
+        start(8, 8);
+        live = reserve(&holder, 1);
+        late = reserve(&holder, 1);
+        keep = reserve_as(&holder, 1, true);
+        others = reserve(&other, 1);
+        id = live->record->lease;
+        ck_assert(leases_publish(leases, live));
+        leases_abandon(leases, &holder);
+        ck_assert(!leases_publish(leases, late));
+        ck_assert(!leases_publish(leases, keep));
+        ck_assert_uint_eq(late->record->state, RECORD_ATTACHING);
+        ck_assert(!may_take(&holder, late->record->lease));
+        ck_assert(leases_publish(leases, others));
+
+        /* What was live can be taken; given back, it is nobody's. */
+        ck_assert_ptr_eq(leases_take_next(leases, &holder), live);
+        leases_give_back(leases, live);
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        ck_assert_ptr_null(leases_take_next(leases, &holder));
+        counts_are(4, 0, 1, 4);
+        ck_assert_ptr_eq(leases_take_next(leases, leases_orphans(leases)), live);
+
+        leases_drop(leases, live);
+        leases_drop(leases, late);
+        leases_drop(leases, keep);
+        take_and_drop(&other, others->record->lease);
+        end();
+}
+END_TEST
+
+/* ---- kept ---- */
+
+START_TEST(kept_lease_outlives_its_holder_and_is_its_users) {
+        struct holder holder = holder_of(1000), other = holder_of(1000), stranger = holder_of(1001),
+                      root = holder_of(0), admin = administrator();
+        struct lease *lease;
+        uint64_t id;
+
+        start(8, 3);
+        id = grant_as(&holder, 2, true);
+        ck_assert_uint_eq(fake_context_record(&fake, id).kept, 1);
+        ck_assert_uint_eq(state_of(id), RECORD_LIVE);
+        ck_assert_ptr_null(leases_take_next(leases, &holder)); /* isn't released with it */
+        leases_abandon(leases, &holder);
+        counts_are(1, 0, 0, 2);
+        refuses_mounts(&other, 2, "--max-mounts-per-user"); /* it is still charged */
+
+        ck_assert(!may_take(&stranger, id));
+        ck_assert(!may_take(&root, id)); /* only trust counts */
+        ck_assert(may_take(&admin, id));
+        ck_assert(may_take(&holder, id));
+
+        lease = leases_take(leases, &other, id);
+        ck_assert_ptr_nonnull(lease);
+        ck_assert_ptr_null(leases_take(leases, &holder, id)); /* one at a time */
+        ck_assert_ptr_null(leases_take(leases, &admin, id));
+        ck_assert_ptr_null(leases_take_next(leases, leases_kept(leases)));
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        leases_abandon(leases, &other);
+        leases_give_back(leases, lease); /* whoever took it: it is kept */
+        ck_assert_uint_eq(state_of(id), RECORD_LIVE);
+        ck_assert_ptr_eq(leases_take_next(leases, leases_kept(leases)), lease);
+        leases_drop(leases, lease);
+        end();
+}
+END_TEST
+
+START_TEST(lease_that_is_not_kept_is_its_holders_alone) {
+        struct holder holder = holder_of(1000), other = holder_of(1000);
+        uint64_t id;
+
+        start(8, 8);
+        id = grant(&holder, 1);
+        ck_assert(!may_take(&other, id));
+        ck_assert_ptr_null(leases_take_next(leases, leases_kept(leases)));
+        take_and_drop(&holder, id);
+        end();
+}
+END_TEST
+
+/* What it then can't release is kept: the holder it was taken from may have ended. */
+START_TEST(administrator_takes_what_another_holds) {
+        struct holder holder = holder_of(1000), other = holder_of(1000), admin = administrator();
+        struct lease *lease;
+        uint64_t id;
+
+        start(8, 8);
+        lease = reserve(&holder, 2);
+        id = lease->record->lease;
+        ck_assert(!may_take(&admin, id)); /* it isn't live yet */
+        ck_assert(leases_publish(leases, lease));
+        ck_assert_ptr_null(leases_take_next(leases, &admin)); /* only by its id */
+        ck_assert_ptr_eq(leases_take(leases, &admin, id), lease);
+        ck_assert_ptr_null(leases_take_next(leases, &holder));
+        leases_abandon(leases, &holder);
+        leases_give_back(leases, lease);
+        ck_assert_uint_eq(state_of(id), RECORD_LIVE);
+        ck_assert(may_take(&other, id));
+        ck_assert_ptr_eq(leases_take_next(leases, leases_kept(leases)), lease);
+        leases_drop(leases, lease);
+        end();
+}
+END_TEST
+
+START_TEST(administrator_takes_an_orphan) {
+        struct holder holder = holder_of(1000), admin = administrator();
+        struct lease *lease;
+        uint64_t id;
+
+        start(8, 8);
+        id = grant(&holder, 1);
+        lease = leases_take_next(leases, &holder);
+        leases_orphan(leases, lease);
+        ck_assert_ptr_eq(leases_take(leases, &admin, id), lease);
+        leases_give_back(leases, lease);
+        counts_are(1, 0, 1, 1);
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        take_and_drop(&admin, id);
+        end();
+}
+END_TEST
+
+/* Nobody would release it; a connection's is released when that ends. */
+START_TEST(lease_to_keep_comes_too_late_for_the_stop) {
+        struct holder holder = holder_of(1000);
+        struct lease *early, *late, *connections;
+        uint64_t id;
+
+        start(8, 8);
+        early = reserve_as(&holder, 1, true);
+        late = reserve_as(&holder, 1, true);
+        connections = reserve(&holder, 1);
+        id = early->record->lease;
+        ck_assert(leases_publish(leases, early));
+        leases_stop(leases);
+        ck_assert(!leases_publish(leases, late));
+        ck_assert_uint_eq(late->record->state, RECORD_ATTACHING);
+        ck_assert(leases_publish(leases, connections));
+        /* What could not be released is handed back, and tried again. */
+        ck_assert(may_take(&holder, id));
+        ck_assert_ptr_eq(leases_take_next(leases, leases_kept(leases)), early);
+        leases_drop(leases, early);
+        leases_drop(leases, late);
+        take_and_drop(&holder, connections->record->lease);
+        end();
+}
+END_TEST
+
+/* ---- what a predecessor left ---- */
+
+static struct record left_at(uint32_t index, uid_t uid, enum record_state state, unsigned count) {
+        struct record record = fake_context_left_at(index, uid, state, count);
+
+        record.writer_pid = 1;
+        return record;
+}
+
+static struct record kept_at(uint32_t index, uid_t uid, enum record_state state, unsigned count) {
+        struct record record = left_at(index, uid, state, count);
+
+        record.kept = 1;
+        return record;
+}
+
+enum { LEFT_MOUNTS = 20, LEFT_MOUNTS_PER_USER = 9 };
+
+static void start_with(const struct record *left, size_t n_left) {
+        start_after(LEFT_MOUNTS, LEFT_MOUNTS_PER_USER, left, n_left);
+}
+
+/* The client's side of an adoption. */
+struct roots {
+        int fds[PROTOCOL_TARGETS_MAX];
+        unsigned count;
+};
+
+static struct roots open_roots(unsigned count) {
+        struct roots roots = {.count = count};
+
+        for (unsigned i = 0; i < count; i++) {
+                roots.fds[i] = open("/", O_PATH | O_CLOEXEC);
+                ck_assert_int_ge(roots.fds[i], 0);
+        }
+        return roots;
+}
+
+static void close_roots(int *fds, unsigned count) {
+        for (unsigned i = 0; i < count; i++)
+                fds[i] = fd_close(fds[i]);
+}
+
+/* As lease.c does it, when it knows what the descriptors are. They stay, or go, together. */
+static bool adopt(struct holder *holder, const struct record *record) {
+        struct roots roots = open_roots(record->count <= 16 ? record->count : 0);
+        struct lease_claim claim = {.id = record->lease, .count = record->count};
+        bool adopted;
+
+        memcpy(claim.file_systems, record->file_systems, sizeof(claim.file_systems));
+        adopted = leases_hand_over(leases, holder, &claim,
+                                   &(struct lease_roots){record->mounts, roots.fds});
+        for (unsigned i = 0; i < roots.count; i++)
+                ck_assert_int_eq(roots.fds[i] < 0, adopted);
+        close_roots(roots.fds, roots.count);
+        return adopted;
+}
+
+/* What was adopted or kept has descriptors. */
+static void close_and_drop(struct lease *lease) {
+        close_roots(lease->fds, lease->record->count);
+        leases_drop(leases, lease);
+}
+
+START_TEST(what_was_left_counts_and_is_nobodys) {
+        const struct record left[] = {left_at(3, 1000, RECORD_LIVE, 5),
+                                      left_at(0, 1000, RECORD_ATTACHING, 2),
+                                      left_at(19, 1001, RECORD_RELEASING, 1)};
+        struct holder holder = holder_of(1000), other = holder_of(1001), admin = administrator();
+        struct lease *taken[2];
+
+        start_with(left, 3);
+        counts_are(3, 3, 0, 8);
+        for (unsigned i = 0; i < 3; i++) {
+                ck_assert(!may_take(&holder, left[i].lease));
+                ck_assert(!may_take(leases_orphans(leases), left[i].lease));
+                ck_assert(!may_take(leases_kept(leases), left[i].lease));
+                ck_assert(!may_take(&admin, left[i].lease));
+        }
+        ck_assert_ptr_null(leases_take_next(leases, &holder));
+
+        refuses_mounts(&holder, 3, "--max-mounts-per-user");
+        taken[0] = reserve(&holder, 2);
+        taken[1] = reserve(&other, 8);
+        refuses_mounts(&other, 1, "--max-mounts-per-user");
+        for (unsigned i = 0; i < 2; i++) {
+                for (unsigned j = 0; j < 3; j++) /* nobody's record is used twice */
+                        ck_assert_uint_ne(RECORD_INDEX(taken[i]->record->lease),
+                                          RECORD_INDEX(left[j].lease));
+                leases_drop(leases, taken[i]);
+        }
+        forget_left();
+        end();
+}
+END_TEST
+
+/* More than the limits allow, which may have been higher then. */
+START_TEST(what_was_left_may_exceed_the_limits) {
+        struct holder holder = holder_of(1001);
+        struct record left[20];
+
+        for (unsigned i = 0; i < 20; i++)
+                left[i] = left_at(i, 1000, RECORD_LIVE, 16);
+        start_with(left, 20);
+        counts_are(20, 20, 0, 320);
+        refuses_mounts(&holder, 1, "--max-mounts");
+        forget_left();
+        leases_drop(leases, reserve(&holder, 9));
+        end();
+}
+END_TEST
+
+START_TEST(left_lease_is_adopted_once_and_then_like_any_other) {
+        const struct record left[] = {left_at(3, 1000, RECORD_LIVE, 5),
+                                      left_at(4, 1000, RECORD_LIVE, 1)};
+        struct holder holder = holder_of(1000), other = holder_of(1000);
+        struct record record, swept;
+        struct lease *lease;
+        uint32_t cursor = 0;
+
+        start_with(left, 2);
+        holder.subject.pid = 4711;
+        ck_assert(adopt(&holder, &left[0]));
+        record = fake_context_record(&fake, left[0].lease);
+        ck_assert_int_eq(record.pid, 4711);
+        ck_assert_uint_eq(record.state, RECORD_LIVE);
+        ck_assert_uint_eq(record.uid, 1000);
+        counts_are(2, 1, 0, 6);
+
+        ck_assert(!adopt(&holder, &left[0]));
+        ck_assert(!adopt(&other, &left[0]));
+        ck_assert(!may_take(&other, left[0].lease));
+        /* The sweep takes only the other one. */
+        ck_assert(leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &swept));
+        ck_assert_uint_eq(swept.lease, left[1].lease);
+        ck_assert(!leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &swept));
+        leases_forget(leases, left[1].lease);
+
+        lease = leases_take(leases, &holder, left[0].lease);
+        ck_assert_ptr_nonnull(lease);
+        ck_assert_uint_eq(lease->attached, 0x1f);
+        for (unsigned i = 0; i < 5; i++)
+                ck_assert_int_ge(lease->fds[i], 0);
+        close_and_drop(lease);
+        end();
+}
+END_TEST
+
+/* Each row disagrees with the record in one thing. */
+static const struct {
+        const char *what;
+        size_t offset, size;
+        uint64_t value;
+} disagreements[] = {
+        {"lease 0", offsetof(struct record, lease), 8, 0},
+        {"the index alone", offsetof(struct record, lease), 8, 3},
+        {"another random part", offsetof(struct record, lease), 8, 0x2bcdef0000000003},
+        {"a free record", offsetof(struct record, lease), 8, 0xabcdef0000000005},
+        {"the first record beyond", offsetof(struct record, lease), 8, 0xabcdef0000000014},
+        {"the last record beyond", offsetof(struct record, lease), 8, 0xabcdef000000ffff},
+        {"a mount less", offsetof(struct record, count), 4, 4},
+        {"a mount more", offsetof(struct record, count), 4, 6},
+        {"no mount", offsetof(struct record, count), 4, 0},
+        {"another first kind", offsetof(struct record, file_systems), 1, 2},
+        {"another last kind", offsetof(struct record, file_systems) + 4, 1, 2},
+        {"another first mount", offsetof(struct record, mounts), 8, 302},
+        {"another last mount", offsetof(struct record, mounts) + 4 * 8, 8, 304},
+};
+
+START_TEST(each_disagreement_is_no_adoption) {
+        const struct record left = left_at(3, 1000, RECORD_LIVE, 5);
+        struct holder holder = holder_of(1000), again = holder_of(1000), stranger = holder_of(1001),
+                      root = holder_of(0), admin = administrator();
+        struct record record;
+
+        start_with(&left, 1);
+        for (size_t i = 0; i < sizeof(disagreements) / sizeof(disagreements[0]); i++) {
+                struct record claim = left;
+
+                memcpy((char *)&claim + disagreements[i].offset, &disagreements[i].value,
+                       disagreements[i].size);
+                ck_assert_msg(!adopt(&holder, &claim), "%s", disagreements[i].what);
+        }
+        ck_assert(!adopt(&stranger, &left));
+        ck_assert(!adopt(&root, &left));
+        ck_assert(!adopt(&admin, &left));
+        counts_are(1, 1, 0, 5);
+        record = fake_context_record(&fake, left.lease);
+        ck_assert_mem_eq(&record, &left, sizeof(left));
+
+        leases_abandon(leases, &holder);
+        ck_assert(!adopt(&holder, &left));
+        ck_assert(adopt(&again, &left));
+        close_and_drop(leases_take_next(leases, &again));
+        end();
+}
+END_TEST
+
+START_TEST(lease_that_was_not_live_is_never_adopted) {
+        const struct record left[] = {left_at(3, 1000, RECORD_ATTACHING, 2),
+                                      left_at(4, 1000, RECORD_RELEASING, 2)};
+        struct holder holder = holder_of(1000);
+
+        start_with(left, 2);
+        for (unsigned i = 0; i < 2; i++)
+                ck_assert(!adopt(&holder, &left[i]));
+        forget_left();
+        end();
+}
+END_TEST
+
+/* A lease of this instance's is not there to be adopted, by whomever. */
+START_TEST(held_lease_is_not_adopted) {
+        struct holder holder = holder_of(1000), other = holder_of(1000);
+        struct record claim;
+        struct lease *lease;
+        uint64_t id;
+
+        start_with(NULL, 0);
+        id = grant(&holder, 1);
+        claim = fake_context_record(&fake, id);
+        ck_assert(!adopt(&other, &claim));
+        ck_assert(!adopt(&holder, &claim));
+        lease = leases_take(leases, &holder, id);
+        leases_orphan(leases, lease);
+        ck_assert(!adopt(&holder, &claim));
+        ck_assert_ptr_eq(leases_take_next(leases, leases_orphans(leases)), lease);
+        leases_drop(leases, lease);
+        end();
+}
+END_TEST
+
+/* Its holder would find nobody to release it. */
+START_TEST(nothing_is_adopted_after_the_stop) {
+        const struct record left = left_at(3, 1000, RECORD_LIVE, 2);
+        struct holder holder = holder_of(1000);
+
+        start_with(&left, 1);
+        leases_stop(leases);
+        ck_assert(!adopt(&holder, &left));
+        counts_are(1, 1, 0, 2);
+        forget_left();
+        end();
+}
+END_TEST
+
+enum {
+        DEAD = 1 << LEASES_LEFT_DEAD,
+        UNCLAIMED = 1 << LEASES_LEFT_UNCLAIMED,
+        KEPT = 1 << LEASES_LEFT_KEPT,
+        ALL = 1 << LEASES_LEFT_ALL,
+};
+
+START_TEST(sweep_takes_what_it_is_for) {
+        const struct record left[] = {
+                left_at(0, 1000, RECORD_LIVE, 1),      left_at(2, 1000, RECORD_ATTACHING, 1),
+                left_at(3, 1001, RECORD_RELEASING, 1), left_at(19, 1001, RECORD_LIVE, 1),
+                kept_at(5, 1000, RECORD_LIVE, 1),      kept_at(6, 1000, RECORD_ATTACHING, 1),
+                kept_at(7, 1000, RECORD_RELEASING, 1)};
+        static const unsigned taken_by[] = {
+                UNCLAIMED | ALL, DEAD | UNCLAIMED | ALL, DEAD | UNCLAIMED | ALL, UNCLAIMED | ALL,
+                KEPT | ALL,      DEAD | UNCLAIMED | ALL, DEAD | UNCLAIMED | ALL};
+        enum { N = sizeof(left) / sizeof(left[0]) };
+
+        for (enum leases_left which = LEASES_LEFT_DEAD; which <= LEASES_LEFT_ALL; which++) {
+                uint32_t cursor = 0, last = 0;
+                struct record record;
+                unsigned taken = 0;
+
+                start_with(left, N);
+                while (leases_take_left(leases, which, &cursor, &record)) {
+                        unsigned i = 0;
+
+                        while (i < N && left[i].lease != record.lease)
+                                i++;
+                        ck_assert_uint_lt(i, N);
+                        ck_assert_mem_eq(&record, &left[i], sizeof(record));
+                        ck_assert_uint_gt(cursor, last);
+                        ck_assert_uint_eq(cursor, RECORD_INDEX(left[i].lease) + 1);
+                        last = cursor;
+                        taken |= 1U << i;
+                }
+                for (unsigned i = 0; i < N; i++)
+                        ck_assert_uint_eq(taken >> i & 1, taken_by[i] >> which & 1);
+                cursor = 0; /* nobody takes what somebody is at */
+                ck_assert(!leases_take_left(leases, which, &cursor, &record));
+                counts_are(N, N, 0, N);
+                for (unsigned i = 0; i < N; i++)
+                        if (taken >> i & 1)
+                                leases_forget(leases, left[i].lease);
+                forget_left();
+                end();
+        }
+}
+END_TEST
+
+/* Who reads the file after our death, in the midst of a sweep, must know what may yet appear. */
+START_TEST(lease_that_is_swept_is_on_record_as_what_it_is) {
+        static const struct {
+                enum record_state before, during;
+        } rows[] = {{RECORD_LIVE, RECORD_RELEASING},
+                    {RECORD_ATTACHING, RECORD_ATTACHING},
+                    {RECORD_RELEASING, RECORD_RELEASING}};
+
+        for (size_t i = 0; i < 3; i++) {
+                const struct record left = left_at(3, 1000, rows[i].before, 2);
+                struct holder holder = holder_of(1000);
+                uint32_t cursor = 0;
+                struct record record;
+
+                start_with(&left, 1);
+                ck_assert(leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &record));
+                ck_assert_uint_eq(state_of(left.lease), rows[i].during);
+                ck_assert(!adopt(&holder, &left)); /* it is too late */
+
+                ck_assert(!leases_leave(leases, &record, false));
+                ck_assert_uint_eq(state_of(left.lease), rows[i].before);
+                counts_are(1, 1, 0, 2);
+                /* Unless it stayed live. */
+                if (rows[i].before == RECORD_LIVE) {
+                        ck_assert(adopt(&holder, &left));
+                        close_and_drop(leases_take_next(leases, &holder));
+                } else
+                        ck_assert(!adopt(&holder, &left));
+                forget_left();
+                end();
+        }
+}
+END_TEST
+
+START_TEST(what_is_out_of_reach_is_told_once) {
+        const struct record left = left_at(3, 1000, RECORD_LIVE, 2);
+        static const struct {
+                bool out_of_reach, told;
+        } rounds[] = {{false, false}, {true, true}, {true, false}, {false, false}, {true, false}};
+        struct record record;
+        uint32_t cursor = 0;
+
+        start_with(&left, 1);
+        for (size_t i = 0; i < sizeof(rounds) / sizeof(rounds[0]); i++) {
+                cursor = 0;
+                ck_assert(leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &record));
+                ck_assert(leases_leave(leases, &record, rounds[i].out_of_reach) == rounds[i].told);
+        }
+        /* With its state as the sweep says. */
+        cursor = 0;
+        ck_assert(leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &record));
+        record.state = RECORD_RELEASING;
+        ck_assert(!leases_leave(leases, &record, true));
+        ck_assert_uint_eq(state_of(left.lease), RECORD_RELEASING);
+        forget_left();
+        end();
+}
+END_TEST
+
+START_TEST(what_the_predecessor_kept_is_kept_on_and_never_adopted) {
+        const struct record left = kept_at(3, 1000, RECORD_LIVE, 3);
+        struct holder holder = holder_of(1000), stranger = holder_of(1001);
+        struct record record;
+        uint32_t cursor = 0;
+        struct roots roots;
+        struct lease *lease;
+
+        start_with(&left, 1);
+        ck_assert(!adopt(&holder, &left));
+        ck_assert(!may_take(&holder, left.lease)); /* not yet */
+        ck_assert(!leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &record));
+
+        cursor = 0;
+        ck_assert(leases_take_left(leases, LEASES_LEFT_KEPT, &cursor, &record));
+        ck_assert_uint_eq(record.lease, left.lease);
+        ck_assert_uint_eq(state_of(left.lease), RECORD_LIVE); /* nobody is releasing it */
+        ck_assert(!leases_take_left(leases, LEASES_LEFT_KEPT, &cursor, &record));
+        ck_assert(leases_leave(leases, &record, true)); /* out of reach this time */
+        cursor = 0;
+        ck_assert(leases_take_left(leases, LEASES_LEFT_KEPT, &cursor, &record));
+        roots = open_roots(3);
+        roots.fds[1] = fd_close(roots.fds[1]); /* gone */
+        leases_keep(leases, left.lease, roots.fds);
+        for (unsigned i = 0; i < 3; i++)
+                ck_assert_int_lt(roots.fds[i], 0); /* taken */
+        counts_are(1, 0, 0, 3);
+        ck_assert_uint_eq(state_of(left.lease), RECORD_LIVE);
+
+        ck_assert(!may_take(&stranger, left.lease));
+        lease = leases_take(leases, &holder, left.lease);
+        ck_assert_ptr_nonnull(lease);
+        ck_assert_uint_eq(lease->attached, 0x5);
+        ck_assert_int_ge(lease->fds[0], 0);
+        ck_assert_int_lt(lease->fds[1], 0);
+        ck_assert_int_ge(lease->fds[2], 0);
+        close_and_drop(lease);
+        end();
+}
+END_TEST
+
+/* ---- for those who look on ---- */
+
+START_TEST(next_shows_each_lease_with_a_root_of_its_own) {
+        const struct record left = left_at(3, 1000, RECORD_LIVE, 2);
+        struct holder holder = holder_of(1000);
+        struct stat ours, theirs;
+        struct lease *lease, *bare;
+        struct record record;
+        uint32_t cursor = 0;
+        int root = 4711;
+
+        start_with(&left, 1);
+        lease = reserve(&holder, 3);                   /* index 0 */
+        bare = reserve(&holder, 1);                    /* index 1 */
+        lease->fds[1] = open("/", O_PATH | O_CLOEXEC); /* the first that is there */
+        lease->fds[2] = open("/tmp", O_PATH | O_CLOEXEC);
+
+        /* Busy ones are shown; but whoever is at it may close what is open. */
+        ck_assert(leases_next(leases, &cursor, &record, &root));
+        ck_assert_uint_eq(record.lease, lease->record->lease);
+        ck_assert_uint_eq(record.state, RECORD_ATTACHING);
+        ck_assert_int_eq(root, -EBADF);
+
+        cursor = 0;
+        ck_assert(leases_publish(leases, lease));
+        ck_assert(leases_publish(leases, bare));
+        ck_assert(leases_next(leases, &cursor, &record, &root));
+        ck_assert_mem_eq(&record, lease->record, sizeof(record));
+        ck_assert_int_ge(root, 3);
+        ck_assert_int_ne(root, lease->fds[1]);
+        ck_assert_int_eq(fcntl(root, F_GETFD), FD_CLOEXEC);
+        ck_assert_int_eq(fstat(root, &theirs), 0);
+        ck_assert_int_eq(fstat(lease->fds[1], &ours), 0);
+        ck_assert_uint_eq(theirs.st_ino, ours.st_ino);
+        fd_close(root);
+        ck_assert(leases_next(leases, &cursor, &record, &root));
+        ck_assert_uint_eq(record.lease, bare->record->lease);
+        ck_assert_int_eq(root, -EBADF);
+        ck_assert(leases_next(leases, &cursor, &record, &root)); /* past free ones */
+        ck_assert_uint_eq(record.lease, left.lease);
+        ck_assert_uint_eq(cursor, 4);
+        ck_assert_int_eq(root, -EBADF);
+        ck_assert(!leases_next(leases, &cursor, &record, &root));
+        ck_assert_int_eq(root, -EBADF);
+
+        take_and_drop(&holder, bare->record->lease);
+        cursor = 1;
+        ck_assert(leases_next(leases, &cursor, &record, &root));
+        ck_assert_uint_eq(record.lease, left.lease);
+        close_and_drop(leases_take_next(leases, &holder));
+        forget_left();
+        cursor = 0;
+        ck_assert(!leases_next(leases, &cursor, &record, &root));
+        end();
+}
+END_TEST
+
+/* Of this instance's own: a predecessor's record may name a mount that has gone, by an id that is
+ * in use again. */
+START_TEST(finds_the_lease_of_a_mount) {
+        const struct record left[] = {left_at(3, 1000, RECORD_LIVE, 5),
+                                      left_at(4, 1000, RECORD_LIVE, 1)};
+        struct holder holder = holder_of(1000);
+        struct lease *lease;
+        uint64_t id;
+
+        start_with(left, 2);
+        lease = reserve(&holder, 2);
+        id = lease->record->lease;
+        ck_assert_uint_eq(leases_find_mount(leases, 7), 0);
+        lease->record->mounts[1] = 7;
+        ck_assert_uint_eq(leases_find_mount(leases, 7), id); /* as soon as it is on record */
+        ck_assert(leases_publish(leases, lease));
+        ck_assert_uint_eq(leases_find_mount(leases, 7), id);
+        ck_assert_uint_eq(leases_find_mount(leases, 8), 0);
+
+        ck_assert_uint_eq(leases_find_mount(leases, left[0].mounts[4]), 0);
+        ck_assert(adopt(&holder, &left[0]));
+        ck_assert_uint_eq(leases_find_mount(leases, left[0].mounts[4]), left[0].lease);
+        ck_assert_uint_eq(leases_find_mount(leases, left[1].mounts[0]), 0);
+        close_and_drop(leases_take(leases, &holder, left[0].lease));
+        ck_assert_uint_eq(leases_find_mount(leases, left[0].mounts[4]), 0);
+
+        lease = leases_take(leases, &holder, id);
+        ck_assert_uint_eq(leases_find_mount(leases, 7), id); /* until it is no more */
+        leases_orphan(leases, lease);
+        ck_assert_uint_eq(leases_find_mount(leases, 7), id);
+        leases_drop(leases, leases_take_next(leases, leases_orphans(leases)));
+        ck_assert_uint_eq(leases_find_mount(leases, 7), 0);
+        forget_left();
+        end();
+}
+END_TEST
+
+START_TEST(lease_is_others_unless_it_is_kept_for_the_user) {
+        const struct record left = kept_at(3, 1000, RECORD_LIVE, 1);
+        struct holder holder = holder_of(1000);
+        struct lease *lease;
+        uint64_t kept, held;
+
+        start_with(&left, 1);
+        kept = grant_as(&holder, 1, true);
+        held = grant(&holder, 1);
+        ck_assert(!leases_is_others(leases, kept, 1000));
+        ck_assert(leases_is_others(leases, kept, 1001));
+        ck_assert(leases_is_others(leases, held, 1000));
+        ck_assert(leases_is_others(leases, held, 1001));
+        /* There is none: somebody is at it, it waits, it never was. */
+        lease = leases_take(leases, &holder, held);
+        ck_assert(!leases_is_others(leases, held, 1001));
+        ck_assert(!leases_is_others(leases, left.lease, 1001));
+        ck_assert(!leases_is_others(leases, held + 1, 1001));
+        ck_assert(!leases_is_others(leases, 0, 1001));
+        leases_orphan(leases, lease);
+        ck_assert(leases_is_others(leases, held, 1000));
+
+        leases_drop(leases, leases_take_next(leases, leases_orphans(leases)));
+        take_and_drop(&holder, kept);
+        forget_left();
+        end();
+}
+END_TEST
+
+/* ---- the end ---- */
+
+START_TEST(file_stays_for_the_next_instance_if_leases_do) {
+        struct holder holder = holder_of(1000);
+        uint64_t id;
+
+        start(8, 8);
+        id = grant(&holder, 1);
+        leases_orphan(leases, leases_take_next(leases, &holder));
+        ck_assert_ptr_null(leases_free(leases));
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        remove_file();
+        ck_assert_ptr_null(leases_free(NULL));
+}
+END_TEST
+
+START_TEST(closes_what_it_owns) {
+        unsigned descriptors;
+
+        fake_context_prepare();
+        descriptors = descriptors_count();
+        start(STATE_RECORDS_MAX, STATE_RECORDS_MAX);
+        end();
+        ck_assert_uint_eq(descriptors_count(), descriptors);
+}
+END_TEST
+
+/* What a thread does that finds the table frozen: each counts itself when it is through. */
+static atomic_uint frozen_through;
+static struct holder frozen_holder;
+static struct lease *frozen_lease, *frozen_taken;
+static uint64_t frozen_live;
+static struct record frozen_left;
+
+static void *reserve_when_frozen(void *argument) {
+        reserve(&frozen_holder, 1);
+        frozen_through++;
+        return argument;
+}
+
+static void *publish_when_frozen(void *argument) {
+        leases_publish(leases, frozen_lease);
+        frozen_through++;
+        return argument;
+}
+
+static void *take_when_frozen(void *argument) {
+        leases_take(leases, &frozen_holder, frozen_live);
+        frozen_through++;
+        return argument;
+}
+
+static void *take_next_when_frozen(void *argument) {
+        leases_take_next(leases, &frozen_holder);
+        frozen_through++;
+        return argument;
+}
+
+static void *drop_when_frozen(void *argument) {
+        leases_drop(leases, frozen_taken);
+        frozen_through++;
+        return argument;
+}
+
+static void *adopt_when_frozen(void *argument) {
+        adopt(&frozen_holder, &frozen_left);
+        frozen_through++;
+        return argument;
+}
+
+static void *sweep_when_frozen(void *argument) {
+        uint32_t cursor = 0;
+        struct record record;
+
+        leases_take_left(leases, LEASES_LEFT_ALL, &cursor, &record);
+        frozen_through++;
+        return argument;
+}
+
+START_TEST(nothing_happens_any_more_once_it_is_frozen) {
+        static void *(*const attempts[])(void *) = {
+                reserve_when_frozen, publish_when_frozen, take_when_frozen, take_next_when_frozen,
+                drop_when_frozen,    adopt_when_frozen,   sweep_when_frozen};
+        pthread_t thread;
+
+        frozen_left = left_at(3, 1000, RECORD_LIVE, 2);
+        frozen_holder = holder_of(1000);
+        start_with(&frozen_left, 1);
+        frozen_lease = reserve(&frozen_holder, 1);
+        frozen_live = grant(&frozen_holder, 1);
+        frozen_taken = reserve(&frozen_holder, 1);
+
+        leases_freeze(leases);
+        for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
+                ck_assert_int_eq(pthread_create(&thread, NULL, attempts[i], NULL), 0);
+                ck_assert_int_eq(pthread_detach(thread), 0);
+        }
+        usleep(200 * 1000);
+        ck_assert_uint_eq(frozen_through, 0);
+        ck_assert_uint_eq(state_of(frozen_lease->record->lease), RECORD_ATTACHING);
+        ck_assert_uint_eq(state_of(frozen_live), RECORD_LIVE);
+        ck_assert_uint_eq(state_of(frozen_taken->record->lease), RECORD_ATTACHING);
+        ck_assert_uint_eq(state_of(frozen_left.lease), RECORD_LIVE);
+        ck_assert_uint_eq(fake_context_records(&fake), 4); /* as the next instance will find them */
+        remove_file();
+        _exit(0); /* at once, as the daemon does */
+}
+END_TEST
+
+/* ---- threads ---- */
+
+enum {
+        THREADS = 8,
+        THREAD_ROUNDS = 500,
+        THREAD_LEASES = 5,
+};
+
+/* As the thread of a connection does, with all outcomes; limits are met on the way. */
+static void hammer_once(struct holder *holder, unsigned round) {
+        struct lease *lease;
+        uint64_t ids[THREAD_LEASES] = {0};
+
+        for (unsigned i = 0; i < THREAD_LEASES; i++) {
+                struct lease_orders orders = orders_for(1 + i, i == 3);
+
+                if (leases_reserve(leases, holder, &orders, &lease).status != STATUS_OK)
+                        continue;
+                ids[i] = lease->record->lease;
+                for (unsigned j = 0; j <= i; j++)
+                        __atomic_store_n(&lease->record->mounts[j], round, __ATOMIC_RELEASE);
+                if (i == 1 || !leases_publish(leases, lease))
+                        leases_drop(leases, lease);
+        }
+        if (ids[0]) {
+                lease = leases_take(leases, holder, ids[0]);
+                if (!lease || lease->record->lease != ids[0])
+                        abort();
+                leases_drop(leases, lease);
+        }
+        lease = leases_take(leases, holder, ids[2]);
+        if (lease)
+                leases_orphan(leases, lease);
+        lease = leases_take(leases, holder, ids[3]); /* kept: another may have been faster */
+        if (lease && round % 2)
+                leases_give_back(leases, lease);
+        else if (lease)
+                leases_drop(leases, lease);
+}
+
+static void look_on(unsigned round) {
+        struct record record;
+        uint32_t cursor = 0;
+        int root;
+
+        leases_count(leases);
+        leases_find_mount(leases, round);
+        while (leases_next(leases, &cursor, &record, &root)) {
+                if (root >= 0 || record.lease == 0 || RECORD_INDEX(record.lease) != cursor - 1)
+                        abort();
+                leases_is_others(leases, record.lease, 1000);
+        }
+}
+
+static void *hammer(void *argument) {
+        for (unsigned round = 0; round < THREAD_ROUNDS; round++) {
+                struct holder holder = holder_of(1000 + round % 3);
+                struct lease *lease;
+
+                hammer_once(&holder, round);
+                look_on(round);
+                while ((lease = leases_take_next(leases, &holder)))
+                        leases_drop(leases, lease);
+                while ((lease = leases_take_next(leases, leases_orphans(leases))))
+                        leases_drop(leases, lease);
+                if (round % 10 == 0)
+                        while ((lease = leases_take_next(leases, leases_kept(leases))))
+                                leases_drop(leases, lease);
+        }
+        return argument;
+}
+
+START_TEST(many_threads_at_once_leave_nothing) {
+        pthread_t threads[THREADS];
+        struct lease *lease;
+
+        start(40, 30);
+        for (unsigned i = 0; i < THREADS; i++)
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, hammer, NULL), 0);
+        for (unsigned i = 0; i < THREADS; i++)
+                ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+        while ((lease = leases_take_next(leases, leases_kept(leases))))
+                leases_drop(leases, lease);
+        end();
+}
+END_TEST
+
+/* ---- memory ---- */
+
+/* How much of the file is in our memory: mincore(2) tells what is in the page cache, so ask here.
+ */
+static unsigned long resident_kilobytes(void) {
+        unsigned long start_, end_, kilobytes = 0;
+        FILE *maps = fopen("/proc/self/smaps", "re");
+        bool here = false, found = false;
+        char line[512];
+
+        ck_assert_ptr_nonnull(maps);
+        while (fgets(line, sizeof(line), maps)) {
+                if (sscanf(line, "%lx-%lx ", &start_, &end_) == 2)
+                        here = strstr(line, fake.directory);
+                else if (here && sscanf(line, "Rss: %lu kB", &kilobytes) == 1)
+                        found = true;
+        }
+        fclose(maps);
+        ck_assert(found);
+        return kilobytes;
+}
+
+START_TEST(records_that_were_never_used_take_no_memory) {
+        struct holder holder = holder_of(1000);
+        uint64_t first = 0;
+
+        start(16384, 16384);
+        for (unsigned i = 0; i < 100; i++) {
+                struct lease *lease = reserve(&holder, 1);
+                uint32_t index = RECORD_INDEX(lease->record->lease);
+
+                first = first ?: index + 1;
+                ck_assert_uint_eq(index + 1, first);
+                leases_drop(leases, lease);
+        }
+        ck_assert_uint_lt(resident_kilobytes(), 256);
+        end();
+}
+END_TEST
+
+int main(void) {
+        return SUITE_RUN(
+                "leases", limits_the_mounts_of_a_user_over_all_holders, limits_the_mounts_of_all,
+                fills_up_to_the_last_record_again_and_again, many_users_have_limits_of_their_own,
+                ids_are_unique_also_over_time, record_tells_all_about_a_lease,
+                takes_a_lease_once_and_from_its_holder, takes_all_that_live_and_no_other,
+                orphan_outlives_its_holder_and_counts_against_its_user,
+                abandoned_holders_leases_are_not_published,
+                kept_lease_outlives_its_holder_and_is_its_users,
+                lease_that_is_not_kept_is_its_holders_alone, administrator_takes_what_another_holds,
+                administrator_takes_an_orphan, lease_to_keep_comes_too_late_for_the_stop,
+                what_was_left_counts_and_is_nobodys, what_was_left_may_exceed_the_limits,
+                left_lease_is_adopted_once_and_then_like_any_other,
+                each_disagreement_is_no_adoption, lease_that_was_not_live_is_never_adopted,
+                held_lease_is_not_adopted, nothing_is_adopted_after_the_stop,
+                sweep_takes_what_it_is_for, lease_that_is_swept_is_on_record_as_what_it_is,
+                what_is_out_of_reach_is_told_once,
+                what_the_predecessor_kept_is_kept_on_and_never_adopted,
+                next_shows_each_lease_with_a_root_of_its_own, finds_the_lease_of_a_mount,
+                lease_is_others_unless_it_is_kept_for_the_user,
+                file_stays_for_the_next_instance_if_leases_do, closes_what_it_owns,
+                nothing_happens_any_more_once_it_is_frozen, many_threads_at_once_leave_nothing,
+                records_that_were_never_used_take_no_memory);
+}

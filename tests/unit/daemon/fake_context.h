@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * All that requests are served from, over the fake kernel and a state file in a directory of its
+ * own. fake_context_is_clean() is what must hold after each failure and at the end: no mount, no
+ * lease, nothing charged for one, no record in the file, no descriptor more than at the beginning.
+ */
+
+#include "common/fd.h"
+#include "daemon/request.h"
+#include "daemon/target.h"
+#include "daemon/unmount.h"
+#include "tests/fixtures/descriptors.h"
+#include "tests/unit/daemon/fake_kernel.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Where the directories are. */
+#ifndef FAKE_CONTEXT_PARENT
+#define FAKE_CONTEXT_PARENT "/tmp"
+#endif
+
+/* The file, as the next instance would find it. */
+#define FAKE_CONTEXT_STATE "state"
+#define FAKE_CONTEXT_MAGIC "MNTSTATE"
+
+/* What it is to be like. */
+struct fake_setup {
+        unsigned features;               /* of the fake kernel */
+        const struct quota_limit *quota; /* QUOTA_KINDS of them; NULL: 64 of each */
+        const struct record *left;       /* by a predecessor */
+        size_t n_left;
+};
+
+struct fake_context {
+        struct context context;
+        struct policy *policy; /* the context's, to be added to */
+        char directory[64];    /* of the state file */
+        unsigned descriptors_before;
+        unsigned descriptors; /* since it is there */
+        unsigned capacity;    /* records */
+};
+
+static const struct quota_limit fake_context_quota[QUOTA_KINDS] = {
+        {64, 64}, {64, 64}, {64, 64}, {64, 64}};
+
+/* ---- the file ---- */
+
+static inline FILE *fake_context_open(const char *directory, const char *mode) {
+        char path[128];
+        FILE *file;
+
+        snprintf(path, sizeof(path), "%s/" FAKE_CONTEXT_STATE, directory);
+        file = fopen(path, mode);
+        ck_assert_ptr_nonnull(file);
+        return file;
+}
+
+static inline long fake_context_offset(uint32_t index) {
+        return STATE_HEADER_SIZE + (long)index * (long)sizeof(struct record);
+}
+
+static inline struct record fake_context_read(FILE *file, uint32_t index) {
+        struct record record;
+
+        ck_assert_int_eq(fseek(file, fake_context_offset(index), SEEK_SET), 0);
+        ck_assert_uint_eq(fread(&record, sizeof(record), 1, file), 1);
+        return record;
+}
+
+/* What the next instance would read of the lease. */
+static inline struct record fake_context_record(const struct fake_context *fake, uint64_t lease) {
+        FILE *file = fake_context_open(fake->directory, "re");
+        struct record record = fake_context_read(file, RECORD_INDEX(lease));
+
+        fclose(file);
+        return record;
+}
+
+/* How many records it would find that are not free. */
+static inline unsigned fake_context_records(const struct fake_context *fake) {
+        FILE *file = fake_context_open(fake->directory, "re");
+        unsigned used = 0;
+
+        for (uint32_t i = 0; i < fake->capacity; i++)
+                used += fake_context_read(file, i).state != RECORD_FREE;
+        fclose(file);
+        return used;
+}
+
+/* The file of an instance of this boot that is dead and gone, with its records at their indices. */
+static inline void fake_context_leave(const char *directory, uint32_t capacity,
+                                      const struct record *records, size_t count) {
+        struct state_header header = {
+                .record_size = sizeof(struct record),
+                .capacity = capacity,
+        };
+        FILE *file = fake_context_open(directory, "we");
+
+        memcpy(header.magic, FAKE_CONTEXT_MAGIC, sizeof(header.magic)); /* no NUL: 8 bytes */
+        ck_assert_int_eq(instance_self(&header.instance), 0);
+        header.instance.start_time--; /* whoever had our pid before us */
+        ck_assert_uint_eq(fwrite(&header, sizeof(header), 1, file), 1);
+        for (size_t i = 0; i < count; i++) {
+                uint32_t index = RECORD_INDEX(records[i].lease);
+
+                ck_assert_uint_lt(index, capacity);
+                ck_assert_int_eq(fseek(file, fake_context_offset(index), SEEK_SET), 0);
+                ck_assert_uint_eq(fwrite(&records[i], sizeof(records[i]), 1, file), 1);
+        }
+        ck_assert_int_eq(fflush(file), 0);
+        ck_assert_int_eq(ftruncate(fileno(file), fake_context_offset(capacity)), 0);
+        ck_assert_int_eq(fclose(file), 0);
+}
+
+/* The id under which a record names a mount. */
+static inline uint64_t fake_context_id(unsigned features, const struct fake_mount *mount) {
+        return features & PROTOCOL_FEATURE_UNIQUE_IDS ? mount->id : mount->id_old;
+}
+
+/* What a lease of the user's with so many mounts looks like: proc, sys, proc, … */
+static inline struct record fake_context_left_at(uint32_t index, uid_t uid, enum record_state state,
+                                                 unsigned count) {
+        struct record record = {
+                .lease = 0xabcdef0000000000 | index,
+                .state = state,
+                .uid = uid,
+                .pid = 77,
+                .count = count,
+        };
+
+        for (unsigned i = 0; i < count; i++) {
+                record.file_systems[i] = i % 2 ? PROTOCOL_SYSFS : PROTOCOL_PROC;
+                record.mounts[i] = index * 100 + i + 1;
+        }
+        return record;
+}
+
+/* The same, of mounts that are made on these directories. */
+static inline struct record fake_context_left(unsigned features, uint32_t index, uid_t uid,
+                                              enum record_state state, const int *directories,
+                                              unsigned count) {
+        struct record record = fake_context_left_at(index, uid, state, count);
+
+        for (unsigned i = 0; i < count; i++)
+                record.mounts[i] = fake_context_id(
+                        features,
+                        fake_mount_before(directories[i], i % 2 ? "sysfs,source=mountatd"
+                                                                : "proc,source=mountatd,ro"));
+        return record;
+}
+
+/* ---- the whole ---- */
+
+/* `expected`: what the test itself has open besides. */
+static inline void fake_context_is_clean(struct fake_context *fake, unsigned expected) {
+        struct leases_counts counts = leases_count(fake->context.leases);
+
+        ck_assert_uint_eq(fake_mounts(), 0);
+        ck_assert_uint_eq(counts.leases, 0);
+        ck_assert_uint_eq(counts.left, 0);
+        ck_assert_uint_eq(counts.orphans, 0);
+        ck_assert_uint_eq(quota_used(fake->context.quota, QUOTA_MOUNTS), 0);
+        ck_assert_uint_eq(fake_context_records(fake), 0);
+        ck_assert_uint_eq(descriptors_count(), fake->descriptors + expected);
+}
+
+/* The table of leases, over a file in the directory of its own. */
+static inline void fake_context_start_leases(struct fake_context *fake,
+                                             const struct fake_setup *setup) {
+        struct leases_setup leases = {.quota = fake->context.quota,
+                                      .templates = fake->context.templates};
+        struct state_found found = {0};
+
+        ck_assert_ptr_nonnull(mkdtemp(fake->directory));
+        if (setup->n_left > 0)
+                fake_context_leave(fake->directory, fake->capacity, setup->left, setup->n_left);
+        ck_assert_int_eq(state_open(fake->directory, fake->capacity, &leases.state, &found), 0);
+        ck_assert_int_eq(leases_new(&leases, &fake->context.leases), 0);
+}
+
+/* Once in the process; a descriptor of "/" is open from then on. */
+static inline void fake_context_prepare(void) {
+        static bool prepared;
+
+        if (!prepared)
+                ck_assert_int_eq(unmount_prepare(), 0);
+        prepared = true;
+}
+
+/* Every template is there, so that from here on a descriptor is a mount. */
+static inline void fake_context_make_templates(struct fake_context *fake) {
+        for (enum template_kind kind = 0; kind < TEMPLATE_KINDS; kind++) {
+                struct template_clone clone = {.fd = -EBADF};
+
+                template_obtain(fake->context.templates, kind, &clone);
+                fd_close(clone.fd);
+        }
+}
+
+static inline void fake_context_start_as(struct fake_context *fake,
+                                         const struct fake_setup *setup) {
+        const struct quota_limit *quota = setup->quota ?: fake_context_quota;
+        struct context *context = &fake->context;
+
+        memset(fake, 0, sizeof(*fake));
+        strcpy(fake->directory, FAKE_CONTEXT_PARENT "/mountatd-check-XXXXXX");
+        fake_context_prepare();
+        fake->descriptors_before = descriptors_count();
+        fake->capacity = quota[QUOTA_MOUNTS].total;
+        fake_features(setup->features);
+        context->policy = fake->policy = policy_new();
+        ck_assert_ptr_nonnull(fake->policy);
+        context->quota = quota_new(quota);
+        ck_assert_ptr_nonnull(context->quota);
+        ck_assert_uint_eq(templates_new("mountatd", &context->templates).status, STATUS_OK);
+        ck_assert_uint_eq(templates_setup(context->templates)->features, setup->features);
+        fake_context_start_leases(fake, setup);
+        context->proc = target_open_proc();
+        ck_assert_int_ge(context->proc, 0);
+        context->max_targets = PROTOCOL_TARGETS_MAX;
+        ck_assert_int_eq(unmount_isolate(), 0);
+        fake_context_make_templates(fake);
+        fake->descriptors = descriptors_count();
+        fake_calls_reset();
+}
+
+static inline void fake_context_start(struct fake_context *fake, unsigned features) {
+        fake_context_start_as(fake, &(struct fake_setup){.features = features});
+}
+
+/* With nothing left: the file goes as well. */
+static inline void fake_context_end(struct fake_context *fake) {
+        fake_context_is_clean(fake, 0);
+        ck_assert_ptr_null(leases_free(fake->context.leases));
+        ck_assert_ptr_null(templates_free(fake->context.templates));
+        ck_assert_ptr_null(quota_free(fake->context.quota));
+        policy_free(fake->policy);
+        fd_close(fake->context.proc);
+        ck_assert_int_eq(rmdir(fake->directory), 0);
+        ck_assert_uint_eq(descriptors_count(), fake->descriptors_before);
+}
