@@ -209,16 +209,10 @@ static bool call_is_to_be_undone(const struct call *call) {
 }
 
 static void call_undo(struct call *call) {
-        static const struct call_method undo = {.member = "undo", .run = method_unmount};
-        struct method_task *task = &call->task;
-        struct subject subject = *call_subject(call);
+        static const struct call_method undo = {.member = "undo", .run = method_take_back};
 
-        subject.trust = TRUST_ADMINISTRATOR;
-        task->holder = (struct holder){.subject = subject};
-        task->request = (struct request){
-                .wire = {.operation = PROTOCOL_UNMOUNT, .lease = task->request.reply.lease},
-        };
         call->method = &undo;
+        call->told = true; /* there will be nothing to undo of that */
         TAILQ_REMOVE(&call->calls->running, call, entry);
         TAILQ_INSERT_HEAD(&call->calls->pending, call, entry);
         call_wait(call);

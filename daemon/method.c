@@ -110,6 +110,11 @@ void method_mount_path(struct method_task *task) {
         method_serve(task);
 }
 
+void method_take_back(struct method_task *task) {
+        request_take_back(task->context, &task->holder, &task->request);
+        request_finish(task->context, &task->request);
+}
+
 void method_unmount(struct method_task *task) {
         task->request.decoded = VERDICT_OK;
         method_serve(task);

@@ -62,6 +62,7 @@ char *method_name_place(const char *path, size_t spent);
 /* ---- the methods: in an isolated thread, as request_serve() ---- */
 
 void method_mount_path(struct method_task *task);
+void method_take_back(struct method_task *task); /* a mount of which nobody could be told */
 void method_unmount_path(struct method_task *task);
 void method_unmount(struct method_task *task);
 
