@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Reads /proc: at start, and while there is something to sweep. */
+/* Reads /proc: at start, while workers are looked after, and while there is something to sweep. */
 
 #include "daemon/instance.h"
 
@@ -11,107 +11,146 @@
 #include <unistd.h>
 
 enum {
-        INSTANCE_FILE_MAX = 4096, /* bytes of /proc/PID/status and the like: some 1,500 */
+        INSTANCE_EXITING = 1 << 2, /* PF_EXITING of the kernel's linux/sched.h */
 };
 
+/* What /proc/PID/stat says. */
+struct instance_stat {
+        char state;
+        unsigned flags;
+        unsigned long long start_time;
+};
+
+/* `name` is relative to /proc. The only place here where a path is opened. */
+static FILE *instance_open(const char *name) {
+        char path[64];
+
+        snprintf(path, sizeof(path), "/proc/%s", name);
+        return fopen(path, "re");
+}
+
 /* The first bytes of the file, which may be several lines: a process's name can have newlines. */
-static int instance_read(const char *path, char *text, size_t size) {
-        FILE *file = fopen(path, "re");
+static int instance_read(const char *name, char *text, size_t size) {
+        FILE *file = instance_open(name);
         size_t length;
+        int r = 0;
 
         if (!file)
                 return -errno;
         length = fread(text, 1, size - 1, file);
+        if (length == 0)
+                r = ferror(file) ? -errno : -ENODATA;
         fclose(file);
         text[length] = '\0';
-        return length > 0 ? 0 : -ENODATA;
+        return r;
 }
 
-static int instance_read_of(int32_t pid, const char *name, char text[static INSTANCE_FILE_MAX]) {
-        char path[32];
-
-        snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
-        return instance_read(path, text, INSTANCE_FILE_MAX);
-}
-
-/* Field 22 of /proc/PID/stat; the name in field 2 may contain anything, ")" included. */
-static int instance_read_start_time(int32_t pid, uint64_t *start_time) {
-        char text[INSTANCE_FILE_MAX];
-        unsigned long long ticks;
+/* Fields 3, 9 and 22; the name before them may contain anything, ")" included. */
+static int instance_read_stat(int32_t pid, struct instance_stat *ret) {
+        struct instance_stat stat;
+        char name[32], text[1024];
         const char *rest;
-        int r = instance_read_of(pid, "stat", text);
+        int r;
 
+        snprintf(name, sizeof(name), "%d/stat", pid);
+        r = instance_read(name, text, sizeof(text));
         if (r < 0)
                 return r;
         rest = strrchr(text, ')');
         if (!rest || sscanf(rest + 1,
-                            " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+                            " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
                             "%*d %*d %llu",
-                            &ticks) != 1)
+                            &stat.state, &stat.flags, &stat.start_time) != 3)
                 return -EBADMSG;
-        *start_time = ticks;
+        *ret = stat;
         return 0;
 }
 
-/* The line of /proc/PID/status that begins with `name`; a newline in a process's name is escaped
- * there. NULL: there is none. */
-static const char *instance_status_line(const char *status, const char *name) {
-        const char *line = strstr(status, name);
+/*
+ * SIGKILL is among the leader's own pending signals or, if the process was sent it as a whole,
+ * among the shared ones, where it stays to the end. Line by line, since thousands of groups may
+ * stand before them; a piece of that line begins with a digit or a space.
+ */
+static bool instance_is_killed(int32_t pid) {
+        char name[32], line[256];
+        unsigned long long pending;
+        bool killed = false;
+        FILE *file;
 
-        return line ? line + strlen(name) : NULL;
+        snprintf(name, sizeof(name), "%d/status", pid);
+        file = instance_open(name);
+        if (!file)
+                return false;
+        while (fgets(line, sizeof(line), file))
+                if (sscanf(line, "SigPnd: %llx", &pending) == 1 ||
+                    sscanf(line, "ShdPnd: %llx", &pending) == 1)
+                        killed = killed || pending & 1ULL << (SIGKILL - 1);
+        fclose(file);
+        return killed;
 }
 
-static bool instance_has_kill_pending(const char *status, const char *name) {
-        const char *line = instance_status_line(status, name);
-        unsigned long long signals;
-
-        return line && sscanf(line, "%llx", &signals) == 1 && (signals & 1ULL << (SIGKILL - 1));
+static bool instance_has_ended(const struct instance_stat *stat) {
+        return stat->state == 'Z' || stat->state == 'X' || stat->flags & INSTANCE_EXITING;
 }
 
-bool instance_process_is_dead(int32_t pid) {
-        char status[INSTANCE_FILE_MAX], state = '?';
-        const char *line;
-        int r = instance_read_of(pid, "status", status);
+int instance_state(int32_t pid, char *state) {
+        struct instance_stat stat;
+        int r = instance_read_stat(pid, &stat);
 
-        if (r < 0) /* what can't be read for another reason is taken to be there */
-                return r == -ENOENT || r == -ESRCH;
-        line = instance_status_line(status, "\nState:");
-        if (line)
-                sscanf(line, " %c", &state);
-        return state == 'Z' || state == 'X' || instance_has_kill_pending(status, "\nSigPnd:") ||
-               instance_has_kill_pending(status, "\nShdPnd:");
+        if (r == 0)
+                *state = stat.state;
+        return r;
 }
 
 int instance_self(struct instance *instance) {
         struct instance self = {.pid = getpid()};
+        struct instance_stat stat;
         int r;
 
-        r = instance_read("/proc/sys/kernel/random/boot_id", self.boot_id, sizeof(self.boot_id));
+        r = instance_read("sys/kernel/random/boot_id", self.boot_id, sizeof(self.boot_id));
         if (r < 0)
                 return r;
         self.boot_id[strcspn(self.boot_id, "\n")] = '\0';
-        r = instance_read_start_time(self.pid, &self.start_time);
+        r = instance_read_stat(self.pid, &stat);
         if (r < 0)
                 return r;
+        self.start_time = stat.start_time;
         *instance = self;
         return 0;
 }
 
 /* What can't be read for another reason than that it isn't there is taken to be there. */
-static bool instance_exists(const struct instance *instance, const struct instance *self) {
-        uint64_t start_time = instance->start_time;
+static bool instance_exists(const struct instance *instance, const struct instance *self,
+                            struct instance_stat *stat) {
         int r;
 
+        *stat = (struct instance_stat){.start_time = instance->start_time};
         if (strncmp(instance->boot_id, self->boot_id, sizeof(self->boot_id)) != 0)
                 return false;
-        r = instance_read_start_time(instance->pid, &start_time);
-        return r != -ENOENT && r != -ESRCH && start_time == instance->start_time;
+        r = instance_read_stat(instance->pid, stat);
+        return r != -ENOENT && r != -ESRCH && stat->start_time == instance->start_time;
 }
 
+/*
+ * The signals are read before the start time: whose start time it is at the end, whose pid it was
+ * all along.
+ */
 bool instance_is_alive(const struct instance *instance, const struct instance *self) {
-        return instance_exists(instance, self) && !instance_process_is_dead(instance->pid);
+        bool killed = instance_is_killed(instance->pid);
+        struct instance_stat stat;
+
+        return instance_exists(instance, self, &stat) && !killed && !instance_has_ended(&stat);
 }
 
 bool instance_is_gone(const struct instance *instance, const struct instance *self) {
-        return !instance_exists(instance, self);
+        struct instance_stat stat;
+
+        return !instance_exists(instance, self, &stat);
+}
+
+bool instance_pid_is_dead(int32_t pid) {
+        bool killed = instance_is_killed(pid);
+        struct instance_stat stat;
+
+        return instance_read_stat(pid, &stat) == 0 && (killed || instance_has_ended(&stat));
 }

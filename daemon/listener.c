@@ -52,7 +52,7 @@ static bool listener_is_dead(int connected) {
         socklen_t size = sizeof(credentials);
 
         return getsockopt(connected, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0 &&
-               instance_process_is_dead(credentials.pid);
+               instance_pid_is_dead(credentials.pid);
 }
 
 /*

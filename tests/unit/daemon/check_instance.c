@@ -2,11 +2,21 @@
 
 #include "daemon/instance.h"
 
+#include "tests/fixtures/skip.h"
 #include "tests/fixtures/suite.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -76,30 +86,6 @@ START_TEST(zombie_is_dead) {
 }
 END_TEST
 
-/*
- * A child that is stuck in the kernel when it is killed, as a daemon's thread on a FUSE that doesn't
- * answer: the tracer of a process that ends keeps it there (PTRACE_EVENT_EXIT) with SIGKILL pending.
- */
-START_TEST(process_that_will_not_come_back_from_the_kernel_is_dead) {
-        struct instance me = self(), other;
-        int status;
-        pid_t pid;
-
-        other = spawn(true, &pid);
-        ck_assert_int_eq(ptrace(PTRACE_SEIZE, pid, NULL, PTRACE_O_TRACEEXIT), 0);
-        ck_assert(instance_is_alive(&other, &me));
-        ck_assert_int_eq(kill(pid, SIGKILL), 0);
-        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-        ck_assert(WIFSTOPPED(status)); /* on its way out, and neither gone nor a zombie */
-        ck_assert(!instance_is_gone(&other, &me));
-        ck_assert(instance_process_is_dead(pid));
-        ck_assert(!instance_is_alive(&other, &me));
-        ptrace(PTRACE_CONT, pid, NULL, NULL);
-        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-        ck_assert(instance_is_gone(&other, &me));
-}
-END_TEST
-
 START_TEST(reused_pid_is_another_process) {
         struct instance me = self(), other = me;
 
@@ -133,6 +119,22 @@ START_TEST(pid_that_is_none_is_dead) {
 }
 END_TEST
 
+START_TEST(pid_alone_is_dead_only_if_it_is_there) {
+        siginfo_t info;
+        pid_t pid;
+
+        ck_assert(!instance_pid_is_dead(getpid()));
+        ck_assert(!instance_pid_is_dead(0)); /* in a pid namespace that we can't see */
+        ck_assert(!instance_pid_is_dead(-1));
+        ck_assert(!instance_pid_is_dead(INT32_MAX));
+        spawn(false, &pid);
+        ck_assert_int_eq(waitid(P_PID, pid, &info, WEXITED | WNOWAIT), 0);
+        ck_assert(instance_pid_is_dead(pid));
+        waitpid(pid, NULL, 0);
+        ck_assert(!instance_pid_is_dead(pid));
+}
+END_TEST
+
 /* The name stands in the line that is parsed. */
 START_TEST(name_of_a_process_can_not_mislead) {
         static const char *const names[] = {") Z 0 0 0 0", "a b) R 1", "((", "", "\n", ")"};
@@ -149,10 +151,336 @@ START_TEST(name_of_a_process_can_not_mislead) {
 }
 END_TEST
 
+/* ---- in the kernel for good: what can't return to user mode is dead, and not gone ---- */
+
+/* Tells its id, then waits to be killed. */
+static void *wait_in_thread(void *arg) {
+        pid_t tid = gettid();
+
+        if (write(*(int *)arg, &tid, sizeof(tid)) != sizeof(tid))
+                _exit(1);
+        for (;;)
+                pause();
+}
+
+/* A child of two threads, that tells who it is, and then which one the second is. */
+static struct instance spawn_threads(pid_t *pid, pid_t *tid) {
+        struct instance instance = {0};
+        int told[2];
+
+        ck_assert_int_eq(pipe(told), 0);
+        *pid = fork();
+        if (*pid == 0) {
+                struct instance me = self();
+                pthread_t thread;
+
+                if (write(told[1], &me, sizeof(me)) != sizeof(me) ||
+                    pthread_create(&thread, NULL, wait_in_thread, &told[1]) != 0)
+                        _exit(1);
+                for (;;)
+                        pause();
+        }
+        ck_assert_int_eq(read(told[0], &instance, sizeof(instance)), sizeof(instance));
+        ck_assert_int_eq(read(told[0], tid, sizeof(*tid)), sizeof(*tid));
+        close(told[0]);
+        close(told[1]);
+        return instance;
+}
+
+static char state_of(pid_t pid) {
+        char state = '?';
+
+        instance_state(pid, &state);
+        return state;
+}
+
+static void wait_for_state(pid_t pid, char state) {
+        for (unsigned i = 0; i < 1000 && state_of(pid) != state; i++)
+                poll(NULL, 0, 10);
+        ck_assert_int_eq(state_of(pid), state);
+}
+
+static void is_dead_but_not_gone(const struct instance *instance) {
+        struct instance me = self();
+
+        ck_assert(!instance_is_alive(instance, &me));
+        ck_assert(!instance_is_gone(instance, &me));
+        ck_assert(instance_pid_is_dead(instance->pid));
+}
+
+static void is_alive(const struct instance *instance) {
+        struct instance me = self();
+
+        ck_assert(instance_is_alive(instance, &me));
+        ck_assert(!instance_is_gone(instance, &me));
+        ck_assert(!instance_pid_is_dead(instance->pid));
+}
+
+static void is_gone(const struct instance *instance) {
+        struct instance me = self();
+
+        ck_assert(!instance_is_alive(instance, &me));
+        ck_assert(instance_is_gone(instance, &me));
+        ck_assert(!instance_pid_is_dead(instance->pid));
+}
+
+/* Kills the process, one thread of which its tracer stops in do_exit(). */
+static void kill_and_hold(const struct instance *instance, pid_t tid) {
+        int status;
+
+        ck_assert_int_eq(ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXIT), 0);
+        is_alive(instance);
+        ck_assert_int_eq(kill(instance->pid, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(tid, &status, __WALL), tid);
+        ck_assert_int_eq(status >> 8, SIGTRAP | PTRACE_EVENT_EXIT << 8);
+        ck_assert_int_eq(state_of(tid), 't');
+}
+
+START_TEST(killed_process_that_is_held_is_dead) {
+        struct instance other;
+        pid_t pid;
+
+        other = spawn(true, &pid);
+        kill_and_hold(&other, pid);
+        is_dead_but_not_gone(&other);
+        ck_assert_int_eq(ptrace(PTRACE_DETACH, pid, 0, 0), 0);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        is_gone(&other);
+}
+END_TEST
+
+START_TEST(zombie_with_a_thread_that_is_held_is_dead) {
+        struct instance other;
+        pid_t pid, tid;
+
+        other = spawn_threads(&pid, &tid);
+        kill_and_hold(&other, tid);
+        wait_for_state(pid, 'Z');
+        ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0); /* not yet: one thread is left */
+        is_dead_but_not_gone(&other);
+        ck_assert_int_eq(ptrace(PTRACE_DETACH, tid, 0, 0), 0);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        is_gone(&other);
+}
+END_TEST
+
+/* Whatever stops it, it can go on as long as it isn't killed. */
+START_TEST(stopped_process_is_alive) {
+        struct instance other;
+        int status;
+        pid_t pid;
+
+        other = spawn(true, &pid);
+        ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+        ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+        is_alive(&other);
+        ck_assert_int_eq(kill(pid, SIGTERM), 0); /* pending, and it is not SIGKILL */
+        is_alive(&other);
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        is_gone(&other);
+}
+END_TEST
+
+/* Of a process in thousands of groups the signals stand far down in /proc/PID/status. */
+START_TEST(many_groups_do_not_hide_that_it_is_killed) {
+        enum { GROUPS = 5000 };
+        static gid_t groups[GROUPS];
+        struct instance other;
+        pid_t pid;
+
+        for (unsigned i = 0; i < GROUPS; i++)
+                groups[i] = 1000000 + i;
+        if (setgroups(GROUPS, groups) < 0)
+                test_skip("groups need CAP_SETGID");
+        other = spawn(true, &pid);
+        kill_and_hold(&other, pid);
+        is_dead_but_not_gone(&other);
+        ck_assert_int_eq(ptrace(PTRACE_DETACH, pid, 0, 0), 0);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+}
+END_TEST
+
+/* ---- the real thing: a FUSE server that doesn't answer, asked by a process that is ended ---- */
+
+struct server {
+        char directory[64], file[80];
+        int fuse;
+};
+
+static void answer(int fuse, uint64_t unique, const void *body, size_t size) {
+        struct {
+                struct fuse_out_header header;
+                char body[256];
+        } reply = {.header = {.len = sizeof(reply.header) + size, .unique = unique}};
+
+        memcpy(reply.body, body, size);
+        ck_assert_int_eq(write(fuse, &reply, reply.header.len), reply.header.len);
+}
+
+/* Serves a root directory in which each name is an empty file, until it is asked `question`. */
+static void serve_until(int fuse, uint32_t question) {
+        static char request[FUSE_MIN_READ_BUFFER * 32];
+        const struct fuse_in_header *header = (const struct fuse_in_header *)request;
+
+        for (;;) {
+                ck_assert_int_ge(read(fuse, request, sizeof(request)), (int)sizeof(*header));
+                if (header->opcode == question)
+                        return;
+                switch (header->opcode) {
+                case FUSE_INIT:
+                        answer(fuse, header->unique,
+                               &(struct fuse_init_out){.major = FUSE_KERNEL_VERSION,
+                                                       .minor = 31,
+                                                       .max_write = 4096},
+                               sizeof(struct fuse_init_out));
+                        break;
+                case FUSE_LOOKUP:
+                        answer(fuse, header->unique,
+                               &(struct fuse_entry_out){.nodeid = 2,
+                                                        .attr = {.mode = S_IFREG | 0666}},
+                               sizeof(struct fuse_entry_out));
+                        break;
+                case FUSE_OPEN:
+                        answer(fuse, header->unique, &(struct fuse_open_out){.fh = 1},
+                               sizeof(struct fuse_open_out));
+                        break;
+                default:
+                        ck_abort_msg("FUSE operation %u", header->opcode);
+                }
+        }
+}
+
+/* False: the machine can't. */
+static bool start_server(struct server *server) {
+        char options[64];
+
+        server->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+        if (server->fuse < 0 || unshare(CLONE_NEWNS) < 0 ||
+            mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0)
+                return false;
+        strcpy(server->directory, "/tmp/mountatd-check-XXXXXX");
+        ck_assert_ptr_nonnull(mkdtemp(server->directory));
+        snprintf(server->file, sizeof(server->file), "%s/file", server->directory);
+        snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0",
+                 server->fuse);
+        ck_assert_int_eq(mount("none", server->directory, "fuse", 0, options), 0);
+        return true;
+}
+
+/* Whoever waits for an answer gets an error. */
+static void stop_server(struct server *server) {
+        close(server->fuse);
+        ck_assert_int_eq(umount2(server->directory, MNT_DETACH), 0);
+        ck_assert_int_eq(rmdir(server->directory), 0);
+}
+
+static void *exit_in_thread(void *arg) {
+        char byte;
+
+        if (read(*(int *)arg, &byte, 1) != 1)
+                pause();
+        _exit(0);
+}
+
+/*
+ * A child that opens the server's file, and exits. With `ends`, a byte for `*ends` lets a second
+ * thread of it exit for both.
+ */
+static struct instance spawn_opener(const struct server *server, int *ends) {
+        struct instance instance = {0};
+        int told[2], end[2];
+        pid_t pid;
+
+        ck_assert_int_eq(pipe(told), 0);
+        ck_assert_int_eq(pipe(end), 0);
+        pid = fork();
+        if (pid == 0) {
+                struct instance me = self();
+                pthread_t thread;
+
+                close(server->fuse);
+                close(end[1]);
+                if ((ends && pthread_create(&thread, NULL, exit_in_thread, &end[0]) != 0) ||
+                    write(told[1], &me, sizeof(me)) != sizeof(me) ||
+                    open(server->file, O_RDONLY | O_CLOEXEC) < 0)
+                        _exit(1);
+                _exit(0); /* closes the file, which the server is told */
+        }
+        ck_assert_int_eq(read(told[0], &instance, sizeof(instance)), sizeof(instance));
+        close(told[0]);
+        close(told[1]);
+        close(end[0]);
+        if (ends)
+                *ends = end[1];
+        else
+                close(end[1]);
+        return instance;
+}
+
+START_TEST(killed_process_that_is_stuck_in_the_kernel_is_dead) {
+        struct server server;
+        struct instance other;
+
+        if (!start_server(&server))
+                test_skip("a FUSE of its own needs /dev/fuse and CAP_SYS_ADMIN");
+        other = spawn_opener(&server, NULL);
+        serve_until(server.fuse, FUSE_LOOKUP);
+        is_alive(&other);
+        ck_assert_int_eq(kill(other.pid, SIGKILL), 0);
+        wait_for_state(other.pid, 'D');
+        is_dead_but_not_gone(&other);
+        stop_server(&server);
+        ck_assert_int_eq(waitpid(other.pid, NULL, 0), other.pid);
+        is_gone(&other);
+}
+END_TEST
+
+/* Nobody has killed it: one thread has ended the process for all. */
+START_TEST(process_that_exits_around_a_stuck_leader_is_dead) {
+        struct server server;
+        struct instance other;
+        int end;
+
+        if (!start_server(&server))
+                test_skip("a FUSE of its own needs /dev/fuse and CAP_SYS_ADMIN");
+        other = spawn_opener(&server, &end);
+        serve_until(server.fuse, FUSE_LOOKUP);
+        is_alive(&other);
+        ck_assert_int_eq(write(end, "", 1), 1);
+        wait_for_state(other.pid, 'D');
+        is_dead_but_not_gone(&other);
+        stop_server(&server);
+        ck_assert_int_eq(waitpid(other.pid, NULL, 0), other.pid);
+        is_gone(&other);
+}
+END_TEST
+
+START_TEST(process_that_is_stuck_as_it_exits_is_dead) {
+        struct server server;
+        struct instance other;
+
+        if (!start_server(&server))
+                test_skip("a FUSE of its own needs /dev/fuse and CAP_SYS_ADMIN");
+        other = spawn_opener(&server, NULL);
+        serve_until(server.fuse, FUSE_FLUSH);
+        is_dead_but_not_gone(&other);
+        ck_assert_int_ne(state_of(other.pid), 'Z');
+        stop_server(&server);
+        ck_assert_int_eq(waitpid(other.pid, NULL, 0), other.pid);
+        is_gone(&other);
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN("instance", knows_itself, other_process_is_alive_until_it_dies,
-                         zombie_is_dead, process_that_will_not_come_back_from_the_kernel_is_dead,
-                         reused_pid_is_another_process,
+                         zombie_is_dead, reused_pid_is_another_process,
                          other_boot_has_other_processes, pid_that_is_none_is_dead,
-                         name_of_a_process_can_not_mislead);
+                         pid_alone_is_dead_only_if_it_is_there, name_of_a_process_can_not_mislead,
+                         killed_process_that_is_held_is_dead,
+                         zombie_with_a_thread_that_is_held_is_dead, stopped_process_is_alive,
+                         many_groups_do_not_hide_that_it_is_killed,
+                         killed_process_that_is_stuck_in_the_kernel_is_dead,
+                         process_that_exits_around_a_stuck_leader_is_dead,
+                         process_that_is_stuck_as_it_exits_is_dead);
 }

@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-struct ground {
+struct rig {
         const struct service_plan *plan;
         struct service service;
         const char *root;
@@ -37,43 +37,43 @@ struct outcome {
 };
 
 /* Makes the root; no daemon yet. */
-void ground_prepare(struct ground *ground, const struct service_plan *plan);
+void rig_prepare(struct rig *rig, const struct service_plan *plan);
 
 /* Spawns a daemon. Whether it runs is asked with the first connection. */
-void ground_start(struct ground *ground);
+void rig_start(struct rig *rig);
 
 /* Connects Alice; nobody need accept it. */
-void ground_reach(struct ground *ground);
+void rig_reach(struct rig *rig);
 
 /* Connects Alice and says hello. False: there is no answer, and no connection. */
-bool ground_connect(struct ground *ground);
+bool rig_connect(struct rig *rig);
 
 /* Whether the daemon closes it, after what it has said. */
-bool ground_is_left(struct ground *ground);
+bool rig_is_left(struct rig *rig);
 
 /* Closes Alice's connection, if there is one. */
-void ground_hang_up(struct ground *ground);
+void rig_hang_up(struct rig *rig);
 
 /* What an idle daemon has, with Alice connected and nothing mounted, is the measure from now on. */
-void ground_measure(struct ground *ground);
+void rig_measure(struct rig *rig);
 
 /* Alice asks; `lease` and `alice` are as the answer says. */
-struct outcome ground_hello(struct ground *ground);
-struct outcome ground_mount(struct ground *ground);
-struct outcome ground_unmount(struct ground *ground);
-struct outcome ground_adopt(struct ground *ground, uint64_t lease);
+struct outcome rig_hello(struct rig *rig);
+struct outcome rig_mount(struct rig *rig);
+struct outcome rig_unmount(struct rig *rig);
+struct outcome rig_adopt(struct rig *rig, uint64_t lease);
 
 /*
  * NULL: the daemon runs, and mounts, records, descriptors, threads and working directories are what
  * they must be, now or within seconds. Else what isn't.
  */
-const char *ground_find_fault(const struct ground *ground);
+const char *rig_find_fault(const struct rig *rig);
 
 /* The same of mounts and records alone: without a daemon. */
-const char *ground_find_remains(const struct ground *ground, unsigned mounts, unsigned records);
+const char *rig_find_remains(const struct rig *rig, unsigned mounts, unsigned records);
 
 /* Waits for the daemon's end; its wait status, -1: it doesn't end. */
-int ground_await_end(struct ground *ground);
+int rig_await_end(struct rig *rig);
 
 /* The signal, and its end. */
-int ground_end(struct ground *ground, int signal);
+int rig_end(struct rig *rig, int signal);

@@ -2,7 +2,8 @@
 
 /* The list of system calls, each test in a process of its own, which is confined for good. */
 
-#include "daemon/confine.h"
+#include "daemon/seccomp.h"
+
 #include "daemon/kernel.h"
 #include "tests/fixtures/skip.h"
 #include "tests/fixtures/suite.h"
@@ -29,38 +30,51 @@
 
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 
-static void enter(enum confinement confinement) {
+static void confine(enum seccomp_mode mode) {
         ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        ck_assert_int_eq(confine(confinement), 0);
+        ck_assert_int_eq(seccomp_confine(mode), 0);
+}
+
+/* Up to leave() a child runs, since Check makes calls of its own behind a test. */
+static void enter(enum seccomp_mode mode) {
+        pid_t child = check_fork();
+
+        if (child != 0)
+                check_waitpid_and_exit(child);
+        confine(mode);
+}
+
+static void leave(void) {
+        _exit(EXIT_SUCCESS);
 }
 
 START_TEST(off_is_no_filter) {
         FILE *status = fopen("/proc/self/status", "re");
         char line[256];
-        int mode = -1;
+        int found = -1;
 
         ck_assert_ptr_nonnull(status);
-        enter(CONFINE_NOT);
+        confine(SECCOMP_OFF);
         while (fgets(line, sizeof(line), status))
-                sscanf(line, "Seccomp: %d", &mode);
+                sscanf(line, "Seccomp: %d", &found);
         fclose(status);
-        ck_assert_int_eq(mode, 0);
+        ck_assert_int_eq(found, 0);
 }
 END_TEST
 
 START_TEST(modes_have_names) {
-        ck_assert_int_eq(confine_from_name("enforce"), CONFINE_ENFORCE);
-        ck_assert_int_eq(confine_from_name("log"), CONFINE_LOG);
-        ck_assert_int_eq(confine_from_name("off"), CONFINE_NOT);
-        ck_assert_int_eq(confine_from_name("Enforce"), -EINVAL);
-        ck_assert_int_eq(confine_from_name(""), -EINVAL);
+        ck_assert_int_eq(seccomp_mode_from_name("enforce"), SECCOMP_ENFORCE);
+        ck_assert_int_eq(seccomp_mode_from_name("log"), SECCOMP_LOG);
+        ck_assert_int_eq(seccomp_mode_from_name("off"), SECCOMP_OFF);
+        ck_assert_int_eq(seccomp_mode_from_name("Enforce"), -EINVAL);
+        ck_assert_int_eq(seccomp_mode_from_name(""), -EINVAL);
 }
 END_TEST
 
 /* A sanitizer's runtime makes calls of its own, so that such a build isn't confined. */
 #ifdef MOUNTATD_SANITIZED
 int main(void) {
-        return SUITE_RUN("confine", modes_have_names, off_is_no_filter);
+        return SUITE_RUN("seccomp", modes_have_names, off_is_no_filter);
 }
 #else
 
@@ -82,6 +96,8 @@ static const struct {
         {"mount", SYS_mount, {0}},
         {"pivot_root", SYS_pivot_root, {0}},
         {"chroot", SYS_chroot, {0}},
+        {"a directory by its path", SYS_chdir, {0}},
+        {"a timer that sends signals", SYS_timer_create, {0}},
         {"setns", SYS_setns, {-1}},
         {"mount_setattr", SYS_mount_setattr, {-1}},
         {"open_by_handle_at", SYS_open_by_handle_at, {-1}},
@@ -120,7 +136,7 @@ static const struct {
 };
 
 START_TEST(what_is_not_on_the_list_is_refused) {
-        enter(CONFINE_ENFORCE);
+        enter(SECCOMP_ENFORCE);
         for (size_t i = 0; i < N_ELEMENTS(refused); i++) {
                 const long *arguments = refused[i].arguments;
                 long r = syscall(refused[i].number, arguments[0], arguments[1], arguments[2],
@@ -129,22 +145,25 @@ START_TEST(what_is_not_on_the_list_is_refused) {
                 ck_assert_msg(r == -1 && errno == EPERM, "%s: %ld, %s", refused[i].name, r,
                               strerror(errno));
         }
+        leave();
 }
 END_TEST
 
 /* It looks behind no pointer; and whoever makes threads knows kernels without it. */
 START_TEST(clone3_is_not_there) {
-        enter(CONFINE_ENFORCE);
+        enter(SECCOMP_ENFORCE);
         ck_assert_int_eq(syscall(SYS_clone3, NULL, 0), -1);
         ck_assert_int_eq(errno, ENOSYS);
+        leave();
 }
 END_TEST
 
 START_TEST(limits_of_its_own_can_be_asked_for) {
         struct rlimit limits;
 
-        enter(CONFINE_ENFORCE);
+        enter(SECCOMP_ENFORCE);
         ck_assert_int_eq(getrlimit(RLIMIT_STACK, &limits), 0);
+        leave();
 }
 END_TEST
 
@@ -155,7 +174,7 @@ START_TEST(failed_assertion_ends_it_by_its_own_signal) {
 
         if (child == 0) {
                 prctl(PR_SET_DUMPABLE, 0); /* no core */
-                enter(CONFINE_ENFORCE);
+                confine(SECCOMP_ENFORCE);
                 abort();
         }
         ck_assert_int_eq(waitpid(child, &status, 0), child);
@@ -164,8 +183,10 @@ START_TEST(failed_assertion_ends_it_by_its_own_signal) {
 }
 END_TEST
 
+static int root; /* a thread goes back there by descriptor: unmount.h */
+
 static void *work(void *argument) {
-        *(int *)argument = unshare(CLONE_FS) == 0 && chdir("/") == 0 &&
+        *(int *)argument = unshare(CLONE_FS) == 0 && fchdir(root) == 0 &&
                            syscall(SYS_setns, -1, 0) < 0 && errno == EPERM;
         return NULL;
 }
@@ -174,26 +195,31 @@ START_TEST(threads_are_made_and_confined) {
         int is_confined = 0;
         pthread_t thread;
 
-        enter(CONFINE_ENFORCE);
+        root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        ck_assert_int_ge(root, 0);
+        enter(SECCOMP_ENFORCE);
         ck_assert_int_eq(pthread_create(&thread, NULL, work, &is_confined), 0);
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
         ck_assert(is_confined);
+        leave();
 }
 END_TEST
 
 START_TEST(call_that_the_library_has_no_name_for_is_allowed) {
-        enter(CONFINE_ENFORCE);
+        enter(SECCOMP_ENFORCE);
         ck_assert_int_lt(syscall(KERNEL_SYS_STATMOUNT, NULL, NULL, 0, ~0U), 0);
         ck_assert_int_ne(errno, EPERM); /* ENOSYS, EINVAL: the kernel's own answer */
+        leave();
 }
 END_TEST
 
 START_TEST(logging_alone_refuses_nothing) {
-        enter(CONFINE_LOG);
+        enter(SECCOMP_LOG);
         ck_assert_int_lt(syscall(SYS_setns, -1, 0), 0);
         ck_assert_int_eq(errno, EBADF);
         ck_assert_int_lt(syscall(SYS_clone3, NULL, 0), 0);
         ck_assert_int_eq(errno, EINVAL);
+        leave();
 }
 END_TEST
 
@@ -212,35 +238,35 @@ static bool has_told(int log, long call) {
         return false;
 }
 
-static void expect_told(enum confinement confinement) {
+static void expect_told(enum seccomp_mode mode) {
         int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
         bool told = false;
 
         if (log < 0 || access("/proc/self/loginuid", F_OK) < 0)
                 test_skip("impossible here: this kernel has no audit, or its log can't be read");
         lseek(log, 0, SEEK_END);
-        enter(confinement);
+        enter(mode);
         for (int i = 0; i < 100 && !told; i++) { /* ten in five seconds are printed: of all */
                 syscall(SYS_setns, -1, 0);
                 usleep(100000);
                 told = has_told(log, SYS_setns);
         }
         ck_assert_msg(told, "the kernel has logged nothing");
-        close(log);
+        leave();
 }
 
 START_TEST(refusal_is_logged_by_the_kernel) {
-        expect_told(CONFINE_ENFORCE);
+        expect_told(SECCOMP_ENFORCE);
 }
 END_TEST
 
 START_TEST(call_that_would_be_refused_is_logged_by_the_kernel) {
-        expect_told(CONFINE_LOG);
+        expect_told(SECCOMP_LOG);
 }
 END_TEST
 
 int main(void) {
-        return SUITE_RUN("confine", modes_have_names, off_is_no_filter,
+        return SUITE_RUN("seccomp", modes_have_names, off_is_no_filter,
                          what_is_not_on_the_list_is_refused, clone3_is_not_there,
                          limits_of_its_own_can_be_asked_for,
                          failed_assertion_ends_it_by_its_own_signal, threads_are_made_and_confined,
