@@ -75,6 +75,24 @@ static int connection_send(const struct connection *connection, const struct wir
         return fdpass_send(connection->fd, bytes, wire_encode_reply(reply, bytes), NULL, 0);
 }
 
+/* What it is refused for, to the client and to the log. */
+static void connection_tell(const struct connection *connection) {
+        const struct verdict *refusal = &connection->refusal;
+        bool host = refusal->status == STATUS_HOST_FAILED;
+        struct log_subject subject = connection_subject(
+                connection, host ? LOG_EVENT_HOST_FAILED : LOG_EVENT_REFUSED, "connect");
+        struct wire_reply reply = {
+                .operation = PROTOCOL_UNASKED,
+                .status = refusal->status,
+                .error = refusal->error,
+                .target = refusal->target,
+        };
+
+        snprintf(reply.text, sizeof(reply.text), "%s", refusal->text);
+        log_write_limited(host ? LOG_WARNING : LOG_INFO, &subject, "%s", refusal->text);
+        connection_send(connection, &reply);
+}
+
 /* ---- served ---- */
 
 static void connection_log_garbage(const struct connection *connection, ssize_t size) {
@@ -138,6 +156,10 @@ static struct work *connection_serve(struct work *work, int error) {
         struct connection *connection = connection_of(work);
         struct connections *all = connection->all;
 
+        if (error < 0) {
+                connection->refusal = verdict_host_failed(error, STATUS_NO_TARGET);
+                connection_tell(connection);
+        }
         while (error == 0 && connection_receive(connection))
                 continue;
         connection_release(connection);
@@ -179,20 +201,10 @@ static struct connection *connections_next_refused(struct connections *all) {
 
 static struct work *connection_refuse(struct work *work, int error) {
         struct connection *connection = connection_of(work), *next;
-        const struct verdict *refusal = &connection->refusal;
-        struct log_subject subject = connection_subject(connection, LOG_EVENT_REFUSED, "connect");
         struct connections *all = connection->all;
-        struct wire_reply reply = {
-                .operation = PROTOCOL_UNASKED,
-                .status = refusal->status,
-                .error = refusal->error,
-                .target = refusal->target,
-        };
 
         (void)error; /* nothing is unmounted here */
-        snprintf(reply.text, sizeof(reply.text), "%s", refusal->text);
-        log_write_limited(LOG_INFO, &subject, "%s", refusal->text);
-        connection_send(connection, &reply);
+        connection_tell(connection);
         fd_close(connection->fd);
         connection_return(connection, QUOTA_REFUSALS);
         free(connection);
@@ -440,9 +452,21 @@ struct connections *connections_new(struct context *context, struct threads *thr
         return all;
 }
 
+/* Their descriptors go with the process, since no thread is left. */
+static void connections_forget(struct connection_list *list) {
+        struct connection *connection;
+
+        while ((connection = TAILQ_FIRST(list))) {
+                TAILQ_REMOVE(list, connection, entry);
+                free(connection);
+        }
+}
+
 struct connections *connections_free(struct connections *all) {
         if (!all)
                 return NULL;
+        connections_forget(&all->refused);
+        connections_forget(&all->abandoned);
         pthread_mutex_destroy(&all->mutex);
         free(all);
         return NULL;

@@ -75,7 +75,23 @@ static uint64_t main_read_mount_max(void) {
         return max;
 }
 
+/* Fewer than were to be: who runs into that later shall find out why. */
+static void main_tell_limits(const struct options *options, const struct options *before,
+                             rlim_t descriptors) {
+        unsigned connections = options->limits[QUOTA_CONNECTIONS].total;
+        unsigned mounts = options->limits[QUOTA_MOUNTS].total;
+
+        if (connections == before->limits[QUOTA_CONNECTIONS].total &&
+            mounts == before->limits[QUOTA_MOUNTS].total)
+                return;
+        log_write(LOG_NOTICE, NULL,
+                  "RLIMIT_NOFILE of %llu and fs.mount-max have room for %u connections and %u "
+                  "mounts: raise LimitNOFILE= of mountatd.service to have more",
+                  (unsigned long long)descriptors, connections, mounts);
+}
+
 static bool main_raise_descriptors(struct options *options) {
+        const struct options before = *options;
         struct rlimit limit;
         int wanted;
 
@@ -84,6 +100,7 @@ static bool main_raise_descriptors(struct options *options) {
         wanted = options_fit(options, limit.rlim_max, main_read_mount_max(), stderr);
         if (wanted < 0)
                 return false;
+        main_tell_limits(options, &before, limit.rlim_max);
         if (limit.rlim_cur >= (rlim_t)wanted)
                 return true;
         limit.rlim_cur = wanted;
