@@ -361,17 +361,19 @@ static void main_release_orphans(struct leases *leases) {
                           "mounts are left behind: findmnt --source mountatd shows them");
 }
 
-static void main_stop(struct program *program) {
+/* Of a start or a loop that has failed nothing is released that is on record: the next instance has
+ * it. */
+static void main_stop(struct program *program, int status) {
         struct context *context = &program->context;
 
         if (!threads_free(program->threads)) {
                 log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_STUCK},
                           "threads are stuck in the kernel: the next instance undoes what they do");
                 log_stop();
-                _exit(EXIT_SUCCESS); /* what they use stays, and nothing may wait for them */
+                _exit(status); /* what they use stays, and nothing may wait for them */
         }
         connections_free(program->connections);
-        if (context->leases)
+        if (context->leases && status == EXIT_SUCCESS)
                 main_release_orphans(context->leases);
         leases_free(context->leases);
         quota_free(context->quota);
@@ -402,7 +404,7 @@ int main(int argc, char **argv) {
                 main_name(&program);
                 if (!(program.options.sweep ? main_sweep : main_run)(&program))
                         status = EXIT_FAILURE;
-                main_stop(&program);
+                main_stop(&program, status);
         }
         options_free(&program.options);
         return status;
