@@ -4,7 +4,9 @@
  * A file system that keeps callers waiting: every name below it is a directory, but those that
  * begin with "stall" are never found and never made, and flushing a file, which is what a name that
  * begins with "file" is, takes as long as well. The caller holds the kernel's lock on the parent
- * directory meanwhile.
+ * directory meanwhile. What is written to a file whose name begins with "dirty" stays in the
+ * kernel's cache: whoever drops the last reference to one waits for it to be written back, beyond
+ * the reach of any signal.
  *
  *     hostile_fuse MOUNTPOINT [MILLISECONDS [OPTION]...]
  *
@@ -36,6 +38,7 @@ enum {
         HOSTILE_NAMES_MAX = 1024,
         HOSTILE_WAITING_MAX = 1024,
         HOSTILE_OPTIONS_MAX = 4,
+        HOSTILE_DIRTY_SIZE = 4096, /* a page, so that it is written to without being read */
 };
 
 enum hostile_question {
@@ -56,6 +59,7 @@ static struct {
         struct {
                 fuse_ino_t parent;
                 bool file;
+                bool dirty;
                 char name[32];
         } names[HOSTILE_NAMES_MAX]; /* the inode is the index + 2 */
         size_t n_names;
@@ -79,9 +83,11 @@ static void hostile_report(void) {
 }
 
 static struct stat hostile_stat(fuse_ino_t inode) {
-        bool file = inode > 1 && hostile.names[inode - 2].file;
+        bool dirty = inode > 1 && hostile.names[inode - 2].dirty;
+        bool file = dirty || (inode > 1 && hostile.names[inode - 2].file);
 
         return (struct stat){
+                .st_size = dirty ? HOSTILE_DIRTY_SIZE : 0,
                 .st_ino = inode,
                 .st_mode = file ? S_IFREG | 0666 : S_IFDIR | 0777,
                 .st_nlink = 1,
@@ -149,6 +155,7 @@ static void hostile_lookup(fuse_req_t request, fuse_ino_t parent, const char *na
         if (i == hostile.n_names) {
                 hostile.names[i].parent = parent;
                 hostile.names[i].file = strncmp(name, "file", strlen("file")) == 0;
+                hostile.names[i].dirty = strncmp(name, "dirty", strlen("dirty")) == 0;
                 strcpy(hostile.names[i].name, name);
                 hostile.n_names++;
         }
@@ -197,12 +204,52 @@ static void hostile_open(fuse_req_t request, fuse_ino_t inode, struct fuse_file_
 }
 
 static void hostile_flush(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *info) {
+        (void)info;
+        if (hostile.names[inode - 2].dirty)
+                fuse_reply_err(request, 0);
+        else
+                hostile_keep_waiting((struct hostile_waiting){.request = request});
+}
+
+static void hostile_init(void *unused, struct fuse_conn_info *connection) {
+        (void)unused;
+        connection->want |= connection->capable & FUSE_CAP_WRITEBACK_CACHE;
+}
+
+static void hostile_read(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset,
+                         struct fuse_file_info *info) {
+        static const char zeros[HOSTILE_DIRTY_SIZE];
+
         (void)inode;
         (void)info;
-        hostile_keep_waiting((struct hostile_waiting){.request = request});
+        fuse_reply_buf(request, zeros, offset == 0 && size >= sizeof(zeros) ? sizeof(zeros) : 0);
+}
+
+/* The size and the times, which the kernel has in its cache. */
+static void hostile_setattr(fuse_req_t request, fuse_ino_t inode, struct stat *stat, int mask,
+                            struct fuse_file_info *info) {
+        (void)stat;
+        (void)mask;
+        (void)info;
+        hostile_answer(&(struct hostile_waiting){
+                .request = request, .question = HOSTILE_GETATTR, .inode = inode});
+}
+
+static void hostile_write(fuse_req_t request, fuse_ino_t inode, const char *bytes, size_t size,
+                          off_t offset, struct fuse_file_info *info) {
+        (void)inode;
+        (void)bytes;
+        (void)size;
+        (void)offset;
+        (void)info;
+        hostile_keep_waiting((struct hostile_waiting){.request = request, .error = EIO});
 }
 
 static const struct fuse_lowlevel_ops hostile_operations = {
+        .init = hostile_init,
+        .read = hostile_read,
+        .setattr = hostile_setattr,
+        .write = hostile_write,
         .lookup = hostile_lookup,
         .mkdir = hostile_mkdir,
         .getattr = hostile_getattr,

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A descriptor whose last close(2) waits is worth something only where the daemon is the last to
+ * close it, and so each is sent by a process that may itself have to wait.
+ */
+
+#include "tests/faults/attack.h"
+
+#include "common/fd.h"
+#include "tests/fixtures/client.h"
+#include "tests/fixtures/descriptors.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+enum {
+        ATTACK_DIRTY_FILES = 40,
+        ATTACK_STALLS = 24,
+        ATTACK_QUEUE = 200, /* messages; fewer where net.unix.max_dgram_qlen says so */
+        ATTACK_PACKET_CONNECTIONS = 16,
+        ATTACK_PACKET_SOCKETS = 100, /* of a message */
+        ATTACK_LINGERING = 40,
+        ATTACK_MOUNT_REQUESTS = 128,
+        ATTACK_CONNECTIONS = 512, /* the limit of a user's */
+        ATTACK_REFUSED = 1600,    /* more than the daemon lets wait to be closed */
+        ATTACK_REFUSED_DIRTY = 24,
+};
+
+/* ---- messages ---- */
+
+struct attack_message {
+        const char *bytes;
+        size_t size;
+};
+
+static struct attack_message attack_encode(uint16_t operation, uint32_t n_targets) {
+        static char bytes[4][WIRE_REQUEST_MAX];
+        static unsigned next;
+        char *into = bytes[next++ % 4];
+        struct wire_request request = {
+                .version = PROTOCOL_VERSION, .operation = operation, .n_targets = n_targets};
+
+        for (uint32_t i = 0; i < n_targets; i++)
+                request.targets[i].file_system = PROTOCOL_PROC;
+        return (struct attack_message){into, wire_encode_request(&request, (uint8_t *)into)};
+}
+
+static void attack_send(int connection, struct attack_message message, const int *fds, size_t n) {
+        client_try_send(connection, message.bytes, message.size, fds, n);
+}
+
+static const struct attack_message attack_garbage = {"garbage", 7}, attack_nothing = {"", 0};
+
+static void attack_tell(const struct attacker *attacker) {
+        ck_assert_int_eq(write(attacker->ready, "", 1), 1);
+}
+
+static void attack_wait(const struct attacker *attacker) {
+        attack_tell(attacker);
+        for (;;)
+                pause();
+}
+
+/* True: in the child, which dies with the attack. */
+static bool attack_fork(void) {
+        pid_t pid = fork();
+
+        ck_assert_int_ge(pid, 0);
+        if (pid == 0)
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+        return pid == 0;
+}
+
+/* ---- files that are written back when they are dropped, and the write isn't answered ---- */
+
+/* A socket in whose queue lies the last reference to such a file. */
+static int attack_make_dirty(const struct attacker *attacker, unsigned index) {
+        char path[128];
+        int pair[2], fd;
+
+        snprintf(path, sizeof(path), "%s/dirty%u", attacker->fuse, index);
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        fd = open(path, O_RDWR | O_CLOEXEC);
+        ck_assert_int_ge(fd, 0);
+        client_send(pair[0], "x", 1, &fd, 1);
+        close(fd); /* which writes back: so it gets dirty afterwards, and by another descriptor */
+        close(pair[0]);
+        fd = open(path, O_RDWR | O_CLOEXEC);
+        ck_assert_int_eq(write(fd, "dirty", 5), 5);
+        return pair[1];
+}
+
+enum attack_end {
+        ATTACK_STAYS,
+        ATTACK_LEAVES,
+};
+
+static void attack_send_dirty(const struct attacker *attacker, unsigned index,
+                              struct attack_message message, enum attack_end end) {
+        int carrier, connection;
+
+        if (!attack_fork())
+                return;
+        carrier = attack_make_dirty(attacker, index);
+        connection = client_connect(attacker->service, -1);
+        for (unsigned i = 0; end == ATTACK_LEAVES && i < ATTACK_QUEUE; i++)
+                attack_send(connection, attack_encode(PROTOCOL_HELLO, 0), NULL, 0);
+        attack_send(connection, message, &carrier, 1);
+        if (end == ATTACK_LEAVES)
+                close(connection);
+        close(carrier);
+        for (;;)
+                pause();
+}
+
+static void attack_with_dirty_files(const struct attacker *attacker, struct attack_message message,
+                                    enum attack_end end) {
+        for (unsigned i = 0; i < ATTACK_DIRTY_FILES; i++)
+                attack_send_dirty(attacker, i, message, end);
+        attack_wait(attacker);
+}
+
+static void attack_dirty_hello(const struct attacker *attacker) {
+        attack_with_dirty_files(attacker, attack_encode(PROTOCOL_HELLO, 0), ATTACK_STAYS);
+}
+
+static void attack_dirty_garbage(const struct attacker *attacker) {
+        attack_with_dirty_files(attacker, attack_garbage, ATTACK_LEAVES);
+}
+
+static void attack_dirty_mount(const struct attacker *attacker) {
+        attack_with_dirty_files(attacker, attack_encode(PROTOCOL_MOUNT, 1), ATTACK_STAYS);
+}
+
+static void attack_dirty_nothing(const struct attacker *attacker) {
+        attack_with_dirty_files(attacker, attack_nothing, ATTACK_STAYS);
+}
+
+/* ---- connections beyond the limit ---- */
+
+static void attack_fill_connections(const struct attacker *attacker) {
+        descriptors_raise();
+        for (unsigned i = 0; i < ATTACK_CONNECTIONS; i++)
+                client_connect(attacker->service, -1);
+}
+
+/* Those whose files can't be closed keep the threads that refuse, and all others wait. */
+static void attack_refused(const struct attacker *attacker) {
+        int harmless = eventfd(0, EFD_CLOEXEC);
+
+        attack_fill_connections(attacker);
+        for (unsigned i = 0; i < ATTACK_REFUSED_DIRTY; i++)
+                attack_send_dirty(attacker, i, attack_garbage, ATTACK_STAYS);
+        usleep(300000);
+        for (unsigned i = 0; i < ATTACK_REFUSED; i++) {
+                FD_AUTO int connection = client_connect(attacker->service, -1);
+
+                attack_send(connection, attack_garbage, &harmless, 1);
+        }
+        attack_wait(attacker);
+}
+
+static void attack_connect_beyond(const struct attacker *attacker) {
+        attack_fill_connections(attacker);
+        attack_tell(attacker);
+        for (;;)
+                close(client_connect(attacker->service, -1));
+}
+
+static void attack_connect_and_leave(const struct attacker *attacker) {
+        attack_tell(attacker);
+        for (;;)
+                close(client_connect(attacker->service, -1));
+}
+
+/* ---- sockets ---- */
+
+/* Each takes 9 ms of an RCU grace period to close. */
+static void attack_packet_sockets(const struct attacker *attacker) {
+        int fds[ATTACK_PACKET_SOCKETS];
+
+        attack_tell(attacker);
+        for (;;) {
+                int connections[ATTACK_PACKET_CONNECTIONS];
+
+                for (unsigned i = 0; i < ATTACK_PACKET_CONNECTIONS; i++) {
+                        connections[i] = client_connect(attacker->service, -1);
+                        for (unsigned k = 0; k < ATTACK_PACKET_SOCKETS; k++) {
+                                fds[k] = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+                                ck_assert_int_ge(fds[k], 0);
+                        }
+                        attack_send(connections[i], attack_encode(PROTOCOL_HELLO, 0), fds,
+                                    ATTACK_PACKET_SOCKETS);
+                        if (attack_fork()) /* which closes them beside the daemon */
+                                _exit(EXIT_SUCCESS);
+                        close_range(fds[0], fds[ATTACK_PACKET_SOCKETS - 1], 0);
+                }
+                for (unsigned i = 0; i < ATTACK_PACKET_CONNECTIONS; i++)
+                        close(connections[i]);
+        }
+}
+
+/* A TCP server that nobody accepts from, so that it reads nothing. */
+static struct sockaddr_in attack_listen(void) {
+        struct sockaddr_in address = {.sin_family = AF_INET,
+                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t size = sizeof(address);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, size), 0);
+        ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+        ck_assert_int_eq(listen(fd, 2 * ATTACK_LINGERING), 0);
+        return address;
+}
+
+/* Of which the last close(2) takes 100 s, but for that of a process that ends. */
+static int attack_make_lingering(const struct sockaddr_in *server) {
+        const struct linger linger = {.l_onoff = 1, .l_linger = 100};
+        static char data[1 << 16];
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        ck_assert_int_eq(connect(fd, (const struct sockaddr *)server, sizeof(*server)), 0);
+        ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+        while (send(fd, data, sizeof(data), MSG_DONTWAIT) > 0)
+                continue;
+        return fd;
+}
+
+static void attack_lingering_sockets(const struct attacker *attacker) {
+        const struct sockaddr_in server = attack_listen();
+
+        for (unsigned i = 0; i < ATTACK_LINGERING; i++) {
+                int connection = client_connect(attacker->service, -1), fd;
+
+                if (attack_fork()) {
+                        fd = attack_make_lingering(&server);
+                        for (unsigned k = 0; k < ATTACK_QUEUE; k++)
+                                attack_send(connection, attack_encode(PROTOCOL_HELLO, 0), &fd, 1);
+                        _exit(EXIT_SUCCESS);
+                }
+        }
+        attack_wait(attacker);
+}
+
+/* ---- descriptors of every other kind ---- */
+
+static int attack_make_odd(unsigned kind, int connection) {
+        static char ring_parameters[256];
+
+        switch (kind) {
+        case 0:
+                memset(ring_parameters, 0, sizeof(ring_parameters));
+                return syscall(SYS_io_uring_setup, 8, ring_parameters);
+        case 1:
+                return syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY | O_CLOEXEC);
+        case 2: /* a mount of the user's own */
+                return syscall(SYS_open_tree, AT_FDCWD, "/", OPEN_TREE_CLONE | AT_RECURSIVE);
+        case 3:
+                return pidfd_open(getpid(), 0);
+        case 4:
+                return dup(connection);
+        default:
+                return open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
+        }
+}
+
+static void attack_odd_descriptors(const struct attacker *attacker) {
+        const struct attack_message messages[] = {
+                attack_encode(PROTOCOL_MOUNT, 1), attack_encode(PROTOCOL_HELLO, 0),
+                attack_encode(PROTOCOL_ADOPT, 1), attack_garbage};
+
+        attack_tell(attacker);
+        for (;;) {
+                FD_AUTO int connection = client_connect(attacker->service, -1);
+
+                for (unsigned kind = 0; kind < 6; kind++) {
+                        FD_AUTO int fd = attack_make_odd(kind, connection);
+
+                        if (fd >= 0)
+                                for (unsigned i = 0; i < 4; i++)
+                                        attack_send(connection, messages[i], &fd, 1);
+                }
+        }
+}
+
+/* ---- mounts ---- */
+
+/* Each with a directory of its own, on whose lock the mount waits for whoever looks a name up. */
+static void attack_stalled_roots(const struct attacker *attacker) {
+        for (unsigned i = 0; i < ATTACK_STALLS; i++) {
+                char path[128], stall[160];
+                int target, connection;
+
+                snprintf(path, sizeof(path), "%s/%u/proc", attacker->fuse, i);
+                target = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+                ck_assert_int_ge(target, 0);
+                snprintf(stall, sizeof(stall), "%s/stall", path);
+                if (attack_fork())
+                        _exit(access(stall, F_OK));
+                usleep(20000);
+                connection = client_connect(attacker->service, -1);
+                attack_send(connection, attack_encode(PROTOCOL_MOUNT, 1), &target, 1);
+                for (unsigned k = 0; k < ATTACK_QUEUE; k++)
+                        attack_send(connection, attack_encode(PROTOCOL_MOUNT, 1), &target, 1);
+                if (i % 2)
+                        close(connection);
+        }
+        attack_wait(attacker);
+}
+
+static void attack_make_targets(const struct attacker *attacker,
+                                int targets[][PROTOCOL_TARGETS_MAX]) {
+        for (unsigned i = 0; i < ATTACK_MOUNT_REQUESTS; i++)
+                for (unsigned k = 0; k < PROTOCOL_TARGETS_MAX; k++) {
+                        char path[128];
+
+                        snprintf(path, sizeof(path), "%s/%u-%u", attacker->area, i, k);
+                        ck_assert_int_eq(mkdir(path, 0700), 0);
+                        strcat(path, "/proc");
+                        ck_assert_int_eq(mkdir(path, 0700), 0);
+                        targets[i][k] = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+                        ck_assert_int_ge(targets[i][k], 0);
+                }
+}
+
+/* All that a user may have, by a connection that is closed then. */
+static void attack_mass_release(const struct attacker *attacker) {
+        static int targets[ATTACK_MOUNT_REQUESTS][PROTOCOL_TARGETS_MAX];
+        const struct attack_message mount = attack_encode(PROTOCOL_MOUNT, PROTOCOL_TARGETS_MAX);
+
+        descriptors_raise();
+        attack_make_targets(attacker, targets);
+        attack_tell(attacker);
+        for (;;) {
+                FD_AUTO int connection = client_connect(attacker->service, -1);
+                char reply[WIRE_REPLY_MAX];
+
+                for (unsigned i = 0; i < ATTACK_MOUNT_REQUESTS; i++) {
+                        attack_send(connection, mount, targets[i], PROTOCOL_TARGETS_MAX);
+                        if (recv(connection, reply, sizeof(reply), 0) <= 0)
+                                break; /* the daemon is being replaced */
+                }
+        }
+}
+
+/* ---- requests ---- */
+
+static void attack_bad_requests(const struct attacker *attacker) {
+        attack_tell(attacker);
+        for (;;) {
+                FD_AUTO int connection = client_connect(attacker->service, -1);
+
+                for (unsigned i = 0; i < ATTACK_QUEUE; i++)
+                        attack_send(connection, attack_encode(PROTOCOL_ADOPT + 7, 0), NULL, 0);
+                attack_send(connection, attack_garbage, NULL, 0);
+        }
+}
+
+/* On as many connections as a user may have, of which the daemon serves each by a thread. */
+static void attack_every_connection(const struct attacker *attacker) {
+        static int connections[ATTACK_CONNECTIONS];
+        char reply[WIRE_REPLY_MAX];
+
+        descriptors_raise();
+        for (unsigned i = 0; i < ATTACK_CONNECTIONS; i++)
+                connections[i] = client_connect(attacker->service, -1);
+        attack_tell(attacker);
+        for (;;)
+                for (unsigned i = 0; i < ATTACK_CONNECTIONS; i++) {
+                        for (unsigned k = 0; k < ATTACK_QUEUE; k++)
+                                if (client_try_send(connections[i],
+                                                    attack_encode(PROTOCOL_HELLO, 0).bytes,
+                                                    attack_encode(PROTOCOL_HELLO, 0).size, NULL,
+                                                    0) < 0)
+                                        break;
+                        while (recv(connections[i], reply, sizeof(reply), MSG_DONTWAIT) > 0)
+                                continue;
+                }
+}
+
+const struct attack attacks[] = {
+        {"dirty files with hello", attack_dirty_hello, 1, ATTACK_WANTS_FUSE, 40},
+        {"dirty files with garbage, and leaves", attack_dirty_garbage, 1, ATTACK_WANTS_FUSE, 40},
+        {"dirty files with mounts", attack_dirty_mount, 1, ATTACK_WANTS_FUSE, 40},
+        {"dirty files with nothing", attack_dirty_nothing, 1, ATTACK_WANTS_FUSE, 40},
+        {"dirty files beyond the limit", attack_refused, 1, ATTACK_WANTS_FUSE, 4},
+        {"dirty files beyond the limit, 3 users", attack_refused, 3, ATTACK_WANTS_FUSE, 4},
+        {"packet sockets", attack_packet_sockets, 1, ATTACK_WANTS_NETWORK, 0},
+        {"lingering sockets", attack_lingering_sockets, 1, 0, 0},
+        {"descriptors of every other kind", attack_odd_descriptors, 1, ATTACK_WANTS_NETWORK, 0},
+        {"roots that stall", attack_stalled_roots, 1, ATTACK_WANTS_FUSE, 20},
+        {"2048 mounts released at once", attack_mass_release, 1, 0, 0},
+        {"connects and leaves", attack_connect_and_leave, 2, 0, 0},
+        {"connects beyond the limit", attack_connect_beyond, 1, 0, 0},
+        {"requests on every connection", attack_every_connection, 1, 0, 0},
+        {"bad requests, nobody reads the log", attack_bad_requests, 1, ATTACK_FILLS_LOG, 0},
+};
+const unsigned attacks_count = sizeof(attacks) / sizeof(attacks[0]);
