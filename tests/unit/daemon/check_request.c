@@ -11,8 +11,10 @@
 #include "daemon/log.h"
 #include "tests/fixtures/suite.h"
 #include "tests/unit/daemon/fake_context.h"
+#include "tests/unit/daemon/log_capture.h"
 
 #include <errno.h>
+#include <pthread.h>
 
 enum { US = 1000 };
 
@@ -749,6 +751,533 @@ START_TEST(answer_has_no_bytes_of_the_clients) {
 }
 END_TEST
 
+/* ---- judged only ---- */
+
+/* The answer to what has been asked, as a check; the descriptors stay. */
+static void serve_check(void) {
+        unsigned used = quota_used(fake.context.quota, QUOTA_MOUNTS), mounts = fake_mounts();
+        uint64_t total = fake.context.mounts_total;
+
+        wire->flags = PROTOCOL_CHECK;
+        fake_calls_reset();
+        serve();
+        ck_assert_uint_eq(reply->lease, 0);
+        ck_assert_uint_eq(reply->flags, 0);
+        ck_assert_uint_eq(fake_mounts(), mounts);
+        ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT) + fake_calls(FAKE_OPEN_TREE) +
+                                  fake_calls(FAKE_FSOPEN) + fake_calls(FAKE_UMOUNT),
+                          0);
+        ck_assert_uint_eq(quota_used(fake.context.quota, QUOTA_MOUNTS), used);
+        ck_assert_uint_eq(fake.context.mounts_total, total);
+        wire->flags = 0;
+}
+
+/* Vanishes too late to be judged; or is foreign, and without statmount nobody can tell before. */
+static bool is_seen_by_the_mount_alone(unsigned features, const struct fake_directory *directory) {
+        return directory->flags & FAKE_VANISHES ||
+               (directory->flags & FAKE_IS_FOREIGN && !(features & PROTOCOL_FEATURE_STATMOUNT));
+}
+
+START_TEST(check_is_answered_as_the_mount_would_be) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                start(feature_sets[f]);
+                for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                        struct wire_reply checked;
+
+                        ask_good(1);
+                        ask_target(bad[i].file_system, 0, &bad[i].directory);
+                        serve_check();
+                        checked = *reply;
+                        fake_context_is_clean(&fake, 2);
+
+                        serve();
+                        if (is_seen_by_the_mount_alone(feature_sets[f], &bad[i].directory)) {
+                                ck_assert_uint_eq(checked.status, STATUS_OK);
+                                continue;
+                        }
+                        ck_assert_msg(checked.status == reply->status, "row %zu: %s, %s", i,
+                                      status_name(checked.status), status_name(reply->status));
+                        ck_assert_uint_eq(checked.status, bad[i].status);
+                        ck_assert_uint_eq(checked.target, reply->target);
+                        ck_assert_str_eq(checked.text, reply->text);
+                        if (reply->status == STATUS_OK)
+                                ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
+                }
+                end();
+        }
+}
+END_TEST
+
+START_TEST(check_can_be_repeated_and_is_no_claim) {
+        FOR_ALL(f, s) {
+                start(feature_sets[f]);
+                ask_good(sizes[s]);
+                for (unsigned i = 0; i < 3; i++) {
+                        serve_check();
+                        ck_assert_uint_eq(reply->status, STATUS_OK);
+                        ck_assert_str_eq(reply->text, "");
+                }
+                serve();
+                ck_assert_uint_eq(reply->status, STATUS_OK);
+                ck_assert_uint_eq(fake_mounts(), sizes[s]);
+                ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
+                end();
+        }
+}
+END_TEST
+
+/* Whether it is on a file system that would do, not whether there is room at this moment. */
+START_TEST(check_needs_no_room_but_for_its_targets) {
+        uint64_t leases[4];
+
+        start(FAKE_ALL_FEATURES);
+        for (unsigned i = 0; i < 4; i++) {
+                ask_good(16);
+                serve();
+                leases[i] = reply->lease;
+        }
+        ask_good(1);
+        serve();
+        ck_assert_uint_eq(reply->status, STATUS_LIMIT_EXCEEDED);
+        serve_check();
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        fake.context.max_targets = 1;
+        ask_good(2);
+        serve_check();
+        ck_assert_uint_eq(reply->status, STATUS_LIMIT_EXCEEDED);
+        ck_assert_ptr_nonnull(strstr(reply->text, "--max-targets"));
+        for (unsigned i = 0; i < 4; i++)
+                ck_assert_uint_eq(unmount(leases[i]), STATUS_OK);
+        end();
+}
+END_TEST
+
+/* What a runner has before its first action: the directory below which its roots will be. */
+static const struct {
+        struct fake_directory directory;
+        enum status checked, mounted;
+} build_directories[] = {
+        {{"/build", US, 0, 0}, STATUS_OK, STATUS_WRONG_NAME},
+        {{"/build", 0, 0, 0}, STATUS_OK, STATUS_WRONG_NAME},
+        {{"/build", 0, 0, FAKE_IS_ROOT}, STATUS_OK, STATUS_ALREADY_MOUNTED},
+        {{"/build", 0, FAKE_FUSE, FAKE_IS_ROOT}, STATUS_OK, STATUS_ALREADY_MOUNTED},
+        {{"/build", 0, FAKE_FUSE, FAKE_IS_ROOT | FAKE_IS_HIDDEN},
+         STATUS_OK,
+         STATUS_ALREADY_MOUNTED},
+        {{"/build", 0, FAKE_FUSE, FAKE_IS_HIDDEN}, STATUS_OK, STATUS_WRONG_NAME},
+        {{"/build/1/proc", 0, FAKE_FUSE, 0}, STATUS_OK, STATUS_OK},
+        /* A mount root below it is one on which something is mounted. */
+        {{"/build/1/proc", 0, FAKE_FUSE, FAKE_IS_ROOT},
+         STATUS_ALREADY_MOUNTED,
+         STATUS_ALREADY_MOUNTED},
+        {{"/build/1", 0, FAKE_FUSE, 0}, STATUS_WRONG_NAME, STATUS_WRONG_NAME},
+        {{"/build", 0, 0, FAKE_IS_FILE}, STATUS_NOT_A_DIRECTORY, STATUS_NOT_A_DIRECTORY},
+        {{"/build", 0, 0, FAKE_IS_DELETED}, STATUS_TARGET_VANISHED, STATUS_TARGET_VANISHED},
+        {{"/build", 0, 0, FAKE_IS_FOREIGN}, STATUS_WRONG_NAME, STATUS_WRONG_NAME},
+        {{"/theirs", US, 0, 0}, STATUS_WRONG_NAME, STATUS_WRONG_NAME},
+        {{"/theirs", 0, 0, FAKE_IS_ROOT}, STATUS_ALREADY_MOUNTED, STATUS_ALREADY_MOUNTED},
+        {{"/build2", US, 0, 0}, STATUS_WRONG_NAME, STATUS_WRONG_NAME},
+        {{"/", 0, 0, FAKE_IS_ROOT}, STATUS_ALREADY_MOUNTED, STATUS_ALREADY_MOUNTED},
+        {{"/home/proc", US, FAKE_FUSE, 0},
+         STATUS_UNSUPPORTED_FILE_SYSTEM,
+         STATUS_UNSUPPORTED_FILE_SYSTEM},
+};
+
+START_TEST(build_directory_itself_can_be_checked) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                start(feature_sets[f]);
+                ck_assert_int_eq(policy_add_build_directory(fake.policy, "/build", US), 0);
+                ck_assert_int_eq(policy_add_build_directory(fake.policy, "/theirs", US + 1), 0);
+                for (size_t i = 0; i < sizeof(build_directories) / sizeof(build_directories[0]);
+                     i++) {
+                        if (is_seen_by_the_mount_alone(feature_sets[f],
+                                                       &build_directories[i].directory))
+                                continue;
+                        fdpass_set_close(fds);
+                        ask(PROTOCOL_MOUNT, 0);
+                        ask_target(PROTOCOL_PROC, 0, &build_directories[i].directory);
+                        serve_check();
+                        ck_assert_msg(reply->status == build_directories[i].checked, "row %zu: %s",
+                                      i, status_name(reply->status));
+                        serve();
+                        ck_assert_msg(reply->status == build_directories[i].mounted, "row %zu: %s",
+                                      i, status_name(reply->status));
+                        if (reply->status == STATUS_OK)
+                                ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
+                }
+                end();
+        }
+}
+END_TEST
+
+START_TEST(build_directory_is_checked_for_either_file_system_and_beside_others) {
+        start(FAKE_ALL_FEATURES);
+        ck_assert_int_eq(policy_add_build_directory(fake.policy, "/build", POLICY_ANY_USER), 0);
+        ask_good(1);
+        ask_target(PROTOCOL_SYSFS, 0, &(struct fake_directory){"/build", 0, FAKE_FUSE, 0});
+        serve_check();
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/build", 0, FAKE_FUSE, 0});
+        serve_check(); /* twice the same is the client's mistake in a check as well */
+        ck_assert_uint_eq(reply->status, STATUS_ALREADY_MOUNTED);
+        ck_assert_uint_eq(reply->target, 2);
+        end();
+}
+END_TEST
+
+START_TEST(daemon_that_stops_checks_no_more) {
+        start(FAKE_ALL_FEATURES);
+        ask_good(1);
+        atomic_store(&fake.context.stopping, true);
+        serve_check();
+        ck_assert_uint_eq(reply->status, STATUS_SHUTTING_DOWN);
+        end();
+}
+END_TEST
+
+START_TEST(each_call_of_a_check_that_fails_is_answered) {
+        FOR_ALL(f, s) {
+                unsigned calls;
+
+                start(feature_sets[f]);
+                ask_good(sizes[s]);
+                serve_check();
+                calls = fake_calls(FAKE_ANY);
+                ck_assert_uint_ge(calls, sizes[s] * 2);
+                for (unsigned n = 1; n <= calls; n++) {
+                        wire->flags = PROTOCOL_CHECK;
+                        fake_calls_reset();
+                        fake_fail(FAKE_ANY, n, 1, EIO);
+                        serve();
+                        ck_assert_uint_eq(reply->status, STATUS_HOST_FAILED);
+                        ck_assert_uint_eq(reply->error, EIO);
+                        ck_assert_uint_lt(reply->target, sizes[s]);
+                }
+                end();
+        }
+}
+END_TEST
+
+/* ---- kept ---- */
+
+static uint64_t mount_kept(unsigned count) {
+        ask_good(count);
+        wire->flags = PROTOCOL_KEEP;
+        serve();
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        ck_assert_uint_ne(reply->lease, 0);
+        return reply->lease;
+}
+
+START_TEST(kept_lease_is_the_users) {
+        FOR_ALL(f, s) {
+                uint64_t lease;
+
+                start(feature_sets[f]);
+                lease = mount_kept(sizes[s]);
+                ck_assert(LIST_EMPTY(&holder->leases));
+                ck_assert_uint_eq(fake_context_record(&fake, lease).kept, 1);
+                ck_assert_uint_eq(fake_context_record(&fake, lease).state, RECORD_LIVE);
+                ck_assert_uint_eq(quota_used(fake.context.quota, QUOTA_MOUNTS), sizes[s]);
+
+                /* The connection ends, and another user's knows nothing of it. */
+                leases_abandon(fake.context.leases, holder);
+                ck_assert_int_eq(lease_release_held(fake.context.leases, holder), 0);
+                ck_assert_uint_eq(fake_mounts(), sizes[s]);
+                holder = &holders[1];
+                holder->subject.uid = US + 1;
+                ck_assert_uint_eq(unmount(lease), STATUS_NO_SUCH_LEASE);
+
+                /* Any connection of the same user may end it, once. */
+                holder->subject.uid = US;
+                ck_assert_uint_eq(unmount(lease), STATUS_OK);
+                ck_assert_uint_eq(fake_mounts(), 0);
+                ck_assert_uint_eq(unmount(lease), STATUS_NO_SUCH_LEASE);
+                end();
+        }
+}
+END_TEST
+
+START_TEST(kept_lease_that_is_not_let_go_stays_the_users) {
+        uint64_t lease;
+
+        start(FAKE_ALL_FEATURES);
+        lease = mount_kept(4);
+        holder = &holders[1];
+        fake_calls_reset();
+        fake_fail(FAKE_UMOUNT, 3, 1, EPERM);
+        ck_assert_uint_eq(unmount(lease), STATUS_HOST_FAILED);
+        ck_assert_uint_eq(reply->target, 2);
+        ck_assert_uint_eq(fake_context_record(&fake, lease).state, RECORD_LIVE);
+        holder = &holders[0];
+        ck_assert_uint_eq(unmount(lease), STATUS_OK);
+        end();
+}
+END_TEST
+
+START_TEST(administrator_ends_anybodys_lease) {
+        uint64_t lease, kept;
+
+        start(FAKE_ALL_FEATURES);
+        ask_good(2);
+        serve();
+        lease = reply->lease;
+        kept = mount_kept(1);
+        holder = &holders[1];
+        holder->subject = (struct subject){.uid = 0};
+        ck_assert_uint_eq(unmount(lease), STATUS_NO_SUCH_LEASE); /* root's rights are not asked */
+        ck_assert_uint_eq(unmount(kept), STATUS_NO_SUCH_LEASE);
+        holder->subject.trust = TRUST_ADMINISTRATOR;
+        ck_assert_uint_eq(unmount(lease), STATUS_OK);
+        ck_assert_uint_eq(unmount(kept), STATUS_OK);
+        end();
+}
+END_TEST
+
+START_TEST(what_is_kept_can_not_be_adopted) {
+        uint64_t lease;
+
+        start(FAKE_ALL_FEATURES);
+        lease = mount_kept(1);
+        wire->operation = PROTOCOL_ADOPT;
+        wire->flags = 0;
+        wire->lease = lease;
+        left_on[0] = fds->fds[0];
+        fds->fds[0] = fake_open_mount(left_on[0]);
+        serve();
+        ck_assert_uint_eq(reply->status, STATUS_NO_SUCH_LEASE);
+        fd_close(left_on[0]);
+        ck_assert_uint_eq(unmount(lease), STATUS_OK);
+        end();
+}
+END_TEST
+
+/* ---- not delivered ---- */
+
+START_TEST(kept_lease_whose_reply_is_lost_is_released) {
+        start(FAKE_ALL_FEATURES);
+        for (unsigned s = 0; s < N_SIZES; s++) {
+                mount_kept(sizes[s]);
+                request_take_back(&fake.context, holder, &request);
+                ck_assert_uint_eq(fake_mounts(), 0);
+                ck_assert_uint_eq(leases_count(fake.context.leases).leases, 0);
+                lease_dispose(&request.remains);
+                ck_assert(fake_is_in_root());
+                fake_context_is_clean(&fake, sizes[s]);
+        }
+        end();
+}
+END_TEST
+
+/* It ends with its connection, or there is none. */
+START_TEST(other_replies_that_are_lost_change_nothing) {
+        uint64_t lease, kept;
+
+        start(FAKE_ALL_FEATURES);
+        kept = mount_kept(1);
+        ask_good(1);
+        serve();
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        lease = reply->lease;
+        request_take_back(&fake.context, holder, &request);
+        ck_assert_uint_eq(fake_mounts(), 2);
+
+        serve(); /* refused: it is mounted on already */
+        ck_assert_uint_ne(reply->status, STATUS_OK);
+        wire->flags = PROTOCOL_KEEP;
+        request_take_back(&fake.context, holder, &request);
+        serve_check();
+        request_take_back(&fake.context, holder, &request);
+
+        ck_assert_uint_eq(unmount(0), STATUS_NO_SUCH_LEASE);
+        wire->lease = kept;
+        request_take_back(&fake.context, holder, &request);
+        ck_assert_uint_eq(fake_mounts(), 2);
+        ck_assert_uint_eq(unmount(lease), STATUS_OK);
+        ck_assert_uint_eq(unmount(kept), STATUS_OK);
+        end();
+}
+END_TEST
+
+START_TEST(kept_lease_that_can_not_be_taken_back_stays) {
+        uint64_t lease;
+
+        start(FAKE_ALL_FEATURES);
+        lease = mount_kept(1);
+        fake_calls_reset();
+        fake_fail(FAKE_UMOUNT, 1, 1, EPERM);
+        request_take_back(&fake.context, holder, &request);
+        lease_dispose(&request.remains);
+        ck_assert_uint_eq(fake_mounts(), 1);
+        ck_assert_uint_eq(fake_context_record(&fake, lease).state, RECORD_LIVE);
+        ck_assert_uint_eq(unmount(lease), STATUS_OK);
+        end();
+}
+END_TEST
+
+START_TEST(what_came_is_closed_and_clones_are_made_when_nobody_waits) {
+        start(FAKE_ALL_FEATURES);
+        request_finish(&fake.context, &request); /* clones are there now */
+        fake.descriptors = descriptors_count();
+        ask_good(16);
+        request_serve(&fake.context, holder, &request);
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        request_finish(&fake.context, &request);
+        ck_assert_uint_eq(fds->count, 0);
+        ck_assert_uint_eq(descriptors_count(), fake.descriptors + 16); /* the mounts' */
+        ask_good(1);
+        fake_calls_reset();
+        request_serve(&fake.context, holder, &request);
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        ck_assert_uint_eq(fake_calls(FAKE_OPEN_TREE), 0);
+        leases_abandon(fake.context.leases, holder);
+        ck_assert_int_eq(lease_release_held(fake.context.leases, holder), 0);
+        request_finish(&fake.context, &request);
+        end();
+}
+END_TEST
+
+/* ---- while something else happens ---- */
+
+static enum status served;
+
+static void *serve_elsewhere(void *unused) {
+        (void)unused;
+        ck_assert_int_eq(unmount_isolate(), 0);
+        request_serve(&fake.context, holder, &request);
+        lease_dispose(&request.remains);
+        served = reply->status;
+        return NULL;
+}
+
+static const struct {
+        bool keep, stops, leaves;
+        enum status status;
+        unsigned error;
+} meanwhile[] = {
+        {false, false, false, STATUS_OK, 0},
+        {true, false, false, STATUS_OK, 0},
+        /* Its connection will release it: */
+        {false, true, false, STATUS_OK, 0},
+        /* nobody would: */
+        {true, true, false, STATUS_SHUTTING_DOWN, 0},
+        /* nobody waits for it: */
+        {false, false, true, STATUS_HOST_FAILED, ECONNRESET},
+        {true, false, true, STATUS_HOST_FAILED, ECONNRESET},
+        {false, true, true, STATUS_SHUTTING_DOWN, 0},
+        {true, true, true, STATUS_SHUTTING_DOWN, 0},
+};
+
+START_TEST(stop_and_the_clients_end_are_seen_after_the_mount) {
+        for (size_t i = 0; i < sizeof(meanwhile) / sizeof(meanwhile[0]); i++) {
+                pthread_t thread;
+
+                start(FAKE_ALL_FEATURES);
+                ask_good(2);
+                wire->flags = meanwhile[i].keep ? PROTOCOL_KEEP : 0;
+                fake_block(FAKE_MOVE_MOUNT, 1);
+                ck_assert_int_eq(pthread_create(&thread, NULL, serve_elsewhere, NULL), 0);
+                while (fake_blocked() == 0)
+                        usleep(1000);
+                if (meanwhile[i].stops) {
+                        atomic_store(&fake.context.stopping, true);
+                        leases_stop(fake.context.leases);
+                }
+                if (meanwhile[i].leaves)
+                        leases_abandon(fake.context.leases, holder);
+                fake_unblock();
+                ck_assert_int_eq(pthread_join(thread, NULL), 0);
+                ck_assert_msg(served == meanwhile[i].status, "row %zu: %s", i, status_name(served));
+                ck_assert_uint_eq(reply->error, meanwhile[i].error);
+                ck_assert_uint_eq(fake_mounts(), served == STATUS_OK ? 2 : 0);
+                if (served == STATUS_OK)
+                        ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
+                end();
+        }
+}
+END_TEST
+
+/* ---- what is counted and logged ---- */
+
+START_TEST(mounts_and_failures_are_counted) {
+        uint64_t lease;
+
+        start(FAKE_ALL_FEATURES);
+        ask(PROTOCOL_HELLO, 0);
+        serve();
+        ask_good(3);
+        serve_check();
+        ck_assert_uint_eq(fake.context.mounts_total, 0);
+        serve();
+        lease = reply->lease;
+        ck_assert_uint_eq(fake.context.mounts_total, 3);
+        ck_assert_uint_eq(unmount(lease), STATUS_OK);
+        ck_assert_uint_eq(unmount(mount_kept(2)), STATUS_OK);
+        ck_assert_uint_eq(fake.context.mounts_total, 5);
+        ck_assert_uint_eq(fake.context.failures_total, 0);
+        ck_assert_uint_eq(unmount(lease), STATUS_NO_SUCH_LEASE);
+        ask_good(1);
+        fake_calls_reset();
+        fake_fail(FAKE_MOVE_MOUNT, 1, 1, EIO);
+        serve();
+        ck_assert_uint_eq(fake.context.failures_total, 2);
+        ck_assert_uint_eq(fake.context.mounts_total, 5);
+        end();
+}
+END_TEST
+
+static const struct {
+        uint16_t operation;
+        const char *name;
+} names[] = {
+        {PROTOCOL_HELLO, "hello"},     {PROTOCOL_MOUNT, "mount"}, {PROTOCOL_UNMOUNT, "unmount"},
+        {PROTOCOL_ADOPT, "adopt"},     {77, "unknown"},           {0, "unknown"},
+        {PROTOCOL_ADOPT + 1, "unknown"},
+};
+
+START_TEST(each_request_has_one_line_of_the_log_with_its_name) {
+        int log = capture();
+
+        start(FAKE_ALL_FEATURES);
+        log_set_level(LOG_DEBUG);
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+                const char *line;
+
+                ask(names[i].operation, 0);
+                if (names[i].operation == PROTOCOL_MOUNT || names[i].operation == PROTOCOL_ADOPT)
+                        ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/x/dev", US, 0, 0});
+                serve();
+                fdpass_set_close(fds);
+                line = captured(log);
+                ck_assert_uint_eq(count_lines(line), 1);
+                ck_assert_ptr_nonnull(strstr(line, names[i].name));
+                ck_assert_ptr_nonnull(strstr(line, "1000"));
+                ck_assert_ptr_nonnull(
+                        strstr(line, reply->status == STATUS_OK ? "done"
+                                                                : status_name(reply->status)));
+        }
+
+        /* What went well is for debugging, what didn't for everybody. */
+        log_set_level(LOG_INFO);
+        ask(PROTOCOL_HELLO, 0);
+        serve();
+        ck_assert_str_eq(captured(log), "");
+        ask(PROTOCOL_MOUNT, 0);
+        ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/x\x1b[31m/dev", US, 0, 0});
+        serve();
+        ck_assert_ptr_nonnull(strstr(captured(log), "/x\\x1b"));
+        log_set_level(LOG_WARNING);
+        serve();
+        ck_assert_str_eq(captured(log), "");
+        ask_good(1);
+        fake_calls_reset();
+        fake_fail(FAKE_MOVE_MOUNT, 1, 1, EIO);
+        serve();
+        ck_assert_uint_eq(count_lines(captured(log)), 1);
+        end();
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN(
                 "request", hello_tells_features_and_version, mounts_and_unmounts,
@@ -765,5 +1294,17 @@ int main(void) {
                 each_call_that_fails_is_answered_and_leaves_nothing, adopts_and_unmounts,
                 adoption_of_what_is_not_ours_is_refused_alike, daemon_that_stops_adopts_no_more,
                 adoption_needs_no_room, each_call_of_an_adoption_that_fails_loses_nothing,
-                path_that_is_too_long_is_answered, answer_has_no_bytes_of_the_clients);
+                path_that_is_too_long_is_answered, answer_has_no_bytes_of_the_clients,
+                check_is_answered_as_the_mount_would_be, check_can_be_repeated_and_is_no_claim,
+                check_needs_no_room_but_for_its_targets, build_directory_itself_can_be_checked,
+                build_directory_is_checked_for_either_file_system_and_beside_others,
+                daemon_that_stops_checks_no_more, each_call_of_a_check_that_fails_is_answered,
+                kept_lease_is_the_users, kept_lease_that_is_not_let_go_stays_the_users,
+                administrator_ends_anybodys_lease, what_is_kept_can_not_be_adopted,
+                kept_lease_whose_reply_is_lost_is_released,
+                other_replies_that_are_lost_change_nothing,
+                kept_lease_that_can_not_be_taken_back_stays,
+                what_came_is_closed_and_clones_are_made_when_nobody_waits,
+                stop_and_the_clients_end_are_seen_after_the_mount, mounts_and_failures_are_counted,
+                each_request_has_one_line_of_the_log_with_its_name);
 }
