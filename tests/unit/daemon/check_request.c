@@ -567,6 +567,9 @@ START_TEST(adopts_and_unmounts) {
                 ck_assert_uint_eq(fake_mounts(), sizes[s]);
                 ck_assert_uint_eq(leases_count(fake.context.leases).left, 0);
                 ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT) + fake_calls(FAKE_UMOUNT), 0);
+                wire->flags = PROTOCOL_KEEP; /* which no decoder lets through */
+                request_take_back(&fake.context, holder, &request);
+                ck_assert_uint_eq(fake_mounts(), sizes[s]);
                 ask_adopt();
                 serve(); /* once */
                 ck_assert_uint_eq(reply->status, STATUS_NO_SUCH_LEASE);
