@@ -171,6 +171,11 @@ static bool main_open_state(struct program *program, const char *directory, stru
                           &(struct log_subject){.event = LOG_EVENT_STATE_SET_ASIDE},
                           "%s: the state file is not to be understood: kept as %s", directory,
                           found.set_aside);
+        if (found.damaged > 0)
+                log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_MOUNTS_LEFT},
+                          "%s: %u records of leases are damaged and left out: findmnt --source "
+                          "mountatd shows their mounts",
+                          directory, found.damaged);
         if (r == -EBUSY) {
                 log_write(LOG_ERR, &(struct log_subject){.event = LOG_EVENT_RUNS_ALREADY},
                           "this instance runs already as process %d: stop it, or give --instance",
