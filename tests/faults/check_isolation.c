@@ -182,7 +182,7 @@ static struct service_plan isolation_plan(const struct isolation *isolation) {
                 .name = "isolation",
                 .start = SERVICE_INHERITS,
                 .listener = isolation->listener,
-                .options = {build},
+                .options = {build, "--max-mounts=4096"}, /* RLIMIT_NOFILE may be low */
                 .enter = isolation->attack->traits & ATTACK_FILLS_LOG ? fill_log : NULL,
         };
 }
@@ -267,7 +267,7 @@ static void isolation_attack(struct isolation *isolation) {
                         attacking.attacker.fuse = isolation->hostiles[i].path;
                 }
                 snprintf(name, sizeof(name), "area%u", i);
-                attacking.attacker.area = world_make_directory(HOSTILE_USER + i, 0700, name);
+                attacking.attacker.area = world_make_directory(HOSTILE_USER + i, 0755, name);
                 isolation->attackers[i] = world_spawn(HOSTILE_USER + i, attack_as_user, &attacking);
         }
         close(ready[1]);

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Connections beyond the limits: each is told why, and closed. One thread tells them all, and closes
+ * those in whose queue no descriptors lie; it waits for nobody. Any other one is closed by a thread
+ * that is charged to its user, since the last close of what a client has queued can take for ever;
+ * beyond the user's share of such threads it waits, and costs a descriptor. Where many of one user
+ * wait, they are put in flight in the queue of a socket, so that all of them cost one. What bounds
+ * their number is the kernel's limit on descriptors in flight of the user who queued them: unix(7).
+ *
+ * For the main thread; nothing blocks.
+ */
+
+#include "daemon/request.h"
+#include "daemon/thread.h"
+
+#include <stdbool.h>
+#include <sys/queue.h>
+
+enum {
+        REFUSALS_CLOSERS_MAX = 64, /* threads that close, in all */
+        REFUSALS_CLOSERS_PER_USER_MAX = 16,
+        REFUSALS_WAITING_MAX = 1024, /* to be told or closed; a descriptor each */
+};
+
+/* Where it is embedded it is the first member: what malloc(3) returned for it is freed with it. */
+struct refusal {
+        int fd; /* owned */
+        struct subject subject;
+        struct verdict verdict;
+        /* the module's own: */
+        struct work work;
+        struct refusals *all;
+        STAILQ_ENTRY(refusal) entry;
+};
+
+struct refusals;
+
+/* Both are borrowed. NULL: out of memory. */
+struct refusals *refusals_new(struct context *context, struct threads *threads);
+
+/* After threads_free(), if that has returned true. NULL-safe. */
+struct refusals *refusals_free(struct refusals *refusals);
+
+/* False: so many wait that no connection should be accepted which might be one more. */
+bool refusals_have_room(struct refusals *refusals);
+
+/* Takes it. */
+void refusals_add(struct refusals *refusals, struct refusal *refusal);
+
+/* Now and then: tries again what there was no thread for. */
+void refusals_retry(struct refusals *refusals);
