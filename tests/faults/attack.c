@@ -39,7 +39,6 @@ enum {
         ATTACK_PACKET_SOCKETS = 100, /* of a message */
         ATTACK_LINGERING = 40,
         ATTACK_MOUNT_REQUESTS = 128,
-        ATTACK_CONNECTIONS = 512, /* the limit of a user's */
         ATTACK_REFUSED = 1600,    /* more than the daemon lets wait to be closed */
         ATTACK_REFUSED_DIRTY = 24,
 };

@@ -175,14 +175,15 @@ static void fill_log(void) {
 }
 
 static struct service_plan isolation_plan(const struct isolation *isolation) {
-        static char build[128];
+        static char build[128], per_user[64];
 
         snprintf(build, sizeof(build), "--build-directory=%s", world_path("build"));
+        snprintf(per_user, sizeof(per_user), "--max-connections-per-user=%u", ATTACK_CONNECTIONS);
         return (struct service_plan){
                 .name = "isolation",
                 .start = SERVICE_INHERITS,
                 .listener = isolation->listener,
-                .options = {build, "--max-mounts=4096"}, /* RLIMIT_NOFILE may be low */
+                .options = {build, per_user, "--max-mounts=2304"},
                 .enter = isolation->attack->traits & ATTACK_FILLS_LOG ? fill_log : NULL,
         };
 }
