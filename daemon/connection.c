@@ -155,7 +155,7 @@ static struct work *connection_serve(struct work *work, int error) {
 /* ---- accepted ---- */
 
 /* Who it is was frozen at connect(2), and is translated to our namespaces: unix(7). */
-static struct verdict connection_admit(struct connection *connection) {
+static struct verdict connection_identify(struct connection *connection) {
         struct ucred credentials;
         socklen_t size = sizeof(credentials);
 
@@ -163,7 +163,7 @@ static struct verdict connection_admit(struct connection *connection) {
                 return verdict_host_failed(-errno, STATUS_NO_TARGET);
         connection->holder.subject =
                 (struct subject){.uid = credentials.uid, .pid = credentials.pid};
-        return quota_charge(connection->all->context->quota, credentials.uid, QUOTA_CONNECTIONS, 1);
+        return VERDICT_OK;
 }
 
 static struct verdict connection_fail(int error) {
@@ -177,8 +177,12 @@ static struct verdict connection_fail(int error) {
 
 /* STATUS_OK, or why it must be refused after all. */
 static struct verdict connections_serve(struct connections *all, struct connection *connection) {
+        struct verdict verdict = quota_charge(
+                all->context->quota, connection->holder.subject.uid, QUOTA_CONNECTIONS, 1);
         int r;
 
+        if (verdict.status != STATUS_OK)
+                return verdict;
         connection->users = 1;
         connection->work.run = connection_serve;
         pthread_mutex_lock(&all->mutex);
@@ -188,9 +192,19 @@ static struct verdict connections_serve(struct connections *all, struct connecti
                 TAILQ_REMOVE(&all->served, connection, entry);
         pthread_mutex_unlock(&all->mutex);
         if (r == 0)
-                return VERDICT_OK;
+                return verdict;
         connection_return(connection, QUOTA_CONNECTIONS);
         return connection_fail(r);
+}
+
+/*
+ * Whether the client has left without a request, as floods of them do: that is worth no thread. A
+ * look takes nothing out of the queue, and so drops nothing.
+ */
+static bool connection_is_over(const struct connection *connection) {
+        char byte;
+
+        return recv(connection->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 static void connections_refuse(struct connections *all, struct connection *connection,
@@ -219,11 +233,13 @@ int connections_accept(struct connections *all, int socket) {
                 return r;
         }
 
-        verdict = connection_admit(connection);
-        if (verdict.status == STATUS_OK)
+        verdict = connection_identify(connection);
+        if (verdict.status == STATUS_OK && !connection_is_over(connection)) {
                 verdict = connections_serve(all, connection);
-        if (verdict.status != STATUS_OK)
-                connections_refuse(all, connection, &verdict);
+                if (verdict.status == STATUS_OK)
+                        return 0;
+        }
+        connections_refuse(all, connection, &verdict);
         return 0;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * After shutdown(2) nothing more can be queued, so what /proc/self/fdinfo then says of the queue
- * holds: without descriptors in it the last close frees memory, and no more.
+ * After shutdown(2) nothing more can be queued, so what is found out of the queue then holds:
+ * without descriptors in it the last close frees memory, and no more.
  */
 
 #include "daemon/refusal.h"
@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum {
@@ -67,11 +68,25 @@ static void refusal_tell(const struct refusal *refusal) {
         snprintf(reply.text, sizeof(reply.text), "%s", verdict->text);
         log_write_limited(LOG_INFO, &subject, "%s", verdict->text);
         fdpass_send(refusal->fd, bytes, wire_encode_reply(&reply, bytes), NULL, 0);
-        shutdown(refusal->fd, SHUT_RDWR);
+}
+
+/*
+ * Of a socket that is shut down: end of file looks like a message without bytes, but a message has
+ * a sender's credentials, for which there is no room here. unix(7).
+ */
+static bool refusal_is_empty(const struct refusal *refusal) {
+        char byte;
+        struct iovec vector = {.iov_base = &byte, .iov_len = sizeof(byte)};
+        struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+        const int on = 1;
+
+        return setsockopt(refusal->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) == 0 &&
+               recvmsg(refusal->fd, &message, MSG_PEEK | MSG_DONTWAIT) == 0 &&
+               !(message.msg_flags & MSG_CTRUNC);
 }
 
 /* Whether descriptors lie in its queue; also if that can't be told. proc_pid_fdinfo(5). */
-static bool refusal_may_block(const struct refusal *refusal) {
+static bool refusal_has_descriptors(const struct refusal *refusal) {
         static const char line[] = "\nscm_fds: 0\n";
         FD_AUTO int info = -EBADF;
         char path[32], text[512];
@@ -265,11 +280,13 @@ static struct work *refusals_tell(struct work *work, int error) {
 
         (void)error;
         while ((refusal = refusals_next_untold(all))) {
-                refusal_tell(refusal);
-                if (refusal_may_block(refusal))
-                        refusals_close(all, refusal);
-                else
+                if (refusal->verdict.status != STATUS_OK)
+                        refusal_tell(refusal);
+                shutdown(refusal->fd, SHUT_RDWR);
+                if (refusal_is_empty(refusal) || !refusal_has_descriptors(refusal))
                         refusal_end(refusal);
+                else
+                        refusals_close(all, refusal);
         }
         return NULL;
 }

@@ -2,12 +2,13 @@
 #pragma once
 
 /*
- * Connections beyond the limits: each is told why, and closed. One thread tells them all, and closes
- * those in whose queue no descriptors lie; it waits for nobody. Any other one is closed by a thread
- * that is charged to its user, since the last close of what a client has queued can take for ever;
- * beyond the user's share of such threads it waits, and costs a descriptor. Where many of one user
- * wait, they are put in flight in the queue of a socket, so that all of them cost one. What bounds
- * their number is the kernel's limit on descriptors in flight of the user who queued them: unix(7).
+ * The end of connections that are not served: those beyond the limits, which are told so, and those
+ * whose clients have left already. One thread sees to all of them, and waits for nobody: it closes
+ * those in whose queue no descriptors lie. Any other is closed by a thread that is charged to its
+ * user, since the last close of what a client has queued can take for ever; beyond the user's share
+ * of such threads it waits, and costs a descriptor. Where many of one user wait, they are put in
+ * flight, in the queue of a socket, so that all of them cost one. What bounds their number is the
+ * kernel's limit on descriptors in flight of the user who queued them: unix(7).
  *
  * For the main thread; nothing blocks.
  */
@@ -28,7 +29,7 @@ enum {
 struct refusal {
         int fd; /* owned */
         struct subject subject;
-        struct verdict verdict;
+        struct verdict verdict; /* STATUS_OK: there is nobody to be told */
         /* the module's own: */
         struct work work;
         struct refusals *all;
