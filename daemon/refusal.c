@@ -341,9 +341,21 @@ struct refusals *refusals_new(struct context *context, struct threads *threads) 
         return all;
 }
 
+/* Not closed: the main thread may wait for nothing of a client's. */
+static void refusals_forget(struct refusal_list *list) {
+        struct refusal *refusal;
+
+        while ((refusal = STAILQ_FIRST(list))) {
+                STAILQ_REMOVE_HEAD(list, entry);
+                free(refusal);
+        }
+}
+
 struct refusals *refusals_free(struct refusals *all) {
         if (!all)
                 return NULL;
+        refusals_forget(&all->untold);
+        refusals_forget(&all->unclosed);
         pthread_mutex_destroy(&all->mutex);
         free(all);
         return NULL;

@@ -41,7 +41,10 @@ struct refusals;
 /* Both are borrowed. NULL: out of memory. */
 struct refusals *refusals_new(struct context *context, struct threads *threads);
 
-/* After threads_free(), if that has returned true. NULL-safe. */
+/*
+ * After threads_free(), if that has returned true. What waits because no thread could be made stays
+ * open, for the process's end. NULL-safe.
+ */
 struct refusals *refusals_free(struct refusals *refusals);
 
 /* False: so many wait that no connection should be accepted which might be one more. */
