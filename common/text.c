@@ -47,28 +47,45 @@ static size_t text_name_byte(char piece[4], uint8_t byte) {
         return 4;
 }
 
-char *text_escape(char *buffer, size_t size, const char *source) {
+/* Returns how many bytes were written, the final NUL not among them. `*source` moves to what didn't
+ * fit. */
+static size_t text_fill(char *buffer, size_t size, const char **source) {
         size_t used = 0;
 
-        while (*source) {
-                size_t length = text_character(source);
+        while (**source) {
+                size_t length = text_character(*source), taken = length;
                 char piece[4];
-                const char *from = source;
+                const char *from = *source;
 
-                if (length == 0 || !text_is_plain(source, length)) {
-                        length = text_name_byte(piece, *source);
+                if (length == 0 || !text_is_plain(*source, length)) {
+                        length = text_name_byte(piece, **source);
                         from = piece;
-                        source += 1;
-                } else
-                        source += length;
-
+                        taken = 1;
+                }
                 if (used + length >= size)
                         break;
                 memcpy(buffer + used, from, length);
                 used += length;
+                *source += taken;
         }
-
         buffer[used] = '\0';
+        return used;
+}
+
+char *text_escape(char *buffer, size_t size, const char *source) {
+        text_fill(buffer, size, &source);
+        return buffer;
+}
+
+char *text_abridge(char *buffer, size_t size, const char *source) {
+        const char *rest = source;
+
+        text_fill(buffer, size, &rest);
+        if (*rest) {
+                size_t used = text_fill(buffer, size - strlen(TEXT_CUT), &source);
+
+                memcpy(buffer + used, TEXT_CUT, sizeof(TEXT_CUT));
+        }
         return buffer;
 }
 

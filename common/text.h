@@ -16,6 +16,11 @@
  */
 char *text_escape(char *buffer, size_t size, const char *source);
 
+#define TEXT_CUT "..."
+
+/* As text_escape(), to `size` bytes (at least 4); a text that is cut ends in TEXT_CUT. */
+char *text_abridge(char *buffer, size_t size, const char *source);
+
 /*
  * The length of the longest prefix of `text` of at most `max` bytes that is UTF-8: it ends between
  * characters, and before the first byte that belongs to none, such as half a character at the end

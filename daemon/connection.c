@@ -74,6 +74,16 @@ static int connection_send(const struct connection *connection, const struct wir
         return fdpass_send(connection->fd, bytes, wire_encode_reply(reply, bytes), NULL, 0);
 }
 
+static struct refusal *connection_prepare_refusal(struct connection *connection,
+                                                  const struct verdict *verdict) {
+        struct refusal *refusal = &connection->refusal;
+
+        refusal->fd = connection->fd;
+        refusal->subject = connection->holder.subject;
+        refusal->verdict = *verdict;
+        return refusal;
+}
+
 /* ---- served ---- */
 
 static void connection_log_garbage(const struct connection *connection, ssize_t size) {
@@ -137,6 +147,11 @@ static struct work *connection_serve(struct work *work, int error) {
         struct connection *connection = connection_of(work);
         struct connections *all = connection->all;
 
+        if (error < 0) {
+                const struct verdict verdict = verdict_host_failed(error, STATUS_NO_TARGET);
+
+                refusal_tell(connection_prepare_refusal(connection, &verdict));
+        }
         while (error == 0 && connection_receive(connection))
                 continue;
         connection_release(connection);
@@ -207,14 +222,6 @@ static bool connection_is_over(const struct connection *connection) {
         return recv(connection->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
-static void connections_refuse(struct connections *all, struct connection *connection,
-                               const struct verdict *verdict) {
-        connection->refusal.fd = connection->fd;
-        connection->refusal.subject = connection->holder.subject;
-        connection->refusal.verdict = *verdict;
-        refusals_add(all->refusals, &connection->refusal);
-}
-
 int connections_accept(struct connections *all, int socket) {
         struct connection *connection;
         struct verdict verdict;
@@ -239,7 +246,7 @@ int connections_accept(struct connections *all, int socket) {
                 if (verdict.status == STATUS_OK)
                         return 0;
         }
-        connections_refuse(all, connection, &verdict);
+        refusals_add(all->refusals, connection_prepare_refusal(connection, &verdict));
         return 0;
 }
 
@@ -383,9 +390,20 @@ struct connections *connections_new(struct context *context, struct threads *thr
         return all;
 }
 
+/* Their descriptors go with the process, since no thread is left. */
+static void connections_forget(struct connection_list *list) {
+        struct connection *connection;
+
+        while ((connection = TAILQ_FIRST(list))) {
+                TAILQ_REMOVE(list, connection, entry);
+                free(connection);
+        }
+}
+
 struct connections *connections_free(struct connections *all) {
         if (!all)
                 return NULL;
+        connections_forget(&all->abandoned);
         refusals_free(all->refusals);
         pthread_mutex_destroy(&all->mutex);
         free(all);

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -312,6 +313,19 @@ static int leases_duplicate_root(const struct lease *lease) {
         return -EBADF;
 }
 
+/* Whose lease it is may be writing the ids down, without the mutex. */
+static uint64_t leases_mount(const struct lease *lease, uint32_t i) {
+        return __atomic_load_n(&lease->record->mounts[i], __ATOMIC_ACQUIRE);
+}
+
+static void leases_copy_record(const struct lease *lease, struct record *record) {
+        _Static_assert(offsetof(struct record, mounts) + sizeof(record->mounts) == sizeof(*record),
+                       "the ids come last");
+        memcpy(record, lease->record, offsetof(struct record, mounts));
+        for (uint32_t i = 0; i < PROTOCOL_TARGETS_MAX; i++)
+                record->mounts[i] = leases_mount(lease, i);
+}
+
 bool leases_next(struct leases *leases, uint32_t *cursor, struct record *record, int *root) {
         bool found = false;
 
@@ -322,7 +336,7 @@ bool leases_next(struct leases *leases, uint32_t *cursor, struct record *record,
 
                 found = lease->holder;
                 if (found) {
-                        *record = *lease->record;
+                        leases_copy_record(lease, record);
                         *root = leases_duplicate_root(lease);
                 }
         }
@@ -335,7 +349,7 @@ static bool leases_has_mount(const struct leases *leases, const struct lease *le
         if (!lease->holder || lease->holder == &leases->left)
                 return false;
         for (uint32_t i = 0; i < lease->record->count; i++)
-                if (lease->record->mounts[i] == mount)
+                if (leases_mount(lease, i) == mount)
                         return true;
         return false;
 }

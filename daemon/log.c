@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Two batches of lines. Whoever logs appends to the open one; whoever writes takes it, which opens
+ * Two batches of lines. Whoever logs appends to the open one; the writer takes it, which opens
  * the other, and nobody else touches it until it is written. The mutex is held for a copy, never
  * for a write. The writer is the log's thread or, where there is none, the thread that has just
  * appended.
  *
- * Two batches and not one ring: what doesn't fit belongs after the last line of the batch that was
- * full, so a number is enough to say it in its place, and at most once per batch; and a quiet log
- * touches only the first entries.
+ * Two batches instead of a ring: a line that doesn't fit belongs right after the last one of
+ * the full batch, so a number is enough to report it in its place, once per batch; and a quiet
+ * log touches only the first entries.
  */
 
 #include "daemon/log.h"
@@ -111,8 +111,8 @@ static bool log_is_empty(void) {
         return batch->n_lines == 0;
 }
 
-/* The caller is the one who writes, until he has cleared `writing`. NULL: there is nothing, or
- * somebody writes already, and sees to it. */
+/* Makes the caller the writer, until it clears `writing`. NULL: nothing waits, or there is a
+ * writer, who will find it. */
 static struct log_batch *log_take(void) {
         struct log_batch *batch = &log_queue.batches[log_queue.open];
 
@@ -123,7 +123,7 @@ static struct log_batch *log_take(void) {
         return batch;
 }
 
-/* Whatever the level is: it stands for lines that would have been written. */
+/* At any level: it stands for lines that would have been written. */
 static void log_write_omission(enum log_omission omission, unsigned long count) {
         static const char *const names[LOG_BUDGETS] = {
                 [LOG_OMITTED_CLIENTS] = "lines about clients",
@@ -144,7 +144,7 @@ static void log_write_omission(enum log_omission omission, unsigned long count) 
         log_line_write(&line);
 }
 
-/* And leaves it empty. */
+/* Leaves the batch empty. */
 static void log_write_batch(struct log_batch *batch) {
         for (unsigned i = 0; i < batch->n_lines; i++)
                 log_line_write(&batch->lines[i]);
@@ -206,7 +206,7 @@ static void log_end_windows(time_t now) {
                         log_end_window(i);
 }
 
-/* When a count is to be written next; 0: there is none. */
+/* When the next count is due; 0: there is none. */
 static time_t log_next_end(void) {
         time_t next = 0;
 
@@ -242,7 +242,7 @@ static bool log_admit(enum log_omission which) {
 
 /* ---- the log's thread ---- */
 
-/* Until there is something to write. False: there is nothing, and log_stop() waits. */
+/* Waits for something to write. False: nothing is left, and log_stop() was called. */
 static bool log_await(void) {
         bool more;
 

@@ -6,24 +6,23 @@
  * standard error as text, one write(2) per line. A failure is logged once, by the layer that knows
  * the client.
  *
- * log_write() and log_write_limited() run on any thread and never wait for a reader of the log,
- * also under a caller's lock: between log_start() and log_stop() they leave a copy of the line, and
- * one thread, the log's, writes. Lines of one thread are written in their order. Before
- * log_start(), and in a process that never calls it, the caller writes, and waits as long as the
- * journal or standard error does.
+ * log_write() and log_write_limited() run on any thread, also under a caller's lock, and don't wait
+ * for the log's reader: between log_start() and log_stop() they leave a copy of the line, which
+ * the log's thread writes. A thread's lines keep their order. Before log_start(), and in a process
+ * that never calls it, the caller writes, and blocks as long as the journal or standard error does.
  *
- * What is not written is counted, and the count is written as LOG_EVENT_LINES_LOST:
+ * Lines that are left out are counted, and the count is logged as LOG_EVENT_LINES_LOST:
  *
- * - While the log's thread writes, LOG_WAITING_MAX lines can wait. Of more, the newest are left
- * out, and their number stands where they would have stood.
- * - Limited lines share two budgets of LOG_WINDOW_LINES in LOG_WINDOW_SECONDS: warnings and worse
- *   have one, all others the other. The number beyond a budget is written when the time is over,
- *   whether or not another line comes, or by log_stop().
+ * - Behind the lines that the log's thread is writing, LOG_WAITING_MAX can wait. Further ones are
+ *   left out, and the count stands in their place.
+ * - Limited lines have two budgets of LOG_WINDOW_LINES in LOG_WINDOW_SECONDS, one for warnings and
+ *   worse, one for the rest. The count of those beyond a budget is logged at the end of that time,
+ *   or by log_stop(), whether or not another line comes.
  *
- * So clients can't fill the log, and their mistakes don't hide the host's. They can hide each
- * other's: a user who uses a budget up leaves of the others' lines a number and no more. At the
- * level debug each request has a line that is not limited, and a flood of them can crowd out any
- * other.
+ * So clients can't fill the log, and their mistakes don't hide the host's failures. But all clients
+ * share a budget: one of them can use it up, and of the others' lines only the count remains. At
+ * the level debug each request has a line that is not limited, and a flood of requests can displace
+ * any other line.
  *
  * A crash loses the lines that wait.
  */
@@ -38,7 +37,7 @@ enum {
         LOG_WINDOW_SECONDS = 10,
         LOG_WINDOW_LINES = 50,
         LOG_STOP_MS = 200,
-        /* What is longer is cut; each with its final NUL. */
+        /* A longer text is cut; with its final NUL. */
         LOG_MESSAGE_SIZE = 512,
         LOG_TARGET_SIZE = 512,
 };
@@ -71,7 +70,7 @@ struct log_subject {
         bool has_peer;
         uid_t uid;
         pid_t pid;
-        const char *operation; /* static: the pointer is kept until the line is written */
+        const char *operation; /* a string that is never freed */
         const char *target;    /* bytes of a client's: copied, and escaped here */
         uint64_t lease;
         int error; /* negative errno */
@@ -93,17 +92,16 @@ const char *log_target(void);
 int log_set_target(const char *name);
 
 /*
- * Starts the log's thread, at most once; 0 or a negative errno, and then the caller goes on
- * writing. The thread inherits the signal mask, in which SIGPIPE must be blocked, and the
- * capabilities and system call filters of the calling thread. It is detached, and uses nothing that
- * is ever freed.
+ * Starts the log's thread, once. Returns 0 or a negative errno; after a failure the caller goes on
+ * writing. The thread inherits the caller's signal mask, in which SIGPIPE must be blocked, its
+ * capabilities and its system call filters. It is detached, and uses nothing that is ever freed.
  */
 int log_start(void);
 
 /*
- * Writes what waits, and the counts, before an end of the process: waits for the log's thread, but
- * no longer than LOG_STOP_MS. What is logged afterwards is dropped, so that a log that nobody reads
- * can't keep the process from ending. Without log_start() the caller writes the counts.
+ * Before the end of the process: writes what waits, and all counts. Waits for the log's thread, but
+ * no longer than LOG_STOP_MS, and later lines are dropped: a log that nobody reads must not keep
+ * the process from ending. Without log_start() the caller writes the counts, and later lines.
  */
 void log_stop(void);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What a line looks like, and where lines go, which is the only state here, and atomic. */
+/* The target is the only state here, and atomic. */
 
 /* CODE_FILE would always be this file, with the path of the build. */
 #define SD_JOURNAL_SUPPRESS_LOCATION

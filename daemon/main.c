@@ -75,7 +75,23 @@ static uint64_t main_read_mount_max(void) {
         return max;
 }
 
+/* Fewer than were to be: who runs into that later shall find out why. */
+static void main_tell_limits(const struct options *options, const struct options *before,
+                             rlim_t descriptors) {
+        unsigned connections = options->limits[QUOTA_CONNECTIONS].total;
+        unsigned mounts = options->limits[QUOTA_MOUNTS].total;
+
+        if (connections == before->limits[QUOTA_CONNECTIONS].total &&
+            mounts == before->limits[QUOTA_MOUNTS].total)
+                return;
+        log_write(LOG_NOTICE, NULL,
+                  "RLIMIT_NOFILE of %llu and fs.mount-max have room for %u connections and %u "
+                  "mounts: raise LimitNOFILE= of mountatd.service to have more",
+                  (unsigned long long)descriptors, connections, mounts);
+}
+
 static bool main_raise_descriptors(struct options *options) {
+        const struct options before = *options;
         struct rlimit limit;
         int wanted;
 
@@ -84,6 +100,7 @@ static bool main_raise_descriptors(struct options *options) {
         wanted = options_fit(options, limit.rlim_max, main_read_mount_max(), stderr);
         if (wanted < 0)
                 return false;
+        main_tell_limits(options, &before, limit.rlim_max);
         if (limit.rlim_cur >= (rlim_t)wanted)
                 return true;
         limit.rlim_cur = wanted;
@@ -154,6 +171,11 @@ static bool main_open_state(struct program *program, const char *directory, stru
                           &(struct log_subject){.event = LOG_EVENT_STATE_SET_ASIDE},
                           "%s: the state file is not to be understood: kept as %s", directory,
                           found.set_aside);
+        if (found.damaged > 0)
+                log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_MOUNTS_LEFT},
+                          "%s: %u records of leases are damaged and left out: findmnt --source "
+                          "mountatd shows their mounts",
+                          directory, found.damaged);
         if (r == -EBUSY) {
                 log_write(LOG_ERR, &(struct log_subject){.event = LOG_EVENT_RUNS_ALREADY},
                           "this instance runs already as process %d: stop it, or give --instance",
@@ -305,7 +327,9 @@ static bool main_sweep(struct program *program) {
                 return main_fail(-errno, "fork");
         if (child == 0) {
                 left.directory = fd_close(left.directory); /* and with it, its share in the lock */
-                _exit(main_sweep_left(program, &left) ? EXIT_SUCCESS : EXIT_FAILURE);
+                swept = main_sweep_left(program, &left);
+                log_stop();
+                _exit(swept ? EXIT_SUCCESS : EXIT_FAILURE);
         }
         swept = main_wait_for_sweep(child);
         state_close_left(&left);
@@ -345,17 +369,19 @@ static void main_release_orphans(struct leases *leases) {
                           "mounts are left behind: findmnt --source mountatd shows them");
 }
 
-static void main_stop(struct program *program) {
+/* Of a start or a loop that has failed nothing is released that is on record: the next instance has
+ * it. */
+static void main_stop(struct program *program, int status) {
         struct context *context = &program->context;
 
         if (!threads_free(program->threads)) {
                 log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_STUCK},
                           "threads are stuck in the kernel: the next instance undoes what they do");
                 log_stop();
-                _exit(EXIT_SUCCESS); /* what they use stays, and nothing may wait for them */
+                _exit(status); /* what they use stays, and nothing may wait for them */
         }
         connections_free(program->connections);
-        if (context->leases)
+        if (context->leases && status == EXIT_SUCCESS)
                 main_release_orphans(context->leases);
         leases_free(context->leases);
         quota_free(context->quota);
@@ -386,7 +412,7 @@ int main(int argc, char **argv) {
                 main_name(&program);
                 if (!(program.options.sweep ? main_sweep : main_run)(&program))
                         status = EXIT_FAILURE;
-                main_stop(&program);
+                main_stop(&program, status);
         }
         options_free(&program.options);
         return status;

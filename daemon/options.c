@@ -303,12 +303,11 @@ static uint64_t options_descriptors(const struct options *options) {
                options->limits[QUOTA_MOUNTS].total;
 }
 
-/* Makes `*limit`, unless it was asked for, fit into a share of what there is. */
-static void options_shrink(unsigned *limit, bool given, uint64_t room, uint64_t needed) {
-        uint64_t share = *limit * room / needed;
+/* The part of `room` that is the limit's, of all that `needed` more than that. */
+static unsigned options_share(unsigned limit, uint64_t room, uint64_t needed) {
+        uint64_t share = limit * room / needed;
 
-        if (!given && needed > room)
-                *limit = share > 0 ? share : 1;
+        return share > 0 ? share : 1;
 }
 
 static int options_complain(const struct options *options, const char *limit, uint64_t value,
@@ -327,20 +326,23 @@ int options_fit(struct options *options, uint64_t descriptors, uint64_t mount_ma
         uint64_t room = descriptors > OPTIONS_SPARE ? descriptors - OPTIONS_SPARE : 0;
         uint64_t fixed = 0, needed;
 
-        options_shrink(mounts, options->max_mounts_given, mount_max, *mounts);
+        if (!options->max_mounts_given && *mounts > mount_max)
+                *mounts = options_share(*mounts, mount_max, *mounts);
         if (*mounts > mount_max)
                 return options_complain(options, "the sysctl fs.mount-max", mount_max, errors);
 
-        /* What was asked for has its room first; the rest is shared as the defaults are. */
+        /* What was asked for has its room first; the rest is shared as the defaults are, and mounts
+         * have what the division leaves. */
         if (options->max_connections_given)
                 fixed += (uint64_t)*connections * OPTIONS_PER_CONNECTION;
         if (options->max_mounts_given)
                 fixed += *mounts;
         needed = options_descriptors(options) - fixed;
-        if (fixed < room) {
-                options_shrink(connections, options->max_connections_given, room - fixed, needed);
-                options_shrink(mounts, options->max_mounts_given, room - fixed, needed);
-        }
+        if (!options->max_connections_given && fixed < room && needed > room - fixed)
+                *connections = options_share(*connections, room - fixed, needed);
+        needed = options_descriptors(options) - *mounts;
+        if (!options->max_mounts_given && needed < room && *mounts > room - needed)
+                *mounts = room - needed;
         if (options_descriptors(options) > room)
                 return options_complain(options, "RLIMIT_NOFILE", descriptors, errors);
         return options_descriptors(options) + OPTIONS_SPARE;

@@ -48,10 +48,11 @@ static struct refusal *refusal_of(struct work *work) {
 /* ---- told ---- */
 
 /* Nothing waits for the client: what can't be sent at once isn't. */
-static void refusal_tell(const struct refusal *refusal) {
+void refusal_tell(const struct refusal *refusal) {
         const struct verdict *verdict = &refusal->verdict;
+        bool host = verdict->status == STATUS_HOST_FAILED;
         const struct log_subject subject = {
-                .event = LOG_EVENT_REFUSED,
+                .event = host ? LOG_EVENT_HOST_FAILED : LOG_EVENT_REFUSED,
                 .has_peer = true,
                 .uid = refusal->subject.uid,
                 .pid = refusal->subject.pid,
@@ -66,7 +67,7 @@ static void refusal_tell(const struct refusal *refusal) {
         uint8_t bytes[WIRE_REPLY_MAX];
 
         snprintf(reply.text, sizeof(reply.text), "%s", verdict->text);
-        log_write_limited(LOG_INFO, &subject, "%s", verdict->text);
+        log_write_limited(host ? LOG_WARNING : LOG_INFO, &subject, "%s", verdict->text);
         fdpass_send(refusal->fd, bytes, wire_encode_reply(&reply, bytes), NULL, 0);
 }
 

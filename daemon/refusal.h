@@ -36,6 +36,9 @@ struct refusal {
         STAILQ_ENTRY(refusal) entry;
 };
 
+/* To the client and to the log; on any thread. The descriptor stays the caller's. */
+void refusal_tell(const struct refusal *refusal);
+
 struct refusals;
 
 /* Both are borrowed. NULL: out of memory. */

@@ -321,6 +321,8 @@ void request_take_back(struct context *context, struct holder *holder, struct re
 
 void request_finish(struct context *context, struct request *request) {
         lease_dispose(&request->remains);
-        fdpass_set_close(&request->fds);
+        /* First: the descriptors that clients' targets need are none to make clones with, and
+         * closing those may take its time. */
         templates_replenish(context->templates);
+        fdpass_set_close(&request->fds);
 }

@@ -21,10 +21,6 @@
 #include <string.h>
 #include <sys/mount.h>
 
-enum {
-        TEMPLATE_AHEAD = 4, /* clones of each usual kind; as many requests at once find one */
-};
-
 struct template_ahead {
         unsigned count;
         struct template_clone clones[TEMPLATE_AHEAD];

@@ -17,6 +17,10 @@
 
 #include <stdint.h>
 
+enum {
+        TEMPLATE_AHEAD = 4, /* clones of each usual kind; as many requests at once find one */
+};
+
 enum template_kind {
         TEMPLATE_PROC,
         TEMPLATE_PROC_PIDS,

@@ -7,7 +7,7 @@
  * thread.
  *
  * Over D-Bus the caller gets the answer or an error by its name, and the daemon comes back to the
- * bus. What goes by the tick there is tried by listening to a signal after each line.
+ * bus.
  *
  * Prints the table. MOUNTATD_FAULTS=NAME tries that route alone.
  *
@@ -17,7 +17,7 @@
 
 #include "common/fd.h"
 #include "tests/faults/inject/caller.h"
-#include "tests/faults/inject/ground.h"
+#include "tests/faults/inject/rig.h"
 #include "tests/faults/inject/table.h"
 
 #include <errno.h>
@@ -45,13 +45,13 @@ enum {
         CALLS_MAX = 4096,
         VERDICTS_MAX = 6,
         SETTLING_US = 30000,
+        RETRY_MS = 5000, /* what the daemon tries every second has been tried by then */
         RETRIES = 3, /* of a call that wasn't reached: threads differ in what they come to first */
 };
 
 static const struct service_plan plan = {
         .name = "faults",
         .start = SERVICE_LISTENS,
-        .options = {"--workers=2"},
         .enter = trap_enter,
         .attend = trap_attend,
 };
@@ -60,8 +60,15 @@ static const struct service_plan plan = {
 static const struct service_plan old_plan = {
         .name = "faults",
         .start = SERVICE_LISTENS,
-        .options = {"--workers=2"},
         .denied = {457, SYS_open_tree},
+        .enter = trap_enter,
+        .attend = trap_attend,
+};
+
+static const struct service_plan limited_plan = {
+        .name = "faults",
+        .start = SERVICE_LISTENS,
+        .options = {"--max-connections-per-user=1"},
         .enter = trap_enter,
         .attend = trap_attend,
 };
@@ -69,7 +76,7 @@ static const struct service_plan old_plan = {
 static const struct service_plan sweeping_plan = {
         .name = "faults",
         .start = SERVICE_LISTENS,
-        .options = {"--workers=2", "--adopt-timeout=0"},
+        .options = {"--adopt-timeout=0"},
         .enter = trap_enter,
         .attend = trap_attend,
 };
@@ -77,7 +84,6 @@ static const struct service_plan sweeping_plan = {
 static const struct service_plan bus_plan = {
         .name = "faults",
         .start = SERVICE_LISTENS,
-        .options = {"--workers=2"},
         .unnamed = true,
         .enter = trap_enter,
         .attend = trap_attend,
@@ -86,16 +92,16 @@ static const struct service_plan bus_plan = {
 /* ---- the routes ---- */
 
 /*
- * `prepare` brings the ground to where the route begins, `act` takes it with the order given just
+ * `prepare` brings the rig to where the route begins, `act` takes it with the order given just
  * before, `judge` says what came of it ("served", "host-failed"); or NULL, and in `*fault` what is
  * wrong.
  */
 struct route {
         const char *name;
         const struct service_plan *plan;
-        void (*prepare)(struct ground *ground);
-        struct outcome (*act)(struct ground *ground);
-        const char *(*judge)(struct ground *ground, const struct outcome *outcome,
+        void (*prepare)(struct rig *rig);
+        struct outcome (*act)(struct rig *rig);
+        const char *(*judge)(struct rig *rig, const struct outcome *outcome,
                              struct trap_call call, int error, const char **fault);
 };
 
@@ -114,11 +120,18 @@ static bool is_own_status(const struct wire_reply *reply, int call, int error) {
                (error == ENOTDIR && reply->status == STATUS_NOT_A_DIRECTORY);
 }
 
+/* Where a thread can't be made for want of memory, pthread_create(3) says EAGAIN. */
+static bool is_own_error(const struct wire_reply *reply, struct trap_call call, int error) {
+        static const int of_thread[] = {SYS_clone, SYS_mmap, SYS_mprotect, 0};
+
+        return (int)reply->error == error ||
+               (reply->error == EAGAIN && error == ENOMEM && is_any(call.number, of_thread));
+}
+
 static const char *judge_answer(const struct outcome *outcome, struct trap_call call, int error,
                                 const char **fault) {
-        /* Without these there is no connection, or no telling. */
-        static const int closing[] = {SYS_recvmsg,    SYS_sendmsg, SYS_epoll_ctl,
-                                      SYS_getsockopt, SYS_mmap,    0};
+        /* Without these there is no asking, or no telling. */
+        static const int closing[] = {SYS_recvmsg, SYS_sendmsg, 0};
         static char text[256];
         const struct wire_reply *reply = &outcome->reply;
 
@@ -127,7 +140,7 @@ static const char *judge_answer(const struct outcome *outcome, struct trap_call 
         if (outcome->answer == ANSWER_REPLY && reply->status == STATUS_OK)
                 return "served";
         if (outcome->answer == ANSWER_REPLY &&
-            ((reply->status == STATUS_HOST_FAILED && (int)reply->error == error) ||
+            ((reply->status == STATUS_HOST_FAILED && is_own_error(reply, call, error)) ||
              is_own_status(reply, call.number, error)))
                 return status_name(reply->status);
 
@@ -141,170 +154,291 @@ static const char *judge_answer(const struct outcome *outcome, struct trap_call 
         return NULL;
 }
 
-/* Answered, and then it could not be listened to any more. */
-static bool is_closed_afterwards(struct ground *ground, struct trap_call call) {
-        if (call.number != SYS_epoll_ctl || ground->alice < 0 || !ground_is_left(ground))
+/* Answered, and then nothing more could be received. */
+static bool is_closed_afterwards(struct rig *rig, struct trap_call call) {
+        if (call.number != SYS_recvmsg || rig->alice < 0 || !rig_is_left(rig))
                 return false;
-        ground_hang_up(ground);
+        rig_hang_up(rig);
         return true;
 }
 
-static const char *judge_and_settle(struct ground *ground, const struct outcome *outcome,
+static const char *judge_and_settle(struct rig *rig, const struct outcome *outcome,
                                     struct trap_call call, int error, const char **fault) {
         const char *verdict = judge_answer(outcome, call, error, fault);
 
-        if (verdict && is_closed_afterwards(ground, call))
+        if (verdict && is_closed_afterwards(rig, call))
                 verdict = "closed";
-        if (ground->alice < 0)
-                ground->lease = 0; /* went with the connection */
+        if (rig->alice < 0 && !rig->kept)
+                rig->lease = 0; /* went with the connection */
         if (verdict)
-                *fault = ground_find_fault(ground);
+                *fault = rig_find_fault(rig);
         return *fault ? NULL : verdict;
 }
 
-static void end_daemon(struct ground *ground, int signal) {
-        if (ground->service.pid) {
+static void end_daemon(struct rig *rig, int signal) {
+        if (rig->service.pid) {
                 if (signal)
-                        kill(ground->service.pid, signal);
-                ground_await_end(ground);
+                        kill(rig->service.pid, signal);
+                rig_await_end(rig);
                 trap_leave();
         }
-        ground->service.pid = 0;
-        ground->fds = 0;
-        ground_hang_up(ground);
+        rig->service.pid = 0;
+        rig->fds = 0;
+        rig_hang_up(rig);
+        rig_dismiss(rig);
 }
 
-static void connected(struct ground *ground) {
-        bool is_new = !ground->service.pid;
+static void connected(struct rig *rig) {
+        bool is_new = !rig->service.pid;
 
         if (is_new)
-                ground_start(ground);
-        if (ground->alice < 0)
-                ck_assert(ground_connect(ground));
-        if (ground->lease)
-                ck_assert_uint_eq(ground_unmount(ground).reply.status, STATUS_OK);
+                rig_start(rig);
+        if (rig->alice < 0)
+                ck_assert(rig_connect(rig));
+        if (rig->lease)
+                ck_assert_uint_eq(rig_unmount(rig).reply.status, STATUS_OK);
         if (is_new)
-                ground_measure(ground);
+                rig_measure(rig);
 }
 
-static void disconnected(struct ground *ground) {
-        connected(ground);
-        ground_hang_up(ground);
-        ck_assert_ptr_null(ground_find_fault(ground));
+static void disconnected(struct rig *rig) {
+        connected(rig);
+        rig_hang_up(rig);
+        ck_assert_ptr_null(rig_find_fault(rig));
 }
 
-static void holding(struct ground *ground) {
-        connected(ground);
-        ck_assert_uint_eq(ground_mount(ground).reply.status, STATUS_OK);
-        ck_assert_ptr_null(ground_find_fault(ground));
+static void holding(struct rig *rig) {
+        connected(rig);
+        ck_assert_uint_eq(rig_mount(rig).reply.status, STATUS_OK);
+        ck_assert_ptr_null(rig_find_fault(rig));
 }
 
-static struct outcome accept_one(struct ground *ground) {
-        return (struct outcome){.answer = ground_connect(ground) ? ANSWER_REPLY : ANSWER_CLOSED};
+static void holding_for_good(struct rig *rig) {
+        connected(rig);
+        ck_assert_uint_eq(rig_mount_to_keep(rig).reply.status, STATUS_OK);
 }
 
-static void limit_descriptors(const struct ground *ground, rlim_t limit) {
+/* By a connection that is no more; Alice has another. */
+static void holding_from_before(struct rig *rig) {
+        holding_for_good(rig);
+        rig_hang_up(rig);
+        ck_assert(rig_connect(rig));
+        ck_assert_ptr_null(rig_find_fault(rig));
+}
+
+/* No thread is without work but the spare one. */
+/* None is without work but the spare one. */
+static void disconnected_and_busy(struct rig *rig) {
+        if (rig->n_guests > RIG_GUESTS_MAX / 2)
+                rig_dismiss(rig);
+        disconnected(rig);
+        rig_occupy(rig);
+}
+
+/* A thread has no work, besides the spare one. */
+static void disconnected_at_rest(struct rig *rig) {
+        disconnected(rig);
+        if (rig_count_idle(rig) == 0) {
+                rig_dismiss(rig);
+                disconnected(rig);
+        }
+        ck_assert_uint_gt(rig_count_idle(rig), 0);
+}
+
+static struct outcome accept_one(struct rig *rig) {
+        rig_reach(rig);
+        return rig_hello(rig);
+}
+
+/* One more than she may have. */
+static struct outcome accept_too_many(struct rig *rig) {
+        struct rig again = *rig;
+        struct outcome outcome;
+
+        rig_reach(&again);
+        outcome = rig_listen(&again);
+        rig_hang_up(&again);
+        return outcome;
+}
+
+/* Some at once: the spare thread refuses one after the other. */
+static struct outcome accept_without_thread(struct rig *rig) {
+        const struct trap_call clone = {.number = SYS_clone};
+        struct rig visitors[3];
+        struct outcome worst;
+
+        trap_refuse(clone, EAGAIN);
+        for (int i = 0; i < 3; i++) {
+                visitors[i] = *rig;
+                rig_reach(&visitors[i]);
+        }
+        for (int i = 0; i < 3; i++) {
+                struct outcome outcome = rig_listen(&visitors[i]);
+
+                rig_hang_up(&visitors[i]);
+                if (i == 0 || outcome.answer > worst.answer ||
+                    (outcome.answer == ANSWER_REPLY && outcome.reply.error != EAGAIN))
+                        worst = outcome;
+        }
+        trap_refuse(clone, 0);
+        return worst;
+}
+
+static const char *judge_refusal(struct rig *rig, const struct outcome *outcome,
+                                 const struct wire_reply *refusal, struct trap_call call,
+                                 int error, const char **fault) {
+        const struct wire_reply *reply = &outcome->reply;
+        const char *verdict;
+
+        if (outcome->answer == ANSWER_REPLY && reply->status == refusal->status &&
+            reply->error == refusal->error)
+                verdict = status_name(reply->status);
+        else
+                verdict = judge_answer(outcome, call, error, fault);
+        if (outcome->answer == ANSWER_REPLY && reply->operation != PROTOCOL_UNASKED)
+                *fault = "it isn't refused";
+        if (!*fault)
+                *fault = rig_find_fault(rig);
+        return *fault ? NULL : verdict;
+}
+
+static const char *judge_too_many(struct rig *rig, const struct outcome *outcome,
+                                  struct trap_call call, int error, const char **fault) {
+        return judge_refusal(rig, outcome, &(struct wire_reply){.status = STATUS_LIMIT_EXCEEDED},
+                             call, error, fault);
+}
+
+static const char *judge_without_thread(struct rig *rig, const struct outcome *outcome,
+                                        struct trap_call call, int error, const char **fault) {
+        const struct wire_reply refusal = {.status = STATUS_HOST_FAILED, .error = EAGAIN};
+
+        return judge_refusal(rig, outcome, &refusal, call, error, fault);
+}
+
+static void limit_descriptors(const struct rig *rig, rlim_t limit) {
         struct rlimit limits;
 
-        ck_assert_int_eq(prlimit(ground->service.pid, RLIMIT_NOFILE, NULL, &limits), 0);
+        ck_assert_int_eq(prlimit(rig->service.pid, RLIMIT_NOFILE, NULL, &limits), 0);
         limits.rlim_cur = limit;
-        ck_assert_int_eq(prlimit(ground->service.pid, RLIMIT_NOFILE, &limits, NULL), 0);
+        ck_assert_int_eq(prlimit(rig->service.pid, RLIMIT_NOFILE, &limits, NULL), 0);
 }
 
 /* No descriptor is left for a connection, and then there is: the daemon looks away meanwhile. */
-static struct outcome accept_one_later(struct ground *ground) {
+static struct outcome accept_one_later(struct rig *rig) {
         bool connected;
 
-        limit_descriptors(ground, ground->fds);
-        ground_reach(ground);
+        limit_descriptors(rig, rig->fds);
+        rig_reach(rig);
         usleep(20000);
-        limit_descriptors(ground, 1024);
-        connected = ground_hello(ground).answer == ANSWER_REPLY;
+        limit_descriptors(rig, 1024);
+        connected = rig_hello(rig).answer == ANSWER_REPLY;
         return (struct outcome){.answer = connected ? ANSWER_REPLY : ANSWER_CLOSED};
 }
 
-static struct outcome leave(struct ground *ground) {
-        ground_hang_up(ground);
-        ground->lease = 0;
+static struct outcome leave(struct rig *rig) {
+        rig_hang_up(rig);
+        rig->lease = 0;
         return (struct outcome){.answer = ANSWER_REPLY};
 }
 
 /* ---- those that need a daemon of their own each time ---- */
 
 /* Alice's lease, of an instance that was killed. */
-static void left_lease(struct ground *ground) {
-        if (ground->lease == 0)
-                holding(ground);
-        end_daemon(ground, SIGKILL);
+static void left_lease(struct rig *rig) {
+        if (rig->lease == 0)
+                holding(rig);
+        end_daemon(rig, SIGKILL);
 }
 
-static void left_lease_and_successor(struct ground *ground) {
-        left_lease(ground);
-        ground_start(ground);
-        ck_assert(ground_connect(ground));
+static void left_lease_and_successor(struct rig *rig) {
+        left_lease(rig);
+        rig_start(rig);
+        ck_assert(rig_connect(rig));
 }
 
-static struct outcome adopt(struct ground *ground) {
-        return ground_adopt(ground, ground->lease);
+static void left_kept_lease(struct rig *rig) {
+        if (rig->lease == 0)
+                holding_for_good(rig);
+        end_daemon(rig, SIGKILL);
+}
+
+static struct outcome adopt(struct rig *rig) {
+        return rig_adopt(rig, rig->lease);
 }
 
 /* Whatever happened to an adoption: it can be tried again, unless the lease ended in order. */
-static const char *find_lost_lease(struct ground *ground, const struct outcome *outcome) {
+static const char *find_lost_lease(struct rig *rig, const struct outcome *outcome) {
         struct outcome again;
 
         if (outcome->answer == ANSWER_REPLY && outcome->reply.status == STATUS_OK)
-                return ground_find_fault(ground);
-        if (ground->alice < 0 && !ground_connect(ground))
+                return rig_find_fault(rig);
+        if (rig->alice < 0 && !rig_connect(rig))
                 return "no connection afterwards";
-        again = adopt(ground);
+        again = adopt(rig);
         if (again.answer == ANSWER_REPLY && again.reply.status == STATUS_NO_SUCH_LEASE &&
             outcome->answer == ANSWER_CLOSED)
-                ground->lease = 0; /* it was adopted, and then released */
+                rig->lease = 0; /* it was adopted, and then released */
         else if (again.answer != ANSWER_REPLY || again.reply.status != STATUS_OK)
                 return "the lease can't be adopted any more";
-        return ground_find_fault(ground);
+        return rig_find_fault(rig);
 }
 
-static const char *judge_adoption(struct ground *ground, const struct outcome *outcome,
+/* Nor what is kept, though the next instance may have to try again to find it. */
+static const char *find_lost_kept_lease(struct rig *rig) {
+        int64_t deadline = world_now_ms() + RETRY_MS;
+        struct outcome outcome;
+
+        do {
+                if (rig->alice < 0 && !rig_connect(rig))
+                        return "no connection afterwards";
+                outcome = rig_unmount(rig);
+                if (outcome.answer == ANSWER_REPLY && outcome.reply.status == STATUS_OK)
+                        return rig_find_fault(rig);
+                usleep(10000);
+        } while (world_now_ms() < deadline);
+        return "what is kept can't be unmounted any more";
+}
+
+static const char *judge_adoption(struct rig *rig, const struct outcome *outcome,
                                   struct trap_call call, int error, const char **fault) {
         const char *verdict = judge_answer(outcome, call, error, fault);
 
-        if (verdict && is_closed_afterwards(ground, call)) {
-                ground->lease = 0;
-                *fault = ground_find_fault(ground);
+        if (verdict && is_closed_afterwards(rig, call)) {
+                rig->lease = 0;
+                *fault = rig_find_fault(rig);
         } else if (verdict)
-                *fault = find_lost_lease(ground, outcome);
+                *fault = find_lost_lease(rig, outcome);
         return *fault ? NULL : verdict;
 }
 
-static struct outcome start(struct ground *ground) {
-        ground_start(ground);
-        return (struct outcome){.answer = ground_connect(ground) ? ANSWER_REPLY : ANSWER_CLOSED};
+static struct outcome start(struct rig *rig) {
+        rig_start(rig);
+        return (struct outcome){.answer = rig_connect(rig) ? ANSWER_REPLY : ANSWER_CLOSED};
 }
 
-static bool has_said_something(const struct ground *ground) {
+static bool has_said_something(const struct rig *rig) {
         struct stat log;
 
-        return stat(ground->service.log, &log) == 0 && log.st_size > 0;
+        return stat(rig->service.log, &log) == 0 && log.st_size > 0;
 }
 
-static bool ends_soon(const struct ground *ground) {
-        for (int i = 0; i < 1000 && service_is_running(&ground->service); i++)
+static bool ends_soon(const struct rig *rig) {
+        for (int i = 0; i < 1000 && service_is_running(&rig->service); i++)
                 usleep(1000);
-        return !service_is_running(&ground->service);
+        return !service_is_running(&rig->service);
 }
 
 /* A clear exit, that harms nothing. */
-static const char *find_unclear_end(struct ground *ground) {
-        int status = ground_await_end(ground);
+static const char *find_unclear_end(struct rig *rig) {
+        int status = rig_await_end(rig);
 
-        ground->service.pid = 0;
+        rig->service.pid = 0;
         trap_leave();
         if (!WIFEXITED(status) || WEXITSTATUS(status) == 0)
                 return "it doesn't end as it should";
-        if (!has_said_something(ground))
+        if (!has_said_something(rig))
                 return "it ends without a word";
-        return ground->lease ? ground_find_remains(ground, 2, 1) : NULL;
+        return rig->lease ? rig_find_remains(rig, 2, 1) : NULL;
 }
 
 /*
@@ -312,114 +446,129 @@ static const char *find_unclear_end(struct ground *ground) {
  * knows no statmount answers EPERM, so that is believed: such a daemon can't know the mounts of one
  * that had unique ids, and leaves them alone.
  */
-static const char *judge_start(struct ground *ground, const struct outcome *outcome,
+static const char *judge_start(struct rig *rig, const struct outcome *outcome,
                                struct trap_call call, int error, const char **fault) {
         const struct outcome nothing = {.answer = ANSWER_NOTHING};
         const char *verdict = outcome->answer == ANSWER_REPLY ? "served" : "closed";
 
         if (call.number == SYS_getdents64 && outcome->answer == ANSWER_REPLY)
                 *fault = "it serves, and has not seen all of its threads";
-        else if (outcome->answer != ANSWER_REPLY && ends_soon(ground)) {
+        else if (outcome->answer != ANSWER_REPLY && ends_soon(rig)) {
                 verdict = "exit";
-                *fault = find_unclear_end(ground);
+                *fault = find_unclear_end(rig);
         } else if (strcmp(table_name(call), "statmount") == 0 && error == EPERM) {
                 verdict = "served without ids";
-                *fault = ground_find_remains(ground, 2, 1);
-                end_daemon(ground, SIGKILL);
+                *fault = rig_find_remains(rig, 2, 1);
+                end_daemon(rig, SIGKILL);
         }
         if (*fault)
                 return NULL;
         trap_reset();
-        if (!ground->service.pid)
-                ground_start(ground);
-        is_closed_afterwards(ground, call);
-        *fault = find_lost_lease(ground, &nothing);
-        if (truncate(ground->service.log, 0) < 0)
+        if (!rig->service.pid)
+                rig_start(rig);
+        is_closed_afterwards(rig, call);
+        *fault = rig->kept ? find_lost_kept_lease(rig) : find_lost_lease(rig, &nothing);
+        if (truncate(rig->service.log, 0) < 0)
                 *fault = "no log";
         return *fault ? NULL : verdict;
 }
 
-static void left_to_nobody(struct ground *ground) {
-        left_lease(ground);
-        ck_assert_ptr_null(ground_find_remains(ground, 2, 1));
+static void left_to_nobody(struct rig *rig) {
+        left_lease(rig);
+        ck_assert_ptr_null(rig_find_remains(rig, 2, 1));
 }
 
 /* It sweeps with its first tick. */
-static struct outcome start_and_sweep(struct ground *ground) {
-        ground_start(ground);
+static struct outcome start_and_sweep(struct rig *rig) {
+        rig_start(rig);
         for (int i = 0;
-             i < 100 && service_is_running(&ground->service) && ground_find_remains(ground, 0, 0);
+             i < 100 && service_is_running(&rig->service) && rig_find_remains(rig, 0, 0);
              i++)
                 usleep(2000);
         return (struct outcome){.answer = ANSWER_REPLY};
 }
 
 /* By its first sweep, or at the latest by its last. */
-static const char *judge_end(struct ground *ground, const struct outcome *outcome,
+static const char *judge_end(struct rig *rig, const struct outcome *outcome,
                              struct trap_call call, int error, const char **fault) {
-        const char *verdict = ground_find_remains(ground, 0, 0) ? "later" : "served";
+        const char *verdict = rig_find_remains(rig, 0, 0) ? "later" : "served";
         int status;
 
         (void)outcome;
         (void)call;
         (void)error;
-        kill(ground->service.pid, SIGTERM);
-        status = ground_await_end(ground);
-        ground->service.pid = 0;
+        kill(rig->service.pid, SIGTERM);
+        status = rig_await_end(rig);
+        rig->service.pid = 0;
         trap_leave();
-        ground_hang_up(ground);
-        ground->lease = 0;
+        rig_hang_up(rig);
+        rig->lease = 0;
         if (status != 0)
                 *fault = "it doesn't end as it should";
         else
-                *fault = ground_find_remains(ground, 0, 0);
+                *fault = rig_find_remains(rig, 0, 0);
         return *fault ? NULL : verdict;
 }
 
-static const char *judge_sweep(struct ground *ground, const struct outcome *outcome,
+static const char *judge_sweep(struct rig *rig, const struct outcome *outcome,
                                struct trap_call call, int error, const char **fault) {
         const char *verdict;
 
-        if (service_is_running(&ground->service))
-                return judge_end(ground, outcome, call, error, fault);
-        *fault = find_unclear_end(ground);
+        if (service_is_running(&rig->service))
+                return judge_end(rig, outcome, call, error, fault);
+        *fault = find_unclear_end(rig);
         if (*fault)
                 return NULL;
         trap_reset();
-        start_and_sweep(ground);
-        verdict = judge_end(ground, outcome, call, error, fault);
+        start_and_sweep(rig);
+        verdict = judge_end(rig, outcome, call, error, fault);
         return verdict ? "exit" : NULL;
 }
 
-static void holding_anew(struct ground *ground) {
-        end_daemon(ground, SIGTERM);
-        ground->lease = 0;
-        holding(ground);
+static void holding_anew(struct rig *rig) {
+        end_daemon(rig, SIGTERM);
+        rig->lease = 0;
+        holding(rig);
 }
 
-static struct outcome stop(struct ground *ground) {
-        kill(ground->service.pid, SIGTERM);
+static void holding_for_good_anew(struct rig *rig) {
+        end_daemon(rig, SIGTERM);
+        rig->lease = 0;
+        holding_for_good(rig);
+}
+
+static struct outcome stop(struct rig *rig) {
+        kill(rig->service.pid, SIGTERM);
         return (struct outcome){.answer = ANSWER_REPLY};
 }
 
 /* ---- over D-Bus ---- */
 
-static void on_bus(struct ground *ground) {
-        bool is_new = !ground->service.pid;
+static void on_bus(struct rig *rig) {
+        bool is_new = !rig->service.pid;
 
         if (is_new)
-                ground_start(ground);
-        ck_assert_msg(caller_await(ground), "the daemon isn't on the bus");
-        if (ground->lease)
-                ck_assert_uint_eq(caller_tidy(ground).answer, ANSWER_REPLY);
+                rig_start(rig);
+        ck_assert_msg(caller_await(rig), "the daemon isn't on the bus");
+        if (rig->lease)
+                ck_assert_uint_eq(caller_tidy(rig).answer, ANSWER_REPLY);
         if (is_new)
-                ground_measure(ground);
+                rig_measure(rig);
 }
 
-static void holding_on_bus(struct ground *ground) {
-        on_bus(ground);
-        ck_assert_uint_eq(caller_mount(ground).answer, ANSWER_REPLY);
-        ck_assert_ptr_null(caller_find_fault(ground));
+static void holding_on_bus(struct rig *rig) {
+        on_bus(rig);
+        ck_assert_uint_eq(caller_mount(rig).answer, ANSWER_REPLY);
+        ck_assert_ptr_null(caller_find_fault(rig));
+}
+
+/* For Alice, over the socket: she is gone, and unmounts over D-Bus. */
+static void kept_on_bus(struct rig *rig) {
+        on_bus(rig);
+        ck_assert(rig_connect(rig));
+        ck_assert_uint_eq(rig_mount_to_keep(rig).reply.status, STATUS_OK);
+        rig_hang_up(rig);
+        ck_assert_ptr_null(caller_find_fault(rig));
 }
 
 /* Without these there is no connection to the bus, and what has been called is answered by it. */
@@ -457,14 +606,14 @@ static const char *judge_error(const struct outcome *outcome, struct trap_call c
         return is_disconnection(outcome, call) ? "disconnected" : NULL;
 }
 
-static const char *judge_call(struct ground *ground, const struct outcome *outcome,
+static const char *judge_call(struct rig *rig, const struct outcome *outcome,
                               struct trap_call call, int error, const char **fault) {
         static char text[512];
         const char *verdict =
                 outcome->answer == ANSWER_REPLY ? "served" : judge_error(outcome, call, error);
 
         if (verdict)
-                *fault = caller_find_fault(ground);
+                *fault = caller_find_fault(rig);
         else {
                 snprintf(text, sizeof(text), "answered %s: %s", outcome->error,
                          outcome->reply.text);
@@ -473,66 +622,74 @@ static const char *judge_call(struct ground *ground, const struct outcome *outco
         return *fault ? NULL : verdict;
 }
 
-static const char *judge_list(struct ground *ground, const struct outcome *outcome,
+static const char *judge_list(struct rig *rig, const struct outcome *outcome,
                               struct trap_call call, int error, const char **fault) {
         if (outcome->answer == ANSWER_REPLY && !outcome->listed)
                 *fault = "the lease isn't in the list";
-        return *fault ? NULL : judge_call(ground, outcome, call, error, fault);
+        return *fault ? NULL : judge_call(rig, outcome, call, error, fault);
 }
 
 /* In order: a socket that was left there would be looked at. */
-static void ended(struct ground *ground) {
-        end_daemon(ground, SIGTERM);
+static void ended(struct rig *rig) {
+        end_daemon(rig, SIGTERM);
         unlink(world_path("%s.socket", bus_plan.name));
 }
 
-static struct outcome start_on_bus(struct ground *ground) {
-        ground_start(ground);
-        caller_await(ground);
+static struct outcome start_on_bus(struct rig *rig) {
+        rig_start(rig);
+        caller_await(rig);
         return (struct outcome){.answer = ANSWER_REPLY};
 }
 
 /* It comes onto the bus, by its next try at the latest; or there is a clear exit. */
-static const char *judge_start_on_bus(struct ground *ground, const struct outcome *outcome,
+static const char *judge_start_on_bus(struct rig *rig, const struct outcome *outcome,
                                       struct trap_call call, int error, const char **fault) {
         int status;
 
         (void)outcome;
         (void)call;
         (void)error;
-        if (!service_is_running(&ground->service)) {
-                *fault = find_unclear_end(ground);
+        if (!service_is_running(&rig->service)) {
+                *fault = find_unclear_end(rig);
                 return *fault ? NULL : "exit";
         }
-        *fault = caller_find_fault(ground);
-        kill(ground->service.pid, SIGTERM);
-        status = ground_await_end(ground);
-        ground->service.pid = 0;
+        *fault = caller_find_fault(rig);
+        kill(rig->service.pid, SIGTERM);
+        status = rig_await_end(rig);
+        rig->service.pid = 0;
         trap_leave();
         if (!*fault && status != 0)
                 *fault = "it doesn't end as it should";
-        if (truncate(ground->service.log, 0) < 0)
+        if (truncate(rig->service.log, 0) < 0)
                 *fault = "no log";
         return *fault ? NULL : "served";
 }
 
 static const struct route routes[] = {
-        {"accept", &plan, disconnected, accept_one, judge_and_settle},
+        {"accept", &plan, disconnected_and_busy, accept_one, judge_and_settle},
+        {"accept (idle)", &plan, disconnected_at_rest, accept_one, judge_and_settle},
         {"accept later", &plan, disconnected, accept_one_later, judge_and_settle},
-        {"hello", &plan, connected, ground_hello, judge_and_settle},
-        {"mount", &plan, connected, ground_mount, judge_and_settle},
-        {"mount (fallback)", &old_plan, connected, ground_mount, judge_and_settle},
-        {"unmount", &plan, holding, ground_unmount, judge_and_settle},
-        {"unmount (fallback)", &old_plan, holding, ground_unmount, judge_and_settle},
+        {"refuse", &limited_plan, connected, accept_too_many, judge_too_many},
+        {"refuse (no thread)", &plan, disconnected_and_busy, accept_without_thread,
+         judge_without_thread},
+        {"hello", &plan, connected, rig_hello, judge_and_settle},
+        {"check", &plan, connected, rig_check, judge_and_settle},
+        {"mount", &plan, connected, rig_mount, judge_and_settle},
+        {"mount (fallback)", &old_plan, connected, rig_mount, judge_and_settle},
+        {"keep", &plan, connected, rig_mount_to_keep, judge_and_settle},
+        {"unmount", &plan, holding, rig_unmount, judge_and_settle},
+        {"unmount (fallback)", &old_plan, holding, rig_unmount, judge_and_settle},
+        {"unmount (kept)", &plan, holding_from_before, rig_unmount, judge_and_settle},
         {"disconnect", &plan, holding, leave, judge_and_settle},
         {"adopt", &plan, left_lease_and_successor, adopt, judge_adoption},
         {"adopt (fallback)", &old_plan, left_lease_and_successor, adopt, judge_adoption},
         {"sweep", &sweeping_plan, left_to_nobody, start_and_sweep, judge_sweep},
         {"start", &plan, left_lease, start, judge_start},
+        {"start (kept)", &plan, left_kept_lease, start, judge_start},
         {"stop", &plan, holding_anew, stop, judge_end},
+        {"stop (kept)", &plan, holding_for_good_anew, stop, judge_end},
         {"bus mount", &bus_plan, on_bus, caller_mount, judge_call},
-        {"bus mount (path)", &bus_plan, on_bus, caller_mount_path, judge_call},
-        {"bus unmount", &bus_plan, holding_on_bus, caller_unmount, judge_call},
+        {"bus unmount", &bus_plan, kept_on_bus, caller_unmount, judge_call},
         {"bus unmount (path)", &bus_plan, holding_on_bus, caller_unmount_path, judge_call},
         {"bus list", &bus_plan, holding_on_bus, caller_list, judge_list},
         {"bus start", &bus_plan, ended, start_on_bus, judge_start_on_bus},
@@ -578,17 +735,17 @@ static void print_line(const struct route *route, const struct line *line) {
 }
 
 /* After a fault: as if nothing had ever been there. */
-static void clear(struct ground *ground) {
-        char ledger[256];
+static void clear(struct rig *rig) {
+        char state[256];
 
         trap_reset();
-        end_daemon(ground, SIGKILL);
-        ground->lease = 0;
+        end_daemon(rig, SIGKILL);
+        rig->lease = 0;
         while (umount2(world_path("root/proc"), MNT_DETACH) == 0 ||
                umount2(world_path("root/sys"), MNT_DETACH) == 0)
                 continue;
-        snprintf(ledger, sizeof(ledger), "%s/ledger", ground->service.runtime);
-        unlink(ledger);
+        snprintf(state, sizeof(state), "%s/state", rig->service.runtime);
+        unlink(state);
 }
 
 static void tell_fault(const struct route *route, struct line *line, unsigned n,
@@ -601,24 +758,24 @@ static void tell_fault(const struct route *route, struct line *line, unsigned n,
 }
 
 /* One try; true: the call was reached, or there was a fault. */
-static bool try_place(struct ground *ground, const struct route *route, struct line *line,
+static bool try_place(struct rig *rig, const struct route *route, struct line *line,
                       unsigned n) {
         const char *verdict, *fault = NULL;
         struct outcome outcome;
         bool sprung;
 
         trap_reset();
-        route->prepare(ground);
+        route->prepare(rig);
         trap_order(line->call, n, line->error, 0);
-        outcome = route->act(ground);
+        outcome = route->act(rig);
         /* What follows the answer; a call of the tick's comes with the next one. */
-        for (int i = 0; i < 150 && !trap_has_sprung() && service_is_running(&ground->service); i++)
+        for (int i = 0; i < 150 && !trap_has_sprung() && service_is_running(&rig->service); i++)
                 usleep(1000);
         sprung = trap_has_sprung();
-        verdict = route->judge(ground, &outcome, line->call, line->error, &fault);
+        verdict = route->judge(rig, &outcome, line->call, line->error, &fault);
         if (!verdict) {
                 tell_fault(route, line, n, fault);
-                clear(ground);
+                clear(rig);
                 return true;
         }
         if (sprung)
@@ -627,14 +784,14 @@ static bool try_place(struct ground *ground, const struct route *route, struct l
 }
 
 /* What a thread does once in its life is only reached in a daemon as new as the recorded one. */
-static void inject(struct ground *ground, const struct route *route, struct line *line,
+static void inject(struct rig *rig, const struct route *route, struct line *line,
                    unsigned n) {
-        bool reached = try_place(ground, route, line, n);
+        bool reached = try_place(rig, route, line, n);
 
         for (int i = 0; i < RETRIES && !reached; i++) {
-                end_daemon(ground, SIGTERM);
-                ground->lease = 0;
-                reached = try_place(ground, route, line, n);
+                end_daemon(rig, SIGTERM);
+                rig->lease = 0;
+                reached = try_place(rig, route, line, n);
         }
         line->places++;
         n_injections++;
@@ -642,34 +799,20 @@ static void inject(struct ground *ground, const struct route *route, struct line
         n_missed += !reached;
 }
 
-/* What the tick has the bus's thread do goes on: after all of a line, since it takes a tick. */
-static void listen_once(struct ground *ground, const struct route *route, struct line *line) {
-        const char *fault;
-
-        if (!ground->service.pid)
-                return; /* that was a fault */
-        trap_reset();
-        fault = caller_find_silence(ground);
-        if (!fault)
-                return;
-        tell_fault(route, line, line->places, fault);
-        clear(ground);
-}
-
 /*
  * Of a daemon that is just started: main() begins by blocking signals, what is before is ld.so's.
- * Of one that is to sweep: all behind the start of its workers.
+ * Of one that is to sweep, or to come onto the bus: all behind its first two threads, which are
+ * the log's and the spare one.
  */
 static size_t find_begin(const struct route *route, const struct trap_call *calls, size_t n) {
-        size_t begin = 0;
+        size_t begin = 0, n_threads = 0;
 
         if (route->judge == judge_start)
                 while (begin < n && calls[begin].number != SYS_rt_sigprocmask)
                         begin++;
-        for (size_t i = 0;
-             (route->judge == judge_sweep || route->judge == judge_start_on_bus) && i < n; i++)
-                if (calls[i].number == SYS_clone3 || calls[i].number == SYS_clone)
-                        begin = i + 1;
+        if (route->judge == judge_sweep || route->judge == judge_start_on_bus)
+                while (begin < n && n_threads < 2)
+                        n_threads += calls[begin++].number == SYS_clone;
         return begin;
 }
 
@@ -688,8 +831,7 @@ static bool is_for_runtime(struct trap_call call) {
 }
 
 static bool is_like_another(const struct route *route) {
-        return route->judge == judge_list || route->act == caller_mount_path ||
-               route->act == caller_unmount_path;
+        return route->judge == judge_list || route->act == caller_unmount_path;
 }
 
 static bool is_left_out(const struct route *route, const struct table_row *row, const char **why) {
@@ -698,12 +840,12 @@ static bool is_left_out(const struct route *route, const struct table_row *row, 
                 *why = "tried in another build";
         if (!*why && is_like_another(route) && row->call.number != SYS_sendmsg &&
             is_any(row->call.number, bus_carrying))
-                *why = "tried where Mount and Unmount are called";
+                *why = "tried where MountPath and Unmount are called";
         return *why;
 }
 
 /* At `places`, behind the first `before`. */
-static void try_call(struct ground *ground, const struct route *route, struct trap_call call,
+static void try_call(struct rig *rig, const struct route *route, struct trap_call call,
                      unsigned before, unsigned places) {
         const struct table_row *row = table_find(call);
         /* A try that costs the connection to the bus takes a second. */
@@ -724,9 +866,7 @@ static void try_call(struct ground *ground, const struct route *route, struct tr
                 struct line line = {.call = call, .error = *error};
 
                 for (unsigned n = 1; n <= places; n += stride)
-                        inject(ground, route, &line, before + n);
-                if (route->judge == judge_call || route->judge == judge_list)
-                        listen_once(ground, route, &line);
+                        inject(rig, route, &line, before + n);
                 print_line(route, &line);
                 n_lines++;
                 n_unreached += line.missed * 2 > line.places;
@@ -739,36 +879,36 @@ static void try_call(struct ground *ground, const struct route *route, struct tr
 }
 
 /* A run without an order, for its calls. */
-static size_t record(struct ground *ground, const struct route *route, struct trap_call *calls) {
+static size_t record(struct rig *rig, const struct route *route, struct trap_call *calls) {
         const char *fault = NULL;
         struct outcome outcome;
         size_t n;
 
         trap_reset();
-        route->prepare(ground);
+        route->prepare(rig);
         usleep(SETTLING_US); /* what follows its answers is no part of the route */
         trap_reset();
-        outcome = route->act(ground);
+        outcome = route->act(rig);
         usleep(SETTLING_US);
         n = trap_calls(calls, CALLS_MAX);
-        ck_assert_ptr_nonnull(route->judge(ground, &outcome, (struct trap_call){0}, 0, &fault));
+        ck_assert_ptr_nonnull(route->judge(rig, &outcome, (struct trap_call){0}, 0, &fault));
         ck_assert_uint_le(n, CALLS_MAX);
         return n;
 }
 
 static void try_route(const struct route *route) {
         static struct trap_call calls[CALLS_MAX];
-        struct ground ground;
+        struct rig rig;
         size_t n, begin;
 
-        ground_prepare(&ground, route->plan);
-        n = record(&ground, route, calls);
+        rig_prepare(&rig, route->plan);
+        n = record(&rig, route, calls);
         begin = find_begin(route, calls, n);
         for (size_t i = begin; i < n; i++)
                 if (count_calls(calls + begin, i - begin, calls[i]) == 0)
-                        try_call(&ground, route, calls[i], count_calls(calls, begin, calls[i]),
+                        try_call(&rig, route, calls[i], count_calls(calls, begin, calls[i]),
                                  count_calls(calls + begin, n - begin, calls[i]));
-        clear(&ground);
+        clear(&rig);
 }
 
 /* A daemon of its own each time; or what is much the same as another route. */

@@ -13,7 +13,7 @@
 
 #include "common/fd.h"
 #include "tests/faults/inject/caller.h"
-#include "tests/faults/inject/ground.h"
+#include "tests/faults/inject/rig.h"
 #include "tests/faults/inject/trap.h"
 
 #include <limits.h>
@@ -101,140 +101,140 @@ static bool is_ok(const struct outcome *outcome) {
 
 /* ---- where routes begin ---- */
 
-static void start(struct ground *ground, const struct service_plan *plan) {
-        ground->plan = plan;
-        ground_start(ground);
+static void start(struct rig *rig, const struct service_plan *plan) {
+        rig->plan = plan;
+        rig_start(rig);
 }
 
-static void end(struct ground *ground, int signal) {
-        bool trapped = ground->plan->enter;
+static void end(struct rig *rig, int signal) {
+        bool trapped = rig->plan->enter;
 
-        ground_end(ground, signal);
+        rig_end(rig, signal);
         if (trapped)
                 trap_leave();
-        ground->service.pid = 0;
-        ground_hang_up(ground);
+        rig->service.pid = 0;
+        rig_hang_up(rig);
 }
 
-static void idle(struct ground *ground) {
-        start(ground, &victim);
-        ck_assert_msg(ground_connect(ground), "no connection to a daemon that %s",
-                      service_is_running(&ground->service) ? "runs" : "has ended");
+static void idle(struct rig *rig) {
+        start(rig, &victim);
+        ck_assert_msg(rig_connect(rig), "no connection to a daemon that %s",
+                      service_is_running(&rig->service) ? "runs" : "has ended");
         belief = HOLDS_NOTHING;
 }
 
-static void holding(struct ground *ground) {
+static void holding(struct rig *rig) {
         struct outcome outcome;
 
-        idle(ground);
-        outcome = ground_mount(ground);
+        idle(rig);
+        outcome = rig_mount(rig);
         ck_assert(is_ok(&outcome));
         belief = HOLDS;
 }
 
-static void left_lease(struct ground *ground) {
+static void left_lease(struct rig *rig) {
         struct outcome outcome;
 
-        start(ground, &heir);
-        ck_assert(ground_connect(ground));
-        outcome = ground_mount(ground);
+        start(rig, &heir);
+        ck_assert(rig_connect(rig));
+        outcome = rig_mount(rig);
         ck_assert(is_ok(&outcome));
-        end(ground, SIGKILL);
+        end(rig, SIGKILL);
         belief = HOLDS;
 }
 
-static void left_to_successor(struct ground *ground) {
-        left_lease(ground);
-        start(ground, &victim);
-        ck_assert(ground_connect(ground));
+static void left_to_successor(struct rig *rig) {
+        left_lease(rig);
+        start(rig, &victim);
+        ck_assert(rig_connect(rig));
 }
 
-static void left_to_nobody(struct ground *ground) {
-        left_lease(ground);
+static void left_to_nobody(struct rig *rig) {
+        left_lease(rig);
         belief = HOLDS_NOTHING; /* she has gone home */
 }
 
-static void unknown(struct ground *ground) {
-        idle(ground);
-        ground_hang_up(ground);
+static void unknown(struct rig *rig) {
+        idle(rig);
+        rig_hang_up(rig);
         usleep(20000); /* that takes calls too */
 }
 
-static void idle_on_bus(struct ground *ground) {
-        start(ground, &bus_victim);
-        ck_assert_msg(caller_await(ground), "the daemon isn't on the bus");
+static void idle_on_bus(struct rig *rig) {
+        start(rig, &bus_victim);
+        ck_assert_msg(caller_await(rig), "the daemon isn't on the bus");
         belief = HOLDS_NOTHING;
 }
 
-static void holding_on_bus(struct ground *ground) {
-        idle_on_bus(ground);
-        ck_assert_uint_eq(caller_mount(ground).answer, ANSWER_REPLY);
+static void holding_on_bus(struct rig *rig) {
+        idle_on_bus(rig);
+        ck_assert_uint_eq(caller_mount(rig).answer, ANSWER_REPLY);
         belief = HOLDS;
 }
 
-static void left_on_bus(struct ground *ground) {
-        start(ground, &bus_heir);
-        ck_assert(caller_await(ground));
-        ck_assert_uint_eq(caller_mount(ground).answer, ANSWER_REPLY);
-        end(ground, SIGKILL);
+static void left_on_bus(struct rig *rig) {
+        start(rig, &bus_heir);
+        ck_assert(caller_await(rig));
+        ck_assert_uint_eq(caller_mount(rig).answer, ANSWER_REPLY);
+        end(rig, SIGKILL);
         belief = HOLDS;
 }
 
 /* ---- and where they lead ---- */
 
-static void come(struct ground *ground) {
-        ground_connect(ground);
+static void come(struct rig *rig) {
+        rig_connect(rig);
 }
 
-static void mount_root(struct ground *ground) {
-        struct outcome outcome = ground_mount(ground);
+static void mount_root(struct rig *rig) {
+        struct outcome outcome = rig_mount(rig);
 
         belief = is_ok(&outcome)                  ? HOLDS
                  : outcome.answer == ANSWER_REPLY ? HOLDS_NOTHING
                                                   : IN_DOUBT;
 }
 
-static void unmount_root(struct ground *ground) {
-        struct outcome outcome = ground_unmount(ground);
+static void unmount_root(struct rig *rig) {
+        struct outcome outcome = rig_unmount(rig);
 
         belief = is_ok(&outcome) ? HOLDS_NOTHING : IN_DOUBT;
 }
 
-static void adopt_lease(struct ground *ground) {
-        struct outcome outcome = ground_adopt(ground, ground->lease);
+static void adopt_lease(struct rig *rig) {
+        struct outcome outcome = rig_adopt(rig, rig->lease);
 
         belief = outcome.answer == ANSWER_REPLY && outcome.reply.status == STATUS_NO_SUCH_LEASE
                          ? HOLDS_NOTHING
                          : HOLDS;
 }
 
-static void leave(struct ground *ground) {
-        ground_hang_up(ground);
+static void leave(struct rig *rig) {
+        rig_hang_up(rig);
         belief = HOLDS_NOTHING;
         for (int i = 0;
-             i < 50 && ground_find_remains(ground, 0, 0) && service_is_running(&ground->service);
+             i < 50 && rig_find_remains(rig, 0, 0) && service_is_running(&rig->service);
              i++)
                 usleep(1000);
 }
 
-static void start_and_sweep(struct ground *ground) {
-        start(ground, &sweeping_victim);
+static void start_and_sweep(struct rig *rig) {
+        start(rig, &sweeping_victim);
         for (int i = 0;
-             i < 300 && ground_find_remains(ground, 0, 0) && service_is_running(&ground->service);
+             i < 300 && rig_find_remains(rig, 0, 0) && service_is_running(&rig->service);
              i++)
                 usleep(1000);
 }
 
-static void take_over(struct ground *ground) {
-        start(ground, &victim);
-        if (ground_connect(ground))
-                adopt_lease(ground);
+static void take_over(struct rig *rig) {
+        start(rig, &victim);
+        if (rig_connect(rig))
+                adopt_lease(rig);
 }
 
-static void stop(struct ground *ground) {
-        kill(ground->service.pid, SIGTERM);
+static void stop(struct rig *rig) {
+        kill(rig->service.pid, SIGTERM);
         belief = HOLDS_NOTHING;
-        for (int i = 0; i < 2000 && service_is_running(&ground->service); i++)
+        for (int i = 0; i < 2000 && service_is_running(&rig->service); i++)
                 usleep(1000);
 }
 
@@ -242,35 +242,35 @@ static bool is_unanswered(const struct outcome *outcome) {
         return strcmp(outcome->error, "org.freedesktop.DBus.Error.NoReply") == 0;
 }
 
-static void mount_on_bus(struct ground *ground) {
-        struct outcome outcome = caller_mount(ground);
+static void mount_on_bus(struct rig *rig) {
+        struct outcome outcome = caller_mount(rig);
 
         belief = outcome.answer == ANSWER_REPLY ? HOLDS
                  : is_unanswered(&outcome)      ? IN_DOUBT
                                                 : HOLDS_NOTHING;
 }
 
-static void unmount_on_bus(struct ground *ground) {
-        uint64_t lease = ground->lease;
-        struct outcome outcome = caller_unmount(ground);
+static void unmount_on_bus(struct rig *rig) {
+        uint64_t lease = rig->lease;
+        struct outcome outcome = caller_unmount(rig);
 
         belief = outcome.answer == ANSWER_REPLY ? HOLDS_NOTHING : IN_DOUBT;
-        ground->lease = lease;
+        rig->lease = lease;
 }
 
-static void list_on_bus(struct ground *ground) {
-        caller_list(ground); /* shows nothing if a stop has released everything by then */
+static void list_on_bus(struct rig *rig) {
+        caller_list(rig); /* shows nothing if a stop has released everything by then */
 }
 
-static void start_on_bus(struct ground *ground) {
-        start(ground, &bus_victim);
-        caller_await(ground);
+static void start_on_bus(struct rig *rig) {
+        start(rig, &bus_victim);
+        caller_await(rig);
 }
 
 static const struct route {
         const char *name;
-        void (*prepare)(struct ground *ground);
-        void (*act)(struct ground *ground);
+        void (*prepare)(struct rig *rig);
+        void (*act)(struct rig *rig);
         bool on_bus;
 } routes[] = {
         {"accept", unknown, come},
@@ -289,89 +289,89 @@ static const struct route {
 
 /* ---- afterwards ---- */
 
-static const char *expect_nothing(struct ground *ground) {
-        for (int i = 0; i < 2000 && ground_find_remains(ground, 0, 0); i++)
+static const char *expect_nothing(struct rig *rig) {
+        for (int i = 0; i < 2000 && rig_find_remains(rig, 0, 0); i++)
                 usleep(1000);
-        return ground_find_remains(ground, 0, 0);
+        return rig_find_remains(rig, 0, 0);
 }
 
 /*
  * The next instance: what Alice holds she gets, and with it everything that is on record; else all
  * that is there is swept.
  */
-static const char *find_disagreement(struct ground *ground, bool may_have_ended) {
+static const char *find_disagreement(struct rig *rig, bool may_have_ended) {
         struct outcome outcome = {0};
         const char *fault = NULL;
 
         if (belief == HOLDS) {
-                start(ground, &heir);
-                if (!ground_connect(ground))
+                start(rig, &heir);
+                if (!rig_connect(rig))
                         return "no connection to the next instance";
-                outcome = ground_adopt(ground, ground->lease);
+                outcome = rig_adopt(rig, rig->lease);
                 if (is_ok(&outcome)) {
-                        fault = ground_find_remains(ground, MOUNTS, 1);
-                        outcome = ground_unmount(ground);
+                        fault = rig_find_remains(rig, MOUNTS, 1);
+                        outcome = rig_unmount(rig);
                         if (!fault && !is_ok(&outcome))
                                 fault = "what was adopted can't be unmounted";
                 } else if (!may_have_ended)
                         fault = "what she holds can't be adopted";
         } else
-                start(ground, &sweeper);
-        fault = fault ?: expect_nothing(ground);
-        end(ground, SIGTERM);
-        return fault ?: ground_find_remains(ground, 0, 0);
+                start(rig, &sweeper);
+        fault = fault ?: expect_nothing(rig);
+        end(rig, SIGTERM);
+        return fault ?: rig_find_remains(rig, 0, 0);
 }
 
 /*
  * It is listed from the start, and the new instance's from its first look at it on, soon after.
  * What was half unmounted, and is listed as it was, may be found to be gone then.
  */
-static bool can_be_unmounted(struct ground *ground) {
+static bool can_be_unmounted(struct rig *rig) {
         bool unmounted = false;
 
-        for (int i = 0; i < 1000 && !unmounted && ground->lease; i++) {
-                unmounted = caller_unmount(ground).answer == ANSWER_REPLY;
+        for (int i = 0; i < 1000 && !unmounted && rig->lease; i++) {
+                unmounted = caller_unmount(rig).answer == ANSWER_REPLY;
                 usleep(unmounted ? 0 : 1000);
         }
         return unmounted;
 }
 
 /* On the bus there is a list to look at, and what is there is hers to unmount. */
-static const char *find_disagreement_on_bus(struct ground *ground, bool may_have_ended) {
-        uint64_t held = belief == HOLDS ? ground->lease : 0, found = 0;
+static const char *find_disagreement_on_bus(struct rig *rig, bool may_have_ended) {
+        uint64_t held = belief == HOLDS ? rig->lease : 0, found = 0;
         const char *fault = NULL;
 
-        start(ground, &bus_heir);
-        if (!caller_await(ground))
+        start(rig, &bus_heir);
+        if (!caller_await(rig))
                 return "the next instance isn't on the bus";
-        for (int i = 0; i < 1000 && found == 0 && ground_find_remains(ground, 0, 0); i++) {
-                found = caller_list(ground).reply.lease;
+        for (int i = 0; i < 1000 && found == 0 && rig_find_remains(rig, 0, 0); i++) {
+                found = caller_list(rig).reply.lease;
                 usleep(found ? 0 : 1000);
         }
-        ground->lease = found;
+        rig->lease = found;
         if (found && belief == HOLDS)
-                fault = ground_find_remains(ground, MOUNTS, 1);
-        if (!fault && found && !can_be_unmounted(ground) && belief == HOLDS)
+                fault = rig_find_remains(rig, MOUNTS, 1);
+        if (!fault && found && !can_be_unmounted(rig) && belief == HOLDS)
                 fault = "what is listed can't be unmounted";
         if (!fault && belief == HOLDS_NOTHING && found)
                 fault = "a lease is kept that nobody holds";
         if (!fault && held && found != held && !may_have_ended)
                 fault = "what she holds isn't listed";
-        fault = fault ?: expect_nothing(ground);
-        end(ground, SIGTERM);
-        return fault ?: ground_find_remains(ground, 0, 0);
+        fault = fault ?: expect_nothing(rig);
+        end(rig, SIGTERM);
+        return fault ?: rig_find_remains(rig, 0, 0);
 }
 
 /* The victim's end, if it hasn't come yet: by the same signal, so late that all is done. */
-static int await_victim(struct ground *ground, int signal) {
+static int await_victim(struct rig *rig, int signal) {
         int status;
 
-        if (service_is_running(&ground->service) && !trap_has_sprung())
-                kill(ground->service.pid, signal);
-        status = ground_await_end(ground);
+        if (service_is_running(&rig->service) && !trap_has_sprung())
+                kill(rig->service.pid, signal);
+        status = rig_await_end(rig);
         trap_leave();
-        ground->service.pid = 0;
-        ground_hang_up(ground);
+        rig->service.pid = 0;
+        rig_hang_up(rig);
         return status;
 }
 
@@ -380,22 +380,22 @@ static bool is_start(const struct route *route) {
                route->act == start_on_bus;
 }
 
-static const char *try_signal(struct ground *ground, const struct route *route, unsigned n,
+static const char *try_signal(struct rig *rig, const struct route *route, unsigned n,
                               int signal, bool *reached) {
         bool starts = is_start(route);
         const char *fault;
         int status;
 
         trap_reset();
-        ground->lease = 0;
-        route->prepare(ground);
+        rig->lease = 0;
+        route->prepare(rig);
         trap_order_any(n, signal);
-        route->act(ground);
+        route->act(rig);
         /* What follows the answer; a call of the tick's comes with the next one. */
-        for (int i = 0; i < 150 && !trap_has_sprung() && service_is_running(&ground->service); i++)
+        for (int i = 0; i < 150 && !trap_has_sprung() && service_is_running(&rig->service); i++)
                 usleep(1000);
         *reached = trap_has_sprung();
-        status = await_victim(ground, signal);
+        status = await_victim(rig, signal);
         if (status == -1)
                 return "it doesn't end";
         /* Before main() has blocked them, SIGTERM and SIGUSR1 are as good as SIGKILL. */
@@ -403,9 +403,9 @@ static const char *try_signal(struct ground *ground, const struct route *route, 
                 return "it ends otherwise";
         /* A stop releases everything; but one that comes before it has begun to serve. */
         if (signal == SIGTERM && !starts)
-                if ((fault = ground_find_remains(ground, 0, 0)))
+                if ((fault = rig_find_remains(rig, 0, 0)))
                         return fault;
-        return (route->on_bus ? find_disagreement_on_bus : find_disagreement)(ground,
+        return (route->on_bus ? find_disagreement_on_bus : find_disagreement)(rig,
                                                                               signal == SIGTERM);
 }
 
@@ -429,31 +429,31 @@ static unsigned find_first(const struct route *route, const struct trap_call *ca
         return first;
 }
 
-static unsigned count_points_once(struct ground *ground, const struct route *route,
+static unsigned count_points_once(struct rig *rig, const struct route *route,
                                   unsigned *first) {
         static struct trap_call calls[CALLS_MAX];
         unsigned n;
 
         trap_reset(); /* of an order that was not reached */
-        ground->lease = 0;
-        route->prepare(ground);
+        rig->lease = 0;
+        route->prepare(rig);
         trap_reset();
-        route->act(ground);
+        route->act(rig);
         usleep(2000); /* what follows the answer */
         n = trap_calls(calls, CALLS_MAX);
         *first = find_first(route, calls, n);
-        await_victim(ground, SIGTERM);
+        await_victim(rig, SIGTERM);
         ck_assert_ptr_null(
-                (route->on_bus ? find_disagreement_on_bus : find_disagreement)(ground, true));
+                (route->on_bus ? find_disagreement_on_bus : find_disagreement)(rig, true));
         return n;
 }
 
 /* Of several runs the one with the fewest: what is more is the clock's, and comes when it likes. */
-static unsigned count_points(struct ground *ground, const struct route *route, unsigned *first) {
+static unsigned count_points(struct rig *rig, const struct route *route, unsigned *first) {
         unsigned fewest = UINT_MAX;
 
         for (int i = 0; i < 3; i++) {
-                unsigned n_first, n = count_points_once(ground, route, &n_first);
+                unsigned n_first, n = count_points_once(rig, route, &n_first);
 
                 if (n < fewest) {
                         fewest = n;
@@ -471,17 +471,17 @@ static unsigned get_stride(void) {
         return times > 0 ? STRIDE * times : STRIDE;
 }
 
-static void try_route(struct ground *ground, const struct route *route) {
+static void try_route(struct rig *rig, const struct route *route) {
         static const int signals[] = {SIGKILL, SIGUSR1, SIGTERM};
         /* Until it serves, whatever ends it ends it alike; and those are many calls. */
         size_t n_signals = route->act == take_over && !getenv("MOUNTATD_FAULTS") ? 1 : 3;
         unsigned first, kills = 0, missed = 0, faults = 0, stride = get_stride();
-        unsigned points = count_points(ground, route, &first);
+        unsigned points = count_points(rig, route, &first);
 
         for (unsigned n = first + 1; n <= points; n += stride)
                 for (size_t i = 0; i < n_signals; i++) {
                         bool reached;
-                        const char *fault = try_signal(ground, route, n, signals[i], &reached);
+                        const char *fault = try_signal(rig, route, n, signals[i], &reached);
 
                         kills++;
                         missed += !reached;
@@ -503,25 +503,25 @@ static void try_route(struct ground *ground, const struct route *route) {
         n_faults += faults;
 }
 
-static void try_route_if_possible(struct ground *ground, const struct route *route) {
+static void try_route_if_possible(struct rig *rig, const struct route *route) {
         if (route->on_bus && !caller_is_possible()) {
                 test_skip_report(route->name, "dbus-daemon is not installed");
                 return;
         }
         if (route->on_bus)
                 caller_prepare();
-        try_route(ground, route);
+        try_route(rig, route);
 }
 
 WORLD_TEST(killed_at_each_call_it_leaves_what_its_clients_were_told) {
         const char *only = getenv("MOUNTATD_FAULTS");
         int64_t begin = world_now_ms();
-        struct ground ground;
+        struct rig rig;
 
-        ground_prepare(&ground, &victim);
+        rig_prepare(&rig, &victim);
         for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
                 if (!only || strcmp(only, routes[i].name) == 0)
-                        try_route_if_possible(&ground, &routes[i]);
+                        try_route_if_possible(&rig, &routes[i]);
         printf("%u calls, %u kills, restarts and stops, %u of them not reached, %u faults, in "
                "%.1f s\n",
                n_points, n_kills, n_missed, n_faults, (world_now_ms() - begin) / 1000.0);

@@ -89,7 +89,7 @@ units_verify() {
 # The ids of the lines in the journal, as the daemon has them and as the catalog explains them.
 events_are_explained() {
         tap_equal "$(sed -nE 's/^-- ([0-9a-f]{32})$/\1/p' "$root$catalog_directory/mountatd.catalog")" \
-                "$(sed -nE 's/^ *\[LOG_EVENT_.*= "([0-9a-f]{32})",$/\1/p' "$repository/daemon/log.c")"
+                "$(sed -nE 's/^ *\[LOG_EVENT_.*= "([0-9a-f]{32})",$/\1/p' "$repository/daemon/log_line.c")"
         chroot "$root" journalctl --update-catalog
         tap_contains "$(chroot "$root" journalctl --list-catalog)" \
                 "883ca9fb454741ad95521eb5dbeb3573 mountatd: A request was refused"

@@ -5,7 +5,7 @@
  * ends the connection, and after it the daemon has as many descriptors as before.
  */
 
-#include "tests/fixtures/scene.h"
+#include "tests/fixtures/trial.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -39,8 +39,20 @@ static const struct {
         struct wire_target target;
 } wrong_requests[] = {
         {"flags of hello", STATUS_MALFORMED, 1, 0, 0, .flags = 1},
+        {"check of hello", STATUS_MALFORMED, 1, 0, 0, .flags = 2},
         {"flags of mount", STATUS_MALFORMED, 2, 1, 1, .flags = 1U << 31},
+        {"a flag of mount beyond the last", STATUS_MALFORMED, 2, 1, 1, .flags = 4},
+        {"keep and check", STATUS_MALFORMED, 2, 1, 1, .flags = 3},
+        {"keep and a flag beyond the last", STATUS_MALFORMED, 2, 1, 1, .flags = 5},
         {"flags of unmount", STATUS_MALFORMED, 3, 0, 0, .flags = 1, .lease = 7},
+        {"check of unmount", STATUS_MALFORMED, 3, 0, 0, .flags = 2, .lease = 7},
+        {"keep and a lease", STATUS_MALFORMED, 2, 1, 1, .flags = 1, .lease = 7},
+        {"keep without descriptors", STATUS_WRONG_FD_COUNT, 2, 1, 0, .flags = 1},
+        {"check without descriptors", STATUS_WRONG_FD_COUNT, 2, 1, 0, .flags = 2},
+        {"check with a descriptor too many", STATUS_WRONG_FD_COUNT, 2, 1, 2, .flags = 2},
+        {"check of no target", STATUS_MALFORMED, 2, 0, 0, .flags = 2},
+        {"check of file system 0", STATUS_UNSUPPORTED_FILE_SYSTEM, 2, 1, 1, .flags = 2,
+         .blames = true},
         {"lease of hello", STATUS_MALFORMED, 1, 0, 0, .lease = 7},
         {"lease of mount", STATUS_MALFORMED, 2, 1, 1, .lease = 7},
         {"a byte too few", STATUS_MALFORMED, 2, 1, 1, .size = 39},
@@ -69,6 +81,7 @@ static const struct {
         {"adopt with 17 targets", STATUS_MALFORMED, 4, 16, 17, .lease = 7, .announced = 17,
          .size = 168},
         {"adopt with flags", STATUS_MALFORMED, 4, 1, 1, .lease = 7, .flags = 1},
+        {"check of adopt", STATUS_MALFORMED, 4, 1, 1, .lease = 7, .flags = 2},
         {"adopt of no lease", STATUS_NO_SUCH_LEASE, 4, 1, 1, .blames = true, .target = {1, 0}},
         {"adopt without descriptors", STATUS_WRONG_FD_COUNT, 4, 1, 0, .lease = 7},
         {"adopt with a descriptor too many", STATUS_WRONG_FD_COUNT, 4, 1, 2, .lease = 7},
@@ -115,7 +128,7 @@ static size_t encode_wrong(unsigned i, uint8_t bytes[4096]) {
 }
 
 WORLD_TEST(wrong_requests_are_answered_and_leave_nothing) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
         int fds[MANY];
 
         for (unsigned i = 0; i < MANY; i++)
@@ -125,8 +138,8 @@ WORLD_TEST(wrong_requests_are_answered_and_leave_nothing) {
                 size_t size = encode_wrong(i, bytes);
                 struct wire_reply reply;
 
-                client_send(scene.alice, bytes, size, fds, wrong_requests[i].fds);
-                reply = client_receive(scene.alice);
+                client_send(trial.alice, bytes, size, fds, wrong_requests[i].fds);
+                reply = client_receive(trial.alice);
                 ck_assert_msg(reply.status == wrong_requests[i].status, "%s: status %u (%s)",
                               wrong_requests[i].what, reply.status, reply.text);
                 ck_assert_uint_eq(reply.cookie, 1000 + i);
@@ -135,67 +148,67 @@ WORLD_TEST(wrong_requests_are_answered_and_leave_nothing) {
                 client_expect(reply, wrong_requests[i].status, 0,
                               wrong_requests[i].blames ? wrong_requests[i].index
                                                        : STATUS_NO_TARGET);
-                scene_expect_unharmed(&scene);
+                trial_expect_unharmed(&trial);
         }
         for (unsigned i = 0; i < MANY; i++)
                 close(fds[i]);
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 /* ---- the connection ---- */
 
-static void send_and_expect_closed(const struct scene *scene, const void *bytes, size_t size,
+static void send_and_expect_closed(const struct trial *trial, const void *bytes, size_t size,
                                    size_t n_fds) {
-        int client = client_connect(&scene->service, WORLD_ALICE), fds[MANY];
+        int client = client_connect(&trial->service, WORLD_ALICE), fds[MANY];
 
         for (size_t i = 0; i < n_fds; i++)
-                fds[i] = scene->alice;
+                fds[i] = trial->alice;
         client_hold_root(client, WORLD_ALICE, world_path("root"));
         client_send(client, bytes, size, fds, n_fds);
         client_expect_closed(client);
         close(client);
-        world_wait_for(world_count_mounts(0, scene->service.source) == 0);
+        world_wait_for(world_count_mounts(0, trial->service.source) == 0);
 }
 
 WORLD_TEST(what_is_no_request_ends_the_connection_and_its_leases) {
         static const uint8_t request[64] = "MNTA\1\0\1\0", other[64] = "mnta\1\0\1\0";
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
 
-        send_and_expect_closed(&scene, request, 31, 0);
-        send_and_expect_closed(&scene, request, 31, MANY);
-        send_and_expect_closed(&scene, request, 1, 0);
-        send_and_expect_closed(&scene, request, 4, 1);
-        send_and_expect_closed(&scene, other, 32, 0);
-        send_and_expect_closed(&scene, other, 64, 3);
-        scene_close(&scene);
+        send_and_expect_closed(&trial, request, 31, 0);
+        send_and_expect_closed(&trial, request, 31, MANY);
+        send_and_expect_closed(&trial, request, 1, 0);
+        send_and_expect_closed(&trial, request, 4, 1);
+        send_and_expect_closed(&trial, other, 32, 0);
+        send_and_expect_closed(&trial, other, 64, 3);
+        trial_close(&trial);
 }
 
 WORLD_TEST(empty_datagram_ends_the_connection_with_or_without_descriptors) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
 
-        send_and_expect_closed(&scene, "", 0, 0);
-        send_and_expect_closed(&scene, "", 0, 1);
-        send_and_expect_closed(&scene, "", 0, 17);
-        send_and_expect_closed(&scene, "", 0, MANY);
-        scene_close(&scene);
+        send_and_expect_closed(&trial, "", 0, 0);
+        send_and_expect_closed(&trial, "", 0, 1);
+        send_and_expect_closed(&trial, "", 0, 17);
+        send_and_expect_closed(&trial, "", 0, MANY);
+        trial_close(&trial);
 }
 
 WORLD_TEST(shutting_down_the_sending_side_is_a_disconnect) {
-        struct scene scene = scene_open();
-        int client = client_connect(&scene.service, WORLD_ALICE);
+        struct trial trial = trial_open();
+        int client = client_connect(&trial.service, WORLD_ALICE);
 
         client_hold_root(client, WORLD_ALICE, world_path("root"));
         ck_assert_int_eq(shutdown(client, SHUT_WR), 0);
         client_expect_closed(client);
-        ck_assert_uint_eq(world_count_mounts(0, scene.service.source), 0);
+        ck_assert_uint_eq(world_count_mounts(0, trial.service.source), 0);
         close(client);
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 WORLD_TEST(client_that_never_reads_is_dropped_with_its_leases) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
         struct wire_request request = {.version = 1, .operation = PROTOCOL_HELLO};
-        int client = client_connect(&scene.service, WORLD_ALICE), r;
+        int client = client_connect(&trial.service, WORLD_ALICE), r;
         uint8_t bytes[WIRE_REQUEST_MAX];
         size_t size = wire_encode_request(&request, bytes);
         int64_t deadline = world_now_ms() + WORLD_PATIENCE_MS;
@@ -206,9 +219,9 @@ WORLD_TEST(client_that_never_reads_is_dropped_with_its_leases) {
                 ck_assert_int_lt(world_now_ms(), deadline);
         } while (r == 0 || r == -EAGAIN);
         ck_assert_msg(r == -EPIPE || r == -ECONNRESET, "%s", strerror(-r));
-        world_wait_for(world_count_mounts(0, scene.service.source) == 0);
+        world_wait_for(world_count_mounts(0, trial.service.source) == 0);
         close(client);
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 int main(void) {

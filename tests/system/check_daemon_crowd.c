@@ -124,7 +124,6 @@ static void cycle(void *argument) {
 
 WORLD_TEST(sixteen_clients_mount_and_unmount_200_times_each) {
         struct service service = service_start_with("a", NULL);
-        unsigned threads = service_count_threads(&service);
         FD_AUTO int client = client_connect(&service, WORLD_ALICE);
         struct member members[CROWD];
         pid_t pids[CROWD];
@@ -144,7 +143,38 @@ WORLD_TEST(sixteen_clients_mount_and_unmount_200_times_each) {
                 world_join(pids[i]);
         ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
         world_wait_for(service_count_fds(&service) == service.fds + 1);
-        ck_assert_uint_eq(service_count_threads(&service), threads);
+        close(fd_take(&client));
+        service_await_rest(&service);
+        service_stop(&service);
+}
+
+/* A thread each, which is there as long as its client is; then a few are kept, for who comes next. */
+WORLD_TEST(threads_come_and_go_with_connections) {
+        struct service service = service_start_with("a", NULL);
+        unsigned fixed = SERVICE_THREADS_MIN - 1; /* the main one, and the log's */
+        int clients[8 * CROWD];
+
+        service_await_rest(&service);
+        for (unsigned round = 0; round < 3; round++) {
+                for (unsigned i = 0; i < 8 * CROWD; i++) {
+                        clients[i] = client_connect(&service, WORLD_ALICE);
+                        client_hello(clients[i]);
+                        ck_assert_uint_ge(service_count_threads(&service), fixed + i + 1);
+                }
+                ck_assert_uint_le(service_count_threads(&service),
+                                  8 * CROWD + SERVICE_THREADS_IDLE);
+                for (unsigned i = 0; i < 4 * CROWD; i++)
+                        close(clients[i]);
+                world_wait_for(service_count_threads(&service) <=
+                               4 * CROWD + SERVICE_THREADS_IDLE);
+                for (unsigned i = 4 * CROWD; i < 8 * CROWD; i++) {
+                        client_hello(clients[i]);
+                        close(clients[i]);
+                }
+                service_await_rest(&service);
+                ck_assert_uint_gt(service_count_threads(&service), SERVICE_THREADS_MIN);
+                world_wait_for(service_count_fds(&service) == service.fds);
+        }
         service_stop(&service);
 }
 
@@ -190,9 +220,8 @@ WORLD_TEST(rubbish_of_some_does_not_disturb_others) {
         service_stop(&service);
 }
 
-/* More of them than there are workers. */
 WORLD_TEST(clients_that_do_not_read_do_not_hold_up_others) {
-        struct service service = service_start_with("a", "--workers=2");
+        struct service service = service_start_with("a", NULL);
         struct wire_request request = {.version = 1, .operation = PROTOCOL_HELLO};
         struct member member = {.service = &service, .root = world_make_root(WORLD_ALICE, "root")};
         uint8_t bytes[WIRE_REQUEST_MAX];
@@ -211,7 +240,7 @@ WORLD_TEST(clients_that_do_not_read_do_not_hold_up_others) {
 }
 
 WORLD_TEST(clients_that_say_nothing_do_not_hold_up_others) {
-        struct service service = service_start_with("a", "--workers=1");
+        struct service service = service_start_with("a", NULL);
         struct member member = {.service = &service, .root = world_make_root(WORLD_ALICE, "root")};
         int silent[64];
 
@@ -257,6 +286,7 @@ int main(void) {
         tcase_add_test(tests, killed_clients_mounts_go);
         tcase_add_test(tests, lease_lasts_as_long_as_any_holder_of_the_connection);
         tcase_add_test(tests, sixteen_clients_mount_and_unmount_200_times_each);
+        tcase_add_test(tests, threads_come_and_go_with_connections);
         tcase_add_test(tests, rubbish_of_some_does_not_disturb_others);
         tcase_add_test(tests, clients_that_do_not_read_do_not_hold_up_others);
         tcase_add_test(tests, clients_that_say_nothing_do_not_hold_up_others);

@@ -31,49 +31,49 @@ static const struct {
 
 enum { KERNELS = sizeof(kernels) / sizeof(kernels[0]) };
 
-struct scene {
+struct trial {
         struct service service;
         int client;
 };
 
-static struct scene scene_open(unsigned kernel) {
-        struct scene scene = {
+static struct trial trial_open(unsigned kernel) {
+        struct trial trial = {
                 .service = service_start(&(struct service_plan){
                         .name = "a",
                         .denied = {kernels[kernel].denied[0], kernels[kernel].denied[1]},
                 }),
         };
 
-        scene.client = client_connect(&scene.service, WORLD_ALICE);
-        return scene;
+        trial.client = client_connect(&trial.service, WORLD_ALICE);
+        return trial;
 }
 
-static void scene_close(struct scene *scene) {
-        close(scene->client);
-        world_wait_for(service_count_fds(&scene->service) == scene->service.fds);
-        service_stop(&scene->service);
+static void trial_close(struct trial *trial) {
+        close(trial->client);
+        world_wait_for(service_count_fds(&trial->service) == trial->service.fds);
+        service_stop(&trial->service);
 }
 
 WORLD_TEST(hello_tells_what_is_lacking) {
         for (unsigned k = 0; k < KERNELS; k++) {
                 struct wire_request request = {.operation = PROTOCOL_HELLO};
-                struct scene scene = scene_open(k);
-                struct wire_reply reply = client_call(scene.client, &request, NULL, 0);
+                struct trial trial = trial_open(k);
+                struct wire_reply reply = client_call(trial.client, &request, NULL, 0);
 
                 client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
                 ck_assert_uint_eq(reply.flags & kernels[k].lacking, 0);
-                scene_close(&scene);
+                trial_close(&trial);
         }
 }
 
 WORLD_TEST(mounts_are_the_same_and_can_be_removed_at_once) {
         world_make_root(WORLD_ALICE, "root");
         for (unsigned k = 0; k < KERNELS; k++) {
-                struct scene scene = scene_open(k);
+                struct trial trial = trial_open(k);
                 struct world_mount proc, sys;
-                uint64_t lease = client_hold_root(scene.client, WORLD_ALICE, world_path("root"));
+                uint64_t lease = client_hold_root(trial.client, WORLD_ALICE, world_path("root"));
 
-                ck_assert_uint_eq(world_count_mounts(0, scene.service.source), 2);
+                ck_assert_uint_eq(world_count_mounts(0, trial.service.source), 2);
                 ck_assert(world_find_mount(0, world_path("root/proc"), &proc));
                 ck_assert_str_eq(proc.options, "ro,nosuid,nodev,noexec,relatime");
                 ck_assert(world_has_option(proc.super, "ro"));
@@ -81,26 +81,26 @@ WORLD_TEST(mounts_are_the_same_and_can_be_removed_at_once) {
                 ck_assert(world_find_mount(0, world_path("root/sys"), &sys));
                 ck_assert_str_eq(sys.options, "ro,nosuid,nodev,noexec,relatime");
 
-                client_expect(client_unmount(scene.client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+                client_expect(client_unmount(trial.client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
                 ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/proc")), 0);
                 world_make_directory(WORLD_ALICE, 0755, "root/proc");
-                scene_close(&scene);
+                trial_close(&trial);
         }
 }
 
 WORLD_TEST(covered_directory_is_found_out) {
         world_make_root(WORLD_ALICE, "root");
         for (unsigned k = 0; k < KERNELS; k++) {
-                struct scene scene = scene_open(k);
+                struct trial trial = trial_open(k);
                 FD_AUTO int covered = world_open(WORLD_ALICE, world_path("root/proc"));
 
                 ck_assert_int_eq(mount("other", world_path("root/proc"), "tmpfs", 0, NULL), 0);
-                client_expect(client_mount(scene.client, PROTOCOL_PROC, 0, covered),
+                client_expect(client_mount(trial.client, PROTOCOL_PROC, 0, covered),
                               STATUS_ALREADY_MOUNTED, 0, 0);
-                ck_assert_uint_eq(world_count_mounts(0, scene.service.source), 0);
+                ck_assert_uint_eq(world_count_mounts(0, trial.service.source), 0);
                 ck_assert_uint_eq(world_count_mounts(0, "other"), 1);
                 ck_assert_int_eq(umount2(world_path("root/proc"), MNT_DETACH), 0);
-                scene_close(&scene);
+                trial_close(&trial);
         }
 }
 
@@ -108,15 +108,15 @@ WORLD_TEST(covered_directory_is_found_out) {
 WORLD_TEST(stranger_on_top_is_detached_with_ours) {
         world_make_root(WORLD_ALICE, "root");
         for (unsigned k = 0; k < KERNELS; k++) {
-                struct scene scene = scene_open(k);
-                uint64_t lease = client_hold_root(scene.client, WORLD_ALICE, world_path("root"));
+                struct trial trial = trial_open(k);
+                uint64_t lease = client_hold_root(trial.client, WORLD_ALICE, world_path("root"));
 
                 ck_assert_int_eq(mount("stranger", world_path("root/proc"), "tmpfs", 0, NULL), 0);
-                client_expect(client_unmount(scene.client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-                ck_assert_uint_eq(world_count_mounts(0, scene.service.source), 0);
+                client_expect(client_unmount(trial.client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+                ck_assert_uint_eq(world_count_mounts(0, trial.service.source), 0);
                 ck_assert_uint_eq(world_count_mounts(0, "stranger"), 0);
-                world_wait_for(service_has_logged(&scene.service, "detached 1 mount"));
-                scene_close(&scene);
+                world_wait_for(service_has_logged(&trial.service, "detached 1 mount"));
+                trial_close(&trial);
         }
 }
 
@@ -124,38 +124,38 @@ WORLD_TEST(stranger_on_top_is_detached_with_ours) {
 WORLD_TEST(what_lies_below_ours_stays) {
         world_make_directory(WORLD_ALICE, 0755, "under");
         for (unsigned k = 0; k < KERNELS; k++) {
-                struct scene scene = scene_open(k);
+                struct trial trial = trial_open(k);
                 uint64_t lease;
 
                 ck_assert_int_eq(mount("under", world_path("under"), "tmpfs", 0, "mode=0755"), 0);
                 ck_assert_int_eq(chown(world_path("under"), WORLD_ALICE, WORLD_ALICE), 0);
                 world_make_directory(WORLD_ALICE, 0755, "under/proc");
                 world_make_directory(WORLD_ALICE, 0755, "under/sys");
-                lease = client_hold_root(scene.client, WORLD_ALICE, world_path("under"));
-                client_expect(client_unmount(scene.client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+                lease = client_hold_root(trial.client, WORLD_ALICE, world_path("under"));
+                client_expect(client_unmount(trial.client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
                 ck_assert_uint_eq(world_count_mounts(0, "under"), 1);
                 ck_assert_int_eq(umount2(world_path("under"), MNT_DETACH), 0);
-                scene_close(&scene);
+                trial_close(&trial);
         }
 }
 
 WORLD_TEST(mount_that_root_has_unmounted_is_unmounted_already) {
         world_make_root(WORLD_ALICE, "root");
         for (unsigned k = 0; k < KERNELS; k++) {
-                struct scene scene = scene_open(k);
-                uint64_t lease = client_hold_root(scene.client, WORLD_ALICE, world_path("root"));
+                struct trial trial = trial_open(k);
+                uint64_t lease = client_hold_root(trial.client, WORLD_ALICE, world_path("root"));
 
                 ck_assert_int_eq(umount2(world_path("root/proc"), MNT_DETACH), 0);
-                client_expect(client_unmount(scene.client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-                ck_assert_uint_eq(world_count_mounts(0, scene.service.source), 0);
-                scene_close(&scene);
+                client_expect(client_unmount(trial.client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+                ck_assert_uint_eq(world_count_mounts(0, trial.service.source), 0);
+                trial_close(&trial);
         }
 }
 
 WORLD_TEST(removed_and_detached_directories_are_refused) {
         world_make_root(WORLD_ALICE, "root");
         for (unsigned k = 0; k < KERNELS; k++) {
-                struct scene scene = scene_open(k);
+                struct trial trial = trial_open(k);
                 FD_AUTO int tree = open_tree(AT_FDCWD, world_path("root"),
                                              OPEN_TREE_CLONE | O_CLOEXEC),
                             gone = world_open(WORLD_ALICE, world_path("root/proc")),
@@ -164,17 +164,17 @@ WORLD_TEST(removed_and_detached_directories_are_refused) {
 
                 ck_assert_int_ge(tree, 0);
                 detached = openat(tree, "sys", O_PATH | O_CLOEXEC);
-                reply = client_mount(scene.client, PROTOCOL_SYSFS, 0, detached);
+                reply = client_mount(trial.client, PROTOCOL_SYSFS, 0, detached);
                 /* Since Linux 6.15 mounting there succeeds; that it was wrong shows afterwards, and
                  * without statmount not why. */
                 if (reply.status != STATUS_TARGET_VANISHED)
                         client_expect(reply, STATUS_FOREIGN_NAMESPACE, 0, 0);
-                ck_assert_uint_eq(world_count_mounts(0, scene.service.source), 0);
+                ck_assert_uint_eq(world_count_mounts(0, trial.service.source), 0);
                 ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/proc")), 0);
-                client_expect(client_mount(scene.client, PROTOCOL_PROC, 0, gone),
+                client_expect(client_mount(trial.client, PROTOCOL_PROC, 0, gone),
                               STATUS_TARGET_VANISHED, 0, 0);
                 world_make_directory(WORLD_ALICE, 0755, "root/proc");
-                scene_close(&scene);
+                trial_close(&trial);
         }
 }
 

@@ -4,9 +4,11 @@
 
 #include "common/fd.h"
 #include "tests/fixtures/client.h"
+#include "tests/fixtures/descriptors.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +84,24 @@ WORLD_TEST(wrong_option_is_refused_by_name) {
                 .name = "a", .start = SERVICE_BARE, .options = {"--max-mounts=many"}});
 
         service_expect_refusal(&service, "--max-mounts=many");
+}
+
+/* Who asks for what there is no more must hear of it. */
+WORLD_TEST(options_of_the_shared_workers_are_unknown) {
+        static const char *const gone[] = {
+                "--workers=8",
+                "--max-lost-workers=16",
+                "--max-lost-workers-per-user=4",
+        };
+
+        for (unsigned i = 0; i < sizeof(gone) / sizeof(gone[0]); i++) {
+                struct service service = service_spawn(&(struct service_plan){
+                        .name = "a", .start = SERVICE_BARE, .options = {gone[i]}});
+                char text[64];
+
+                snprintf(text, sizeof(text), "%s: no such option", gone[i]);
+                service_expect_refusal(&service, text);
+        }
 }
 
 /* ---- listening by itself ---- */
@@ -260,7 +280,7 @@ static void expect_released_by(int signal_number) {
         ck_assert_int_eq(kill(service.pid, signal_number), 0);
         ck_assert_int_eq(service_wait(&service), 0);
         ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
-        ck_assert_int_lt(access(world_path("a.run/ledger"), F_OK), 0);
+        ck_assert(!service_has_state(&service));
         for (unsigned i = 0; i < 4; i++) {
                 client_expect_closed(clients[i]);
                 close(clients[i]);
@@ -289,6 +309,51 @@ WORLD_TEST(sigterm_with_500_leases_releases_them_all) {
         service_stop(&service);
 }
 
+enum {
+        CONNECTIONS = 500, /* of a user's; each has a thread, and all end at once */
+};
+
+static void hold_on_connections_of_their_own(const struct service *service, int *clients) {
+        char name[16];
+
+        descriptors_raise();
+        for (unsigned i = 0; i < CONNECTIONS; i++) {
+                snprintf(name, sizeof(name), "%u", i);
+                clients[i] = client_connect(service, WORLD_ALICE);
+                client_hold_root(clients[i], WORLD_ALICE, world_make_root(WORLD_ALICE, name));
+        }
+}
+
+static void expect_all_closed(const int *clients) {
+        for (unsigned i = 0; i < CONNECTIONS; i++) {
+                client_expect_closed(clients[i]);
+                close(clients[i]);
+        }
+}
+
+WORLD_TEST(sigterm_with_500_connections_releases_the_lease_of_each) {
+        struct service service = service_start_with("a", NULL);
+        static int clients[CONNECTIONS];
+
+        hold_on_connections_of_their_own(&service, clients);
+        service_stop(&service);
+        expect_all_closed(clients);
+        ck_assert(!service_has_state(&service));
+}
+
+/* Whatever their threads are about: none unmounts. */
+WORLD_TEST(sigusr1_leaves_the_leases_of_500_connections) {
+        struct service service = service_start_with("a", NULL);
+        static int clients[CONNECTIONS];
+
+        hold_on_connections_of_their_own(&service, clients);
+        ck_assert_int_eq(kill(service.pid, SIGUSR1), 0);
+        expect_all_closed(clients);
+        ck_assert_int_eq(service_wait(&service), 0);
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 2 * CONNECTIONS);
+        ck_assert(service_has_state(&service));
+}
+
 /* ---- a predecessor that was killed ---- */
 
 static void kill_service(struct service *service) {
@@ -315,7 +380,7 @@ WORLD_TEST(successor_of_a_killed_daemon_tells_what_it_left_and_serves) {
         client_expect_closed(client);
 
         service = service_start_with("a", "--adopt-timeout=3");
-        ck_assert(service_has_logged(&service, "left 2 leases"));
+        world_wait_for(service_has_logged(&service, "left 2 leases"));
         again = client_connect(&service, WORLD_ALICE);
         client_hold_root(again, WORLD_ALICE, world_path("2"));
         /* Until the time to adopt is over, what was left is there; then it is swept. */
@@ -327,7 +392,7 @@ WORLD_TEST(successor_of_a_killed_daemon_tells_what_it_left_and_serves) {
         client_hold_root(again, WORLD_ALICE, world_path("1"));
         ck_assert_uint_eq(world_count_mounts(0, service.source), 6);
         service_stop(&service);
-        ck_assert_int_lt(access(world_path("a.run/ledger"), F_OK), 0);
+        ck_assert(!service_has_state(&service));
 }
 
 WORLD_TEST(successor_that_is_stopped_at_once_sweeps_first) {
@@ -344,7 +409,7 @@ WORLD_TEST(successor_that_is_stopped_at_once_sweeps_first) {
         ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
         service_stop(&service);
         ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
-        ck_assert_int_lt(access(world_path("a.run/ledger"), F_OK), 0);
+        ck_assert(!service_has_state(&service));
 }
 
 /* What is below a directory that the daemon may not enter is reached by root alone. */
@@ -358,12 +423,12 @@ WORLD_TEST(lease_below_a_closed_root_is_told_of_and_left_for_root) {
 
         service = service_start_with("a", "--adopt-timeout=0");
         world_wait_for(service_has_logged(&service, "out of reach"));
-        ck_assert(service_has_logged(&service, world_path("0/")));
+        world_wait_for(service_has_logged(&service, world_path("0/")));
         ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
         ck_assert_int_eq(kill(service.pid, SIGTERM), 0);
         ck_assert_int_eq(service_wait(&service), 0);
         ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
-        ck_assert_int_eq(access(world_path("a.run/ledger"), F_OK), 0);
+        ck_assert(service_has_state(&service));
 
         sweeper = service_spawn(
                 &(struct service_plan){.name = "a", .start = SERVICE_BARE, .options = {"--sweep"}});
@@ -373,8 +438,8 @@ WORLD_TEST(lease_below_a_closed_root_is_told_of_and_left_for_root) {
 
         /* And nothing is left for the next one. */
         service = service_start(&(struct service_plan){.name = "b", .runtime = service.runtime});
-        ck_assert(!service_has_logged(&service, "left"));
         service_stop(&service);
+        ck_assert(!service_has_logged(&service, "left"));
 }
 
 WORLD_TEST(successor_of_a_daemon_killed_without_leases_has_nothing_to_tell) {
@@ -382,8 +447,8 @@ WORLD_TEST(successor_of_a_daemon_killed_without_leases_has_nothing_to_tell) {
 
         kill_service(&service);
         service = service_start_with("a", NULL);
-        ck_assert(!service_has_logged(&service, "left"));
         service_stop(&service);
+        ck_assert(!service_has_logged(&service, "left"));
 }
 
 /* A process that is dead but not reaped has its pid still. */
@@ -399,16 +464,33 @@ WORLD_TEST(zombie_predecessor_counts_as_dead) {
         service_wait(&first);
 }
 
-WORLD_TEST(ledger_that_is_garbage_is_replaced) {
+static void expect_one_file_of(const char *pattern, const char *content) {
+        char bytes[64] = "";
+        glob_t found;
+        FILE *file;
+
+        ck_assert_int_eq(glob(world_path("%s", pattern), 0, NULL, &found), 0);
+        ck_assert_uint_eq(found.gl_pathc, 1);
+        file = fopen(found.gl_pathv[0], "re");
+        ck_assert_ptr_nonnull(file);
+        ck_assert_uint_eq(fread(bytes, 1, sizeof(bytes) - 1, file), strlen(content));
+        ck_assert_str_eq(bytes, content);
+        fclose(file);
+        globfree(&found);
+}
+
+WORLD_TEST(state_file_that_is_garbage_is_replaced_and_kept_beside) {
         struct service service;
-        int ledger;
+        int file;
 
         world_make_directory(0, 0755, "a.run");
-        ledger = open(world_path("a.run/ledger"), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-        ck_assert_int_eq(write(ledger, "garbage", 7), 7);
-        close(ledger);
+        file = open(world_path("a.run/" SERVICE_STATE), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        ck_assert_int_eq(write(file, "garbage", 7), 7);
+        close(file);
         service = service_start_with("a", NULL);
         service_stop(&service);
+        ck_assert(service_has_logged(&service, "kept as"));
+        expect_one_file_of("a.run/" SERVICE_STATE "?*", "garbage");
 }
 
 /* ---- the service manager ---- */
@@ -438,7 +520,7 @@ WORLD_TEST(service_manager_is_told_of_start_leases_and_stop) {
         client = client_connect(&service, WORLD_ALICE);
         world_make_root(WORLD_ALICE, "root");
         client_hold_root(client, WORLD_ALICE, world_path("root"));
-        world_wait_for(is_notified(manager, "STATUS=1 leases, 2 mounts"));
+        world_wait_for(is_notified(manager, "STATUS=1 leases, 2 mounts, 1 connections\n"));
         service_stop(&service);
         ck_assert(is_notified(manager, "STOPPING=1"));
 }
@@ -469,6 +551,37 @@ WORLD_TEST(log_that_nobody_reads_any_more_is_not_the_end) {
         service_stop(&service);
 }
 
+/* As of a logger that hangs: the pipe is full soon, and its other end stays open. */
+static void log_into_a_pipe_that_nobody_reads(void) {
+        int ends[2];
+
+        if (pipe(ends) < 0 || dup2(ends[1], STDERR_FILENO) < 0 ||
+            fcntl(STDERR_FILENO, F_SETPIPE_SZ, 4096) < 0)
+                _exit(127);
+        close(ends[1]);
+}
+
+WORLD_TEST(log_that_nobody_reads_holds_nobody_up) {
+        static const int signals[] = {SIGTERM, SIGUSR1};
+
+        for (unsigned i = 0; i < 2; i++) {
+                struct service service = service_start(&(struct service_plan){
+                        .name = i == 0 ? "a" : "b",
+                        .start = SERVICE_LISTENS,
+                        .options = {"--log-level=debug"},
+                        .enter = log_into_a_pipe_that_nobody_reads,
+                });
+                FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+
+                for (unsigned j = 0; j < 1000; j++)
+                        client_hello(client);
+                world_make_root(WORLD_ALICE, service.source);
+                client_hold_root(client, WORLD_ALICE, world_path("%s", service.source));
+                ck_assert_int_eq(kill(service.pid, signals[i]), 0);
+                ck_assert_int_eq(service_wait(&service), 0);
+        }
+}
+
 int main(void) {
         TCase *tests = tcase_create("lifecycle");
 
@@ -478,6 +591,7 @@ int main(void) {
         tcase_add_test(tests, start_with_a_datagram_socket_is_refused);
         tcase_add_test(tests, start_with_a_passed_socket_and_listen_is_refused);
         tcase_add_test(tests, wrong_option_is_refused_by_name);
+        tcase_add_test(tests, options_of_the_shared_workers_are_unknown);
         tcase_add_test(tests, listening_daemon_serves_and_removes_its_socket_at_the_end);
         tcase_add_test(tests, listening_daemons_socket_is_for_its_owner_and_group);
         tcase_add_test(tests, stale_socket_is_replaced);
@@ -492,13 +606,16 @@ int main(void) {
         tcase_add_test(tests, sigterm_releases_every_lease);
         tcase_add_test(tests, sigint_releases_every_lease);
         tcase_add_test(tests, sigterm_with_500_leases_releases_them_all);
+        tcase_add_test(tests, sigterm_with_500_connections_releases_the_lease_of_each);
+        tcase_add_test(tests, sigusr1_leaves_the_leases_of_500_connections);
         tcase_add_test(tests, successor_of_a_killed_daemon_tells_what_it_left_and_serves);
         tcase_add_test(tests, successor_that_is_stopped_at_once_sweeps_first);
         tcase_add_test(tests, lease_below_a_closed_root_is_told_of_and_left_for_root);
         tcase_add_test(tests, successor_of_a_daemon_killed_without_leases_has_nothing_to_tell);
         tcase_add_test(tests, zombie_predecessor_counts_as_dead);
-        tcase_add_test(tests, ledger_that_is_garbage_is_replaced);
+        tcase_add_test(tests, state_file_that_is_garbage_is_replaced_and_kept_beside);
         tcase_add_test(tests, log_that_nobody_reads_any_more_is_not_the_end);
+        tcase_add_test(tests, log_that_nobody_reads_holds_nobody_up);
         tcase_add_test(tests, service_manager_is_told_of_start_leases_and_stop);
         return world_run(tests);
 }

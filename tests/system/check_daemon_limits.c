@@ -7,7 +7,7 @@
  */
 
 #include "common/fd.h"
-#include "daemon/stock.h"
+#include "daemon/template.h"
 #include "tests/fixtures/client.h"
 #include "tests/fixtures/descriptors.h"
 
@@ -94,21 +94,89 @@ WORLD_TEST(connections_are_limited) {
         service_stop(&service);
 }
 
-/* What the limits are when nobody says otherwise. */
-WORLD_TEST(a_user_has_1024_connections_by_default) {
-        struct service service = service_start_with("a", NULL);
-        static int clients[1024];
-        unsigned threads = service_count_threads(&service);
+/* ---- what the limits are when nobody says otherwise ---- */
 
-        descriptors_raise();
-        for (unsigned i = 0; i < 1024; i++)
-                clients[i] = connect_when_there_is_room(&service, WORLD_ALICE);
-        expect_refused_connection(&service, WORLD_ALICE, "--max-connections-per-user");
-        ck_assert_uint_eq(service_count_threads(&service), threads);
-        for (unsigned i = 0; i < 1024; i++)
+enum {
+        PER_USER = 512,
+        USERS = 4,
+        FIRST_USER = 62000,
+        BEYOND = 40, /* more than are refused at once */
+};
+
+/* Whether a daemon that is started from now on may open so many descriptors. */
+static bool allow_descriptors(rlim_t count) {
+        struct rlimit limit;
+
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        if (limit.rlim_max < count)
+                limit.rlim_max = count;
+        limit.rlim_cur = limit.rlim_max;
+        return setrlimit(RLIMIT_NOFILE, &limit) == 0;
+}
+
+static void connect_all(const struct service *service, uid_t uid, int *clients) {
+        for (unsigned i = 0; i < PER_USER; i++)
+                clients[i] = connect_when_there_is_room(service, uid);
+}
+
+static void close_all(const int *clients, unsigned count) {
+        for (unsigned i = 0; i < count; i++)
                 close(clients[i]);
-        close(connect_when_there_is_room(&service, WORLD_ALICE));
+}
+
+/* Few mounts leave the more room for connections. */
+WORLD_TEST(a_user_has_512_connections_by_default) {
+        static int clients[PER_USER];
+        struct service service;
+
+        if (!allow_descriptors(16384)) {
+                test_skip_report("a_user_has_512_connections_by_default",
+                                 "impossible here: RLIMIT_NOFILE is below 16384");
+                return;
+        }
+        service = service_start_with("a", "--max-mounts=2048");
+        connect_all(&service, WORLD_ALICE, clients);
+        for (unsigned i = 0; i < BEYOND; i++)
+                expect_refused_connection(&service, WORLD_ALICE, "--max-connections-per-user");
+        for (unsigned i = 0; i < PER_USER; i++)
+                client_hello(clients[i]);
+        close(connect_when_there_is_room(&service, WORLD_BOB));
+        close(clients[0]);
+        clients[0] = connect_when_there_is_room(&service, WORLD_ALICE);
+        expect_refused_connection(&service, WORLD_ALICE, "--max-connections-per-user");
+
+        close_all(clients, PER_USER);
+        service_await_rest(&service);
+        world_wait_for(service_count_fds(&service) == service.fds);
         service_stop(&service);
+}
+
+WORLD_TEST(all_users_have_2048_connections_by_default) {
+        static int clients[USERS * PER_USER];
+        struct service service;
+
+        if (!allow_descriptors(65536)) {
+                test_skip_report("all_users_have_2048_connections_by_default",
+                                 "impossible here: RLIMIT_NOFILE is below 65536");
+                return;
+        }
+        service = service_start_with("a", NULL);
+        for (unsigned i = 0; i < USERS; i++)
+                connect_all(&service, FIRST_USER + i, clients + i * PER_USER);
+        for (unsigned i = 0; i < BEYOND; i++)
+                expect_refused_connection(&service, WORLD_ALICE, "connections is reached");
+        expect_refused_connection(&service, FIRST_USER, "--max-connections-per-user");
+        for (unsigned i = 0; i < USERS * PER_USER; i++)
+                client_hello(clients[i]);
+        close(clients[0]);
+        clients[0] = connect_when_there_is_room(&service, WORLD_ALICE);
+        expect_refused_connection(&service, WORLD_ALICE, "connections is reached");
+
+        close_all(clients, USERS * PER_USER);
+        service_await_rest(&service);
+        world_wait_for(service_count_fds(&service) == service.fds);
+        service_stop(&service);
+        ck_assert(!service_has_logged(&service, "LimitNOFILE="));
 }
 
 /* ---- mounts ---- */
@@ -190,34 +258,110 @@ WORLD_TEST(targets_per_request_are_limited) {
 }
 
 WORLD_TEST(limits_that_the_host_cannot_hold_are_refused_at_start) {
-        struct service service;
+        static const struct {
+                const char *descriptors, *option, *text;
+        } rows[] = {
+                {"--nofile=1000:1000", NULL, "RLIMIT_NOFILE of 1000"},
+                {"--nofile=9000:9000", "--max-mounts=9000", "--max-mounts=9000"},
+                {"--nofile=9000:9000", "--max-connections=1000", "--max-connections=1000"},
+        };
 
-        service = service_spawn(&(struct service_plan){
-                .name = "a",
-                .start = SERVICE_LISTENS,
-                .wrapper = {"prlimit", "--nofile=1000:1000"},
-        });
-        service_expect_refusal(&service, "RLIMIT_NOFILE");
-        service = service_spawn(&(struct service_plan){
-                .name = "b",
-                .start = SERVICE_LISTENS,
-                .wrapper = {"prlimit", "--nofile=9000:9000"},
-                .options = {"--max-mounts=9000"},
-        });
-        service_expect_refusal(&service, "--max-mounts=9000");
+        for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                struct service service = service_spawn(&(struct service_plan){
+                        .name = "a",
+                        .start = SERVICE_LISTENS,
+                        .wrapper = {"prlimit", rows[i].descriptors},
+                        .options = {rows[i].option},
+                });
+
+                service_expect_refusal(&service, rows[i].text);
+        }
 }
 
-WORLD_TEST(mounts_that_nobody_asked_for_give_way_to_the_host) {
+/* The number behind `text` in the one line that has it; 0: none has. */
+static unsigned read_log(const struct service *service, const char *text) {
+        FILE *log = fopen(service->log, "re");
+        unsigned number = 0, lines = 0;
+        const char *found;
+        char line[1024];
+
+        ck_assert_ptr_nonnull(log);
+        while (fgets(line, sizeof(line), log))
+                if ((found = strstr(line, text))) {
+                        number = strtoul(found + strlen(text), NULL, 10);
+                        lines++;
+                }
+        fclose(log);
+        ck_assert_uint_le(lines, 1);
+        return number;
+}
+
+static struct service start_among_few_descriptors(const char *descriptors, const char *option) {
         struct service service = service_start(&(struct service_plan){
                 .name = "a",
                 .start = SERVICE_LISTENS,
-                .wrapper = {"prlimit", "--nofile=512:512"},
-                .options = {"--max-connections=16", "--workers=2"},
+                .wrapper = {"prlimit", descriptors},
+                .options = {option},
         });
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
 
+        world_wait_for(service_has_logged(&service, "LimitNOFILE="));
+        return service;
+}
+
+WORLD_TEST(mounts_that_nobody_asked_for_give_way_to_the_host) {
+        struct service service =
+                start_among_few_descriptors("--nofile=2048:2048", "--max-connections=16");
+        int client = client_connect(&service, WORLD_ALICE), target;
+        unsigned mounts = read_log(&service, "room for 16 connections and ");
+
+        ck_assert_uint_gt(mounts, 16);
+        ck_assert_uint_lt(mounts, 2048);
+        for (unsigned i = 0; i < mounts; i++) {
+                char name[16];
+
+                snprintf(name, sizeof(name), "%u", i);
+                world_make_root(WORLD_ALICE, name);
+                client_hold(client, WORLD_ALICE, world_path("%u/proc", i), PROTOCOL_PROC, 0);
+        }
         world_make_root(WORLD_ALICE, "root");
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        target = world_open(WORLD_ALICE, world_path("root/proc"));
+        expect_limit(client_mount(client, PROTOCOL_PROC, 0, target), "mounts is reached");
+        close(target);
+        close(client);
+        service_stop(&service);
+}
+
+WORLD_TEST(limits_that_fit_are_not_told_of) {
+        struct service service = service_start(&(struct service_plan){
+                .name = "a",
+                .start = SERVICE_LISTENS,
+                .wrapper = {"prlimit", "--nofile=2048:2048"},
+                .options = {"--max-connections=16", "--max-mounts=100"},
+        });
+
+        service_stop(&service);
+        ck_assert(!service_has_logged(&service, "LimitNOFILE="));
+}
+
+/* And while all are there, each can be served. */
+WORLD_TEST(connections_that_nobody_asked_for_give_way_to_the_host) {
+        struct service service =
+                start_among_few_descriptors("--nofile=4096:4096", "--max-mounts=1000");
+        unsigned count = read_log(&service, "have room for ");
+        static int clients[PER_USER];
+        char name[16];
+
+        descriptors_raise();
+        ck_assert_uint_gt(count, 16);
+        ck_assert_uint_lt(count, PER_USER);
+        for (unsigned i = 0; i < count; i++) {
+                clients[i] = connect_when_there_is_room(&service, WORLD_ALICE);
+                snprintf(name, sizeof(name), "%u", i);
+                client_hold_root(clients[i], WORLD_ALICE, world_make_root(WORLD_ALICE, name));
+        }
+        expect_refused_connection(&service, WORLD_ALICE, "connections is reached");
+        close_all(clients, count);
+        world_wait_for(world_count_mounts(0, service.source) == 0);
         service_stop(&service);
 }
 
@@ -234,25 +378,25 @@ static struct rlimit starve(const struct service *service, unsigned more) {
 }
 
 /*
- * The clones that are in stock cost no further descriptor, and no new ones can be made: so many
+ * The clones that were made ahead cost no further descriptor, and no new ones can be made: so many
  * roots get theirs, the next one doesn't.
  */
-static void expect_stock_then_starved(struct service *service, int client) {
+static void expect_clones_then_starved(struct service *service, int client) {
         struct rlimit before = starve(service, 2);
-        uint64_t leases[STOCK_PLACES];
+        uint64_t leases[TEMPLATE_AHEAD];
         struct wire_reply reply;
 
-        for (unsigned i = 0; i < STOCK_PLACES; i++) {
+        for (unsigned i = 0; i < TEMPLATE_AHEAD; i++) {
                 char name[16];
 
-                snprintf(name, sizeof(name), "stock-%u", i);
+                snprintf(name, sizeof(name), "ahead-%u", i);
                 leases[i] =
                         client_hold_root(client, WORLD_ALICE, world_make_root(WORLD_ALICE, name));
         }
         reply = client_mount_root(client, WORLD_ALICE, world_path("root"));
         client_expect(reply, STATUS_HOST_FAILED, EMFILE, 0);
-        ck_assert_uint_eq(world_count_mounts(0, service->source), 2 * STOCK_PLACES);
-        for (unsigned i = 0; i < STOCK_PLACES; i++)
+        ck_assert_uint_eq(world_count_mounts(0, service->source), 2 * TEMPLATE_AHEAD);
+        for (unsigned i = 0; i < TEMPLATE_AHEAD; i++)
                 client_expect(client_unmount(client, leases[i]), STATUS_OK, 0, STATUS_NO_TARGET);
         ck_assert_int_eq(prlimit(service->pid, RLIMIT_NOFILE, &before, NULL), 0);
 }
@@ -281,7 +425,7 @@ WORLD_TEST(daemon_without_descriptors_says_so_and_recovers) {
         /* The targets arrive. A mount that isn't cloned takes two descriptors, of which one stays.
          */
         if (clones)
-                expect_stock_then_starved(&service, client);
+                expect_clones_then_starved(&service, client);
         else {
                 expect_starved(&service, client, 2, 0);
                 expect_starved(&service, client, 4, 1);
@@ -445,12 +589,15 @@ int main(void) {
 
         tcase_add_test(tests, connections_per_user_are_limited);
         tcase_add_test(tests, connections_are_limited);
-        tcase_add_test(tests, a_user_has_1024_connections_by_default);
+        tcase_add_test(tests, a_user_has_512_connections_by_default);
+        tcase_add_test(tests, all_users_have_2048_connections_by_default);
         tcase_add_test(tests, mounts_per_user_are_limited);
         tcase_add_test(tests, mounts_are_limited);
         tcase_add_test(tests, targets_per_request_are_limited);
         tcase_add_test(tests, limits_that_the_host_cannot_hold_are_refused_at_start);
         tcase_add_test(tests, mounts_that_nobody_asked_for_give_way_to_the_host);
+        tcase_add_test(tests, limits_that_fit_are_not_told_of);
+        tcase_add_test(tests, connections_that_nobody_asked_for_give_way_to_the_host);
         tcase_add_test(tests, daemon_without_descriptors_says_so_and_recovers);
         tcase_add_test(tests, connection_that_finds_no_descriptor_waits_for_one);
         tcase_add_test(tests, full_mount_table_is_the_hosts_refusal_and_named);

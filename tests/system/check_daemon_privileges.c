@@ -14,6 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+        CLIENTS = 16,
+};
+
 #define SYS_ADMIN_ALONE "-all,+sys_admin"
 #define SECUREBITS "+noroot,+noroot_locked,+no_setuid_fixup,+no_setuid_fixup_locked"
 
@@ -49,7 +53,7 @@ static void expect_thread_is_confined(const char *status) {
         }
 }
 
-static void expect_confined(const struct service *service) {
+static void expect_confined(const struct service *service, unsigned at_least) {
         char path[64], status[512];
         unsigned threads = 0;
         DIR *tasks;
@@ -65,19 +69,29 @@ static void expect_confined(const struct service *service) {
                 threads++;
         }
         closedir(tasks);
-        ck_assert_uint_gt(threads, 8);
+        ck_assert_uint_ge(threads, at_least);
 }
 
 static void expect_confined_and_serving(struct service *service) {
-        FD_AUTO int client = client_connect(service, WORLD_ALICE);
+        enum { THREADS = 2 + CLIENTS }; /* at least */
+        int clients[CLIENTS];
         uint64_t lease;
 
         world_make_root(WORLD_ALICE, "root");
-        expect_confined(service);
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
-        expect_confined(service);
-        client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        expect_confined(service, SERVICE_THREADS_MIN);
+        for (unsigned i = 0; i < CLIENTS; i++) { /* their threads are made now */
+                clients[i] = client_connect(service, WORLD_ALICE);
+                client_hello(clients[i]);
+        }
+        expect_confined(service, THREADS);
+        lease = client_hold_root(clients[0], WORLD_ALICE, world_path("root"));
+        expect_confined(service, THREADS);
+        client_expect(client_unmount(clients[0], lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_hold_root(clients[1], WORLD_ALICE, world_path("root"));
+        for (unsigned i = 0; i < CLIENTS; i++)
+                close(clients[i]);
+        service_await_rest(service);
+        expect_confined(service, SERVICE_THREADS_MIN);
         service_stop(service);
 }
 

@@ -7,7 +7,7 @@
 
 #include "common/fd.h"
 #include "common/fdpass.h"
-#include "tests/fixtures/scene.h"
+#include "tests/fixtures/trial.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,11 +22,11 @@
 #include <sys/un.h>
 
 /* Proc onto `fd`, which is closed. */
-static struct wire_reply scene_mount_fd(const struct scene *scene, int fd) {
+static struct wire_reply trial_mount_fd(const struct trial *trial, int fd) {
         struct wire_reply reply;
 
         ck_assert_msg(fd >= 0, "no descriptor: %s", strerror(errno));
-        reply = client_mount(scene->alice, PROTOCOL_PROC, 0, fd);
+        reply = client_mount(trial->alice, PROTOCOL_PROC, 0, fd);
         close(fd);
         return reply;
 }
@@ -38,7 +38,7 @@ static int open_proc(void) {
 /* ---- targets ---- */
 
 WORLD_TEST(what_is_no_directory_is_refused) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
         int pipes[2], file;
 
         ck_assert_int_eq(pipe2(pipes, O_CLOEXEC), 0);
@@ -46,60 +46,60 @@ WORLD_TEST(what_is_no_directory_is_refused) {
         file = open(world_path("root/file"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         ck_assert_int_eq(fchown(file, WORLD_ALICE, WORLD_ALICE), 0);
 
-        client_expect(scene_mount_fd(&scene, file), STATUS_NOT_A_DIRECTORY, 0, 0);
-        client_expect(scene_mount_fd(&scene, open(world_path("root/file"), O_PATH | O_CLOEXEC)),
+        client_expect(trial_mount_fd(&trial, file), STATUS_NOT_A_DIRECTORY, 0, 0);
+        client_expect(trial_mount_fd(&trial, open(world_path("root/file"), O_PATH | O_CLOEXEC)),
                       STATUS_NOT_A_DIRECTORY, 0, 0);
-        client_expect(scene_mount_fd(&scene, open(world_path("root/link"),
+        client_expect(trial_mount_fd(&trial, open(world_path("root/link"),
                                                   O_PATH | O_NOFOLLOW | O_CLOEXEC)),
                       STATUS_NOT_A_DIRECTORY, 0, 0);
-        client_expect(scene_mount_fd(&scene, pipes[0]), STATUS_NOT_A_DIRECTORY, 0, 0);
-        client_expect(scene_mount_fd(&scene, pipes[1]), STATUS_NOT_A_DIRECTORY, 0, 0);
-        client_expect(scene_mount_fd(&scene, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+        client_expect(trial_mount_fd(&trial, pipes[0]), STATUS_NOT_A_DIRECTORY, 0, 0);
+        client_expect(trial_mount_fd(&trial, pipes[1]), STATUS_NOT_A_DIRECTORY, 0, 0);
+        client_expect(trial_mount_fd(&trial, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)),
                       STATUS_NOT_A_DIRECTORY, 0, 0);
-        client_expect(scene_mount_fd(&scene, open("/dev/null", O_RDWR | O_CLOEXEC)),
+        client_expect(trial_mount_fd(&trial, open("/dev/null", O_RDWR | O_CLOEXEC)),
                       STATUS_NOT_A_DIRECTORY, 0, 0);
-        client_expect(scene_mount_fd(&scene, open("/dev/null", O_PATH | O_CLOEXEC)),
+        client_expect(trial_mount_fd(&trial, open("/dev/null", O_PATH | O_CLOEXEC)),
                       STATUS_NOT_A_DIRECTORY, 0, 0);
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 WORLD_TEST(own_connection_as_a_target_is_refused_and_not_kept) {
-        struct scene scene = scene_open();
-        int client = client_connect(&scene.service, WORLD_ALICE);
+        struct trial trial = trial_open();
+        int client = client_connect(&trial.service, WORLD_ALICE);
 
         client_expect(client_mount(client, PROTOCOL_PROC, 0, client), STATUS_NOT_A_DIRECTORY, 0, 0);
         close(client);
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 WORLD_TEST(directory_of_another_user_is_refused) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
 
         world_make_root(WORLD_BOB, "bob");
-        client_expect(scene_mount_fd(&scene, world_open(WORLD_BOB, world_path("bob/proc"))),
+        client_expect(trial_mount_fd(&trial, world_open(WORLD_BOB, world_path("bob/proc"))),
                       STATUS_NOT_AUTHORISED, 0, 0);
         world_make_root(0, "root's");
-        client_expect(scene_mount_fd(&scene, world_open(0, world_path("root's/proc"))),
+        client_expect(trial_mount_fd(&trial, world_open(0, world_path("root's/proc"))),
                       STATUS_NOT_AUTHORISED, 0, 0);
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 /* A group, a mode, write permission: nothing but owning counts. */
 WORLD_TEST(writable_directory_of_another_user_is_refused) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
 
         world_make_root(WORLD_BOB, "bob");
         ck_assert_int_eq(chmod(world_path("bob"), 0777), 0);
         ck_assert_int_eq(chmod(world_path("bob/proc"), 0777), 0);
         ck_assert_int_eq(chown(world_path("bob/proc"), WORLD_BOB, WORLD_ALICE), 0);
-        client_expect(scene_mount_fd(&scene, world_open(WORLD_ALICE, world_path("bob/proc"))),
+        client_expect(trial_mount_fd(&trial, world_open(WORLD_ALICE, world_path("bob/proc"))),
                       STATUS_NOT_AUTHORISED, 0, 0);
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 WORLD_TEST(directory_of_another_name_is_refused) {
         static const char *const names[] = {"dev", "Proc", "proc2", "xproc", "proc "};
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
         int sys;
 
         for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -107,59 +107,59 @@ WORLD_TEST(directory_of_another_name_is_refused) {
 
                 ck_assert_int_eq(mkdir(path, 0755), 0);
                 ck_assert_int_eq(chown(path, WORLD_ALICE, WORLD_ALICE), 0);
-                client_expect(scene_mount_fd(&scene, world_open(WORLD_ALICE, path)),
+                client_expect(trial_mount_fd(&trial, world_open(WORLD_ALICE, path)),
                               STATUS_WRONG_NAME, 0, 0);
         }
         sys = world_open(WORLD_ALICE, world_path("root/sys"));
-        client_expect(scene_mount_fd(&scene, sys), STATUS_WRONG_NAME, 0, 0);
+        client_expect(trial_mount_fd(&trial, sys), STATUS_WRONG_NAME, 0, 0);
         sys = open_proc();
-        client_expect(client_mount(scene.alice, PROTOCOL_SYSFS, 0, sys), STATUS_WRONG_NAME, 0, 0);
+        client_expect(client_mount(trial.alice, PROTOCOL_SYSFS, 0, sys), STATUS_WRONG_NAME, 0, 0);
         close(sys);
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 WORLD_TEST(root_of_a_mount_is_refused) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
 
         ck_assert_int_eq(mount("other", world_path("root/proc"), "tmpfs", 0, "uid=60001"), 0);
-        client_expect(scene_mount_fd(&scene, open_proc()), STATUS_ALREADY_MOUNTED, 0, 0);
+        client_expect(trial_mount_fd(&trial, open_proc()), STATUS_ALREADY_MOUNTED, 0, 0);
         ck_assert_int_eq(umount2(world_path("root/proc"), MNT_DETACH), 0);
-        client_expect(scene_mount_fd(&scene, world_open(0, "/")), STATUS_ALREADY_MOUNTED, 0, 0);
-        client_expect(scene_mount_fd(&scene, world_open(0, "/proc")), STATUS_ALREADY_MOUNTED, 0, 0);
-        scene_close(&scene);
+        client_expect(trial_mount_fd(&trial, world_open(0, "/")), STATUS_ALREADY_MOUNTED, 0, 0);
+        client_expect(trial_mount_fd(&trial, world_open(0, "/proc")), STATUS_ALREADY_MOUNTED, 0, 0);
+        trial_close(&trial);
 }
 
 WORLD_TEST(mount_of_ours_is_refused_as_a_target) {
-        struct scene scene = scene_open();
-        uint64_t lease = client_hold_root(scene.alice, WORLD_ALICE, world_path("root"));
+        struct trial trial = trial_open();
+        uint64_t lease = client_hold_root(trial.alice, WORLD_ALICE, world_path("root"));
 
-        client_expect(client_mount_root(scene.alice, WORLD_ALICE, world_path("root")),
+        client_expect(client_mount_root(trial.alice, WORLD_ALICE, world_path("root")),
                       STATUS_ALREADY_MOUNTED, 0, 0);
-        ck_assert_uint_eq(world_count_mounts(0, scene.service.source), 2);
-        client_expect(client_unmount(scene.alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        scene_close(&scene);
+        ck_assert_uint_eq(world_count_mounts(0, trial.service.source), 2);
+        client_expect(client_unmount(trial.alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        trial_close(&trial);
 }
 
 /* The descriptor was opened before anything was mounted, so it doesn't look like a mount's root. */
 WORLD_TEST(covered_directory_is_refused_and_what_covers_it_stays) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
         int covered = open_proc();
-        uint64_t lease = client_hold_root(scene.alice, WORLD_ALICE, world_path("root"));
+        uint64_t lease = client_hold_root(trial.alice, WORLD_ALICE, world_path("root"));
 
-        client_expect(client_mount(scene.alice, PROTOCOL_PROC, 0, covered), STATUS_ALREADY_MOUNTED,
+        client_expect(client_mount(trial.alice, PROTOCOL_PROC, 0, covered), STATUS_ALREADY_MOUNTED,
                       0, 0);
-        ck_assert_uint_eq(world_count_mounts(0, scene.service.source), 2);
-        client_expect(client_unmount(scene.alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        ck_assert_uint_eq(world_count_mounts(0, trial.service.source), 2);
+        client_expect(client_unmount(trial.alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
 
         ck_assert_int_eq(mount("other", world_path("root/proc"), "tmpfs", 0, NULL), 0);
-        client_expect(scene_mount_fd(&scene, covered), STATUS_ALREADY_MOUNTED, 0, 0);
+        client_expect(trial_mount_fd(&trial, covered), STATUS_ALREADY_MOUNTED, 0, 0);
         ck_assert_uint_eq(world_count_mounts(0, "other"), 1);
         ck_assert_int_eq(umount2(world_path("root/proc"), MNT_DETACH), 0);
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 WORLD_TEST(same_directory_twice_in_a_request_is_refused) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
         struct wire_request request = {
                 .operation = PROTOCOL_MOUNT,
                 .n_targets = 3,
@@ -167,18 +167,18 @@ WORLD_TEST(same_directory_twice_in_a_request_is_refused) {
         };
         int targets[] = {open_proc(), world_open(WORLD_ALICE, world_path("root/sys")), open_proc()};
 
-        client_expect(client_call(scene.alice, &request, targets, 3), STATUS_ALREADY_MOUNTED, 0, 2);
+        client_expect(client_call(trial.alice, &request, targets, 3), STATUS_ALREADY_MOUNTED, 0, 2);
         close(targets[2]);
         targets[2] = targets[0];
-        client_expect(client_call(scene.alice, &request, targets, 3), STATUS_ALREADY_MOUNTED, 0, 2);
+        client_expect(client_call(trial.alice, &request, targets, 3), STATUS_ALREADY_MOUNTED, 0, 2);
         close(targets[0]);
         close(targets[1]);
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 /* The first target was attached already when the second turned out to be covered. */
 WORLD_TEST(second_target_that_fails_takes_the_first_back) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
         struct wire_request request = {
                 .operation = PROTOCOL_MOUNT,
                 .n_targets = 2,
@@ -187,14 +187,14 @@ WORLD_TEST(second_target_that_fails_takes_the_first_back) {
         int targets[] = {open_proc(), world_open(WORLD_ALICE, world_path("root/sys"))};
 
         ck_assert_int_eq(mount("other", world_path("root/sys"), "tmpfs", 0, NULL), 0);
-        client_expect(client_call(scene.alice, &request, targets, 2), STATUS_ALREADY_MOUNTED, 0, 1);
-        ck_assert_uint_eq(world_count_mounts(0, scene.service.source), 0);
+        client_expect(client_call(trial.alice, &request, targets, 2), STATUS_ALREADY_MOUNTED, 0, 1);
+        ck_assert_uint_eq(world_count_mounts(0, trial.service.source), 0);
         ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/proc")), 0);
         world_make_directory(WORLD_ALICE, 0755, "root/proc");
         ck_assert_int_eq(umount2(world_path("root/sys"), MNT_DETACH), 0);
         close(targets[0]);
         close(targets[1]);
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 /* Opens root/proc in a mount namespace of its own and sends it; lives until the socket's end. */
@@ -214,17 +214,17 @@ static void send_foreign_directory(int socket) {
  * The directory is in no mount namespace. Without statmount that shows only by what the kernel
  * makes of it, and that isn't the same for all of them.
  */
-static void expect_out_of_reach(const struct scene *scene, int target) {
+static void expect_out_of_reach(const struct trial *trial, int target) {
         struct wire_request request = {.operation = PROTOCOL_HELLO};
-        uint32_t features = client_call(scene->alice, &request, NULL, 0).flags;
-        struct wire_reply reply = client_mount(scene->alice, PROTOCOL_PROC, 0, target);
+        uint32_t features = client_call(trial->alice, &request, NULL, 0).flags;
+        struct wire_reply reply = client_mount(trial->alice, PROTOCOL_PROC, 0, target);
 
         if (features & PROTOCOL_FEATURE_STATMOUNT || reply.status != STATUS_TARGET_VANISHED)
                 client_expect(reply, STATUS_FOREIGN_NAMESPACE, 0, 0);
 }
 
 WORLD_TEST(directory_in_another_mount_namespace_is_refused) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
         FDPASS_AUTO struct fdpass_set received = {0};
         int sockets[2];
         char byte;
@@ -235,43 +235,43 @@ WORLD_TEST(directory_in_another_mount_namespace_is_refused) {
         ck_assert_int_ge(pid, 0);
         if (pid == 0) {
                 close(sockets[0]);
-                close(scene.alice);
+                close(trial.alice);
                 send_foreign_directory(sockets[1]);
         }
         close(sockets[1]);
         world_wait_for(fdpass_receive(sockets[0], &byte, 1, &received) == 1);
         ck_assert_uint_eq(received.count, 1);
 
-        client_expect(client_mount(scene.alice, PROTOCOL_PROC, 0, received.fds[0]),
+        client_expect(client_mount(trial.alice, PROTOCOL_PROC, 0, received.fds[0]),
                       STATUS_FOREIGN_NAMESPACE, 0, 0);
         close(sockets[0]);
         world_join(pid);
         /* Its namespace is gone, the descriptor is not. */
-        expect_out_of_reach(&scene, received.fds[0]);
+        expect_out_of_reach(&trial, received.fds[0]);
         fdpass_set_close(&received);
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 WORLD_TEST(directory_in_a_detached_tree_is_refused) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
         FD_AUTO int tree = open_tree(AT_FDCWD, world_path("root"), OPEN_TREE_CLONE | O_CLOEXEC),
                     proc = -EBADF;
 
         ck_assert_int_ge(tree, 0);
         proc = openat(tree, "proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
         ck_assert_int_ge(proc, 0);
-        expect_out_of_reach(&scene, proc);
-        scene_close(&scene);
+        expect_out_of_reach(&trial, proc);
+        trial_close(&trial);
 }
 
 WORLD_TEST(removed_directory_is_refused) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
         int gone = open_proc();
 
         ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/proc")), 0);
-        client_expect(scene_mount_fd(&scene, gone), STATUS_TARGET_VANISHED, 0, 0);
+        client_expect(trial_mount_fd(&trial, gone), STATUS_TARGET_VANISHED, 0, 0);
         world_make_directory(WORLD_ALICE, 0755, "root/proc");
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 static int open_on(const char *file_system, const char *name) {
@@ -286,21 +286,21 @@ static int open_on(const char *file_system, const char *name) {
 }
 
 WORLD_TEST(directory_on_a_file_system_that_is_not_local_is_refused) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
         int inside;
 
-        client_expect(scene_mount_fd(&scene, open_on("ramfs", "ram")),
+        client_expect(trial_mount_fd(&trial, open_on("ramfs", "ram")),
                       STATUS_UNSUPPORTED_FILE_SYSTEM, 0, 0);
         /* Of procfs and sysfs themselves, too: what looks like a mountpoint there is none. */
         inside = world_open(0, "/proc/sys");
-        client_expect(client_mount(scene.alice, PROTOCOL_SYSFS, 0, inside),
+        client_expect(client_mount(trial.alice, PROTOCOL_SYSFS, 0, inside),
                       STATUS_UNSUPPORTED_FILE_SYSTEM, 0, 0);
         close(inside);
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 WORLD_TEST(refusal_names_the_first_target_at_fault) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
         struct wire_request request = {
                 .operation = PROTOCOL_MOUNT,
                 .n_targets = 3,
@@ -312,34 +312,34 @@ WORLD_TEST(refusal_names_the_first_target_at_fault) {
         targets[0] = open_proc();
         targets[1] = world_open(WORLD_BOB, world_path("bob/sys"));
         targets[2] = world_open(0, "/");
-        client_expect(client_call(scene.alice, &request, targets, 3), STATUS_NOT_AUTHORISED, 0, 1);
+        client_expect(client_call(trial.alice, &request, targets, 3), STATUS_NOT_AUTHORISED, 0, 1);
         for (unsigned i = 0; i < 3; i++)
                 close(targets[i]);
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 /* ---- leases ---- */
 
 WORLD_TEST(lease_that_the_connection_does_not_hold_is_none) {
-        struct scene scene = scene_open();
-        FD_AUTO int second = client_connect(&scene.service, WORLD_ALICE),
-                    bob = client_connect(&scene.service, WORLD_BOB);
-        uint64_t lease = client_hold_root(scene.alice, WORLD_ALICE, world_path("root"));
+        struct trial trial = trial_open();
+        FD_AUTO int second = client_connect(&trial.service, WORLD_ALICE),
+                    bob = client_connect(&trial.service, WORLD_BOB);
+        uint64_t lease = client_hold_root(trial.alice, WORLD_ALICE, world_path("root"));
         const uint64_t others[] = {0,      1,          lease + 1, lease - 1, lease ^ 1ULL << 63,
                                    ~lease, UINT64_MAX, 0xffff,    0x10000,   lease << 16};
 
         for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-                client_expect(client_unmount(scene.alice, others[i]), STATUS_NO_SUCH_LEASE, 0,
+                client_expect(client_unmount(trial.alice, others[i]), STATUS_NO_SUCH_LEASE, 0,
                               STATUS_NO_TARGET);
         client_expect(client_unmount(second, lease), STATUS_NO_SUCH_LEASE, 0, STATUS_NO_TARGET);
         client_expect(client_unmount(bob, lease), STATUS_NO_SUCH_LEASE, 0, STATUS_NO_TARGET);
-        ck_assert_uint_eq(world_count_mounts(0, scene.service.source), 2);
-        client_expect(client_unmount(scene.alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        client_expect(client_unmount(scene.alice, lease), STATUS_NO_SUCH_LEASE, 0,
+        ck_assert_uint_eq(world_count_mounts(0, trial.service.source), 2);
+        client_expect(client_unmount(trial.alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(client_unmount(trial.alice, lease), STATUS_NO_SUCH_LEASE, 0,
                       STATUS_NO_TARGET);
         close(fd_take(&second));
         close(fd_take(&bob));
-        scene_close(&scene);
+        trial_close(&trial);
 }
 
 /* ---- who may connect ---- */
@@ -355,10 +355,10 @@ static void try_to_connect(void *argument) {
 }
 
 WORLD_TEST(user_outside_the_group_cannot_connect) {
-        struct scene scene = scene_open();
+        struct trial trial = trial_open();
 
-        world_run_as(WORLD_MALLORY, try_to_connect, &scene.service);
-        scene_close(&scene);
+        world_run_as(WORLD_MALLORY, try_to_connect, &trial.service);
+        trial_close(&trial);
 }
 
 int main(void) {

@@ -45,10 +45,10 @@ static bool caller_is_answered(void) {
                                            &leases) >= 0;
 }
 
-bool caller_await(const struct ground *ground) {
+bool caller_await(const struct rig *rig) {
         int64_t deadline = world_now_ms() + CALLER_PATIENCE_MS;
 
-        while (service_is_running(&ground->service) && world_now_ms() < deadline) {
+        while (service_is_running(&rig->service) && world_now_ms() < deadline) {
                 if (caller_is_answered())
                         return true;
                 usleep(2000);
@@ -70,120 +70,83 @@ static struct outcome caller_read(sd_bus_message *reply, sd_bus_error *error) {
         return outcome;
 }
 
-static struct outcome caller_read_lease(struct ground *ground, sd_bus_message *reply,
+static struct outcome caller_read_lease(struct rig *rig, sd_bus_message *reply,
                                         sd_bus_error *error) {
         struct outcome outcome = caller_read(reply, error);
 
         if (reply) {
-                ck_assert_int_gt(sd_bus_message_read(reply, "t", &ground->lease), 0);
-                ground->mounts = CALLER_MOUNTS;
+                ck_assert_int_gt(sd_bus_message_read(reply, "t", &rig->lease), 0);
+                rig->mounts = CALLER_MOUNTS;
+                rig->kept = true;
         }
         sd_bus_message_unref(reply);
         return outcome;
 }
 
-struct outcome caller_mount(struct ground *ground) {
+struct outcome caller_mount(struct rig *rig) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
 
-        return caller_read_lease(
-                ground, system_bus_mount(caller_alice, &error, WORLD_ALICE, world_path("root")),
-                &error);
-}
-
-struct outcome caller_mount_path(struct ground *ground) {
-        sd_bus_error error = SD_BUS_ERROR_NULL;
-
-        return caller_read_lease(ground,
+        return caller_read_lease(rig,
                                  system_bus_call(caller_root, &error, "MountPath", "sas",
                                                  world_path("root"), 2, "proc", "sysfs"),
                                  &error);
 }
 
 /* Not all of a lease can go at once; and who isn't answered looks whether it is still there. */
-static struct outcome caller_read_end(struct ground *ground, sd_bus_message *reply,
+static struct outcome caller_read_end(struct rig *rig, sd_bus_message *reply,
                                       sd_bus_error *error) {
         struct outcome outcome = caller_read(reply, error);
 
-        if (reply || !ground_find_remains(ground, 0, 0))
-                ground->lease = 0;
+        if (reply || !rig_find_remains(rig, 0, 0))
+                rig->lease = 0;
         else
-                ground->mounts = world_count_mounts(0, ground->service.source);
+                rig->mounts = world_count_mounts(0, rig->service.source);
         sd_bus_message_unref(reply);
         return outcome;
 }
 
-static struct outcome caller_unmount_as(struct ground *ground, sd_bus *bus) {
+static struct outcome caller_unmount_as(struct rig *rig, sd_bus *bus) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
 
-        return caller_read_end(ground, system_bus_call(bus, &error, "Unmount", "t", ground->lease),
+        return caller_read_end(rig, system_bus_call(bus, &error, "Unmount", "t", rig->lease),
                                &error);
 }
 
-struct outcome caller_unmount(struct ground *ground) {
-        return caller_unmount_as(ground, caller_alice);
+struct outcome caller_unmount(struct rig *rig) {
+        return caller_unmount_as(rig, caller_alice);
 }
 
-struct outcome caller_tidy(struct ground *ground) {
-        return caller_unmount_as(ground, caller_root);
+struct outcome caller_tidy(struct rig *rig) {
+        return caller_unmount_as(rig, caller_root);
 }
 
-struct outcome caller_unmount_path(struct ground *ground) {
+struct outcome caller_unmount_path(struct rig *rig) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
 
         return caller_read_end(
-                ground,
+                rig,
                 system_bus_call(caller_root, &error, "UnmountPath", "s", world_path("root")),
                 &error);
 }
 
-struct outcome caller_list(struct ground *ground) {
+struct outcome caller_list(struct rig *rig) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
-        sd_bus_message *reply = system_bus_call(caller_alice, &error, "ListLeases", "");
+        sd_bus_message *reply = system_bus_call(caller_root, &error, "ListLeases", "");
         struct outcome outcome = caller_read(reply, &error);
 
         if (reply) {
                 ck_assert_int_gt(sd_bus_message_enter_container(reply, 'a', "(tuussast)"), 0);
                 outcome.listed = sd_bus_message_enter_container(reply, 'r', "tuussast") > 0 &&
                                  sd_bus_message_read(reply, "t", &outcome.reply.lease) > 0 &&
-                                 outcome.reply.lease == ground->lease;
+                                 outcome.reply.lease == rig->lease;
         }
         sd_bus_message_unref(reply);
         return outcome;
 }
 
-/* ---- signals ---- */
-
-static int caller_on_lease(sd_bus_message *signal, void *userdata, sd_bus_error *error) {
-        (void)error;
-        sd_bus_message_read(signal, "t", userdata);
-        return 0;
-}
-
-const char *caller_find_silence(struct ground *ground) {
-        int64_t deadline = world_now_ms() + CALLER_PATIENCE_MS / 2;
-        uint64_t told = 0, lease;
-        sd_bus_slot *slot = NULL;
-
-        if (ground->lease)
-                caller_tidy(ground);
-        ck_assert_int_ge(sd_bus_match_signal(caller_root, &slot, NULL, "/org/mountat1",
-                                             "org.mountat1.Manager", "LeaseAdded", caller_on_lease,
-                                             &told),
-                         0);
-        caller_mount(ground);
-        lease = ground->lease;
-        while (lease && told != lease && world_now_ms() < deadline)
-                if (sd_bus_process(caller_root, NULL) == 0)
-                        sd_bus_wait(caller_root, 10000);
-        sd_bus_slot_unref(slot);
-        if (lease)
-                caller_tidy(ground);
-        return lease && told == lease ? NULL : "no signal tells of a new lease";
-}
-
-const char *caller_find_fault(const struct ground *ground) {
-        if (!caller_await(ground))
-                return service_is_running(&ground->service) ? "the bus is left for good"
+const char *caller_find_fault(const struct rig *rig) {
+        if (!caller_await(rig))
+                return service_is_running(&rig->service) ? "the bus is left for good"
                                                             : "the daemon has ended";
-        return ground_find_fault(ground);
+        return rig_find_fault(rig);
 }

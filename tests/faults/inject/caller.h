@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * The same ground over D-Bus: Alice and root call a daemon that is on a bus of the test's own. An
- * answer that isn't one is told, as in ground.h; a call that is never answered ends after 25 s with
+ * The same rig, over D-Bus: Alice and root call a daemon that is on a bus of the test's own. An
+ * answer that isn't one is told, as in rig.h; a call that is never answered ends after 25 s with
  * CALLER_TIMEOUT.
  */
 
-#include "tests/faults/inject/ground.h"
+#include "tests/faults/inject/rig.h"
 
 #define CALLER_TIMEOUT "org.freedesktop.DBus.Error.Timeout"
 
@@ -21,18 +21,17 @@ void caller_prepare(void);
 void caller_finish(void);
 
 /* Waits until the daemon answers there; false: not within seconds. */
-bool caller_await(const struct ground *ground);
+bool caller_await(const struct rig *rig);
 
-/* Calls; `lease` is as the answer says. Those with a path, and the tidying up, are root's. */
-struct outcome caller_mount(struct ground *ground);
-struct outcome caller_mount_path(struct ground *ground);
-struct outcome caller_unmount(struct ground *ground);
-struct outcome caller_unmount_path(struct ground *ground);
-struct outcome caller_list(struct ground *ground);
-struct outcome caller_tidy(struct ground *ground);
+/*
+ * Calls; `lease` is as the answer says. Unmount is Alice's, of what is kept for her, or root's to
+ * tidy up; all others are root's.
+ */
+struct outcome caller_mount(struct rig *rig);
+struct outcome caller_unmount(struct rig *rig);
+struct outcome caller_unmount_path(struct rig *rig);
+struct outcome caller_list(struct rig *rig);
+struct outcome caller_tidy(struct rig *rig);
 
-/* Mounts and unmounts, and whoever listens must be told: NULL, or what isn't. */
-const char *caller_find_silence(struct ground *ground);
-
-/* As ground_find_fault(), and the daemon must answer on the bus. */
-const char *caller_find_fault(const struct ground *ground);
+/* As rig_find_fault(), and the daemon must answer on the bus. */
+const char *caller_find_fault(const struct rig *rig);

@@ -43,6 +43,8 @@ static struct {
         int error;
         int signal;
         bool sprung;
+        struct trap_call refused;
+        int refusal; /* 0: none is */
 } trap = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 void trap_enter(void) {
@@ -84,9 +86,17 @@ static enum trap_subject trap_find_subject(const struct seccomp_notif *notificat
         return TRAP_OTHER_FILE;
 }
 
+static bool trap_is_same(struct trap_call a, struct trap_call b) {
+        return a.number == b.number && a.subject == b.subject;
+}
+
 static bool trap_matches(struct trap_call call) {
-        return trap.order.number == TRAP_ANY_CALL ||
-               (trap.order.number == call.number && trap.order.subject == call.subject);
+        return trap.order.number == TRAP_ANY_CALL || trap_is_same(trap.order, call);
+}
+
+static void trap_fail(struct seccomp_notif_resp *answer, int error) {
+        answer->flags = 0;
+        answer->error = -error;
 }
 
 /* The answer; false: none, since the process has ended. */
@@ -94,13 +104,14 @@ static bool trap_judge(struct trap_call call, struct seccomp_notif_resp *answer)
         answer->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
         if (trap.n_calls < TRAP_CALLS_MAX)
                 trap.calls[trap.n_calls++] = call;
+        if (trap.refusal > 0 && trap_is_same(trap.refused, call))
+                trap_fail(answer, trap.refusal);
         if (trap.n == 0 || !trap_matches(call) || --trap.n > 0)
                 return true;
 
         trap.sprung = true;
         if (trap.error > 0) {
-                answer->flags = 0;
-                answer->error = -trap.error;
+                trap_fail(answer, trap.error);
                 return true;
         }
         kill(trap.pid, trap.signal);
@@ -181,6 +192,14 @@ static void trap_set(struct trap_call call, unsigned n, int error, int signal) {
         trap.error = error;
         trap.signal = signal;
         trap.sprung = false;
+        trap.refusal = 0;
+        pthread_mutex_unlock(&trap.mutex);
+}
+
+void trap_refuse(struct trap_call call, int error) {
+        pthread_mutex_lock(&trap.mutex);
+        trap.refused = call;
+        trap.refusal = error;
         pthread_mutex_unlock(&trap.mutex);
 }
 

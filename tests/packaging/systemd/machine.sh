@@ -116,6 +116,13 @@ machine_await() {
         return 1
 }
 
+# machine_has_logged MESSAGE-ID TEXT: whether mountatd has. While it runs, to be waited for: it logs
+# from a thread of its own.
+machine_has_logged() {
+        machine_run journalctl --output=cat --unit=mountatd.service "MESSAGE_ID=$1" |
+                grep --quiet --fixed-strings -e "$2"
+}
+
 # Ends what machine_start() began. With its PID 1 all of a pid namespace ends, but not with nspawn.
 machine_stop() {
         if [[ ${machine_leader:-} ]]; then

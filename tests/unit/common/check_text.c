@@ -133,8 +133,43 @@ START_TEST(cuts_between_characters) {
 }
 END_TEST
 
+static const struct {
+        const char *text;
+        size_t size;
+        const char *abridged;
+} abridgements[] = {
+        {"", 4, ""},
+        {"abc", 4, "abc"},
+        {"abcd", 4, "..."},
+        {"abcd", 5, "abcd"},
+        {"abcde", 5, "a..."},
+        {"\n", 5, "\\x0a"},
+        {"\n\n", 8, "\\x0a..."},
+        {"\n\n", 8 + 1, "\\x0a\\x0a"},
+        {"a\xc3\xa4"
+         "bcd",
+         6, "a..."},
+        {"a\xc3\xa4"
+         "bcd",
+         7,
+         "a\xc3\xa4"
+         "bcd"},
+};
+
+START_TEST(says_where_it_cuts) {
+        for (size_t i = 0; i < sizeof(abridgements) / sizeof(abridgements[0]); i++) {
+                char buffer[16];
+
+                text_abridge(buffer, abridgements[i].size, abridgements[i].text);
+                ck_assert_msg(strcmp(buffer, abridgements[i].abridged) == 0, "row %zu: %s", i,
+                              buffer);
+        }
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN("text", escapes_what_no_terminal_or_document_can_bear,
                          escapes_every_control_byte_and_no_other_ascii,
-                         cuts_before_what_does_not_fit, cuts_between_characters);
+                         cuts_before_what_does_not_fit, cuts_between_characters,
+                         says_where_it_cuts);
 }

@@ -8,9 +8,10 @@
 #include "daemon/lease.h"
 
 #include "tests/fixtures/suite.h"
-#include "tests/unit/daemon/fake_gate.h"
+#include "tests/unit/daemon/fake_context.h"
 
 #include <errno.h>
+#include <pthread.h>
 
 static const unsigned feature_sets[] = {
         0,
@@ -27,77 +28,96 @@ enum {
 };
 
 /* A connection with directories to mount on. */
-struct scene {
-        struct fake_gate fake;
-        struct ledger_owner owner;
+struct client {
+        struct fake_context fake;
+        struct holder holder;
         unsigned features;
         unsigned count;
         int directories[PROTOCOL_TARGETS_MAX];
         struct target_facts facts[PROTOCOL_TARGETS_MAX];
-        struct lease_order orders[PROTOCOL_TARGETS_MAX];
+        struct lease_orders orders;
 };
 
-static struct scene scene; /* large */
+static struct client client;  /* large */
+static struct leases *leases; /* the client's */
 
-static void scene_add_directory(unsigned i, unsigned flags) {
+static void client_add_directory(unsigned i, unsigned flags) {
         struct fake_directory directory = {
                 .path = i % 2 ? "/r/sys" : "/r/proc", .owner = 1000, .flags = flags};
 
-        scene.directories[i] = fake_directory(&directory);
-        ck_assert_int_eq(target_inspect(scene.directories[i], scene.fake.gate.proc, scene.features,
-                                        &scene.facts[i]),
+        client.directories[i] = fake_directory(&directory);
+        ck_assert_int_eq(target_inspect(client.directories[i], client.fake.context.proc,
+                                        client.features, &client.facts[i]),
                          0);
-        scene.orders[i] = (struct lease_order){
-                .kind = i % 2 ? MOUNT_SYSFS : MOUNT_PROC,
+        client.orders.orders[i] = (struct lease_order){
+                .kind = i % 2 ? TEMPLATE_SYSFS : TEMPLATE_PROC,
                 .file_system = i % 2 ? PROTOCOL_SYSFS : PROTOCOL_PROC,
-                .target = scene.directories[i],
-                .facts = &scene.facts[i],
+                .target = client.directories[i],
+                .facts = &client.facts[i],
         };
 }
 
-static void scene_start(unsigned features, unsigned count) {
-        scene.features = features;
-        scene.count = count;
-        fake_gate_start(&scene.fake, features, &fake_gate_limits);
-        ck_assert_uint_eq(ledger_connect(scene.fake.gate.ledger, 1000, 1, &scene.owner).status,
-                          STATUS_OK);
+static struct holder holder_of(uid_t uid) {
+        return (struct holder){.subject = {.uid = uid, .pid = 1}};
+}
+
+/* It has gone, and another connection of the same user comes. */
+static void client_connect(void) {
+        client.holder = holder_of(1000);
+}
+
+static void client_start(unsigned features, unsigned count) {
+        client.features = features;
+        client.count = client.orders.count = count;
+        client.orders.keep = false;
+        fake_context_start(&client.fake, features);
+        leases = client.fake.context.leases;
+        client_connect();
         for (unsigned i = 0; i < count; i++)
-                scene_add_directory(i, 0);
+                client_add_directory(i, 0);
         fake_calls_reset();
 }
 
-static void scene_end(void) {
-        for (unsigned i = 0; i < scene.count; i++)
-                fd_close(scene.directories[i]);
-        ledger_disconnect(scene.fake.gate.ledger, &scene.owner);
-        fake_gate_end(&scene.fake);
+static void client_end(void) {
+        for (unsigned i = 0; i < client.count; i++)
+                fd_close(client.directories[i]);
+        fake_context_end(&client.fake);
+}
+
+/* New ones, since what is mounted on would be refused. */
+static void client_renew_directories(void) {
+        for (unsigned i = 0; i < client.count; i++) {
+                fd_close(client.directories[i]);
+                client_add_directory(i, 0);
+        }
 }
 
 static struct verdict grant(uint64_t *id) {
-        return lease_grant(scene.fake.gate.templates, scene.fake.gate.ledger, &scene.owner,
-                           scene.orders, scene.count, id);
+        return lease_grant(leases, &client.holder, &client.orders, id);
 }
 
-static struct verdict release(uint64_t id, unsigned *strangers) {
-        struct lease *ended = NULL;
-        struct verdict verdict = lease_release(scene.fake.gate.templates, scene.fake.gate.ledger,
-                                               &scene.owner, id, strangers, &ended);
+static struct verdict release_as(struct holder *holder, uint64_t id, unsigned *strangers) {
+        struct lease_remains remains = {.count = 4711};
+        struct verdict verdict = lease_release(leases, holder, id, &remains);
 
-        ck_assert_int_eq(verdict.status == STATUS_OK, ended != NULL);
-        lease_free(ended);
+        ck_assert_uint_eq(remains.count, verdict.status == STATUS_OK ? client.count : 0);
+        *strangers = remains.strangers;
+        lease_dispose(&remains);
         return verdict;
 }
 
-static int release_all(struct ledger_owner *owner) {
-        return lease_release_all(scene.fake.gate.templates, scene.fake.gate.ledger, owner);
+static struct verdict release(uint64_t id, unsigned *strangers) {
+        return release_as(&client.holder, id, strangers);
 }
 
-static void lease_holds(unsigned leases, unsigned mounts) {
-        struct ledger_counts counts = ledger_count(scene.fake.gate.ledger);
+static int release_all(struct holder *holder) {
+        return lease_release_held(leases, holder);
+}
 
-        ck_assert_uint_eq(counts.leases, leases);
-        ck_assert_uint_eq(counts.mounts, leases * scene.count);
-        ck_assert_uint_eq(fake_gate_records(&scene.fake), leases);
+static void lease_holds(unsigned live, unsigned mounts) {
+        ck_assert_uint_eq(leases_count(leases).leases, live);
+        ck_assert_uint_eq(quota_used(client.fake.context.quota, QUOTA_MOUNTS), live * client.count);
+        ck_assert_uint_eq(fake_context_records(&client.fake), live);
         ck_assert_uint_eq(fake_mounts(), mounts);
         ck_assert(fake_is_in_root());
 }
@@ -111,28 +131,28 @@ START_TEST(grants_and_releases) {
                 unsigned strangers = 99;
                 uint64_t id = 0;
 
-                scene_start(feature_sets[f], sizes[s]);
+                client_start(feature_sets[f], sizes[s]);
                 ck_assert_uint_eq(grant(&id).status, STATUS_OK);
                 ck_assert_uint_ne(id, 0);
                 lease_holds(1, sizes[s]);
                 for (unsigned i = 0; i < sizes[s]; i++)
-                        ck_assert_int_eq(strncmp(fake_mount_on(scene.directories[i])->options,
+                        ck_assert_int_eq(strncmp(fake_mount_on(client.directories[i])->options,
                                                  i % 2 ? "sysfs," : "proc,", i % 2 ? 6 : 5),
                                          0);
                 ck_assert_uint_eq(release(id, &strangers).status, STATUS_OK);
                 ck_assert_uint_eq(strangers, 0);
-                scene_end();
+                client_end();
         }
 }
 END_TEST
 
-/* All mounts are made before the first is attached, so that the ledger knows them by then. */
+/* All mounts are made before the first is attached, so that the file names them by then. */
 START_TEST(makes_all_before_it_attaches_one) {
         FOR_ALL(f, s) {
                 unsigned strangers, calls, first = 0;
                 uint64_t id = 0;
 
-                scene_start(feature_sets[f], sizes[s]);
+                client_start(feature_sets[f], sizes[s]);
                 ck_assert_uint_eq(grant(&id).status, STATUS_OK);
                 calls = fake_calls(FAKE_ANY);
                 for (unsigned n = 1; n <= calls; n++) {
@@ -144,7 +164,7 @@ START_TEST(makes_all_before_it_attaches_one) {
                 }
                 ck_assert_uint_gt(first, 0);
                 release(id, &strangers);
-                scene_end();
+                client_end();
         }
 }
 END_TEST
@@ -154,29 +174,23 @@ START_TEST(record_has_the_ids_of_its_mounts) {
                 bool unique = feature_sets[f] & PROTOCOL_FEATURE_UNIQUE_IDS;
                 unsigned strangers;
                 struct record record;
-                char path[128];
                 uint64_t id = 0;
-                FILE *file;
 
-                scene_start(feature_sets[f], sizes[s]);
+                client_start(feature_sets[f], sizes[s]);
                 ck_assert_uint_eq(grant(&id).status, STATUS_OK);
-                snprintf(path, sizeof(path), "%s/ledger", scene.fake.directory);
-                file = fopen(path, "re");
-                fseek(file, RECORD_HEADER_SIZE + (id & 0xffff) * sizeof(record), SEEK_SET);
-                ck_assert_uint_eq(fread(&record, sizeof(record), 1, file), 1);
-                fclose(file);
+                record = fake_context_record(&client.fake, id);
                 ck_assert_uint_eq(record.lease, id);
                 ck_assert_uint_eq(record.state, RECORD_LIVE);
                 ck_assert_uint_eq(record.count, sizes[s]);
                 for (unsigned i = 0; i < sizes[s]; i++) {
-                        const struct fake_mount *mount = fake_mount_on(scene.directories[i]);
+                        const struct fake_mount *mount = fake_mount_on(client.directories[i]);
 
                         ck_assert_uint_eq(record.mounts[i], unique ? mount->id : mount->id_old);
                         ck_assert_uint_eq(record.file_systems[i],
                                           i % 2 ? PROTOCOL_SYSFS : PROTOCOL_PROC);
                 }
                 release(id, &strangers);
-                scene_end();
+                client_end();
         }
 }
 END_TEST
@@ -189,57 +203,54 @@ enum { N_ERRORS = sizeof(errors) / sizeof(errors[0]) };
 
 /* Which call of which target it was: a mount is made when it has been identified (statx), and
  * attaching begins with move_mount. */
-struct place {
+struct step {
         enum fake_call call;
         bool attaching;
         unsigned target;
 };
 
-static unsigned find_places(struct place *places, unsigned max) {
+static unsigned find_steps(struct step *steps, unsigned max) {
         unsigned calls = fake_calls(FAKE_ANY), made = 0, moved = 0;
 
         ck_assert_uint_le(calls, max);
         for (unsigned n = 1; n <= calls; n++) {
-                struct place *place = &places[n - 1];
+                struct step *step = &steps[n - 1];
 
-                place->call = fake_call_at(n);
-                moved += place->call == FAKE_MOVE_MOUNT;
-                place->attaching = moved > 0;
-                place->target = moved > 0 ? moved - 1 : made;
-                made += moved == 0 && place->call == FAKE_STATX;
+                step->call = fake_call_at(n);
+                moved += step->call == FAKE_MOVE_MOUNT;
+                step->attaching = moved > 0;
+                step->target = moved > 0 ? moved - 1 : made;
+                made += moved == 0 && step->call == FAKE_STATX;
         }
         return calls;
 }
 
-static enum status wanted_status(const struct place *place, int error) {
-        if (place->attaching && error == ENOENT)
+static enum status wanted_status(const struct step *step, int error) {
+        if (step->attaching && error == ENOENT)
                 return STATUS_TARGET_VANISHED;
-        if (place->call == FAKE_MOVE_MOUNT && error == EINVAL)
+        if (step->call == FAKE_MOVE_MOUNT && error == EINVAL)
                 return STATUS_FOREIGN_NAMESPACE;
-        if (place->call == FAKE_MOVE_MOUNT && error == ENOTDIR)
+        if (step->call == FAKE_MOVE_MOUNT && error == ENOTDIR)
                 return STATUS_NOT_A_DIRECTORY;
-        /* What verifies finds out that it is covered, and has no other way to say so. */
-        if (place->attaching && place->call != FAKE_MOVE_MOUNT && error == EBUSY)
-                return STATUS_ALREADY_MOUNTED;
         return STATUS_HOST_FAILED;
 }
 
 START_TEST(each_call_that_fails_undoes_the_grant) {
-        static struct place places[1024];
+        static struct step steps[1024];
 
         FOR_ALL(f, s) {
                 unsigned strangers, calls;
                 uint64_t id = 0;
 
-                scene_start(feature_sets[f], sizes[s]);
+                client_start(feature_sets[f], sizes[s]);
                 ck_assert_uint_eq(grant(&id).status, STATUS_OK);
-                calls = find_places(places, 1024);
+                calls = find_steps(steps, 1024);
                 ck_assert_uint_ge(calls, 4 * sizes[s]);
                 ck_assert_uint_eq(release(id, &strangers).status, STATUS_OK);
 
                 for (unsigned n = 1; n <= calls; n++)
                         for (unsigned e = 0; e < N_ERRORS; e++) {
-                                enum status status = wanted_status(&places[n - 1], errors[e]);
+                                enum status status = wanted_status(&steps[n - 1], errors[e]);
                                 struct verdict verdict;
 
                                 id = 4711;
@@ -251,14 +262,14 @@ START_TEST(each_call_that_fails_undoes_the_grant) {
                                               errors[e], verdict.status);
                                 ck_assert_int_eq(verdict.error,
                                                  status == STATUS_HOST_FAILED ? errors[e] : 0);
-                                ck_assert_uint_eq(verdict.target, places[n - 1].target);
-                                if (places[n - 1].call == FAKE_FSCONFIG)
+                                ck_assert_uint_eq(verdict.target, steps[n - 1].target);
+                                if (steps[n - 1].call == FAKE_FSCONFIG)
                                         ck_assert_str_eq(verdict.text, "the fake kernel refuses");
                                 ck_assert_uint_eq(id, 4711);
                                 ck_assert(fake_is_in_root());
-                                fake_gate_is_clean(&scene.fake, sizes[s]);
+                                fake_context_is_clean(&client.fake, sizes[s]);
                         }
-                scene_end();
+                client_end();
         }
 }
 END_TEST
@@ -267,13 +278,13 @@ START_TEST(full_mount_table_names_the_sysctl) {
         uint64_t id;
         struct verdict verdict;
 
-        scene_start(FAKE_ALL_FEATURES, 1);
+        client_start(FAKE_ALL_FEATURES, 1);
         fake_fail(FAKE_MOVE_MOUNT, 1, 1, ENOSPC);
         verdict = grant(&id);
         ck_assert_uint_eq(verdict.status, STATUS_HOST_FAILED);
         ck_assert_int_eq(verdict.error, ENOSPC);
         ck_assert_ptr_nonnull(strstr(verdict.text, "fs.mount-max"));
-        scene_end();
+        client_end();
 }
 END_TEST
 
@@ -281,12 +292,9 @@ START_TEST(limit_is_refused_before_the_kernel_is_asked) {
         uint64_t ids[4] = {0}, id = 4711;
         unsigned strangers;
 
-        scene_start(FAKE_ALL_FEATURES, 16);
+        client_start(FAKE_ALL_FEATURES, 16);
         for (unsigned i = 0; i < 4; i++) {
-                for (unsigned j = 0; j < 16; j++) {
-                        fd_close(scene.directories[j]);
-                        scene_add_directory(j, 0);
-                }
+                client_renew_directories();
                 ck_assert_uint_eq(grant(&ids[i]).status, STATUS_OK);
         }
         fake_calls_reset();
@@ -295,7 +303,7 @@ START_TEST(limit_is_refused_before_the_kernel_is_asked) {
         ck_assert_uint_eq(fake_calls(FAKE_ANY), 0);
         for (unsigned i = 0; i < 4; i++)
                 ck_assert_uint_eq(release(ids[i], &strangers).status, STATUS_OK);
-        scene_end();
+        client_end();
 }
 END_TEST
 
@@ -305,16 +313,16 @@ START_TEST(directory_that_was_covered_is_refused_and_left_as_it_was) {
         FOR_ALL(f, s) {
                 uint64_t id;
 
-                scene_start(feature_sets[f], sizes[s]);
-                fake_cover(scene.directories[sizes[s] - 1]);
+                client_start(feature_sets[f], sizes[s]);
+                fake_cover(client.directories[sizes[s] - 1]);
                 struct verdict verdict = grant(&id);
 
                 ck_assert_uint_eq(verdict.status, STATUS_ALREADY_MOUNTED);
                 ck_assert_uint_eq(verdict.target, sizes[s] - 1);
                 ck_assert_uint_eq(fake_strangers(), 1);
-                fake_gate_is_clean(&scene.fake, sizes[s]);
-                fake_uncover(scene.directories[sizes[s] - 1]);
-                scene_end();
+                fake_context_is_clean(&client.fake, sizes[s]);
+                fake_uncover(client.directories[sizes[s] - 1]);
+                client_end();
         }
 }
 END_TEST
@@ -334,15 +342,15 @@ START_TEST(what_the_kernel_says_of_a_directory_undoes_the_grant) {
                         unsigned last = sizes[s] - 1;
                         uint64_t id;
 
-                        scene_start(feature_sets[f], sizes[s]);
-                        fd_close(scene.directories[last]);
-                        scene_add_directory(last, kernel_says[row].flags);
+                        client_start(feature_sets[f], sizes[s]);
+                        fd_close(client.directories[last]);
+                        client_add_directory(last, kernel_says[row].flags);
                         struct verdict verdict = grant(&id);
 
                         ck_assert_uint_eq(verdict.status, kernel_says[row].status);
                         ck_assert_uint_eq(verdict.target, last);
-                        fake_gate_is_clean(&scene.fake, sizes[s]);
-                        scene_end();
+                        fake_context_is_clean(&client.fake, sizes[s]);
+                        client_end();
                 }
 }
 END_TEST
@@ -352,17 +360,17 @@ START_TEST(strangers_on_top_go_first_and_are_counted) {
                 unsigned strangers = 99;
                 uint64_t id = 0;
 
-                scene_start(feature_sets[f], sizes[s]);
+                client_start(feature_sets[f], sizes[s]);
                 ck_assert_uint_eq(grant(&id).status, STATUS_OK);
                 for (unsigned i = 0; i < sizes[s]; i++)
                         for (unsigned n = 0; n < i % 3; n++)
-                                fake_cover(scene.directories[i]);
+                                fake_cover(client.directories[i]);
                 unsigned there = fake_strangers();
 
                 ck_assert_uint_eq(release(id, &strangers).status, STATUS_OK);
                 ck_assert_uint_eq(strangers, there);
                 ck_assert_uint_eq(fake_strangers(), 0);
-                scene_end();
+                client_end();
         }
 }
 END_TEST
@@ -372,13 +380,13 @@ START_TEST(mounts_that_are_gone_already_are_released) {
                 unsigned strangers = 99;
                 uint64_t id = 0;
 
-                scene_start(feature_sets[f], sizes[s]);
+                client_start(feature_sets[f], sizes[s]);
                 ck_assert_uint_eq(grant(&id).status, STATUS_OK);
                 for (unsigned i = 0; i < sizes[s]; i += 2)
-                        fake_uncover(scene.directories[i]);
+                        fake_uncover(client.directories[i]);
                 ck_assert_uint_eq(release(id, &strangers).status, STATUS_OK);
                 ck_assert_uint_eq(strangers, 0);
-                scene_end();
+                client_end();
         }
 }
 END_TEST
@@ -393,7 +401,7 @@ START_TEST(each_call_that_fails_keeps_the_lease_for_a_second_try) {
                 unsigned strangers, calls;
                 uint64_t id = 0;
 
-                scene_start(feature_sets[f], sizes[s]);
+                client_start(feature_sets[f], sizes[s]);
                 ck_assert_uint_eq(grant(&id).status, STATUS_OK);
                 fake_calls_reset();
                 ck_assert_uint_eq(release(id, &strangers).status, STATUS_OK);
@@ -415,24 +423,24 @@ START_TEST(each_call_that_fails_keeps_the_lease_for_a_second_try) {
                                 verdict = release(id, &strangers);
                                 if (!refused) {
                                         ck_assert_uint_eq(verdict.status, STATUS_OK);
-                                        fake_gate_is_clean(&scene.fake, sizes[s]);
+                                        fake_context_is_clean(&client.fake, sizes[s]);
                                         continue;
                                 }
                                 ck_assert_uint_eq(verdict.status, STATUS_HOST_FAILED);
                                 ck_assert_int_eq(verdict.error, release_errors[e]);
                                 ck_assert_uint_eq(verdict.target, target);
-                                ck_assert_uint_eq(ledger_count(scene.fake.gate.ledger).leases, 1);
-                                ck_assert_uint_eq(fake_gate_records(&scene.fake), 1);
+                                ck_assert_uint_eq(leases_count(leases).leases, 1);
+                                ck_assert_uint_eq(fake_context_records(&client.fake), 1);
                                 ck_assert(fake_is_in_root());
 
                                 fake_calls_reset();
                                 ck_assert_uint_eq(release(id, &strangers).status, STATUS_OK);
                                 ck_assert_uint_eq(release(id, &strangers).status,
                                                   STATUS_NO_SUCH_LEASE);
-                                fake_gate_is_clean(&scene.fake, sizes[s]);
+                                fake_context_is_clean(&client.fake, sizes[s]);
                         }
                 }
-                scene_end();
+                client_end();
         }
 }
 END_TEST
@@ -442,7 +450,7 @@ START_TEST(second_try_goes_on_where_the_first_stopped) {
         uint64_t id = 0;
         struct verdict verdict;
 
-        scene_start(FAKE_ALL_FEATURES, 16);
+        client_start(FAKE_ALL_FEATURES, 16);
         ck_assert_uint_eq(grant(&id).status, STATUS_OK);
         fake_calls_reset();
         fake_fail(FAKE_UMOUNT, 6, 1, EPERM);
@@ -452,28 +460,22 @@ START_TEST(second_try_goes_on_where_the_first_stopped) {
         fake_calls_reset();
         ck_assert_uint_eq(release(id, &strangers).status, STATUS_OK);
         ck_assert_uint_eq(fake_calls(FAKE_FCHDIR), 11);
-        scene_end();
+        client_end();
 }
 END_TEST
 
-START_TEST(lease_is_its_owners_alone) {
-        struct ledger_owner other;
+START_TEST(lease_is_its_holders_alone) {
+        struct holder other = holder_of(1000);
         unsigned strangers = 99;
         uint64_t id = 0;
 
-        scene_start(FAKE_ALL_FEATURES, 2);
-        ck_assert_uint_eq(ledger_connect(scene.fake.gate.ledger, 1000, 2, &other).status,
-                          STATUS_OK);
+        client_start(FAKE_ALL_FEATURES, 2);
         ck_assert_uint_eq(grant(&id).status, STATUS_OK);
         fake_calls_reset();
         for (unsigned i = 0; i < 4; i++) {
                 uint64_t ids[] = {id, 0, id ^ (1ULL << 63), UINT64_MAX};
-                struct lease *ended = NULL;
                 struct verdict verdict =
-                        lease_release(scene.fake.gate.templates, scene.fake.gate.ledger,
-                                      i == 0 ? &other : &scene.owner, ids[i], &strangers, &ended);
-
-                ck_assert_ptr_null(ended);
+                        release_as(i == 0 ? &other : &client.holder, ids[i], &strangers);
 
                 ck_assert_uint_eq(verdict.status, STATUS_NO_SUCH_LEASE);
                 ck_assert_uint_eq(verdict.target, STATUS_NO_TARGET);
@@ -483,9 +485,8 @@ START_TEST(lease_is_its_owners_alone) {
         lease_holds(1, 2);
         ck_assert_int_eq(release_all(&other), 0);
         lease_holds(1, 2);
-        ledger_disconnect(scene.fake.gate.ledger, &other);
         ck_assert_uint_eq(release(id, &strangers).status, STATUS_OK);
-        scene_end();
+        client_end();
 }
 END_TEST
 
@@ -495,49 +496,46 @@ static void grant_three(void) {
         for (unsigned i = 0; i < 3; i++) {
                 uint64_t id;
 
-                for (unsigned j = 0; j < scene.count; j++) {
-                        fd_close(scene.directories[j]);
-                        scene_add_directory(j, 0);
-                }
+                client_renew_directories();
                 ck_assert_uint_eq(grant(&id).status, STATUS_OK);
         }
 }
 
 START_TEST(disconnect_releases_all) {
-        scene_start(FAKE_ALL_FEATURES, 2);
+        client_start(FAKE_ALL_FEATURES, 2);
         grant_three();
         lease_holds(3, 6);
-        ck_assert_int_eq(release_all(&scene.owner), 0);
-        scene_end();
+        ck_assert_int_eq(release_all(&client.holder), 0);
+        client_end();
 }
 END_TEST
 
 START_TEST(what_a_disconnect_can_not_release_becomes_an_orphan) {
-        scene_start(FAKE_ALL_FEATURES, 2);
+        client_start(FAKE_ALL_FEATURES, 2);
         grant_three();
         fake_calls_reset();
         fake_fail(FAKE_UMOUNT, 1, 2, EPERM); /* of the first two leases; the third is let go */
-        ck_assert_int_eq(release_all(&scene.owner), -EPERM);
+        ck_assert_int_eq(release_all(&client.holder), -EPERM);
         lease_holds(2, 4);
-        ck_assert_int_eq(release_all(&scene.owner), 0); /* nothing is its own any more */
+        ck_assert_int_eq(release_all(&client.holder), 0); /* nothing is its own any more */
         lease_holds(2, 4);
-        ck_assert_int_eq(release_all(ledger_orphans(scene.fake.gate.ledger)), 0);
-        scene_end();
+        ck_assert_int_eq(release_all(leases_orphans(leases)), 0);
+        client_end();
 }
 END_TEST
 
 START_TEST(orphans_that_stay_are_tried_once_each) {
-        scene_start(FAKE_ALL_FEATURES, 2);
+        client_start(FAKE_ALL_FEATURES, 2);
         grant_three();
         fake_calls_reset();
         fake_fail(FAKE_FCHDIR, 1, 1000, EIO);
-        ck_assert_int_eq(release_all(&scene.owner), -EIO);
-        ck_assert_int_eq(release_all(ledger_orphans(scene.fake.gate.ledger)), -EIO);
+        ck_assert_int_eq(release_all(&client.holder), -EIO);
+        ck_assert_int_eq(release_all(leases_orphans(leases)), -EIO);
         ck_assert_uint_eq(fake_calls(FAKE_FCHDIR), 6);
         lease_holds(3, 6);
         fake_calls_reset();
-        ck_assert_int_eq(release_all(ledger_orphans(scene.fake.gate.ledger)), 0);
-        scene_end();
+        ck_assert_int_eq(release_all(leases_orphans(leases)), 0);
+        client_end();
 }
 END_TEST
 
@@ -545,35 +543,207 @@ START_TEST(grant_that_can_not_be_undone_becomes_an_orphan) {
         struct verdict verdict;
         uint64_t id = 4711;
 
-        scene_start(FAKE_ALL_FEATURES, 2);
-        fd_close(scene.directories[1]);
-        scene_add_directory(1, FAKE_VANISHES);
+        client_start(FAKE_ALL_FEATURES, 2);
+        fd_close(client.directories[1]);
+        client_add_directory(1, FAKE_VANISHES);
         fake_calls_reset();
         fake_fail(FAKE_UMOUNT, 1, 1, EPERM);
         verdict = grant(&id);
         ck_assert_uint_eq(verdict.status, STATUS_TARGET_VANISHED); /* what went wrong first */
         ck_assert_uint_eq(id, 4711);
         lease_holds(1, 1);
-        ck_assert_int_eq(release_all(&scene.owner), 0);
+        ck_assert_uint_eq(leases_count(leases).orphans, 1);
+        ck_assert_int_eq(release_all(&client.holder), 0);
         lease_holds(1, 1);
-        ck_assert_int_eq(release_all(ledger_orphans(scene.fake.gate.ledger)), 0);
-        scene_end();
+        ck_assert_int_eq(release_all(leases_orphans(leases)), 0);
+        client_end();
 }
 END_TEST
 
-/* Their owner's limit still counts them, and their owner can come and go meanwhile. */
+/* The mounts that were yet to be attached are named as well: what comes after us must know. */
+START_TEST(record_names_all_mounts_before_one_is_attached) {
+        uint64_t id;
+        struct record record;
+        uint32_t cursor = 0;
+        int root;
+
+        client_start(FAKE_ALL_FEATURES, 16);
+        fd_close(client.directories[1]);
+        client_add_directory(1, FAKE_IS_FILE); /* the second is refused, */
+        fake_fail(FAKE_UMOUNT, 1, 1, EPERM);   /* and the first can't be undone */
+        ck_assert_uint_eq(grant(&id).status, STATUS_NOT_A_DIRECTORY);
+        lease_holds(1, 1);
+        ck_assert(leases_next(leases, &cursor, &record, &root));
+        fd_close(root);
+        record = fake_context_record(&client.fake, record.lease);
+        ck_assert_uint_eq(record.state, RECORD_ATTACHING);
+        ck_assert_uint_eq(record.mounts[0], fake_mount_on(client.directories[0])->id);
+        for (unsigned i = 1; i < 16; i++)
+                ck_assert_uint_gt(record.mounts[i], record.mounts[i - 1]);
+        ck_assert_int_eq(release_all(leases_orphans(leases)), 0);
+        client_end();
+}
+END_TEST
+
+/* Their user's limit still counts them, and their user can come and go meanwhile. */
 START_TEST(orphan_outlives_its_connection) {
-        scene_start(FAKE_ALL_FEATURES, 2);
+        client_start(FAKE_ALL_FEATURES, 2);
         grant_three();
         fake_calls_reset();
         fake_fail(FAKE_UMOUNT, 1, 1, EPERM);
-        ck_assert_int_eq(release_all(&scene.owner), -EPERM);
-        ledger_disconnect(scene.fake.gate.ledger, &scene.owner);
-        ck_assert_uint_eq(ledger_connect(scene.fake.gate.ledger, 1000, 1, &scene.owner).status,
-                          STATUS_OK);
+        ck_assert_int_eq(release_all(&client.holder), -EPERM);
+        client_connect();
         lease_holds(1, 2);
-        ck_assert_int_eq(release_all(ledger_orphans(scene.fake.gate.ledger)), 0);
-        scene_end();
+        ck_assert_int_eq(release_all(leases_orphans(leases)), 0);
+        client_end();
+}
+END_TEST
+
+/* ---- kept leases ---- */
+
+START_TEST(kept_lease_outlives_its_connection_and_is_its_users) {
+        FOR_ALL(f, s) {
+                struct holder stranger = holder_of(1001), root = holder_of(0);
+                unsigned strangers = 99;
+                uint64_t id = 0;
+
+                client_start(feature_sets[f], sizes[s]);
+                client.orders.keep = true;
+                ck_assert_uint_eq(grant(&id).status, STATUS_OK);
+                leases_abandon(leases, &client.holder);
+                ck_assert_int_eq(release_all(&client.holder), 0);
+                lease_holds(1, sizes[s]);
+                ck_assert_uint_eq(release_as(&stranger, id, &strangers).status,
+                                  STATUS_NO_SUCH_LEASE);
+                ck_assert_uint_eq(release_as(&root, id, &strangers).status, STATUS_NO_SUCH_LEASE);
+                lease_holds(1, sizes[s]);
+                client_connect();
+                ck_assert_uint_eq(release(id, &strangers).status, STATUS_OK);
+                ck_assert_uint_eq(strangers, 0);
+                ck_assert_uint_eq(release(id, &strangers).status, STATUS_NO_SUCH_LEASE);
+                client_end();
+        }
+}
+END_TEST
+
+START_TEST(kept_lease_that_can_not_be_released_stays_its_users) {
+        unsigned strangers;
+        uint64_t id = 0;
+
+        client_start(FAKE_ALL_FEATURES, 2);
+        client.orders.keep = true;
+        ck_assert_uint_eq(grant(&id).status, STATUS_OK);
+        fake_calls_reset();
+        fake_fail(FAKE_UMOUNT, 2, 1, EPERM);
+        ck_assert_uint_eq(release(id, &strangers).status, STATUS_HOST_FAILED);
+        lease_holds(1, 1);
+        ck_assert_uint_eq(leases_count(leases).orphans, 0);
+        ck_assert_uint_eq(fake_context_record(&client.fake, id).state, RECORD_LIVE);
+        leases_abandon(leases, &client.holder);
+        client_connect();
+        ck_assert_uint_eq(release(id, &strangers).status, STATUS_OK);
+        client_end();
+}
+END_TEST
+
+START_TEST(stop_releases_what_is_kept_and_keeps_no_more) {
+        FOR_ALL(f, s) {
+                uint64_t id = 0, late = 4711;
+                struct verdict verdict;
+
+                client_start(feature_sets[f], sizes[s]);
+                client.orders.keep = true;
+                ck_assert_uint_eq(grant(&id).status, STATUS_OK);
+                client_renew_directories();
+                leases_stop(leases);
+                verdict = grant(&late);
+                ck_assert_uint_eq(verdict.status, STATUS_HOST_FAILED);
+                ck_assert_int_eq(verdict.error, ECONNRESET);
+                ck_assert_uint_eq(late, 4711);
+                lease_holds(1, sizes[s]);
+                ck_assert_int_eq(release_all(leases_kept(leases)), 0);
+                fake_context_is_clean(&client.fake, sizes[s]);
+
+                /* What a connection holds ends with it, and so may still be granted. */
+                client.orders.keep = false;
+                ck_assert_uint_eq(grant(&id).status, STATUS_OK);
+                ck_assert_int_eq(release_all(&client.holder), 0);
+                client_end();
+        }
+}
+END_TEST
+
+/* What the predecessor kept, of which somebody has unmounted a part meanwhile. */
+START_TEST(lease_that_is_kept_on_is_released_without_what_is_gone) {
+        struct record left, record;
+        unsigned strangers = 99;
+        uint32_t cursor = 0;
+        int fds[3];
+
+        client.count = 3;
+        for (unsigned i = 0; i < 3; i++)
+                client.directories[i] =
+                        fake_directory(&(struct fake_directory){.path = "/r/x", .owner = 1000});
+        left = fake_context_left(FAKE_ALL_FEATURES, 5, 1000, RECORD_LIVE, client.directories, 3);
+        left.kept = 1;
+        fake_context_start_as(
+                &client.fake,
+                &(struct fake_setup){.features = FAKE_ALL_FEATURES, .left = &left, .n_left = 1});
+        client.fake.descriptors -= 3;
+        client.fake.descriptors_before -= 3;
+        leases = client.fake.context.leases;
+        client_connect();
+        for (unsigned i = 0; i < 3; i++)
+                fds[i] = i == 1 ? -EBADF : fake_open_mount(client.directories[i]);
+        fake_uncover(client.directories[1]);
+
+        ck_assert(leases_take_left(leases, LEASES_LEFT_KEPT, &cursor, &record));
+        leases_keep(leases, left.lease, fds);
+        fake_calls_reset();
+        ck_assert_uint_eq(release(left.lease, &strangers).status, STATUS_OK);
+        ck_assert_uint_eq(fake_calls(FAKE_FCHDIR), 2);
+        ck_assert_uint_eq(strangers, 0);
+        client_end();
+}
+END_TEST
+
+/* ---- administrators ---- */
+
+START_TEST(administrator_releases_what_another_holds) {
+        struct holder admin = {.subject = {.pid = 1, .trust = TRUST_ADMINISTRATOR}};
+
+        FOR_ALL(f, s) {
+                unsigned strangers;
+                uint64_t id = 0;
+
+                client_start(feature_sets[f], sizes[s]);
+                ck_assert_uint_eq(grant(&id).status, STATUS_OK);
+                ck_assert_uint_eq(release_as(&admin, id, &strangers).status, STATUS_OK);
+                ck_assert_uint_eq(release(id, &strangers).status, STATUS_NO_SUCH_LEASE);
+                fake_context_is_clean(&client.fake, sizes[s]);
+                client_end();
+        }
+}
+END_TEST
+
+/* Its connection may end meanwhile, and so it is kept for its user. */
+START_TEST(what_an_administrator_can_not_release_is_kept) {
+        struct holder admin = {.subject = {.pid = 1, .trust = TRUST_ADMINISTRATOR}};
+        unsigned strangers;
+        uint64_t id = 0;
+
+        client_start(FAKE_ALL_FEATURES, 2);
+        ck_assert_uint_eq(grant(&id).status, STATUS_OK);
+        fake_calls_reset();
+        fake_fail(FAKE_UMOUNT, 1, 1, EPERM);
+        ck_assert_uint_eq(release_as(&admin, id, &strangers).status, STATUS_HOST_FAILED);
+        lease_holds(1, 2);
+        leases_abandon(leases, &client.holder);
+        ck_assert_int_eq(release_all(&client.holder), 0);
+        lease_holds(1, 2);
+        client_connect();
+        ck_assert_uint_eq(release(id, &strangers).status, STATUS_OK);
+        client_end();
 }
 END_TEST
 
@@ -589,41 +759,43 @@ static struct claim claim;
 
 /* A lease of so many mounts was left, and its client has a descriptor of each. */
 static void adoption_start(unsigned features, unsigned count) {
-        scene.features = features;
-        scene.count = count;
+        client.features = features;
+        client.count = count;
         for (unsigned i = 0; i < count; i++)
-                scene.directories[i] =
+                client.directories[i] =
                         fake_directory(&(struct fake_directory){.path = "/r/x", .owner = 1000});
-        claim.left = fake_gate_left(features, 5, 1000, RECORD_LIVE, scene.directories, count);
-        fake_gate_start_after(&scene.fake, features, &fake_gate_limits, &claim.left, 1);
-        scene.fake.descriptors -= count; /* the directories, as scene_start() has it */
-        scene.fake.descriptors_before -= count;
-        ck_assert_uint_eq(ledger_connect(scene.fake.gate.ledger, 1000, 1, &scene.owner).status,
-                          STATUS_OK);
+        claim.left = fake_context_left(features, 5, 1000, RECORD_LIVE, client.directories, count);
+        fake_context_start_as(
+                &client.fake,
+                &(struct fake_setup){.features = features, .left = &claim.left, .n_left = 1});
+        leases = client.fake.context.leases;
+        client.fake.descriptors -= count; /* the directories, as client_start() has it */
+        client.fake.descriptors_before -= count;
+        client_connect();
         for (unsigned i = 0; i < count; i++)
-                claim.fds[i] = fake_open_mount(scene.directories[i]);
+                claim.fds[i] = fake_open_mount(client.directories[i]);
         fake_calls_reset();
 }
 
-static struct verdict adopt_as(struct ledger_owner *owner, uint64_t id, unsigned count) {
-        return lease_adopt(scene.fake.gate.templates, scene.fake.gate.ledger, owner, id,
-                           claim.left.file_systems, claim.fds, count);
+static struct verdict adopt_as(struct holder *holder, uint64_t id, unsigned count) {
+        struct lease_claim said = {.id = id, .count = count};
+
+        memcpy(said.file_systems, claim.left.file_systems, sizeof(said.file_systems));
+        return lease_adopt(leases, holder, &said, claim.fds);
 }
 
 static struct verdict adopt(void) {
-        return adopt_as(&scene.owner, claim.left.lease, claim.left.count);
+        return adopt_as(&client.holder, claim.left.lease, claim.left.count);
 }
 
 /* Refused, with all descriptors still ours, and nobody the worse for it. */
 static void adoption_is_refused_with(enum status status, struct verdict verdict, uint32_t target) {
-        struct ledger_counts counts = ledger_count(scene.fake.gate.ledger);
-
         ck_assert_uint_eq(verdict.status, status);
         ck_assert_uint_eq(verdict.target, target);
-        ck_assert_uint_eq(counts.left, 1);
-        lease_holds(1, scene.count);
-        ck_assert_uint_eq(descriptors_count(), scene.fake.descriptors + 2 * scene.count);
-        for (unsigned i = 0; i < scene.count; i++)
+        ck_assert_uint_eq(leases_count(leases).left, 1);
+        lease_holds(1, client.count);
+        ck_assert_uint_eq(descriptors_count(), client.fake.descriptors + 2 * client.count);
+        for (unsigned i = 0; i < client.count; i++)
                 ck_assert_int_ge(fcntl(claim.fds[i], F_GETFD), 0);
 }
 
@@ -637,15 +809,15 @@ static void adoption_end(void) {
 
         fake_calls_reset();
         ck_assert_uint_eq(adopt().status, STATUS_OK);
-        for (unsigned i = 0; i < scene.count; i++)
+        for (unsigned i = 0; i < client.count; i++)
                 ck_assert_int_lt(claim.fds[i], 0); /* taken */
-        ck_assert_uint_eq(ledger_count(scene.fake.gate.ledger).left, 0);
-        lease_holds(1, scene.count);
-        ck_assert_uint_eq(descriptors_count(), scene.fake.descriptors + 2 * scene.count);
+        ck_assert_uint_eq(leases_count(leases).left, 0);
+        lease_holds(1, client.count);
+        ck_assert_uint_eq(descriptors_count(), client.fake.descriptors + 2 * client.count);
         ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT) + fake_calls(FAKE_UMOUNT), 0);
         ck_assert_uint_eq(release(claim.left.lease, &strangers).status, STATUS_OK);
         ck_assert_uint_eq(strangers, 0);
-        scene_end();
+        client_end();
 }
 
 START_TEST(adopts_and_releases) {
@@ -659,8 +831,8 @@ END_TEST
 START_TEST(adopted_lease_ends_with_its_connection) {
         adoption_start(FAKE_ALL_FEATURES, 2);
         ck_assert_uint_eq(adopt().status, STATUS_OK);
-        ck_assert_int_eq(release_all(&scene.owner), 0);
-        scene_end();
+        ck_assert_int_eq(release_all(&client.holder), 0);
+        client_end();
 }
 END_TEST
 
@@ -671,9 +843,9 @@ START_TEST(adopted_lease_that_is_gone_already_is_released) {
                 adoption_start(feature_sets[f], sizes[s]);
                 ck_assert_uint_eq(adopt().status, STATUS_OK);
                 for (unsigned i = 0; i < sizes[s]; i++)
-                        fake_uncover(scene.directories[i]);
+                        fake_uncover(client.directories[i]);
                 ck_assert_uint_eq(release(claim.left.lease, &strangers).status, STATUS_OK);
-                scene_end();
+                client_end();
         }
 }
 END_TEST
@@ -695,7 +867,7 @@ START_TEST(each_call_that_fails_undoes_the_adoption) {
                 ck_assert_uint_ge(calls, sizes[s]);
                 ck_assert_uint_eq(calls % sizes[s], 0);
                 ck_assert_uint_eq(release(claim.left.lease, &strangers).status, STATUS_OK);
-                scene_end();
+                client_end();
 
                 adoption_start(feature_sets[f], sizes[s]);
                 for (unsigned n = 1; n <= calls; n++)
@@ -716,46 +888,41 @@ START_TEST(adoption_is_for_who_had_it) {
         FOR_ALL(f, s) {
                 adoption_start(feature_sets[f], sizes[s]);
                 for (unsigned i = 0; i < 2; i++) {
-                        struct ledger_owner other;
+                        struct holder other = holder_of(others[i]);
 
-                        ck_assert_uint_eq(
-                                ledger_connect(scene.fake.gate.ledger, others[i], 1, &other).status,
-                                STATUS_OK);
                         adoption_is_refused(adopt_as(&other, claim.left.lease, claim.left.count),
                                             STATUS_NO_TARGET);
-                        ledger_disconnect(scene.fake.gate.ledger, &other);
                 }
-                adoption_is_refused(adopt_as(&scene.owner, 0, sizes[s]), STATUS_NO_TARGET);
-                adoption_is_refused(adopt_as(&scene.owner, UINT64_MAX, sizes[s]), STATUS_NO_TARGET);
-                adoption_is_refused(adopt_as(&scene.owner, claim.left.lease + 1, sizes[s]),
+                adoption_is_refused(adopt_as(&client.holder, 0, sizes[s]), STATUS_NO_TARGET);
+                adoption_is_refused(adopt_as(&client.holder, UINT64_MAX, sizes[s]),
+                                    STATUS_NO_TARGET);
+                adoption_is_refused(adopt_as(&client.holder, claim.left.lease + 1, sizes[s]),
                                     STATUS_NO_TARGET);
                 if (sizes[s] > 1)
-                        adoption_is_refused(adopt_as(&scene.owner, claim.left.lease, sizes[s] - 1),
-                                            STATUS_NO_TARGET);
+                        adoption_is_refused(
+                                adopt_as(&client.holder, claim.left.lease, sizes[s] - 1),
+                                STATUS_NO_TARGET);
                 adoption_end();
         }
 }
 END_TEST
 
 START_TEST(adopted_lease_can_not_be_adopted_again) {
-        struct ledger_owner other;
+        struct holder other = holder_of(1000);
         unsigned strangers;
         int again;
 
         adoption_start(FAKE_ALL_FEATURES, 1);
-        again = fake_open_mount(scene.directories[0]);
+        again = fake_open_mount(client.directories[0]);
         ck_assert_uint_eq(adopt().status, STATUS_OK);
-        ck_assert_uint_eq(ledger_connect(scene.fake.gate.ledger, 1000, 2, &other).status,
-                          STATUS_OK);
         claim.fds[0] = again;
         ck_assert_uint_eq(adopt().status, STATUS_NO_SUCH_LEASE);
         ck_assert_uint_eq(adopt_as(&other, claim.left.lease, 1).status, STATUS_NO_SUCH_LEASE);
         ck_assert_int_eq(claim.fds[0], again);
         fd_close(again);
-        ledger_disconnect(scene.fake.gate.ledger, &other);
         lease_holds(1, 1);
         ck_assert_uint_eq(release(claim.left.lease, &strangers).status, STATUS_OK);
-        scene_end();
+        client_end();
 }
 END_TEST
 
@@ -837,53 +1004,107 @@ START_TEST(file_systems_must_be_those_on_record) {
 END_TEST
 
 /* The client of a request that took too long is gone. */
-START_TEST(abandoned_owner_adopts_nothing) {
+START_TEST(abandoned_holder_adopts_nothing) {
         adoption_start(FAKE_ALL_FEATURES, 2);
-        ledger_abandon(scene.fake.gate.ledger, &scene.owner);
+        leases_abandon(leases, &client.holder);
         adoption_is_refused(adopt(), STATUS_NO_TARGET);
-        ledger_disconnect(scene.fake.gate.ledger, &scene.owner);
-        ck_assert_uint_eq(ledger_connect(scene.fake.gate.ledger, 1000, 1, &scene.owner).status,
-                          STATUS_OK);
+        client_connect();
         adoption_end();
 }
 END_TEST
 
-/* ---- abandoned owners ---- */
+/* ---- abandoned holders ---- */
 
-START_TEST(grant_of_an_abandoned_owner_is_undone) {
+START_TEST(grant_of_an_abandoned_holder_is_undone) {
         FOR_ALL(f, s) {
                 uint64_t id = 4711;
 
-                scene_start(feature_sets[f], sizes[s]);
-                ledger_abandon(scene.fake.gate.ledger, &scene.owner);
+                client_start(feature_sets[f], sizes[s]);
+                leases_abandon(leases, &client.holder);
                 struct verdict verdict = grant(&id);
 
                 ck_assert_uint_eq(verdict.status, STATUS_HOST_FAILED);
+                ck_assert_int_eq(verdict.error, ECONNRESET);
                 ck_assert_uint_eq(verdict.target, STATUS_NO_TARGET);
                 ck_assert_uint_eq(id, 4711);
                 ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT), sizes[s]); /* it went that far */
-                fake_gate_is_clean(&scene.fake, sizes[s]);
-                scene_end();
+                fake_context_is_clean(&client.fake, sizes[s]);
+                client_end();
         }
 }
 END_TEST
 
-START_TEST(release_that_fails_for_an_abandoned_owner_is_an_orphans) {
+START_TEST(release_that_fails_for_an_abandoned_holder_is_an_orphans) {
         unsigned strangers;
         uint64_t id = 0;
 
-        scene_start(FAKE_ALL_FEATURES, 2);
+        client_start(FAKE_ALL_FEATURES, 2);
         ck_assert_uint_eq(grant(&id).status, STATUS_OK);
-        ledger_abandon(scene.fake.gate.ledger, &scene.owner);
+        leases_abandon(leases, &client.holder);
         fake_calls_reset();
         fake_fail(FAKE_UMOUNT, 2, 1, EPERM);
         ck_assert_uint_eq(release(id, &strangers).status, STATUS_HOST_FAILED);
         ck_assert_uint_eq(release(id, &strangers).status, STATUS_NO_SUCH_LEASE);
         lease_holds(1, 1);
-        ck_assert_int_eq(release_all(&scene.owner), 0);
+        ck_assert_int_eq(release_all(&client.holder), 0);
         lease_holds(1, 1);
-        ck_assert_int_eq(release_all(ledger_orphans(scene.fake.gate.ledger)), 0);
-        scene_end();
+        ck_assert_int_eq(release_all(leases_orphans(leases)), 0);
+        client_end();
+}
+END_TEST
+
+/* ---- threads ---- */
+
+enum { THREADS = 4, THREAD_ROUNDS = 200 };
+
+/* One connection each, of which every second is abandoned while it asks for more. */
+static void *serve(void *argument) {
+        unsigned number = (uintptr_t)argument;
+        FD_AUTO int directory =
+                fake_directory(&(struct fake_directory){.path = "/t/proc", .owner = 1000});
+        struct target_facts facts;
+        struct lease_orders orders = {
+                .count = 1,
+                .orders = {{TEMPLATE_PROC, PROTOCOL_PROC, directory, &facts}},
+        };
+
+        ck_assert_int_eq(unmount_isolate(), 0);
+        ck_assert_int_eq(
+                target_inspect(directory, client.fake.context.proc, FAKE_ALL_FEATURES, &facts), 0);
+        for (unsigned round = 0; round < THREAD_ROUNDS; round++) {
+                struct holder holder = holder_of(1000 + number % 2);
+                struct lease_remains remains;
+                struct record record;
+                uint32_t cursor = 0;
+                uint64_t id = 0;
+                int root;
+
+                ck_assert_uint_eq(lease_grant(leases, &holder, &orders, &id).status, STATUS_OK);
+                while (leases_next(leases, &cursor, &record, &root))
+                        fd_close(root);
+                if (round % 2) {
+                        ck_assert_uint_eq(lease_release(leases, &holder, id, &remains).status,
+                                          STATUS_OK);
+                        lease_dispose(&remains);
+                        leases_abandon(leases, &holder);
+                        ck_assert_uint_eq(lease_grant(leases, &holder, &orders, &id).status,
+                                          STATUS_HOST_FAILED);
+                } else
+                        ck_assert_int_eq(lease_release_held(leases, &holder), 0);
+                ck_assert(fake_is_in_root());
+        }
+        return NULL;
+}
+
+START_TEST(threads_at_once_leave_nothing) {
+        pthread_t threads[THREADS];
+
+        client_start(FAKE_ALL_FEATURES, 1);
+        for (uintptr_t i = 0; i < THREADS; i++)
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, serve, (void *)i), 0);
+        for (unsigned i = 0; i < THREADS; i++)
+                ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+        client_end();
 }
 END_TEST
 
@@ -897,15 +1118,23 @@ int main(void) {
                 strangers_on_top_go_first_and_are_counted,
                 mounts_that_are_gone_already_are_released,
                 each_call_that_fails_keeps_the_lease_for_a_second_try,
-                second_try_goes_on_where_the_first_stopped, lease_is_its_owners_alone,
+                second_try_goes_on_where_the_first_stopped, lease_is_its_holders_alone,
                 disconnect_releases_all, what_a_disconnect_can_not_release_becomes_an_orphan,
                 orphans_that_stay_are_tried_once_each,
-                grant_that_can_not_be_undone_becomes_an_orphan, orphan_outlives_its_connection,
-                adopts_and_releases, adopted_lease_ends_with_its_connection,
+                grant_that_can_not_be_undone_becomes_an_orphan,
+                record_names_all_mounts_before_one_is_attached, orphan_outlives_its_connection,
+                kept_lease_outlives_its_connection_and_is_its_users,
+                kept_lease_that_can_not_be_released_stays_its_users,
+                stop_releases_what_is_kept_and_keeps_no_more,
+                lease_that_is_kept_on_is_released_without_what_is_gone,
+                administrator_releases_what_another_holds,
+                what_an_administrator_can_not_release_is_kept, adopts_and_releases,
+                adopted_lease_ends_with_its_connection,
                 adopted_lease_that_is_gone_already_is_released,
                 each_call_that_fails_undoes_the_adoption, adoption_is_for_who_had_it,
                 adopted_lease_can_not_be_adopted_again, other_descriptors_are_not_adopted,
                 mounts_in_another_order_are_not_adopted, file_systems_must_be_those_on_record,
-                abandoned_owner_adopts_nothing, grant_of_an_abandoned_owner_is_undone,
-                release_that_fails_for_an_abandoned_owner_is_an_orphans);
+                abandoned_holder_adopts_nothing, grant_of_an_abandoned_holder_is_undone,
+                release_that_fails_for_an_abandoned_holder_is_an_orphans,
+                threads_at_once_leave_nothing);
 }

@@ -2,48 +2,13 @@
 
 #include "daemon/log.h"
 
+#include "tests/unit/daemon/log_capture.h"
 #include "tests/fixtures/skip.h"
 #include "tests/fixtures/suite.h"
 
 #include <errno.h>
-#include <sched.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-/* Standard error goes to a file in memory from here on; the process is the test's own. */
-static int capture(void) {
-        int fd = memfd_create("stderr", MFD_CLOEXEC);
-
-        ck_assert_int_ge(fd, 0);
-        ck_assert_int_ge(dup2(fd, STDERR_FILENO), 0);
-        setvbuf(stderr, NULL, _IONBF, 0);
-        return fd;
-}
-
-/* What has been written since the last time. */
-static const char *captured(int fd) {
-        static char text[65536];
-        ssize_t length = pread(fd, text, sizeof(text) - 1, 0);
-
-        ck_assert_int_ge(length, 0);
-        text[length] = '\0';
-        ck_assert_int_eq(ftruncate(fd, 0), 0);
-        lseek(fd, 0, SEEK_SET);
-        return text;
-}
-
-static unsigned count_lines(const char *text) {
-        unsigned lines = 0;
-
-        for (; *text; text++)
-                lines += *text == '\n';
-        return lines;
-}
+#include <pthread.h>
+#include <sys/ioctl.h>
 
 static const struct {
         const char *name;
@@ -81,61 +46,6 @@ START_TEST(writes_up_to_its_level) {
 }
 END_TEST
 
-static const struct {
-        struct log_subject subject;
-        const char *line;
-} subjects[] = {
-        {{0}, "message"},
-        {{.has_peer = true, .uid = 1000, .pid = 42}, "uid 1000 (pid 42): message"},
-        {{.has_peer = true}, "uid 0 (pid 0): message"},
-        {{.operation = "mount"}, "mount: message"},
-        {{.target = "/r/proc"}, "message: /r/proc"},
-        {{.error = -ENOENT}, "message: No such file or directory"},
-        {{.error = -99999}, "message: unknown error"},
-        {{.lease = 7}, "message"}, /* a field, not a part of the sentence */
-        {{.target = "/a\n\x1b[2J\xff\\b"}, "message: /a\\x0a\\x1b[2J\\xff\\x5cb"},
-        {{.target = ""}, "message"},
-        {{.has_peer = true,
-          .uid = 4294967294,
-          .pid = 4194304,
-          .operation = "unmount",
-          .target = "/r/sys",
-          .error = -EPERM},
-         "uid 4294967294 (pid 4194304): unmount: message: /r/sys: Operation not permitted"},
-};
-
-START_TEST(writes_one_line_of_what_is_known) {
-        int fd = capture();
-
-        log_open(LOG_INFO);
-        for (size_t i = 0; i < sizeof(subjects) / sizeof(subjects[0]); i++) {
-                char wanted[256];
-
-                log_write(LOG_INFO, &subjects[i].subject, "%s", "message");
-                snprintf(wanted, sizeof(wanted), "%s: %s\n", program_invocation_short_name,
-                         subjects[i].line);
-                ck_assert_str_eq(captured(fd), wanted);
-        }
-}
-END_TEST
-
-START_TEST(long_text_is_cut_and_still_one_line) {
-        static char target[5000], message[5000];
-        struct log_subject subject = {.has_peer = true, .target = target, .error = -EIO};
-        int fd = capture();
-        const char *text;
-
-        log_open(LOG_INFO);
-        memset(target, '\n', sizeof(target) - 1);
-        memset(message, 'm', sizeof(message) - 1);
-        log_write(LOG_INFO, &subject, "%s", message);
-        text = captured(fd);
-        ck_assert_uint_eq(count_lines(text), 1);
-        ck_assert_uint_lt(strlen(text), 1200);
-        ck_assert_uint_gt(strlen(text), 900);
-}
-END_TEST
-
 /* 50 lines in a window of 10 seconds: this doesn't take a tenth of a second. */
 START_TEST(limits_what_clients_can_cause_and_nothing_else) {
         int fd = capture();
@@ -162,104 +72,286 @@ START_TEST(line_that_is_not_written_does_not_count) {
 }
 END_TEST
 
-/* ---- the journal ---- */
+/* ---- the log's thread ---- */
 
-/* A socket where the journal's would be, in a mount namespace of our own; -1: can't. */
-static int journal_new(void) {
-        struct sockaddr_un address = {.sun_family = AF_UNIX,
-                                      .sun_path = "/run/systemd/journal/socket"};
-        int fd;
+/* Of a stretch of lines that were numbered from 0: in order, and each is here or counted. */
+static void expect_numbers(FILE *file, unsigned total) {
+        unsigned next = 0, here = 0, left_out = 0;
 
-        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0)
-                return -1;
-        ck_assert_int_eq(mount("none", "/run", "tmpfs", 0, NULL), 0);
-        ck_assert_int_eq(mkdir("/run/systemd", 0755), 0);
-        ck_assert_int_eq(mkdir("/run/systemd/journal", 0755), 0);
-        fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-        return fd;
+        while (next < total) {
+                const char *line = read_line(file);
+                unsigned number;
+                char rest[64];
+
+                if (sscanf(line, "line %u%63s", &number, rest) == 1) {
+                        ck_assert_uint_eq(number, next);
+                        next++;
+                        here++;
+                } else {
+                        ck_assert_msg(sscanf(line, "%u lines were left out %63s", &number, rest) ==
+                                              2,
+                                      "%s", line);
+                        ck_assert_uint_gt(number, 0);
+                        next += number;
+                        left_out += number;
+                }
+        }
+        ck_assert_uint_eq(here + left_out, total);
+        ck_assert_uint_ge(here, total < LOG_WAITING_MAX / 2 ? total : LOG_WAITING_MAX / 2);
 }
 
-static void set_journal_stream(int offset) {
-        struct stat stat;
-        char text[64];
+static FILE *start_in_pipe(void) {
+        FILE *file = fdopen(capture_in_pipe(0), "r");
 
-        ck_assert_int_eq(fstat(STDERR_FILENO, &stat), 0);
-        snprintf(text, sizeof(text), "%llu:%llu", (unsigned long long)stat.st_dev,
-                 (unsigned long long)stat.st_ino + offset);
-        ck_assert_int_eq(setenv("JOURNAL_STREAM", text, 1), 0);
+        ck_assert_ptr_nonnull(file);
+        log_open(LOG_DEBUG);
+        ck_assert_int_eq(log_start(), 0);
+        return file;
 }
 
-START_TEST(writes_to_the_journal_with_fields_where_stderr_is_its) {
-        static const char *const wanted[] = {
-                ("MESSAGE=uid 1000 (pid 42): mount: message: /a\\x0aMESSAGE=forged: Input/output "
-                 "error\n"),
-                "PRIORITY=4\n",
-                "SYSLOG_IDENTIFIER=check_log\n",
-                "MESSAGE_ID=a057c7bcc4a44a459a86d32ce816b41c\n",
-                "MOUNTAT_OPERATION=mount\n",
-                "MOUNTAT_LEASE=00000000000000ff\n",
-                "MOUNTAT_PEER_UID=1000\n",
-                "MOUNTAT_PEER_PID=42\n",
-                "MOUNTAT_TARGET=/a\\x0aMESSAGE=forged\n",
-                "ERRNO=5\n",
-        };
-        struct log_subject subject = {.event = LOG_EVENT_HOST_FAILED,
-                                      .has_peer = true,
-                                      .uid = 1000,
-                                      .pid = 42,
-                                      .operation = "mount",
-                                      .target = "/a\nMESSAGE=forged",
-                                      .lease = 255,
-                                      .error = -EIO};
-        int fd = capture(), journal = journal_new();
-        char text[8192];
-        ssize_t length;
+/* Lines until the log's thread is in a write that doesn't return: no more of them fit. */
+static void get_stuck(FILE *file) {
+        const int line = LOG_MESSAGE_SIZE - 1; /* 128 of them are more than a page of 64 KiB */
+        int size = fcntl(fileno(file), F_GETPIPE_SZ), waiting;
 
+        for (unsigned i = 0; i < LOG_WAITING_MAX / 2; i++)
+                log_write(LOG_INFO, NULL, "%*s", line, "stuck");
+        do
+                ck_assert_int_eq(ioctl(fileno(file), FIONREAD, &waiting), 0);
+        while (waiting <= size - line);
+}
+
+static void get_unstuck(FILE *file) {
+        for (unsigned i = 0; i < LOG_WAITING_MAX / 2; i++)
+                ck_assert_ptr_nonnull(strstr(read_line(file), "stuck"));
+}
+
+START_TEST(lines_come_in_order) {
+        FILE *file = start_in_pipe();
+
+        for (unsigned i = 0; i < LOG_WAITING_MAX; i++)
+                log_write(LOG_INFO, NULL, "line %u", i);
+        expect_numbers(file, LOG_WAITING_MAX);
+}
+END_TEST
+
+/* It would hang here if it were not so, not be slow. */
+START_TEST(full_pipe_holds_nobody_up_and_what_does_not_fit_is_counted) {
+        FILE *file = start_in_pipe();
+
+        for (unsigned round = 0; round < 3; round++) {
+                get_stuck(file);
+                for (unsigned i = 0; i < 10000; i++)
+                        log_write(LOG_INFO, NULL, "line %u", i);
+                get_unstuck(file);
+                expect_numbers(file, 10000);
+        }
+        log_write(LOG_INFO, NULL, "and then");
+        ck_assert_str_eq(read_line(file), "and then");
+}
+END_TEST
+
+START_TEST(journal_that_nobody_reads_holds_nobody_up) {
+        int journal, file = capture();
+
+        journal = journal_new();
         if (journal < 0)
                 test_skip("a mount namespace of its own needs CAP_SYS_ADMIN");
         set_journal_stream(0);
         log_open(LOG_INFO);
-        log_write(LOG_WARNING, &subject, "message");
-        ck_assert_str_eq(captured(fd), "");
-        length = recv(journal, text, sizeof(text) - 1, 0);
-        ck_assert_int_gt(length, 0);
-        text[length] = '\0';
-        for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
-                ck_assert_msg(strstr(text, wanted[i]), "%s is missing in\n%s", wanted[i], text);
-
-        ck_assert_ptr_null(strstr(text, "CODE_FILE=")); /* always the same, and of the build */
-
-        log_write(LOG_INFO, NULL, "message");
-        length = recv(journal, text, sizeof(text) - 1, 0);
-        ck_assert_int_gt(length, 0);
-        text[length] = '\0';
-        ck_assert_ptr_nonnull(strstr(text, "MESSAGE=message\n"));
-        ck_assert_ptr_null(strstr(text, "MOUNTAT_")); /* what isn't known isn't there */
-        ck_assert_ptr_null(strstr(text, "MESSAGE_ID="));
-        ck_assert_ptr_null(strstr(text, "ERRNO="));
+        ck_assert_str_eq(log_target(), "journal");
+        ck_assert_int_eq(log_start(), 0);
+        for (unsigned i = 0; i < 10000; i++)
+                log_write(LOG_INFO, NULL, "line %u", i);
+        log_stop();
+        ck_assert_str_eq(captured(file), "");
 }
 END_TEST
 
-START_TEST(stderr_that_is_not_the_journals_gets_text) {
-        int fd = capture(), journal = journal_new();
-        char byte;
+START_TEST(line_that_waits_is_a_copy) {
+        FILE *file = start_in_pipe();
+        char target[] = "/a", message[] = "line 0";
+        struct log_subject subject = {.target = target};
 
-        if (journal < 0)
-                test_skip("a mount namespace of its own needs CAP_SYS_ADMIN");
-        set_journal_stream(1);
+        get_stuck(file);
+        log_write(LOG_INFO, &subject, "%s", message);
+        memset(target, 'x', sizeof(target) - 1);
+        memset(message, 'x', sizeof(message) - 1);
+        subject = (struct log_subject){.error = -EIO};
+        get_unstuck(file);
+        ck_assert_str_eq(read_line(file), "line 0: /a");
+}
+END_TEST
+
+/* ---- the end ---- */
+
+START_TEST(stop_writes_what_waits) {
+        int fd = capture();
+
         log_open(LOG_INFO);
-        log_write(LOG_INFO, NULL, "message");
+        ck_assert_int_eq(log_start(), 0);
+        for (unsigned i = 0; i < 10; i++)
+                log_write(LOG_INFO, NULL, "line %u", i);
+        log_stop();
+        ck_assert_uint_eq(count_lines(captured(fd)), 10);
+        log_write(LOG_EMERG, NULL, "too late");
+        log_stop();
+        ck_assert_str_eq(captured(fd), "");
+}
+END_TEST
+
+/* Neither does the end of the process, which is this test's. */
+START_TEST(stop_does_not_wait_for_a_reader_that_is_none) {
+        FILE *file = start_in_pipe();
+
+        get_stuck(file);
+        log_stop();
+        for (unsigned i = 0; i < 1000; i++)
+                log_write(LOG_INFO, NULL, "too late");
+        log_stop();
+        ck_assert_ptr_nonnull(strstr(read_line(file), "stuck"));
+}
+END_TEST
+
+START_TEST(stop_of_a_log_that_was_not_started_changes_nothing) {
+        int fd = capture();
+
+        log_open(LOG_INFO);
+        log_stop();
+        log_write(LOG_INFO, NULL, "line");
         ck_assert_uint_eq(count_lines(captured(fd)), 1);
-        ck_assert_int_eq(recv(journal, &byte, 1, 0), -1);
+}
+END_TEST
+
+/* ---- the counts of limited lines ---- */
+
+static void log_limited(unsigned clients, unsigned host) {
+        for (unsigned i = 0; i < clients; i++)
+                log_write_limited(LOG_INFO, NULL, "client");
+        for (unsigned i = 0; i < host; i++)
+                log_write_limited(LOG_WARNING, NULL, "host");
+}
+
+static void expect_limited(FILE *file) {
+        for (unsigned i = 0; i < LOG_WINDOW_LINES; i++)
+                ck_assert_str_eq(read_line(file), "client");
+        for (unsigned i = 0; i < LOG_WINDOW_LINES; i++)
+                ck_assert_str_eq(read_line(file), "host");
+}
+
+static void expect_counts(FILE *file) {
+        ck_assert_str_eq(read_line(file),
+                         "10 lines about clients were left out: at most 50 are written in 10 s");
+        ck_assert_str_eq(read_line(file),
+                         "3 warnings and errors were left out: at most 50 are written in 10 s");
+}
+
+/* Takes the 10 seconds. And the level doesn't hide it: what it stands for was not hidden. */
+START_TEST(count_is_told_without_a_further_line) {
+        FILE *file = start_in_pipe();
+
+        log_limited(LOG_WINDOW_LINES, LOG_WINDOW_LINES);
+        expect_limited(file);
+        usleep(10000); /* most likely the log's thread sleeps, and must be woken */
+        log_limited(10, 3);
+        log_set_level(LOG_EMERG);
+        expect_counts(file);
+        log_set_level(LOG_INFO);
+        log_write_limited(LOG_INFO, NULL, "again");
+        ck_assert_str_eq(read_line(file), "again");
+}
+END_TEST
+
+START_TEST(stop_tells_the_counts) {
+        FILE *file = start_in_pipe();
+
+        log_limited(LOG_WINDOW_LINES + 10, LOG_WINDOW_LINES + 3);
+        log_stop();
+        expect_limited(file);
+        expect_counts(file);
+}
+END_TEST
+
+START_TEST(stop_tells_the_counts_without_a_thread) {
+        FILE *file = fdopen(capture_in_pipe(0), "r");
+
+        log_open(LOG_INFO);
+        log_limited(LOG_WINDOW_LINES + 10, LOG_WINDOW_LINES + 3);
+        log_stop();
+        expect_limited(file);
+        expect_counts(file);
+}
+END_TEST
+
+/* ---- many at once ---- */
+
+enum {
+        THREADS = 8,
+        LINES = 2000,
+};
+
+static void *log_much(void *argument) {
+        unsigned thread = *(unsigned *)argument;
+
+        for (unsigned i = 0; i < LINES; i++) {
+                log_write(LOG_INFO, NULL, "thread %u line %u", thread, i);
+                log_write_limited(LOG_INFO, NULL, "limited");
+                if (i % 100 == 0) {
+                        log_set_level(i % 200 == 0 ? LOG_DEBUG : LOG_INFO);
+                        log_set_target("console");
+                }
+        }
+        return NULL;
+}
+
+/* Each is here or counted, and those of one thread are in order. */
+static void expect_lines_of_all(FILE *file) {
+        unsigned next[THREADS] = {0}, accounted = 0;
+
+        while (accounted < THREADS * LINES) {
+                const char *line = read_line(file);
+                unsigned thread, number;
+                char rest[64];
+
+                if (sscanf(line, "thread %u line %u%63s", &thread, &number, rest) == 2) {
+                        ck_assert_uint_lt(thread, THREADS);
+                        ck_assert_uint_ge(number, next[thread]);
+                        next[thread] = number + 1;
+                        accounted++;
+                } else if (sscanf(line, "%u lines were left out %63s", &number, rest) == 2) {
+                        accounted += number;
+                } else {
+                        ck_assert_msg(strcmp(line, "limited") == 0 ||
+                                              strstr(line, " lines about clients were left out"),
+                                      "%s", line);
+                }
+        }
+}
+
+START_TEST(many_threads_log_at_once) {
+        FILE *file = start_in_pipe();
+        unsigned numbers[THREADS];
+        pthread_t threads[THREADS];
+
+        for (unsigned i = 0; i < THREADS; i++) {
+                numbers[i] = i;
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, log_much, &numbers[i]), 0);
+        }
+        expect_lines_of_all(file);
+        for (unsigned i = 0; i < THREADS; i++)
+                pthread_join(threads[i], NULL);
+        log_stop();
 }
 END_TEST
 
 int main(void) {
         return SUITE_RUN("log", knows_the_names_of_the_levels, writes_up_to_its_level,
-                         writes_one_line_of_what_is_known, long_text_is_cut_and_still_one_line,
                          limits_what_clients_can_cause_and_nothing_else,
-                         line_that_is_not_written_does_not_count,
-                         writes_to_the_journal_with_fields_where_stderr_is_its,
-                         stderr_that_is_not_the_journals_gets_text);
+                         line_that_is_not_written_does_not_count, lines_come_in_order,
+                         full_pipe_holds_nobody_up_and_what_does_not_fit_is_counted,
+                         journal_that_nobody_reads_holds_nobody_up, line_that_waits_is_a_copy,
+                         stop_writes_what_waits, stop_does_not_wait_for_a_reader_that_is_none,
+                         stop_of_a_log_that_was_not_started_changes_nothing,
+                         count_is_told_without_a_further_line, stop_tells_the_counts,
+                         stop_tells_the_counts_without_a_thread, many_threads_log_at_once);
 }

@@ -2,6 +2,8 @@
 
 #include "daemon/options.h"
 
+#include "common/fdpass.h"
+#include "daemon/refusal.h"
 #include "tests/fixtures/suite.h"
 
 #include <errno.h>
@@ -54,21 +56,18 @@ START_TEST(has_the_documented_defaults) {
         ck_assert_ptr_null(options.listen);
         ck_assert_ptr_null(options.instance);
         ck_assert_ptr_null(options.runtime_directory);
-        ck_assert_uint_eq(options.limits.connections, 4096);
-        ck_assert_uint_eq(options.limits.connections_per_user, 1024);
-        ck_assert_uint_eq(options.limits.mounts, 16384);
-        ck_assert_uint_eq(options.limits.mounts_per_user, 2048);
+        ck_assert_uint_eq(options.limits[QUOTA_CONNECTIONS].total, 2048);
+        ck_assert_uint_eq(options.limits[QUOTA_CONNECTIONS].per_user, 512);
+        ck_assert_uint_eq(options.limits[QUOTA_MOUNTS].total, 16384);
+        ck_assert_uint_eq(options.limits[QUOTA_MOUNTS].per_user, 2048);
+        ck_assert(!options.max_connections_given);
         ck_assert(!options.max_mounts_given);
         ck_assert_uint_eq(options.max_targets, 16);
-        ck_assert_uint_eq(options.limits.workers, 8);
-        ck_assert_uint_eq(options.limits.lost_workers, 16);
-        ck_assert_uint_eq(options.limits.lost_workers_per_user, 4);
-        ck_assert_uint_eq(options.limits.workers, 8);
         ck_assert_uint_eq(options.idle_timeout, 60);
         ck_assert_uint_eq(options.adopt_timeout, 30);
         ck_assert(!options.sweep);
         ck_assert_int_eq(options.log_level, LOG_INFO);
-        ck_assert_uint_eq(options.confinement, CONFINE_ENFORCE);
+        ck_assert_uint_eq(options.seccomp_mode, SECCOMP_ENFORCE);
         ck_assert(!policy_allows_writable_proc(options.policy, 0));
         options_free(&options);
 }
@@ -79,16 +78,12 @@ static const struct {
         size_t offset;
         unsigned min, max;
 } numbers[] = {
-        {"max-connections", offsetof(struct options, limits.connections), 1, 65536},
-        {"max-connections-per-user", offsetof(struct options, limits.connections_per_user), 1,
+        {"max-connections", offsetof(struct options, limits[QUOTA_CONNECTIONS].total), 1, 65536},
+        {"max-connections-per-user", offsetof(struct options, limits[QUOTA_CONNECTIONS].per_user), 1,
          65536},
-        {"max-mounts", offsetof(struct options, limits.mounts), 1, 65536},
-        {"max-mounts-per-user", offsetof(struct options, limits.mounts_per_user), 1, 65536},
+        {"max-mounts", offsetof(struct options, limits[QUOTA_MOUNTS].total), 1, 65536},
+        {"max-mounts-per-user", offsetof(struct options, limits[QUOTA_MOUNTS].per_user), 1, 65536},
         {"max-targets", offsetof(struct options, max_targets), 1, 16},
-        {"workers", offsetof(struct options, limits.workers), 1, 256},
-        {"max-lost-workers", offsetof(struct options, limits.lost_workers), 1, 256},
-        {"max-lost-workers-per-user", offsetof(struct options, limits.lost_workers_per_user), 1,
-         256},
         {"idle-timeout", offsetof(struct options, idle_timeout), 0, 86400},
         {"adopt-timeout", offsetof(struct options, adopt_timeout), 0, 3600},
 };
@@ -251,7 +246,7 @@ START_TEST(keeps_what_it_was_given) {
         ck_assert_str_eq(options.instance, "b");
         ck_assert_str_eq(options.runtime_directory, "/c");
         ck_assert_int_eq(options.log_level, LOG_ERR);
-        ck_assert_uint_eq(options.confinement, CONFINE_LOG);
+        ck_assert_uint_eq(options.seccomp_mode, SECCOMP_LOG);
         ck_assert(options.max_mounts_given);
         options_free(&options);
 }
@@ -262,7 +257,7 @@ static enum status judge(const struct options *options, uid_t uid, const char *p
 
         facts = (struct target_facts){.type = TARGET_DIRECTORY, .owner = 5, .magic = 0xef53};
         strcpy(facts.path, path);
-        return policy_judge(options->policy, &(struct policy_subject){.uid = uid}, PROTOCOL_PROC,
+        return policy_judge(options->policy, &(struct subject){.uid = uid}, PROTOCOL_PROC,
                             &facts);
 }
 
@@ -289,11 +284,11 @@ END_TEST
 START_TEST(last_of_the_others_wins) {
         struct options options;
 
-        ck_assert_uint_eq(PARSE(&options, "--workers=3", "--workers=4", "--system-calls=off",
+        ck_assert_uint_eq(PARSE(&options, "--max-targets=3", "--max-targets=4", "--system-calls=off",
                                 "--system-calls=enforce"),
                           OPTIONS_RUN);
-        ck_assert_uint_eq(options.limits.workers, 4);
-        ck_assert_uint_eq(options.confinement, CONFINE_ENFORCE);
+        ck_assert_uint_eq(options.max_targets, 4);
+        ck_assert_uint_eq(options.seccomp_mode, SECCOMP_ENFORCE);
         options_free(&options);
 }
 END_TEST
@@ -310,17 +305,21 @@ START_TEST(refuses_what_is_no_option) {
                 {{"-xyz"}, "-x"},
                 {{"--", "nonsense"}, "nonsense"},
                 {{"--listen"}, "--listen"},
-                {{"--workers"}, "--workers"},
+                {{"--max-targets"}, "--max-targets"},
                 {{"--help=1"}, "--help=1"},
                 {{"--version=1"}, "--version=1"},
                 {{"--sweep=1"}, "--sweep=1"},
                 {{"--sweep="}, "--sweep="},
                 {{"--sweep", "now"}, "now"},
                 {{"--adopt-timeout"}, "--adopt-timeout"},
-                {{"--max-lost-workers"}, "--max-lost-workers"},
+                {{"--max-connections"}, "--max-connections"},
                 {{"--system-calls"}, "--system-calls"},
                 {{"--max=1"}, "--max=1"}, /* of several */
-                {{"--workers=1", "/run/x"}, "/run/x"},
+                {{"--max-targets=1", "/run/x"}, "/run/x"},
+                /* of 0.1, which had workers */
+                {{"--workers=8"}, "--workers=8"},
+                {{"--max-lost-workers=16"}, "--max-lost-workers=16"},
+                {{"--max-lost-workers-per-user=4"}, "--max-lost-workers-per-user=4"},
         };
 
         for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -350,12 +349,18 @@ START_TEST(sweep_is_asked_for_beside_other_options) {
 }
 END_TEST
 
-START_TEST(ledger_is_told_of_the_workers) {
+/* Of the daemon's own making, and no options. */
+START_TEST(refusals_and_calls_have_their_limits) {
         struct options options;
 
-        ck_assert_uint_eq(PARSE(&options, "--workers=3", "--max-lost-workers=5"), OPTIONS_RUN);
-        ck_assert_uint_eq(options.limits.workers, 3);
-        ck_assert_uint_eq(options.limits.lost_workers, 5);
+        ck_assert_uint_eq(PARSE(&options, NULL), OPTIONS_RUN);
+        ck_assert_uint_eq(options.limits[QUOTA_REFUSALS].total, REFUSALS_CLOSERS_MAX);
+        ck_assert_uint_eq(options.limits[QUOTA_REFUSALS].per_user,
+                          REFUSALS_CLOSERS_PER_USER_MAX);
+        for (int kind = 0; kind < QUOTA_KINDS; kind++) {
+                ck_assert_uint_gt(options.limits[kind].per_user, 0);
+                ck_assert_uint_lt(options.limits[kind].per_user, options.limits[kind].total);
+        }
         options_free(&options);
 }
 END_TEST
@@ -367,7 +372,7 @@ START_TEST(help_and_version_are_asked_for) {
         options_free(&options);
         ck_assert_uint_eq(PARSE(&options, "--version"), OPTIONS_VERSION);
         options_free(&options);
-        ck_assert_uint_eq(PARSE(&options, "--workers=0", "--help"), OPTIONS_WRONG);
+        ck_assert_uint_eq(PARSE(&options, "--max-targets=0", "--help"), OPTIONS_WRONG);
         options_free(&options);
         options_free(&options); /* twice is once */
 }
@@ -387,62 +392,197 @@ START_TEST(help_lists_every_option_and_default) {
         ck_assert_ptr_nonnull(strstr(help, "--sweep"));
         ck_assert_ptr_nonnull(strstr(help, "--help"));
         ck_assert_ptr_nonnull(strstr(help, "--version"));
-        ck_assert_ptr_nonnull(strstr(help, "(default 4096)"));
+        ck_assert_ptr_nonnull(strstr(help, "(default 2048, or what RLIMIT_NOFILE leaves)"));
+        ck_assert_ptr_nonnull(strstr(help, "(default 512)"));
         ck_assert_ptr_nonnull(strstr(help, "(default 60)"));
+        ck_assert_ptr_null(strstr(help, "worker"));
         free(help);
 }
 END_TEST
 
-/* Connections, workers, lost ones too, D-Bus calls, and the rest, for the default limits. */
-enum { OTHERS = 4096 + (8 + 16) * (18 + 4) + 256 * 16 + 64 };
+/* ---- what the host allows ---- */
+
+enum {
+        SOCKET = 1 + FDPASS_MAX, /* and what a message brings */
+        SPARE = 256 + REFUSALS_CLOSERS_MAX + REFUSALS_WAITING_MAX,
+        DEFAULTS = 2048 * SOCKET + 16384,
+};
+
+/* 0: not asked for. */
+struct asked {
+        unsigned connections, mounts;
+};
+
+struct fit {
+        int result;
+        unsigned connections, mounts;
+        char said[512];
+};
+
+static struct fit fit(struct asked asked, uint64_t descriptors, uint64_t mount_max) {
+        char connections[64], mounts[64];
+        const char *arguments[3] = {NULL};
+        struct fit result = {0};
+        struct options options;
+        size_t n = 0;
+        FILE *file = fmemopen(result.said, sizeof(result.said), "w");
+
+        snprintf(connections, sizeof(connections), "--max-connections=%u", asked.connections);
+        snprintf(mounts, sizeof(mounts), "--max-mounts=%u", asked.mounts);
+        if (asked.connections)
+                arguments[n++] = connections;
+        if (asked.mounts)
+                arguments[n++] = mounts;
+        ck_assert_uint_eq(parse_all(&options, arguments), OPTIONS_RUN);
+        result.result = options_fit(&options, descriptors, mount_max, file);
+        fclose(file);
+        result.connections = options.limits[QUOTA_CONNECTIONS].total;
+        result.mounts = options.limits[QUOTA_MOUNTS].total;
+        options_free(&options);
+        return result;
+}
 
 static const struct {
-        unsigned mounts; /* 0: the default */
+        struct asked asked;
         uint64_t descriptors, mount_max;
-        int result;
-        unsigned fitted;
+        unsigned connections, mounts; /* 0: refused */
 } fits[] = {
-        {0, 524288, 100000, OTHERS + 16384, 16384},
-        {0, OTHERS + 16384, 100000, OTHERS + 16384, 16384},
-        {0, OTHERS + 16383, 100000, OTHERS + 16383, 16383}, /* gives way */
-        {0, OTHERS + 1, 100000, OTHERS + 1, 1},
-        {0, OTHERS, 100000, -ENOBUFS, 0},
-        {0, 0, 100000, -ENOBUFS, 0},
-        {0, 524288, 16384, OTHERS + 16384, 16384},
-        {0, 524288, 16383, OTHERS + 16383, 16383},
-        {0, 524288, 1, OTHERS + 1, 1},
-        {0, 524288, 0, -ENOBUFS, 0},
-        {0, UINT64_MAX, UINT64_MAX, OTHERS + 16384, 16384}, /* RLIM_INFINITY */
-        {100, OTHERS + 100, 100, OTHERS + 100, 100},
-        {100, OTHERS + 99, 100000, -ENOBUFS, 0}, /* what was asked for doesn't give way */
-        {100, 524288, 99, -ENOBUFS, 0},
-        {65536, UINT64_MAX, UINT64_MAX, OTHERS + 65536, 65536},
+        /* What is there by default fits, to the last one. */
+        {{0, 0}, 524288, 100000, 2048, 16384},
+        {{0, 0}, DEFAULTS + SPARE, 100000, 2048, 16384},
+        {{0, 0}, UINT64_MAX, UINT64_MAX, 2048, 16384}, /* RLIM_INFINITY */
+        {{0, 0}, INT64_MAX, INT64_MAX, 2048, 16384},
+        {{0, 0}, UINT32_MAX, UINT32_MAX, 2048, 16384},
+
+        /* Both give way, in proportion: 8 mounts to a connection. */
+        {{0, 0}, DEFAULTS + SPARE - 1, 100000, 2047, 16384},
+        {{0, 0}, DEFAULTS / 2 + SPARE, 100000, 1024, 8192},
+        {{0, 0}, DEFAULTS / 1024 + SPARE, 100000, 2, 16},
+        {{0, 0}, 4096, 100000, 101, 833},
+        {{0, 0}, SOCKET + 1 + SPARE, 100000, 1, 1},
+        {{0, 0}, SOCKET + SPARE, 100000, 0, 0},
+        {{0, 0}, SPARE, 100000, 0, 0},
+        {{0, 0}, SPARE - 1, 100000, 0, 0},
+        {{0, 0}, 1024, 100000, 0, 0},
+        {{0, 0}, 0, 100000, 0, 0},
+
+        /* Mounts alone for fs.mount-max, so that connections have more room. */
+        {{0, 0}, 524288, 16384, 2048, 16384},
+        {{0, 0}, 524288, 16383, 2048, 16383},
+        {{0, 0}, 524288, 1, 2048, 1},
+        {{0, 0}, 524288, 0, 0, 0},
+        {{0, 0}, 2048 * SOCKET + 1 + SPARE, 1, 2048, 1},
+        {{0, 0}, 2048 * SOCKET + SPARE, 1, 2047, 1},
+
+        /* What was asked for doesn't give way, and has its room first. */
+        {{0, 100}, 2048 * SOCKET + 100 + SPARE, 100, 2048, 100},
+        {{0, 100}, 2048 * SOCKET + 99 + SPARE, 100, 2047, 100},
+        {{0, 100}, SOCKET + 100 + SPARE, 100, 1, 100},
+        {{0, 100}, SOCKET + 99 + SPARE, 100, 0, 0},
+        {{0, 100}, 100 + SPARE, 100, 0, 0},
+        {{0, 100}, 524288, 99, 0, 0},
+        {{100, 0}, 100 * SOCKET + 16384 + SPARE, 100000, 100, 16384},
+        {{100, 0}, 100 * SOCKET + 16383 + SPARE, 100000, 100, 16383},
+        {{100, 0}, 100 * SOCKET + 1 + SPARE, 100000, 100, 1},
+        {{100, 0}, 100 * SOCKET + SPARE, 100000, 0, 0},
+        {{100, 0}, 524288, 1, 100, 1},
+        {{100, 100}, 100 * SOCKET + 100 + SPARE, 100, 100, 100},
+        {{100, 100}, UINT64_MAX, UINT64_MAX, 100, 100},
+        {{100, 100}, 100 * SOCKET + 99 + SPARE, 100, 0, 0},
+        {{100, 100}, 524288, 99, 0, 0},
+        {{1, 1}, SOCKET + 1 + SPARE, 1, 1, 1},
+        {{65536, 65536}, UINT64_MAX, UINT64_MAX, 65536, 65536},
+        {{65536, 0}, 524288, 100000, 0, 0},
 };
 
 START_TEST(fits_the_limits_into_the_processes) {
         for (size_t i = 0; i < sizeof(fits) / sizeof(fits[0]); i++) {
-                struct options options;
-                char text[32], *said = NULL;
-                size_t size;
-                FILE *file = open_memstream(&said, &size);
-                int r;
+                struct fit r = fit(fits[i].asked, fits[i].descriptors, fits[i].mount_max);
 
-                snprintf(text, sizeof(text), "%u", fits[i].mounts);
-                ck_assert_uint_eq(fits[i].mounts ? parse_one(&options, "max-mounts", text)
-                                                 : PARSE(&options, NULL),
-                                  OPTIONS_RUN);
-                r = options_fit(&options, fits[i].descriptors, fits[i].mount_max, file);
-                fclose(file);
-                ck_assert_msg(r == fits[i].result, "row %zu: %d, '%s'", i, r, said);
-                if (r >= 0) {
-                        ck_assert_uint_eq(options.limits.mounts, fits[i].fitted);
-                        ck_assert_str_eq(said, "");
-                } else
-                        ck_assert_ptr_nonnull(strstr(said, fits[i].mount_max < 100000
-                                                                   ? "fs.mount-max"
-                                                                   : "RLIMIT_NOFILE"));
-                free(said);
-                options_free(&options);
+                if (fits[i].connections == 0) {
+                        ck_assert_msg(r.result == -ENOBUFS, "row %zu: %d", i, r.result);
+                        ck_assert_ptr_nonnull(strstr(r.said, fits[i].mount_max < 100
+                                                                     ? "fs.mount-max"
+                                                                     : "RLIMIT_NOFILE"));
+                        ck_assert_ptr_nonnull(strstr(r.said, "--max-connections="));
+                        ck_assert_ptr_nonnull(strstr(r.said, "--max-mounts="));
+                        continue;
+                }
+                ck_assert_msg(r.connections == fits[i].connections && r.mounts == fits[i].mounts,
+                              "row %zu: %u connections, %u mounts, '%s'", i, r.connections,
+                              r.mounts, r.said);
+                ck_assert_int_eq(r.result, r.connections * SOCKET + r.mounts + SPARE);
+                ck_assert_str_eq(r.said, "");
+        }
+}
+END_TEST
+
+/* What may be is at the edges of what was asked for, and one beside them. */
+static void check_fit(struct asked asked, uint64_t descriptors, uint64_t mount_max) {
+        struct fit r = fit(asked, descriptors, mount_max);
+        uint64_t least = (uint64_t)(asked.connections ?: 1) * SOCKET + (asked.mounts ?: 1) + SPARE;
+        bool possible = least <= descriptors && (asked.mounts ?: 1) <= mount_max;
+
+        ck_assert_msg((r.result >= 0) == possible, "%u, %u of %llu, %llu: %d", asked.connections,
+                      asked.mounts, (unsigned long long)descriptors, (unsigned long long)mount_max,
+                      r.result);
+        if (!possible)
+                return;
+        ck_assert_uint_le((uint64_t)r.result, descriptors);
+        ck_assert_int_eq(r.result, r.connections * SOCKET + r.mounts + SPARE);
+        ck_assert_uint_le(r.mounts, mount_max);
+        ck_assert_uint_ge(r.connections, 1);
+        ck_assert_uint_ge(r.mounts, 1);
+        ck_assert_uint_le(r.connections, asked.connections ?: 2048);
+        ck_assert_uint_le(r.mounts, asked.mounts ?: 16384);
+        if (asked.connections)
+                ck_assert_uint_eq(r.connections, asked.connections);
+        if (asked.mounts)
+                ck_assert_uint_eq(r.mounts, asked.mounts);
+}
+
+START_TEST(fitted_limits_never_exceed_the_processes) {
+        static const unsigned counts[] = {0, 1, 2, 100, 2048, 16384, 65535, 65536};
+        static const uint64_t limits[] = {0,          1,          2,           99,       100,
+                                          16383,      16384,      16385,       65536,    INT32_MAX,
+                                          UINT32_MAX, 1ULL << 32, 1ULL << 52,  INT64_MAX,
+                                          1ULL << 63, UINT64_MAX - 1, UINT64_MAX};
+        const size_t n_counts = sizeof(counts) / sizeof(counts[0]);
+        const size_t n_limits = sizeof(limits) / sizeof(limits[0]);
+
+        for (size_t i = 0; i < n_counts * n_counts; i++) {
+                struct asked asked = {counts[i / n_counts], counts[i % n_counts]};
+                uint64_t edge = (uint64_t)(asked.connections ?: 1) * SOCKET + (asked.mounts ?: 1) +
+                                SPARE;
+
+                for (size_t m = 0; m < n_limits; m++) {
+                        for (size_t d = 0; d < n_limits; d++)
+                                check_fit(asked, limits[d], limits[m]);
+                        for (uint64_t d = edge - 3; d <= edge + 40; d++)
+                                check_fit(asked, d, limits[m]);
+                }
+        }
+        /* Everything up to where nothing gives way any more, in steps that have no factor. */
+        for (uint64_t d = 0; d < DEFAULTS + SPARE + 1000; d += 37)
+                check_fit((struct asked){0, 0}, d, d % 7 ? UINT64_MAX : d / 3);
+}
+END_TEST
+
+/* More room is never worse for anybody. */
+START_TEST(connections_and_mounts_give_way_together) {
+        struct fit before = {.connections = 1, .mounts = 1};
+
+        for (uint64_t d = SOCKET + 1 + SPARE; d < DEFAULTS + SPARE; d += 1009) {
+                struct fit r = fit((struct asked){0, 0}, d, UINT64_MAX);
+
+                ck_assert_uint_ge(r.connections, before.connections);
+                ck_assert_uint_ge(r.mounts + SOCKET, before.mounts);
+                /* All of it is used, and as in the defaults, up to what can't be divided. */
+                if (r.mounts < 16384)
+                        ck_assert_uint_eq((uint64_t)r.result, d);
+                ck_assert_uint_le(8 * r.connections, r.mounts + SOCKET);
+                ck_assert_uint_le(r.mounts, 8 * (r.connections + 1) + SOCKET);
+                before = r;
         }
 }
 END_TEST
@@ -452,7 +592,10 @@ int main(void) {
                          judges_every_string, path_may_be_as_long_as_the_kernels,
                          keeps_what_it_was_given, repeatable_options_add_up,
                          last_of_the_others_wins, refuses_what_is_no_option,
-                         sweep_is_asked_for_beside_other_options, ledger_is_told_of_the_workers,
+                         sweep_is_asked_for_beside_other_options,
+                         refusals_and_calls_have_their_limits,
                          help_and_version_are_asked_for, help_lists_every_option_and_default,
-                         fits_the_limits_into_the_processes);
+                         fits_the_limits_into_the_processes,
+                         fitted_limits_never_exceed_the_processes,
+                         connections_and_mounts_give_way_together);
 }

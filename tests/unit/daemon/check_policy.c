@@ -149,9 +149,9 @@ static struct policy *policy_of_rows(void) {
         return policy;
 }
 
-static enum status judge(const struct policy *policy, uid_t uid, uint32_t file_system,
-                         enum target_type type, uid_t owner, uint64_t magic, const char *path,
-                         unsigned flags) {
+/* Good until the next. */
+static const struct target_facts *facts_like(enum target_type type, uid_t owner, uint64_t magic,
+                                             const char *path, unsigned flags) {
         static struct target_facts facts;
 
         facts = (struct target_facts){
@@ -164,16 +164,26 @@ static enum status judge(const struct policy *policy, uid_t uid, uint32_t file_s
                 .mount_id = 1,
         };
         strcpy(facts.path, path);
-        return policy_judge(policy, &(struct policy_subject){.uid = uid}, file_system, &facts);
+        return &facts;
+}
+
+static const struct target_facts *facts_of_row(size_t i) {
+        return facts_like(rows[i].type, rows[i].owner, rows[i].magic, rows[i].path, rows[i].flags);
+}
+
+static enum status judge(const struct policy *policy, uid_t uid, uint32_t file_system,
+                         enum target_type type, uid_t owner, uint64_t magic, const char *path,
+                         unsigned flags) {
+        return policy_judge(policy, &(struct subject){.uid = uid}, file_system,
+                            facts_like(type, owner, magic, path, flags));
 }
 
 START_TEST(judges_every_row) {
         struct policy *policy = policy_of_rows();
 
         for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-                enum status status =
-                        judge(policy, US, rows[i].file_system, rows[i].type, rows[i].owner,
-                              rows[i].magic, rows[i].path, rows[i].flags);
+                enum status status = policy_judge(policy, &(struct subject){.uid = US},
+                                                  rows[i].file_system, facts_of_row(i));
 
                 ck_assert_msg(status == rows[i].wanted, "row %zu, %s: %s", i, rows[i].path,
                               status_name(status));
@@ -352,9 +362,101 @@ START_TEST(writable_proc_is_for_the_named_alone) {
 }
 END_TEST
 
+/* ---- trust ---- */
+
+/* An administrator may mount on anybody's directory, and nothing else that others may not. */
+START_TEST(administrator_needs_no_ownership_but_all_else) {
+        struct policy *policy = policy_of_rows();
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                const struct subject administrator = {.uid = US, .trust = TRUST_ADMINISTRATOR};
+                bool visible = rows[i].type == TARGET_DIRECTORY;
+                enum status wanted = rows[i].wanted, status;
+
+                if (wanted == STATUS_NOT_AUTHORISED && visible)
+                        wanted = STATUS_OK;
+                status = policy_judge(policy, &administrator, rows[i].file_system,
+                                      facts_of_row(i));
+                ck_assert_msg(status == wanted, "row %zu, %s: %s", i, rows[i].path,
+                              status_name(status));
+        }
+        policy_free(policy);
+}
+END_TEST
+
+/* The pid is for the log. */
+START_TEST(pid_makes_no_difference) {
+        struct policy *policy = policy_of_rows();
+        static const pid_t pids[] = {0, 1, 4711, -1};
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+                for (size_t p = 0; p < sizeof(pids) / sizeof(pids[0]); p++) {
+                        const struct subject subject = {.uid = US, .pid = pids[p]};
+
+                        ck_assert_uint_eq(policy_judge(policy, &subject, rows[i].file_system,
+                                                       facts_of_row(i)),
+                                          rows[i].wanted);
+                }
+        policy_free(policy);
+}
+END_TEST
+
+static const struct {
+        uid_t uid;
+        const char *path;
+        bool is;
+} whole_paths[] = {
+        {US, "/srv/build", true},
+        {0, "/srv/build", true},
+        {US, "/srv/mine", true},
+        {0, "/srv/mine", false}, /* another's, root's eyes or not */
+        {US + 1, "/srv/mine", false},
+        {US, "/srv/theirs", false},
+        {100, "/srv/theirs", true},
+        {10001, "/srv/theirs", true},
+        {US, "/srv/deep/a/b", true}, /* given with a slash behind it */
+        {US, "/srv/deep/a/b/", false},
+        {US, "/srv/deep/a", false},
+        {US, "/srv/named/proc", true},
+        {US, "/srv/build/", false},
+        {US, "/srv/build/proc", false}, /* below it is policy_judge()'s matter */
+        {US, "/srv/build2", false},
+        {US, "/srv/buil", false},
+        {US, "/srv/Build", false},
+        {US, "/srv", false},
+        {US, "/", false},
+        {US, "", false},
+        {US, "srv/build", false},
+        {US, "/srv/build (deleted)", false},
+        {US, "/x/srv/build", false},
+};
+
+START_TEST(build_directory_is_known_by_its_whole_path) {
+        struct policy *policy = policy_of_rows(), *empty = policy_new();
+
+        for (size_t i = 0; i < sizeof(whole_paths) / sizeof(whole_paths[0]); i++) {
+                struct subject subject = {.uid = whole_paths[i].uid};
+
+                /* An administrator vouches for a directory's owner, and not for its path. */
+                for (subject.trust = TRUST_USER; subject.trust <= TRUST_ADMINISTRATOR;
+                     subject.trust++)
+                        ck_assert_msg(policy_is_build_directory(policy, &subject,
+                                                                whole_paths[i].path) ==
+                                              whole_paths[i].is,
+                                      "row %zu, uid %u, %s", i, whole_paths[i].uid,
+                                      whole_paths[i].path);
+                ck_assert(!policy_is_build_directory(empty, &subject, whole_paths[i].path));
+        }
+        policy_free(empty);
+        policy_free(policy);
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN("policy", judges_every_row, empty_policy_opens_nothing_but_ones_own,
                          root_needs_to_own_it_too, takes_exactly_the_local_file_systems,
                          takes_only_paths_as_the_kernel_spells_them,
-                         many_build_directories_are_all_open, writable_proc_is_for_the_named_alone);
+                         many_build_directories_are_all_open, writable_proc_is_for_the_named_alone,
+                         administrator_needs_no_ownership_but_all_else, pid_makes_no_difference,
+                         build_directory_is_known_by_its_whole_path);
 }

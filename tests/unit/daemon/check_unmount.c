@@ -230,10 +230,13 @@ START_TEST(isolation_that_fails_is_an_errno) {
 END_TEST
 
 START_TEST(preparation_that_fails_is_an_errno) {
-        struct rlimit limit = {0};
+        struct rlimit limit, none;
 
-        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        none = (struct rlimit){.rlim_max = limit.rlim_max};
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
         ck_assert_int_eq(unmount_prepare(), -EMFILE);
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 END_TEST
 

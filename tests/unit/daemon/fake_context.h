@@ -25,9 +25,8 @@
 #define FAKE_CONTEXT_PARENT "/tmp"
 #endif
 
-/* The file, as the next instance would find it. */
+/* The file's name there. */
 #define FAKE_CONTEXT_STATE "state"
-#define FAKE_CONTEXT_MAGIC "MNTSTATE"
 
 /* What it is to be like. */
 struct fake_setup {
@@ -51,12 +50,12 @@ static const struct quota_limit fake_context_quota[QUOTA_KINDS] = {
 
 /* ---- the file ---- */
 
-static inline FILE *fake_context_open(const char *directory, const char *mode) {
+static inline FILE *fake_context_open(const struct fake_context *fake) {
         char path[128];
         FILE *file;
 
-        snprintf(path, sizeof(path), "%s/" FAKE_CONTEXT_STATE, directory);
-        file = fopen(path, mode);
+        snprintf(path, sizeof(path), "%s/" FAKE_CONTEXT_STATE, fake->directory);
+        file = fopen(path, "re");
         ck_assert_ptr_nonnull(file);
         return file;
 }
@@ -75,7 +74,7 @@ static inline struct record fake_context_read(FILE *file, uint32_t index) {
 
 /* What the next instance would read of the lease. */
 static inline struct record fake_context_record(const struct fake_context *fake, uint64_t lease) {
-        FILE *file = fake_context_open(fake->directory, "re");
+        FILE *file = fake_context_open(fake);
         struct record record = fake_context_read(file, RECORD_INDEX(lease));
 
         fclose(file);
@@ -84,7 +83,7 @@ static inline struct record fake_context_record(const struct fake_context *fake,
 
 /* How many records it would find that are not free. */
 static inline unsigned fake_context_records(const struct fake_context *fake) {
-        FILE *file = fake_context_open(fake->directory, "re");
+        FILE *file = fake_context_open(fake);
         unsigned used = 0;
 
         for (uint32_t i = 0; i < fake->capacity; i++)
@@ -96,26 +95,17 @@ static inline unsigned fake_context_records(const struct fake_context *fake) {
 /* The file of an instance of this boot that is dead and gone, with its records at their indices. */
 static inline void fake_context_leave(const char *directory, uint32_t capacity,
                                       const struct record *records, size_t count) {
-        struct state_header header = {
-                .record_size = sizeof(struct record),
-                .capacity = capacity,
-        };
-        FILE *file = fake_context_open(directory, "we");
+        struct state_found found = {0};
+        struct state state;
 
-        memcpy(header.magic, FAKE_CONTEXT_MAGIC, sizeof(header.magic)); /* no NUL: 8 bytes */
-        ck_assert_int_eq(instance_self(&header.instance), 0);
-        header.instance.start_time--; /* whoever had our pid before us */
-        ck_assert_uint_eq(fwrite(&header, sizeof(header), 1, file), 1);
+        ck_assert_int_eq(state_open(directory, capacity, &state, &found), 0);
         for (size_t i = 0; i < count; i++) {
-                uint32_t index = RECORD_INDEX(records[i].lease);
-
-                ck_assert_uint_lt(index, capacity);
-                ck_assert_int_eq(fseek(file, fake_context_offset(index), SEEK_SET), 0);
-                ck_assert_uint_eq(fwrite(&records[i], sizeof(records[i]), 1, file), 1);
+                ck_assert_uint_lt(RECORD_INDEX(records[i].lease), capacity);
+                state.records[RECORD_INDEX(records[i].lease)] = records[i];
         }
-        ck_assert_int_eq(fflush(file), 0);
-        ck_assert_int_eq(ftruncate(fileno(file), fake_context_offset(capacity)), 0);
-        ck_assert_int_eq(fclose(file), 0);
+        state.used = capacity;
+        state.header->instance.start_time--; /* whoever had our pid before us */
+        state_close(&state);                 /* leaves it, since records are in use */
 }
 
 /* The id under which a record names a mount. */

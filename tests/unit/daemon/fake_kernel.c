@@ -67,6 +67,10 @@ static unsigned fake_fail_first, fake_fail_times;
 static int fake_fail_error;
 static bool fake_failed[FAKE_ANY];
 
+static pthread_cond_t fake_unblocked = PTHREAD_COND_INITIALIZER;
+static enum fake_call fake_block_kind;
+static unsigned fake_block_times, fake_n_blocked, fake_n_unblocks;
+
 static _Thread_local bool fake_isolated;
 static _Thread_local const struct fake_object *fake_cwd; /* NULL: "/" */
 
@@ -77,6 +81,19 @@ static void __attribute__((noreturn)) fake_die(const char *what) {
 
 /* ---- the log ---- */
 
+/* With the mutex held. */
+static void fake_wait_if_blocked(enum fake_call kind) {
+        unsigned unblocks = fake_n_unblocks;
+
+        if (fake_block_times == 0 || fake_block_kind != kind)
+                return;
+        fake_block_times--;
+        fake_n_blocked++;
+        while (fake_n_unblocks == unblocks)
+                pthread_cond_wait(&fake_unblocked, &fake_mutex);
+        fake_n_blocked--;
+}
+
 /* Logs the call, with the mutex held from here on; a negative errno if it is to fail. */
 static int fake_enter(enum fake_call kind) {
         unsigned n;
@@ -86,6 +103,7 @@ static int fake_enter(enum fake_call kind) {
                 fake_die("too many calls");
         fake_log[fake_n_calls++] = kind;
         fake_n_calls_of[kind]++;
+        fake_wait_if_blocked(kind);
 
         if (fake_fail_kind != FAKE_ANY && fake_fail_kind != kind)
                 return 0;
@@ -99,6 +117,26 @@ static int fake_enter(enum fake_call kind) {
 static int fake_leave(int r) {
         pthread_mutex_unlock(&fake_mutex);
         return r;
+}
+
+void fake_block(enum fake_call kind, unsigned times) {
+        pthread_mutex_lock(&fake_mutex);
+        fake_block_kind = kind;
+        fake_block_times = times;
+        fake_leave(0);
+}
+
+unsigned fake_blocked(void) {
+        pthread_mutex_lock(&fake_mutex);
+        return fake_leave(fake_n_blocked);
+}
+
+void fake_unblock(void) {
+        pthread_mutex_lock(&fake_mutex);
+        fake_block_times = 0;
+        fake_n_unblocks++;
+        pthread_cond_broadcast(&fake_unblocked);
+        fake_leave(0);
 }
 
 bool fake_has_failed(enum fake_call kind) {

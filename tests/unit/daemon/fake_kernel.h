@@ -122,6 +122,14 @@ enum fake_call fake_call_at(unsigned n);
  */
 void fake_fail(enum fake_call kind, unsigned n, unsigned times, int error);
 
+/*
+ * The next `times` calls of the kind don't return until fake_unblock(), as on a file system that
+ * doesn't answer; other threads' calls go on. fake_blocked(): how many wait.
+ */
+void fake_block(enum fake_call kind, unsigned times);
+unsigned fake_blocked(void);
+void fake_unblock(void);
+
 /* Whether a call of the kind has been made to fail since the reset. */
 bool fake_has_failed(enum fake_call kind);
 

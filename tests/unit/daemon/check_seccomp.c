@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The list of system calls, each test in a process of its own, which is confined for good. */
+
+#include "daemon/seccomp.h"
+
+#include "daemon/kernel.h"
+#include "tests/fixtures/skip.h"
+#include "tests/fixtures/suite.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
+
+static void confine(enum seccomp_mode mode) {
+        ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        ck_assert_int_eq(seccomp_confine(mode), 0);
+}
+
+/* Up to leave() a child runs, since Check makes calls of its own behind a test. */
+static void enter(enum seccomp_mode mode) {
+        pid_t child = check_fork();
+
+        if (child != 0)
+                check_waitpid_and_exit(child);
+        confine(mode);
+}
+
+static void leave(void) {
+        _exit(EXIT_SUCCESS);
+}
+
+START_TEST(off_is_no_filter) {
+        FILE *status = fopen("/proc/self/status", "re");
+        char line[256];
+        int found = -1;
+
+        ck_assert_ptr_nonnull(status);
+        confine(SECCOMP_OFF);
+        while (fgets(line, sizeof(line), status))
+                sscanf(line, "Seccomp: %d", &found);
+        fclose(status);
+        ck_assert_int_eq(found, 0);
+}
+END_TEST
+
+START_TEST(modes_have_names) {
+        ck_assert_int_eq(seccomp_mode_from_name("enforce"), SECCOMP_ENFORCE);
+        ck_assert_int_eq(seccomp_mode_from_name("log"), SECCOMP_LOG);
+        ck_assert_int_eq(seccomp_mode_from_name("off"), SECCOMP_OFF);
+        ck_assert_int_eq(seccomp_mode_from_name("Enforce"), -EINVAL);
+        ck_assert_int_eq(seccomp_mode_from_name(""), -EINVAL);
+}
+END_TEST
+
+/* A sanitizer's runtime makes calls of its own, so that such a build isn't confined. */
+#ifdef MOUNTATD_SANITIZED
+int main(void) {
+        return SUITE_RUN("seccomp", modes_have_names, off_is_no_filter);
+}
+#else
+
+/* As the C library makes one; without a stack of its own it would not live. */
+#define A_THREAD (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
+
+/* The kernel looks at the filter before it looks at the arguments, so that none of these do harm.
+ */
+static const struct {
+        const char *name;
+        long number;
+        long arguments[4];
+} refused[] = {
+        {"execve", SYS_execve, {0}},
+        {"execveat", SYS_execveat, {-1}},
+        {"ptrace", SYS_ptrace, {PTRACE_TRACEME}},
+        {"process_vm_writev", SYS_process_vm_writev, {0}},
+        {"kill", SYS_kill, {0, 0}},
+        {"mount", SYS_mount, {0}},
+        {"pivot_root", SYS_pivot_root, {0}},
+        {"chroot", SYS_chroot, {0}},
+        {"a directory by its path", SYS_chdir, {0}},
+        {"a timer that sends signals", SYS_timer_create, {0}},
+        {"setns", SYS_setns, {-1}},
+        {"mount_setattr", SYS_mount_setattr, {-1}},
+        {"open_by_handle_at", SYS_open_by_handle_at, {-1}},
+        {"bpf", SYS_bpf, {-1}},
+        {"keyctl", SYS_keyctl, {-1}},
+        {"init_module", SYS_init_module, {0}},
+        {"reboot", SYS_reboot, {0}},
+        {"swapon", SYS_swapon, {0}},
+        {"sethostname", SYS_sethostname, {0}},
+        {"setuid", SYS_setuid, {-1}},
+        {"bind", SYS_bind, {-1}},
+        {"listen", SYS_listen, {-1}},
+        {"a socket of AF_INET", SYS_socket, {AF_INET, SOCK_STREAM, 0}},
+        {"a mount namespace", SYS_unshare, {CLONE_NEWNS}},
+        {"a directory of its own with a mount namespace", SYS_unshare, {CLONE_FS | CLONE_NEWNS}},
+        {"executable memory", SYS_mmap, {0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE}},
+        {"memory that becomes executable", SYS_mprotect, {0, 4096, PROT_READ | PROT_EXEC}},
+#ifdef SYS_fork /* newer architectures have clone(2) alone */
+        {"fork", SYS_fork, {0}},
+        {"vfork", SYS_vfork, {0}},
+#endif
+        {"a process of its own", SYS_clone, {SIGCHLD}},
+        {"a process with the same memory", SYS_clone, {CLONE_VM | CLONE_VFORK | SIGCHLD}},
+        {"a thread with a mount namespace", SYS_clone, {A_THREAD | CLONE_NEWNS}},
+        {"a thread with a user namespace", SYS_clone, {A_THREAD | CLONE_NEWUSER}},
+        {"a thread with a pid namespace", SYS_clone, {A_THREAD | CLONE_NEWPID}},
+        {"a thread with a network", SYS_clone, {A_THREAD | CLONE_NEWNET}},
+        {"a thread with a host name", SYS_clone, {A_THREAD | CLONE_NEWUTS}},
+        {"a thread with queues of its own", SYS_clone, {A_THREAD | CLONE_NEWIPC}},
+        {"a thread with a root of cgroups", SYS_clone, {A_THREAD | CLONE_NEWCGROUP}},
+        {"a signal to another process", SYS_tgkill, {1, 1, 0}},
+        {"a signal to a thread of any process", SYS_tkill, {1, 0}},
+        {"another process's limits", SYS_prlimit64, {1, RLIMIT_NOFILE, 0, 0}},
+        {"a capability that comes back", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 21}},
+        {"a call that doesn't exist", 100000, {0}},
+};
+
+START_TEST(what_is_not_on_the_list_is_refused) {
+        enter(SECCOMP_ENFORCE);
+        for (size_t i = 0; i < N_ELEMENTS(refused); i++) {
+                const long *arguments = refused[i].arguments;
+                long r = syscall(refused[i].number, arguments[0], arguments[1], arguments[2],
+                                 arguments[3]);
+
+                ck_assert_msg(r == -1 && errno == EPERM, "%s: %ld, %s", refused[i].name, r,
+                              strerror(errno));
+        }
+        leave();
+}
+END_TEST
+
+/* It looks behind no pointer; and whoever makes threads knows kernels without it. */
+START_TEST(clone3_is_not_there) {
+        enter(SECCOMP_ENFORCE);
+        ck_assert_int_eq(syscall(SYS_clone3, NULL, 0), -1);
+        ck_assert_int_eq(errno, ENOSYS);
+        leave();
+}
+END_TEST
+
+START_TEST(limits_of_its_own_can_be_asked_for) {
+        struct rlimit limits;
+
+        enter(SECCOMP_ENFORCE);
+        ck_assert_int_eq(getrlimit(RLIMIT_STACK, &limits), 0);
+        leave();
+}
+END_TEST
+
+/* Where abort(3) may not send it, it ends by SIGSEGV. */
+START_TEST(failed_assertion_ends_it_by_its_own_signal) {
+        pid_t child = fork();
+        int status;
+
+        if (child == 0) {
+                prctl(PR_SET_DUMPABLE, 0); /* no core */
+                confine(SECCOMP_ENFORCE);
+                abort();
+        }
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert(WIFSIGNALED(status));
+        ck_assert_int_eq(WTERMSIG(status), SIGABRT);
+}
+END_TEST
+
+static int root; /* a thread goes back there by descriptor: unmount.h */
+
+static void *work(void *argument) {
+        *(int *)argument = unshare(CLONE_FS) == 0 && fchdir(root) == 0 &&
+                           syscall(SYS_setns, -1, 0) < 0 && errno == EPERM;
+        return NULL;
+}
+
+START_TEST(threads_are_made_and_confined) {
+        int is_confined = 0;
+        pthread_t thread;
+
+        root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        ck_assert_int_ge(root, 0);
+        enter(SECCOMP_ENFORCE);
+        ck_assert_int_eq(pthread_create(&thread, NULL, work, &is_confined), 0);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert(is_confined);
+        leave();
+}
+END_TEST
+
+START_TEST(call_that_the_library_has_no_name_for_is_allowed) {
+        enter(SECCOMP_ENFORCE);
+        ck_assert_int_lt(syscall(KERNEL_SYS_STATMOUNT, NULL, NULL, 0, ~0U), 0);
+        ck_assert_int_ne(errno, EPERM); /* ENOSYS, EINVAL: the kernel's own answer */
+        leave();
+}
+END_TEST
+
+START_TEST(logging_alone_refuses_nothing) {
+        enter(SECCOMP_LOG);
+        ck_assert_int_lt(syscall(SYS_setns, -1, 0), 0);
+        ck_assert_int_eq(errno, EBADF);
+        ck_assert_int_lt(syscall(SYS_clone3, NULL, 0), 0);
+        ck_assert_int_eq(errno, EINVAL);
+        leave();
+}
+END_TEST
+
+/* Whether a new line of the kernel's log is about that call of this process's. */
+static bool has_told(int log, long call) {
+        char pid[32], wanted[32], line[1024];
+        ssize_t length;
+
+        snprintf(pid, sizeof(pid), " pid=%d ", (int)getpid());
+        snprintf(wanted, sizeof(wanted), " syscall=%ld ", call);
+        while ((length = read(log, line, sizeof(line) - 1)) > 0) {
+                line[length] = '\0';
+                if (strstr(line, "type=1326") && strstr(line, pid) && strstr(line, wanted))
+                        return true;
+        }
+        return false;
+}
+
+static void expect_told(enum seccomp_mode mode) {
+        int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        bool told = false;
+
+        if (log < 0 || access("/proc/self/loginuid", F_OK) < 0)
+                test_skip("impossible here: this kernel has no audit, or its log can't be read");
+        lseek(log, 0, SEEK_END);
+        enter(mode);
+        for (int i = 0; i < 100 && !told; i++) { /* ten in five seconds are printed: of all */
+                syscall(SYS_setns, -1, 0);
+                usleep(100000);
+                told = has_told(log, SYS_setns);
+        }
+        ck_assert_msg(told, "the kernel has logged nothing");
+        leave();
+}
+
+START_TEST(refusal_is_logged_by_the_kernel) {
+        expect_told(SECCOMP_ENFORCE);
+}
+END_TEST
+
+START_TEST(call_that_would_be_refused_is_logged_by_the_kernel) {
+        expect_told(SECCOMP_LOG);
+}
+END_TEST
+
+int main(void) {
+        return SUITE_RUN("seccomp", modes_have_names, off_is_no_filter,
+                         what_is_not_on_the_list_is_refused, clone3_is_not_there,
+                         limits_of_its_own_can_be_asked_for,
+                         failed_assertion_ends_it_by_its_own_signal, threads_are_made_and_confined,
+                         call_that_the_library_has_no_name_for_is_allowed,
+                         logging_alone_refuses_nothing, refusal_is_logged_by_the_kernel,
+                         call_that_would_be_refused_is_logged_by_the_kernel);
+}
+#endif
