@@ -232,8 +232,8 @@ static void call_done(struct job *job) {
                 call_undo(call);
         else
                 call_end(call);
-        if (calls->freed && TAILQ_EMPTY(&calls->running))
-                free(calls);
+        if (calls->freed)
+                calls_free(calls);
 }
 
 /* ---- may the caller? ---- */
