@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Reads /proc: at start, while workers are looked after, and while there is something to sweep. */
+/* Reads /proc: at start, and while there is something to sweep. */
 
 #include "daemon/instance.h"
 
@@ -91,15 +91,6 @@ static bool instance_is_killed(int32_t pid) {
 
 static bool instance_has_ended(const struct instance_stat *stat) {
         return stat->state == 'Z' || stat->state == 'X' || stat->flags & INSTANCE_EXITING;
-}
-
-int instance_state(int32_t pid, char *state) {
-        struct instance_stat stat;
-        int r = instance_read_stat(pid, &stat);
-
-        if (r == 0)
-                *state = stat.state;
-        return r;
 }
 
 int instance_self(struct instance *instance) {

@@ -46,9 +46,3 @@ bool instance_is_gone(const struct instance *instance, const struct instance *se
  * SO_PEERCRED returns for a process in a pid namespace that we can't see.
  */
 bool instance_pid_is_dead(int32_t pid);
-
-/*
- * The state of a process or thread as /proc/PID/stat has it: 'R' running, 'S' and 'D' asleep, the
- * latter beyond the reach of signals, 'Z' zombie. Negative errno.
- */
-int instance_state(int32_t pid, char *state);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The order of the start: block signals, take the socket, drop privileges, probe the kernel, take
- * the state over, confine the system calls, start the log and the first thread, check every
- * thread's privileges, serve. And all of it back.
+ * The order of the start: block signals, take the socket, drop privileges, start the log's thread,
+ * probe the kernel, take the state over, confine the system calls, start the first thread, check
+ * every thread's privileges, serve. And all of it back.
  */
 
 #include "common/fd.h"
@@ -171,6 +171,11 @@ static bool main_open_state(struct program *program, const char *directory, stru
                           &(struct log_subject){.event = LOG_EVENT_STATE_SET_ASIDE},
                           "%s: the state file is not to be understood: kept as %s", directory,
                           found.set_aside);
+        if (found.damaged > 0)
+                log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_MOUNTS_LEFT},
+                          "%s: %u records of leases are damaged and left out: findmnt --source "
+                          "mountatd shows their mounts",
+                          directory, found.damaged);
         if (r == -EBUSY) {
                 log_write(LOG_ERR, &(struct log_subject){.event = LOG_EVENT_RUNS_ALREADY},
                           "this instance runs already as process %d: stop it, or give --instance",
@@ -215,15 +220,23 @@ static bool main_confine(const struct options *options) {
                main_fail(r, "confining the system calls: without seccomp, give --system-calls=off");
 }
 
-/* Threads allocate next to nothing: one arena for all keeps memory small. mallopt(3). */
-static bool main_start_threads(struct program *program) {
+/*
+ * Before anything is logged: from here on nobody waits for the log's reader. Threads allocate next
+ * to nothing, so one arena for all keeps memory small: mallopt(3).
+ */
+static bool main_start_log(void) {
         int r;
 
         mallopt(M_ARENA_MAX, 1);
-        templates_replenish(program->context.templates);
         r = log_start();
-        if (r == 0)
-                r = threads_new(&program->threads);
+        return r == 0 || main_fail(r, "starting the log's thread");
+}
+
+static bool main_start_threads(struct program *program) {
+        int r;
+
+        templates_replenish(program->context.templates);
+        r = threads_new(&program->threads);
         if (r < 0)
                 return main_fail(r, "starting threads");
         program->connections = connections_new(&program->context, program->threads);
@@ -334,9 +347,9 @@ static bool main_run(struct program *program) {
         if (!main_block_signals() || !main_raise_descriptors(&program->options))
                 return false;
         program->socket = listener_open(options->listen, stderr);
-        return program->socket >= 0 && main_drop_privileges() && main_probe(program) &&
-               main_take_over(program) && main_confine(options) && main_start_threads(program) &&
-               main_check_privileges() && main_serve(program);
+        return program->socket >= 0 && main_drop_privileges() && main_start_log() &&
+               main_probe(program) && main_take_over(program) && main_confine(options) &&
+               main_start_threads(program) && main_check_privileges() && main_serve(program);
 }
 
 /* What a thread could not release is tried once more, by the one that is left. */
@@ -356,17 +369,19 @@ static void main_release_orphans(struct leases *leases) {
                           "mounts are left behind: findmnt --source mountatd shows them");
 }
 
-static void main_stop(struct program *program) {
+/* Of a start or a loop that has failed nothing is released that is on record: the next instance has
+ * it. */
+static void main_stop(struct program *program, int status) {
         struct context *context = &program->context;
 
         if (!threads_free(program->threads)) {
                 log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_STUCK},
                           "threads are stuck in the kernel: the next instance undoes what they do");
                 log_stop();
-                _exit(EXIT_SUCCESS); /* what they use stays, and nothing may wait for them */
+                _exit(status); /* what they use stays, and nothing may wait for them */
         }
         connections_free(program->connections);
-        if (context->leases)
+        if (context->leases && status == EXIT_SUCCESS)
                 main_release_orphans(context->leases);
         leases_free(context->leases);
         quota_free(context->quota);
@@ -374,8 +389,8 @@ static void main_stop(struct program *program) {
         fd_close(context->proc);
         if (program->socket >= 0 && program->options.listen)
                 unlink(program->options.listen);
-        fd_close(program->socket);
         log_stop();
+        /* The socket goes with the process: what clients have queued there is not ours to close. */
 }
 
 int main(int argc, char **argv) {
@@ -397,7 +412,7 @@ int main(int argc, char **argv) {
                 main_name(&program);
                 if (!(program.options.sweep ? main_sweep : main_run)(&program))
                         status = EXIT_FAILURE;
-                main_stop(&program);
+                main_stop(&program, status);
         }
         options_free(&program.options);
         return status;

@@ -3,13 +3,14 @@
 /*
  * A new instance writes a new file and renames it over the old one, so that at any moment there is
  * one whole file. Two that start at once are kept apart by a lock on the directory that is held for
- * the take-over alone, when no thread can be stuck yet.
+ * the take-over alone, when no thread can be stuck yet. Whatever lies there is judged before
+ * anything is changed: a start that is refused leaves all as it was.
  */
 
-#include "daemon/state.h"
-
 #include "common/fd.h"
+#include "daemon/state_private.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,34 +21,9 @@
 #include <unistd.h>
 
 #define STATE_MAGIC "MNTSTATE"
-#define STATE_VERSION 2
-#define STATE_NAME "state"
-#define STATE_NAME_NEW "state.new"
 
-/* As 0.1 has it. */
-#define STATE_MAGIC_1 "MNTLEDG1"
-#define STATE_NAME_1 "ledger"
-
-struct state_header_1 {
-        char magic[8];
-        uint32_t record_size;
-        uint32_t capacity;
-        struct instance instance;
-};
-
-struct record_1 {
-        uint64_t lease;
-        uint64_t granted;
-        uint64_t writer_start_time;
-        int32_t writer_pid;
-        uint32_t state;
-        uint32_t uid;
-        int32_t pid;
-        uint32_t count;
-        uint32_t origin; /* 0: a connection, 1: D-Bus */
-        uint8_t file_systems[PROTOCOL_TARGETS_MAX];
-        uint64_t mounts[PROTOCOL_TARGETS_MAX];
-};
+static_assert(sizeof(struct state_header) == 80 && sizeof(struct record) == 200,
+              "what differs is another version");
 
 /* ---- records ---- */
 
@@ -67,234 +43,169 @@ void record_set_state(struct record *record, enum record_state state) {
         __atomic_store_n(&record->state, (uint32_t)state, __ATOMIC_RELEASE);
 }
 
-static struct record record_from_1(const struct record_1 *old) {
-        struct record record = {
-                .lease = old->lease,
-                .granted = old->granted,
-                .writer_start_time = old->writer_start_time,
-                .writer_pid = old->writer_pid,
-                .state = old->state,
-                .uid = old->uid,
-                .pid = old->pid,
-                .count = old->count,
-                .kept = old->origin,
-        };
+/* ---- what is found ---- */
 
-        memcpy(record.file_systems, old->file_systems, sizeof(record.file_systems));
-        memcpy(record.mounts, old->mounts, sizeof(record.mounts));
-        return record;
+static size_t state_record_size(uint32_t version) {
+        return version == 1 ? STATE_RECORD_SIZE_1 : sizeof(struct record);
 }
 
-/* ---- files ---- */
-
-static size_t state_file_size(uint32_t capacity, size_t record_size) {
-        return STATE_HEADER_SIZE + (size_t)capacity * record_size;
+static size_t state_file_size(const struct state_header *header) {
+        return STATE_HEADER_SIZE + header->capacity * state_record_size(header->version);
 }
 
-static int state_map(int fd, uint32_t capacity, struct state *state) {
-        size_t size = state_file_size(capacity, sizeof(struct record));
-        char *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-        if (map == MAP_FAILED)
-                return -errno;
-        state->size = size;
-        state->capacity = state->used = capacity;
-        state->header = (struct state_header *)map;
-        state->records = (struct record *)(map + STATE_HEADER_SIZE);
-        return 0;
+/* False: it is of no version that we know. Else its instance is where we look for it. */
+static bool state_is_ours(struct state_header *header) {
+        if (memcmp(header->magic, STATE_MAGIC, sizeof(header->magic)) == 0)
+                return header->version != 1;
+        return state_translate_header_1(header);
 }
 
-static void state_unmap(struct state *state) {
-        if (state->header)
-                munmap(state->header, state->size);
-        state->header = NULL;
+static bool state_is_understood(const struct state_header *header, uint32_t version, off_t size) {
+        return header->version == version && header->record_size == state_record_size(version) &&
+               header->capacity <= STATE_RECORDS_MAX && state_file_size(header) == (size_t)size;
 }
 
-/* A new file, mapped, that isn't in the old one's place yet. */
-static int state_create(int directory, uint32_t capacity, const struct instance *instance,
-                        struct state *state) {
-        FD_AUTO int fd = -EBADF;
-        int r;
+int state_find(struct state_takeover *takeover, const char *name, uint32_t version,
+               struct state_file *file) {
+        const struct instance *self = &takeover->self, *owner = &file->header.instance;
+        struct stat stat;
+        ssize_t size;
 
-        if (unlinkat(directory, STATE_NAME_NEW, 0) < 0 && errno != ENOENT)
-                return -errno;
-        fd = openat(directory, STATE_NAME_NEW, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (fd < 0)
-                return -errno;
-        r = -posix_fallocate(fd, 0, state_file_size(capacity, sizeof(struct record)));
-        if (r == 0)
-                r = state_map(fd, capacity, state);
-        if (r < 0)
-                return r;
-        *state->header = (struct state_header){
-                .version = STATE_VERSION,
-                .record_size = sizeof(struct record),
-                .capacity = capacity,
-                .instance = *instance,
-        };
-        memcpy(state->header->magic, STATE_MAGIC, sizeof(state->header->magic));
-        state->used = 0;
-        return 0;
-}
-
-static int state_put_in_place(int directory, struct state *state) {
-        if (renameat(directory, STATE_NAME_NEW, directory, STATE_NAME) == 0)
+        if (fstatat(takeover->directory, name, &stat, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        file->finding = STATE_UNKNOWN;
+        file->uid = stat.st_uid;
+        file->gid = stat.st_gid;
+        if (!S_ISREG(stat.st_mode))
                 return 0;
-        state_unmap(state);
-        return -errno;
+        /* Unreadable is not unknown: what it says would be lost for good. */
+        file->fd = openat(takeover->directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        if (file->fd < 0)
+                return -errno;
+        size = pread(file->fd, &file->header, sizeof(file->header), 0);
+        if (size < 0)
+                return -errno;
+        if (size != sizeof(file->header) || !state_is_ours(&file->header))
+                return 0;
+        if (instance_is_alive(owner, self)) {
+                takeover->found->pid = owner->pid;
+                return -EBUSY;
+        }
+        if (!state_is_understood(&file->header, version, stat.st_size))
+                return 0;
+        file->finding = strncmp(owner->boot_id, self->boot_id, sizeof(self->boot_id)) == 0
+                                ? STATE_LEFT
+                                : STATE_OUTDATED;
+        return 0;
 }
 
 /* Under a name that no other has, but for the last when there are too many. */
-static int state_set_aside(int directory, const char *name, struct state_found *found) {
+static int state_set_aside(const struct state_takeover *takeover, const char *name) {
+        char *told = takeover->found->set_aside;
+        size_t length = strlen(told), size = sizeof(takeover->found->set_aside) - length;
+        char kept[32];
+
         for (int i = 1; i <= STATE_SET_ASIDE_MAX; i++) {
                 unsigned flags = i < STATE_SET_ASIDE_MAX ? RENAME_NOREPLACE : 0;
 
-                snprintf(found->set_aside, sizeof(found->set_aside), "%s.unknown-%d", name, i);
-                if (renameat2(directory, name, directory, found->set_aside, flags) == 0)
+                snprintf(kept, sizeof(kept), "%s.unknown-%d", name, i);
+                if (renameat2(takeover->directory, name, takeover->directory, kept, flags) == 0) {
+                        snprintf(told + length, size, "%s%s", length > 0 ? ", " : "", kept);
                         return 0;
+                }
                 if (errno != EEXIST)
                         return -errno;
         }
         return -EEXIST;
 }
 
-/*
- * Opens the file and reads its first bytes. -ENOENT: there is none, or no longer: one that is
- * shorter, or is no file, has been set aside.
- */
-static int state_read_header(int directory, const char *name, void *header, size_t header_size,
-                             off_t *file_size, struct state_found *found) {
-        FD_AUTO int fd = openat(directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-        struct stat stat;
-        ssize_t size;
-        int r;
+/* ---- the file ---- */
 
-        if (fd < 0 && errno != ELOOP && errno != EISDIR && errno != ENXIO)
-                return -errno;
-        if (fd >= 0 && fstat(fd, &stat) < 0)
-                return -errno;
-        if (fd >= 0 && S_ISREG(stat.st_mode)) {
-                /* Unreadable is not empty: what it says would be lost for good. */
-                size = pread(fd, header, header_size, 0);
-                if (size < 0)
-                        return -errno;
-                *file_size = stat.st_size;
-                if ((size_t)size == header_size)
-                        return fd_take(&fd);
-        }
-        r = state_set_aside(directory, name, found);
-        return r < 0 ? r : -ENOENT;
-}
-
-/* ---- what a predecessor left ---- */
-
-static bool state_is_understood(const struct state_header *header, off_t size) {
-        return memcmp(header->magic, STATE_MAGIC, sizeof(header->magic)) == 0 &&
-               header->version == STATE_VERSION && header->record_size == sizeof(struct record) &&
-               header->capacity <= STATE_RECORDS_MAX &&
-               state_file_size(header->capacity, sizeof(struct record)) == (size_t)size;
-}
-
-/* -EBUSY: it lives. -ENOENT: it is of an earlier boot, and its mounts are gone. */
-static int state_judge_instance(const struct instance *instance, const struct instance *self,
-                                struct state_found *found) {
-        if (instance_is_alive(instance, self)) {
-                found->pid = instance->pid;
-                return -EBUSY;
-        }
-        return strncmp(instance->boot_id, self->boot_id, sizeof(self->boot_id)) == 0 ? 0 : -ENOENT;
-}
-
-/* Maps what a dead predecessor of this boot left. -ENOENT: nothing. -EBUSY: it lives. */
-static int state_map_left(int directory, const struct instance *self, struct state *state,
-                          struct state_found *found) {
-        struct state_header header;
-        off_t size;
-        FD_AUTO int fd = state_read_header(directory, STATE_NAME, &header, sizeof(header), &size,
-                                           found);
-        int r;
-
-        if (fd < 0)
-                return fd;
-        if (!state_is_understood(&header, size)) {
-                r = state_set_aside(directory, STATE_NAME, found);
-                return r < 0 ? r : -ENOENT;
-        }
-        r = state_judge_instance(&header.instance, self, found);
-        return r < 0 ? r : state_map(fd, header.capacity, state);
-}
-
-static void state_copy_left(struct state *state, const struct state *left) {
-        for (uint32_t i = 0; left->header && i < left->capacity; i++)
-                if (record_is_sane(&left->records[i], i)) {
-                        state->records[i] = left->records[i];
-                        state->used = i + 1;
-                }
-}
-
-/* ---- what 0.1 left ---- */
-
-static bool state_is_understood_1(const struct state_header_1 *header, off_t size) {
-        return memcmp(header->magic, STATE_MAGIC_1, sizeof(header->magic)) == 0 &&
-               header->record_size == sizeof(struct record_1) &&
-               header->capacity <= STATE_RECORDS_MAX &&
-               state_file_size(header->capacity, sizeof(struct record_1)) == (size_t)size;
-}
-
-/* Writes its records, and whose they are, to a file of this version, in its place. */
-static int state_convert_1(int directory, int fd, const struct state_header_1 *header) {
-        size_t size = state_file_size(header->capacity, sizeof(struct record_1));
-        char *map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-        struct state state = {0};
-        int r;
+int state_map(int fd, const struct state_header *header, struct state *state) {
+        size_t size = state_file_size(header);
+        char *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
         if (map == MAP_FAILED)
                 return -errno;
-        r = state_create(directory, header->capacity, &header->instance, &state);
-        for (uint32_t i = 0; r == 0 && i < header->capacity; i++) {
-                const struct record_1 *old = (const struct record_1 *)(map + STATE_HEADER_SIZE) + i;
-
-                if (old->state != RECORD_FREE)
-                        state.records[i] = record_from_1(old);
-        }
-        if (r == 0)
-                r = state_put_in_place(directory, &state);
-        state_unmap(&state);
-        munmap(map, size);
-        return r;
+        state->size = size;
+        state->capacity = state->used = header->capacity;
+        state->header = (struct state_header *)map;
+        state->records = (struct record *)(map + STATE_HEADER_SIZE);
+        return 0;
 }
 
-/* What there is of 0.1 becomes the state file, unless there is one already. */
-static int state_upgrade(int directory, const struct instance *self, struct state_found *found) {
-        struct state_header_1 header;
-        off_t size;
-        FD_AUTO int fd = state_read_header(directory, STATE_NAME_1, &header, sizeof(header), &size,
-                                           found);
+void state_unmap(struct state *state) {
+        if (state->header)
+                munmap(state->header, state->size);
+        state->header = NULL;
+}
+
+int state_create(int directory, uint32_t capacity, const struct instance *instance,
+                 struct state *state) {
+        FD_AUTO int fd = -EBADF;
+        struct state_header header = {
+                .version = STATE_VERSION,
+                .record_size = sizeof(struct record),
+                .capacity = capacity,
+                .instance = *instance,
+        };
         int r;
 
+        memcpy(header.magic, STATE_MAGIC, sizeof(header.magic)); /* without the NUL */
+        if (unlinkat(directory, STATE_NAME_NEW, 0) < 0 && errno != ENOENT)
+                return -errno;
+        fd = openat(directory, STATE_NAME_NEW, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0)
-                return fd == -ENOENT ? 0 : fd;
-        if (!state_is_understood_1(&header, size))
-                return state_set_aside(directory, STATE_NAME_1, found);
-        r = state_judge_instance(&header.instance, self, found);
-        if (r == 0 && faccessat(directory, STATE_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-                r = state_convert_1(directory, fd, &header);
-        if (r < 0 && r != -ENOENT)
+                return -errno;
+        r = -posix_fallocate(fd, 0, state_file_size(&header));
+        if (r == 0)
+                r = state_map(fd, &header, state);
+        if (r < 0) {
+                unlinkat(directory, STATE_NAME_NEW, 0);
                 return r;
-        return unlinkat(directory, STATE_NAME_1, 0) < 0 ? -errno : 0;
+        }
+        *state->header = header;
+        state->used = 0;
+        return 0;
+}
+
+int state_put_in_place(int directory, struct state *state) {
+        int r;
+
+        if (renameat(directory, STATE_NAME_NEW, directory, STATE_NAME) == 0)
+                return 0;
+        r = -errno;
+        unlinkat(directory, STATE_NAME_NEW, 0);
+        state_unmap(state);
+        return r;
 }
 
 /* ---- opening and closing ---- */
 
-static int state_open_directory(const char *directory, struct instance *self, int *ret) {
-        FD_AUTO int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+static void state_end(struct state_takeover *takeover) {
+        takeover->state.fd = fd_close(takeover->state.fd);
+        takeover->ledger.fd = fd_close(takeover->ledger.fd);
+        takeover->directory = fd_close(takeover->directory);
+}
+
+/* Locks the directory, and looks at what is there. The caller ends it, if this fails as well. */
+static int state_begin(const char *directory, struct state_found *found,
+                       struct state_takeover *takeover) {
         int r;
 
-        if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+        *takeover = (struct state_takeover){
+                .state.fd = -EBADF,
+                .ledger.fd = -EBADF,
+                .found = found,
+        };
+        takeover->directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (takeover->directory < 0 || flock(takeover->directory, LOCK_EX | LOCK_NB) < 0)
                 return -errno;
-        r = instance_self(self);
+        r = instance_self(&takeover->self);
         if (r == 0)
-                *ret = fd_take(&fd);
+                r = state_find(takeover, STATE_NAME, STATE_VERSION, &takeover->state);
+        if (r == 0)
+                r = state_find(takeover, STATE_NAME_1, 1, &takeover->ledger);
         return r;
 }
 
@@ -307,51 +218,80 @@ static uint32_t state_capacity(uint32_t capacity, const struct state *left) {
         return used > capacity ? used : capacity;
 }
 
+/* A record of a predecessor's, if a mountatd can have written it. */
+static void state_put_record(struct state *state, uint32_t index, const struct record *record,
+                             struct state_found *found) {
+        if (record_is_sane(record, index)) {
+                state->records[index] = *record;
+                state->used = index + 1;
+        } else if (record->state != RECORD_FREE)
+                found->damaged++;
+}
+
+/* Writes the file anew, as ours, with the records that were left. */
+static int state_replace(const struct state_takeover *takeover, uint32_t capacity,
+                         struct state *state) {
+        struct state left = {0};
+        int r = 0;
+
+        if (takeover->state.finding == STATE_LEFT)
+                r = state_map(takeover->state.fd, &takeover->state.header, &left);
+        if (r == 0)
+                r = state_create(takeover->directory, state_capacity(capacity, &left),
+                                 &takeover->self, state);
+        for (uint32_t i = 0; r == 0 && left.header && i < left.capacity; i++)
+                state_put_record(state, i, &left.records[i], takeover->found);
+        if (r == 0)
+                r = state_put_in_place(takeover->directory, state);
+        state_unmap(&left);
+        return r;
+}
+
 int state_open(const char *directory, uint32_t capacity, struct state *ret,
                struct state_found *found) {
-        FD_AUTO int fd = -EBADF;
-        struct state state = {0}, left = {0};
-        struct instance self;
+        struct state_takeover takeover;
+        struct state state = {0};
         int r;
 
-        r = state_open_directory(directory, &self, &fd);
+        assert(capacity <= STATE_RECORDS_MAX);
+        r = state_begin(directory, found, &takeover);
+        if (r == 0 && takeover.state.finding == STATE_UNKNOWN)
+                r = state_set_aside(&takeover, STATE_NAME);
+        if (r == 0 && takeover.ledger.finding == STATE_UNKNOWN)
+                r = state_set_aside(&takeover, STATE_NAME_1);
         if (r == 0)
-                r = state_upgrade(fd, &self, found);
-        if (r < 0)
-                return r;
-        r = state_map_left(fd, &self, &left, found);
-        if (r == 0 || r == -ENOENT)
-                r = state_create(fd, state_capacity(capacity, &left), &self, &state);
+                r = state_upgrade(&takeover);
+        if (r == 0)
+                r = state_replace(&takeover, capacity, &state);
         if (r == 0) {
-                state_copy_left(&state, &left);
-                r = state_put_in_place(fd, &state);
+                flock(takeover.directory, LOCK_UN);
+                state.directory = fd_take(&takeover.directory);
+                *ret = state;
         }
-        state_unmap(&left);
-        if (r < 0)
-                return r;
-
-        flock(fd, LOCK_UN);
-        state.directory = fd_take(&fd);
-        *ret = state;
-        return 0;
+        state_end(&takeover);
+        return r;
 }
 
 int state_open_left(const char *directory, struct state *ret, struct state_found *found) {
-        FD_AUTO int fd = -EBADF;
+        struct state_takeover takeover;
         struct state state = {0};
-        struct instance self;
         int r;
 
-        r = state_open_directory(directory, &self, &fd);
+        r = state_begin(directory, found, &takeover);
+        if (r == 0 && takeover.state.finding == STATE_UNKNOWN)
+                r = -ENOENT;
         if (r == 0)
-                r = state_upgrade(fd, &self, found);
+                r = state_upgrade(&takeover);
+        if (r == 0 && takeover.state.finding != STATE_LEFT)
+                r = -ENOENT;
         if (r == 0)
-                r = state_map_left(fd, &self, &state, found);
-        if (r < 0)
-                return r;
-        state.directory = fd_take(&fd); /* stays locked: nobody may take over meanwhile */
-        *ret = state;
-        return 0;
+                r = state_map(takeover.state.fd, &takeover.state.header, &state);
+        if (r == 0) { /* stays locked: nobody may take over meanwhile */
+                state.directory = fd_take(&takeover.directory);
+                *ret = state;
+        }
+        state_end(&takeover);
+        return r;
 }
 
 void state_close_left(struct state *state) {

@@ -3,13 +3,21 @@
 
 /*
  * The state file: who runs, and one fixed record per lease, mapped by the daemon, in the machine's
- * own byte order. Storing to it costs no system call, and what was stored outlives a killed process.
- * It is also the lock: an instance whose recorded process lives refuses a second one. (A file lock
- * would not do: a thread that is stuck in the kernel keeps a killed process's descriptors open,
- * locks included.)
+ * own byte order. Storing to it costs no system call, and what was stored outlives a killed
+ * process. It is also the lock: an instance whose recorded process lives refuses a second one. (A
+ * file lock would not do: a thread that is stuck in the kernel keeps a killed process's descriptors
+ * open, locks included.)
  *
  * Nothing that is found is dropped in silence: what 0.1 left is taken over, and a file that isn't
- * understood is kept beside the new one.
+ * understood is kept beside the new one. In `directory` there may be
+ *
+ *     state                      the file
+ *     state.new                  half a take-over: in nobody's way
+ *     ledger                     what 0.1 calls it, until it has been taken over
+ *     state.unknown-1, -2, …     set aside, also ledger.unknown-N
+ *
+ * All on the main thread; state_open() and state_open_left() before system calls are confined. They
+ * block as a local file system does.
  */
 
 #include "common/protocol.h"
@@ -22,11 +30,12 @@
 enum {
         STATE_HEADER_SIZE = 4096,
         STATE_RECORDS_MAX = 65536,
-        STATE_SET_ASIDE_MAX = 8, /* files that are kept because they weren't understood */
+        STATE_SET_ASIDE_MAX = 8, /* files of a name that are kept since they weren't understood */
 };
 
+/* The magic, the version and the instance stay where they are in every version. */
 struct state_header {
-        char magic[8];
+        char magic[8]; /* "MNTSTATE", without a NUL */
         uint32_t version;
         uint32_t record_size;
         uint32_t capacity;
@@ -69,28 +78,40 @@ struct state {
         struct record *records;
 };
 
-/* What was met on the way, for the caller to tell. Starts out zeroed. */
+/* What was found, for the caller to log. Zeroed by him, and filled in also where the call fails. */
 struct state_found {
-        int32_t pid;        /* of who runs: with -EBUSY */
-        char set_aside[32]; /* the last name that a file which isn't understood was given; "": none */
+        int32_t pid;        /* with -EBUSY: of the process that runs with the file */
+        uint32_t damaged;   /* records that no mountatd can have written: they are left out */
+        char set_aside[64]; /* the names, ", " between them, that files which aren't understood have
+                             * now; "": none */
 };
 
 /*
- * Takes over the state file in `directory`, with room for at least `capacity` records: those that a
- * dead predecessor of this boot left are in it, each at its index, all others are free. -EBUSY: a
- * process runs with it. -EAGAIN: another one is starting at this moment. The blocks are allocated,
- * so no store can fail later. On the main thread; blocks as a local file system does.
+ * Takes over the state file in `directory`, with room for at least `capacity` records, of
+ * STATE_RECORDS_MAX at most: those that a dead predecessor of this boot left are in it, each at its
+ * index, all others are free. A file of an earlier boot is replaced, since its mounts are gone.
+ * What isn't understood, or is no regular file, is set aside: STATE_SET_ASIDE_MAX of a name are
+ * kept, the first ones and the last. The blocks are allocated, so no store can fail later.
+ *
+ * -EBUSY: a process runs with it, also one of 0.1 or of a version that isn't understood. -EAGAIN:
+ * another one is starting at this moment. Then nothing is changed. What else fails, fails for good:
+ * that a file can't be read doesn't make it one that isn't understood.
+ *
+ * Where both `state` and `ledger` are, `state` is the newer and wins, if it is understood and of
+ * this boot.
  */
 int state_open(const char *directory, uint32_t capacity, struct state *state,
                struct state_found *found);
 
 /*
- * Opens what a dead predecessor of this boot left, in place, to change states alone. -ENOENT:
- * nothing that could be of use. -EBUSY and -EAGAIN as above.
+ * Opens what a dead predecessor of this boot left, in place, to change states alone; what 0.1 left
+ * becomes a state file first. Nobody can take over before state_close_left(). -ENOENT: nothing that
+ * could be of use; what isn't understood stays where it is, for state_open() to set aside. -EBUSY
+ * and -EAGAIN as above.
  */
 int state_open_left(const char *directory, struct state *state, struct state_found *found);
 
-/* Unmaps what state_open_left() gave. */
+/* Unmaps what state_open_left() gave, and lets others take over. */
 void state_close_left(struct state *state);
 
 /* Unmaps; removes the file unless a record is in use. */

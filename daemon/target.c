@@ -2,7 +2,7 @@
 
 /*
  * Nothing is looked up: each fact is asked of the descriptor itself, so what is judged is what will
- * be mounted on. Runs on workers.
+ * be mounted on.
  */
 
 #include "daemon/target.h"

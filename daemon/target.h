@@ -45,7 +45,7 @@ int target_open_proc(void);
 int target_inspect(int fd, int proc, unsigned features, struct target_facts *facts);
 
 /*
- * Fills in facts->magic by fstatfs, for which a FUSE server can make us wait: on a worker, and only
+ * Fills in facts->magic by fstatfs, for which a FUSE server can make us wait, so only
  * if the verdict depends on it. Negative errno.
  */
 int target_ask_file_system(int fd, struct target_facts *facts);

@@ -16,6 +16,7 @@
 
 enum {
         UNMOUNT_STRANGERS_MAX = 64, /* stacked faster than this, and we'd never be done */
+        UNMOUNT_RETURN_TRIES = 8,
 };
 
 static int unmount_root = -EBADF; /* "/", opened once: to go back there names no path */
@@ -66,6 +67,11 @@ int unmount_detach(unsigned features, int fd, uint64_t id, unsigned *strangers) 
         return unmount_here(features, id, strangers);
 }
 
+/*
+ * If that fails for a moment, the thread must not stay: it would pin the mount until its next one,
+ * perhaps for days.
+ */
 void unmount_return(void) {
-        kernel_fchdir(unmount_root);
+        for (int i = 0; i < UNMOUNT_RETURN_TRIES && kernel_fchdir(unmount_root) < 0; i++)
+                continue;
 }

@@ -7,12 +7,13 @@
  * thread.
  *
  * Over D-Bus the caller gets the answer or an error by its name, and the daemon comes back to the
- * bus. What goes by the tick there is tried by listening to a signal after each line.
+ * bus.
  *
  * Prints the table. MOUNTATD_FAULTS=NAME tries that route alone.
  *
  * Not here: a daemon that waits for a bus to be there (inotify(7)); an administrator asked by
- * polkit; and of the start on the bus, more than four places of a call.
+ * polkit; and of the start on the bus, and of the one that finds a kept lease, more than four places
+ * of a call.
  */
 
 #include "common/fd.h"
@@ -45,13 +46,13 @@ enum {
         CALLS_MAX = 4096,
         VERDICTS_MAX = 6,
         SETTLING_US = 30000,
+        RETRY_MS = 5000, /* what the daemon tries every second has been tried by then */
         RETRIES = 3, /* of a call that wasn't reached: threads differ in what they come to first */
 };
 
 static const struct service_plan plan = {
         .name = "faults",
         .start = SERVICE_LISTENS,
-        .options = {"--workers=2"},
         .enter = trap_enter,
         .attend = trap_attend,
 };
@@ -60,8 +61,15 @@ static const struct service_plan plan = {
 static const struct service_plan old_plan = {
         .name = "faults",
         .start = SERVICE_LISTENS,
-        .options = {"--workers=2"},
         .denied = {457, SYS_open_tree},
+        .enter = trap_enter,
+        .attend = trap_attend,
+};
+
+static const struct service_plan limited_plan = {
+        .name = "faults",
+        .start = SERVICE_LISTENS,
+        .options = {"--max-connections-per-user=1"},
         .enter = trap_enter,
         .attend = trap_attend,
 };
@@ -69,7 +77,7 @@ static const struct service_plan old_plan = {
 static const struct service_plan sweeping_plan = {
         .name = "faults",
         .start = SERVICE_LISTENS,
-        .options = {"--workers=2", "--adopt-timeout=0"},
+        .options = {"--adopt-timeout=0"},
         .enter = trap_enter,
         .attend = trap_attend,
 };
@@ -77,7 +85,6 @@ static const struct service_plan sweeping_plan = {
 static const struct service_plan bus_plan = {
         .name = "faults",
         .start = SERVICE_LISTENS,
-        .options = {"--workers=2"},
         .unnamed = true,
         .enter = trap_enter,
         .attend = trap_attend,
@@ -114,11 +121,18 @@ static bool is_own_status(const struct wire_reply *reply, int call, int error) {
                (error == ENOTDIR && reply->status == STATUS_NOT_A_DIRECTORY);
 }
 
+/* Where a thread can't be made for want of memory, pthread_create(3) says EAGAIN. */
+static bool is_own_error(const struct wire_reply *reply, struct trap_call call, int error) {
+        static const int of_thread[] = {SYS_clone, SYS_mmap, SYS_mprotect, 0};
+
+        return (int)reply->error == error ||
+               (reply->error == EAGAIN && error == ENOMEM && is_any(call.number, of_thread));
+}
+
 static const char *judge_answer(const struct outcome *outcome, struct trap_call call, int error,
                                 const char **fault) {
-        /* Without these there is no connection, or no telling. */
-        static const int closing[] = {SYS_recvmsg,    SYS_sendmsg, SYS_epoll_ctl,
-                                      SYS_getsockopt, SYS_mmap,    0};
+        /* Without these there is no asking, or no telling. */
+        static const int closing[] = {SYS_recvmsg, SYS_sendmsg, 0};
         static char text[256];
         const struct wire_reply *reply = &outcome->reply;
 
@@ -127,7 +141,7 @@ static const char *judge_answer(const struct outcome *outcome, struct trap_call 
         if (outcome->answer == ANSWER_REPLY && reply->status == STATUS_OK)
                 return "served";
         if (outcome->answer == ANSWER_REPLY &&
-            ((reply->status == STATUS_HOST_FAILED && (int)reply->error == error) ||
+            ((reply->status == STATUS_HOST_FAILED && is_own_error(reply, call, error)) ||
              is_own_status(reply, call.number, error)))
                 return status_name(reply->status);
 
@@ -141,9 +155,9 @@ static const char *judge_answer(const struct outcome *outcome, struct trap_call 
         return NULL;
 }
 
-/* Answered, and then it could not be listened to any more. */
+/* Answered, and then nothing more could be received. */
 static bool is_closed_afterwards(struct rig *rig, struct trap_call call) {
-        if (call.number != SYS_epoll_ctl || rig->alice < 0 || !rig_is_left(rig))
+        if (call.number != SYS_recvmsg || rig->alice < 0 || !rig_is_left(rig))
                 return false;
         rig_hang_up(rig);
         return true;
@@ -155,7 +169,7 @@ static const char *judge_and_settle(struct rig *rig, const struct outcome *outco
 
         if (verdict && is_closed_afterwards(rig, call))
                 verdict = "closed";
-        if (rig->alice < 0)
+        if (rig->alice < 0 && !rig->kept)
                 rig->lease = 0; /* went with the connection */
         if (verdict)
                 *fault = rig_find_fault(rig);
@@ -172,6 +186,7 @@ static void end_daemon(struct rig *rig, int signal) {
         rig->service.pid = 0;
         rig->fds = 0;
         rig_hang_up(rig);
+        rig_dismiss(rig);
 }
 
 static void connected(struct rig *rig) {
@@ -199,8 +214,106 @@ static void holding(struct rig *rig) {
         ck_assert_ptr_null(rig_find_fault(rig));
 }
 
+static void holding_for_good(struct rig *rig) {
+        connected(rig);
+        ck_assert_uint_eq(rig_mount_to_keep(rig).reply.status, STATUS_OK);
+}
+
+/* By a connection that is no more; Alice has another. */
+static void holding_from_before(struct rig *rig) {
+        holding_for_good(rig);
+        rig_hang_up(rig);
+        ck_assert(rig_connect(rig));
+        ck_assert_ptr_null(rig_find_fault(rig));
+}
+
+/* No thread is without work but the spare one. */
+/* None is without work but the spare one. */
+static void disconnected_and_busy(struct rig *rig) {
+        if (rig->n_guests > RIG_GUESTS_MAX / 2)
+                rig_dismiss(rig);
+        disconnected(rig);
+        rig_occupy(rig);
+}
+
+/* A thread has no work, besides the spare one. */
+static void disconnected_at_rest(struct rig *rig) {
+        disconnected(rig);
+        if (rig_count_idle(rig) == 0) {
+                rig_dismiss(rig);
+                disconnected(rig);
+        }
+        ck_assert_uint_gt(rig_count_idle(rig), 0);
+}
+
 static struct outcome accept_one(struct rig *rig) {
-        return (struct outcome){.answer = rig_connect(rig) ? ANSWER_REPLY : ANSWER_CLOSED};
+        rig_reach(rig);
+        return rig_hello(rig);
+}
+
+/* One more than she may have. */
+static struct outcome accept_too_many(struct rig *rig) {
+        struct rig again = *rig;
+        struct outcome outcome;
+
+        rig_reach(&again);
+        outcome = rig_listen(&again);
+        rig_hang_up(&again);
+        return outcome;
+}
+
+/* Some at once: the spare thread refuses one after the other. */
+static struct outcome accept_without_thread(struct rig *rig) {
+        const struct trap_call clone = {.number = SYS_clone};
+        struct rig visitors[3];
+        struct outcome worst;
+
+        trap_refuse(clone, EAGAIN);
+        for (int i = 0; i < 3; i++) {
+                visitors[i] = *rig;
+                rig_reach(&visitors[i]);
+        }
+        for (int i = 0; i < 3; i++) {
+                struct outcome outcome = rig_listen(&visitors[i]);
+
+                rig_hang_up(&visitors[i]);
+                if (i == 0 || outcome.answer > worst.answer ||
+                    (outcome.answer == ANSWER_REPLY && outcome.reply.error != EAGAIN))
+                        worst = outcome;
+        }
+        trap_refuse(clone, 0);
+        return worst;
+}
+
+static const char *judge_refusal(struct rig *rig, const struct outcome *outcome,
+                                 const struct wire_reply *refusal, struct trap_call call,
+                                 int error, const char **fault) {
+        const struct wire_reply *reply = &outcome->reply;
+        const char *verdict;
+
+        if (outcome->answer == ANSWER_REPLY && reply->status == refusal->status &&
+            reply->error == refusal->error)
+                verdict = status_name(reply->status);
+        else
+                verdict = judge_answer(outcome, call, error, fault);
+        if (outcome->answer == ANSWER_REPLY && reply->operation != PROTOCOL_UNASKED)
+                *fault = "it isn't refused";
+        if (!*fault)
+                *fault = rig_find_fault(rig);
+        return *fault ? NULL : verdict;
+}
+
+static const char *judge_too_many(struct rig *rig, const struct outcome *outcome,
+                                  struct trap_call call, int error, const char **fault) {
+        return judge_refusal(rig, outcome, &(struct wire_reply){.status = STATUS_LIMIT_EXCEEDED},
+                             call, error, fault);
+}
+
+static const char *judge_without_thread(struct rig *rig, const struct outcome *outcome,
+                                        struct trap_call call, int error, const char **fault) {
+        const struct wire_reply refusal = {.status = STATUS_HOST_FAILED, .error = EAGAIN};
+
+        return judge_refusal(rig, outcome, &refusal, call, error, fault);
 }
 
 static void limit_descriptors(const struct rig *rig, rlim_t limit) {
@@ -244,6 +357,12 @@ static void left_lease_and_successor(struct rig *rig) {
         ck_assert(rig_connect(rig));
 }
 
+static void left_kept_lease(struct rig *rig) {
+        if (rig->lease == 0)
+                holding_for_good(rig);
+        end_daemon(rig, SIGKILL);
+}
+
 static struct outcome adopt(struct rig *rig) {
         return rig_adopt(rig, rig->lease);
 }
@@ -263,6 +382,22 @@ static const char *find_lost_lease(struct rig *rig, const struct outcome *outcom
         else if (again.answer != ANSWER_REPLY || again.reply.status != STATUS_OK)
                 return "the lease can't be adopted any more";
         return rig_find_fault(rig);
+}
+
+/* Nor what is kept, though the next instance may have to try again to find it. */
+static const char *find_lost_kept_lease(struct rig *rig) {
+        int64_t deadline = world_now_ms() + RETRY_MS;
+        struct outcome outcome;
+
+        do {
+                if (rig->alice < 0 && !rig_connect(rig))
+                        return "no connection afterwards";
+                outcome = rig_unmount(rig);
+                if (outcome.answer == ANSWER_REPLY && outcome.reply.status == STATUS_OK)
+                        return rig_find_fault(rig);
+                usleep(10000);
+        } while (world_now_ms() < deadline);
+        return "what is kept can't be unmounted any more";
 }
 
 static const char *judge_adoption(struct rig *rig, const struct outcome *outcome,
@@ -333,7 +468,7 @@ static const char *judge_start(struct rig *rig, const struct outcome *outcome,
         if (!rig->service.pid)
                 rig_start(rig);
         is_closed_afterwards(rig, call);
-        *fault = find_lost_lease(rig, &nothing);
+        *fault = rig->kept ? find_lost_kept_lease(rig) : find_lost_lease(rig, &nothing);
         if (truncate(rig->service.log, 0) < 0)
                 *fault = "no log";
         return *fault ? NULL : verdict;
@@ -397,6 +532,12 @@ static void holding_anew(struct rig *rig) {
         holding(rig);
 }
 
+static void holding_for_good_anew(struct rig *rig) {
+        end_daemon(rig, SIGTERM);
+        rig->lease = 0;
+        holding_for_good(rig);
+}
+
 static struct outcome stop(struct rig *rig) {
         kill(rig->service.pid, SIGTERM);
         return (struct outcome){.answer = ANSWER_REPLY};
@@ -419,6 +560,15 @@ static void on_bus(struct rig *rig) {
 static void holding_on_bus(struct rig *rig) {
         on_bus(rig);
         ck_assert_uint_eq(caller_mount(rig).answer, ANSWER_REPLY);
+        ck_assert_ptr_null(caller_find_fault(rig));
+}
+
+/* For Alice, over the socket: she is gone, and unmounts over D-Bus. */
+static void kept_on_bus(struct rig *rig) {
+        on_bus(rig);
+        ck_assert(rig_connect(rig));
+        ck_assert_uint_eq(rig_mount_to_keep(rig).reply.status, STATUS_OK);
+        rig_hang_up(rig);
         ck_assert_ptr_null(caller_find_fault(rig));
 }
 
@@ -517,22 +667,30 @@ static const char *judge_start_on_bus(struct rig *rig, const struct outcome *out
 }
 
 static const struct route routes[] = {
-        {"accept", &plan, disconnected, accept_one, judge_and_settle},
+        {"accept", &plan, disconnected_and_busy, accept_one, judge_and_settle},
+        {"accept (idle)", &plan, disconnected_at_rest, accept_one, judge_and_settle},
         {"accept later", &plan, disconnected, accept_one_later, judge_and_settle},
+        {"refuse", &limited_plan, connected, accept_too_many, judge_too_many},
+        {"refuse (no thread)", &plan, disconnected_and_busy, accept_without_thread,
+         judge_without_thread},
         {"hello", &plan, connected, rig_hello, judge_and_settle},
+        {"check", &plan, connected, rig_check, judge_and_settle},
         {"mount", &plan, connected, rig_mount, judge_and_settle},
         {"mount (fallback)", &old_plan, connected, rig_mount, judge_and_settle},
+        {"keep", &plan, connected, rig_mount_to_keep, judge_and_settle},
         {"unmount", &plan, holding, rig_unmount, judge_and_settle},
         {"unmount (fallback)", &old_plan, holding, rig_unmount, judge_and_settle},
+        {"unmount (kept)", &plan, holding_from_before, rig_unmount, judge_and_settle},
         {"disconnect", &plan, holding, leave, judge_and_settle},
         {"adopt", &plan, left_lease_and_successor, adopt, judge_adoption},
         {"adopt (fallback)", &old_plan, left_lease_and_successor, adopt, judge_adoption},
         {"sweep", &sweeping_plan, left_to_nobody, start_and_sweep, judge_sweep},
         {"start", &plan, left_lease, start, judge_start},
+        {"start (kept)", &plan, left_kept_lease, start, judge_start},
         {"stop", &plan, holding_anew, stop, judge_end},
+        {"stop (kept)", &plan, holding_for_good_anew, stop, judge_end},
         {"bus mount", &bus_plan, on_bus, caller_mount, judge_call},
-        {"bus mount (path)", &bus_plan, on_bus, caller_mount_path, judge_call},
-        {"bus unmount", &bus_plan, holding_on_bus, caller_unmount, judge_call},
+        {"bus unmount", &bus_plan, kept_on_bus, caller_unmount, judge_call},
         {"bus unmount (path)", &bus_plan, holding_on_bus, caller_unmount_path, judge_call},
         {"bus list", &bus_plan, holding_on_bus, caller_list, judge_list},
         {"bus start", &bus_plan, ended, start_on_bus, judge_start_on_bus},
@@ -579,7 +737,7 @@ static void print_line(const struct route *route, const struct line *line) {
 
 /* After a fault: as if nothing had ever been there. */
 static void clear(struct rig *rig) {
-        char ledger[256];
+        char state[256];
 
         trap_reset();
         end_daemon(rig, SIGKILL);
@@ -587,8 +745,8 @@ static void clear(struct rig *rig) {
         while (umount2(world_path("root/proc"), MNT_DETACH) == 0 ||
                umount2(world_path("root/sys"), MNT_DETACH) == 0)
                 continue;
-        snprintf(ledger, sizeof(ledger), "%s/ledger", rig->service.runtime);
-        unlink(ledger);
+        snprintf(state, sizeof(state), "%s/state", rig->service.runtime);
+        unlink(state);
 }
 
 static void tell_fault(const struct route *route, struct line *line, unsigned n,
@@ -642,34 +800,24 @@ static void inject(struct rig *rig, const struct route *route, struct line *line
         n_missed += !reached;
 }
 
-/* What the tick has the bus's thread do goes on: after all of a line, since it takes a tick. */
-static void listen_once(struct rig *rig, const struct route *route, struct line *line) {
-        const char *fault;
-
-        if (!rig->service.pid)
-                return; /* that was a fault */
-        trap_reset();
-        fault = caller_find_silence(rig);
-        if (!fault)
-                return;
-        tell_fault(route, line, line->places, fault);
-        clear(rig);
-}
-
 /*
  * Of a daemon that is just started: main() begins by blocking signals, what is before is ld.so's.
- * Of one that is to sweep: all behind the start of its workers.
+ * Where a lease is kept, what is different begins with the new state file.
+ * Of one that is to sweep, or to come onto the bus: all behind its first two threads, which are
+ * the log's and the spare one.
  */
 static size_t find_begin(const struct route *route, const struct trap_call *calls, size_t n) {
-        size_t begin = 0;
+        size_t begin = 0, n_threads = 0;
 
-        if (route->judge == judge_start)
+        if (route->prepare == left_kept_lease)
+                while (begin < n && calls[begin].number != SYS_fallocate)
+                        begin++;
+        else if (route->judge == judge_start)
                 while (begin < n && calls[begin].number != SYS_rt_sigprocmask)
                         begin++;
-        for (size_t i = 0;
-             (route->judge == judge_sweep || route->judge == judge_start_on_bus) && i < n; i++)
-                if (calls[i].number == SYS_clone3 || calls[i].number == SYS_clone)
-                        begin = i + 1;
+        if (route->judge == judge_sweep || route->judge == judge_start_on_bus)
+                while (begin < n && n_threads < 2)
+                        n_threads += calls[begin++].number == SYS_clone;
         return begin;
 }
 
@@ -688,8 +836,7 @@ static bool is_for_runtime(struct trap_call call) {
 }
 
 static bool is_like_another(const struct route *route) {
-        return route->judge == judge_list || route->act == caller_mount_path ||
-               route->act == caller_unmount_path;
+        return route->judge == judge_list || route->act == caller_unmount_path;
 }
 
 static bool is_left_out(const struct route *route, const struct table_row *row, const char **why) {
@@ -698,16 +845,22 @@ static bool is_left_out(const struct route *route, const struct table_row *row, 
                 *why = "tried in another build";
         if (!*why && is_like_another(route) && row->call.number != SYS_sendmsg &&
             is_any(row->call.number, bus_carrying))
-                *why = "tried where Mount and Unmount are called";
+                *why = "tried where MountPath and Unmount are called";
         return *why;
+}
+
+/* What takes a second, or is much the same at each place, is done at four places of a call. */
+static unsigned find_stride(const struct route *route, unsigned places) {
+        bool few = route->judge == judge_start_on_bus || route->prepare == left_kept_lease;
+
+        return few ? (places + 3) / 4 : 1;
 }
 
 /* At `places`, behind the first `before`. */
 static void try_call(struct rig *rig, const struct route *route, struct trap_call call,
                      unsigned before, unsigned places) {
         const struct table_row *row = table_find(call);
-        /* A try that costs the connection to the bus takes a second. */
-        unsigned reached = 0, stride = route->judge == judge_start_on_bus ? (places + 3) / 4 : 1;
+        unsigned reached = 0, stride = find_stride(route, places);
         int errors[TABLE_ERRORS_MAX];
         const char *why;
 
@@ -725,8 +878,6 @@ static void try_call(struct rig *rig, const struct route *route, struct trap_cal
 
                 for (unsigned n = 1; n <= places; n += stride)
                         inject(rig, route, &line, before + n);
-                if (route->judge == judge_call || route->judge == judge_list)
-                        listen_once(rig, route, &line);
                 print_line(route, &line);
                 n_lines++;
                 n_unreached += line.missed * 2 > line.places;

@@ -74,7 +74,6 @@ fi
 tap_test "the README's lines with busctl work" readme_lines_work
 tap_test "busctl introspect and get-property" introspection_is_complete
 tap_test "a call over D-Bus starts the service" call_starts_the_service
-tap_test "busctl monitor shows the signals" monitor_shows_signals
 tap_test "polkit denies" polkit_denies
 tap_test "polkit allows by a rule, and only that" polkit_allows
 tap_test "polkit is told which lease is to be taken" polkit_is_told_of_the_lease

@@ -20,7 +20,7 @@ answers() {
         cat <<'END'
 gcc   daemon/listing.c   -Wanalyzer-malloc-leak  the entry has it, and listing_free() frees it
 clang client/mountat.c   core.CallAndMessage     errno
-clang daemon/record.c    core.NullDereference    errno
+clang daemon/state.c     core.NullDereference    errno
 clang daemon/call.c      unix.Malloc             call_free() has taken it out of the list
 cppcheck client/holding.c   uninitvar     what is copied has been filled, item by item
 cppcheck daemon/crew_seat.c uninitvar     TAILQ_FOREACH() sets it

@@ -120,6 +120,15 @@ WORLD_TEST(what_a_connection_holds_beside_it_ends_with_the_connection) {
         service_stop(&service);
 }
 
+/* All of its threads, which kill(2) doesn't wait for. */
+static void suspend(const struct service *service) {
+        int status;
+
+        ck_assert_int_eq(kill(service->pid, SIGSTOP), 0);
+        ck_assert_int_eq(waitpid(service->pid, &status, WUNTRACED), service->pid);
+        ck_assert(WIFSTOPPED(status));
+}
+
 /* Then its client can't know its number. */
 WORLD_TEST(lease_whose_reply_finds_no_reader_is_not_kept) {
         struct service service = service_start_with("a", "--max-mounts-per-user=2");
@@ -140,7 +149,7 @@ WORLD_TEST(lease_whose_reply_finds_no_reader_is_not_kept) {
                 int client = client_connect(&service, WORLD_ALICE);
 
                 client_hello(client);
-                ck_assert_int_eq(kill(service.pid, SIGSTOP), 0);
+                suspend(&service);
                 client_send(client, bytes, wire_encode_request(&request, bytes), &target, 1);
                 close(client);
                 ck_assert_int_eq(kill(service.pid, SIGCONT), 0);

@@ -77,20 +77,13 @@ static struct outcome caller_read_lease(struct rig *rig, sd_bus_message *reply,
         if (reply) {
                 ck_assert_int_gt(sd_bus_message_read(reply, "t", &rig->lease), 0);
                 rig->mounts = CALLER_MOUNTS;
+                rig->kept = true;
         }
         sd_bus_message_unref(reply);
         return outcome;
 }
 
 struct outcome caller_mount(struct rig *rig) {
-        sd_bus_error error = SD_BUS_ERROR_NULL;
-
-        return caller_read_lease(
-                rig, system_bus_mount(caller_alice, &error, WORLD_ALICE, world_path("root")),
-                &error);
-}
-
-struct outcome caller_mount_path(struct rig *rig) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
 
         return caller_read_lease(rig,
@@ -138,7 +131,7 @@ struct outcome caller_unmount_path(struct rig *rig) {
 
 struct outcome caller_list(struct rig *rig) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
-        sd_bus_message *reply = system_bus_call(caller_alice, &error, "ListLeases", "");
+        sd_bus_message *reply = system_bus_call(caller_root, &error, "ListLeases", "");
         struct outcome outcome = caller_read(reply, &error);
 
         if (reply) {
@@ -149,36 +142,6 @@ struct outcome caller_list(struct rig *rig) {
         }
         sd_bus_message_unref(reply);
         return outcome;
-}
-
-/* ---- signals ---- */
-
-static int caller_on_lease(sd_bus_message *signal, void *userdata, sd_bus_error *error) {
-        (void)error;
-        sd_bus_message_read(signal, "t", userdata);
-        return 0;
-}
-
-const char *caller_find_silence(struct rig *rig) {
-        int64_t deadline = world_now_ms() + CALLER_PATIENCE_MS / 2;
-        uint64_t told = 0, lease;
-        sd_bus_slot *slot = NULL;
-
-        if (rig->lease)
-                caller_tidy(rig);
-        ck_assert_int_ge(sd_bus_match_signal(caller_root, &slot, NULL, "/org/mountat1",
-                                             "org.mountat1.Manager", "LeaseAdded", caller_on_lease,
-                                             &told),
-                         0);
-        caller_mount(rig);
-        lease = rig->lease;
-        while (lease && told != lease && world_now_ms() < deadline)
-                if (sd_bus_process(caller_root, NULL) == 0)
-                        sd_bus_wait(caller_root, 10000);
-        sd_bus_slot_unref(slot);
-        if (lease)
-                caller_tidy(rig);
-        return lease && told == lease ? NULL : "no signal tells of a new lease";
 }
 
 const char *caller_find_fault(const struct rig *rig) {

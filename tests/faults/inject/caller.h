@@ -23,16 +23,15 @@ void caller_finish(void);
 /* Waits until the daemon answers there; false: not within seconds. */
 bool caller_await(const struct rig *rig);
 
-/* Calls; `lease` is as the answer says. Those with a path, and the tidying up, are root's. */
+/*
+ * Calls; `lease` is as the answer says. Unmount is Alice's, of what is kept for her, or root's to
+ * tidy up; all others are root's.
+ */
 struct outcome caller_mount(struct rig *rig);
-struct outcome caller_mount_path(struct rig *rig);
 struct outcome caller_unmount(struct rig *rig);
 struct outcome caller_unmount_path(struct rig *rig);
 struct outcome caller_list(struct rig *rig);
 struct outcome caller_tidy(struct rig *rig);
-
-/* Mounts and unmounts, and whoever listens must be told: NULL, or what isn't. */
-const char *caller_find_silence(struct rig *rig);
 
 /* As rig_find_fault(), and the daemon must answer on the bus. */
 const char *caller_find_fault(const struct rig *rig);

@@ -3,7 +3,7 @@
 #include "tests/faults/inject/rig.h"
 
 #include "common/fd.h"
-#include "daemon/record.h"
+#include "daemon/state.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,6 +16,7 @@
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -23,7 +24,8 @@ enum {
         RIG_PATIENCE_MS = 10000,
         RIG_PAUSE_US = 500,
         RIG_CLOSE_MS = 200,
-        RIG_MOUNTS = 2, /* of the one lease */
+        RIG_MOUNTS = 2,   /* of the one lease */
+        RIG_IDLE_MAX = 3, /* threads that are kept without work, besides the spare one */
 };
 
 void rig_prepare(struct rig *rig, const struct service_plan *plan) {
@@ -40,53 +42,66 @@ void rig_start(struct rig *rig) {
 
 /* ---- Alice ---- */
 
-static struct outcome rig_await(struct rig *rig) {
+void rig_hang_up(struct rig *rig) {
+        rig->alice = fd_close(rig->alice);
+}
+
+/* What is closed with bytes unread gives ECONNRESET before what was said. */
+static ssize_t rig_receive(int fd, void *bytes, size_t size) {
+        ssize_t received = recv(fd, bytes, size, MSG_TRUNC | MSG_DONTWAIT);
+
+        if (received < 0 && errno == ECONNRESET)
+                received = recv(fd, bytes, size, MSG_TRUNC | MSG_DONTWAIT);
+        return received;
+}
+
+struct outcome rig_listen(struct rig *rig) {
         struct pollfd readable = {.fd = rig->alice, .events = POLLIN};
-        struct outcome outcome = {.answer = ANSWER_NOTHING};
+        struct outcome outcome = {.answer = rig->alice >= 0 ? ANSWER_NOTHING : ANSWER_CLOSED};
         uint8_t bytes[WIRE_REPLY_MAX];
         ssize_t size;
 
-        if (poll(&readable, 1, RIG_PATIENCE_MS) != 1)
+        if (rig->alice < 0 || poll(&readable, 1, RIG_PATIENCE_MS) != 1)
                 return outcome;
-        size = recv(rig->alice, bytes, sizeof(bytes), MSG_TRUNC | MSG_DONTWAIT);
-        if (size > 0) {
-                outcome.answer = ANSWER_REPLY;
+        size = rig_receive(rig->alice, bytes, sizeof(bytes));
+        outcome.answer = size > 0 ? ANSWER_REPLY : ANSWER_CLOSED;
+        if (size > 0)
                 ck_assert_int_eq(wire_decode_reply(bytes, size, &outcome.reply), 0);
-                return outcome;
-        }
-        outcome.answer = ANSWER_CLOSED;
-        rig->alice = fd_close(rig->alice);
+        if (size <= 0 || outcome.reply.operation == PROTOCOL_UNASKED)
+                rig_hang_up(rig);
         return outcome;
 }
 
-static struct outcome rig_ask(struct rig *rig, struct wire_request *request,
-                                 const int *fds) {
+/* A connection that is refused may be closed before it has asked, with the reason in it. */
+static struct outcome rig_ask(struct rig *rig, struct wire_request *request, const int *fds) {
         uint8_t bytes[WIRE_REQUEST_MAX];
 
         request->version = PROTOCOL_VERSION;
-        if (rig->alice < 0 ||
-            client_try_send(rig->alice, bytes, wire_encode_request(request, bytes), fds,
-                            request->n_targets) < 0) {
-                rig->alice = fd_close(rig->alice);
-                return (struct outcome){.answer = ANSWER_CLOSED};
-        }
-        return rig_await(rig);
+        if (rig->alice >= 0)
+                client_try_send(rig->alice, bytes, wire_encode_request(request, bytes), fds,
+                                request->n_targets);
+        return rig_listen(rig);
 }
 
 static bool rig_said_ok(const struct outcome *outcome) {
         return outcome->answer == ANSWER_REPLY && outcome->reply.status == STATUS_OK;
 }
 
-void rig_reach(struct rig *rig) {
+static int rig_connect_as(const struct rig *rig, uid_t uid) {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
         strncpy(address.sun_path, rig->service.socket, sizeof(address.sun_path) - 1);
-        rig->alice = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        ck_assert_int_ge(rig->alice, 0);
-        world_borrow(WORLD_ALICE);
-        if (connect(rig->alice, (struct sockaddr *)&address, sizeof(address)) < 0)
-                rig->alice = fd_close(rig->alice);
+        ck_assert_int_ge(fd, 0);
+        world_borrow(uid);
+        if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+                fd = fd_close(fd);
         world_return();
+        return fd;
+}
+
+void rig_reach(struct rig *rig) {
+        rig->alice = rig_connect_as(rig, WORLD_ALICE);
 }
 
 bool rig_connect(struct rig *rig) {
@@ -105,42 +120,47 @@ bool rig_is_left(struct rig *rig) {
         return poll(&end, 1, RIG_CLOSE_MS) == 1;
 }
 
-void rig_hang_up(struct rig *rig) {
-        rig->alice = fd_close(rig->alice);
-}
-
 struct outcome rig_hello(struct rig *rig) {
         return rig_ask(rig, &(struct wire_request){.operation = PROTOCOL_HELLO}, NULL);
 }
 
 /* With proc and sys of the root, as Alice has them: bare directories, or the roots of mounts. */
-static struct outcome rig_ask_with_root(struct rig *rig, enum protocol_operation operation,
-                                           uint64_t lease) {
-        struct wire_request request = {
-                .operation = operation,
-                .lease = lease,
-                .n_targets = RIG_MOUNTS,
-                .targets = {{PROTOCOL_PROC, 0}, {PROTOCOL_SYSFS, 0}},
-        };
+static struct outcome rig_ask_with_root(struct rig *rig, struct wire_request request) {
         int fds[] = {world_open(WORLD_ALICE, world_path("root/proc")),
                      world_open(WORLD_ALICE, world_path("root/sys"))};
-        struct outcome outcome = rig_ask(rig, &request, fds);
+        struct outcome outcome;
 
+        request.n_targets = RIG_MOUNTS;
+        request.targets[0].file_system = PROTOCOL_PROC;
+        request.targets[1].file_system = PROTOCOL_SYSFS;
+        outcome = rig_ask(rig, &request, fds);
         close(fds[0]);
         close(fds[1]);
-        if (rig_said_ok(&outcome)) {
+        if (rig_said_ok(&outcome) && !(request.flags & PROTOCOL_CHECK)) {
                 rig->lease = outcome.reply.lease;
+                rig->kept = request.flags & PROTOCOL_KEEP;
                 rig->mounts = RIG_MOUNTS;
         }
         return outcome;
 }
 
 struct outcome rig_mount(struct rig *rig) {
-        return rig_ask_with_root(rig, PROTOCOL_MOUNT, 0);
+        return rig_ask_with_root(rig, (struct wire_request){.operation = PROTOCOL_MOUNT});
+}
+
+struct outcome rig_mount_to_keep(struct rig *rig) {
+        return rig_ask_with_root(
+                rig, (struct wire_request){.operation = PROTOCOL_MOUNT, .flags = PROTOCOL_KEEP});
+}
+
+struct outcome rig_check(struct rig *rig) {
+        return rig_ask_with_root(
+                rig, (struct wire_request){.operation = PROTOCOL_MOUNT, .flags = PROTOCOL_CHECK});
 }
 
 struct outcome rig_adopt(struct rig *rig, uint64_t lease) {
-        return rig_ask_with_root(rig, PROTOCOL_ADOPT, lease);
+        return rig_ask_with_root(
+                rig, (struct wire_request){.operation = PROTOCOL_ADOPT, .lease = lease});
 }
 
 /*
@@ -175,11 +195,11 @@ static unsigned rig_records(const struct rig *rig) {
         unsigned used = 0;
         FILE *file;
 
-        snprintf(path, sizeof(path), "%s/ledger", rig->service.runtime);
+        snprintf(path, sizeof(path), "%s/state", rig->service.runtime);
         file = fopen(path, "re");
         if (!file)
                 return 0;
-        fseek(file, RECORD_HEADER_SIZE, SEEK_SET);
+        fseek(file, STATE_HEADER_SIZE, SEEK_SET);
         while (fread(&record, sizeof(record), 1, file) == 1)
                 used += record.state != RECORD_FREE;
         fclose(file);
@@ -198,13 +218,13 @@ static const char *rig_compare(const struct rig *rig, unsigned mounts, unsigned 
         return text;
 }
 
-/* Its threads come and go, so this asks nothing that fails a test. */
-static unsigned rig_count(const struct rig *rig, const char *what) {
+/* Its threads come and go, so these ask nothing that fails a test. */
+static unsigned rig_count_fds(const struct rig *rig) {
         char path[64];
         unsigned count = 0;
         DIR *directory;
 
-        snprintf(path, sizeof(path), "/proc/%d/%s", rig->service.pid, what);
+        snprintf(path, sizeof(path), "/proc/%d/fd", rig->service.pid);
         directory = opendir(path);
         for (struct dirent *entry; directory && (entry = readdir(directory));)
                 count += entry->d_name[0] != '.';
@@ -213,11 +233,70 @@ static unsigned rig_count(const struct rig *rig, const char *what) {
         return count;
 }
 
+/* The number of the system call that it waits in, -1: none. proc_pid_syscall(5). */
+static long rig_find_call(const struct rig *rig, const char *thread) {
+        char path[128];
+        long call = -1;
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/%d/task/%s/syscall", rig->service.pid, thread);
+        file = fopen(path, "re");
+        if (file && fscanf(file, "%ld", &call) != 1)
+                call = -1;
+        if (file)
+                fclose(file);
+        return call;
+}
+
+static struct rig_threads rig_count_threads(const struct rig *rig) {
+        struct rig_threads threads = {0};
+        char path[64];
+        DIR *directory;
+
+        snprintf(path, sizeof(path), "/proc/%d/task", rig->service.pid);
+        directory = opendir(path);
+        for (struct dirent *entry; directory && (entry = readdir(directory));) {
+                long call = rig_find_call(rig, entry->d_name);
+
+                if (entry->d_name[0] == '.')
+                        continue;
+                threads.serving += call == SYS_recvmsg;
+                threads.waiting += call == SYS_futex;
+                threads.others += call != SYS_recvmsg && call != SYS_futex;
+        }
+        if (directory)
+                closedir(directory);
+        return threads;
+}
+
+unsigned rig_count_idle(const struct rig *rig) {
+        unsigned waiting = rig_count_threads(rig).waiting;
+
+        return waiting > rig->threads.waiting ? waiting - rig->threads.waiting : 0;
+}
+
+static const char *rig_compare_threads(const struct rig *rig) {
+        static char text[128];
+        struct rig_threads threads = rig_count_threads(rig);
+        unsigned serving = (rig->alice >= 0) + rig->n_guests;
+
+        if (threads.serving == serving && threads.others == rig->threads.others &&
+            threads.waiting >= rig->threads.waiting &&
+            threads.waiting <= rig->threads.waiting + RIG_IDLE_MAX)
+                return NULL;
+        snprintf(text, sizeof(text),
+                 "%u threads serve instead of %u, %u wait instead of %u and %d more, there are %u "
+                 "others instead of %u",
+                 threads.serving, serving, threads.waiting, rig->threads.waiting, RIG_IDLE_MAX,
+                 threads.others, rig->threads.others);
+        return text;
+}
+
 static const char *rig_compare_all(const struct rig *rig) {
         static char text[128];
         unsigned mounts = rig->lease ? rig->mounts : 0;
         unsigned held = rig->lease ? RIG_MOUNTS : 0; /* until all of a lease can go */
-        unsigned fds = rig->fds + (rig->alice >= 0) + held, has_fds, has_threads;
+        unsigned fds = rig->fds + (rig->alice >= 0) + rig->n_guests + held, has_fds;
         const char *fault;
 
         if (!service_is_running(&rig->service))
@@ -225,23 +304,52 @@ static const char *rig_compare_all(const struct rig *rig) {
         fault = rig_compare(rig, mounts, rig->lease ? 1 : 0);
         if (fault || rig->fds == 0)
                 return fault;
-        has_fds = rig_count(rig, "fd");
-        has_threads = rig_count(rig, "task");
-        if (has_fds != fds || has_threads != rig->threads) {
-                snprintf(text, sizeof(text),
-                         "%u descriptors instead of %u, %u threads instead of %u", has_fds, fds,
-                         has_threads, rig->threads);
+        has_fds = rig_count_fds(rig);
+        if (has_fds != fds) {
+                snprintf(text, sizeof(text), "%u descriptors instead of %u", has_fds, fds);
                 return text;
         }
+        fault = rig_compare_threads(rig);
+        if (fault)
+                return fault;
         return service_is_inside(&rig->service) ? "a thread stays inside a mount" : NULL;
 }
 
+/* ---- guests ---- */
+
+/* Says hello on a connection of Bob's. False: there is no such connection, or no answer. */
+static bool rig_invite(struct rig *rig) {
+        struct rig bob = *rig;
+        struct outcome outcome;
+
+        bob.alice = rig_connect_as(rig, WORLD_BOB);
+        outcome = rig_hello(&bob);
+        if (!rig_said_ok(&outcome)) {
+                rig_hang_up(&bob);
+                return false;
+        }
+        rig->guests[rig->n_guests++] = bob.alice;
+        return true;
+}
+
+void rig_dismiss(struct rig *rig) {
+        while (rig->n_guests > 0)
+                close(rig->guests[--rig->n_guests]);
+}
+
+void rig_occupy(struct rig *rig) {
+        while (rig->n_guests < RIG_GUESTS_MAX && rig_count_idle(rig) > 0)
+                ck_assert(rig_invite(rig));
+        ck_assert_uint_eq(rig_count_idle(rig), 0);
+}
+
 /* Clones that could not be made for want of something are made up for after the next request. */
-static void rig_let_restock(const struct rig *rig) {
+static void rig_let_replenish(const struct rig *rig) {
         struct rig passer_by = *rig;
 
-        if (service_is_running(&rig->service) && rig_connect(&passer_by))
-                rig_hang_up(&passer_by);
+        passer_by.n_guests = 0;
+        if (service_is_running(&rig->service) && rig_invite(&passer_by))
+                rig_dismiss(&passer_by);
 }
 
 const char *rig_find_fault(const struct rig *rig) {
@@ -250,7 +358,7 @@ const char *rig_find_fault(const struct rig *rig) {
 
         while ((fault = rig_compare_all(rig)) && service_is_running(&rig->service) &&
                world_now_ms() < deadline) {
-                rig_let_restock(rig);
+                rig_let_replenish(rig);
                 usleep(RIG_PAUSE_US);
         }
         return fault;
@@ -261,14 +369,24 @@ const char *rig_find_remains(const struct rig *rig, unsigned mounts, unsigned re
 }
 
 void rig_measure(struct rig *rig) {
-        unsigned again;
+        int64_t deadline = world_now_ms() + RIG_PATIENCE_MS;
+        struct rig_threads threads, before = {0};
+        unsigned fds, fds_before = 0;
 
-        /* Descriptors of the moment come and go. */
-        rig->fds = rig_count(rig, "fd");
-        while (usleep(3000) == 0 && (again = rig_count(rig, "fd")) != rig->fds)
-                rig->fds = again;
-        rig->fds -= rig->alice >= 0;
-        rig->threads = rig_count(rig, "task");
+        /* Threads are on their way, and descriptors of the moment come and go. */
+        for (;;) {
+                threads = rig_count_threads(rig);
+                fds = rig_count_fds(rig);
+                if (memcmp(&threads, &before, sizeof(threads)) == 0 && fds == fds_before &&
+                    threads.serving == (rig->alice >= 0))
+                        break;
+                ck_assert_int_lt(world_now_ms(), deadline);
+                before = threads;
+                fds_before = fds;
+                usleep(3000);
+        }
+        rig->fds = fds - (rig->alice >= 0);
+        rig->threads = threads;
 }
 
 int rig_await_end(struct rig *rig) {

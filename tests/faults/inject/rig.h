@@ -11,15 +11,29 @@
 
 #include <stdint.h>
 
+enum {
+        RIG_GUESTS_MAX = 8,
+};
+
+/* The daemon's threads, by the system call that each waits in. */
+struct rig_threads {
+        unsigned serving; /* a connection: for its next request */
+        unsigned waiting; /* for work, or for lines of the log */
+        unsigned others;  /* the main one, and a sanitizer's */
+};
+
 struct rig {
         const struct service_plan *plan;
         struct service service;
         const char *root;
-        int alice;       /* her connection, or -EBADF */
-        uint64_t lease;  /* hers: proc and sys of the root are mounted; 0: none */
-        unsigned mounts; /* of the lease that there are */
-        unsigned fds;    /* that the daemon has open for itself, */
-        unsigned threads;
+        int alice;                  /* her connection, or -EBADF */
+        int guests[RIG_GUESTS_MAX]; /* further connections, of Bob's */
+        unsigned n_guests;
+        uint64_t lease;             /* hers: proc and sys of the root are mounted; 0: none */
+        bool kept;                  /* the lease, beyond the connection that asked for it */
+        unsigned mounts;            /* of the lease that there are */
+        unsigned fds;               /* that the daemon has open for itself, */
+        struct rig_threads threads; /* and has without a connection */
 };
 
 enum answer {
@@ -54,12 +68,28 @@ bool rig_is_left(struct rig *rig);
 /* Closes Alice's connection, if there is one. */
 void rig_hang_up(struct rig *rig);
 
-/* What an idle daemon has, with Alice connected and nothing mounted, is the measure from now on. */
+/*
+ * Waits until each of the daemon's threads waits for something. What a daemon has that has just
+ * been started, with Alice connected or not and nothing mounted, is the measure from now on.
+ */
 void rig_measure(struct rig *rig);
 
-/* Alice asks; `lease` and `alice` are as the answer says. */
+/*
+ * How many threads wait for work, besides the spare one; and a guest for each of those, so that the
+ * next connection needs a new one. Guests stay until they are dismissed.
+ */
+unsigned rig_count_idle(const struct rig *rig);
+void rig_occupy(struct rig *rig);
+void rig_dismiss(struct rig *rig);
+
+/* Waits for what the daemon says unasked, or for the end of the connection. */
+struct outcome rig_listen(struct rig *rig);
+
+/* Alice asks; `lease`, `kept` and `alice` are as the answer says. */
 struct outcome rig_hello(struct rig *rig);
 struct outcome rig_mount(struct rig *rig);
+struct outcome rig_mount_to_keep(struct rig *rig);
+struct outcome rig_check(struct rig *rig);
 struct outcome rig_unmount(struct rig *rig);
 struct outcome rig_adopt(struct rig *rig, uint64_t lease);
 

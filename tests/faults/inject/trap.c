@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,10 @@ enum {
         TRAP_ANY_CALL = -1,
 };
 
+/* SECCOMP_IOCTL_NOTIF_SET_FLAGS, and its flag, which the baseline's headers don't know. */
+#define TRAP_SET_FLAGS SECCOMP_IOW(4, uint64_t)
+#define TRAP_SYNC_WAKE_UP 1UL
+
 static struct {
         pthread_t thread;
         pid_t pid;
@@ -43,6 +48,8 @@ static struct {
         int error;
         int signal;
         bool sprung;
+        struct trap_call refused;
+        int refusal; /* 0: none is */
 } trap = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 void trap_enter(void) {
@@ -84,9 +91,17 @@ static enum trap_subject trap_find_subject(const struct seccomp_notif *notificat
         return TRAP_OTHER_FILE;
 }
 
+static bool trap_is_same(struct trap_call a, struct trap_call b) {
+        return a.number == b.number && a.subject == b.subject;
+}
+
 static bool trap_matches(struct trap_call call) {
-        return trap.order.number == TRAP_ANY_CALL ||
-               (trap.order.number == call.number && trap.order.subject == call.subject);
+        return trap.order.number == TRAP_ANY_CALL || trap_is_same(trap.order, call);
+}
+
+static void trap_fail(struct seccomp_notif_resp *answer, int error) {
+        answer->flags = 0;
+        answer->error = -error;
 }
 
 /* The answer; false: none, since the process has ended. */
@@ -94,13 +109,14 @@ static bool trap_judge(struct trap_call call, struct seccomp_notif_resp *answer)
         answer->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
         if (trap.n_calls < TRAP_CALLS_MAX)
                 trap.calls[trap.n_calls++] = call;
+        if (trap.refusal > 0 && trap_is_same(trap.refused, call))
+                trap_fail(answer, trap.refusal);
         if (trap.n == 0 || !trap_matches(call) || --trap.n > 0)
                 return true;
 
         trap.sprung = true;
         if (trap.error > 0) {
-                answer->flags = 0;
-                answer->error = -trap.error;
+                trap_fail(answer, trap.error);
                 return true;
         }
         kill(trap.pid, trap.signal);
@@ -158,9 +174,15 @@ static int trap_take_listener(pid_t pid) {
         return listener;
 }
 
+/* Linux 6.6: who answers runs on the processor of who asks, at once. Else it takes longer. */
+static void trap_hurry(void) {
+        ioctl(trap.listener, TRAP_SET_FLAGS, TRAP_SYNC_WAKE_UP);
+}
+
 void trap_attend(pid_t pid) {
         trap.pid = pid;
         trap.listener = trap_take_listener(pid);
+        trap_hurry();
         trap.stop = eventfd(0, EFD_CLOEXEC);
         ck_assert_int_ge(trap.stop, 0);
         ck_assert_int_eq(pthread_create(&trap.thread, NULL, trap_serve, NULL), 0);
@@ -181,6 +203,14 @@ static void trap_set(struct trap_call call, unsigned n, int error, int signal) {
         trap.error = error;
         trap.signal = signal;
         trap.sprung = false;
+        trap.refusal = 0;
+        pthread_mutex_unlock(&trap.mutex);
+}
+
+void trap_refuse(struct trap_call call, int error) {
+        pthread_mutex_lock(&trap.mutex);
+        trap.refused = call;
+        trap.refusal = error;
         pthread_mutex_unlock(&trap.mutex);
 }
 

@@ -2,32 +2,29 @@
 
 /* On a real directory, with real processes that die. */
 
-#include "daemon/state.h"
-
-#include "common/fd.h"
-#include "tests/fixtures/descriptors.h"
 #include "tests/fixtures/skip.h"
 #include "tests/fixtures/suite.h"
+#include "tests/unit/daemon/state_files.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <stddef.h>
-#include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
 
 enum { CAPACITY = 10 };
 
-static char directory[64], path[128], path_new[128];
+static struct state_files files;
+static const char *const directory = files.directory;
+static char path[128], path_new[128];
 
 static void start(void) {
-        strcpy(directory, "/tmp/mountatd-check-XXXXXX");
-        ck_assert_ptr_nonnull(mkdtemp(directory));
-        snprintf(path, sizeof(path), "%s/state", directory);
-        snprintf(path_new, sizeof(path_new), "%s/state.new", directory);
+        state_files_start(&files);
+        state_files_path(&files, "state", path);
+        state_files_path(&files, "state.new", path_new);
 }
 
 static void end(void) {
@@ -260,6 +257,39 @@ START_TEST(zombie_is_taken_over) {
 }
 END_TEST
 
+/* A thread that is stuck in the kernel keeps it, and its descriptors, for good. */
+START_TEST(killed_one_that_stays_is_taken_over) {
+        struct state_found found = {0};
+        struct state file;
+        int ready[2], status;
+        char byte;
+        pid_t pid;
+
+        start();
+        ck_assert_int_eq(pipe(ready), 0);
+        pid = fork();
+        if (pid == 0) {
+                if (open_records(&file, &found) < 0)
+                        _exit(1);
+                file.records[0] = sane(0, RECORD_LIVE);
+                if (write(ready[1], "", 1) != 1)
+                        _exit(1);
+                for (;;)
+                        pause();
+        }
+        ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+        ck_assert_int_eq(ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACEEXIT), 0);
+        refuses(-EBUSY);
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(pid, &status, __WALL), pid);
+        ck_assert(WIFSTOPPED(status)); /* in do_exit() */
+        ck_assert_uint_eq(opens(), 1);
+        ck_assert_int_eq(ptrace(PTRACE_DETACH, pid, 0, 0), 0);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        end();
+}
+END_TEST
+
 /* After a reboot the mounts of then are gone, and so is the process, whoever has its pid now. */
 START_TEST(other_boot_left_nothing) {
         static const enum record_state states[] = {RECORD_LIVE};
@@ -319,232 +349,102 @@ START_TEST(what_was_set_aside_is_not_overwritten_but_for_the_last) {
 }
 END_TEST
 
-/* ---- what 0.1 left ---- */
-
-/* The layout of 0.1, byte by byte. */
-struct old_header {
-        char magic[8];
-        uint32_t record_size;
-        uint32_t capacity;
-        struct instance instance;
-};
-
-struct old_record {
-        uint64_t lease, granted, writer_start_time;
-        int32_t writer_pid;
-        uint32_t state, uid;
-        int32_t pid;
-        uint32_t count, origin;
-        uint8_t file_systems[16];
-        uint64_t mounts[16];
-};
-
-static struct old_record old_record(uint32_t index, uint32_t state, uint32_t origin) {
-        return (struct old_record){
-                .lease = 0x123456789abc0000 | index,
-                .granted = 11,
-                .writer_start_time = 12,
-                .writer_pid = 13,
-                .state = state,
-                .uid = 1000 + index,
-                .pid = 14,
-                .count = 2,
-                .origin = origin,
-                .file_systems = {PROTOCOL_PROC, PROTOCOL_SYSFS},
-                .mounts = {100 + index, 200 + index},
-        };
-}
-
-/* In place of the state file there is one of 0.1, of the instance given. */
-static void write_old(const struct instance *instance) {
-        struct old_header header = {
-                .magic = {'M', 'N', 'T', 'L', 'E', 'D', 'G', '1'},
-                .record_size = sizeof(struct old_record),
-                .capacity = 5,
+static struct state_header header_of(const struct instance *instance) {
+        struct state_header header = {
+                .version = 2,
+                .record_size = sizeof(struct record),
+                .capacity = CAPACITY,
                 .instance = *instance,
         };
-        const struct old_record records[5] = {
-                old_record(0, RECORD_LIVE, 0), old_record(1, RECORD_ATTACHING, 0),
-                old_record(2, RECORD_RELEASING, 0), {0}, old_record(4, RECORD_LIVE, 1)};
-        FD_AUTO int fd = -EBADF;
-        char old[128];
 
-        ck_assert_uint_eq(sizeof(struct old_record), 192);
-        snprintf(old, sizeof(old), "%s/ledger", directory);
-        fd = open(old, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        ck_assert_int_ge(fd, 0);
-        ck_assert_int_eq(pwrite(fd, &header, sizeof(header), 0), sizeof(header));
-        ck_assert_int_eq(pwrite(fd, records, sizeof(records), STATE_HEADER_SIZE), sizeof(records));
+        memcpy(header.magic, "MNTSTATE", sizeof(header.magic)); /* no NUL */
+        return header;
 }
 
-static struct instance dead_instance(void) {
-        struct instance instance;
-        pid_t pid = fork();
+enum { WHOLE = STATE_HEADER_SIZE + CAPACITY * sizeof(struct record) };
 
-        if (pid == 0)
-                _exit(0);
-        waitpid(pid, NULL, 0);
-        ck_assert_int_eq(instance_self(&instance), 0);
-        instance.pid = pid;
-        return instance;
+/* Each is a header with one field wrong, or a file that isn't as long as it says. */
+static const struct {
+        const char *what;
+        size_t offset;
+        uint32_t value;
+        off_t size;
+        bool has_owner; /* whose file it is can be told all the same */
+} lies[] = {
+        {"magic", offsetof(struct state_header, magic), 0x12345678, WHOLE, false},
+        {"end of the magic", offsetof(struct state_header, magic) + 4, 0x12345678, WHOLE, false},
+        {"version 0", offsetof(struct state_header, version), 0, WHOLE, true},
+        {"version 1", offsetof(struct state_header, version), 1, WHOLE,
+         false}, /* has other names */
+        {"version 3", offsetof(struct state_header, version), 3, WHOLE, true},
+        {"version 2^32-1", offsetof(struct state_header, version), UINT32_MAX, WHOLE, true},
+        {"record size 0", offsetof(struct state_header, record_size), 0, WHOLE, true},
+        {"record size 199", offsetof(struct state_header, record_size), 199, WHOLE, true},
+        {"record size 201", offsetof(struct state_header, record_size), 201, WHOLE, true},
+        {"capacity 0", offsetof(struct state_header, capacity), 0, WHOLE, true},
+        {"capacity 9", offsetof(struct state_header, capacity), 9, WHOLE, true},
+        {"capacity 11", offsetof(struct state_header, capacity), 11, WHOLE, true},
+        {"capacity 2^32-1", offsetof(struct state_header, capacity), UINT32_MAX, WHOLE, true},
+        {"a byte less", offsetof(struct state_header, version), 2, WHOLE - 1, true},
+        {"a byte more", offsetof(struct state_header, version), 2, WHOLE + 1, true},
+        {"sparse and huge", offsetof(struct state_header, capacity), STATE_RECORDS_MAX + 1,
+         STATE_HEADER_SIZE + (STATE_RECORDS_MAX + 1) * (off_t)sizeof(struct record), true},
+};
+
+enum { N_LIES = sizeof(lies) / sizeof(lies[0]) };
+
+static void write_lie(unsigned row, struct instance instance) {
+        struct state_header header = header_of(&instance);
+
+        memcpy((char *)&header + lies[row].offset, &lies[row].value, 4);
+        write_file(&header, sizeof(header));
+        ck_assert_int_eq(truncate(path, lies[row].size), 0);
 }
 
-START_TEST(takes_over_what_0_1_left) {
-        const struct instance dead = dead_instance();
-        struct state_found found = {0};
-        struct state file;
-        char old[128];
-
-        start();
-        write_old(&dead);
-        ck_assert_int_eq(open_records(&file, &found), 0);
-        ck_assert_str_eq(found.set_aside, "");
-        ck_assert_uint_eq(file.used, 5);
-        for (uint32_t i = 0; i < 5; i++) {
-                const struct record *record = &file.records[i];
-
-                if (i == 3) {
-                        ck_assert_uint_eq(record->state, RECORD_FREE);
-                        continue;
-                }
-                ck_assert_uint_eq(record->lease, 0x123456789abc0000 | i);
-                ck_assert_uint_eq(record->state, i == 1   ? RECORD_ATTACHING
-                                                 : i == 2 ? RECORD_RELEASING
-                                                          : RECORD_LIVE);
-                ck_assert_uint_eq(record->granted, 11);
-                ck_assert_uint_eq(record->writer_start_time, 12);
-                ck_assert_int_eq(record->writer_pid, 13);
-                ck_assert_uint_eq(record->uid, 1000 + i);
-                ck_assert_int_eq(record->pid, 14);
-                ck_assert_uint_eq(record->count, 2);
-                ck_assert_uint_eq(record->kept, i == 4);
-                ck_assert_uint_eq(record->mount_namespace, 0);
-                ck_assert_uint_eq(record->file_systems[1], PROTOCOL_SYSFS);
-                ck_assert_uint_eq(record->mounts[1], 200 + i);
-        }
-        snprintf(old, sizeof(old), "%s/ledger", directory);
-        ck_assert_int_eq(access(old, F_OK), -1);
-        memset(file.records, 0, 5 * sizeof(struct record));
-        state_close(&file);
-        end();
-}
-END_TEST
-
-START_TEST(sweeps_what_0_1_left_in_a_file_of_its_own) {
-        const struct instance dead = dead_instance();
-        struct state_found found = {0};
-        struct state file;
-
-        start();
-        write_old(&dead);
-        ck_assert_int_eq(state_open_left(directory, &file, &found), 0);
-        ck_assert_uint_eq(file.capacity, 5);
-        ck_assert_uint_eq(file.records[4].kept, 1);
-        record_set_state(&file.records[4], RECORD_FREE);
-        state_close_left(&file);
-        ck_assert_uint_eq(opens(), 3);
-        end();
-}
-END_TEST
-
-START_TEST(refuses_beside_a_living_0_1) {
-        struct state_found found = {0};
-        struct instance self;
-        struct state file;
-        char old[128];
-
-        start();
-        ck_assert_int_eq(instance_self(&self), 0);
-        write_old(&self);
-        ck_assert_int_eq(open_records(&file, &found), -EBUSY);
-        ck_assert_int_eq(found.pid, getpid());
-        snprintf(old, sizeof(old), "%s/ledger", directory);
-        ck_assert_int_eq(unlink(old), 0);
-        end();
-}
-END_TEST
-
-START_TEST(what_0_1_left_before_a_reboot_is_gone) {
-        struct instance dead = dead_instance();
-        char old[128];
-
-        start();
-        dead.boot_id[0] ^= 1;
-        write_old(&dead);
-        ck_assert_uint_eq(opens(), 0);
-        snprintf(old, sizeof(old), "%s/ledger", directory);
-        ck_assert_int_eq(access(old, F_OK), -1);
-        end();
-}
-END_TEST
-
-START_TEST(a_file_of_0_1_that_is_cut_is_set_aside) {
-        const struct instance dead = dead_instance();
-        struct state_found found = {0};
-        struct state file;
-        char old[128];
-
-        start();
-        write_old(&dead);
-        snprintf(old, sizeof(old), "%s/ledger", directory);
-        ck_assert_int_eq(truncate(old, STATE_HEADER_SIZE + 3 * sizeof(struct old_record)), 0);
-        ck_assert_int_eq(open_records(&file, &found), 0);
-        ck_assert_str_eq(found.set_aside, "ledger.unknown-1");
-        ck_assert_uint_eq(file.used, 0);
-        state_close(&file);
-        remove_set_aside("ledger.unknown-1");
-        end();
-}
-END_TEST
-
-/* Each header is that of a living process, but the file is not what it says. */
 START_TEST(header_that_lies_is_set_aside) {
-        for (unsigned lie = 0; lie <= 8; lie++) {
-                struct state_header header = {
-                        .magic = {'M', 'N', 'T', 'S', 'T', 'A', 'T', 'E'},
-                        .version = 2,
-                        .record_size = sizeof(struct record),
-                        .capacity = CAPACITY,
-                };
-                off_t size = STATE_HEADER_SIZE + CAPACITY * sizeof(struct record);
+        for (unsigned row = 0; row < N_LIES; row++) {
+                struct state_found found = {0};
+                struct state_header before, after;
+                char kept[160];
+                struct stat stat_of_file;
+                struct state file;
 
                 start();
-                ck_assert_int_eq(instance_self(&header.instance), 0);
-                switch (lie) {
-                case 0: /* the truth: it is in use */
-                        break;
-                case 1:
-                        header.magic[7] = '2';
-                        break;
-                case 2:
-                        header.record_size++;
-                        break;
-                case 3:
-                        header.capacity++;
-                        break;
-                case 4:
-                        header.capacity = UINT32_MAX;
-                        break;
-                case 5:
-                        size--;
-                        break;
-                case 6:
-                        size++;
-                        break;
-                case 8:
-                        header.version++;
-                        break;
-                case 7: /* sparse and huge */
-                        header.capacity = STATE_RECORDS_MAX + 1;
-                        size = STATE_HEADER_SIZE +
-                               (STATE_RECORDS_MAX + 1) * (off_t)sizeof(struct record);
-                        break;
-                }
-                write_file(&header, sizeof(header));
-                ck_assert_int_eq(truncate(path, size), 0);
-                if (lie == 0)
+                write_lie(row, state_files_dead_instance());
+                before = read_header();
+                /* In place it is of no use, and is left alone. */
+                ck_assert_int_eq(state_open_left(directory, &file, &found), -ENOENT);
+                ck_assert_str_eq(found.set_aside, "");
+                ck_assert_int_eq(open_records(&file, &found), 0);
+                ck_assert_msg(strcmp(found.set_aside, "state.unknown-1") == 0, "%s",
+                              lies[row].what);
+                ck_assert_uint_eq(file.used, 0);
+                state_close(&file);
+
+                snprintf(kept, sizeof(kept), "%s/state.unknown-1", directory);
+                ck_assert_int_eq(rename(kept, path), 0);
+                after = read_header();
+                ck_assert_mem_eq(&after, &before, sizeof(before));
+                ck_assert_int_eq(stat(path, &stat_of_file), 0);
+                ck_assert_int_eq(stat_of_file.st_size, lies[row].size);
+                end();
+        }
+}
+END_TEST
+
+/* Of a later version, for one: what it doesn't understand it doesn't take from who runs. */
+START_TEST(header_that_lies_is_not_taken_from_a_living_one) {
+        for (unsigned row = 0; row < N_LIES; row++) {
+                struct state_header before, after;
+
+                start();
+                write_lie(row, state_files_living_instance());
+                before = read_header();
+                if (lies[row].has_owner) {
                         refuses(-EBUSY);
-                else {
+                        after = read_header();
+                        ck_assert_mem_eq(&after, &before, sizeof(before));
+                } else {
                         ck_assert_uint_eq(opens(), 0);
                         remove_set_aside("state.unknown-1");
                 }
@@ -562,12 +462,58 @@ START_TEST(leftover_of_a_take_over_is_in_nobodys_way) {
 }
 END_TEST
 
-START_TEST(follows_no_link) {
-        start();
-        ck_assert_int_eq(symlink("/dev/zero", path), 0);
-        ck_assert_uint_eq(opens(), 0);
-        remove_set_aside("state.unknown-1");
-        end();
+enum kind { LINK, DANGLING, DIRECTORY, FULL_DIRECTORY, FIFO, SOCKET, DEVICE, N_KINDS };
+
+/* False: it takes a privilege. */
+static bool make_irregular(enum kind kind) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        FD_AUTO int fd = -EBADF;
+        char inner[160];
+
+        switch (kind) {
+        case LINK:
+                return symlink("/dev/zero", path) == 0;
+        case DANGLING:
+                return symlink("/nonexistent/state", path) == 0;
+        case FULL_DIRECTORY:
+        case DIRECTORY:
+                snprintf(inner, sizeof(inner), "%s/inner", path);
+                return mkdir(path, 0700) == 0 && (kind == DIRECTORY || mkdir(inner, 0700) == 0);
+        case FIFO:
+                return mkfifo(path, 0600) == 0;
+        case SOCKET:
+                fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+                snprintf(address.sun_path, sizeof(address.sun_path), "%.100s", path);
+                return bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
+        default:
+                return mknod(path, S_IFCHR | 0600, makedev(1, 3)) == 0;
+        }
+}
+
+/* It is not even opened, which a fifo's or a device's driver would hear of. */
+START_TEST(what_is_no_file_is_set_aside) {
+        for (enum kind kind = 0; kind < N_KINDS; kind++) {
+                struct state_found found = {0};
+                struct stat before, after;
+                struct state file;
+                char kept[128], inner[160];
+
+                start();
+                if (make_irregular(kind)) {
+                        ck_assert_int_eq(lstat(path, &before), 0);
+                        ck_assert_int_eq(state_open_left(directory, &file, &found), -ENOENT);
+                        ck_assert_int_eq(open_records(&file, &found), 0);
+                        ck_assert_str_eq(found.set_aside, "state.unknown-1");
+                        state_close(&file);
+                        snprintf(kept, sizeof(kept), "%s/state.unknown-1", directory);
+                        ck_assert_int_eq(lstat(kept, &after), 0);
+                        ck_assert_uint_eq(after.st_ino, before.st_ino);
+                        snprintf(inner, sizeof(inner), "%s/inner", kept);
+                        rmdir(inner);
+                        ck_assert_int_eq(remove(kept), 0);
+                }
+                end();
+        }
 }
 END_TEST
 
@@ -727,17 +673,27 @@ static void change_record(uint32_t index, const struct record *record) {
 }
 
 /* Its neighbours are taken over all the same. */
-START_TEST(damaged_record_is_dropped) {
+START_TEST(damaged_record_is_left_out_and_counted) {
         static const enum record_state states[CAPACITY] = {
                 [2] = RECORD_LIVE, [3] = RECORD_LIVE, [CAPACITY - 1] = RECORD_LIVE};
 
         for (unsigned row = 0; row < N_DAMAGES; row++) {
                 struct record record = damaged(row, 3);
+                struct state_found found = {0};
+                struct state file;
 
                 start();
                 leave(CAPACITY, CAPACITY, states);
                 change_record(3, &record);
-                ck_assert_uint_eq(opens(), damages[row].is_sane ? 3 : 2);
+                ck_assert_int_eq(open_records(&file, &found), 0);
+                ck_assert_uint_eq(found.damaged,
+                                  !damages[row].is_sane && record.state != RECORD_FREE);
+                ck_assert_uint_eq(file.records[2].state, RECORD_LIVE);
+                ck_assert_uint_eq(file.records[CAPACITY - 1].state, RECORD_LIVE);
+                ck_assert_uint_eq(file.records[3].state,
+                                  damages[row].is_sane ? record.state : (uint32_t)RECORD_FREE);
+                ck_assert_str_eq(found.set_aside, "");
+                state_close(&file);
                 end();
         }
 }
@@ -779,15 +735,25 @@ START_TEST(truncated_file_is_set_aside) {
                                whole + 1};
 
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-                struct state file;
                 struct state_found found = {0};
+                size_t size, size_kept;
+                char *bytes, *kept;
+                struct state file;
 
                 start();
                 leave(CAPACITY, 1, states);
                 ck_assert_int_eq(truncate(path, sizes[i]), 0);
+                bytes = state_files_read(&files, "state", &size);
                 ck_assert_int_eq(state_open_left(directory, &file, &found), -ENOENT);
+                ck_assert_int_eq(open_records(&file, &found), 0);
+                ck_assert_uint_eq(file.used, 0);
+                state_close(&file);
                 ck_assert_str_eq(found.set_aside, "state.unknown-1");
-                ck_assert_uint_eq(opens(), 0);
+                kept = state_files_read(&files, "state.unknown-1", &size_kept);
+                ck_assert_uint_eq(size_kept, size);
+                ck_assert_mem_eq(kept, bytes, size);
+                free(bytes);
+                free(kept);
                 remove_set_aside("state.unknown-1");
                 end();
         }
@@ -923,14 +889,14 @@ int main(void) {
                 is_refused_while_another_lives, counts_what_a_dead_one_left,
                 counts_up_to_the_last_record, records_are_taken_over_at_their_index,
                 room_is_made_for_the_last_record_in_use, record_is_sane_or_not,
-                damaged_record_is_dropped, damaged_records_make_no_room, truncated_file_is_set_aside,
-                what_was_left_is_opened_in_place, in_place_the_lock_ends_with_the_sweep,
-                in_place_is_nothing_to_be_had, zombie_is_taken_over, other_boot_left_nothing,
+                damaged_record_is_left_out_and_counted, damaged_records_make_no_room,
+                truncated_file_is_set_aside, what_was_left_is_opened_in_place,
+                in_place_the_lock_ends_with_the_sweep, in_place_is_nothing_to_be_had,
+                zombie_is_taken_over, killed_one_that_stays_is_taken_over, other_boot_left_nothing,
                 what_it_does_not_understand_is_set_aside, header_that_lies_is_set_aside,
-                what_was_set_aside_is_not_overwritten_but_for_the_last, takes_over_what_0_1_left,
-                sweeps_what_0_1_left_in_a_file_of_its_own, refuses_beside_a_living_0_1,
-                what_0_1_left_before_a_reboot_is_gone, a_file_of_0_1_that_is_cut_is_set_aside,
-                leftover_of_a_take_over_is_in_nobodys_way, follows_no_link,
+                header_that_lies_is_not_taken_from_a_living_one,
+                what_was_set_aside_is_not_overwritten_but_for_the_last,
+                leftover_of_a_take_over_is_in_nobodys_way, what_is_no_file_is_set_aside,
                 two_that_start_at_once_are_kept_apart, lock_is_not_held_once_it_runs,
                 directory_that_is_not_there_is_an_errno, full_file_system_is_told_at_the_start,
                 takes_the_largest_capacity);

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What 0.1 left becomes a state file, so that an upgrade in place loses no lease. The new file is
+ * in its place before the old one goes.
+ */
+
+#include "common/fd.h"
+#include "daemon/state_private.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STATE_MAGIC_1 "MNTLEDG1"
+
+struct state_header_1 {
+        char magic[8];
+        uint32_t record_size;
+        uint32_t capacity;
+        struct instance instance;
+};
+
+struct record_1 {
+        uint64_t lease;
+        uint64_t granted;
+        uint64_t writer_start_time;
+        int32_t writer_pid;
+        uint32_t state;
+        uint32_t uid;
+        int32_t pid;
+        uint32_t count;
+        uint32_t origin; /* 0: a connection, 1: D-Bus */
+        uint8_t file_systems[PROTOCOL_TARGETS_MAX];
+        uint64_t mounts[PROTOCOL_TARGETS_MAX];
+};
+
+static_assert(sizeof(struct state_header_1) == 72 && sizeof(struct record_1) == STATE_RECORD_SIZE_1,
+              "0.1 is out");
+
+bool state_translate_header_1(struct state_header *header) {
+        struct state_header_1 old;
+
+        memcpy(&old, header, sizeof(old));
+        if (memcmp(old.magic, STATE_MAGIC_1, sizeof(old.magic)) != 0)
+                return false;
+        *header = (struct state_header){
+                .version = 1,
+                .record_size = old.record_size,
+                .capacity = old.capacity,
+                .instance = old.instance,
+        };
+        return true;
+}
+
+static struct record record_from_1(const struct record_1 *old) {
+        struct record record = {
+                .lease = old->lease,
+                .granted = old->granted,
+                .writer_start_time = old->writer_start_time,
+                .writer_pid = old->writer_pid,
+                .state = old->state,
+                .uid = old->uid,
+                .pid = old->pid,
+                .count = old->count,
+                .kept = old->origin,
+        };
+
+        memcpy(record.file_systems, old->file_systems, sizeof(record.file_systems));
+        memcpy(record.mounts, old->mounts, sizeof(record.mounts));
+        return record;
+}
+
+/* As they are: whoever reads them judges them. */
+static void state_put_records_1(struct state *state, const struct state *old) {
+        const struct record_1 *records = (const struct record_1 *)(const void *)old->records;
+
+        for (uint32_t i = 0; i < old->capacity; i++)
+                if (records[i].state != RECORD_FREE)
+                        state->records[i] = record_from_1(&records[i]);
+}
+
+/*
+ * Makes a state file of it, whose instance is that of then. mountatd --sweep does so with root's
+ * rights for a daemon that may be a user of its own, so the file's owner stays.
+ */
+static int state_convert_1(const struct state_takeover *takeover) {
+        const struct state_file *ledger = &takeover->ledger;
+        int directory = takeover->directory, r;
+        struct state state = {0}, old = {0};
+
+        r = state_map(ledger->fd, &ledger->header, &old);
+        if (r < 0)
+                return r;
+        r = state_create(directory, old.capacity, &ledger->header.instance, &state);
+        if (r == 0) {
+                state_put_records_1(&state, &old);
+                if (ledger->uid != geteuid() &&
+                    fchownat(directory, STATE_NAME_NEW, ledger->uid, ledger->gid, 0) < 0)
+                        r = -errno;
+        }
+        if (r == 0)
+                r = state_put_in_place(directory, &state);
+        state_unmap(&state);
+        state_unmap(&old);
+        return r;
+}
+
+int state_upgrade(struct state_takeover *takeover) {
+        struct state_file *state = &takeover->state, *ledger = &takeover->ledger;
+        int r = 0;
+
+        if (ledger->finding != STATE_LEFT && ledger->finding != STATE_OUTDATED)
+                return 0;
+        if (ledger->finding == STATE_LEFT && state->finding != STATE_LEFT) {
+                r = state_convert_1(takeover);
+                state->fd = fd_close(state->fd);
+                if (r == 0)
+                        r = state_find(takeover, STATE_NAME, STATE_VERSION, state);
+        }
+        if (r == 0 && unlinkat(takeover->directory, STATE_NAME_1, 0) < 0)
+                r = -errno;
+        return r;
+}
