@@ -12,7 +12,8 @@
  * Prints the table. MOUNTATD_FAULTS=NAME tries that route alone.
  *
  * Not here: a daemon that waits for a bus to be there (inotify(7)); an administrator asked by
- * polkit; and of the start on the bus, more than four places of a call.
+ * polkit; and of the start on the bus, and of the one that finds a kept lease, more than four places
+ * of a call.
  */
 
 #include "common/fd.h"
@@ -801,13 +802,17 @@ static void inject(struct rig *rig, const struct route *route, struct line *line
 
 /*
  * Of a daemon that is just started: main() begins by blocking signals, what is before is ld.so's.
+ * Where a lease is kept, what is different begins with the new state file.
  * Of one that is to sweep, or to come onto the bus: all behind its first two threads, which are
  * the log's and the spare one.
  */
 static size_t find_begin(const struct route *route, const struct trap_call *calls, size_t n) {
         size_t begin = 0, n_threads = 0;
 
-        if (route->judge == judge_start)
+        if (route->prepare == left_kept_lease)
+                while (begin < n && calls[begin].number != SYS_fallocate)
+                        begin++;
+        else if (route->judge == judge_start)
                 while (begin < n && calls[begin].number != SYS_rt_sigprocmask)
                         begin++;
         if (route->judge == judge_sweep || route->judge == judge_start_on_bus)
@@ -844,12 +849,18 @@ static bool is_left_out(const struct route *route, const struct table_row *row, 
         return *why;
 }
 
+/* What takes a second, or is much the same at each place, is done at four places of a call. */
+static unsigned find_stride(const struct route *route, unsigned places) {
+        bool few = route->judge == judge_start_on_bus || route->prepare == left_kept_lease;
+
+        return few ? (places + 3) / 4 : 1;
+}
+
 /* At `places`, behind the first `before`. */
 static void try_call(struct rig *rig, const struct route *route, struct trap_call call,
                      unsigned before, unsigned places) {
         const struct table_row *row = table_find(call);
-        /* A try that costs the connection to the bus takes a second. */
-        unsigned reached = 0, stride = route->judge == judge_start_on_bus ? (places + 3) / 4 : 1;
+        unsigned reached = 0, stride = find_stride(route, places);
         int errors[TABLE_ERRORS_MAX];
         const char *why;
 

@@ -2,13 +2,13 @@
 
 /*
  * The real daemon is killed, restarted and stopped just before each system call that it makes on
- * each of its routes, by SIGKILL, SIGUSR1 and SIGTERM. Then another one takes over, and the ledger,
- * the mounts and what the client was told must agree: what it holds can be adopted, and of what it
- * was never told nothing is left. What a call over D-Bus was granted is kept by the next one, and
- * can be seen and unmounted there, whether or not it was told.
+ * each of its routes, by SIGKILL, SIGUSR1 and SIGTERM. Then another one takes over, and the state
+ * file, the mounts and what the client was told must agree: what it holds can be adopted, and of
+ * what it was never told nothing is left. What is kept for a user can be unmounted there, and ends
+ * with a stop; over D-Bus it can be seen as well, whether or not it was told.
  *
- * Not here: a kernel that lacks calls, which is tried in check_faults alone; MountPath and
- * UnmountPath; a daemon that waits for its bus.
+ * Not here: a kernel that lacks calls, which is tried in check_faults alone; UnmountPath; a daemon
+ * that waits for its bus.
  */
 
 #include "common/fd.h"
@@ -37,6 +37,7 @@ enum {
         ALL_MISSED = 10,
 #endif
         CALLS_MAX = 4096,
+        SETTLING_US = 20000,
         MOUNTS = 2, /* of Alice's lease */
 };
 
@@ -44,7 +45,6 @@ enum {
 static const struct service_plan victim = {
         .name = "kills",
         .start = SERVICE_LISTENS,
-        .options = {"--workers=2"},
         .enter = trap_enter,
         .attend = trap_attend,
 };
@@ -52,7 +52,15 @@ static const struct service_plan victim = {
 static const struct service_plan sweeping_victim = {
         .name = "kills",
         .start = SERVICE_LISTENS,
-        .options = {"--workers=2", "--adopt-timeout=0"},
+        .options = {"--adopt-timeout=0"},
+        .enter = trap_enter,
+        .attend = trap_attend,
+};
+
+static const struct service_plan limited_victim = {
+        .name = "kills",
+        .start = SERVICE_LISTENS,
+        .options = {"--max-connections-per-user=1"},
         .enter = trap_enter,
         .attend = trap_attend,
 };
@@ -60,20 +68,18 @@ static const struct service_plan sweeping_victim = {
 static const struct service_plan heir = {
         .name = "kills",
         .start = SERVICE_LISTENS,
-        .options = {"--workers=2"},
 };
 
 static const struct service_plan sweeper = {
         .name = "kills",
         .start = SERVICE_LISTENS,
-        .options = {"--workers=2", "--adopt-timeout=0"},
+        .options = {"--adopt-timeout=0"},
 };
 
 /* On the bus; what is half-done of a predecessor's is swept at once, what is done is kept. */
 static const struct service_plan bus_victim = {
         .name = "kills",
         .start = SERVICE_LISTENS,
-        .options = {"--workers=2"},
         .unnamed = true,
         .enter = trap_enter,
         .attend = trap_attend,
@@ -82,7 +88,7 @@ static const struct service_plan bus_victim = {
 static const struct service_plan bus_heir = {
         .name = "kills",
         .start = SERVICE_LISTENS,
-        .options = {"--workers=2", "--adopt-timeout=0"},
+        .options = {"--adopt-timeout=0"},
         .unnamed = true,
 };
 
@@ -116,11 +122,44 @@ static void end(struct rig *rig, int signal) {
         rig_hang_up(rig);
 }
 
-static void idle(struct rig *rig) {
+static void fresh(struct rig *rig) {
         start(rig, &victim);
+        rig_measure(rig);
+        belief = HOLDS_NOTHING;
+}
+
+static void idle_with(struct rig *rig, const struct service_plan *plan) {
+        start(rig, plan);
         ck_assert_msg(rig_connect(rig), "no connection to a daemon that %s",
                       service_is_running(&rig->service) ? "runs" : "has ended");
         belief = HOLDS_NOTHING;
+}
+
+static void idle(struct rig *rig) {
+        idle_with(rig, &victim);
+}
+
+static void at_limit(struct rig *rig) {
+        idle_with(rig, &limited_victim);
+}
+
+static void keep_one(struct rig *rig) {
+        struct outcome outcome = rig_mount_to_keep(rig);
+
+        ck_assert(is_ok(&outcome));
+        belief = HOLDS;
+}
+
+static void keeping(struct rig *rig) {
+        idle(rig);
+        keep_one(rig);
+}
+
+static void keeping_from_before(struct rig *rig) {
+        keeping(rig);
+        rig_hang_up(rig);
+        ck_assert(rig_connect(rig));
+        usleep(SETTLING_US);
 }
 
 static void holding(struct rig *rig) {
@@ -143,6 +182,13 @@ static void left_lease(struct rig *rig) {
         belief = HOLDS;
 }
 
+static void left_kept_lease(struct rig *rig) {
+        start(rig, &heir);
+        ck_assert(rig_connect(rig));
+        keep_one(rig);
+        end(rig, SIGKILL);
+}
+
 static void left_to_successor(struct rig *rig) {
         left_lease(rig);
         start(rig, &victim);
@@ -154,10 +200,11 @@ static void left_to_nobody(struct rig *rig) {
         belief = HOLDS_NOTHING; /* she has gone home */
 }
 
-static void unknown(struct rig *rig) {
+/* The thread that has served her is without work. */
+static void left_by_client(struct rig *rig) {
         idle(rig);
         rig_hang_up(rig);
-        usleep(20000); /* that takes calls too */
+        usleep(SETTLING_US); /* that takes calls too */
 }
 
 static void idle_on_bus(struct rig *rig) {
@@ -186,12 +233,34 @@ static void come(struct rig *rig) {
         rig_connect(rig);
 }
 
+static void come_again(struct rig *rig) {
+        struct rig again = *rig;
+
+        rig_reach(&again);
+        rig_listen(&again);
+        rig_hang_up(&again);
+}
+
+static void believe(const struct outcome *outcome) {
+        belief = is_ok(outcome)                    ? HOLDS
+                 : outcome->answer == ANSWER_REPLY ? HOLDS_NOTHING
+                                                   : IN_DOUBT;
+}
+
 static void mount_root(struct rig *rig) {
         struct outcome outcome = rig_mount(rig);
 
-        belief = is_ok(&outcome)                  ? HOLDS
-                 : outcome.answer == ANSWER_REPLY ? HOLDS_NOTHING
-                                                  : IN_DOUBT;
+        believe(&outcome);
+}
+
+static void keep_root(struct rig *rig) {
+        struct outcome outcome = rig_mount_to_keep(rig);
+
+        believe(&outcome);
+}
+
+static void check_root(struct rig *rig) {
+        rig_check(rig);
 }
 
 static void unmount_root(struct rig *rig) {
@@ -231,11 +300,22 @@ static void take_over(struct rig *rig) {
                 adopt_lease(rig);
 }
 
+static void take_over_kept(struct rig *rig) {
+        start(rig, &victim);
+        rig_connect(rig);
+}
+
 static void stop(struct rig *rig) {
         kill(rig->service.pid, SIGTERM);
         belief = HOLDS_NOTHING;
         for (int i = 0; i < 2000 && service_is_running(&rig->service); i++)
                 usleep(1000);
+}
+
+/* What is kept ends with a stop that is not killed. */
+static void stop_keeping(struct rig *rig) {
+        stop(rig);
+        belief = IN_DOUBT;
 }
 
 static bool is_unanswered(const struct outcome *outcome) {
@@ -252,7 +332,7 @@ static void mount_on_bus(struct rig *rig) {
 
 static void unmount_on_bus(struct rig *rig) {
         uint64_t lease = rig->lease;
-        struct outcome outcome = caller_unmount(rig);
+        struct outcome outcome = caller_tidy(rig);
 
         belief = outcome.answer == ANSWER_REPLY ? HOLDS_NOTHING : IN_DOUBT;
         rig->lease = lease;
@@ -271,20 +351,31 @@ static const struct route {
         const char *name;
         void (*prepare)(struct rig *rig);
         void (*act)(struct rig *rig);
-        bool on_bus;
+        enum {
+                HELD, /* by the connection */
+                KEPT, /* for Alice */
+                ON_BUS,
+        } lease;
 } routes[] = {
-        {"accept", unknown, come},
+        {"accept", fresh, come},
+        {"accept (idle)", left_by_client, come},
+        {"refuse", at_limit, come_again},
+        {"check", idle, check_root},
         {"mount", idle, mount_root},
+        {"keep", idle, keep_root, KEPT},
         {"unmount", holding, unmount_root},
+        {"unmount (kept)", keeping_from_before, unmount_root, KEPT},
         {"disconnect", holding, leave},
         {"adopt", left_to_successor, adopt_lease},
         {"sweep", left_to_nobody, start_and_sweep},
         {"start", left_lease, take_over},
+        {"start (kept)", left_kept_lease, take_over_kept, KEPT},
         {"stop", holding, stop},
-        {"bus mount", idle_on_bus, mount_on_bus, true},
-        {"bus unmount", holding_on_bus, unmount_on_bus, true},
-        {"bus list", holding_on_bus, list_on_bus, true},
-        {"bus start", left_on_bus, start_on_bus, true},
+        {"stop (kept)", keeping, stop_keeping, KEPT},
+        {"bus mount", idle_on_bus, mount_on_bus, ON_BUS},
+        {"bus unmount", holding_on_bus, unmount_on_bus, ON_BUS},
+        {"bus list", holding_on_bus, list_on_bus, ON_BUS},
+        {"bus start", left_on_bus, start_on_bus, ON_BUS},
 };
 
 /* ---- afterwards ---- */
@@ -322,6 +413,37 @@ static const char *find_disagreement(struct rig *rig, bool may_have_ended) {
         return fault ?: rig_find_remains(rig, 0, 0);
 }
 
+/* Where the next instance has to look for it again, it does so within a second. */
+static bool can_be_unmounted_again(struct rig *rig) {
+        for (int i = 0; i < 300; i++) {
+                struct outcome outcome = rig_unmount(rig);
+
+                if (is_ok(&outcome))
+                        return true;
+                usleep(10000);
+        }
+        return false;
+}
+
+/* What is kept for Alice she unmounts; of what she isn't sure, it ends with the stop. */
+static const char *find_disagreement_of_kept(struct rig *rig, bool may_have_ended) {
+        const char *fault = NULL;
+
+        start(rig, &heir);
+        if (!rig_connect(rig))
+                return "no connection to the next instance";
+        if (belief == HOLDS && rig_find_remains(rig, 0, 0)) {
+                fault = rig_find_remains(rig, MOUNTS, 1);
+                if (!can_be_unmounted_again(rig))
+                        fault = "what is kept for her can't be unmounted";
+        } else if (belief == HOLDS && !may_have_ended)
+                fault = "what is kept for her is gone";
+        if (belief != IN_DOUBT)
+                fault = fault ?: expect_nothing(rig);
+        end(rig, SIGTERM);
+        return fault ?: rig_find_remains(rig, 0, 0);
+}
+
 /*
  * It is listed from the start, and the new instance's from its first look at it on, soon after.
  * What was half unmounted, and is listed as it was, may be found to be gone then.
@@ -330,7 +452,7 @@ static bool can_be_unmounted(struct rig *rig) {
         bool unmounted = false;
 
         for (int i = 0; i < 1000 && !unmounted && rig->lease; i++) {
-                unmounted = caller_unmount(rig).answer == ANSWER_REPLY;
+                unmounted = caller_tidy(rig).answer == ANSWER_REPLY;
                 usleep(unmounted ? 0 : 1000);
         }
         return unmounted;
@@ -362,6 +484,18 @@ static const char *find_disagreement_on_bus(struct rig *rig, bool may_have_ended
         return fault ?: rig_find_remains(rig, 0, 0);
 }
 
+static const char *find_any_disagreement(struct rig *rig, const struct route *route,
+                                         bool may_have_ended) {
+        switch (route->lease) {
+        case KEPT:
+                return find_disagreement_of_kept(rig, may_have_ended);
+        case ON_BUS:
+                return find_disagreement_on_bus(rig, may_have_ended);
+        default:
+                return find_disagreement(rig, may_have_ended);
+        }
+}
+
 /* The victim's end, if it hasn't come yet: by the same signal, so late that all is done. */
 static int await_victim(struct rig *rig, int signal) {
         int status;
@@ -376,8 +510,12 @@ static int await_victim(struct rig *rig, int signal) {
 }
 
 static bool is_start(const struct route *route) {
-        return route->act == take_over || route->act == start_and_sweep ||
-               route->act == start_on_bus;
+        return route->act == take_over || route->act == take_over_kept ||
+               route->act == start_and_sweep || route->act == start_on_bus;
+}
+
+static bool is_stop(const struct route *route) {
+        return route->act == stop || route->act == stop_keeping;
 }
 
 static const char *try_signal(struct rig *rig, const struct route *route, unsigned n,
@@ -399,14 +537,13 @@ static const char *try_signal(struct rig *rig, const struct route *route, unsign
         if (status == -1)
                 return "it doesn't end";
         /* Before main() has blocked them, SIGTERM and SIGUSR1 are as good as SIGKILL. */
-        if (signal == SIGKILL ? !WIFSIGNALED(status) && route->act != stop : status != 0 && !starts)
+        if (signal == SIGKILL ? !WIFSIGNALED(status) && !is_stop(route) : status != 0 && !starts)
                 return "it ends otherwise";
         /* A stop releases everything; but one that comes before it has begun to serve. */
         if (signal == SIGTERM && !starts)
                 if ((fault = rig_find_remains(rig, 0, 0)))
                         return fault;
-        return (route->on_bus ? find_disagreement_on_bus : find_disagreement)(rig,
-                                                                              signal == SIGTERM);
+        return find_any_disagreement(rig, route, signal == SIGTERM);
 }
 
 static unsigned n_points, n_kills, n_missed, n_faults;
@@ -414,18 +551,21 @@ static unsigned n_narrow; /* routes where too much isn't reached */
 
 /*
  * Of a daemon that is just started: main() begins by blocking signals, and before that it has done
- * nothing; of one that is to sweep, or to come onto the bus: what is behind the start of its
- * workers.
+ * nothing; where a lease is kept, what is different begins with the new state file; of one that is
+ * to sweep, or to come onto the bus: what is behind its first two threads, which are the log's and
+ * the spare one.
  */
 static unsigned find_first(const struct route *route, const struct trap_call *calls, unsigned n) {
-        unsigned first = 0;
+        unsigned first = 0, n_threads = 0;
 
-        if (route->act == take_over)
-                while (first < n && calls[first].number != SYS_rt_sigprocmask)
+        if (route->act == take_over || route->act == take_over_kept) {
+                int begin = route->act == take_over ? SYS_rt_sigprocmask : SYS_fallocate;
+
+                while (first < n && calls[first].number != begin)
                         first++;
-        for (unsigned i = 0; route->act != take_over && is_start(route) && i < n; i++)
-                if (calls[i].number == SYS_clone3 || calls[i].number == SYS_clone)
-                        first = i + 1;
+        } else if (is_start(route))
+                while (first < n && n_threads < 2)
+                        n_threads += calls[first++].number == SYS_clone;
         return first;
 }
 
@@ -443,8 +583,7 @@ static unsigned count_points_once(struct rig *rig, const struct route *route,
         n = trap_calls(calls, CALLS_MAX);
         *first = find_first(route, calls, n);
         await_victim(rig, SIGTERM);
-        ck_assert_ptr_null(
-                (route->on_bus ? find_disagreement_on_bus : find_disagreement)(rig, true));
+        ck_assert_ptr_null(find_any_disagreement(rig, route, true));
         return n;
 }
 
@@ -474,7 +613,8 @@ static unsigned get_stride(void) {
 static void try_route(struct rig *rig, const struct route *route) {
         static const int signals[] = {SIGKILL, SIGUSR1, SIGTERM};
         /* Until it serves, whatever ends it ends it alike; and those are many calls. */
-        size_t n_signals = route->act == take_over && !getenv("MOUNTATD_FAULTS") ? 1 : 3;
+        bool many = route->act == take_over || route->act == take_over_kept;
+        size_t n_signals = many && !getenv("MOUNTATD_FAULTS") ? 1 : 3;
         unsigned first, kills = 0, missed = 0, faults = 0, stride = get_stride();
         unsigned points = count_points(rig, route, &first);
 
@@ -504,11 +644,11 @@ static void try_route(struct rig *rig, const struct route *route) {
 }
 
 static void try_route_if_possible(struct rig *rig, const struct route *route) {
-        if (route->on_bus && !caller_is_possible()) {
+        if (route->lease == ON_BUS && !caller_is_possible()) {
                 test_skip_report(route->name, "dbus-daemon is not installed");
                 return;
         }
-        if (route->on_bus)
+        if (route->lease == ON_BUS)
                 caller_prepare();
         try_route(rig, route);
 }

@@ -7,6 +7,7 @@
  */
 
 #include "daemon/connection.h"
+#include "daemon/refusal.h"
 
 #include "daemon/log.h"
 #include "tests/fixtures/skip.h"
@@ -911,9 +912,23 @@ START_TEST(connection_beyond_a_limit_is_told_and_closed) {
 }
 END_TEST
 
+/* With a descriptor in its queue, so that its close may take its time. */
+static int connect_with_descriptor(uid_t uid) {
+        const int fd = STDERR_FILENO;
+        int client;
+
+        ck_assert_int_eq(syscall(SYS_setresuid, -1, uid, -1), 0);
+        client = connect_only();
+        ck_assert_int_eq(syscall(SYS_setresuid, -1, 0, -1), 0);
+        ck_assert_int_eq(fdpass_send(client, "x", 1, &fd, 1), 0);
+        ck_assert_int_eq(accept_one(), 0);
+        return client;
+}
+
+/* All are told at once, whoever closes them. */
 START_TEST(refusals_beyond_a_users_share_of_threads_wait) {
         static const struct quota_limit quota[QUOTA_KINDS] = {{1, 1}, {4, 2}, {64, 64}, {64, 64}};
-        int first, clients[6], others[3];
+        int first, clients[9];
 
         if (geteuid() != 0)
                 test_skip("impossible here: needs root");
@@ -921,41 +936,29 @@ START_TEST(refusals_beyond_a_users_share_of_threads_wait) {
         first = connect_client();
         block_closes(true);
         for (unsigned i = 0; i < 6; i++)
-                clients[i] = connect_client();
-        for (unsigned i = 0; i < 2; i++)
-                is_told(clients[i], "--max-connections");
+                clients[i] = connect_with_descriptor(0);
         UNTIL(count_closing() == 2);
+        for (unsigned i = 0; i < 6; i++)
+                is_told(clients[i], "--max-connections");
         ck_assert_uint_eq(refusing(), 2);
-        for (unsigned i = 2; i < 6; i++)
-                ck_assert(!is_readable(clients[i], 10));
 
-        /* Others have their own share, */
-        others[0] = connect_as(SOMEBODY);
-        others[1] = connect_as(SOMEBODY + 1);
-        is_told(others[0], "--max-connections");
-        is_told(others[1], "--max-connections");
+        /* Others have their own share, up to that of all. */
+        for (unsigned i = 6; i < 9; i++) {
+                clients[i] = connect_with_descriptor(SOMEBODY + i);
+                is_told(clients[i], "--max-connections");
+        }
         UNTIL(count_closing() == 4);
-        /* up to that of all. */
-        others[2] = connect_as(SOMEBODY + 2);
-        ck_assert(!is_readable(others[2], 10));
         for (unsigned i = 0; i < 3; i++)
                 watch();
         ck_assert_uint_eq(refusing(), 4);
-        ck_assert(!is_readable(others[2], 10));
+        ck_assert_uint_eq(descriptors_count(), fake.descriptors + 2 + 2 * 9);
 
-        /* As soon as there are threads, all are told. */
+        /* As soon as there are threads, all are closed. */
         block_closes(false);
-        for (unsigned i = 2; i < 6; i++)
-                is_told(clients[i], "--max-connections");
-        is_told(others[2], "--max-connections");
-        for (unsigned i = 0; i < 6; i++) {
-                receives_the_end(clients[i]);
+        UNTIL(refusing() == 0);
+        UNTIL(descriptors_count() == fake.descriptors + 2 + 9);
+        for (unsigned i = 0; i < 9; i++)
                 fd_close(clients[i]);
-        }
-        for (unsigned i = 0; i < 3; i++) {
-                receives_the_end(others[i]);
-                fd_close(others[i]);
-        }
         send_hello(first, 1);
         ck_assert_uint_eq(receive(first).status, STATUS_OK);
         fd_close(first);
@@ -963,31 +966,45 @@ START_TEST(refusals_beyond_a_users_share_of_threads_wait) {
 }
 END_TEST
 
+/* That costs no thread, and nothing of the limits. */
+START_TEST(client_that_has_left_already_is_closed) {
+        int client;
+
+        start();
+        client = connect_only();
+        fd_close(client);
+        ck_assert_int_eq(accept_one(), 0);
+        ck_assert_uint_eq(connected(), 0);
+        UNTIL(descriptors_count() == fake.descriptors);
+        end();
+}
+END_TEST
+
 START_TEST(no_more_are_accepted_when_too_many_wait_to_be_refused) {
         static const struct quota_limit quota[QUOTA_KINDS] = {{1, 1}, {1, 1}, {64, 64}, {64, 64}};
-        static int clients[CONNECTION_REFUSED_MAX + 1];
+        static int clients[REFUSALS_WAITING_MAX + 1];
         int first, one_more;
 
         descriptors_raise();
         start_with(quota);
         first = connect_client();
         block_closes(true);
-        for (unsigned i = 0; i < CONNECTION_REFUSED_MAX + 1; i++) /* one has a thread */
+        for (unsigned i = 0; i < REFUSALS_WAITING_MAX + 1; i++) /* one is being closed */
                 clients[i] = connect_client();
         UNTIL(count_closing() == 1);
         one_more = connect_only();
         for (unsigned i = 0; i < 3; i++)
                 ck_assert_int_eq(accept_one(), -EUSERS);
         ck_assert_uint_eq(connected(), 1);
-        ck_assert_uint_eq(refusing(), 1);
+        ck_assert_uint_eq(refusing(), 0); /* none needs a thread of its user's */
 
         block_closes(false);
-        for (unsigned i = 0; i < CONNECTION_REFUSED_MAX + 1; i++) {
+        for (unsigned i = 0; i < REFUSALS_WAITING_MAX + 1; i++) {
                 is_told(clients[i], "--max-connections");
                 receives_the_end(clients[i]);
                 fd_close(clients[i]);
         }
-        UNTIL(refusing() == 0);
+        UNTIL(descriptors_count() == fake.descriptors + 3);
         ck_assert_int_eq(accept_one(), 0); /* and is refused as well */
         is_told(one_more, "--max-connections");
         fd_close(one_more);
@@ -1071,7 +1088,7 @@ START_TEST(connections_without_a_thread_wait_for_the_spare) {
         for (unsigned i = 0; i < 3; i++)
                 watch();
         ck_assert_uint_eq(connected(), 0);
-        ck_assert_uint_eq(refusing(), 1);
+        ck_assert_uint_eq(refusing(), 0);
         for (unsigned i = 1; i < 5; i++)
                 ck_assert(!is_readable(clients[i], 10));
         block_closes(false);
@@ -1246,6 +1263,7 @@ int main(void) {
                 abandoned_connections_are_hung_up_on_and_released, hangs_up_and_leaves_the_mounts,
                 connection_beyond_a_limit_is_told_and_closed,
                 refusals_beyond_a_users_share_of_threads_wait,
+                client_that_has_left_already_is_closed,
                 no_more_are_accepted_when_too_many_wait_to_be_refused,
                 connection_without_a_thread_is_refused_by_the_spare,
                 connections_without_a_thread_wait_for_the_spare,

@@ -3,7 +3,7 @@
 #include "daemon/options.h"
 
 #include "common/fdpass.h"
-#include "daemon/connection.h"
+#include "daemon/refusal.h"
 #include "tests/fixtures/suite.h"
 
 #include <errno.h>
@@ -353,9 +353,9 @@ START_TEST(refusals_and_calls_have_their_limits) {
         struct options options;
 
         ck_assert_uint_eq(PARSE(&options, NULL), OPTIONS_RUN);
-        ck_assert_uint_eq(options.limits[QUOTA_REFUSALS].total, CONNECTION_REFUSALS_MAX);
+        ck_assert_uint_eq(options.limits[QUOTA_REFUSALS].total, REFUSALS_CLOSERS_MAX);
         ck_assert_uint_eq(options.limits[QUOTA_REFUSALS].per_user,
-                          CONNECTION_REFUSALS_PER_USER_MAX);
+                          REFUSALS_CLOSERS_PER_USER_MAX);
         for (int kind = 0; kind < QUOTA_KINDS; kind++) {
                 ck_assert_uint_gt(options.limits[kind].per_user, 0);
                 ck_assert_uint_lt(options.limits[kind].per_user, options.limits[kind].total);
@@ -403,7 +403,7 @@ END_TEST
 
 enum {
         SOCKET = 1 + FDPASS_MAX, /* and what a message brings */
-        SPARE = 256 + CONNECTION_REFUSALS_MAX + CONNECTION_REFUSED_MAX,
+        SPARE = 256 + REFUSALS_CLOSERS_MAX + REFUSALS_WAITING_MAX,
         DEFAULTS = 2048 * SOCKET + 16384,
 };
 
