@@ -433,7 +433,7 @@ void calls_turn(struct calls *calls) {
                 calls_refuse_pending(calls, &stopping);
         while ((call = calls_find_next(calls))) {
                 call->job = (struct job){.run = call_run, .done = call_done};
-                if (threads_run(calls->threads, &call->job) < 0)
+                if (threads_run(calls->threads, &call->job, THREADS_KEEP_SPARE) < 0)
                         break; /* calls_tick() gives it up, if there is no thread in time */
                 TAILQ_REMOVE(&calls->pending, call, entry);
                 TAILQ_INSERT_TAIL(&calls->running, call, entry);

@@ -389,8 +389,8 @@ static void main_stop(struct program *program, int status) {
         fd_close(context->proc);
         if (program->socket >= 0 && program->options.listen)
                 unlink(program->options.listen);
-        fd_close(program->socket);
         log_stop();
+        /* The socket goes with the process: what clients have queued there is not ours to close. */
 }
 
 int main(int argc, char **argv) {

@@ -123,9 +123,31 @@ static int accept_one(void) {
         return r;
 }
 
+static struct job orphans;
+static bool releasing;
+
+static void release_orphans_run(struct job *job) {
+        (void)job;
+        lease_release_held(fake.context.leases, leases_orphans(fake.context.leases));
+}
+
+static void release_orphans_done(struct job *job) {
+        (void)job;
+        releasing = false;
+}
+
+/* As the server's loop does. */
+static void release_orphans(void) {
+        if (releasing || leases_count(fake.context.leases).orphans == 0)
+                return;
+        orphans = (struct job){.run = release_orphans_run, .done = release_orphans_done};
+        releasing = threads_run(threads, &orphans, THREADS_KEEP_SPARE) == 0;
+}
+
 static void watch(void) {
         in_daemon = true;
         connections_watch(connections);
+        release_orphans();
         in_daemon = false;
         collect();
 }
@@ -809,6 +831,7 @@ START_TEST(abandoned_connections_are_hung_up_on_and_released) {
         ck_assert_uint_eq(fake_mounts(), 2);
         in_daemon = true;
         connections_abandon(connections);
+        release_orphans();
         in_daemon = false;
         receives_the_end(idle);
         receives_the_end(busy); /* though its thread is stuck */

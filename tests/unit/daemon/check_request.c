@@ -1133,7 +1133,6 @@ START_TEST(what_came_is_closed_and_clones_are_made_when_nobody_waits) {
         request_serve(&fake.context, holder, &request);
         ck_assert_uint_eq(reply->status, STATUS_OK);
         ck_assert_uint_eq(fake_calls(FAKE_OPEN_TREE), 0);
-        leases_abandon(fake.context.leases, holder);
         ck_assert_int_eq(lease_release_held(fake.context.leases, holder), 0);
         request_finish(&fake.context, &request);
         end();

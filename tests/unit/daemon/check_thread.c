@@ -399,13 +399,14 @@ static void task_done(struct job *job) {
         task->dones++;
         last_done = task;
         if (task->next)
-                ck_assert_int_eq(threads_run(threads, &task->next->job), 0);
+                ck_assert_int_eq(threads_run(threads, &task->next->job, THREADS_KEEP_SPARE),
+                                 0);
 }
 
 static void task_start(struct task *task) {
         task->job.run = task_run;
         task->job.done = task_done;
-        ck_assert_int_eq(threads_run(threads, &task->job), 0);
+        ck_assert_int_eq(threads_run(threads, &task->job, THREADS_KEEP_SPARE), 0);
 }
 
 static bool is_readable(int timeout) {
@@ -464,7 +465,7 @@ START_TEST(job_that_no_thread_can_be_made_for_is_never_done) {
                 test_skip("impossible here: needs root");
         start();
         limit_threads(1);
-        ck_assert_int_eq(threads_run(threads, &task.job), -EAGAIN); /* the spare isn't for jobs */
+        ck_assert_int_eq(threads_run(threads, &task.job, THREADS_KEEP_SPARE), -EAGAIN);
         usleep(10000);
         threads_collect(threads);
         ck_assert_uint_eq(task.runs + task.dones, 0);
