@@ -388,9 +388,10 @@ static void main_stop(struct program *program, int status) {
         quota_free(context->quota);
         templates_free(context->templates);
         fd_close(context->proc);
+        /* Not closed: what clients have queued there that nobody accepted may wait for ever. A
+         * process that exits with a thread in the kernel is known to have ended: instance.h. */
         if (program->socket >= 0 && program->options.listen)
                 unlink(program->options.listen);
-        fd_close(program->socket);
         log_stop();
 }
 
