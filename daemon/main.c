@@ -2,8 +2,8 @@
 
 /*
  * The order of the start: block signals, take the socket, drop privileges, start the log's thread,
- * probe the kernel, take the state over, confine the system calls, start the first thread, check
- * every thread's privileges, serve. And all of it back.
+ * raise the limit of descriptors, probe the kernel, take the state over, confine the system calls,
+ * start the first thread, check every thread's privileges, serve. And all of it back.
  */
 
 #include "common/fd.h"
@@ -343,12 +343,13 @@ static bool main_run(struct program *program) {
         program->context.policy = options->policy;
         program->context.max_targets = options->max_targets;
 
-        if (!main_block_signals() || !main_raise_descriptors(&program->options))
+        if (!main_block_signals())
                 return false;
         program->socket = listener_open(options->listen, stderr);
         return program->socket >= 0 && main_drop_privileges() && main_start_log() &&
-               main_probe(program) && main_take_over(program) && main_confine(options) &&
-               main_start_threads(program) && main_check_privileges() && main_serve(program);
+               main_raise_descriptors(&program->options) && main_probe(program) &&
+               main_take_over(program) && main_confine(options) && main_start_threads(program) &&
+               main_check_privileges() && main_serve(program);
 }
 
 /* What a thread could not release is tried once more, by the one that is left. */
@@ -386,6 +387,8 @@ static void main_stop(struct program *program, int status) {
         quota_free(context->quota);
         templates_free(context->templates);
         fd_close(context->proc);
+        /* Not closed: what clients have queued there that nobody accepted may wait for ever. A
+         * process that exits with a thread in the kernel is known to have ended: instance.h. */
         if (program->socket >= 0 && program->options.listen)
                 unlink(program->options.listen);
         log_stop();

@@ -328,7 +328,8 @@ static void server_touch(struct server *server) {
  * are to be refused is clients' doing.
  */
 static void server_pause_accepting(struct server *server, int error, uint64_t pause) {
-        log_write_limited(error == -EUSERS ? LOG_INFO : LOG_WARNING, &(struct log_subject){.error = error}, "accept");
+        log_write_limited(error == -EUSERS ? LOG_INFO : LOG_WARNING,
+                          &(struct log_subject){.error = error}, "accept");
         sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
         server_arm(server->resume, server_now(server) + pause);
 }
