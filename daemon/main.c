@@ -392,7 +392,6 @@ static void main_stop(struct program *program, int status) {
         if (program->socket >= 0 && program->options.listen)
                 unlink(program->options.listen);
         log_stop();
-        /* The socket goes with the process: what clients have queued there is not ours to close. */
 }
 
 int main(int argc, char **argv) {
