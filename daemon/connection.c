@@ -28,13 +28,10 @@ struct connection {
         int fd;
         struct holder holder;
         /* The rest: with the mutex held. */
-        TAILQ_ENTRY(connection) entry; /* on the list that it is on, if any */
-        unsigned users; /* its thread, and the one that releases what it holds */
+        TAILQ_ENTRY(connection) entry;
         bool left;      /* its client, when connections_watch() has looked */
-        bool abandoned; /* what it holds is released by another thread */
+        bool abandoned; /* what it held is nobody's any more */
 };
-
-TAILQ_HEAD(connection_list, connection);
 
 struct connections {
         struct context *context;
@@ -42,10 +39,7 @@ struct connections {
         struct refusals *refusals;
 
         pthread_mutex_t mutex; /* guards all below; taken before that of the threads */
-        struct connection_list served;
-        struct connection_list abandoned; /* that wait to be released */
-        struct job release;               /* of those */
-        bool releasing;
+        TAILQ_HEAD(, connection) served; /* until their threads are about to close them */
 };
 
 static struct connection *connection_of(struct work *work) {
@@ -121,26 +115,13 @@ static bool connection_receive(struct connection *connection) {
 }
 
 static void connection_release(struct connection *connection) {
-        struct leases *leases = connection->all->context->leases;
         struct log_subject subject =
                 connection_subject(connection, LOG_EVENT_MOUNTS_LEFT, "disconnect");
 
-        leases_abandon(leases, &connection->holder);
-        subject.error = lease_release_held(leases, &connection->holder);
+        subject.error =
+                lease_release_held(connection->all->context->leases, &connection->holder);
         if (subject.error < 0)
                 log_write_limited(LOG_ERR, &subject, "mounts are left, to be tried again");
-}
-
-/* The last of those who use it frees it. */
-static void connection_unref(struct connection *connection) {
-        struct connections *all = connection->all;
-        bool last;
-
-        pthread_mutex_lock(&all->mutex);
-        last = --connection->users == 0;
-        pthread_mutex_unlock(&all->mutex);
-        if (last)
-                free(connection);
 }
 
 static struct work *connection_serve(struct work *work, int error) {
@@ -154,16 +135,15 @@ static struct work *connection_serve(struct work *work, int error) {
         }
         while (error == 0 && connection_receive(connection))
                 continue;
-        connection_release(connection);
 
         pthread_mutex_lock(&all->mutex);
-        if (!connection->abandoned)
-                TAILQ_REMOVE(&all->served, connection, entry);
+        TAILQ_REMOVE(&all->served, connection, entry);
         pthread_mutex_unlock(&all->mutex);
+        connection_release(connection);
         /* What the client has queued goes with it, and counts as its connection until then. */
         fd_close(connection->fd);
         connection_return(connection, QUOTA_CONNECTIONS);
-        connection_unref(connection);
+        free(connection);
         return NULL;
 }
 
@@ -198,7 +178,6 @@ static struct verdict connections_serve(struct connections *all, struct connecti
 
         if (verdict.status != STATUS_OK)
                 return verdict;
-        connection->users = 1;
         connection->work.run = connection_serve;
         pthread_mutex_lock(&all->mutex);
         TAILQ_INSERT_TAIL(&all->served, connection, entry);
@@ -252,60 +231,18 @@ int connections_accept(struct connections *all, int socket) {
 
 /* ---- abandoned: the client has left, the thread hasn't ---- */
 
-static struct connections *connections_of(struct job *job) {
-        return (struct connections *)((char *)job - offsetof(struct connections, release));
-}
-
-static struct connection *connections_next_abandoned(struct connections *all) {
-        struct connection *connection;
-
-        pthread_mutex_lock(&all->mutex);
-        connection = TAILQ_FIRST(&all->abandoned);
-        if (connection)
-                TAILQ_REMOVE(&all->abandoned, connection, entry);
-        pthread_mutex_unlock(&all->mutex);
-        return connection;
-}
-
-static void connections_release(struct job *job) {
-        struct connections *all = connections_of(job);
-        struct connection *connection;
-
-        while ((connection = connections_next_abandoned(all))) {
-                struct log_subject subject =
-                        connection_subject(connection, LOG_EVENT_STUCK, "disconnect");
-
-                connection_release(connection);
-                log_write_limited(LOG_WARNING, &subject,
-                                  "its thread is stuck on a file: what else it held is released");
-                connection_unref(connection);
-        }
-}
-
-/* With the mutex held. */
-static void connections_start_release(struct connections *all) {
-        if (!all->releasing && !TAILQ_EMPTY(&all->abandoned))
-                all->releasing = threads_run(all->threads, &all->release) == 0;
-}
-
-static void connections_released(struct job *job) {
-        struct connections *all = connections_of(job);
-
-        pthread_mutex_lock(&all->mutex);
-        all->releasing = false;
-        connections_start_release(all);
-        pthread_mutex_unlock(&all->mutex);
-}
-
-/* With the mutex held. */
+/* With the mutex held. What it held goes beside its thread, which has the descriptor. */
 static void connection_abandon(struct connection *connection) {
-        struct connections *all = connection->all;
+        struct log_subject subject =
+                connection_subject(connection, LOG_EVENT_STUCK, "disconnect");
 
-        shutdown(connection->fd, SHUT_RDWR);
+        if (connection->abandoned)
+                return;
         connection->abandoned = true;
-        connection->users++;
-        TAILQ_REMOVE(&all->served, connection, entry);
-        TAILQ_INSERT_TAIL(&all->abandoned, connection, entry);
+        shutdown(connection->fd, SHUT_RDWR);
+        leases_abandon(connection->all->context->leases, &connection->holder);
+        log_write_limited(LOG_WARNING, &subject,
+                          "its thread is stuck in the kernel: what else it held is released");
 }
 
 /* Abandons those that were seen to have left when they were last looked at as well: the thread of
@@ -337,7 +274,6 @@ void connections_watch(struct connections *all) {
                         count = 0;
                 }
         }
-        connections_start_release(all);
         pthread_mutex_unlock(&all->mutex);
         refusals_retry(all->refusals);
 }
@@ -365,9 +301,8 @@ void connections_abandon(struct connections *all) {
         struct connection *connection;
 
         pthread_mutex_lock(&all->mutex);
-        while ((connection = TAILQ_FIRST(&all->served)))
+        TAILQ_FOREACH(connection, &all->served, entry)
                 connection_abandon(connection);
-        connections_start_release(all);
         pthread_mutex_unlock(&all->mutex);
 }
 
@@ -383,27 +318,14 @@ struct connections *connections_new(struct context *context, struct threads *thr
         }
         all->context = context;
         all->threads = threads;
-        all->release = (struct job){.run = connections_release, .done = connections_released};
         TAILQ_INIT(&all->served);
-        TAILQ_INIT(&all->abandoned);
         pthread_mutex_init(&all->mutex, NULL);
         return all;
-}
-
-/* Their descriptors go with the process, since no thread is left. */
-static void connections_forget(struct connection_list *list) {
-        struct connection *connection;
-
-        while ((connection = TAILQ_FIRST(list))) {
-                TAILQ_REMOVE(list, connection, entry);
-                free(connection);
-        }
 }
 
 struct connections *connections_free(struct connections *all) {
         if (!all)
                 return NULL;
-        connections_forget(&all->abandoned);
         refusals_free(all->refusals);
         pthread_mutex_destroy(&all->mutex);
         free(all);

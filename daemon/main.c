@@ -167,8 +167,7 @@ static bool main_open_state(struct program *program, const char *directory, stru
         int r = state_open(directory, program->options.limits[QUOTA_MOUNTS].total, state, &found);
 
         if (found.set_aside[0])
-                log_write(LOG_WARNING,
-                          &(struct log_subject){.event = LOG_EVENT_STATE_SET_ASIDE},
+                log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_STATE_SET_ASIDE},
                           "%s: the state file is not to be understood: kept as %s", directory,
                           found.set_aside);
         if (found.damaged > 0)
@@ -393,6 +392,7 @@ static void main_stop(struct program *program, int status) {
         if (program->socket >= 0 && program->options.listen)
                 unlink(program->options.listen);
         log_stop();
+        /* The socket goes with the process: what clients have queued there is not ours to close. */
 }
 
 int main(int argc, char **argv) {

@@ -12,8 +12,8 @@
  * Prints the table. MOUNTATD_FAULTS=NAME tries that route alone.
  *
  * Not here: a daemon that waits for a bus to be there (inotify(7)); an administrator asked by
- * polkit; and of the start on the bus, and of the one that finds a kept lease, more than four places
- * of a call.
+ * polkit; and of the start on the bus, and of the one that finds a kept lease, more than four
+ * places of a call.
  */
 
 #include "common/fd.h"
@@ -102,8 +102,8 @@ struct route {
         const struct service_plan *plan;
         void (*prepare)(struct rig *rig);
         struct outcome (*act)(struct rig *rig);
-        const char *(*judge)(struct rig *rig, const struct outcome *outcome,
-                             struct trap_call call, int error, const char **fault);
+        const char *(*judge)(struct rig *rig, const struct outcome *outcome, struct trap_call call,
+                             int error, const char **fault);
 };
 
 static bool is_any(int number, const int *numbers) {
@@ -286,8 +286,8 @@ static struct outcome accept_without_thread(struct rig *rig) {
 }
 
 static const char *judge_refusal(struct rig *rig, const struct outcome *outcome,
-                                 const struct wire_reply *refusal, struct trap_call call,
-                                 int error, const char **fault) {
+                                 const struct wire_reply *refusal, struct trap_call call, int error,
+                                 const char **fault) {
         const struct wire_reply *reply = &outcome->reply;
         const char *verdict;
 
@@ -482,16 +482,15 @@ static void left_to_nobody(struct rig *rig) {
 /* It sweeps with its first tick. */
 static struct outcome start_and_sweep(struct rig *rig) {
         rig_start(rig);
-        for (int i = 0;
-             i < 100 && service_is_running(&rig->service) && rig_find_remains(rig, 0, 0);
+        for (int i = 0; i < 100 && service_is_running(&rig->service) && rig_find_remains(rig, 0, 0);
              i++)
                 usleep(2000);
         return (struct outcome){.answer = ANSWER_REPLY};
 }
 
 /* By its first sweep, or at the latest by its last. */
-static const char *judge_end(struct rig *rig, const struct outcome *outcome,
-                             struct trap_call call, int error, const char **fault) {
+static const char *judge_end(struct rig *rig, const struct outcome *outcome, struct trap_call call,
+                             int error, const char **fault) {
         const char *verdict = rig_find_remains(rig, 0, 0) ? "later" : "served";
         int status;
 
@@ -607,8 +606,8 @@ static const char *judge_error(const struct outcome *outcome, struct trap_call c
         return is_disconnection(outcome, call) ? "disconnected" : NULL;
 }
 
-static const char *judge_call(struct rig *rig, const struct outcome *outcome,
-                              struct trap_call call, int error, const char **fault) {
+static const char *judge_call(struct rig *rig, const struct outcome *outcome, struct trap_call call,
+                              int error, const char **fault) {
         static char text[512];
         const char *verdict =
                 outcome->answer == ANSWER_REPLY ? "served" : judge_error(outcome, call, error);
@@ -623,8 +622,8 @@ static const char *judge_call(struct rig *rig, const struct outcome *outcome,
         return *fault ? NULL : verdict;
 }
 
-static const char *judge_list(struct rig *rig, const struct outcome *outcome,
-                              struct trap_call call, int error, const char **fault) {
+static const char *judge_list(struct rig *rig, const struct outcome *outcome, struct trap_call call,
+                              int error, const char **fault) {
         if (outcome->answer == ANSWER_REPLY && !outcome->listed)
                 *fault = "the lease isn't in the list";
         return *fault ? NULL : judge_call(rig, outcome, call, error, fault);
@@ -759,8 +758,7 @@ static void tell_fault(const struct route *route, struct line *line, unsigned n,
 }
 
 /* One try; true: the call was reached, or there was a fault. */
-static bool try_place(struct rig *rig, const struct route *route, struct line *line,
-                      unsigned n) {
+static bool try_place(struct rig *rig, const struct route *route, struct line *line, unsigned n) {
         const char *verdict, *fault = NULL;
         struct outcome outcome;
         bool sprung;
@@ -785,8 +783,7 @@ static bool try_place(struct rig *rig, const struct route *route, struct line *l
 }
 
 /* What a thread does once in its life is only reached in a daemon as new as the recorded one. */
-static void inject(struct rig *rig, const struct route *route, struct line *line,
-                   unsigned n) {
+static void inject(struct rig *rig, const struct route *route, struct line *line, unsigned n) {
         bool reached = try_place(rig, route, line, n);
 
         for (int i = 0; i < RETRIES && !reached; i++) {

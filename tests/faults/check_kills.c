@@ -280,16 +280,14 @@ static void adopt_lease(struct rig *rig) {
 static void leave(struct rig *rig) {
         rig_hang_up(rig);
         belief = HOLDS_NOTHING;
-        for (int i = 0;
-             i < 50 && rig_find_remains(rig, 0, 0) && service_is_running(&rig->service);
+        for (int i = 0; i < 50 && rig_find_remains(rig, 0, 0) && service_is_running(&rig->service);
              i++)
                 usleep(1000);
 }
 
 static void start_and_sweep(struct rig *rig) {
         start(rig, &sweeping_victim);
-        for (int i = 0;
-             i < 300 && rig_find_remains(rig, 0, 0) && service_is_running(&rig->service);
+        for (int i = 0; i < 300 && rig_find_remains(rig, 0, 0) && service_is_running(&rig->service);
              i++)
                 usleep(1000);
 }
@@ -518,8 +516,8 @@ static bool is_stop(const struct route *route) {
         return route->act == stop || route->act == stop_keeping;
 }
 
-static const char *try_signal(struct rig *rig, const struct route *route, unsigned n,
-                              int signal, bool *reached) {
+static const char *try_signal(struct rig *rig, const struct route *route, unsigned n, int signal,
+                              bool *reached) {
         bool starts = is_start(route);
         const char *fault;
         int status;
@@ -569,8 +567,7 @@ static unsigned find_first(const struct route *route, const struct trap_call *ca
         return first;
 }
 
-static unsigned count_points_once(struct rig *rig, const struct route *route,
-                                  unsigned *first) {
+static unsigned count_points_once(struct rig *rig, const struct route *route, unsigned *first) {
         static struct trap_call calls[CALLS_MAX];
         unsigned n;
 

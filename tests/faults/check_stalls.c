@@ -76,12 +76,12 @@ HOSTILE_TEST(user_whose_connections_are_all_stuck_gets_no_other) {
         int connections[STUCK], refused;
 
         wedge_many(&stage, &hostile, connections, STUCK);
-        world_wait_for(stage_count_stuck(&stage) == STUCK);
+        world_wait_for(service_count_stuck(&stage.service) == STUCK);
         refused = client_connect(&stage.service, hostile.uid);
         client_expect(client_receive(refused), STATUS_LIMIT_EXCEEDED, 0, STATUS_NO_TARGET);
         client_expect_closed(refused);
         stage_measure(&stage, root);
-        ck_assert_uint_eq(stage_count_stuck(&stage), STUCK);
+        ck_assert_uint_eq(service_count_stuck(&stage.service), STUCK);
 
         close(refused);
         hostile_end(&hostile);
@@ -100,12 +100,12 @@ HOSTILE_TEST(client_that_leaves_loses_its_other_leases_at_once) {
         client_hold_root(client, hostile.uid, root);
         hostile_block(&hostile, "a/proc", HOSTILE_MKDIR);
         hostile_send_mount(client, target);
-        world_wait_for(stage_count_stuck(&stage) == 1);
+        world_wait_for(service_count_stuck(&stage.service) == 1);
         ck_assert_uint_eq(world_count_mounts(0, stage.service.source), 2);
 
         close(client);
         world_wait_for(world_count_mounts(0, stage.service.source) == 0);
-        ck_assert_uint_eq(stage_count_stuck(&stage), 1);
+        ck_assert_uint_eq(service_count_stuck(&stage.service), 1);
 
         close(target);
         hostile_end(&hostile);
@@ -120,7 +120,7 @@ HOSTILE_TEST(late_mounts_of_a_client_that_left_are_undone) {
         int connections[STUCK];
 
         wedge_many(&stage, &hostile, connections, STUCK);
-        world_wait_for(stage_count_stuck(&stage) == STUCK);
+        world_wait_for(service_count_stuck(&stage.service) == STUCK);
         close_all(connections, STUCK);
         usleep(300000);
         hostile_let_go(&hostile);
@@ -136,7 +136,7 @@ HOSTILE_TEST(late_mount_of_a_client_that_waits_is_granted) {
         int client = hostile_wedge(&hostile, &stage.service, "a");
         struct wire_reply reply;
 
-        world_wait_for(stage_count_stuck(&stage) == 1);
+        world_wait_for(service_count_stuck(&stage.service) == 1);
         hostile_let_go(&hostile);
         reply = client_receive(client);
         client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);

@@ -93,8 +93,7 @@ struct outcome caller_mount(struct rig *rig) {
 }
 
 /* Not all of a lease can go at once; and who isn't answered looks whether it is still there. */
-static struct outcome caller_read_end(struct rig *rig, sd_bus_message *reply,
-                                      sd_bus_error *error) {
+static struct outcome caller_read_end(struct rig *rig, sd_bus_message *reply, sd_bus_error *error) {
         struct outcome outcome = caller_read(reply, error);
 
         if (reply || !rig_find_remains(rig, 0, 0))
@@ -124,8 +123,7 @@ struct outcome caller_unmount_path(struct rig *rig) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
 
         return caller_read_end(
-                rig,
-                system_bus_call(caller_root, &error, "UnmountPath", "s", world_path("root")),
+                rig, system_bus_call(caller_root, &error, "UnmountPath", "s", world_path("root")),
                 &error);
 }
 
@@ -147,6 +145,6 @@ struct outcome caller_list(struct rig *rig) {
 const char *caller_find_fault(const struct rig *rig) {
         if (!caller_await(rig))
                 return service_is_running(&rig->service) ? "the bus is left for good"
-                                                            : "the daemon has ended";
+                                                         : "the daemon has ended";
         return rig_find_fault(rig);
 }

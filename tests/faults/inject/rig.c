@@ -176,8 +176,7 @@ static unsigned rig_count_left(const struct rig *rig, unsigned index) {
 
 struct outcome rig_unmount(struct rig *rig) {
         struct outcome outcome = rig_ask(
-                rig,
-                &(struct wire_request){.operation = PROTOCOL_UNMOUNT, .lease = rig->lease},
+                rig, &(struct wire_request){.operation = PROTOCOL_UNMOUNT, .lease = rig->lease},
                 NULL);
 
         if (rig_said_ok(&outcome) || outcome.answer == ANSWER_CLOSED)

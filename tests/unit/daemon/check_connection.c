@@ -123,9 +123,31 @@ static int accept_one(void) {
         return r;
 }
 
+static struct job orphans;
+static bool releasing;
+
+static void release_orphans_run(struct job *job) {
+        (void)job;
+        lease_release_held(fake.context.leases, leases_orphans(fake.context.leases));
+}
+
+static void release_orphans_done(struct job *job) {
+        (void)job;
+        releasing = false;
+}
+
+/* As the server's loop does. */
+static void release_orphans(void) {
+        if (releasing || leases_count(fake.context.leases).orphans == 0)
+                return;
+        orphans = (struct job){.run = release_orphans_run, .done = release_orphans_done};
+        releasing = threads_run(threads, &orphans, THREADS_KEEP_SPARE) == 0;
+}
+
 static void watch(void) {
         in_daemon = true;
         connections_watch(connections);
+        release_orphans();
         in_daemon = false;
         collect();
 }
@@ -143,8 +165,8 @@ static void listen_here(void) {
 
 static void start_with(const struct quota_limit *quota) {
         log_open(LOG_EMERG);
-        fake_context_start_as(&fake, &(struct fake_setup){.features = FAKE_ALL_FEATURES,
-                                                          .quota = quota});
+        fake_context_start_as(&fake,
+                              &(struct fake_setup){.features = FAKE_ALL_FEATURES, .quota = quota});
         templates_replenish(fake.context.templates); /* as it is after every request */
         fake_calls_reset();
         listen_here();
@@ -809,6 +831,7 @@ START_TEST(abandoned_connections_are_hung_up_on_and_released) {
         ck_assert_uint_eq(fake_mounts(), 2);
         in_daemon = true;
         connections_abandon(connections);
+        release_orphans();
         in_daemon = false;
         receives_the_end(idle);
         receives_the_end(busy); /* though its thread is stuck */
@@ -1096,7 +1119,7 @@ START_TEST(connections_without_a_thread_wait_for_the_spare) {
                 is_told_of_the_threads(clients[i]);
                 fd_close(clients[i]);
         }
-        limit_threads(false); /* LeakSanitizer makes one */
+        limit_threads(false); /* a sanitizer makes one at the end */
         end();
 }
 END_TEST
@@ -1140,7 +1163,7 @@ START_TEST(connections_that_nobody_can_refuse_are_tried_again) {
                 is_told_of_the_threads(clients[i]);
                 fd_close(clients[i]);
         }
-        limit_threads(false); /* LeakSanitizer makes one */
+        limit_threads(false); /* a sanitizer makes one at the end */
         end();
 }
 END_TEST
@@ -1163,7 +1186,7 @@ START_TEST(connections_that_wait_for_their_refusal_do_not_outlive_the_end) {
         fd_close(client);
         fake.descriptors++; /* of the connection, which this thread may not close */
         fake.descriptors_before++;
-        limit_threads(false); /* LeakSanitizer makes one */
+        limit_threads(false); /* a sanitizer makes one at the end */
         end();
 }
 END_TEST
@@ -1250,31 +1273,27 @@ START_TEST(many_clients_at_once_leave_nothing) {
 END_TEST
 
 int main(void) {
-        return SUITE_RUN("connection", requests_are_answered_in_order,
-                         accepts_nothing_where_nobody_connects,
-                         mounts_for_its_client_and_closes_what_came,
-                         requests_of_all_kinds_can_be_pipelined,
-                         end_of_a_connection_releases_what_it_holds,
-                         requests_before_the_end_are_served,
-                         garbage_ends_the_connection_and_closes_what_came,
-                         refused_request_leaves_the_connection,
-                         client_that_does_not_read_is_dropped, client_that_is_gone_is_no_signal,
-                         mounts_that_stay_do_not_keep_the_connection, client_is_who_connected,
-                         what_is_kept_outlives_its_connection, what_nobody_knows_of_is_not_kept,
-                         client_that_leaves_while_its_thread_is_stuck_holds_nothing_more,
-                         many_that_left_are_released_by_one_thread, all_are_watched,
-                         connection_that_takes_its_time_to_close_keeps_nobody,
-                         drained_connections_are_served_what_they_have_sent,
-                         abandoned_connections_are_hung_up_on_and_released,
-                         hangs_up_and_leaves_the_mounts,
-                         connection_beyond_a_limit_is_told_and_closed,
-                         refusals_beyond_a_users_share_of_threads_wait,
-                         client_that_has_left_already_is_closed,
-                         no_more_are_accepted_when_too_many_wait_to_be_refused,
-                         connection_without_a_thread_is_refused_by_the_spare,
-                         connections_without_a_thread_wait_for_the_spare,
-                         connections_that_nobody_can_refuse_are_tried_again,
-                         connections_that_wait_for_their_refusal_do_not_outlive_the_end,
-                         thread_that_shares_its_directory_serves_nobody,
-                         many_clients_at_once_leave_nothing);
+        return SUITE_RUN(
+                "connection", requests_are_answered_in_order, accepts_nothing_where_nobody_connects,
+                mounts_for_its_client_and_closes_what_came, requests_of_all_kinds_can_be_pipelined,
+                end_of_a_connection_releases_what_it_holds, requests_before_the_end_are_served,
+                garbage_ends_the_connection_and_closes_what_came,
+                refused_request_leaves_the_connection, client_that_does_not_read_is_dropped,
+                client_that_is_gone_is_no_signal, mounts_that_stay_do_not_keep_the_connection,
+                client_is_who_connected, what_is_kept_outlives_its_connection,
+                what_nobody_knows_of_is_not_kept,
+                client_that_leaves_while_its_thread_is_stuck_holds_nothing_more,
+                many_that_left_are_released_by_one_thread, all_are_watched,
+                connection_that_takes_its_time_to_close_keeps_nobody,
+                drained_connections_are_served_what_they_have_sent,
+                abandoned_connections_are_hung_up_on_and_released, hangs_up_and_leaves_the_mounts,
+                connection_beyond_a_limit_is_told_and_closed,
+                refusals_beyond_a_users_share_of_threads_wait,
+                client_that_has_left_already_is_closed,
+                no_more_are_accepted_when_too_many_wait_to_be_refused,
+                connection_without_a_thread_is_refused_by_the_spare,
+                connections_without_a_thread_wait_for_the_spare,
+                connections_that_nobody_can_refuse_are_tried_again,
+                connections_that_wait_for_their_refusal_do_not_outlive_the_end,
+                thread_that_shares_its_directory_serves_nobody, many_clients_at_once_leave_nothing);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The operation table over the fake kernel: the order in which a request is judged, what is answered to it,
- * and for every call that fails on the way, what is left.
+ * The operation table over the fake kernel: the order in which a request is judged, what is
+ * answered to it, and for every call that fails on the way, what is left.
  */
 
 #include "daemon/request.h"
@@ -666,8 +666,8 @@ START_TEST(each_call_of_an_adoption_that_fails_loses_nothing) {
                                 fake_fail(FAKE_ANY, n, 1, errors[e]);
                                 serve();
                                 ck_assert_uint_eq(reply->status, errors[e] == ENOENT
-                                                                        ? STATUS_NO_SUCH_LEASE
-                                                                        : STATUS_HOST_FAILED);
+                                                                         ? STATUS_NO_SUCH_LEASE
+                                                                         : STATUS_HOST_FAILED);
                                 ck_assert_uint_lt(reply->target, sizes[s]);
                                 ck_assert_uint_eq(fake_mounts(), sizes[s]);
                                 ck_assert_uint_eq(leases_count(fake.context.leases).left, 1);
@@ -1133,7 +1133,6 @@ START_TEST(what_came_is_closed_and_clones_are_made_when_nobody_waits) {
         request_serve(&fake.context, holder, &request);
         ck_assert_uint_eq(reply->status, STATUS_OK);
         ck_assert_uint_eq(fake_calls(FAKE_OPEN_TREE), 0);
-        leases_abandon(fake.context.leases, holder);
         ck_assert_int_eq(lease_release_held(fake.context.leases, holder), 0);
         request_finish(&fake.context, &request);
         end();
@@ -1233,8 +1232,8 @@ static const struct {
         uint16_t operation;
         const char *name;
 } names[] = {
-        {PROTOCOL_HELLO, "hello"},     {PROTOCOL_MOUNT, "mount"}, {PROTOCOL_UNMOUNT, "unmount"},
-        {PROTOCOL_ADOPT, "adopt"},     {77, "unknown"},           {0, "unknown"},
+        {PROTOCOL_HELLO, "hello"},       {PROTOCOL_MOUNT, "mount"}, {PROTOCOL_UNMOUNT, "unmount"},
+        {PROTOCOL_ADOPT, "adopt"},       {77, "unknown"},           {0, "unknown"},
         {PROTOCOL_ADOPT + 1, "unknown"},
 };
 
@@ -1255,9 +1254,8 @@ START_TEST(each_request_has_one_line_of_the_log_with_its_name) {
                 ck_assert_uint_eq(count_lines(line), 1);
                 ck_assert_ptr_nonnull(strstr(line, names[i].name));
                 ck_assert_ptr_nonnull(strstr(line, "1000"));
-                ck_assert_ptr_nonnull(
-                        strstr(line, reply->status == STATUS_OK ? "done"
-                                                                : status_name(reply->status)));
+                ck_assert_ptr_nonnull(strstr(
+                        line, reply->status == STATUS_OK ? "done" : status_name(reply->status)));
         }
 
         /* What went well is for debugging, what didn't for everybody. */

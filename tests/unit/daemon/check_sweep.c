@@ -54,8 +54,8 @@ static void predecessor_leave(enum record_state state, unsigned flags) {
                 predecessor.directories[n][i] = fake_directory(&(struct fake_directory){
                         .path = paths[n][i], .owner = 1000, .flags = flags});
         }
-        predecessor.left[n] =
-                fake_context_left(predecessor.features, 10 + n, 1000, state, predecessor.directories[n], COUNT);
+        predecessor.left[n] = fake_context_left(predecessor.features, 10 + n, 1000, state,
+                                                predecessor.directories[n], COUNT);
         /* By whoever had our pid before us, who is gone. */
         predecessor.left[n].writer_pid = predecessor.self.pid;
         predecessor.left[n].writer_start_time = predecessor.self.start_time - 1;
@@ -236,11 +236,13 @@ START_TEST(what_turns_up_late_is_detached) {
                 for (unsigned first = 0; first < COUNT; first++) {
                         start_pending(feature_sets[f], RECORD_ATTACHING);
                         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
-                        fake_mount_again(predecessor.directories[0][first], predecessor.mounts[0][first]);
+                        fake_mount_again(predecessor.directories[0][first],
+                                         predecessor.mounts[0][first]);
                         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(fake_mounts(), 0);
                         ck_assert_uint_eq(left(), 1); /* the other may follow */
-                        fake_mount_again(predecessor.directories[0][!first], predecessor.mounts[0][!first]);
+                        fake_mount_again(predecessor.directories[0][!first],
+                                         predecessor.mounts[0][!first]);
                         writer_goes();
                         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(fake_mounts(), 0);
@@ -392,7 +394,8 @@ START_TEST(what_is_out_of_reach_is_told_of_beside_what_is_pending) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++)
                 for (unsigned covered = 0; covered < COUNT; covered++) {
                         start_pending(feature_sets[f], RECORD_ATTACHING);
-                        fake_mount_again(predecessor.directories[0][covered], predecessor.mounts[0][covered]);
+                        fake_mount_again(predecessor.directories[0][covered],
+                                         predecessor.mounts[0][covered]);
                         fake_cover(predecessor.directories[0][covered]);
                         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(logged("out of reach"), 1);
@@ -413,9 +416,8 @@ static void adopt(struct holder *holder, int *fds) {
         memcpy(claim.file_systems, predecessor.left[0].file_systems, sizeof(claim.file_systems));
         for (unsigned i = 0; i < COUNT; i++)
                 fds[i] = fake_open_mount(predecessor.directories[0][i]);
-        ck_assert_uint_eq(
-                lease_adopt(predecessor.fake.context.leases, holder, &claim, fds).status,
-                STATUS_OK);
+        ck_assert_uint_eq(lease_adopt(predecessor.fake.context.leases, holder, &claim, fds).status,
+                          STATUS_OK);
 }
 
 /* A lease that could not be swept while clients may adopt it, still can be adopted. */
@@ -491,9 +493,10 @@ START_TEST(mount_that_is_not_what_the_record_says_stays) {
                         predecessor_begin(feature_sets[f]);
                         predecessor_leave(RECORD_RELEASING, 0);
                         fake_uncover(predecessor.directories[0][0]);
-                        predecessor.left[0].mounts[0] = fake_context_id(
-                                predecessor.features,
-                                fake_mount_before(predecessor.directories[0][0], others[i].options));
+                        predecessor.left[0].mounts[0] =
+                                fake_context_id(predecessor.features,
+                                                fake_mount_before(predecessor.directories[0][0],
+                                                                  others[i].options));
                         predecessor_start();
                         sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
                         ck_assert_uint_eq(left(), 0);
@@ -531,8 +534,7 @@ START_TEST(mount_that_we_hold_stays) {
                 ck_assert_uint_eq(lease_grant(leases, &holder, &orders, &id).status, STATUS_OK);
                 fake_uncover(predecessor.directories[0][0]);
                 record = read_record(0);
-                record.mounts[0] =
-                        fake_context_id(predecessor.features, fake_mount_on(directory));
+                record.mounts[0] = fake_context_id(predecessor.features, fake_mount_on(directory));
                 write_record(0, &record);
 
                 sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
@@ -543,6 +545,186 @@ START_TEST(mount_that_we_hold_stays) {
                 lease_dispose(&remains);
                 directory = fd_close(directory);
                 predecessor_end();
+        }
+}
+END_TEST
+
+/* ---- what was kept for users ---- */
+
+static void start_kept(unsigned features, enum record_state state, unsigned flags) {
+        predecessor_begin(features);
+        predecessor_leave(state, flags);
+        predecessor.left[0].kept = 1;
+        predecessor_start();
+}
+
+static void keep(enum sweep_patience patience) {
+        sweep_keep(predecessor.fake.context.leases, patience);
+        ck_assert(fake_is_in_root());
+}
+
+/* Its user ends it, from a connection of now. */
+static enum status unmount_as(uid_t uid) {
+        struct holder holder = {.subject = {.uid = uid}};
+        struct lease_remains remains;
+        enum status status = lease_release(predecessor.fake.context.leases, &holder,
+                                           predecessor.left[0].lease, &remains)
+                                     .status;
+
+        lease_dispose(&remains);
+        return status;
+}
+
+/* The user may end it, and nobody else; `count` of its mounts are there. */
+static void expect_kept(unsigned count) {
+        struct leases *leases = predecessor.fake.context.leases;
+
+        ck_assert_uint_eq(leases_count(leases).left, 0);
+        ck_assert_uint_eq(leases_count(leases).leases, 1);
+        ck_assert_uint_eq(read_record(0).state, RECORD_LIVE);
+        ck_assert_uint_eq(read_record(0).kept, 1);
+        ck_assert_uint_eq(fake_mounts(), count);
+        ck_assert_uint_eq(descriptors_count(), predecessor.fake.descriptors + count);
+        ck_assert_uint_eq(unmount_as(1001), STATUS_NO_SUCH_LEASE);
+        ck_assert_uint_eq(unmount_as(1000), STATUS_OK);
+        ck_assert_uint_eq(fake_mounts(), 0);
+}
+
+START_TEST(what_was_kept_is_kept_on) {
+        for (unsigned patience = SWEEP_QUICKLY; patience <= SWEEP_PATIENTLY; patience++)
+                for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                        start_kept(feature_sets[f], RECORD_LIVE, 0);
+                        ck_assert_uint_eq(unmount_as(1000), STATUS_NO_SUCH_LEASE); /* not yet */
+                        keep(patience);
+                        keep(patience); /* twice is once */
+                        ck_assert_uint_eq(logged(""), 0);
+                        expect_kept(COUNT);
+                        predecessor_end();
+                }
+}
+END_TEST
+
+START_TEST(what_was_held_or_not_live_is_not_kept_on) {
+        FOR_ALL(f, s) {
+                start_with(feature_sets[f], states[s], 0); /* a connection's */
+                keep(SWEEP_PATIENTLY);
+                ck_assert_uint_eq(left(), 1);
+                ck_assert_uint_eq(read_record(0).state, states[s]);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                predecessor_end();
+                if (states[s] == RECORD_LIVE)
+                        continue;
+                start_kept(feature_sets[f], states[s], 0);
+                keep(SWEEP_PATIENTLY);
+                ck_assert_uint_eq(left(), 1);
+                sweep(SWEEP_UNADOPTABLE, SWEEP_QUICKLY);
+                ck_assert_uint_eq(left(), 0);
+                predecessor_end();
+        }
+}
+END_TEST
+
+/* It waits for nobody, and has no time limit. */
+START_TEST(what_was_kept_is_swept_in_the_end_alone) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                start_kept(feature_sets[f], RECORD_LIVE, 0);
+                sweep(SWEEP_UNADOPTABLE, SWEEP_PATIENTLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
+                ck_assert_uint_eq(left(), 1);
+                ck_assert_uint_eq(read_record(0).state, RECORD_LIVE);
+                ck_assert_uint_eq(fake_mounts(), COUNT);
+                sweep(SWEEP_FINALLY, SWEEP_PATIENTLY);
+                ck_assert_uint_eq(left(), 0);
+                ck_assert_uint_eq(fake_mounts(), 0);
+                predecessor_end();
+        }
+}
+END_TEST
+
+START_TEST(what_was_kept_and_is_gone_is_forgotten) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++)
+                for (unsigned gone = 1; gone < 1 << COUNT; gone++) {
+                        start_kept(feature_sets[f], RECORD_LIVE, 0);
+                        for (unsigned i = 0; i < COUNT; i++)
+                                if (gone & (1 << i))
+                                        fake_uncover(predecessor.directories[0][i]);
+                        keep(SWEEP_QUICKLY);
+                        if (gone == (1 << COUNT) - 1) {
+                                ck_assert_uint_eq(left(), 0);
+                                ck_assert_uint_eq(
+                                        leases_count(predecessor.fake.context.leases).leases, 0);
+                        } else
+                                expect_kept(COUNT - 1); /* with what there is */
+                        predecessor_end();
+                }
+}
+END_TEST
+
+START_TEST(what_was_kept_and_is_out_of_reach_is_told_of_once) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++)
+                for (unsigned which = 0; which < COUNT; which++) {
+                        start_kept(feature_sets[f], RECORD_LIVE, 0);
+                        fake_cover(predecessor.directories[0][which]);
+                        for (unsigned i = 0; i < 3; i++) {
+                                keep(i % 2 ? SWEEP_QUICKLY : SWEEP_PATIENTLY);
+                                ck_assert_uint_eq(left(), 1);
+                                ck_assert_uint_eq(read_record(0).state, RECORD_LIVE);
+                                ck_assert_uint_eq(fake_mounts(), COUNT);
+                                ck_assert_uint_eq(descriptors_count(),
+                                                  predecessor.fake.descriptors);
+                        }
+                        ck_assert_uint_eq(logged(""), 1);
+                        ck_assert_uint_eq(logged("/left0/"), 1);
+                        fake_uncover(predecessor.directories[0][which]);
+                        keep(SWEEP_QUICKLY);
+                        expect_kept(COUNT);
+                        predecessor_end();
+                }
+}
+END_TEST
+
+START_TEST(what_was_kept_and_takes_patience_waits_for_it) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                start_kept(feature_sets[f], RECORD_LIVE, FAKE_IS_REMOTE);
+                keep(SWEEP_QUICKLY);
+                ck_assert_uint_eq(left(), 1);
+                ck_assert_uint_eq(logged(""), 0);
+                keep(SWEEP_PATIENTLY);
+                expect_kept(COUNT);
+                predecessor_end();
+        }
+}
+END_TEST
+
+START_TEST(each_call_that_fails_loses_nothing_that_was_kept) {
+        static const int errors[] = {EPERM, EIO, ENOMEM, EMFILE, EACCES};
+
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                unsigned calls;
+
+                start_kept(feature_sets[f], RECORD_LIVE, 0);
+                fake_calls_reset();
+                keep(SWEEP_QUICKLY);
+                calls = fake_calls(FAKE_ANY);
+                ck_assert_uint_ge(calls, COUNT * 2);
+                expect_kept(COUNT);
+                predecessor_end();
+
+                for (unsigned n = 1; n <= calls; n++)
+                        for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
+                                start_kept(feature_sets[f], RECORD_LIVE, 0);
+                                fake_calls_reset();
+                                fake_fail(FAKE_ANY, n, 1, errors[e]);
+                                keep(SWEEP_QUICKLY);
+                                ck_assert_uint_eq(fake_mounts(), COUNT);
+                                ck_assert_uint_eq(fake_calls(FAKE_UMOUNT), 0);
+                                ck_assert_uint_eq(
+                                        leases_count(predecessor.fake.context.leases).leases, 1);
+                                fake_calls_reset();
+                                keep(SWEEP_QUICKLY);
+                                expect_kept(COUNT);
+                                predecessor_end();
+                        }
         }
 }
 END_TEST
@@ -650,7 +832,8 @@ START_TEST(file_loses_what_nobody_can_adopt) {
                 if (states[s] == RECORD_LIVE) {
                         ck_assert_uint_eq(sweep_left_file(directory, after), 1);
                         ck_assert_mem_eq(&after[ALIVE], &predecessor.left[ALIVE], sizeof(after[0]));
-                        ck_assert_mem_eq(&after[UNSEEN], &predecessor.left[UNSEEN], sizeof(after[0]));
+                        ck_assert_mem_eq(&after[UNSEEN], &predecessor.left[UNSEEN],
+                                         sizeof(after[0]));
                         ck_assert_uint_eq(after[DEAD].state, RECORD_FREE);
                         ck_assert_uint_eq(fake_mounts(), 2 * COUNT);
                         ck_assert_ptr_null(fake_mount_on(predecessor.directories[DEAD][0]));
@@ -661,6 +844,26 @@ START_TEST(file_loses_what_nobody_can_adopt) {
                         ck_assert_uint_eq(fake_mounts(), 0);
                 }
                 ck_assert_uint_eq(logged(""), 0);
+                file_end(directory);
+        }
+}
+END_TEST
+
+/* Its user's next connection may end it. */
+START_TEST(file_keeps_what_was_kept_for_a_user) {
+        struct record after[N_LEFT_MAX];
+        char directory[64];
+
+        FOR_ALL(f, s) {
+                bool live = states[s] == RECORD_LIVE;
+
+                file_start(feature_sets[f], directory);
+                predecessor_leave(states[s], 0);
+                predecessor.left[0].pid = dead_pid();
+                predecessor.left[0].kept = 1;
+                ck_assert_uint_eq(sweep_left_file(directory, after), !live);
+                ck_assert_uint_eq(fake_mounts(), live ? COUNT : 0);
+                ck_assert_uint_eq(after[0].state, live ? RECORD_LIVE : RECORD_FREE);
                 file_end(directory);
         }
 }
@@ -729,19 +932,24 @@ START_TEST(damaged_record_is_left_alone) {
 END_TEST
 
 int main(void) {
-        return SUITE_RUN("sweep", what_is_attached_is_detached, what_is_gone_is_forgotten,
-                         what_can_be_adopted_is_left_until_it_is_time,
-                         what_may_yet_be_attached_stays_until_its_writer_is_gone,
-                         what_turns_up_late_is_detached, mount_that_has_no_id_yet_may_get_one,
-                         other_states_do_not_wait_for_their_writer, zombie_is_not_gone,
-                         what_is_below_a_closed_directory_stays_on_record,
-                         what_others_have_covered_stays_on_record,
-                         what_could_not_be_swept_can_be_adopted,
-                         what_no_path_leads_to_stays_on_record,
-                         what_is_out_of_reach_is_told_of_beside_what_is_pending,
-                         what_takes_patience_is_left_out_quickly, one_that_stays_keeps_no_other,
-                         mount_that_is_not_what_the_record_says_stays, mount_that_we_hold_stays,
-                         each_call_that_fails_forgets_nothing, file_loses_what_nobody_can_adopt,
-                         file_keeps_what_may_appear_or_is_out_of_reach, file_is_swept_quickly_first,
-                         damaged_record_is_left_alone);
+        return SUITE_RUN(
+                "sweep", what_is_attached_is_detached, what_is_gone_is_forgotten,
+                what_can_be_adopted_is_left_until_it_is_time,
+                what_may_yet_be_attached_stays_until_its_writer_is_gone,
+                what_turns_up_late_is_detached, mount_that_has_no_id_yet_may_get_one,
+                other_states_do_not_wait_for_their_writer, zombie_is_not_gone,
+                what_is_below_a_closed_directory_stays_on_record,
+                what_others_have_covered_stays_on_record, what_could_not_be_swept_can_be_adopted,
+                what_no_path_leads_to_stays_on_record,
+                what_is_out_of_reach_is_told_of_beside_what_is_pending,
+                what_takes_patience_is_left_out_quickly, one_that_stays_keeps_no_other,
+                mount_that_is_not_what_the_record_says_stays, mount_that_we_hold_stays,
+                what_was_kept_is_kept_on, what_was_held_or_not_live_is_not_kept_on,
+                what_was_kept_is_swept_in_the_end_alone, what_was_kept_and_is_gone_is_forgotten,
+                what_was_kept_and_is_out_of_reach_is_told_of_once,
+                what_was_kept_and_takes_patience_waits_for_it,
+                each_call_that_fails_loses_nothing_that_was_kept,
+                each_call_that_fails_forgets_nothing, file_keeps_what_was_kept_for_a_user,
+                file_loses_what_nobody_can_adopt, file_keeps_what_may_appear_or_is_out_of_reach,
+                file_is_swept_quickly_first, damaged_record_is_left_alone);
 }
