@@ -155,6 +155,7 @@ struct isolation {
         unsigned n_old;
         struct honest honest;
         uint64_t lease; /* of Alice's, on her old connection, that no attack may cost her */
+        unsigned round;
         pid_t attackers[ATTACK_USERS_MAX];
         struct hostile hostiles[ATTACK_USERS_MAX];
 };
@@ -254,20 +255,21 @@ static void isolation_attack(struct isolation *isolation) {
         int ready[2];
         char byte;
 
+        isolation->round++;
         ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
         for (unsigned i = 0; i < attack->users; i++) {
-                char name[32];
+                char name[48];
                 struct attacking attacking = {
                         .attack = attack,
                         .attacker = {.service = &isolation->service, .ready = ready[1]},
                 };
 
-                snprintf(name, sizeof(name), "build/fuse%u", i);
+                snprintf(name, sizeof(name), "build/fuse%u-%u", isolation->round, i);
                 if (attack->traits & ATTACK_WANTS_FUSE) {
                         isolation->hostiles[i] = hostile_start(i, name, 0);
                         attacking.attacker.fuse = isolation->hostiles[i].path;
                 }
-                snprintf(name, sizeof(name), "area%u", i);
+                snprintf(name, sizeof(name), "area%u-%u", isolation->round, i);
                 attacking.attacker.area = world_make_directory(HOSTILE_USER + i, 0755, name);
                 isolation->attackers[i] = world_spawn(HOSTILE_USER + i, attack_as_user, &attacking);
         }
@@ -380,6 +382,8 @@ static void isolate(const struct attack *attack) {
 
         isolation_replace(&isolation, SIGUSR1);
         isolation_adopt(&isolation);
+        isolation_end_attack(&isolation); /* of which the most was of the old connections */
+        isolation_attack(&isolation);
         isolation_replace(&isolation, SIGTERM);
         isolation_close(&isolation);
 }
