@@ -814,7 +814,8 @@ static size_t find_begin(const struct route *route, const struct trap_call *call
                         begin++;
         if (route->judge == judge_sweep || route->judge == judge_start_on_bus)
                 while (begin < n && n_threads < 2)
-                        n_threads += calls[begin++].number == SYS_clone;
+                        n_threads += is_any(calls[begin++].number,
+                                            (const int[]){SYS_clone, SYS_clone3, 0});
         return begin;
 }
 
