@@ -15,6 +15,7 @@
 #include <time.h>
 
 #define BUS_NAME "org.mountat1"
+#define BUS_GONE "the system bus has gone away"
 #define BUS_ADDRESS_DEFAULT "unix:path=/run/dbus/system_bus_socket"
 
 enum {
@@ -80,7 +81,7 @@ static void bus_lose(struct bus *bus, int error, const char *why) {
 static int bus_on_disconnected(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         (void)message;
         (void)error;
-        bus_lose(userdata, -ENOTCONN, "the system bus has gone away");
+        bus_lose(userdata, -ENOTCONN, BUS_GONE);
         return 0;
 }
 
@@ -259,7 +260,7 @@ void bus_tick(struct bus *bus) {
                 return;
         calls_tick(bus->calls);
         if (bus->state == BUS_NAMED && bus_is_closed(bus))
-                bus_lose(bus, -ENOTCONN, "the connection to the system bus is lost");
+                bus_lose(bus, -ENOTCONN, BUS_GONE);
 }
 
 void bus_leave(struct bus *bus) {

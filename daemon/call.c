@@ -19,6 +19,7 @@
 #include <string.h>
 
 #define CALL_STOPPING "mountatd is stopping"
+#define CALL_UNIDENTIFIED ((uid_t)-1) /* whose call it is */
 
 static time_t call_now(void) {
         struct timespec now;
@@ -60,7 +61,7 @@ static const char *call_sentence(const struct verdict *verdict) {
 static void call_log(const struct call *call, const struct verdict *verdict) {
         const struct log_subject subject = {
                 .event = LOG_EVENT_REFUSED,
-                .has_peer = call->state > CALL_IDENTIFYING,
+                .has_peer = call_subject(call)->uid != CALL_UNIDENTIFIED,
                 .uid = call_subject(call)->uid,
                 .pid = call_subject(call)->pid,
                 .operation = call->method->member,
@@ -162,6 +163,7 @@ static int call_new(struct calls *calls, sd_bus_message *message, const struct c
         call->method = method;
         call->sender = sd_bus_message_get_sender(call->asked);
         call->task.context = calls->context;
+        call->task.holder.subject.uid = CALL_UNIDENTIFIED;
         TAILQ_INSERT_TAIL(&calls->pending, call, entry);
         *ret = call;
         return 0;
@@ -232,8 +234,8 @@ static void call_done(struct job *job) {
                 call_undo(call);
         else
                 call_end(call);
-        if (calls->freed && TAILQ_EMPTY(&calls->running))
-                free(calls);
+        if (calls->freed)
+                calls_free(calls);
 }
 
 /* ---- may the caller? ---- */
@@ -433,7 +435,7 @@ void calls_turn(struct calls *calls) {
                 calls_refuse_pending(calls, &stopping);
         while ((call = calls_find_next(calls))) {
                 call->job = (struct job){.run = call_run, .done = call_done};
-                if (threads_run(calls->threads, &call->job) < 0)
+                if (threads_run(calls->threads, &call->job, THREADS_KEEP_SPARE) < 0)
                         break; /* calls_tick() gives it up, if there is no thread in time */
                 TAILQ_REMOVE(&calls->pending, call, entry);
                 TAILQ_INSERT_TAIL(&calls->running, call, entry);

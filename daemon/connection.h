@@ -7,8 +7,7 @@
  * a client makes its thread wait for (a file system that doesn't answer, the close of what it
  * queued), nobody else waits. The main thread accepts, and drops nothing of a client's.
  *
- * A connection beyond the limits is told so and closed on a thread as well, charged to its user;
- * beyond the user's share of those, it waits for one of them to end.
+ * A connection beyond the limits is refused: refusal.h.
  *
  * The functions are for the main thread; none blocks.
  */
@@ -20,12 +19,6 @@
 
 struct connections;
 
-enum {
-        CONNECTION_REFUSALS_MAX = 64,          /* threads that refuse, in all */
-        CONNECTION_REFUSALS_PER_USER_MAX = 16, /* and for one user */
-        CONNECTION_REFUSED_MAX = 1024, /* connections that wait for such a thread; a descriptor each */
-};
-
 /* Both are borrowed. NULL: out of memory. */
 struct connections *connections_new(struct context *context, struct threads *threads);
 
@@ -34,8 +27,8 @@ struct connections *connections_free(struct connections *connections);
 
 /*
  * Accepts one connection from the listening `socket`, and has it served or refused. -EAGAIN: there
- * is none. -EUSERS: so many refused ones wait to be closed that no other should be accepted. Other
- * negative errnos: the host is short of something, look away for a while.
+ * is none. -EUSERS: too many refused ones wait to be closed. Other negative errnos: the host is
+ * short of something, look away for a while.
  */
 int connections_accept(struct connections *connections, int socket);
 

@@ -222,12 +222,13 @@ static bool leases_may_take(const struct leases *leases, const struct lease *lea
                leases_is_kept_for(leases, lease, holder->subject.uid);
 }
 
-/* With the mutex held. A holder may end before whoever else takes its lease does. */
+/* With the mutex held. Whose it is may end before whoever else takes it does, and it is to go all the
+ * same. */
 static void leases_mark_taken(struct leases *leases, struct holder *holder, struct lease *lease) {
         lease->busy = true;
         record_set_state(lease->record, RECORD_RELEASING);
-        if (lease->holder != holder && lease->holder != &leases->orphans)
-                leases_relink(leases, &leases->kept, lease);
+        if (lease->holder != holder && lease->holder != &leases->kept)
+                leases_relink(leases, &leases->orphans, lease);
 }
 
 struct lease *leases_take(struct leases *leases, struct holder *holder, uint64_t id) {
@@ -267,8 +268,17 @@ void leases_give_back(struct leases *leases, struct lease *lease) {
 }
 
 void leases_abandon(struct leases *leases, struct holder *holder) {
+        struct lease *lease, *next;
+
         pthread_mutex_lock(&leases->mutex);
         holder->gone = true;
+        for (lease = LIST_FIRST(&holder->leases); lease; lease = next) {
+                next = LIST_NEXT(lease, entry);
+                if (lease->busy) /* whoever is at it sees that the holder is gone */
+                        continue;
+                record_set_state(lease->record, RECORD_RELEASING);
+                leases_relink(leases, &leases->orphans, lease);
+        }
         pthread_mutex_unlock(&leases->mutex);
 }
 

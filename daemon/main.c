@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The order of the start: block signals, take the socket, drop privileges, probe the kernel, take
- * the state over, confine the system calls, start the log and the first thread, check every
- * thread's privileges, serve. And all of it back.
+ * The order of the start: block signals, take the socket, drop privileges, start the log's thread,
+ * raise the limit of descriptors, probe the kernel, take the state over, confine the system calls,
+ * start the first thread, check every thread's privileges, serve. And all of it back.
  */
 
 #include "common/fd.h"
@@ -219,15 +219,23 @@ static bool main_confine(const struct options *options) {
                main_fail(r, "confining the system calls: without seccomp, give --system-calls=off");
 }
 
-/* Threads allocate next to nothing: one arena for all keeps memory small. mallopt(3). */
-static bool main_start_threads(struct program *program) {
+/*
+ * Before anything is logged: from here on nobody waits for the log's reader. Threads allocate next
+ * to nothing, so one arena for all keeps memory small: mallopt(3).
+ */
+static bool main_start_log(void) {
         int r;
 
         mallopt(M_ARENA_MAX, 1);
-        templates_replenish(program->context.templates);
         r = log_start();
-        if (r == 0)
-                r = threads_new(&program->threads);
+        return r == 0 || main_fail(r, "starting the log's thread");
+}
+
+static bool main_start_threads(struct program *program) {
+        int r;
+
+        templates_replenish(program->context.templates);
+        r = threads_new(&program->threads);
         if (r < 0)
                 return main_fail(r, "starting threads");
         program->connections = connections_new(&program->context, program->threads);
@@ -335,10 +343,11 @@ static bool main_run(struct program *program) {
         program->context.policy = options->policy;
         program->context.max_targets = options->max_targets;
 
-        if (!main_block_signals() || !main_raise_descriptors(&program->options))
+        if (!main_block_signals())
                 return false;
         program->socket = listener_open(options->listen, stderr);
-        return program->socket >= 0 && main_drop_privileges() && main_probe(program) &&
+        return program->socket >= 0 && main_drop_privileges() && main_start_log() &&
+               main_raise_descriptors(&program->options) && main_probe(program) &&
                main_take_over(program) && main_confine(options) && main_start_threads(program) &&
                main_check_privileges() && main_serve(program);
 }
@@ -378,10 +387,12 @@ static void main_stop(struct program *program, int status) {
         quota_free(context->quota);
         templates_free(context->templates);
         fd_close(context->proc);
+        /* Not closed: what clients have queued there that nobody accepted may wait for ever. A
+         * process that exits with a thread in the kernel is known to have ended: instance.h. */
         if (program->socket >= 0 && program->options.listen)
                 unlink(program->options.listen);
-        fd_close(program->socket);
         log_stop();
+        /* The socket goes with the process: what clients have queued there is not ours to close. */
 }
 
 int main(int argc, char **argv) {

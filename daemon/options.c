@@ -5,7 +5,7 @@
 #include "daemon/options.h"
 
 #include "common/fdpass.h"
-#include "daemon/connection.h"
+#include "daemon/refusal.h"
 #include "daemon/log.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@
 enum {
         OPTIONS_PER_CONNECTION = 1 + FDPASS_MAX, /* its socket, and what a message brings */
         /* Templates, epoll, bus, journal, jobs, and connections that are being refused. */
-        OPTIONS_SPARE = 256 + CONNECTION_REFUSALS_MAX + CONNECTION_REFUSED_MAX,
+        OPTIONS_SPARE = 256 + REFUSALS_CLOSERS_MAX + REFUSALS_WAITING_MAX,
         OPTIONS_INSTANCE_MAX = 32,
         OPTIONS_FIRST = 256, /* what getopt_long() returns for the first row: beyond all letters */
 };
@@ -264,8 +264,8 @@ enum options_result options_parse(struct options *options, int argc, char **argv
                 .policy = policy_new(),
                 .limits = {
                         [QUOTA_CONNECTIONS] = {2048, 512},
-                        [QUOTA_REFUSALS] = {CONNECTION_REFUSALS_MAX,
-                                            CONNECTION_REFUSALS_PER_USER_MAX},
+                        [QUOTA_REFUSALS] = {REFUSALS_CLOSERS_MAX,
+                                            REFUSALS_CLOSERS_PER_USER_MAX},
                         [QUOTA_MOUNTS] = {16384, 2048},
                         [QUOTA_CALLS] = {256, 32},
                 },

@@ -12,7 +12,7 @@
 
 enum quota_kind {
         QUOTA_CONNECTIONS, /* that are served */
-        QUOTA_REFUSALS,    /* threads that tell and close refused ones */
+        QUOTA_REFUSALS,    /* threads that close refused ones */
         QUOTA_MOUNTS,
         QUOTA_CALLS, /* over D-Bus, under way */
         QUOTA_KINDS,

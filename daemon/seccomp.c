@@ -147,6 +147,7 @@ static const struct seccomp_argument {
         {SCMP_SYS(mmap), 2, PROT_EXEC, 0},
         {SCMP_SYS(mprotect), 2, PROT_EXEC, 0},
         {SCMP_SYS(socket), 0, UINT32_MAX, AF_UNIX},
+        {SCMP_SYS(socketpair), 0, UINT32_MAX, AF_UNIX},
         {SCMP_SYS(unshare), 0, UINT32_MAX, CLONE_FS}, /* a directory of a thread's own */
         /* privilege_check(); not PR_GET_NAME, by which newer sd-bus would bind(2) its socket. */
         {SCMP_SYS(prctl), 0, UINT32_MAX, PR_GET_SECUREBITS},
@@ -191,6 +192,8 @@ static int seccomp_hide_clone3(void) {
                 return -ENOMEM;
         r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
         if (r == 0)
+                r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+        if (r == 0)
                 r = seccomp_load(filter);
         seccomp_release(filter);
         return r;
@@ -213,6 +216,8 @@ static int seccomp_confine_to_list(enum seccomp_mode mode) {
         if (!filter)
                 return -ENOMEM;
         r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_LOG, 1);
+        if (r == 0)
+                r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
         if (r == 0)
                 r = seccomp_allow(filter);
         if (r == 0)

@@ -15,7 +15,7 @@ enum seccomp_mode {
 };
 
 /*
- * For this thread and those that it makes; it can't be undone. Needs no_new_privs or CAP_SYS_ADMIN.
+ * For all threads that there are and will be; it can't be undone. Needs no_new_privs or CAP_SYS_ADMIN.
  * Negative errno, -EINVAL of a kernel without filters.
  */
 int seccomp_confine(enum seccomp_mode mode);

@@ -29,7 +29,6 @@ enum {
         SERVER_READY_TIMEOUT = SERVER_SECOND, /* without a bus, or with one that is slow */
         SERVER_SWEEP_PAUSE = SERVER_SECOND,
         SERVER_SWEEP_REPEAT = 10 * SERVER_SECOND, /* of what could not be reached in time */
-        SERVER_ORPHANS_PAUSE = SERVER_SECOND,     /* between tries to release them */
         /* With what bus_free() and threads_free() wait, less than the unit's TimeoutStopSec=5s. */
         SERVER_DRAIN_TIMEOUT = SERVER_SECOND * 3 / 2,
         SERVER_ABANDON_TIMEOUT = SERVER_SECOND / 2,
@@ -65,14 +64,19 @@ struct server {
         struct server_status told;
         bool ending;   /* for whatever reason */
         bool stopping; /* by a signal: nothing is left to a next instance */
+        bool drained;  /* the time for that is over */
         struct server_sweep quick_sweep, patient_sweep; /* one starts the other */
         enum sweep_scope scope;
         uint64_t next_sweep;
         struct job orphans;
         bool releasing_orphans;
-        uint64_t next_release;
         uint64_t adopt_until;
 };
+
+static void server_arm(sd_event_source *timer, uint64_t when) {
+        sd_event_source_set_time(timer, when);
+        sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
+}
 
 /* ---- what is told ---- */
 
@@ -120,6 +124,11 @@ static int server_on_watchdog(sd_event_source *source, uint64_t usec, void *user
         return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
+/* At the end nobody is refused any more. */
+static enum threads_spare server_spare(const struct server *server) {
+        return server->ending ? THREADS_TAKE_SPARE : THREADS_KEEP_SPARE;
+}
+
 /* ---- what a predecessor left ---- */
 
 /* Kept leases outlive a predecessor, but not the end for good. */
@@ -143,7 +152,8 @@ static void server_start_sweep(struct server_sweep *sweep) {
         if (sweep->running)
                 return;
         sweep->scope = sweep->server->scope;
-        sweep->running = threads_run(sweep->server->setup.threads, &sweep->job) == 0;
+        sweep->running = threads_run(sweep->server->setup.threads, &sweep->job,
+                                     server_spare(sweep->server)) == 0;
 }
 
 /* Quickly at first: what a path through file systems of users leads to is for the patient one. */
@@ -186,50 +196,41 @@ static void server_orphans_done(struct job *job) {
         server_of_orphans(job)->releasing_orphans = false;
 }
 
-static void server_look_after_orphans(struct server *server, uint64_t now) {
-        if (now < server->next_release || server->ending || server->releasing_orphans)
-                return;
-        server->next_release = now + SERVER_ORPHANS_PAUSE;
-        server->releasing_orphans = threads_run(server->setup.threads, &server->orphans) == 0;
+static void server_look_after_orphans(struct server *server) {
+        if (!server->releasing_orphans)
+                server->releasing_orphans =
+                        threads_run(server->setup.threads, &server->orphans, server_spare(server)) ==
+                        0;
 }
 
 /* ---- the end ---- */
 
+/* At first threads are stuck, and what their clients hold is released beside them; then it's time. */
 static int server_on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         struct server *server = userdata;
 
-        (void)source;
-        (void)usec;
-        return sd_event_exit(server->event, 0);
-}
-
-/* Threads are stuck: what their clients hold is released beside them. */
-static int server_on_drained(sd_event_source *source, uint64_t usec, void *userdata) {
-        struct server *server = userdata;
-
-        (void)usec;
+        if (server->drained)
+                return sd_event_exit(server->event, 0);
+        server->drained = true;
         connections_abandon(server->setup.connections);
-        sd_event_source_unref(source);
-        server->deadline = NULL;
-        return sd_event_add_time_relative(server->event, &server->deadline, CLOCK_MONOTONIC,
-                                          SERVER_ABANDON_TIMEOUT, 1, server_on_deadline, server);
+        server_look_after_orphans(server);
+        server_arm(source, usec + SERVER_ABANDON_TIMEOUT);
+        return 0;
 }
 
 /* What is under way comes to its end; new connections are the next instance's. */
-static int server_begin_to_end(struct server *server, const char *state) {
+static void server_begin_to_end(struct server *server, const char *state) {
         server->ending = true;
         sd_notify(0, state);
         sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
         bus_leave(server->bus);
-        return sd_event_add_time_relative(server->event, &server->deadline, CLOCK_MONOTONIC,
-                                          SERVER_DRAIN_TIMEOUT, 1, server_on_drained, server);
+        server_arm(server->deadline, server_now(server) + SERVER_DRAIN_TIMEOUT);
 }
 
 static int server_on_signal(sd_event_source *source, const struct signalfd_siginfo *info,
                             void *userdata) {
         struct server *server = userdata;
         struct context *context = server->setup.context;
-        int r = 0;
 
         (void)source;
         if (server->stopping)
@@ -241,11 +242,11 @@ static int server_on_signal(sd_event_source *source, const struct signalfd_sigin
         atomic_store(&context->stopping, true);
         leases_stop(context->leases);
         if (!server->ending)
-                r = server_begin_to_end(server, "STOPPING=1\nSTATUS=Releasing every lease");
+                server_begin_to_end(server, "STOPPING=1\nSTATUS=Releasing every lease");
         server->scope = SWEEP_FINALLY;
         server_start_sweep(&server->quick_sweep);
         connections_drain(server->setup.connections);
-        return r;
+        return 0;
 }
 
 /*
@@ -271,11 +272,6 @@ static int server_on_restart(sd_event_source *source, const struct signalfd_sigi
 
 /* ---- the loop's other handlers ---- */
 
-static void server_arm(sd_event_source *timer, uint64_t when) {
-        sd_event_source_set_time(timer, when);
-        sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
-}
-
 static bool server_is_busy(const struct server *server) {
         return server->ready_by > 0 || leases_count(server->setup.context->leases).leases > 0 ||
                !threads_are_idle(server->setup.threads) || !bus_is_idle(server->bus);
@@ -292,7 +288,7 @@ static void server_look_after(struct server *server, uint64_t now) {
         if (counts.left > 0)
                 server_look_after_left(server, now);
         if (counts.orphans > 0)
-                server_look_after_orphans(server, now);
+                server_look_after_orphans(server);
 }
 
 static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -307,7 +303,7 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
         if (idle > 0 && now - server->last_busy >= idle && !server->ending) {
                 log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_IDLE},
                           "idle for %u s: exiting", server->setup.idle_timeout);
-                return server_begin_to_end(server, "STOPPING=1\nSTATUS=Idle");
+                server_begin_to_end(server, "STOPPING=1\nSTATUS=Idle");
         }
         if (now - server->last_busy < SERVER_AFTERMATH)
                 server_arm(source, now + SERVER_TICK);
@@ -327,9 +323,13 @@ static void server_touch(struct server *server) {
                 server_arm(server->tick, server->last_busy + SERVER_TICK);
 }
 
-/* Out of descriptors or memory: the queue stays readable, so look away for a while. */
+/*
+ * Out of descriptors or memory: the queue stays readable, so look away for a while. That too many
+ * are to be refused is clients' doing.
+ */
 static void server_pause_accepting(struct server *server, int error, uint64_t pause) {
-        log_write_limited(LOG_WARNING, &(struct log_subject){.error = error}, "accept");
+        log_write_limited(error == -EUSERS ? LOG_INFO : LOG_WARNING,
+                          &(struct log_subject){.error = error}, "accept");
         sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
         server_arm(server->resume, server_now(server) + pause);
 }
@@ -404,6 +404,11 @@ static int server_add_timers(struct server *server) {
                                       server_on_resume, server);
         if (r >= 0)
                 r = sd_event_source_set_enabled(server->resume, SD_EVENT_OFF);
+        if (r >= 0) /* made now: at the end it must not fail */
+                r = sd_event_add_time(server->event, &server->deadline, CLOCK_MONOTONIC, 0, 1,
+                                      server_on_deadline, server);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(server->deadline, SD_EVENT_OFF);
         if (r >= 0) {
                 server_touch(server);
                 server->adopt_until =

@@ -176,10 +176,10 @@ static struct work *job_run(struct work *work, int error) {
         return NULL;
 }
 
-int threads_run(struct threads *threads, struct job *job) {
+int threads_run(struct threads *threads, struct job *job, enum threads_spare spare) {
         job->threads = threads;
         job->work.run = job_run;
-        return threads_start(threads, &job->work, THREADS_KEEP_SPARE);
+        return threads_start(threads, &job->work, spare);
 }
 
 int threads_fd(const struct threads *threads) {
@@ -258,7 +258,7 @@ bool threads_free(struct threads *threads) {
 
         if (!threads)
                 return true;
-        clock_gettime(CLOCK_REALTIME, &deadline);
+        clock_gettime(CLOCK_MONOTONIC, &deadline);
         deadline.tv_sec += THREADS_STOP_SECONDS;
 
         pthread_mutex_lock(&threads->mutex);
@@ -266,7 +266,8 @@ bool threads_free(struct threads *threads) {
         LIST_FOREACH(thread, &threads->idle, entry)
                 pthread_cond_signal(&thread->wake);
         while (threads->count > 0 &&
-               pthread_cond_timedwait(&threads->ended, &threads->mutex, &deadline) == 0)
+               pthread_cond_clockwait(&threads->ended, &threads->mutex, CLOCK_MONOTONIC,
+                                      &deadline) == 0)
                 continue;
         ended = threads->count == 0;
         pthread_mutex_unlock(&threads->mutex);

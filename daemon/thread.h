@@ -55,7 +55,7 @@ struct job {
 };
 
 /* Negative errno: no thread can be made, and `done` won't be called. */
-int threads_run(struct threads *threads, struct job *job);
+int threads_run(struct threads *threads, struct job *job, enum threads_spare spare);
 
 /*
  * An eventfd(2) that becomes readable when there is something to collect, when threads_are_idle()

@@ -31,6 +31,7 @@ struct attack {
 
 enum {
         ATTACK_USERS_MAX = 4,
+        ATTACK_CONNECTIONS = 192, /* the limit of a user's, in whatever RLIMIT_NOFILE leaves room */
 };
 
 extern const struct attack attacks[];

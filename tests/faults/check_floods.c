@@ -6,6 +6,7 @@
  */
 
 #include "common/fd.h"
+#include "daemon/refusal.h"
 #include "tests/fixtures/descriptors.h"
 #include "tests/fixtures/stage.h"
 
@@ -24,22 +25,21 @@
 #include <sys/wait.h>
 
 enum {
-        CONNECTIONS_MAX = 4096, /* the daemon's limits */
-        CONNECTIONS_MAX_PER_USER = 1024,
-        MOUNTS_MAX_PER_USER = 2048,
-        WORKERS = 8,
-        LOST_MAX = 16,
-        FDS_PER_WORKER = 22,
-        FDS_SPARE = 64,
+        CONNECTIONS_MAX = 2048, /* the daemon's limits; fewer where RLIMIT_NOFILE is low */
+        CONNECTIONS_MAX_PER_USER = 512,
+        THREADS_SPARE = 7,        /* the main one, the log's, those kept without work, the teller */
+        FDS_PER_CONNECTION = 22,  /* with what a message brings */
+        FDS_SPARE = 64 + REFUSALS_WAITING_MAX,
         USERS = 100,
         FLOOD_USER = 62000, /* the first of USERS */
         FDS_IN_A_MESSAGE = 253,
         SUBORDINATE_USER = 300000, /* the first of USERS that are FLOOD_USER's own */
+        SUBORDINATE_CONNECTIONS = 400, /* which leave room whatever RLIMIT_NOFILE is */
         STOPPERS = 8,
         STOPPED_CONNECTIONS = 60, /* of each */
 };
 
-/* Threads are never more than the limits allow; descriptors are asked for as often as one likes. */
+/* Each connection has a thread. */
 static unsigned highest_fds;
 static unsigned highest_threads;
 
@@ -53,12 +53,11 @@ static void look(const struct stage *stage) {
 
 static void expect_bounded(const struct stage *stage, const char *what, unsigned connections,
                            unsigned mounts) {
-        const unsigned threads = 1 + WORKERS + LOST_MAX;
-        const unsigned fds =
-                connections + mounts + (WORKERS + LOST_MAX) * FDS_PER_WORKER + FDS_SPARE;
+        const unsigned threads = connections + REFUSALS_CLOSERS_MAX + THREADS_SPARE;
+        const unsigned fds = connections * FDS_PER_CONNECTION + mounts + FDS_SPARE;
 
         look(stage);
-        fprintf(stderr, "%-36s fds %5u of %5u  threads %2u of %2u  rss %6u KiB\n", what,
+        fprintf(stderr, "%-36s fds %5u of %5u  threads %4u of %4u  rss %6u KiB\n", what,
                 highest_fds, fds, highest_threads, threads, service_peak_kib(&stage->service));
         ck_assert_uint_le(highest_fds, fds);
         ck_assert_uint_le(highest_threads, threads);
@@ -96,8 +95,8 @@ WORLD_TEST(connections_of_one_user_leave_room_for_others) {
         stage = stage_new(NULL, NULL);
         root = world_make_root(WORLD_ALICE, "root");
         connect_many(&stage, connections, 2 * CONNECTIONS_MAX_PER_USER, 1);
-        stage_print("2048 connects of one user", stage_measure(&stage, root));
-        expect_bounded(&stage, "2048 connects of one user", CONNECTIONS_MAX_PER_USER + 1, 2);
+        stage_print("1024 connects of one user", stage_measure(&stage, root));
+        expect_bounded(&stage, "1024 connects of one user", CONNECTIONS_MAX_PER_USER + 1, 2);
         close_many(connections, 2 * CONNECTIONS_MAX_PER_USER);
         stage_expect_as_before(&stage);
         service_stop(&stage.service);
@@ -110,7 +109,7 @@ WORLD_TEST(connections_of_many_users_are_bounded) {
         descriptors_raise();
         stage = stage_new(NULL, NULL);
         connect_many(&stage, connections, CONNECTIONS_MAX + 500, USERS);
-        expect_bounded(&stage, "4596 connects of 100 users", CONNECTIONS_MAX, 0);
+        expect_bounded(&stage, "2548 connects of 100 users", CONNECTIONS_MAX, 0);
         close_many(connections, CONNECTIONS_MAX + 500);
         stage_expect_as_before(&stage);
         stage_print("after it", stage_measure(&stage, world_make_root(WORLD_ALICE, "root")));
@@ -217,9 +216,9 @@ static struct sockaddr_in listen_for_nothing(void) {
         return address;
 }
 
-/* A socket of which the last close(2) takes 100 s. */
+/* A socket of which the last close(2) takes 5 s. */
 static int make_lingering(const struct sockaddr_in *server) {
-        const struct linger linger = {.l_onoff = 1, .l_linger = 100};
+        const struct linger linger = {.l_onoff = 1, .l_linger = 5};
         static char data[1 << 16];
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -409,7 +408,7 @@ static void flood_as_many(void *argument) {
         ck_assert_int_eq(unshare(CLONE_NEWUSER), 0);
         tell(flooder->other);
         await_turn(flooder->other);
-        flood_with_connections(flooder, 3000);
+        flood_with_connections(flooder, SUBORDINATE_CONNECTIONS);
         tell(flooder->other);
         await_turn(flooder->other);
         flood_with_mounts(flooder);
@@ -463,8 +462,9 @@ WORLD_TEST(one_user_with_subordinate_users_is_bounded_by_the_totals) {
         start_flooder(&flooder);
 
         await_flooder(&flooder);
-        stage_print("3000 connects of a subordinate 100", stage_measure(&stage, root));
-        expect_bounded(&stage, "3000 connects of a subordinate 100", 3001 + 1, 2);
+        stage_print("400 connects of a subordinate 100", stage_measure(&stage, root));
+        expect_bounded(&stage, "400 connects of a subordinate 100",
+                       SUBORDINATE_CONNECTIONS + 2, 2);
 
         /* Then all there is: who is connected keeps what is his. */
         lease = client_hold_root(alice, WORLD_ALICE, root);

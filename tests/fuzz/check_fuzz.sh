@@ -16,7 +16,7 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/build.sh"
 . "$tests/lib/tap.sh"
 
-targets=(wire fdpass state gate)
+targets=(wire fdpass state request)
 sources=$repository/tests/fuzz
 programs=$repository/build/fuzz/tests/fuzz
 found=$repository/build/fuzz/found

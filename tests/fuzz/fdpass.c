@@ -106,27 +106,33 @@ static void check_set(const struct post *post, const struct fdpass_set *set, uns
 static ssize_t receive_one(struct post *post) {
         uint8_t bytes[WIRE_REQUEST_MAX];
         size_t room = script_choose(&post->script, 3) ? sizeof(bytes) : 1;
-        unsigned way = script_choose(&post->script, 4);
+        bool waits = script_choose(&post->script, 2) && post->received < post->sent;
         unsigned sent = 0, free = count_free(post);
         struct fdpass_set set = {0};
-        bool dropped = false;
         ssize_t size;
 
-        if (way == 0)
-                size = fdpass_receive_bytes(post->sockets[1], bytes, room, 0, &dropped);
-        else if (way == 1)
-                size = fdpass_receive_bytes(post->sockets[1], bytes, room, MSG_PEEK, &dropped);
+        if (waits) /* not for long: there is one */
+                size = fdpass_wait(post->sockets[1], bytes, room, &set);
         else
                 size = fdpass_receive(post->sockets[1], bytes, room, &set);
         ck_assert_int_eq(size == -EAGAIN, post->received == post->sent);
-        if (way > 1 && size >= 0)
-                sent = post->rights[post->received];
+        if (size >= 0)
+                sent = post->rights[post->received++];
         check_set(post, &set, sent, free);
-        if (way != 1 && size >= 0)
-                post->received++;
         fdpass_set_close(&set);
         ck_assert_uint_eq(set.count, 0);
         return size;
+}
+
+/* Who waits sees the end. */
+static void receive_the_end(struct post *post) {
+        struct fdpass_set set;
+        uint8_t byte;
+
+        ck_assert_int_eq(shutdown(post->sockets[0], SHUT_WR), 0);
+        ck_assert_int_eq(fdpass_wait(post->sockets[1], &byte, 1, &set), 0);
+        ck_assert_uint_eq(set.count, 0);
+        ck_assert(!set.starved);
 }
 
 static void cramp(struct post *post, struct rlimit *before) {
@@ -142,7 +148,6 @@ static void cramp(struct post *post, struct rlimit *before) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct post post = {.script = {data, size}};
         unsigned before = descriptors_count();
-        bool peeked_to_the_end = false;
         struct rlimit limit;
 
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, post.sockets), 0);
@@ -153,8 +158,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 send_one(&post);
         if (script_choose(&post.script, 2))
                 cramp(&post, &limit);
-        for (unsigned i = 0; i < 4 * MESSAGES_MAX && !peeked_to_the_end; i++)
-                peeked_to_the_end = receive_one(&post) == -EAGAIN;
+        while (receive_one(&post) != -EAGAIN)
+                continue;
+        receive_the_end(&post);
         if (post.cramped)
                 setrlimit(RLIMIT_NOFILE, &limit);
 

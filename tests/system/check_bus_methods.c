@@ -454,6 +454,15 @@ BUS_TEST(descriptors_are_refused_by_the_bus) {
         bus_stage_close(&stage);
 }
 
+/* Under a sanitizer each part of a large message that arrives is the whole copied. */
+enum {
+#ifndef MOUNTATD_SANITIZED
+        LARGE_CALLS = 8, /* twice as many as the bus takes at a time */
+#else
+        LARGE_CALLS = 2,
+#endif
+};
+
 static char *make_large_path(size_t size) {
         char *path = malloc(size + 1);
 
@@ -511,12 +520,9 @@ BUS_TEST(path_of_32_mib_costs_its_sender_an_error) {
         char before[64], after[64];
 
         find_owner(stage.root, before);
-        for (int i = 0; i < 3; i++) {
-                system_bus_expect(mallory, "Malformed", "MountPath", "sas", path, 1, "proc");
-                system_bus_expect(mallory, "Malformed", "UnmountPath", "s", path);
-                system_bus_expect(mallory, "UnsupportedFileSystem", "MountPath", "sas", "/srv", 1,
-                                  path);
-        }
+        system_bus_expect(mallory, "Malformed", "MountPath", "sas", path, 1, "proc");
+        system_bus_expect(mallory, "Malformed", "UnmountPath", "s", path);
+        system_bus_expect(mallory, "UnsupportedFileSystem", "MountPath", "sas", "/srv", 1, path);
         find_owner(stage.root, after);
         ck_assert_str_eq(before, after);
         ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 0);
@@ -526,20 +532,18 @@ BUS_TEST(path_of_32_mib_costs_its_sender_an_error) {
         bus_stage_close(&stage);
 }
 
-/* As many as may be under way, and a few large ones of which the bus says that it can't take them
- * all. */
 BUS_TEST(large_calls_are_not_kept) {
         struct bus_stage stage = bus_stage_open();
         sd_bus *mallory = system_bus_connect(WORLD_MALLORY);
         char *path = make_large_path(30 * 1024 * 1024);
         struct system_bus_answers answers = {0};
 
-        for (int i = 0; i < 32; i++) {
+        for (int i = 0; i < LARGE_CALLS; i++) {
                 system_bus_send(mallory, &answers, "MountPath", "sas", path, 1, "proc");
                 sd_bus_flush(mallory);
         }
         free(path);
-        system_bus_await(mallory, &answers, 32);
+        system_bus_await(mallory, &answers, LARGE_CALLS);
         ck_assert_uint_eq(answers.done, 0);
         ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 0);
         expect_little_memory_for_messages(&stage.service);

@@ -41,7 +41,7 @@ HOSTILE_TEST(idle_exit_waits_for_a_stuck_thread) {
         struct hostile hostile = hostile_start(0, "build/h", 0);
         int client = hostile_wedge(&hostile, &stage.service, "a");
 
-        world_wait_for(stage_count_stuck(&stage) == 1);
+        world_wait_for(service_count_stuck(&stage.service) == 1);
         close(client);
         sleep(6);
         ck_assert(service_is_running(&stage.service));
@@ -91,7 +91,7 @@ HOSTILE_TEST(watchdog_is_fed_while_threads_are_stuck) {
                 connections[i] = hostile_wedge(&hostile, &stage.service, name);
         }
         world_wait_for(notify_count(notify, "") < 100 &&
-                       stage_count_stuck(&stage) == STUCK);
+                       service_count_stuck(&stage.service) == STUCK);
         notify_count(notify, "");
         usleep(2000000);
         fed = notify_count(notify, "WATCHDOG=1");
@@ -114,7 +114,7 @@ HOSTILE_TEST(stops_beside_a_stuck_thread) {
         int64_t start;
 
         client_hold_root(alice, WORLD_ALICE, world_make_root(WORLD_ALICE, "root"));
-        world_wait_for(stage_count_stuck(&stage) == 1);
+        world_wait_for(service_count_stuck(&stage.service) == 1);
         ck_assert_uint_eq(world_count_mounts(0, stage.service.source), 2);
         start = world_now_ms();
         ck_assert_int_eq(kill(stage.service.pid, SIGTERM), 0);
@@ -148,7 +148,7 @@ static void succeed_after(int signal, enum service_start start_by) {
         before = client_connect(&stage.service, WORLD_ALICE);
         client_hold_root(before, WORLD_ALICE, world_make_root(WORLD_ALICE, "before"));
         ck_assert_int_eq(chmod(world_path("before"), 0755), 0); /* the daemon sweeps it by itself */
-        world_wait_for(stage_count_stuck(&stage) == 1);
+        world_wait_for(service_count_stuck(&stage.service) == 1);
         ck_assert_int_eq(kill(dead, signal), 0);
         world_wait_for(process_state(dead) == 'Z');
         if (signal != SIGKILL) /* she is told, and can come back */

@@ -402,16 +402,19 @@ END_TEST
 
 START_TEST(abandoned_holders_leases_are_not_published) {
         struct holder holder = holder_of(1000), other = holder_of(1000);
-        struct lease *live, *late, *keep, *others;
+        struct lease *live, *taken, *late, *keep, *others;
         uint64_t id;
 
         start(8, 8);
         live = reserve(&holder, 1);
+        taken = reserve(&holder, 1);
         late = reserve(&holder, 1);
         keep = reserve_as(&holder, 1, true);
         others = reserve(&other, 1);
         id = live->record->lease;
         ck_assert(leases_publish(leases, live));
+        ck_assert(leases_publish(leases, taken));
+        ck_assert_ptr_eq(leases_take(leases, &holder, taken->record->lease), taken);
         leases_abandon(leases, &holder);
         ck_assert(!leases_publish(leases, late));
         ck_assert(!leases_publish(leases, keep));
@@ -419,14 +422,17 @@ START_TEST(abandoned_holders_leases_are_not_published) {
         ck_assert(!may_take(&holder, late->record->lease));
         ck_assert(leases_publish(leases, others));
 
-        /* What was live can be taken; given back, it is nobody's. */
-        ck_assert_ptr_eq(leases_take_next(leases, &holder), live);
-        leases_give_back(leases, live);
+        /* What was live is nobody's, and so is what is given back. */
         ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
         ck_assert_ptr_null(leases_take_next(leases, &holder));
-        counts_are(4, 0, 1, 4);
+        counts_are(5, 0, 1, 5);
+        leases_give_back(leases, taken);
+        ck_assert_uint_eq(state_of(taken->record->lease), RECORD_RELEASING);
+        counts_are(5, 0, 2, 5);
+        ck_assert_ptr_eq(leases_take_next(leases, leases_orphans(leases)), taken);
         ck_assert_ptr_eq(leases_take_next(leases, leases_orphans(leases)), live);
 
+        leases_drop(leases, taken);
         leases_drop(leases, live);
         leases_drop(leases, late);
         leases_drop(leases, keep);
@@ -485,7 +491,7 @@ START_TEST(lease_that_is_not_kept_is_its_holders_alone) {
 }
 END_TEST
 
-/* What it then can't release is kept: the holder it was taken from may have ended. */
+/* What it then can't release is nobody's: the holder it was taken from may have ended. */
 START_TEST(administrator_takes_what_another_holds) {
         struct holder holder = holder_of(1000), other = holder_of(1000), admin = administrator();
         struct lease *lease;
@@ -501,9 +507,10 @@ START_TEST(administrator_takes_what_another_holds) {
         ck_assert_ptr_null(leases_take_next(leases, &holder));
         leases_abandon(leases, &holder);
         leases_give_back(leases, lease);
-        ck_assert_uint_eq(state_of(id), RECORD_LIVE);
-        ck_assert(may_take(&other, id));
-        ck_assert_ptr_eq(leases_take_next(leases, leases_kept(leases)), lease);
+        ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
+        ck_assert(!may_take(&other, id));
+        ck_assert_ptr_null(leases_take_next(leases, leases_kept(leases)));
+        ck_assert_ptr_eq(leases_take_next(leases, leases_orphans(leases)), lease);
         leases_drop(leases, lease);
         end();
 }

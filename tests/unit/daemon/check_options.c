@@ -3,7 +3,7 @@
 #include "daemon/options.h"
 
 #include "common/fdpass.h"
-#include "daemon/connection.h"
+#include "daemon/refusal.h"
 #include "tests/fixtures/suite.h"
 
 #include <errno.h>
@@ -79,8 +79,8 @@ static const struct {
         unsigned min, max;
 } numbers[] = {
         {"max-connections", offsetof(struct options, limits[QUOTA_CONNECTIONS].total), 1, 65536},
-        {"max-connections-per-user", offsetof(struct options, limits[QUOTA_CONNECTIONS].per_user), 1,
-         65536},
+        {"max-connections-per-user", offsetof(struct options, limits[QUOTA_CONNECTIONS].per_user),
+         1, 65536},
         {"max-mounts", offsetof(struct options, limits[QUOTA_MOUNTS].total), 1, 65536},
         {"max-mounts-per-user", offsetof(struct options, limits[QUOTA_MOUNTS].per_user), 1, 65536},
         {"max-targets", offsetof(struct options, max_targets), 1, 16},
@@ -257,8 +257,7 @@ static enum status judge(const struct options *options, uid_t uid, const char *p
 
         facts = (struct target_facts){.type = TARGET_DIRECTORY, .owner = 5, .magic = 0xef53};
         strcpy(facts.path, path);
-        return policy_judge(options->policy, &(struct subject){.uid = uid}, PROTOCOL_PROC,
-                            &facts);
+        return policy_judge(options->policy, &(struct subject){.uid = uid}, PROTOCOL_PROC, &facts);
 }
 
 START_TEST(repeatable_options_add_up) {
@@ -284,8 +283,8 @@ END_TEST
 START_TEST(last_of_the_others_wins) {
         struct options options;
 
-        ck_assert_uint_eq(PARSE(&options, "--max-targets=3", "--max-targets=4", "--system-calls=off",
-                                "--system-calls=enforce"),
+        ck_assert_uint_eq(PARSE(&options, "--max-targets=3", "--max-targets=4",
+                                "--system-calls=off", "--system-calls=enforce"),
                           OPTIONS_RUN);
         ck_assert_uint_eq(options.max_targets, 4);
         ck_assert_uint_eq(options.seccomp_mode, SECCOMP_ENFORCE);
@@ -354,9 +353,9 @@ START_TEST(refusals_and_calls_have_their_limits) {
         struct options options;
 
         ck_assert_uint_eq(PARSE(&options, NULL), OPTIONS_RUN);
-        ck_assert_uint_eq(options.limits[QUOTA_REFUSALS].total, CONNECTION_REFUSALS_MAX);
+        ck_assert_uint_eq(options.limits[QUOTA_REFUSALS].total, REFUSALS_CLOSERS_MAX);
         ck_assert_uint_eq(options.limits[QUOTA_REFUSALS].per_user,
-                          CONNECTION_REFUSALS_PER_USER_MAX);
+                          REFUSALS_CLOSERS_PER_USER_MAX);
         for (int kind = 0; kind < QUOTA_KINDS; kind++) {
                 ck_assert_uint_gt(options.limits[kind].per_user, 0);
                 ck_assert_uint_lt(options.limits[kind].per_user, options.limits[kind].total);
@@ -404,7 +403,7 @@ END_TEST
 
 enum {
         SOCKET = 1 + FDPASS_MAX, /* and what a message brings */
-        SPARE = 256 + CONNECTION_REFUSALS_MAX + CONNECTION_REFUSED_MAX,
+        SPARE = 256 + REFUSALS_CLOSERS_MAX + REFUSALS_WAITING_MAX,
         DEFAULTS = 2048 * SOCKET + 16384,
 };
 
@@ -543,17 +542,18 @@ static void check_fit(struct asked asked, uint64_t descriptors, uint64_t mount_m
 
 START_TEST(fitted_limits_never_exceed_the_processes) {
         static const unsigned counts[] = {0, 1, 2, 100, 2048, 16384, 65535, 65536};
-        static const uint64_t limits[] = {0,          1,          2,           99,       100,
-                                          16383,      16384,      16385,       65536,    INT32_MAX,
-                                          UINT32_MAX, 1ULL << 32, 1ULL << 52,  INT64_MAX,
-                                          1ULL << 63, UINT64_MAX - 1, UINT64_MAX};
+        static const uint64_t limits[] = {0,          1,         2,          99,
+                                          100,        16383,     16384,      16385,
+                                          65536,      INT32_MAX, UINT32_MAX, 1ULL << 32,
+                                          1ULL << 52, INT64_MAX, 1ULL << 63, UINT64_MAX - 1,
+                                          UINT64_MAX};
         const size_t n_counts = sizeof(counts) / sizeof(counts[0]);
         const size_t n_limits = sizeof(limits) / sizeof(limits[0]);
 
         for (size_t i = 0; i < n_counts * n_counts; i++) {
                 struct asked asked = {counts[i / n_counts], counts[i % n_counts]};
-                uint64_t edge = (uint64_t)(asked.connections ?: 1) * SOCKET + (asked.mounts ?: 1) +
-                                SPARE;
+                uint64_t edge =
+                        (uint64_t)(asked.connections ?: 1) * SOCKET + (asked.mounts ?: 1) + SPARE;
 
                 for (size_t m = 0; m < n_limits; m++) {
                         for (size_t d = 0; d < n_limits; d++)
@@ -588,14 +588,12 @@ START_TEST(connections_and_mounts_give_way_together) {
 END_TEST
 
 int main(void) {
-        return SUITE_RUN("options", has_the_documented_defaults, takes_each_number_up_to_its_edges,
-                         judges_every_string, path_may_be_as_long_as_the_kernels,
-                         keeps_what_it_was_given, repeatable_options_add_up,
-                         last_of_the_others_wins, refuses_what_is_no_option,
-                         sweep_is_asked_for_beside_other_options,
-                         refusals_and_calls_have_their_limits,
-                         help_and_version_are_asked_for, help_lists_every_option_and_default,
-                         fits_the_limits_into_the_processes,
-                         fitted_limits_never_exceed_the_processes,
-                         connections_and_mounts_give_way_together);
+        return SUITE_RUN(
+                "options", has_the_documented_defaults, takes_each_number_up_to_its_edges,
+                judges_every_string, path_may_be_as_long_as_the_kernels, keeps_what_it_was_given,
+                repeatable_options_add_up, last_of_the_others_wins, refuses_what_is_no_option,
+                sweep_is_asked_for_beside_other_options, refusals_and_calls_have_their_limits,
+                help_and_version_are_asked_for, help_lists_every_option_and_default,
+                fits_the_limits_into_the_processes, fitted_limits_never_exceed_the_processes,
+                connections_and_mounts_give_way_together);
 }

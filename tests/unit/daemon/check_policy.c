@@ -375,8 +375,7 @@ START_TEST(administrator_needs_no_ownership_but_all_else) {
 
                 if (wanted == STATUS_NOT_AUTHORISED && visible)
                         wanted = STATUS_OK;
-                status = policy_judge(policy, &administrator, rows[i].file_system,
-                                      facts_of_row(i));
+                status = policy_judge(policy, &administrator, rows[i].file_system, facts_of_row(i));
                 ck_assert_msg(status == wanted, "row %zu, %s: %s", i, rows[i].path,
                               status_name(status));
         }
@@ -440,11 +439,10 @@ START_TEST(build_directory_is_known_by_its_whole_path) {
                 /* An administrator vouches for a directory's owner, and not for its path. */
                 for (subject.trust = TRUST_USER; subject.trust <= TRUST_ADMINISTRATOR;
                      subject.trust++)
-                        ck_assert_msg(policy_is_build_directory(policy, &subject,
-                                                                whole_paths[i].path) ==
-                                              whole_paths[i].is,
-                                      "row %zu, uid %u, %s", i, whole_paths[i].uid,
-                                      whole_paths[i].path);
+                        ck_assert_msg(
+                                policy_is_build_directory(policy, &subject, whole_paths[i].path) ==
+                                        whole_paths[i].is,
+                                "row %zu, uid %u, %s", i, whole_paths[i].uid, whole_paths[i].path);
                 ck_assert(!policy_is_build_directory(empty, &subject, whole_paths[i].path));
         }
         policy_free(empty);

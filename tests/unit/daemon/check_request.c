@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The gate over the fake kernel: the order in which a request is judged, what is answered to it,
- * and for every call that fails on the way, what is left.
+ * The operation table over the fake kernel: the order in which a request is judged, what is
+ * answered to it, and for every call that fails on the way, what is left.
  */
 
 #include "daemon/request.h"
@@ -10,9 +10,11 @@
 #include "daemon/lease.h"
 #include "daemon/log.h"
 #include "tests/fixtures/suite.h"
-#include "tests/unit/daemon/fake_gate.h"
+#include "tests/unit/daemon/fake_context.h"
+#include "tests/unit/daemon/log_capture.h"
 
 #include <errno.h>
+#include <pthread.h>
 
 enum { US = 1000 };
 
@@ -33,17 +35,25 @@ enum {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++)                                              \
                 for (unsigned s = 0; s < N_SIZES; s++)
 
-static struct fake_gate fake;
-static struct ledger_owner owners[2]; /* two connections of one user */
-static struct ledger_owner *owner = &owners[0];
-static struct fdpass_set fds; /* what came with the request */
-static struct wire_request request;
-static struct wire_reply reply;
+static struct fake_context fake;
+static struct holder holders[2]; /* two connections of one user */
+static struct holder *holder = &holders[0];
+static struct request request;
+static struct wire_request *const wire = &request.wire;
+static struct fdpass_set *const fds = &request.fds; /* what came with it */
+static struct wire_reply *const reply = &request.reply;
+
+static void hold(void) {
+        holder = &holders[0];
+        for (unsigned i = 0; i < 2; i++)
+                holders[i] = (struct holder){.subject = {.uid = US, .pid = 1}};
+        request = (struct request){.decoded = VERDICT_OK};
+}
 
 static void start(unsigned features) {
         log_open(LOG_EMERG);
-        fake_gate_start(&fake, features, &fake_gate_limits);
-        ck_assert_uint_eq(ledger_connect(fake.gate.ledger, US, 1, owner).status, STATUS_OK);
+        fake_context_start(&fake, features);
+        hold();
 }
 
 /* After an instance that left a lease with that many mounts, of whose roots we ask for adoption. */
@@ -53,11 +63,11 @@ static struct record left;
 static void ask(uint16_t operation, uint64_t lease);
 
 static void ask_adopt(void) {
-        fdpass_set_close(&fds);
+        fdpass_set_close(fds);
         ask(PROTOCOL_ADOPT, left.lease);
         for (unsigned i = 0; i < left.count; i++) {
-                request.targets[request.n_targets++].file_system = left.file_systems[i];
-                fds.fds[fds.count++] = fake_open_mount(left_on[i]);
+                wire->targets[wire->n_targets++].file_system = left.file_systems[i];
+                fds->fds[fds->count++] = fake_open_mount(left_on[i]);
         }
 }
 
@@ -65,9 +75,10 @@ static void start_after(unsigned features, unsigned count, uid_t uid) {
         log_open(LOG_EMERG);
         for (unsigned i = 0; i < count; i++)
                 left_on[i] = fake_directory(&(struct fake_directory){.path = "/r/x", .owner = US});
-        left = fake_gate_left(features, 3, uid, RECORD_LIVE, left_on, count);
-        fake_gate_start_after(&fake, features, &fake_gate_limits, &left, 1);
-        ck_assert_uint_eq(ledger_connect(fake.gate.ledger, US, 1, owner).status, STATUS_OK);
+        left = fake_context_left(features, 3, uid, RECORD_LIVE, left_on, count);
+        fake_context_start_as(
+                &fake, &(struct fake_setup){.features = features, .left = &left, .n_left = 1});
+        hold();
         ask_adopt();
         fake_calls_reset();
 }
@@ -81,53 +92,57 @@ static void forget_left(void) {
         }
         fake.descriptors -= left.count;
         fake.descriptors_before -= left.count;
-        if (ledger_count(fake.gate.ledger).left > 0)
-                ledger_forget(fake.gate.ledger, left.lease);
+        if (leases_count(fake.context.leases).left > 0) {
+                struct record record;
+                uint32_t cursor = 0;
+
+                ck_assert(leases_take_left(fake.context.leases, LEASES_LEFT_ALL, &cursor, &record));
+                leases_forget(fake.context.leases, record.lease);
+        }
 }
 
 static void end(void) {
-        fdpass_set_close(&fds);
-        ledger_disconnect(fake.gate.ledger, owner);
-        fake_gate_end(&fake);
+        fdpass_set_close(fds);
+        ck_assert(LIST_EMPTY(&holders[0].leases) && LIST_EMPTY(&holders[1].leases));
+        fake_context_end(&fake);
 }
 
 static void serve(void) {
-        struct verdict decoded = VERDICT_OK;
-        struct request_rest rest;
         unsigned before = descriptors_count(), mounts = fake_mounts();
         int kept[FDPASS_MAX];
 
-        memcpy(kept, fds.fds, sizeof(kept));
-        memset(&reply, 0x5a, sizeof(reply));
-        request_serve(&fake.gate, owner, &request, &decoded, &fds, &reply, &rest);
-        lease_free(rest.ended); /* without new stock: a descriptor is a mount */
-        ck_assert_uint_eq(reply.operation, request.operation);
-        ck_assert_uint_eq(reply.cookie, request.cookie);
+        memcpy(kept, fds->fds, sizeof(kept));
+        memset(reply, 0x5a, sizeof(*reply));
+        memset(&request.remains, 0x5a, sizeof(request.remains));
+        request_serve(&fake.context, holder, &request);
+        lease_dispose(&request.remains); /* without new clones: a descriptor is a mount */
+        ck_assert_uint_eq(reply->operation, wire->operation);
+        ck_assert_uint_eq(reply->cookie, wire->cookie);
         ck_assert(fake_is_in_root());
         /* Borrowed, but those of an adoption that succeeds are taken. */
-        if (request.operation == PROTOCOL_ADOPT && reply.status == STATUS_OK) {
-                for (unsigned i = 0; i < request.n_targets; i++)
-                        ck_assert_int_lt(fds.fds[i], 0);
+        if (wire->operation == PROTOCOL_ADOPT && reply->status == STATUS_OK) {
+                for (unsigned i = 0; i < wire->n_targets; i++)
+                        ck_assert_int_lt(fds->fds[i], 0);
                 ck_assert_uint_eq(descriptors_count(), before);
         } else
-                ck_assert_mem_eq(kept, fds.fds, sizeof(kept));
+                ck_assert_mem_eq(kept, fds->fds, sizeof(kept));
         /* A mount has one descriptor, and nothing else has; an unmount may stop half way. */
-        if (request.operation != PROTOCOL_UNMOUNT)
+        if (wire->operation != PROTOCOL_UNMOUNT)
                 ck_assert_uint_eq(descriptors_count() - before, fake_mounts() - mounts);
-        if (reply.status != STATUS_OK) {
-                ck_assert_uint_eq(reply.lease, 0);
-                ck_assert_uint_eq(reply.flags, 0);
-                ck_assert_uint_gt(strlen(reply.text), 0);
+        if (reply->status != STATUS_OK) {
+                ck_assert_uint_eq(reply->lease, 0);
+                ck_assert_uint_eq(reply->flags, 0);
+                ck_assert_uint_gt(strlen(reply->text), 0);
         } else {
-                ck_assert_uint_eq(reply.error, 0);
-                ck_assert_uint_eq(reply.target, STATUS_NO_TARGET);
+                ck_assert_uint_eq(reply->error, 0);
+                ck_assert_uint_eq(reply->target, STATUS_NO_TARGET);
         }
-        if (reply.status != STATUS_HOST_FAILED)
-                ck_assert_uint_eq(reply.error, 0);
+        if (reply->status != STATUS_HOST_FAILED)
+                ck_assert_uint_eq(reply->error, 0);
 }
 
 static void ask(uint16_t operation, uint64_t lease) {
-        request = (struct wire_request){
+        *wire = (struct wire_request){
                 .version = PROTOCOL_VERSION,
                 .operation = operation,
                 .cookie = 0x1122334455667788,
@@ -138,16 +153,16 @@ static void ask(uint16_t operation, uint64_t lease) {
 /* One more target, and its directory. */
 static void ask_target(uint32_t file_system, uint32_t options,
                        const struct fake_directory *directory) {
-        request.targets[request.n_targets++] =
+        wire->targets[wire->n_targets++] =
                 (struct wire_target){.file_system = file_system, .options = options};
-        fds.fds[fds.count++] = fake_directory(directory);
+        fds->fds[fds->count++] = fake_directory(directory);
 }
 
 /* `count` targets that are right, each at a place of its own. */
 static void ask_good(unsigned count) {
         static char paths[PROTOCOL_TARGETS_MAX][32];
 
-        fdpass_set_close(&fds);
+        fdpass_set_close(fds);
         ask(PROTOCOL_MOUNT, 0);
         for (unsigned i = 0; i < count; i++) {
                 snprintf(paths[i], sizeof(paths[i]), "/r%u/%s", i / 2, i % 2 ? "sys" : "proc");
@@ -157,13 +172,13 @@ static void ask_good(unsigned count) {
 }
 
 static enum status unmount(uint64_t lease) {
-        struct fdpass_set saved = fds;
+        struct fdpass_set saved = *fds;
 
-        fds = (struct fdpass_set){0};
+        *fds = (struct fdpass_set){0};
         ask(PROTOCOL_UNMOUNT, lease);
         serve();
-        fds = saved;
-        return reply.status;
+        *fds = saved;
+        return reply->status;
 }
 
 START_TEST(hello_tells_features_and_version) {
@@ -171,10 +186,12 @@ START_TEST(hello_tells_features_and_version) {
                 start(feature_sets[f]);
                 ask(PROTOCOL_HELLO, 0);
                 serve();
-                ck_assert_uint_eq(reply.status, STATUS_OK);
-                ck_assert_uint_eq(reply.flags, feature_sets[f] | PROTOCOL_FEATURE_ADOPT);
-                ck_assert_uint_eq(reply.lease, 0);
-                ck_assert_str_eq(reply.text, "mountatd " MOUNTATD_VERSION);
+                ck_assert_uint_eq(reply->status, STATUS_OK);
+                ck_assert_uint_eq(reply->flags, feature_sets[f] | PROTOCOL_FEATURE_ADOPT |
+                                                        PROTOCOL_FEATURE_KEEP |
+                                                        PROTOCOL_FEATURE_CHECK);
+                ck_assert_uint_eq(reply->lease, 0);
+                ck_assert_str_eq(reply->text, "mountatd " MOUNTATD_VERSION);
                 end();
         }
 }
@@ -187,12 +204,12 @@ START_TEST(mounts_and_unmounts) {
                 start(feature_sets[f]);
                 ask_good(sizes[s]);
                 serve();
-                ck_assert_uint_eq(reply.status, STATUS_OK);
-                ck_assert_uint_ne(reply.lease, 0);
-                ck_assert_str_eq(reply.text, "");
-                ck_assert_uint_eq(reply.flags, 0);
+                ck_assert_uint_eq(reply->status, STATUS_OK);
+                ck_assert_uint_ne(reply->lease, 0);
+                ck_assert_str_eq(reply->text, "");
+                ck_assert_uint_eq(reply->flags, 0);
                 ck_assert_uint_eq(fake_mounts(), sizes[s]);
-                lease = reply.lease;
+                lease = reply->lease;
                 ck_assert_uint_eq(unmount(lease), STATUS_OK);
                 ck_assert_uint_eq(unmount(lease), STATUS_NO_SUCH_LEASE);
                 end();
@@ -201,19 +218,16 @@ START_TEST(mounts_and_unmounts) {
 END_TEST
 
 START_TEST(decoders_refusal_is_the_answer) {
-        struct verdict decoded = verdict_refuse(STATUS_MALFORMED, 3);
-        struct request_rest rest;
-
         start(FAKE_ALL_FEATURES);
         ask(77, 0);
-        request.n_targets = 0xffffffff;
-        fds.starved = true; /* judged later */
-        request_serve(&fake.gate, owner, &request, &decoded, &fds, &reply, &rest);
-        lease_free(rest.ended);
-        ck_assert_uint_eq(reply.status, STATUS_MALFORMED);
-        ck_assert_uint_eq(reply.target, 3);
-        ck_assert_uint_eq(reply.operation, 77);
-        ck_assert_str_eq(reply.text, status_sentence(STATUS_MALFORMED));
+        wire->n_targets = 0xffffffff;
+        fds->starved = true; /* judged later */
+        request.decoded = verdict_refuse(STATUS_MALFORMED, 3);
+        serve();
+        ck_assert_uint_eq(reply->status, STATUS_MALFORMED);
+        ck_assert_uint_eq(reply->target, 3);
+        ck_assert_uint_eq(reply->operation, 77);
+        ck_assert_str_eq(reply->text, status_sentence(STATUS_MALFORMED));
         ck_assert_uint_eq(fake_calls(FAKE_ANY), 0);
         end();
 }
@@ -226,13 +240,8 @@ START_TEST(operation_that_is_not_in_the_table_does_not_exist) {
         for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
                 ask(operations[i], 0);
                 serve();
-                ck_assert_uint_eq(reply.status, STATUS_UNKNOWN_OPERATION);
-                ck_assert_str_eq(request_operation_name(operations[i]), "unknown");
+                ck_assert_uint_eq(reply->status, STATUS_UNKNOWN_OPERATION);
         }
-        ck_assert_str_eq(request_operation_name(PROTOCOL_HELLO), "hello");
-        ck_assert_str_eq(request_operation_name(PROTOCOL_MOUNT), "mount");
-        ck_assert_str_eq(request_operation_name(PROTOCOL_UNMOUNT), "unmount");
-        ck_assert_str_eq(request_operation_name(PROTOCOL_ADOPT), "adopt");
         end();
 }
 END_TEST
@@ -252,16 +261,16 @@ START_TEST(wants_one_descriptor_per_target) {
         start(FAKE_ALL_FEATURES);
         for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
                 ask_good(counts[i].targets);
-                request.operation = counts[i].operation;
-                while (fds.count > counts[i].descriptors)
-                        fd_close(fds.fds[--fds.count]);
-                while (fds.count < counts[i].descriptors)
-                        fds.fds[fds.count++] = fake_directory(
+                wire->operation = counts[i].operation;
+                while (fds->count > counts[i].descriptors)
+                        fd_close(fds->fds[--fds->count]);
+                while (fds->count < counts[i].descriptors)
+                        fds->fds[fds->count++] = fake_directory(
                                 &(struct fake_directory){.path = "/x/proc", .owner = US});
                 serve();
-                ck_assert_msg(reply.status == STATUS_WRONG_FD_COUNT, "row %zu: %s", i,
-                              status_name(reply.status));
-                ck_assert_uint_eq(reply.target, STATUS_NO_TARGET);
+                ck_assert_msg(reply->status == STATUS_WRONG_FD_COUNT, "row %zu: %s", i,
+                              status_name(reply->status));
+                ck_assert_uint_eq(reply->target, STATUS_NO_TARGET);
         }
         ck_assert_uint_eq(fake_calls(FAKE_ANY), 0);
         end();
@@ -271,13 +280,13 @@ END_TEST
 START_TEST(our_own_lack_of_descriptors_is_not_the_clients_fault) {
         start(FAKE_ALL_FEATURES);
         ask_good(3);
-        fd_close(fds.fds[--fds.count]);
-        fds.starved = true;
+        fd_close(fds->fds[--fds->count]);
+        fds->starved = true;
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_HOST_FAILED);
-        ck_assert_uint_eq(reply.error, EMFILE);
-        ck_assert_uint_eq(reply.target, STATUS_NO_TARGET);
-        fds.starved = false;
+        ck_assert_uint_eq(reply->status, STATUS_HOST_FAILED);
+        ck_assert_uint_eq(reply->error, EMFILE);
+        ck_assert_uint_eq(reply->target, STATUS_NO_TARGET);
+        fds->starved = false;
         end();
 }
 END_TEST
@@ -311,15 +320,15 @@ START_TEST(judges_each_target_and_tells_which) {
                         ask_good(1);
                         ask_target(bad[i].file_system, 0, &bad[i].directory);
                         serve();
-                        ck_assert_msg(reply.status == bad[i].status, "row %zu: %s", i,
-                                      status_name(reply.status));
+                        ck_assert_msg(reply->status == bad[i].status, "row %zu: %s", i,
+                                      status_name(reply->status));
                         if (bad[i].status == STATUS_OK) {
-                                ck_assert_uint_eq(unmount(reply.lease), STATUS_OK);
+                                ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
                                 continue;
                         }
-                        ck_assert_uint_eq(reply.target, 1);
-                        ck_assert_str_eq(reply.text, status_sentence(bad[i].status));
-                        fake_gate_is_clean(&fake, 2);
+                        ck_assert_uint_eq(reply->target, 1);
+                        ck_assert_str_eq(reply->text, status_sentence(bad[i].status));
+                        fake_context_is_clean(&fake, 2);
                 }
                 end();
         }
@@ -332,7 +341,7 @@ START_TEST(other_file_system_is_refused_without_a_mount) {
                 ask(PROTOCOL_MOUNT, 0);
                 ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/r/proc", US, FAKE_FUSE, 0});
                 serve();
-                ck_assert_uint_eq(reply.status, STATUS_UNSUPPORTED_FILE_SYSTEM);
+                ck_assert_uint_eq(reply->status, STATUS_UNSUPPORTED_FILE_SYSTEM);
                 ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT), 0);
                 end();
         }
@@ -345,8 +354,8 @@ START_TEST(judges_all_targets_before_it_mounts_one) {
         ask_good(15);
         ask_target(PROTOCOL_SYSFS, 0, &(struct fake_directory){"/z/sys", 0, 0, 0});
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_NOT_AUTHORISED);
-        ck_assert_uint_eq(reply.target, 15);
+        ck_assert_uint_eq(reply->status, STATUS_NOT_AUTHORISED);
+        ck_assert_uint_eq(reply->target, 15);
         ck_assert_uint_eq(fake_calls(FAKE_OPEN_TREE), 0);
         ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT), 0);
         end();
@@ -363,8 +372,8 @@ START_TEST(build_directory_opens_what_is_hidden) {
                 ask_target(PROTOCOL_SYSFS, 0,
                            &(struct fake_directory){"/build/1/sys", 0, FAKE_FUSE, 0});
                 serve();
-                ck_assert_uint_eq(reply.status, STATUS_OK);
-                ck_assert_uint_eq(unmount(reply.lease), STATUS_OK);
+                ck_assert_uint_eq(reply->status, STATUS_OK);
+                ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
                 end();
         }
 }
@@ -398,16 +407,16 @@ START_TEST(file_system_below_a_build_directory_is_not_asked) {
         ask_target(PROTOCOL_SYSFS, 0, &(struct fake_directory){"/build/sys", 0, FAKE_FUSE, 0});
         fake_calls_reset();
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_OK);
+        ck_assert_uint_eq(reply->status, STATUS_OK);
         ck_assert_uint_eq(fake_calls(FAKE_FSTATFS), 0);
-        ck_assert_uint_eq(unmount(reply.lease), STATUS_OK);
+        ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
 
         ask_good(2);
         fake_calls_reset();
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_OK);
+        ck_assert_uint_eq(reply->status, STATUS_OK);
         ck_assert_uint_eq(fake_calls(FAKE_FSTATFS), 2);
-        ck_assert_uint_eq(unmount(reply.lease), STATUS_OK);
+        ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
         end();
 }
 END_TEST
@@ -424,8 +433,8 @@ START_TEST(options_take_away_and_never_add) {
                 ask_target(options[i].file_system, options[i].options,
                            &(struct fake_directory){proc ? "/r/proc" : "/r/sys", US, 0, 0});
                 serve();
-                ck_assert_uint_eq(reply.status, STATUS_OK);
-                mount = fake_mount_on(fds.fds[0]);
+                ck_assert_uint_eq(reply->status, STATUS_OK);
+                mount = fake_mount_on(fds->fds[0]);
                 ck_assert_msg(!(mount->attributes & 1 /* MOUNT_ATTR_RDONLY */) ==
                                       !options[i].read_only,
                               "row %zu", i);
@@ -435,7 +444,7 @@ START_TEST(options_take_away_and_never_add) {
                         ck_assert(!strstr(mount->options, ",ro") == !options[i].read_only);
                         ck_assert(!strstr(mount->options, ",subset=pid") == !options[i].pids_only);
                 }
-                ck_assert_uint_eq(unmount(reply.lease), STATUS_OK);
+                ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
                 end();
         }
 }
@@ -443,21 +452,21 @@ END_TEST
 
 START_TEST(limit_of_targets_is_judged_after_the_targets) {
         start(FAKE_ALL_FEATURES);
-        fake.gate.max_targets = 2;
+        fake.context.max_targets = 2;
         ask_good(2);
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_OK);
-        ck_assert_uint_eq(unmount(reply.lease), STATUS_OK);
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
 
         ask_good(3);
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_LIMIT_EXCEEDED);
-        ck_assert_ptr_nonnull(strstr(reply.text, "--max-targets"));
+        ck_assert_uint_eq(reply->status, STATUS_LIMIT_EXCEEDED);
+        ck_assert_ptr_nonnull(strstr(reply->text, "--max-targets"));
 
         ask_good(2);
         ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/z/proc", 0, 0, 0});
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_NOT_AUTHORISED);
+        ck_assert_uint_eq(reply->status, STATUS_NOT_AUTHORISED);
         end();
 }
 END_TEST
@@ -469,14 +478,14 @@ START_TEST(limit_of_mounts_is_refused_and_leaves_the_others) {
         for (unsigned i = 0; i < 4; i++) {
                 ask_good(16);
                 serve();
-                ck_assert_uint_eq(reply.status, STATUS_OK);
-                leases[i] = reply.lease;
+                ck_assert_uint_eq(reply->status, STATUS_OK);
+                leases[i] = reply->lease;
         }
         ask_good(1);
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_LIMIT_EXCEEDED);
-        ck_assert_uint_eq(reply.target, STATUS_NO_TARGET);
-        ck_assert_ptr_nonnull(strstr(reply.text, "--max-mounts"));
+        ck_assert_uint_eq(reply->status, STATUS_LIMIT_EXCEEDED);
+        ck_assert_uint_eq(reply->target, STATUS_NO_TARGET);
+        ck_assert_ptr_nonnull(strstr(reply->text, "--max-mounts"));
         ck_assert_uint_eq(fake_mounts(), 64);
         for (unsigned i = 0; i < 4; i++)
                 ck_assert_uint_eq(unmount(leases[i]), STATUS_OK);
@@ -490,18 +499,18 @@ START_TEST(daemon_that_stops_mounts_no_more_but_unmounts) {
         start(FAKE_ALL_FEATURES);
         ask_good(1);
         serve();
-        lease = reply.lease;
-        atomic_store(&fake.gate.stopping, true);
+        lease = reply->lease;
+        atomic_store(&fake.context.stopping, true);
         ask_good(1);
         fake_calls_reset();
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_SHUTTING_DOWN);
+        ck_assert_uint_eq(reply->status, STATUS_SHUTTING_DOWN);
         ck_assert_uint_eq(fake_calls(FAKE_ANY), 0);
         ck_assert_uint_eq(unmount(lease), STATUS_OK);
-        fdpass_set_close(&fds);
+        fdpass_set_close(fds);
         ask(PROTOCOL_HELLO, 0);
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_OK);
+        ck_assert_uint_eq(reply->status, STATUS_OK);
         end();
 }
 END_TEST
@@ -512,17 +521,15 @@ START_TEST(lease_that_is_not_held_is_unknown) {
         start(FAKE_ALL_FEATURES);
         ask_good(1);
         serve();
-        lease = reply.lease;
+        lease = reply->lease;
         ck_assert_uint_eq(unmount(0), STATUS_NO_SUCH_LEASE);
         ck_assert_uint_eq(unmount(UINT64_MAX), STATUS_NO_SUCH_LEASE);
         ck_assert_uint_eq(unmount(lease + 1), STATUS_NO_SUCH_LEASE);
 
         /* Another connection of the same user. */
-        owner = &owners[1];
-        ck_assert_uint_eq(ledger_connect(fake.gate.ledger, US, 1, owner).status, STATUS_OK);
+        holder = &holders[1];
         ck_assert_uint_eq(unmount(lease), STATUS_NO_SUCH_LEASE);
-        ledger_disconnect(fake.gate.ledger, owner);
-        owner = &owners[0];
+        holder = &holders[0];
         ck_assert_uint_eq(fake_mounts(), 1);
         ck_assert_uint_eq(unmount(lease), STATUS_OK);
         end();
@@ -535,12 +542,12 @@ START_TEST(unmount_that_fails_keeps_the_lease_and_tells_where) {
         start(FAKE_ALL_FEATURES);
         ask_good(16);
         serve();
-        lease = reply.lease;
+        lease = reply->lease;
         fake_calls_reset();
         fake_fail(FAKE_UMOUNT, 4, 1, EPERM);
         ck_assert_uint_eq(unmount(lease), STATUS_HOST_FAILED);
-        ck_assert_uint_eq(reply.error, EPERM);
-        ck_assert_uint_eq(reply.target, 3);
+        ck_assert_uint_eq(reply->error, EPERM);
+        ck_assert_uint_eq(reply->target, 3);
         ck_assert_uint_eq(fake_mounts(), 13);
         ck_assert_uint_eq(unmount(lease), STATUS_OK);
         end();
@@ -553,16 +560,19 @@ START_TEST(adopts_and_unmounts) {
         FOR_ALL(f, s) {
                 start_after(feature_sets[f], sizes[s], US);
                 serve();
-                ck_assert_uint_eq(reply.status, STATUS_OK);
-                ck_assert_uint_eq(reply.lease, left.lease);
-                ck_assert_uint_eq(reply.flags, 0);
-                ck_assert_str_eq(reply.text, "");
+                ck_assert_uint_eq(reply->status, STATUS_OK);
+                ck_assert_uint_eq(reply->lease, left.lease);
+                ck_assert_uint_eq(reply->flags, 0);
+                ck_assert_str_eq(reply->text, "");
                 ck_assert_uint_eq(fake_mounts(), sizes[s]);
-                ck_assert_uint_eq(ledger_count(fake.gate.ledger).left, 0);
+                ck_assert_uint_eq(leases_count(fake.context.leases).left, 0);
                 ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT) + fake_calls(FAKE_UMOUNT), 0);
+                wire->flags = PROTOCOL_KEEP; /* which no decoder lets through */
+                request_take_back(&fake.context, holder, &request);
+                ck_assert_uint_eq(fake_mounts(), sizes[s]);
                 ask_adopt();
                 serve(); /* once */
-                ck_assert_uint_eq(reply.status, STATUS_NO_SUCH_LEASE);
+                ck_assert_uint_eq(reply->status, STATUS_NO_SUCH_LEASE);
                 ck_assert_uint_eq(unmount(left.lease), STATUS_OK);
                 ck_assert_uint_eq(fake_mounts(), 0);
                 forget_left();
@@ -576,24 +586,24 @@ START_TEST(adoption_of_what_is_not_ours_is_refused_alike) {
 
         start_after(FAKE_ALL_FEATURES, 2, US + 1); /* another user's */
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_NO_SUCH_LEASE);
-        ck_assert_uint_eq(reply.target, STATUS_NO_TARGET);
-        strcpy(text, reply.text);
+        ck_assert_uint_eq(reply->status, STATUS_NO_SUCH_LEASE);
+        ck_assert_uint_eq(reply->target, STATUS_NO_TARGET);
+        strcpy(text, reply->text);
         for (unsigned bit = 0; bit < 64; bit++) {
                 ask_adopt();
-                request.lease ^= 1ULL << bit;
+                wire->lease ^= 1ULL << bit;
                 serve();
-                ck_assert_uint_eq(reply.status, STATUS_NO_SUCH_LEASE);
-                ck_assert_uint_eq(reply.target, STATUS_NO_TARGET);
-                ck_assert_str_eq(reply.text, text);
+                ck_assert_uint_eq(reply->status, STATUS_NO_SUCH_LEASE);
+                ck_assert_uint_eq(reply->target, STATUS_NO_TARGET);
+                ck_assert_str_eq(reply->text, text);
         }
         ask_adopt();
-        request.lease = 0;
+        wire->lease = 0;
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_NO_SUCH_LEASE);
+        ck_assert_uint_eq(reply->status, STATUS_NO_SUCH_LEASE);
         ck_assert_uint_eq(fake_mounts(), 2);
-        ck_assert_uint_eq(ledger_count(fake.gate.ledger).left, 1);
-        fdpass_set_close(&fds);
+        ck_assert_uint_eq(leases_count(fake.context.leases).left, 1);
+        fdpass_set_close(fds);
         forget_left();
         end();
 }
@@ -601,12 +611,12 @@ END_TEST
 
 START_TEST(daemon_that_stops_adopts_no_more) {
         start_after(FAKE_ALL_FEATURES, 1, US);
-        atomic_store(&fake.gate.stopping, true);
+        atomic_store(&fake.context.stopping, true);
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_SHUTTING_DOWN);
+        ck_assert_uint_eq(reply->status, STATUS_SHUTTING_DOWN);
         ck_assert_uint_eq(fake_calls(FAKE_ANY), 0);
-        ck_assert_uint_eq(ledger_count(fake.gate.ledger).left, 1);
-        fdpass_set_close(&fds);
+        ck_assert_uint_eq(leases_count(fake.context.leases).left, 1);
+        fdpass_set_close(fds);
         forget_left();
         end();
 }
@@ -614,19 +624,21 @@ END_TEST
 
 /* Limits are for those who want more: this one counts already. */
 START_TEST(adoption_needs_no_room) {
-        struct ledger_limits limits = fake_gate_limits;
+        static const struct quota_limit quota[QUOTA_KINDS] = {{4, 4}, {4, 4}, {4, 4}, {4, 4}};
 
-        limits.mounts = limits.mounts_per_user = 4;
         log_open(LOG_EMERG);
         for (unsigned i = 0; i < 16; i++)
                 left_on[i] = fake_directory(&(struct fake_directory){.path = "/r/x", .owner = US});
-        left = fake_gate_left(FAKE_ALL_FEATURES, 3, US, RECORD_LIVE, left_on, 16);
-        fake_gate_start_after(&fake, FAKE_ALL_FEATURES, &limits, &left, 1);
-        fake.gate.max_targets = 1;
-        ck_assert_uint_eq(ledger_connect(fake.gate.ledger, US, 1, owner).status, STATUS_OK);
+        left = fake_context_left(FAKE_ALL_FEATURES, 3, US, RECORD_LIVE, left_on, 16);
+        fake_context_start_as(&fake, &(struct fake_setup){.features = FAKE_ALL_FEATURES,
+                                                          .quota = quota,
+                                                          .left = &left,
+                                                          .n_left = 1});
+        fake.context.max_targets = 1;
+        hold();
         ask_adopt();
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_OK);
+        ck_assert_uint_eq(reply->status, STATUS_OK);
         ck_assert_uint_eq(unmount(left.lease), STATUS_OK);
         forget_left();
         end();
@@ -641,7 +653,7 @@ START_TEST(each_call_of_an_adoption_that_fails_loses_nothing) {
 
                 start_after(feature_sets[f], sizes[s], US);
                 serve();
-                ck_assert_uint_eq(reply.status, STATUS_OK);
+                ck_assert_uint_eq(reply->status, STATUS_OK);
                 calls = fake_calls(FAKE_ANY);
                 ck_assert_uint_eq(unmount(left.lease), STATUS_OK);
                 forget_left();
@@ -653,53 +665,21 @@ START_TEST(each_call_of_an_adoption_that_fails_loses_nothing) {
                                 fake_calls_reset();
                                 fake_fail(FAKE_ANY, n, 1, errors[e]);
                                 serve();
-                                ck_assert_uint_eq(reply.status, errors[e] == ENOENT
-                                                                        ? STATUS_NO_SUCH_LEASE
-                                                                        : STATUS_HOST_FAILED);
-                                ck_assert_uint_lt(reply.target, sizes[s]);
+                                ck_assert_uint_eq(reply->status, errors[e] == ENOENT
+                                                                         ? STATUS_NO_SUCH_LEASE
+                                                                         : STATUS_HOST_FAILED);
+                                ck_assert_uint_lt(reply->target, sizes[s]);
                                 ck_assert_uint_eq(fake_mounts(), sizes[s]);
-                                ck_assert_uint_eq(ledger_count(fake.gate.ledger).left, 1);
-                                ck_assert_uint_eq(fake_gate_records(&fake), 1);
+                                ck_assert_uint_eq(leases_count(fake.context.leases).left, 1);
+                                ck_assert_uint_eq(fake_context_records(&fake), 1);
                         }
                 fake_calls_reset();
                 serve();
-                ck_assert_uint_eq(reply.status, STATUS_OK);
+                ck_assert_uint_eq(reply->status, STATUS_OK);
                 ck_assert_uint_eq(unmount(left.lease), STATUS_OK);
                 forget_left();
                 end();
         }
-}
-END_TEST
-
-/* ---- workers that are lost ---- */
-
-/* So many that a call that may block is none to be made: only local file systems are left. */
-START_TEST(when_workers_are_lost_only_local_file_systems_are_accepted) {
-        start(FAKE_ALL_FEATURES);
-        ck_assert_int_eq(policy_add_build_directory(fake.policy, "/build", US), 0);
-        for (unsigned lost = 0; lost <= 4; lost++) {
-                bool refused = lost == 4;
-
-                fdpass_set_close(&fds);
-                ask(PROTOCOL_MOUNT, 0);
-                ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/r/proc", US, 0, 0});
-                ask_target(PROTOCOL_SYSFS, 0,
-                           &(struct fake_directory){"/build/sys", 0, FAKE_FUSE, 0});
-                serve();
-                ck_assert_uint_eq(reply.status, refused ? STATUS_LIMIT_EXCEEDED : STATUS_OK);
-                if (refused) {
-                        ck_assert_uint_eq(reply.target, 1);
-                        ck_assert_ptr_nonnull(strstr(reply.text, "local"));
-                } else
-                        ck_assert_uint_eq(unmount(reply.lease), STATUS_OK);
-
-                ask_good(2);
-                serve();
-                ck_assert_uint_eq(reply.status, STATUS_OK);
-                ck_assert_uint_eq(unmount(reply.lease), STATUS_OK);
-                ledger_lose_worker(fake.gate.ledger, NULL);
-        }
-        end();
 }
 END_TEST
 
@@ -715,13 +695,13 @@ START_TEST(each_call_that_fails_is_answered_and_leaves_nothing) {
                 ask_good(sizes[s]);
                 fake_calls_reset();
                 serve();
-                ck_assert_uint_eq(reply.status, STATUS_OK);
+                ck_assert_uint_eq(reply->status, STATUS_OK);
                 calls = fake_calls(FAKE_ANY);
                 ck_assert_uint_le(calls, 2048);
                 for (unsigned n = 1; n <= calls; n++)
                         log[n - 1] = fake_call_at(n);
                 questions = sizes[s] * 3; /* statx, readlink, statmount or fstatfs */
-                ck_assert_uint_eq(unmount(reply.lease), STATUS_OK);
+                ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
 
                 for (unsigned n = 1; n <= calls; n++)
                         for (unsigned e = 0; e < 4; e++) {
@@ -729,16 +709,16 @@ START_TEST(each_call_that_fails_is_answered_and_leaves_nothing) {
                                 fake_calls_reset();
                                 fake_fail(FAKE_ANY, n, 1, errors[e]);
                                 serve();
-                                ck_assert_uint_eq(reply.status, STATUS_HOST_FAILED);
-                                ck_assert_uint_eq(reply.error, errors[e]);
-                                ck_assert_str_eq(reply.text,
+                                ck_assert_uint_eq(reply->status, STATUS_HOST_FAILED);
+                                ck_assert_uint_eq(reply->error, errors[e]);
+                                ck_assert_str_eq(reply->text,
                                                  log[n - 1] == FAKE_FSCONFIG
                                                          ? "the fake kernel refuses"
                                                          : verdict_host_failed(-errors[e], 0).text);
                                 if (n <= questions)
-                                        ck_assert_uint_eq(reply.target, (n - 1) / 3);
-                                ck_assert_uint_lt(reply.target, sizes[s]);
-                                fake_gate_is_clean(&fake, sizes[s]);
+                                        ck_assert_uint_eq(reply->target, (n - 1) / 3);
+                                ck_assert_uint_lt(reply->target, sizes[s]);
+                                fake_context_is_clean(&fake, sizes[s]);
                         }
                 end();
         }
@@ -755,9 +735,9 @@ START_TEST(path_that_is_too_long_is_answered) {
         ask(PROTOCOL_MOUNT, 0);
         ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){path, US, 0, 0});
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_HOST_FAILED);
-        ck_assert_uint_eq(reply.error, ENAMETOOLONG);
-        ck_assert_uint_eq(reply.target, 0);
+        ck_assert_uint_eq(reply->status, STATUS_HOST_FAILED);
+        ck_assert_uint_eq(reply->error, ENAMETOOLONG);
+        ck_assert_uint_eq(reply->target, 0);
         end();
 }
 END_TEST
@@ -768,8 +748,533 @@ START_TEST(answer_has_no_bytes_of_the_clients) {
         ask(PROTOCOL_MOUNT, 0);
         ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/secret\x1b[31m/dev", US, 0, 0});
         serve();
-        ck_assert_uint_eq(reply.status, STATUS_WRONG_NAME);
-        ck_assert_ptr_null(strstr(reply.text, "secret"));
+        ck_assert_uint_eq(reply->status, STATUS_WRONG_NAME);
+        ck_assert_ptr_null(strstr(reply->text, "secret"));
+        end();
+}
+END_TEST
+
+/* ---- judged only ---- */
+
+/* The answer to what has been asked, as a check; the descriptors stay. */
+static void serve_check(void) {
+        unsigned used = quota_used(fake.context.quota, QUOTA_MOUNTS), mounts = fake_mounts();
+        uint64_t total = fake.context.mounts_total;
+
+        wire->flags = PROTOCOL_CHECK;
+        fake_calls_reset();
+        serve();
+        ck_assert_uint_eq(reply->lease, 0);
+        ck_assert_uint_eq(reply->flags, 0);
+        ck_assert_uint_eq(fake_mounts(), mounts);
+        ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT) + fake_calls(FAKE_OPEN_TREE) +
+                                  fake_calls(FAKE_FSOPEN) + fake_calls(FAKE_UMOUNT),
+                          0);
+        ck_assert_uint_eq(quota_used(fake.context.quota, QUOTA_MOUNTS), used);
+        ck_assert_uint_eq(fake.context.mounts_total, total);
+        wire->flags = 0;
+}
+
+/* Vanishes too late to be judged; or is foreign, and without statmount nobody can tell before. */
+static bool is_seen_by_the_mount_alone(unsigned features, const struct fake_directory *directory) {
+        return directory->flags & FAKE_VANISHES ||
+               (directory->flags & FAKE_IS_FOREIGN && !(features & PROTOCOL_FEATURE_STATMOUNT));
+}
+
+START_TEST(check_is_answered_as_the_mount_would_be) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                start(feature_sets[f]);
+                for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                        struct wire_reply checked;
+
+                        ask_good(1);
+                        ask_target(bad[i].file_system, 0, &bad[i].directory);
+                        serve_check();
+                        checked = *reply;
+                        fake_context_is_clean(&fake, 2);
+
+                        serve();
+                        if (is_seen_by_the_mount_alone(feature_sets[f], &bad[i].directory)) {
+                                ck_assert_uint_eq(checked.status, STATUS_OK);
+                                continue;
+                        }
+                        ck_assert_msg(checked.status == reply->status, "row %zu: %s, %s", i,
+                                      status_name(checked.status), status_name(reply->status));
+                        ck_assert_uint_eq(checked.status, bad[i].status);
+                        ck_assert_uint_eq(checked.target, reply->target);
+                        ck_assert_str_eq(checked.text, reply->text);
+                        if (reply->status == STATUS_OK)
+                                ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
+                }
+                end();
+        }
+}
+END_TEST
+
+START_TEST(check_can_be_repeated_and_is_no_claim) {
+        FOR_ALL(f, s) {
+                start(feature_sets[f]);
+                ask_good(sizes[s]);
+                for (unsigned i = 0; i < 3; i++) {
+                        serve_check();
+                        ck_assert_uint_eq(reply->status, STATUS_OK);
+                        ck_assert_str_eq(reply->text, "");
+                }
+                serve();
+                ck_assert_uint_eq(reply->status, STATUS_OK);
+                ck_assert_uint_eq(fake_mounts(), sizes[s]);
+                ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
+                end();
+        }
+}
+END_TEST
+
+/* Whether it is on a file system that would do, not whether there is room at this moment. */
+START_TEST(check_needs_no_room_but_for_its_targets) {
+        uint64_t leases[4];
+
+        start(FAKE_ALL_FEATURES);
+        for (unsigned i = 0; i < 4; i++) {
+                ask_good(16);
+                serve();
+                leases[i] = reply->lease;
+        }
+        ask_good(1);
+        serve();
+        ck_assert_uint_eq(reply->status, STATUS_LIMIT_EXCEEDED);
+        serve_check();
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        fake.context.max_targets = 1;
+        ask_good(2);
+        serve_check();
+        ck_assert_uint_eq(reply->status, STATUS_LIMIT_EXCEEDED);
+        ck_assert_ptr_nonnull(strstr(reply->text, "--max-targets"));
+        for (unsigned i = 0; i < 4; i++)
+                ck_assert_uint_eq(unmount(leases[i]), STATUS_OK);
+        end();
+}
+END_TEST
+
+/* What a runner has before its first action: the directory below which its roots will be. */
+static const struct {
+        struct fake_directory directory;
+        enum status checked, mounted;
+} build_directories[] = {
+        {{"/build", US, 0, 0}, STATUS_OK, STATUS_WRONG_NAME},
+        {{"/build", 0, 0, 0}, STATUS_OK, STATUS_WRONG_NAME},
+        {{"/build", 0, 0, FAKE_IS_ROOT}, STATUS_OK, STATUS_ALREADY_MOUNTED},
+        {{"/build", 0, FAKE_FUSE, FAKE_IS_ROOT}, STATUS_OK, STATUS_ALREADY_MOUNTED},
+        {{"/build", 0, FAKE_FUSE, FAKE_IS_ROOT | FAKE_IS_HIDDEN},
+         STATUS_OK,
+         STATUS_ALREADY_MOUNTED},
+        {{"/build", 0, FAKE_FUSE, FAKE_IS_HIDDEN}, STATUS_OK, STATUS_WRONG_NAME},
+        {{"/build/1/proc", 0, FAKE_FUSE, 0}, STATUS_OK, STATUS_OK},
+        /* A mount root below it is one on which something is mounted. */
+        {{"/build/1/proc", 0, FAKE_FUSE, FAKE_IS_ROOT},
+         STATUS_ALREADY_MOUNTED,
+         STATUS_ALREADY_MOUNTED},
+        {{"/build/1", 0, FAKE_FUSE, 0}, STATUS_WRONG_NAME, STATUS_WRONG_NAME},
+        {{"/build", 0, 0, FAKE_IS_FILE}, STATUS_NOT_A_DIRECTORY, STATUS_NOT_A_DIRECTORY},
+        {{"/build", 0, 0, FAKE_IS_DELETED}, STATUS_TARGET_VANISHED, STATUS_TARGET_VANISHED},
+        {{"/build", 0, 0, FAKE_IS_FOREIGN}, STATUS_WRONG_NAME, STATUS_WRONG_NAME},
+        {{"/theirs", US, 0, 0}, STATUS_WRONG_NAME, STATUS_WRONG_NAME},
+        {{"/theirs", 0, 0, FAKE_IS_ROOT}, STATUS_ALREADY_MOUNTED, STATUS_ALREADY_MOUNTED},
+        {{"/build2", US, 0, 0}, STATUS_WRONG_NAME, STATUS_WRONG_NAME},
+        {{"/", 0, 0, FAKE_IS_ROOT}, STATUS_ALREADY_MOUNTED, STATUS_ALREADY_MOUNTED},
+        {{"/home/proc", US, FAKE_FUSE, 0},
+         STATUS_UNSUPPORTED_FILE_SYSTEM,
+         STATUS_UNSUPPORTED_FILE_SYSTEM},
+};
+
+START_TEST(build_directory_itself_can_be_checked) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                start(feature_sets[f]);
+                ck_assert_int_eq(policy_add_build_directory(fake.policy, "/build", US), 0);
+                ck_assert_int_eq(policy_add_build_directory(fake.policy, "/theirs", US + 1), 0);
+                for (size_t i = 0; i < sizeof(build_directories) / sizeof(build_directories[0]);
+                     i++) {
+                        if (is_seen_by_the_mount_alone(feature_sets[f],
+                                                       &build_directories[i].directory))
+                                continue;
+                        fdpass_set_close(fds);
+                        ask(PROTOCOL_MOUNT, 0);
+                        ask_target(PROTOCOL_PROC, 0, &build_directories[i].directory);
+                        serve_check();
+                        ck_assert_msg(reply->status == build_directories[i].checked, "row %zu: %s",
+                                      i, status_name(reply->status));
+                        serve();
+                        ck_assert_msg(reply->status == build_directories[i].mounted, "row %zu: %s",
+                                      i, status_name(reply->status));
+                        if (reply->status == STATUS_OK)
+                                ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
+                }
+                end();
+        }
+}
+END_TEST
+
+START_TEST(build_directory_is_checked_for_either_file_system_and_beside_others) {
+        start(FAKE_ALL_FEATURES);
+        ck_assert_int_eq(policy_add_build_directory(fake.policy, "/build", POLICY_ANY_USER), 0);
+        ask_good(1);
+        ask_target(PROTOCOL_SYSFS, 0, &(struct fake_directory){"/build", 0, FAKE_FUSE, 0});
+        serve_check();
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/build", 0, FAKE_FUSE, 0});
+        serve_check(); /* twice the same is the client's mistake in a check as well */
+        ck_assert_uint_eq(reply->status, STATUS_ALREADY_MOUNTED);
+        ck_assert_uint_eq(reply->target, 2);
+        end();
+}
+END_TEST
+
+START_TEST(daemon_that_stops_checks_no_more) {
+        start(FAKE_ALL_FEATURES);
+        ask_good(1);
+        atomic_store(&fake.context.stopping, true);
+        serve_check();
+        ck_assert_uint_eq(reply->status, STATUS_SHUTTING_DOWN);
+        end();
+}
+END_TEST
+
+START_TEST(each_call_of_a_check_that_fails_is_answered) {
+        FOR_ALL(f, s) {
+                unsigned calls;
+
+                start(feature_sets[f]);
+                ask_good(sizes[s]);
+                serve_check();
+                calls = fake_calls(FAKE_ANY);
+                ck_assert_uint_ge(calls, sizes[s] * 2);
+                for (unsigned n = 1; n <= calls; n++) {
+                        wire->flags = PROTOCOL_CHECK;
+                        fake_calls_reset();
+                        fake_fail(FAKE_ANY, n, 1, EIO);
+                        serve();
+                        ck_assert_uint_eq(reply->status, STATUS_HOST_FAILED);
+                        ck_assert_uint_eq(reply->error, EIO);
+                        ck_assert_uint_lt(reply->target, sizes[s]);
+                }
+                end();
+        }
+}
+END_TEST
+
+/* ---- kept ---- */
+
+static uint64_t mount_kept(unsigned count) {
+        ask_good(count);
+        wire->flags = PROTOCOL_KEEP;
+        serve();
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        ck_assert_uint_ne(reply->lease, 0);
+        return reply->lease;
+}
+
+START_TEST(kept_lease_is_the_users) {
+        FOR_ALL(f, s) {
+                uint64_t lease;
+
+                start(feature_sets[f]);
+                lease = mount_kept(sizes[s]);
+                ck_assert(LIST_EMPTY(&holder->leases));
+                ck_assert_uint_eq(fake_context_record(&fake, lease).kept, 1);
+                ck_assert_uint_eq(fake_context_record(&fake, lease).state, RECORD_LIVE);
+                ck_assert_uint_eq(quota_used(fake.context.quota, QUOTA_MOUNTS), sizes[s]);
+
+                /* The connection ends, and another user's knows nothing of it. */
+                leases_abandon(fake.context.leases, holder);
+                ck_assert_int_eq(lease_release_held(fake.context.leases, holder), 0);
+                ck_assert_uint_eq(fake_mounts(), sizes[s]);
+                holder = &holders[1];
+                holder->subject.uid = US + 1;
+                ck_assert_uint_eq(unmount(lease), STATUS_NO_SUCH_LEASE);
+
+                /* Any connection of the same user may end it, once. */
+                holder->subject.uid = US;
+                ck_assert_uint_eq(unmount(lease), STATUS_OK);
+                ck_assert_uint_eq(fake_mounts(), 0);
+                ck_assert_uint_eq(unmount(lease), STATUS_NO_SUCH_LEASE);
+                end();
+        }
+}
+END_TEST
+
+START_TEST(kept_lease_that_is_not_let_go_stays_the_users) {
+        uint64_t lease;
+
+        start(FAKE_ALL_FEATURES);
+        lease = mount_kept(4);
+        holder = &holders[1];
+        fake_calls_reset();
+        fake_fail(FAKE_UMOUNT, 3, 1, EPERM);
+        ck_assert_uint_eq(unmount(lease), STATUS_HOST_FAILED);
+        ck_assert_uint_eq(reply->target, 2);
+        ck_assert_uint_eq(fake_context_record(&fake, lease).state, RECORD_LIVE);
+        holder = &holders[0];
+        ck_assert_uint_eq(unmount(lease), STATUS_OK);
+        end();
+}
+END_TEST
+
+START_TEST(administrator_ends_anybodys_lease) {
+        uint64_t lease, kept;
+
+        start(FAKE_ALL_FEATURES);
+        ask_good(2);
+        serve();
+        lease = reply->lease;
+        kept = mount_kept(1);
+        holder = &holders[1];
+        holder->subject = (struct subject){.uid = 0};
+        ck_assert_uint_eq(unmount(lease), STATUS_NO_SUCH_LEASE); /* root's rights are not asked */
+        ck_assert_uint_eq(unmount(kept), STATUS_NO_SUCH_LEASE);
+        holder->subject.trust = TRUST_ADMINISTRATOR;
+        ck_assert_uint_eq(unmount(lease), STATUS_OK);
+        ck_assert_uint_eq(unmount(kept), STATUS_OK);
+        end();
+}
+END_TEST
+
+START_TEST(what_is_kept_can_not_be_adopted) {
+        uint64_t lease;
+
+        start(FAKE_ALL_FEATURES);
+        lease = mount_kept(1);
+        wire->operation = PROTOCOL_ADOPT;
+        wire->flags = 0;
+        wire->lease = lease;
+        left_on[0] = fds->fds[0];
+        fds->fds[0] = fake_open_mount(left_on[0]);
+        serve();
+        ck_assert_uint_eq(reply->status, STATUS_NO_SUCH_LEASE);
+        fd_close(left_on[0]);
+        ck_assert_uint_eq(unmount(lease), STATUS_OK);
+        end();
+}
+END_TEST
+
+/* ---- not delivered ---- */
+
+START_TEST(kept_lease_whose_reply_is_lost_is_released) {
+        start(FAKE_ALL_FEATURES);
+        for (unsigned s = 0; s < N_SIZES; s++) {
+                mount_kept(sizes[s]);
+                request_take_back(&fake.context, holder, &request);
+                ck_assert_uint_eq(fake_mounts(), 0);
+                ck_assert_uint_eq(leases_count(fake.context.leases).leases, 0);
+                lease_dispose(&request.remains);
+                ck_assert(fake_is_in_root());
+                fake_context_is_clean(&fake, sizes[s]);
+        }
+        end();
+}
+END_TEST
+
+/* It ends with its connection, or there is none. */
+START_TEST(other_replies_that_are_lost_change_nothing) {
+        uint64_t lease, kept;
+
+        start(FAKE_ALL_FEATURES);
+        kept = mount_kept(1);
+        ask_good(1);
+        serve();
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        lease = reply->lease;
+        request_take_back(&fake.context, holder, &request);
+        ck_assert_uint_eq(fake_mounts(), 2);
+
+        serve(); /* refused: it is mounted on already */
+        ck_assert_uint_ne(reply->status, STATUS_OK);
+        wire->flags = PROTOCOL_KEEP;
+        request_take_back(&fake.context, holder, &request);
+        serve_check();
+        request_take_back(&fake.context, holder, &request);
+
+        ck_assert_uint_eq(unmount(0), STATUS_NO_SUCH_LEASE);
+        wire->lease = kept;
+        request_take_back(&fake.context, holder, &request);
+        ck_assert_uint_eq(fake_mounts(), 2);
+        ck_assert_uint_eq(unmount(lease), STATUS_OK);
+        ck_assert_uint_eq(unmount(kept), STATUS_OK);
+        end();
+}
+END_TEST
+
+START_TEST(kept_lease_that_can_not_be_taken_back_stays) {
+        uint64_t lease;
+
+        start(FAKE_ALL_FEATURES);
+        lease = mount_kept(1);
+        fake_calls_reset();
+        fake_fail(FAKE_UMOUNT, 1, 1, EPERM);
+        request_take_back(&fake.context, holder, &request);
+        lease_dispose(&request.remains);
+        ck_assert_uint_eq(fake_mounts(), 1);
+        ck_assert_uint_eq(fake_context_record(&fake, lease).state, RECORD_LIVE);
+        ck_assert_uint_eq(unmount(lease), STATUS_OK);
+        end();
+}
+END_TEST
+
+START_TEST(what_came_is_closed_and_clones_are_made_when_nobody_waits) {
+        start(FAKE_ALL_FEATURES);
+        request_finish(&fake.context, &request); /* clones are there now */
+        fake.descriptors = descriptors_count();
+        ask_good(16);
+        request_serve(&fake.context, holder, &request);
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        request_finish(&fake.context, &request);
+        ck_assert_uint_eq(fds->count, 0);
+        ck_assert_uint_eq(descriptors_count(), fake.descriptors + 16); /* the mounts' */
+        ask_good(1);
+        fake_calls_reset();
+        request_serve(&fake.context, holder, &request);
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        ck_assert_uint_eq(fake_calls(FAKE_OPEN_TREE), 0);
+        ck_assert_int_eq(lease_release_held(fake.context.leases, holder), 0);
+        request_finish(&fake.context, &request);
+        end();
+}
+END_TEST
+
+/* ---- while something else happens ---- */
+
+static enum status served;
+
+static void *serve_elsewhere(void *unused) {
+        (void)unused;
+        ck_assert_int_eq(unmount_isolate(), 0);
+        request_serve(&fake.context, holder, &request);
+        lease_dispose(&request.remains);
+        served = reply->status;
+        return NULL;
+}
+
+static const struct {
+        bool keep, stops, leaves;
+        enum status status;
+        unsigned error;
+} meanwhile[] = {
+        {false, false, false, STATUS_OK, 0},
+        {true, false, false, STATUS_OK, 0},
+        /* Its connection will release it: */
+        {false, true, false, STATUS_OK, 0},
+        /* nobody would: */
+        {true, true, false, STATUS_SHUTTING_DOWN, 0},
+        /* nobody waits for it: */
+        {false, false, true, STATUS_HOST_FAILED, ECONNRESET},
+        {true, false, true, STATUS_HOST_FAILED, ECONNRESET},
+        {false, true, true, STATUS_SHUTTING_DOWN, 0},
+        {true, true, true, STATUS_SHUTTING_DOWN, 0},
+};
+
+START_TEST(stop_and_the_clients_end_are_seen_after_the_mount) {
+        for (size_t i = 0; i < sizeof(meanwhile) / sizeof(meanwhile[0]); i++) {
+                pthread_t thread;
+
+                start(FAKE_ALL_FEATURES);
+                ask_good(2);
+                wire->flags = meanwhile[i].keep ? PROTOCOL_KEEP : 0;
+                fake_block(FAKE_MOVE_MOUNT, 1);
+                ck_assert_int_eq(pthread_create(&thread, NULL, serve_elsewhere, NULL), 0);
+                while (fake_blocked() == 0)
+                        usleep(1000);
+                if (meanwhile[i].stops) {
+                        atomic_store(&fake.context.stopping, true);
+                        leases_stop(fake.context.leases);
+                }
+                if (meanwhile[i].leaves)
+                        leases_abandon(fake.context.leases, holder);
+                fake_unblock();
+                ck_assert_int_eq(pthread_join(thread, NULL), 0);
+                ck_assert_msg(served == meanwhile[i].status, "row %zu: %s", i, status_name(served));
+                ck_assert_uint_eq(reply->error, meanwhile[i].error);
+                ck_assert_uint_eq(fake_mounts(), served == STATUS_OK ? 2 : 0);
+                if (served == STATUS_OK)
+                        ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
+                end();
+        }
+}
+END_TEST
+
+/* ---- what is counted and logged ---- */
+
+START_TEST(mounts_and_failures_are_counted) {
+        uint64_t lease;
+
+        start(FAKE_ALL_FEATURES);
+        ask(PROTOCOL_HELLO, 0);
+        serve();
+        ask_good(3);
+        serve_check();
+        ck_assert_uint_eq(fake.context.mounts_total, 0);
+        serve();
+        lease = reply->lease;
+        ck_assert_uint_eq(fake.context.mounts_total, 3);
+        ck_assert_uint_eq(unmount(lease), STATUS_OK);
+        ck_assert_uint_eq(unmount(mount_kept(2)), STATUS_OK);
+        ck_assert_uint_eq(fake.context.mounts_total, 5);
+        ck_assert_uint_eq(fake.context.failures_total, 0);
+        ck_assert_uint_eq(unmount(lease), STATUS_NO_SUCH_LEASE);
+        ask_good(1);
+        fake_calls_reset();
+        fake_fail(FAKE_MOVE_MOUNT, 1, 1, EIO);
+        serve();
+        ck_assert_uint_eq(fake.context.failures_total, 2);
+        ck_assert_uint_eq(fake.context.mounts_total, 5);
+        end();
+}
+END_TEST
+
+static const struct {
+        uint16_t operation;
+        const char *name;
+} names[] = {
+        {PROTOCOL_HELLO, "hello"},       {PROTOCOL_MOUNT, "mount"}, {PROTOCOL_UNMOUNT, "unmount"},
+        {PROTOCOL_ADOPT, "adopt"},       {77, "unknown"},           {0, "unknown"},
+        {PROTOCOL_ADOPT + 1, "unknown"},
+};
+
+START_TEST(each_request_has_one_line_of_the_log_with_its_name) {
+        int log = capture();
+
+        start(FAKE_ALL_FEATURES);
+        log_set_level(LOG_DEBUG);
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+                const char *line;
+
+                ask(names[i].operation, 0);
+                if (names[i].operation == PROTOCOL_MOUNT || names[i].operation == PROTOCOL_ADOPT)
+                        ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/x/dev", US, 0, 0});
+                serve();
+                fdpass_set_close(fds);
+                line = captured(log);
+                ck_assert_uint_eq(count_lines(line), 1);
+                ck_assert_ptr_nonnull(strstr(line, names[i].name));
+                ck_assert_ptr_nonnull(strstr(line, "1000"));
+                ck_assert_ptr_nonnull(strstr(
+                        line, reply->status == STATUS_OK ? "done" : status_name(reply->status)));
+        }
+
+        /* What went well is for debugging, what didn't for everybody. */
+        log_set_level(LOG_INFO);
+        ask(PROTOCOL_HELLO, 0);
+        serve();
+        ck_assert_str_eq(captured(log), "");
+        ask(PROTOCOL_MOUNT, 0);
+        ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/x\x1b[31m/dev", US, 0, 0});
+        serve();
+        ck_assert_ptr_nonnull(strstr(captured(log), "/x\\x1b"));
+        log_set_level(LOG_WARNING);
+        serve();
+        ck_assert_str_eq(captured(log), "");
+        ask_good(1);
+        fake_calls_reset();
+        fake_fail(FAKE_MOVE_MOUNT, 1, 1, EIO);
+        serve();
+        ck_assert_uint_eq(count_lines(captured(log)), 1);
         end();
 }
 END_TEST
@@ -790,6 +1295,17 @@ int main(void) {
                 each_call_that_fails_is_answered_and_leaves_nothing, adopts_and_unmounts,
                 adoption_of_what_is_not_ours_is_refused_alike, daemon_that_stops_adopts_no_more,
                 adoption_needs_no_room, each_call_of_an_adoption_that_fails_loses_nothing,
-                when_workers_are_lost_only_local_file_systems_are_accepted,
-                path_that_is_too_long_is_answered, answer_has_no_bytes_of_the_clients);
+                path_that_is_too_long_is_answered, answer_has_no_bytes_of_the_clients,
+                check_is_answered_as_the_mount_would_be, check_can_be_repeated_and_is_no_claim,
+                check_needs_no_room_but_for_its_targets, build_directory_itself_can_be_checked,
+                build_directory_is_checked_for_either_file_system_and_beside_others,
+                daemon_that_stops_checks_no_more, each_call_of_a_check_that_fails_is_answered,
+                kept_lease_is_the_users, kept_lease_that_is_not_let_go_stays_the_users,
+                administrator_ends_anybodys_lease, what_is_kept_can_not_be_adopted,
+                kept_lease_whose_reply_is_lost_is_released,
+                other_replies_that_are_lost_change_nothing,
+                kept_lease_that_can_not_be_taken_back_stays,
+                what_came_is_closed_and_clones_are_made_when_nobody_waits,
+                stop_and_the_clients_end_are_seen_after_the_mount, mounts_and_failures_are_counted,
+                each_request_has_one_line_of_the_log_with_its_name);
 }

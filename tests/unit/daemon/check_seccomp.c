@@ -35,19 +35,6 @@ static void confine(enum seccomp_mode mode) {
         ck_assert_int_eq(seccomp_confine(mode), 0);
 }
 
-/* Up to leave() a child runs, since Check makes calls of its own behind a test. */
-static void enter(enum seccomp_mode mode) {
-        pid_t child = check_fork();
-
-        if (child != 0)
-                check_waitpid_and_exit(child);
-        confine(mode);
-}
-
-static void leave(void) {
-        _exit(EXIT_SUCCESS);
-}
-
 START_TEST(off_is_no_filter) {
         FILE *status = fopen("/proc/self/status", "re");
         char line[256];
@@ -77,6 +64,19 @@ int main(void) {
         return SUITE_RUN("seccomp", modes_have_names, off_is_no_filter);
 }
 #else
+
+/* Up to leave() a child runs, since Check makes calls of its own behind a test. */
+static void enter(enum seccomp_mode mode) {
+        pid_t child = check_fork();
+
+        if (child != 0)
+                check_waitpid_and_exit(child);
+        confine(mode);
+}
+
+static void leave(void) {
+        _exit(EXIT_SUCCESS);
+}
 
 /* As the C library makes one; without a stack of its own it would not live. */
 #define A_THREAD (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)

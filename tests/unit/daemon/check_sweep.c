@@ -10,7 +10,7 @@
 #include "daemon/lease.h"
 #include "daemon/log.h"
 #include "tests/fixtures/suite.h"
-#include "tests/unit/daemon/fake_gate.h"
+#include "tests/unit/daemon/fake_context.h"
 
 #include <errno.h>
 #include <sys/wait.h>
@@ -35,7 +35,7 @@ enum {
 
 /* Leases that were left, at the indices 10, 11, …, each with mounts on directories of its own. */
 static struct {
-        struct fake_gate fake;
+        struct fake_context fake;
         unsigned features;
         struct instance self;
         unsigned n_left;
@@ -43,100 +43,92 @@ static struct {
         int directories[N_LEFT_MAX][COUNT];
         const struct fake_mount *mounts[N_LEFT_MAX][COUNT];
         FILE *log; /* what has been logged */
-} scene;
+} predecessor;
 
-static void scene_leave(enum record_state state, unsigned flags) {
+static void predecessor_leave(enum record_state state, unsigned flags) {
         static char paths[N_LEFT_MAX][COUNT][32];
-        unsigned n = scene.n_left++;
+        unsigned n = predecessor.n_left++;
 
         for (unsigned i = 0; i < COUNT; i++) {
                 snprintf(paths[n][i], sizeof(paths[n][i]), "/left%u/%s", n, i ? "sys" : "proc");
-                scene.directories[n][i] = fake_directory(&(struct fake_directory){
+                predecessor.directories[n][i] = fake_directory(&(struct fake_directory){
                         .path = paths[n][i], .owner = 1000, .flags = flags});
         }
-        scene.left[n] =
-                fake_gate_left(scene.features, 10 + n, 1000, state, scene.directories[n], COUNT);
+        predecessor.left[n] = fake_context_left(predecessor.features, 10 + n, 1000, state,
+                                                predecessor.directories[n], COUNT);
         /* By whoever had our pid before us, who is gone. */
-        scene.left[n].writer_pid = scene.self.pid;
-        scene.left[n].writer_start_time = scene.self.start_time - 1;
+        predecessor.left[n].writer_pid = predecessor.self.pid;
+        predecessor.left[n].writer_start_time = predecessor.self.start_time - 1;
         for (unsigned i = 0; i < COUNT; i++)
-                scene.mounts[n][i] = fake_mount_on(scene.directories[n][i]);
+                predecessor.mounts[n][i] = fake_mount_on(predecessor.directories[n][i]);
 }
 
-/* Before scene_start(): what is left. */
-static void scene_begin(unsigned features) {
-        scene.features = features;
-        scene.n_left = 0;
-        ck_assert_int_eq(instance_self(&scene.self), 0);
+/* Before predecessor_start(): what is left. */
+static void predecessor_begin(unsigned features) {
+        predecessor.features = features;
+        predecessor.n_left = 0;
+        ck_assert_int_eq(instance_self(&predecessor.self), 0);
 }
 
-static void scene_start(void) {
-        if (!scene.log) {
-                scene.log = tmpfile();
-                ck_assert_ptr_nonnull(scene.log);
-                ck_assert_int_eq(dup2(fileno(scene.log), STDERR_FILENO), STDERR_FILENO);
+static void predecessor_start(void) {
+        if (!predecessor.log) {
+                predecessor.log = tmpfile();
+                ck_assert_ptr_nonnull(predecessor.log);
+                ck_assert_int_eq(dup2(fileno(predecessor.log), STDERR_FILENO), STDERR_FILENO);
                 log_open(LOG_DEBUG);
         }
-        ck_assert_int_eq(ftruncate(fileno(scene.log), 0), 0);
-        ck_assert_int_eq(lseek(fileno(scene.log), 0, SEEK_SET), 0);
-        fake_gate_start_after(&scene.fake, scene.features, &fake_gate_limits, scene.left,
-                              scene.n_left);
+        ck_assert_int_eq(ftruncate(fileno(predecessor.log), 0), 0);
+        ck_assert_int_eq(lseek(fileno(predecessor.log), 0, SEEK_SET), 0);
+        fake_context_start_as(&predecessor.fake,
+                              &(struct fake_setup){.features = predecessor.features,
+                                                   .left = predecessor.left,
+                                                   .n_left = predecessor.n_left});
 }
 
 /* Everything has been swept, or `expected` descriptors are open besides. */
-static void scene_end(void) {
-        scene.fake.descriptors -= scene.n_left * COUNT;
-        scene.fake.descriptors_before -= scene.n_left * COUNT;
-        for (unsigned n = 0; n < scene.n_left; n++)
+static void predecessor_end(void) {
+        predecessor.fake.descriptors -= predecessor.n_left * COUNT;
+        predecessor.fake.descriptors_before -= predecessor.n_left * COUNT;
+        for (unsigned n = 0; n < predecessor.n_left; n++)
                 for (unsigned i = 0; i < COUNT; i++)
-                        fd_close(scene.directories[n][i]);
-        fake_gate_end(&scene.fake);
+                        fd_close(predecessor.directories[n][i]);
+        fake_context_end(&predecessor.fake);
 }
 
 static void start_with(unsigned features, enum record_state state, unsigned flags) {
-        scene_begin(features);
-        scene_leave(state, flags);
-        scene_start();
+        predecessor_begin(features);
+        predecessor_leave(state, flags);
+        predecessor_start();
 }
 
 static void sweep(enum sweep_scope scope, enum sweep_patience patience) {
         unsigned before = descriptors_count();
 
-        sweep_ledger(scene.fake.gate.ledger, scene.fake.gate.templates, &scene.self, scope,
-                     patience);
+        sweep_leases(predecessor.fake.context.leases, &predecessor.self, scope, patience);
         ck_assert_uint_eq(descriptors_count(), before);
         ck_assert(fake_is_in_root());
 }
 
 static unsigned left(void) {
-        struct ledger_counts counts = ledger_count(scene.fake.gate.ledger);
+        struct leases_counts counts = leases_count(predecessor.fake.context.leases);
 
         ck_assert_uint_eq(counts.leases, counts.left);
-        ck_assert_uint_eq(fake_gate_records(&scene.fake), counts.left);
+        ck_assert_uint_eq(fake_context_records(&predecessor.fake), counts.left);
         return counts.left;
 }
 
 /* The record as the file has it; and changed. */
 static struct record read_record(unsigned n) {
-        struct record record;
-        char path[128];
-        FILE *file;
-
-        snprintf(path, sizeof(path), "%s/ledger", scene.fake.directory);
-        file = fopen(path, "re");
-        ck_assert_int_eq(fseek(file, RECORD_HEADER_SIZE + (10 + n) * sizeof(record), SEEK_SET), 0);
-        ck_assert_uint_eq(fread(&record, sizeof(record), 1, file), 1);
-        fclose(file);
-        return record;
+        return fake_context_record(&predecessor.fake, 10 + n);
 }
 
 static void write_record(unsigned n, const struct record *record) {
         char path[128];
         FILE *file;
 
-        snprintf(path, sizeof(path), "%s/ledger", scene.fake.directory);
+        snprintf(path, sizeof(path), "%s/" FAKE_CONTEXT_STATE, predecessor.fake.directory);
         file = fopen(path, "r+e");
-        ck_assert_int_eq(fseek(file, RECORD_HEADER_SIZE + (10 + n) * sizeof(*record), SEEK_SET), 0);
+        ck_assert_int_eq(fseek(file, STATE_HEADER_SIZE + (10 + n) * sizeof(*record), SEEK_SET), 0);
         ck_assert_uint_eq(fwrite(record, sizeof(*record), 1, file), 1);
         ck_assert_int_eq(fclose(file), 0);
 }
@@ -148,7 +140,7 @@ static unsigned logged(const char *text) {
         FILE *file;
 
         fflush(stderr);
-        snprintf(line, sizeof(line), "/proc/self/fd/%d", fileno(scene.log));
+        snprintf(line, sizeof(line), "/proc/self/fd/%d", fileno(predecessor.log));
         file = fopen(line, "re");
         ck_assert_ptr_nonnull(file);
         while (fgets(line, sizeof(line), file))
@@ -166,7 +158,7 @@ START_TEST(what_is_attached_is_detached) {
                         ck_assert_uint_eq(fake_mounts(), 0);
                         ck_assert_uint_eq(left(), 0);
                         ck_assert_uint_eq(logged(""), 0);
-                        scene_end();
+                        predecessor_end();
                 }
 }
 END_TEST
@@ -177,11 +169,11 @@ START_TEST(what_is_gone_is_forgotten) {
                 start_with(feature_sets[f], states[s], 0);
                 for (unsigned i = 0; i < COUNT; i++)
                         if (gone & (1 << i))
-                                fake_uncover(scene.directories[0][i]);
+                                fake_uncover(predecessor.directories[0][i]);
                 sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                 ck_assert_uint_eq(fake_mounts(), 0);
                 ck_assert_uint_eq(left(), 0);
-                scene_end();
+                predecessor_end();
         }
 }
 END_TEST
@@ -197,7 +189,7 @@ START_TEST(what_can_be_adopted_is_left_until_it_is_time) {
                 if (live)
                         ck_assert_uint_eq(read_record(0).state, RECORD_LIVE);
                 sweep(SWEEP_FINALLY, SWEEP_PATIENTLY);
-                scene_end();
+                predecessor_end();
         }
 }
 END_TEST
@@ -206,12 +198,12 @@ END_TEST
 
 /* Its writer is a process that has a thread left: our own will do. */
 static void start_pending(unsigned features, enum record_state state) {
-        scene_begin(features);
-        scene_leave(state, 0);
-        scene.left[0].writer_start_time = scene.self.start_time;
-        fake_uncover(scene.directories[0][0]);
-        fake_uncover(scene.directories[0][1]);
-        scene_start();
+        predecessor_begin(features);
+        predecessor_leave(state, 0);
+        predecessor.left[0].writer_start_time = predecessor.self.start_time;
+        fake_uncover(predecessor.directories[0][0]);
+        fake_uncover(predecessor.directories[0][1]);
+        predecessor_start();
 }
 
 static void writer_goes(void) {
@@ -234,7 +226,7 @@ START_TEST(what_may_yet_be_attached_stays_until_its_writer_is_gone) {
                         writer_goes();
                         sweep(scope, SWEEP_PATIENTLY);
                         ck_assert_uint_eq(left(), 0);
-                        scene_end();
+                        predecessor_end();
                 }
 }
 END_TEST
@@ -244,16 +236,18 @@ START_TEST(what_turns_up_late_is_detached) {
                 for (unsigned first = 0; first < COUNT; first++) {
                         start_pending(feature_sets[f], RECORD_ATTACHING);
                         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
-                        fake_mount_again(scene.directories[0][first], scene.mounts[0][first]);
+                        fake_mount_again(predecessor.directories[0][first],
+                                         predecessor.mounts[0][first]);
                         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(fake_mounts(), 0);
                         ck_assert_uint_eq(left(), 1); /* the other may follow */
-                        fake_mount_again(scene.directories[0][!first], scene.mounts[0][!first]);
+                        fake_mount_again(predecessor.directories[0][!first],
+                                         predecessor.mounts[0][!first]);
                         writer_goes();
                         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(fake_mounts(), 0);
                         ck_assert_uint_eq(left(), 0);
-                        scene_end();
+                        predecessor_end();
                 }
 }
 END_TEST
@@ -261,19 +255,19 @@ END_TEST
 /* The thread was about to make the second mount when its process died. */
 START_TEST(mount_that_has_no_id_yet_may_get_one) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
-                scene_begin(feature_sets[f]);
-                scene_leave(RECORD_ATTACHING, 0);
-                scene.left[0].writer_start_time = scene.self.start_time;
-                fake_uncover(scene.directories[0][1]);
-                scene.left[0].mounts[1] = 0;
-                scene_start();
+                predecessor_begin(feature_sets[f]);
+                predecessor_leave(RECORD_ATTACHING, 0);
+                predecessor.left[0].writer_start_time = predecessor.self.start_time;
+                fake_uncover(predecessor.directories[0][1]);
+                predecessor.left[0].mounts[1] = 0;
+                predecessor_start();
                 sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                 ck_assert_uint_eq(fake_mounts(), 0);
                 ck_assert_uint_eq(left(), 1);
                 writer_goes();
                 sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                 ck_assert_uint_eq(left(), 0);
-                scene_end();
+                predecessor_end();
         }
 }
 END_TEST
@@ -285,7 +279,7 @@ START_TEST(other_states_do_not_wait_for_their_writer) {
                         start_pending(feature_sets[f], states[s]);
                         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(left(), 0);
-                        scene_end();
+                        predecessor_end();
                 }
 }
 END_TEST
@@ -310,19 +304,19 @@ START_TEST(zombie_is_not_gone) {
         ck_assert_int_eq(waitid(P_PID, pid, &info, WEXITED | WNOWAIT), 0);
         ck_assert_int_eq(close(pipes[0]) + close(pipes[1]), 0);
 
-        scene_begin(FAKE_ALL_FEATURES);
-        scene_leave(RECORD_ATTACHING, 0);
-        scene.left[0].writer_pid = child->pid;
-        scene.left[0].writer_start_time = child->start_time;
-        fake_uncover(scene.directories[0][1]);
-        scene_start();
+        predecessor_begin(FAKE_ALL_FEATURES);
+        predecessor_leave(RECORD_ATTACHING, 0);
+        predecessor.left[0].writer_pid = child->pid;
+        predecessor.left[0].writer_start_time = child->start_time;
+        fake_uncover(predecessor.directories[0][1]);
+        predecessor_start();
         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
         ck_assert_uint_eq(fake_mounts(), 0);
         ck_assert_uint_eq(left(), 1);
         ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
         ck_assert_uint_eq(left(), 0);
-        scene_end();
+        predecessor_end();
         free(child);
 }
 END_TEST
@@ -355,9 +349,9 @@ START_TEST(what_is_below_a_closed_directory_stays_on_record) {
                 expect_out_of_reach(states[s], "Permission denied");
                 ck_assert_uint_eq(fake_mounts(), COUNT);
                 for (unsigned i = 0; i < COUNT; i++) /* root unmounts it */
-                        fake_uncover(scene.directories[0][i]);
+                        fake_uncover(predecessor.directories[0][i]);
                 sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
-                scene_end();
+                predecessor_end();
         }
 }
 END_TEST
@@ -367,14 +361,14 @@ START_TEST(what_others_have_covered_stays_on_record) {
         for (unsigned which = 0; which < COUNT; which++)
                 FOR_ALL(f, s) {
                         start_with(feature_sets[f], states[s], 0);
-                        fake_cover(scene.directories[0][which]);
+                        fake_cover(predecessor.directories[0][which]);
                         expect_out_of_reach(states[s], "busy");
                         ck_assert_uint_eq(fake_strangers(), 1);
                         ck_assert_uint_eq(fake_mounts(), 1); /* the other one of ours went */
-                        fake_uncover(scene.directories[0][which]);
+                        fake_uncover(predecessor.directories[0][which]);
                         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(fake_mounts(), 0);
-                        scene_end();
+                        predecessor_end();
                 }
 }
 END_TEST
@@ -390,7 +384,7 @@ START_TEST(what_no_path_leads_to_stays_on_record) {
                 fake_calls_reset();
                 sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                 ck_assert_uint_eq(fake_mounts(), 0);
-                scene_end();
+                predecessor_end();
         }
 }
 END_TEST
@@ -400,41 +394,46 @@ START_TEST(what_is_out_of_reach_is_told_of_beside_what_is_pending) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++)
                 for (unsigned covered = 0; covered < COUNT; covered++) {
                         start_pending(feature_sets[f], RECORD_ATTACHING);
-                        fake_mount_again(scene.directories[0][covered], scene.mounts[0][covered]);
-                        fake_cover(scene.directories[0][covered]);
+                        fake_mount_again(predecessor.directories[0][covered],
+                                         predecessor.mounts[0][covered]);
+                        fake_cover(predecessor.directories[0][covered]);
                         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(logged("out of reach"), 1);
                         ck_assert_uint_eq(left(), 1);
-                        fake_uncover(scene.directories[0][covered]);
+                        fake_uncover(predecessor.directories[0][covered]);
                         writer_goes();
                         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(fake_mounts(), 0);
-                        scene_end();
+                        predecessor_end();
                 }
 }
 END_TEST
 
+/* The first lease. */
+static void adopt(struct holder *holder, int *fds) {
+        struct lease_claim claim = {.id = predecessor.left[0].lease, .count = COUNT};
+
+        memcpy(claim.file_systems, predecessor.left[0].file_systems, sizeof(claim.file_systems));
+        for (unsigned i = 0; i < COUNT; i++)
+                fds[i] = fake_open_mount(predecessor.directories[0][i]);
+        ck_assert_uint_eq(lease_adopt(predecessor.fake.context.leases, holder, &claim, fds).status,
+                          STATUS_OK);
+}
+
 /* A lease that could not be swept while clients may adopt it, still can be adopted. */
 START_TEST(what_could_not_be_swept_can_be_adopted) {
-        struct ledger *ledger;
-        struct ledger_owner owner;
+        struct holder holder = {.subject = {.uid = 1000}};
+        struct leases *leases;
         int fds[COUNT];
 
         start_with(FAKE_ALL_FEATURES, RECORD_LIVE, FAKE_IS_PRIVATE);
-        ledger = scene.fake.gate.ledger;
+        leases = predecessor.fake.context.leases;
         sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
-        ck_assert_uint_eq(ledger_connect(ledger, 1000, 1, &owner).status, STATUS_OK);
-        for (unsigned i = 0; i < COUNT; i++)
-                fds[i] = fake_open_mount(scene.directories[0][i]);
-        ck_assert_uint_eq(lease_adopt(scene.fake.gate.templates, ledger, &owner,
-                                      scene.left[0].lease, scene.left[0].file_systems, fds, COUNT)
-                                  .status,
-                          STATUS_OK);
+        adopt(&holder, fds);
         sweep(SWEEP_FINALLY, SWEEP_PATIENTLY);
         ck_assert_uint_eq(fake_mounts(), COUNT); /* it is held */
-        ck_assert_int_eq(lease_release_all(scene.fake.gate.templates, ledger, &owner), 0);
-        ledger_disconnect(ledger, &owner);
-        scene_end();
+        ck_assert_int_eq(lease_release_held(leases, &holder), 0);
+        predecessor_end();
 }
 END_TEST
 
@@ -450,25 +449,25 @@ START_TEST(what_takes_patience_is_left_out_quickly) {
                 sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
                 ck_assert_uint_eq(fake_mounts(), 0);
                 ck_assert_uint_eq(left(), 0);
-                scene_end();
+                predecessor_end();
         }
 }
 END_TEST
 
 START_TEST(one_that_stays_keeps_no_other) {
         for (unsigned stays = 0; stays < N_LEFT_MAX; stays++) {
-                scene_begin(FAKE_ALL_FEATURES);
+                predecessor_begin(FAKE_ALL_FEATURES);
                 for (unsigned n = 0; n < N_LEFT_MAX; n++)
-                        scene_leave(RECORD_LIVE, n == stays ? FAKE_IS_PRIVATE : 0);
-                scene_start();
+                        predecessor_leave(RECORD_LIVE, n == stays ? FAKE_IS_PRIVATE : 0);
+                predecessor_start();
                 sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
                 ck_assert_uint_eq(left(), 1);
                 ck_assert_uint_eq(fake_mounts(), COUNT);
                 ck_assert_uint_eq(read_record(stays).state, RECORD_LIVE);
                 for (unsigned i = 0; i < COUNT; i++)
-                        fake_uncover(scene.directories[stays][i]);
+                        fake_uncover(predecessor.directories[stays][i]);
                 sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
-                scene_end();
+                predecessor_end();
         }
 }
 END_TEST
@@ -491,19 +490,20 @@ START_TEST(mount_that_is_not_what_the_record_says_stays) {
                 for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
                         if (exact && others[i].by_table_alone)
                                 continue;
-                        scene_begin(feature_sets[f]);
-                        scene_leave(RECORD_RELEASING, 0);
-                        fake_uncover(scene.directories[0][0]);
-                        scene.left[0].mounts[0] = fake_gate_id(
-                                scene.features,
-                                fake_mount_before(scene.directories[0][0], others[i].options));
-                        scene_start();
+                        predecessor_begin(feature_sets[f]);
+                        predecessor_leave(RECORD_RELEASING, 0);
+                        fake_uncover(predecessor.directories[0][0]);
+                        predecessor.left[0].mounts[0] =
+                                fake_context_id(predecessor.features,
+                                                fake_mount_before(predecessor.directories[0][0],
+                                                                  others[i].options));
+                        predecessor_start();
                         sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
                         ck_assert_uint_eq(left(), 0);
                         ck_assert_uint_eq(fake_mounts(), 1);
-                        ck_assert_ptr_nonnull(fake_mount_on(scene.directories[0][0]));
-                        fake_uncover(scene.directories[0][0]);
-                        scene_end();
+                        ck_assert_ptr_nonnull(fake_mount_on(predecessor.directories[0][0]));
+                        fake_uncover(predecessor.directories[0][0]);
+                        predecessor_end();
                 }
         }
 }
@@ -512,45 +512,219 @@ END_TEST
 /* A lease of this instance's has got the id of one that was left. */
 START_TEST(mount_that_we_hold_stays) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
-                FD_AUTO int directory = -EBADF;
+                struct holder holder = {.subject = {.uid = 1000}};
+                struct lease_orders orders = {.count = 1};
                 struct target_facts facts;
-                struct ledger_owner owner;
-                struct lease_order order = {
-                        .kind = MOUNT_PROC, .file_system = PROTOCOL_PROC, .facts = &facts};
+                struct lease_remains remains;
+                struct leases *leases;
                 struct record record;
-                struct lease *ended = NULL;
-                struct ledger *ledger;
-                unsigned strangers;
                 uint64_t id = 0;
+                int directory;
 
                 start_with(feature_sets[f], RECORD_LIVE, 0);
-                ledger = scene.fake.gate.ledger;
+                leases = predecessor.fake.context.leases;
                 directory = fake_directory(&(struct fake_directory){.path = "/x/proc"});
-                ck_assert_int_eq(
-                        target_inspect(directory, scene.fake.gate.proc, scene.features, &facts), 0);
-                order.target = directory;
-                ck_assert_uint_eq(ledger_connect(ledger, 1000, 1, &owner).status, STATUS_OK);
-                ck_assert_uint_eq(
-                        lease_grant(scene.fake.gate.templates, ledger, &owner, &order, 1, &id)
-                                .status,
-                        STATUS_OK);
-                fake_uncover(scene.directories[0][0]);
+                ck_assert_int_eq(target_inspect(directory, predecessor.fake.context.proc,
+                                                predecessor.features, &facts),
+                                 0);
+                orders.orders[0] = (struct lease_order){.kind = TEMPLATE_PROC,
+                                                        .file_system = PROTOCOL_PROC,
+                                                        .target = directory,
+                                                        .facts = &facts};
+                ck_assert_uint_eq(lease_grant(leases, &holder, &orders, &id).status, STATUS_OK);
+                fake_uncover(predecessor.directories[0][0]);
                 record = read_record(0);
-                record.mounts[0] = fake_gate_id(scene.features, fake_mount_on(directory));
+                record.mounts[0] = fake_context_id(predecessor.features, fake_mount_on(directory));
                 write_record(0, &record);
 
                 sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
-                ck_assert_uint_eq(ledger_count(ledger).left, 0);
+                ck_assert_uint_eq(leases_count(leases).left, 0);
                 ck_assert_uint_eq(fake_mounts(), 1);
                 ck_assert_ptr_nonnull(fake_mount_on(directory));
-                ck_assert_uint_eq(lease_release(scene.fake.gate.templates, ledger, &owner, id,
-                                                &strangers, &ended)
-                                          .status,
-                                  STATUS_OK);
-                lease_free(ended);
-                ledger_disconnect(ledger, &owner);
+                ck_assert_uint_eq(lease_release(leases, &holder, id, &remains).status, STATUS_OK);
+                lease_dispose(&remains);
                 directory = fd_close(directory);
-                scene_end();
+                predecessor_end();
+        }
+}
+END_TEST
+
+/* ---- what was kept for users ---- */
+
+static void start_kept(unsigned features, enum record_state state, unsigned flags) {
+        predecessor_begin(features);
+        predecessor_leave(state, flags);
+        predecessor.left[0].kept = 1;
+        predecessor_start();
+}
+
+static void keep(enum sweep_patience patience) {
+        sweep_keep(predecessor.fake.context.leases, patience);
+        ck_assert(fake_is_in_root());
+}
+
+/* Its user ends it, from a connection of now. */
+static enum status unmount_as(uid_t uid) {
+        struct holder holder = {.subject = {.uid = uid}};
+        struct lease_remains remains;
+        enum status status = lease_release(predecessor.fake.context.leases, &holder,
+                                           predecessor.left[0].lease, &remains)
+                                     .status;
+
+        lease_dispose(&remains);
+        return status;
+}
+
+/* The user may end it, and nobody else; `count` of its mounts are there. */
+static void expect_kept(unsigned count) {
+        struct leases *leases = predecessor.fake.context.leases;
+
+        ck_assert_uint_eq(leases_count(leases).left, 0);
+        ck_assert_uint_eq(leases_count(leases).leases, 1);
+        ck_assert_uint_eq(read_record(0).state, RECORD_LIVE);
+        ck_assert_uint_eq(read_record(0).kept, 1);
+        ck_assert_uint_eq(fake_mounts(), count);
+        ck_assert_uint_eq(descriptors_count(), predecessor.fake.descriptors + count);
+        ck_assert_uint_eq(unmount_as(1001), STATUS_NO_SUCH_LEASE);
+        ck_assert_uint_eq(unmount_as(1000), STATUS_OK);
+        ck_assert_uint_eq(fake_mounts(), 0);
+}
+
+START_TEST(what_was_kept_is_kept_on) {
+        for (unsigned patience = SWEEP_QUICKLY; patience <= SWEEP_PATIENTLY; patience++)
+                for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                        start_kept(feature_sets[f], RECORD_LIVE, 0);
+                        ck_assert_uint_eq(unmount_as(1000), STATUS_NO_SUCH_LEASE); /* not yet */
+                        keep(patience);
+                        keep(patience); /* twice is once */
+                        ck_assert_uint_eq(logged(""), 0);
+                        expect_kept(COUNT);
+                        predecessor_end();
+                }
+}
+END_TEST
+
+START_TEST(what_was_held_or_not_live_is_not_kept_on) {
+        FOR_ALL(f, s) {
+                start_with(feature_sets[f], states[s], 0); /* a connection's */
+                keep(SWEEP_PATIENTLY);
+                ck_assert_uint_eq(left(), 1);
+                ck_assert_uint_eq(read_record(0).state, states[s]);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                predecessor_end();
+                if (states[s] == RECORD_LIVE)
+                        continue;
+                start_kept(feature_sets[f], states[s], 0);
+                keep(SWEEP_PATIENTLY);
+                ck_assert_uint_eq(left(), 1);
+                sweep(SWEEP_UNADOPTABLE, SWEEP_QUICKLY);
+                ck_assert_uint_eq(left(), 0);
+                predecessor_end();
+        }
+}
+END_TEST
+
+/* It waits for nobody, and has no time limit. */
+START_TEST(what_was_kept_is_swept_in_the_end_alone) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                start_kept(feature_sets[f], RECORD_LIVE, 0);
+                sweep(SWEEP_UNADOPTABLE, SWEEP_PATIENTLY);
+                sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
+                ck_assert_uint_eq(left(), 1);
+                ck_assert_uint_eq(read_record(0).state, RECORD_LIVE);
+                ck_assert_uint_eq(fake_mounts(), COUNT);
+                sweep(SWEEP_FINALLY, SWEEP_PATIENTLY);
+                ck_assert_uint_eq(left(), 0);
+                ck_assert_uint_eq(fake_mounts(), 0);
+                predecessor_end();
+        }
+}
+END_TEST
+
+START_TEST(what_was_kept_and_is_gone_is_forgotten) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++)
+                for (unsigned gone = 1; gone < 1 << COUNT; gone++) {
+                        start_kept(feature_sets[f], RECORD_LIVE, 0);
+                        for (unsigned i = 0; i < COUNT; i++)
+                                if (gone & (1 << i))
+                                        fake_uncover(predecessor.directories[0][i]);
+                        keep(SWEEP_QUICKLY);
+                        if (gone == (1 << COUNT) - 1) {
+                                ck_assert_uint_eq(left(), 0);
+                                ck_assert_uint_eq(
+                                        leases_count(predecessor.fake.context.leases).leases, 0);
+                        } else
+                                expect_kept(COUNT - 1); /* with what there is */
+                        predecessor_end();
+                }
+}
+END_TEST
+
+START_TEST(what_was_kept_and_is_out_of_reach_is_told_of_once) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++)
+                for (unsigned which = 0; which < COUNT; which++) {
+                        start_kept(feature_sets[f], RECORD_LIVE, 0);
+                        fake_cover(predecessor.directories[0][which]);
+                        for (unsigned i = 0; i < 3; i++) {
+                                keep(i % 2 ? SWEEP_QUICKLY : SWEEP_PATIENTLY);
+                                ck_assert_uint_eq(left(), 1);
+                                ck_assert_uint_eq(read_record(0).state, RECORD_LIVE);
+                                ck_assert_uint_eq(fake_mounts(), COUNT);
+                                ck_assert_uint_eq(descriptors_count(),
+                                                  predecessor.fake.descriptors);
+                        }
+                        ck_assert_uint_eq(logged(""), 1);
+                        ck_assert_uint_eq(logged("/left0/"), 1);
+                        fake_uncover(predecessor.directories[0][which]);
+                        keep(SWEEP_QUICKLY);
+                        expect_kept(COUNT);
+                        predecessor_end();
+                }
+}
+END_TEST
+
+START_TEST(what_was_kept_and_takes_patience_waits_for_it) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                start_kept(feature_sets[f], RECORD_LIVE, FAKE_IS_REMOTE);
+                keep(SWEEP_QUICKLY);
+                ck_assert_uint_eq(left(), 1);
+                ck_assert_uint_eq(logged(""), 0);
+                keep(SWEEP_PATIENTLY);
+                expect_kept(COUNT);
+                predecessor_end();
+        }
+}
+END_TEST
+
+START_TEST(each_call_that_fails_loses_nothing_that_was_kept) {
+        static const int errors[] = {EPERM, EIO, ENOMEM, EMFILE, EACCES};
+
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                unsigned calls;
+
+                start_kept(feature_sets[f], RECORD_LIVE, 0);
+                fake_calls_reset();
+                keep(SWEEP_QUICKLY);
+                calls = fake_calls(FAKE_ANY);
+                ck_assert_uint_ge(calls, COUNT * 2);
+                expect_kept(COUNT);
+                predecessor_end();
+
+                for (unsigned n = 1; n <= calls; n++)
+                        for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
+                                start_kept(feature_sets[f], RECORD_LIVE, 0);
+                                fake_calls_reset();
+                                fake_fail(FAKE_ANY, n, 1, errors[e]);
+                                keep(SWEEP_QUICKLY);
+                                ck_assert_uint_eq(fake_mounts(), COUNT);
+                                ck_assert_uint_eq(fake_calls(FAKE_UMOUNT), 0);
+                                ck_assert_uint_eq(
+                                        leases_count(predecessor.fake.context.leases).leases, 1);
+                                fake_calls_reset();
+                                keep(SWEEP_QUICKLY);
+                                expect_kept(COUNT);
+                                predecessor_end();
+                        }
         }
 }
 END_TEST
@@ -568,7 +742,7 @@ START_TEST(each_call_that_fails_forgets_nothing) {
                 sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
                 calls = fake_calls(FAKE_ANY);
                 ck_assert_uint_ge(calls, COUNT * 4);
-                scene_end();
+                predecessor_end();
 
                 for (unsigned n = 1; n <= calls; n++)
                         for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
@@ -583,7 +757,7 @@ START_TEST(each_call_that_fails_forgets_nothing) {
                                 sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
                                 ck_assert_uint_eq(fake_mounts(), 0);
                                 ck_assert_uint_eq(left(), 0);
-                                scene_end();
+                                predecessor_end();
                         }
         }
 }
@@ -591,44 +765,45 @@ END_TEST
 
 /* ---- before an instance starts ---- */
 
-/* The scene's leases, in a file of their own; the running ledger knows nothing of them. */
+/* The predecessor's leases, in a file of their own; the running table knows nothing of them. */
 static unsigned sweep_left_file(char *directory, struct record *after) {
-        struct record_file file;
+        struct state_found found = {0};
+        struct state state;
         unsigned swept, before = descriptors_count();
         char path[128];
-        int32_t pid;
 
-        fake_gate_leave(directory, 64, scene.left, scene.n_left);
-        ck_assert_int_eq(record_open_left(directory, &file, &pid), 0);
-        swept = sweep_file(&file, scene.fake.gate.templates, &scene.self);
-        for (unsigned n = 0; n < scene.n_left; n++)
-                after[n] = file.records[10 + n];
-        record_close_left(&file);
+        fake_context_leave(directory, 64, predecessor.left, predecessor.n_left);
+        ck_assert_int_eq(state_open_left(directory, &state, &found), 0);
+        swept = sweep_state(&state, templates_setup(predecessor.fake.context.templates),
+                            &predecessor.self);
+        for (unsigned n = 0; n < predecessor.n_left; n++)
+                after[n] = state.records[10 + n];
+        state_close_left(&state);
         ck_assert_uint_eq(descriptors_count(), before);
         ck_assert(fake_is_in_root());
-        snprintf(path, sizeof(path), "%s/ledger", directory);
+        snprintf(path, sizeof(path), "%s/" FAKE_CONTEXT_STATE, directory);
         ck_assert_int_eq(unlink(path), 0);
         return swept;
 }
 
 static void file_start(unsigned features, char *directory) {
-        scene.features = features;
-        scene.n_left = 0;
-        scene_start();
-        ck_assert_int_eq(instance_self(&scene.self), 0);
+        predecessor.features = features;
+        predecessor.n_left = 0;
+        predecessor_start();
+        ck_assert_int_eq(instance_self(&predecessor.self), 0);
         strcpy(directory, "/tmp/mountatd-check-XXXXXX");
         ck_assert_ptr_nonnull(mkdtemp(directory));
 }
 
 static void file_end(const char *directory) {
         ck_assert_int_eq(rmdir(directory), 0);
-        for (unsigned n = 0; n < scene.n_left; n++)
+        for (unsigned n = 0; n < predecessor.n_left; n++)
                 for (unsigned i = 0; i < COUNT; i++) {
-                        while (fake_mount_on(scene.directories[n][i]))
-                                fake_uncover(scene.directories[n][i]);
-                        fd_close(scene.directories[n][i]);
+                        while (fake_mount_on(predecessor.directories[n][i]))
+                                fake_uncover(predecessor.directories[n][i]);
+                        fd_close(predecessor.directories[n][i]);
                 }
-        fake_gate_end(&scene.fake);
+        fake_context_end(&predecessor.fake);
 }
 
 static pid_t dead_pid(void) {
@@ -649,18 +824,19 @@ START_TEST(file_loses_what_nobody_can_adopt) {
 
                 file_start(feature_sets[f], directory);
                 for (unsigned n = 0; n < 3; n++)
-                        scene_leave(states[s], 0);
-                scene.left[ALIVE].pid = getpid();
-                scene.left[UNSEEN].pid = 0; /* in a pid namespace that we can't see */
-                scene.left[DEAD].pid = dead_pid();
+                        predecessor_leave(states[s], 0);
+                predecessor.left[ALIVE].pid = getpid();
+                predecessor.left[UNSEEN].pid = 0; /* in a pid namespace that we can't see */
+                predecessor.left[DEAD].pid = dead_pid();
 
                 if (states[s] == RECORD_LIVE) {
                         ck_assert_uint_eq(sweep_left_file(directory, after), 1);
-                        ck_assert_mem_eq(&after[ALIVE], &scene.left[ALIVE], sizeof(after[0]));
-                        ck_assert_mem_eq(&after[UNSEEN], &scene.left[UNSEEN], sizeof(after[0]));
+                        ck_assert_mem_eq(&after[ALIVE], &predecessor.left[ALIVE], sizeof(after[0]));
+                        ck_assert_mem_eq(&after[UNSEEN], &predecessor.left[UNSEEN],
+                                         sizeof(after[0]));
                         ck_assert_uint_eq(after[DEAD].state, RECORD_FREE);
                         ck_assert_uint_eq(fake_mounts(), 2 * COUNT);
-                        ck_assert_ptr_null(fake_mount_on(scene.directories[DEAD][0]));
+                        ck_assert_ptr_null(fake_mount_on(predecessor.directories[DEAD][0]));
                 } else {
                         ck_assert_uint_eq(sweep_left_file(directory, after), 3);
                         for (unsigned n = 0; n < 3; n++)
@@ -673,20 +849,40 @@ START_TEST(file_loses_what_nobody_can_adopt) {
 }
 END_TEST
 
+/* Its user's next connection may end it. */
+START_TEST(file_keeps_what_was_kept_for_a_user) {
+        struct record after[N_LEFT_MAX];
+        char directory[64];
+
+        FOR_ALL(f, s) {
+                bool live = states[s] == RECORD_LIVE;
+
+                file_start(feature_sets[f], directory);
+                predecessor_leave(states[s], 0);
+                predecessor.left[0].pid = dead_pid();
+                predecessor.left[0].kept = 1;
+                ck_assert_uint_eq(sweep_left_file(directory, after), !live);
+                ck_assert_uint_eq(fake_mounts(), live ? COUNT : 0);
+                ck_assert_uint_eq(after[0].state, live ? RECORD_LIVE : RECORD_FREE);
+                file_end(directory);
+        }
+}
+END_TEST
+
 START_TEST(file_keeps_what_may_appear_or_is_out_of_reach) {
         struct record after[N_LEFT_MAX];
         char directory[64];
 
         for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
                 file_start(feature_sets[f], directory);
-                scene_leave(RECORD_ATTACHING, 0);
-                scene.left[0].writer_start_time = scene.self.start_time;
-                fake_uncover(scene.directories[0][0]);
-                scene_leave(RECORD_RELEASING, 0);
-                fake_cover(scene.directories[1][1]);
+                predecessor_leave(RECORD_ATTACHING, 0);
+                predecessor.left[0].writer_start_time = predecessor.self.start_time;
+                fake_uncover(predecessor.directories[0][0]);
+                predecessor_leave(RECORD_RELEASING, 0);
+                fake_cover(predecessor.directories[1][1]);
                 ck_assert_uint_eq(sweep_left_file(directory, after), 0);
-                ck_assert_mem_eq(&after[0], &scene.left[0], sizeof(after[0]));
-                ck_assert_mem_eq(&after[1], &scene.left[1], sizeof(after[1]));
+                ck_assert_mem_eq(&after[0], &predecessor.left[0], sizeof(after[0]));
+                ck_assert_mem_eq(&after[1], &predecessor.left[1], sizeof(after[1]));
                 ck_assert_uint_eq(fake_mounts(), 1);
                 ck_assert_uint_ge(logged("/left1/"), 1);
                 ck_assert_uint_eq(logged("/left0/"), 0);
@@ -701,8 +897,8 @@ START_TEST(file_is_swept_quickly_first) {
         char directory[64];
 
         file_start(FAKE_ALL_FEATURES, directory);
-        scene_leave(RECORD_RELEASING, FAKE_IS_REMOTE);
-        scene_leave(RECORD_RELEASING, 0);
+        predecessor_leave(RECORD_RELEASING, FAKE_IS_REMOTE);
+        predecessor_leave(RECORD_RELEASING, 0);
         fake_calls_reset();
         fake_fail(FAKE_OPEN_PLACE, 2 * COUNT + 1, 100, EIO); /* it never answers */
         ck_assert_uint_eq(sweep_left_file(directory, after), 1);
@@ -710,7 +906,7 @@ START_TEST(file_is_swept_quickly_first) {
         ck_assert_uint_eq(after[1].state, RECORD_FREE);
         ck_assert_uint_eq(fake_mounts(), COUNT);
         fake_calls_reset();
-        scene.left[1].state = RECORD_FREE;
+        predecessor.left[1].state = RECORD_FREE;
         ck_assert_uint_eq(sweep_left_file(directory, after), 1);
         ck_assert_uint_eq(fake_mounts(), 0);
         file_end(directory);
@@ -722,33 +918,38 @@ START_TEST(damaged_record_is_left_alone) {
         char directory[64];
 
         file_start(FAKE_ALL_FEATURES, directory);
-        scene_leave(RECORD_RELEASING, 0);
-        scene.left[0].count = PROTOCOL_TARGETS_MAX + 1;
-        scene_leave(RECORD_RELEASING, 0);
-        scene.left[1].file_systems[1] = 3;
-        scene_leave(4, 0);
+        predecessor_leave(RECORD_RELEASING, 0);
+        predecessor.left[0].count = PROTOCOL_TARGETS_MAX + 1;
+        predecessor_leave(RECORD_RELEASING, 0);
+        predecessor.left[1].file_systems[1] = 3;
+        predecessor_leave(4, 0);
         fake_calls_reset();
         ck_assert_uint_eq(sweep_left_file(directory, after), 0);
-        ck_assert_mem_eq(after, scene.left, sizeof(after));
+        ck_assert_mem_eq(after, predecessor.left, sizeof(after));
         ck_assert_uint_eq(fake_calls(FAKE_ANY), 0);
         file_end(directory);
 }
 END_TEST
 
 int main(void) {
-        return SUITE_RUN("sweep", what_is_attached_is_detached, what_is_gone_is_forgotten,
-                         what_can_be_adopted_is_left_until_it_is_time,
-                         what_may_yet_be_attached_stays_until_its_writer_is_gone,
-                         what_turns_up_late_is_detached, mount_that_has_no_id_yet_may_get_one,
-                         other_states_do_not_wait_for_their_writer, zombie_is_not_gone,
-                         what_is_below_a_closed_directory_stays_on_record,
-                         what_others_have_covered_stays_on_record,
-                         what_could_not_be_swept_can_be_adopted,
-                         what_no_path_leads_to_stays_on_record,
-                         what_is_out_of_reach_is_told_of_beside_what_is_pending,
-                         what_takes_patience_is_left_out_quickly, one_that_stays_keeps_no_other,
-                         mount_that_is_not_what_the_record_says_stays, mount_that_we_hold_stays,
-                         each_call_that_fails_forgets_nothing, file_loses_what_nobody_can_adopt,
-                         file_keeps_what_may_appear_or_is_out_of_reach, file_is_swept_quickly_first,
-                         damaged_record_is_left_alone);
+        return SUITE_RUN(
+                "sweep", what_is_attached_is_detached, what_is_gone_is_forgotten,
+                what_can_be_adopted_is_left_until_it_is_time,
+                what_may_yet_be_attached_stays_until_its_writer_is_gone,
+                what_turns_up_late_is_detached, mount_that_has_no_id_yet_may_get_one,
+                other_states_do_not_wait_for_their_writer, zombie_is_not_gone,
+                what_is_below_a_closed_directory_stays_on_record,
+                what_others_have_covered_stays_on_record, what_could_not_be_swept_can_be_adopted,
+                what_no_path_leads_to_stays_on_record,
+                what_is_out_of_reach_is_told_of_beside_what_is_pending,
+                what_takes_patience_is_left_out_quickly, one_that_stays_keeps_no_other,
+                mount_that_is_not_what_the_record_says_stays, mount_that_we_hold_stays,
+                what_was_kept_is_kept_on, what_was_held_or_not_live_is_not_kept_on,
+                what_was_kept_is_swept_in_the_end_alone, what_was_kept_and_is_gone_is_forgotten,
+                what_was_kept_and_is_out_of_reach_is_told_of_once,
+                what_was_kept_and_takes_patience_waits_for_it,
+                each_call_that_fails_loses_nothing_that_was_kept,
+                each_call_that_fails_forgets_nothing, file_keeps_what_was_kept_for_a_user,
+                file_loses_what_nobody_can_adopt, file_keeps_what_may_appear_or_is_out_of_reach,
+                file_is_swept_quickly_first, damaged_record_is_left_alone);
 }

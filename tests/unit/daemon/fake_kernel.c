@@ -91,7 +91,6 @@ static void fake_wait_if_blocked(enum fake_call kind) {
         fake_n_blocked++;
         while (fake_n_unblocks == unblocks)
                 pthread_cond_wait(&fake_unblocked, &fake_mutex);
-        fake_n_blocked--;
 }
 
 /* Logs the call, with the mutex held from here on; a negative errno if it is to fail. */
@@ -133,8 +132,8 @@ unsigned fake_blocked(void) {
 
 void fake_unblock(void) {
         pthread_mutex_lock(&fake_mutex);
-        fake_block_times = 0;
         fake_n_unblocks++;
+        fake_n_blocked = 0;
         pthread_cond_broadcast(&fake_unblocked);
         fake_leave(0);
 }

@@ -123,8 +123,9 @@ enum fake_call fake_call_at(unsigned n);
 void fake_fail(enum fake_call kind, unsigned n, unsigned times, int error);
 
 /*
- * The next `times` calls of the kind don't return until fake_unblock(), as on a file system that
- * doesn't answer; other threads' calls go on. fake_blocked(): how many wait.
+ * The next `times` calls of the kind wait until they are let go, as on a file system that
+ * doesn't answer; other threads' calls go on. fake_blocked(): how many wait; those go on by
+ * fake_unblock().
  */
 void fake_block(enum fake_call kind, unsigned times);
 unsigned fake_blocked(void);

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "daemon/refusal.h"
+
+#include "common/fdpass.h"
+#include "daemon/log.h"
+#include "daemon/target.h"
+#include "tests/fixtures/descriptors.h"
+#include "tests/fixtures/suite.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+        USER = 1000,
+        MANY = 3000, /* more than may wait, each with a descriptor of its own */
+        PATIENCE = 5000,
+};
+
+static struct context context;
+static struct threads *threads;
+static struct refusals *refusals;
+
+/* With so many threads that close. */
+static void start(unsigned closers) {
+        const struct quota_limit limits[QUOTA_KINDS] = {[QUOTA_REFUSALS] = {closers, closers}};
+
+        log_open(LOG_ERR);
+        context.proc = target_open_proc();
+        ck_assert_int_ge(context.proc, 0);
+        context.quota = quota_new(limits);
+        ck_assert_int_eq(threads_new(&threads), 0);
+        refusals = refusals_new(&context, threads);
+        ck_assert_ptr_nonnull(refusals);
+}
+
+static void stop(void) {
+        ck_assert(threads_free(threads));
+        refusals_free(refusals);
+        quota_free(context.quota);
+        close(context.proc);
+}
+
+/* Returns the client's end, which has sent `messages`, each with the descriptor if there is one. */
+static int connect_one(unsigned messages, int fd, int *daemon) {
+        int ends[2];
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+        for (unsigned i = 0; i < messages; i++)
+                ck_assert_int_eq(fdpass_send(ends[1], "x", i % 2, &fd, fd >= 0), 0);
+        *daemon = ends[0];
+        return ends[1];
+}
+
+static void refuse(int fd, enum status status) {
+        struct refusal *refusal = calloc(1, sizeof(*refusal));
+
+        ck_assert_ptr_nonnull(refusal);
+        refusal->fd = fd;
+        refusal->subject.uid = USER;
+        if (status != STATUS_OK)
+                refusal->verdict = verdict_refuse(status, STATUS_NO_TARGET);
+        refusals_add(refusals, refusal);
+}
+
+static ssize_t receive(int client, void *bytes, size_t size) {
+        struct pollfd readable = {.fd = client, .events = POLLIN};
+        ssize_t received;
+
+        ck_assert_int_eq(poll(&readable, 1, PATIENCE), 1);
+        do /* ECONNRESET once, where what the client has sent was not read */
+                received = recv(client, bytes, size, 0);
+        while (received < 0);
+        return received;
+}
+
+static void expect_told(int client) {
+        uint8_t bytes[WIRE_REPLY_MAX];
+        struct wire_reply reply;
+        ssize_t size = receive(client, bytes, sizeof(bytes));
+
+        ck_assert_int_gt(size, 0);
+        ck_assert_int_eq(wire_decode_reply(bytes, size, &reply), 0);
+        ck_assert_uint_eq(reply.operation, PROTOCOL_UNASKED);
+        ck_assert_uint_eq(reply.status, STATUS_LIMIT_EXCEEDED);
+        ck_assert_int_eq(receive(client, bytes, sizeof(bytes)), 0);
+}
+
+static void await_descriptors(unsigned count) {
+        for (unsigned i = 0; descriptors_count() != count; i++) {
+                ck_assert_uint_lt(i, PATIENCE);
+                usleep(1000);
+        }
+}
+
+START_TEST(tells_and_closes) {
+        unsigned before;
+        int client, daemon;
+
+        start(1);
+        before = descriptors_count();
+        client = connect_one(0, -EBADF, &daemon);
+        refuse(daemon, STATUS_LIMIT_EXCEEDED);
+        expect_told(client);
+        close(client);
+        await_descriptors(before);
+        stop();
+}
+END_TEST
+
+START_TEST(tells_nothing_where_nobody_is_to_be_told) {
+        char byte;
+        int client, daemon;
+
+        start(1);
+        client = connect_one(0, -EBADF, &daemon);
+        refuse(daemon, STATUS_OK);
+        ck_assert_int_eq(receive(client, &byte, 1), 0);
+        close(client);
+        stop();
+}
+END_TEST
+
+/* Messages of no bytes among them. */
+START_TEST(messages_without_descriptors_need_no_closer) {
+        unsigned before;
+        int client, daemon;
+
+        start(0);
+        before = descriptors_count();
+        for (unsigned messages = 1; messages < 5; messages++) {
+                client = connect_one(messages, -EBADF, &daemon);
+                refuse(daemon, STATUS_LIMIT_EXCEEDED);
+                expect_told(client);
+                close(client);
+                await_descriptors(before);
+        }
+        stop();
+}
+END_TEST
+
+/* Also behind others, and with a message of no bytes. */
+START_TEST(descriptors_are_left_to_a_closer) {
+        unsigned before;
+        int client, daemon;
+
+        start(0);
+        before = descriptors_count();
+        for (unsigned messages = 1; messages < 5; messages++) {
+                client = connect_one(messages, STDERR_FILENO, &daemon);
+                refuse(daemon, STATUS_LIMIT_EXCEEDED);
+                expect_told(client);
+                close(client);
+        }
+        ck_assert_uint_eq(descriptors_count(), before + 4);
+        stop();
+}
+END_TEST
+
+START_TEST(closer_closes_all_that_wait) {
+        unsigned before;
+        int daemon;
+
+        descriptors_raise();
+        start(1);
+        before = descriptors_count();
+        for (unsigned i = 0; i < 100; i++) {
+                close(connect_one(1, STDERR_FILENO, &daemon));
+                refuse(daemon, STATUS_LIMIT_EXCEEDED);
+        }
+        await_descriptors(before);
+        ck_assert_uint_eq(quota_used(context.quota, QUOTA_REFUSALS), 0);
+        stop();
+}
+END_TEST
+
+/* What one user queues keeps nobody from being accepted, though nothing of it can be closed. */
+START_TEST(room_is_left_however_many_wait) {
+        unsigned before;
+        int daemon;
+
+        descriptors_raise();
+        start(0);
+        before = descriptors_count();
+        for (unsigned i = 0; i < MANY; i++) {
+                while (!refusals_have_room(refusals))
+                        usleep(100); /* the teller is behind */
+                close(connect_one(1, STDERR_FILENO, &daemon));
+                refuse(daemon, STATUS_LIMIT_EXCEEDED);
+        }
+        while (!threads_are_idle(threads))
+                usleep(1000);
+        ck_assert(refusals_have_room(refusals));
+        ck_assert_uint_lt(descriptors_count() - before, REFUSALS_WAITING_MAX);
+        stop();
+}
+END_TEST
+
+int main(void) {
+        return SUITE_RUN("refusal", tells_and_closes, tells_nothing_where_nobody_is_to_be_told,
+                         messages_without_descriptors_need_no_closer,
+                         descriptors_are_left_to_a_closer, closer_closes_all_that_wait,
+                         room_is_left_however_many_wait);
+}
