@@ -12,8 +12,7 @@
  * Prints the table. MOUNTATD_FAULTS=NAME tries that route alone.
  *
  * Not here: a daemon that waits for a bus to be there (inotify(7)); an administrator asked by
- * polkit; and of the start on the bus, and of the one that finds a kept lease, more than four
- * places of a call.
+ * polkit; and of a start on the bus, or with a kept lease, more than a few places of a call.
  */
 
 #include "common/fd.h"
@@ -423,9 +422,13 @@ static bool has_said_something(const struct rig *rig) {
         return stat(rig->service.log, &log) == 0 && log.st_size > 0;
 }
 
-static bool ends_soon(const struct rig *rig) {
-        for (int i = 0; i < 1000 && service_is_running(&rig->service); i++)
+/* Else it answers the next connection. */
+static bool ends_soon(struct rig *rig) {
+        for (int i = 0; i < 1000 && service_is_running(&rig->service); i++) {
+                if (rig_connect(rig))
+                        return false;
                 usleep(1000);
+        }
         return !service_is_running(&rig->service);
 }
 
@@ -765,6 +768,7 @@ static bool try_place(struct rig *rig, const struct route *route, struct line *l
 
         trap_reset();
         route->prepare(rig);
+        rig_settle(rig); /* what follows its answers is no part of the route */
         trap_order(line->call, n, line->error, 0);
         outcome = route->act(rig);
         /* What follows the answer; a call of the tick's comes with the next one. */
@@ -834,7 +838,8 @@ static bool is_for_runtime(struct trap_call call) {
 }
 
 static bool is_like_another(const struct route *route) {
-        return route->judge == judge_list || route->act == caller_unmount_path;
+        return route->judge == judge_list || route->act == caller_unmount ||
+               route->act == caller_unmount_path;
 }
 
 static bool is_left_out(const struct route *route, const struct table_row *row, const char **why) {
@@ -843,22 +848,26 @@ static bool is_left_out(const struct route *route, const struct table_row *row, 
                 *why = "tried in another build";
         if (!*why && is_like_another(route) && row->call.number != SYS_sendmsg &&
             is_any(row->call.number, bus_carrying))
-                *why = "tried where MountPath and Unmount are called";
+                *why = "tried where MountPath is called";
         return *why;
 }
 
-/* What takes a second, or is much the same at each place, is done at four places of a call. */
-static unsigned find_stride(const struct route *route, unsigned places) {
-        bool few = route->judge == judge_start_on_bus || route->prepare == left_kept_lease;
+/* What takes a second, or is much the same at each place, is done at a few places of a call. */
+static unsigned find_stride(const struct route *route, struct trap_call call, unsigned places) {
+        unsigned few = places;
 
-        return few ? (places + 3) / 4 : 1;
+        if (route->judge == judge_start_on_bus)
+                few = is_any(call.number, bus_carrying) ? 2 : 4;
+        else if (route->prepare == left_kept_lease)
+                few = 4;
+        return (places + few - 1) / few;
 }
 
 /* At `places`, behind the first `before`. */
 static void try_call(struct rig *rig, const struct route *route, struct trap_call call,
                      unsigned before, unsigned places) {
         const struct table_row *row = table_find(call);
-        unsigned reached = 0, stride = find_stride(route, places);
+        unsigned reached = 0, stride = find_stride(route, call, places);
         int errors[TABLE_ERRORS_MAX];
         const char *why;
 
@@ -895,7 +904,8 @@ static size_t record(struct rig *rig, const struct route *route, struct trap_cal
 
         trap_reset();
         route->prepare(rig);
-        usleep(SETTLING_US); /* what follows its answers is no part of the route */
+        rig_settle(rig);
+        usleep(SETTLING_US);
         trap_reset();
         outcome = route->act(rig);
         usleep(SETTLING_US);

@@ -291,6 +291,14 @@ static const char *rig_compare_threads(const struct rig *rig) {
         return text;
 }
 
+void rig_settle(const struct rig *rig) {
+        int64_t deadline = world_now_ms() + RIG_PATIENCE_MS;
+
+        while (rig->fds > 0 && rig_compare_threads(rig) && service_is_running(&rig->service) &&
+               world_now_ms() < deadline)
+                usleep(RIG_PAUSE_US);
+}
+
 static const char *rig_compare_all(const struct rig *rig) {
         static char text[128];
         unsigned mounts = rig->lease ? rig->mounts : 0;

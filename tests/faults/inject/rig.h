@@ -74,6 +74,9 @@ void rig_hang_up(struct rig *rig);
  */
 void rig_measure(struct rig *rig);
 
+/* Waits until all threads of a daemon that has been measured wait for something again. */
+void rig_settle(const struct rig *rig);
+
 /*
  * How many threads wait for work, besides the spare one; and a guest for each of those, so that the
  * next connection needs a new one. Guests stay until they are dismissed.

@@ -4,6 +4,8 @@
 
 #include "tests/faults/inject/trap.h"
 
+#include "common/fd.h"
+
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +14,7 @@
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -41,6 +44,7 @@ static struct {
         int stop; /* eventfd */
 
         pthread_mutex_t mutex; /* guards all below */
+        bool answering;
         size_t n_calls;
         struct trap_call calls[TRAP_CALLS_MAX];
         struct trap_call order;
@@ -50,7 +54,7 @@ static struct {
         bool sprung;
         struct trap_call refused;
         int refusal; /* 0: none is */
-} trap = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+} trap = {.listener = -EBADF, .mutex = PTHREAD_MUTEX_INITIALIZER};
 
 void trap_enter(void) {
         struct sock_filter filter[] = {
@@ -140,6 +144,12 @@ static void trap_answer(void) {
                 ioctl(trap.listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
 }
 
+static void trap_set_answering(bool answering) {
+        pthread_mutex_lock(&trap.mutex);
+        trap.answering = answering;
+        pthread_mutex_unlock(&trap.mutex);
+}
+
 static void *trap_serve(void *argument) {
         struct pollfd fds[] = {{.fd = trap.listener, .events = POLLIN},
                                {.fd = trap.stop, .events = POLLIN}};
@@ -148,8 +158,11 @@ static void *trap_serve(void *argument) {
         while (poll(fds, 2, -1) >= 0 || errno == EINTR) {
                 if (fds[1].revents || (fds[0].revents & (POLLHUP | POLLNVAL)))
                         break;
-                if (fds[0].revents & POLLIN)
+                if (fds[0].revents & POLLIN) {
+                        trap_set_answering(true);
                         trap_answer();
+                        trap_set_answering(false);
+                }
         }
         return NULL;
 }
@@ -191,12 +204,24 @@ void trap_attend(pid_t pid) {
 void trap_leave(void) {
         ck_assert_int_eq(eventfd_write(trap.stop, 1), 0);
         ck_assert_int_eq(pthread_join(trap.thread, NULL), 0);
-        close(trap.listener);
+        trap.listener = fd_close(trap.listener);
         close(trap.stop);
 }
 
-static void trap_set(struct trap_call call, unsigned n, int error, int signal) {
+/* A call that waits for its answer came before: it must not count as one that comes after. */
+static void trap_lock_when_quiet(void) {
+        struct pollfd asked = {.fd = trap.listener, .events = POLLIN};
+
         pthread_mutex_lock(&trap.mutex);
+        while (trap.answering || (poll(&asked, 1, 0) == 1 && (asked.revents & POLLIN))) {
+                pthread_mutex_unlock(&trap.mutex);
+                sched_yield();
+                pthread_mutex_lock(&trap.mutex);
+        }
+}
+
+static void trap_set(struct trap_call call, unsigned n, int error, int signal) {
+        trap_lock_when_quiet();
         trap.n_calls = 0;
         trap.order = call;
         trap.n = n;
