@@ -471,7 +471,9 @@ START_TEST(process_that_is_stuck_as_it_exits_is_dead) {
         other = spawn_opener(&server, NULL);
         serve_until(server.fuse, FUSE_FLUSH);
         is_dead_but_not_gone(&other);
+#ifndef __SANITIZE_THREAD__ /* whose own thread is the one that is stuck */
         ck_assert_int_ne(state_of(other.pid), 'Z');
+#endif
         stop_server(&server);
         ck_assert_int_eq(waitpid(other.pid, NULL, 0), other.pid);
         is_gone(&other);
