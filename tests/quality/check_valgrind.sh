@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck source-path=SCRIPTDIR/..
 #
-# The modules' tests of the dev build in valgrind's memcheck, up to a whole connection over the fake
+# The modules' tests of the dev build in valgrind's memcheck, up to a whole request over the fake
 # kernel: what is read before it was written is seen by no sanitizer that is used here. The real
 # daemon can't be run in there: Debian 12's valgrind knows no fsopen(2). Prints TAP.
 
@@ -13,14 +13,16 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/build.sh"
 . "$tests/lib/tap.sh"
 
-# Not fdpass, whose limit on descriptors valgrind keeps for itself; not the library, for openat2(2);
-# not privilege and confine, whose processes are what valgrind would have to be.
+# Not fdpass and connection, whose limit on descriptors valgrind keeps for itself; not the library,
+# for openat2(2); not privilege, seccomp and instance, whose processes are what valgrind would have to
+# be.
 modules=(common/{wire,text,status}
-        daemon/{policy,authority,target,instance,record,ledger,mount,unmount,stock,lease,sweep,request}
-        daemon/{peer,options,log})
+        daemon/{policy,target,state,state_upgrade,quota,leases,lease,mount,unmount,template,sweep}
+        daemon/{request,thread,calls,method,question,manager,options,log,log_line})
 # shellcheck disable=SC2054 # commas are valgrind's
 memcheck=(valgrind --quiet --error-exitcode=99 --leak-check=full
-        --errors-for-leak-kinds=definite,indirect,possible)
+        --errors-for-leak-kinds=definite,indirect,possible
+        --suppressions="$tests/quality/valgrind.supp")
 
 # Check forks each test, and valgrind follows: what it finds becomes that test's status.
 run_module() {
