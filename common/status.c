@@ -61,6 +61,13 @@ struct verdict verdict_refuse(enum status status, uint32_t target) {
         return (struct verdict){.status = status, .target = target};
 }
 
+struct verdict verdict_explain(enum status status, uint32_t target, const char *text) {
+        struct verdict verdict = verdict_refuse(status, target);
+
+        snprintf(verdict.text, sizeof(verdict.text), "%s", text);
+        return verdict;
+}
+
 struct verdict verdict_host_failed(int error, uint32_t target) {
         struct verdict verdict = {.status = STATUS_HOST_FAILED, .error = -error, .target = target};
 

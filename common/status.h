@@ -58,5 +58,8 @@ struct verdict {
 /* A refusal with the status' own sentence; `target` is an index or STATUS_NO_TARGET. */
 struct verdict verdict_refuse(enum status status, uint32_t target);
 
+/* The same with a sentence of its own. */
+struct verdict verdict_explain(enum status status, uint32_t target, const char *text);
+
 /* STATUS_HOST_FAILED; `error` is a negative errno, the text the errno's own. */
 struct verdict verdict_host_failed(int error, uint32_t target);

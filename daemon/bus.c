@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+/* Default deny: an answer that can't be read is none. */
+
 #include "daemon/bus.h"
 
-#include "daemon/call.h"
+#include "common/text.h"
+#include "daemon/bus_question.h"
 #include "daemon/log.h"
 #include "daemon/manager.h"
 
 #include <errno.h>
 #include <malloc.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
@@ -22,7 +27,9 @@ enum {
         BUS_SECOND = 1000000, /* in the microseconds of sd-event */
         BUS_RETRY = BUS_SECOND,
         BUS_FLUSH = BUS_SECOND / 2,
-        BUS_LARGE = 1024 * 1024, /* bytes */
+        BUS_POLKIT = 10 * BUS_SECOND,       /* for a program to answer */
+        BUS_INTERACTIVE = 120 * BUS_SECOND, /* for a person to type a password in */
+        BUS_LARGE = 1024 * 1024,            /* bytes */
 };
 
 enum bus_state {
@@ -35,7 +42,7 @@ enum bus_state {
 
 struct bus {
         struct bus_setup setup;
-        struct calls *calls;
+        struct manager *manager;
         sd_bus *connection; /* NULL: between two attempts */
         sd_event_source *attempt;
         sd_event_source *turn;
@@ -43,14 +50,6 @@ struct bus {
         bool settled;
         bool complained; /* about this absence of the bus */
 };
-
-/* CLOCK_MONOTONIC, now: sd_event_now() says when the loop has last woken. */
-static uint64_t bus_now(void) {
-        struct timespec now;
-
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * BUS_SECOND + now.tv_nsec / 1000;
-}
 
 static void bus_attempt_later(struct bus *bus) {
         sd_event_source_set_time_relative(bus->attempt, BUS_RETRY);
@@ -133,15 +132,10 @@ static int bus_start(sd_bus *connection) {
 }
 
 /*
- * Replacing and replaceable: a predecessor that was killed with a thread stuck in the kernel still
- * has its connection open, and with it the name. The bus policy lets nobody else have it.
+ * The name is asked for as replacing and replaceable: a predecessor that was killed with a thread
+ * stuck in the kernel still has its connection open, and with it the name. The bus policy lets
+ * nobody else have it.
  */
-static int bus_claim(struct bus *bus, sd_bus *connection) {
-        return sd_bus_request_name_async(
-                connection, NULL, BUS_NAME,
-                SD_BUS_NAME_ALLOW_REPLACEMENT | SD_BUS_NAME_REPLACE_EXISTING, bus_on_named, bus);
-}
-
 static int bus_connect(struct bus *bus) {
         sd_bus *connection = NULL;
         int r = sd_bus_new(&connection);
@@ -149,14 +143,17 @@ static int bus_connect(struct bus *bus) {
         if (r >= 0)
                 r = bus_start(connection);
         if (r >= 0)
-                r = manager_publish(connection, bus->calls);
+                r = manager_publish(connection, bus->manager);
         if (r >= 0)
                 r = sd_bus_match_signal_async(connection, NULL, "org.freedesktop.DBus.Local",
                                               "/org/freedesktop/DBus/Local",
                                               "org.freedesktop.DBus.Local", "Disconnected",
                                               bus_on_disconnected, NULL, bus);
         if (r >= 0)
-                r = bus_claim(bus, connection);
+                r = sd_bus_request_name_async(
+                        connection, NULL, BUS_NAME,
+                        SD_BUS_NAME_ALLOW_REPLACEMENT | SD_BUS_NAME_REPLACE_EXISTING, bus_on_named,
+                        bus);
         if (r >= 0)
                 r = sd_bus_attach_event(connection, bus->setup.event, SD_EVENT_PRIORITY_NORMAL);
         if (r < 0) {
@@ -171,7 +168,6 @@ static int bus_connect(struct bus *bus) {
 static void bus_disconnect(struct bus *bus) {
         if (!bus->connection)
                 return;
-        calls_forget(bus->calls);
         sd_bus_detach_event(bus->connection);
         bus->connection = sd_bus_close_unref(bus->connection);
 }
@@ -207,7 +203,7 @@ static int bus_on_turn(sd_event_source *source, void *userdata) {
         struct bus *bus = userdata;
 
         (void)source;
-        calls_turn(bus->calls);
+        manager_turn(bus->manager);
         return 0;
 }
 
@@ -216,7 +212,7 @@ static int bus_on_turn(sd_event_source *source, void *userdata) {
 static struct bus *bus_destroy(struct bus *bus) {
         sd_event_source_disable_unref(bus->attempt);
         sd_event_source_disable_unref(bus->turn);
-        calls_free(bus->calls);
+        manager_free(bus->manager);
         free(bus);
         return NULL;
 }
@@ -232,8 +228,8 @@ int bus_new(const struct bus_setup *setup, struct bus **ret) {
         mallopt(M_MMAP_THRESHOLD, BUS_LARGE);
         bus->setup = *setup;
         bus->state = BUS_LOST;
-        bus->calls = calls_new(setup->context, setup->threads);
-        r = bus->calls ? 0 : -ENOMEM;
+        bus->manager = manager_new(setup->context, setup->threads);
+        r = bus->manager ? 0 : -ENOMEM;
         if (r >= 0)
                 r = sd_event_add_post(setup->event, &bus->turn, bus_on_turn, bus);
         if (r >= 0)
@@ -252,14 +248,11 @@ bool bus_has_settled(const struct bus *bus) {
 }
 
 bool bus_is_idle(const struct bus *bus) {
-        return !bus || (bus->state != BUS_LEAVING && calls_are_none(bus->calls));
+        return !bus || (bus->state != BUS_LEAVING && manager_is_idle(bus->manager));
 }
 
 void bus_tick(struct bus *bus) {
-        if (!bus)
-                return;
-        calls_tick(bus->calls);
-        if (bus->state == BUS_NAMED && bus_is_closed(bus))
+        if (bus && bus->state == BUS_NAMED && bus_is_closed(bus))
                 bus_lose(bus, -ENOTCONN, BUS_GONE);
 }
 
@@ -273,6 +266,14 @@ void bus_leave(struct bus *bus) {
         if (named &&
             sd_bus_release_name_async(bus->connection, NULL, BUS_NAME, bus_on_unnamed, bus) >= 0)
                 bus->state = BUS_LEAVING;
+}
+
+/* CLOCK_MONOTONIC, now: sd_event_now() says when the loop has last woken. */
+static uint64_t bus_now(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * BUS_SECOND + now.tv_nsec / 1000;
 }
 
 static void bus_flush(struct bus *bus) {
@@ -289,7 +290,7 @@ struct bus *bus_free(struct bus *bus) {
         if (!bus)
                 return NULL;
         bus->state = BUS_LEFT;
-        calls_close(bus->calls);
+        manager_close(bus->manager);
         if (bus->connection)
                 bus_flush(bus);
         bus_disconnect(bus);
@@ -299,4 +300,130 @@ struct bus *bus_free(struct bus *bus) {
 void bus_hang_up(struct bus *bus) {
         if (bus && bus->state == BUS_NAMED)
                 shutdown(sd_bus_get_fd(bus->connection), SHUT_RDWR);
+}
+
+/* ---- questions: who is it? ---- */
+
+int bus_ask_who(const struct bus_question *question, sd_bus_slot **slot) {
+        return sd_bus_call_method_async(sd_bus_message_get_bus(question->call), slot,
+                                        "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                        "org.freedesktop.DBus", "GetConnectionCredentials",
+                                        question->on_reply, question->userdata, "s",
+                                        sd_bus_message_get_sender(question->call));
+}
+
+/* One of a{sv}, as the D-Bus specification has it. */
+static int bus_read_credential(sd_bus_message *reply, uint32_t *uid, uint32_t *pid) {
+        const char *key;
+        int r = sd_bus_message_read(reply, "s", &key);
+
+        if (r < 0)
+                return r;
+        if (strcmp(key, "UnixUserID") == 0)
+                return sd_bus_message_read(reply, "v", "u", uid);
+        if (strcmp(key, "ProcessID") == 0)
+                return sd_bus_message_read(reply, "v", "u", pid);
+        return sd_bus_message_skip(reply, "v");
+}
+
+int bus_read_who(sd_bus_message *reply, struct subject *subject) {
+        uint32_t uid = UINT32_MAX, pid = 0;
+        int r;
+
+        if (sd_bus_message_is_method_error(reply, NULL))
+                return -sd_bus_message_get_errno(reply);
+        r = sd_bus_message_enter_container(reply, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(reply, 'e', "sv")) > 0) {
+                r = bus_read_credential(reply, &uid, &pid);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(reply);
+        }
+        if (r >= 0 && uid == UINT32_MAX)
+                r = -ENODATA;
+        if (r < 0)
+                return r;
+        *subject = (struct subject){.uid = uid, .pid = pid, .trust = TRUST_USER};
+        return 0;
+}
+
+/* ---- questions: may he? ---- */
+
+/* CheckAuthorization(subject, action, details, flags, cancellation id) */
+int bus_ask_polkit(const struct bus_question *question, sd_bus_slot **slot) {
+        sd_bus *connection = sd_bus_message_get_bus(question->call);
+        bool interactive = sd_bus_message_get_allow_interactive_authorization(question->call) > 0;
+        sd_bus_message *message = NULL;
+        int r = sd_bus_message_new_method_call(connection, &message, "org.freedesktop.PolicyKit1",
+                                               "/org/freedesktop/PolicyKit1/Authority",
+                                               "org.freedesktop.PolicyKit1.Authority",
+                                               "CheckAuthorization");
+
+        if (r >= 0)
+                r = sd_bus_message_append(message, "(sa{sv})sa{ss}", "system-bus-name", 1, "name",
+                                          "s", sd_bus_message_get_sender(question->call),
+                                          question->action, question->value ? 1 : 0,
+                                          question->detail, question->value);
+        if (r >= 0)
+                r = sd_bus_message_append(message, "us", interactive ? 1 : 0, "");
+        if (r >= 0)
+                r = sd_bus_call_async(connection, slot, message, question->on_reply,
+                                      question->userdata,
+                                      interactive ? BUS_INTERACTIVE : BUS_POLKIT);
+        sd_bus_message_unref(message);
+        return r;
+}
+
+static struct verdict bus_judge_error(const sd_bus_error *error) {
+        static const char absent[] = "root alone may do this: there is no polkit to ask";
+        static const char busy[] = "polkit is busy or doesn't answer: try again";
+        static const struct {
+                const char *name; /* one with a dot at the end begins so */
+                enum status status;
+                const char *text;
+        } known[] = {
+                {SD_BUS_ERROR_SERVICE_UNKNOWN, STATUS_NOT_AUTHORISED, absent},
+                {SD_BUS_ERROR_NAME_HAS_NO_OWNER, STATUS_NOT_AUTHORISED, absent},
+                {"org.freedesktop.DBus.Error.Spawn.", STATUS_NOT_AUTHORISED, absent},
+                {"org.freedesktop.systemd1.", STATUS_NOT_AUTHORISED, absent}, /* NoSuchUnit, … */
+                /* dbus-daemon's max_replies_per_connection */
+                {SD_BUS_ERROR_LIMITS_EXCEEDED, STATUS_LIMIT_EXCEEDED, busy},
+                {SD_BUS_ERROR_NO_REPLY, STATUS_LIMIT_EXCEEDED, busy},
+                {SD_BUS_ERROR_TIMEOUT, STATUS_LIMIT_EXCEEDED, busy},
+                {SD_BUS_ERROR_NO_MEMORY, STATUS_LIMIT_EXCEEDED, busy},
+                {SD_BUS_ERROR_DISCONNECTED, STATUS_LIMIT_EXCEEDED, busy},
+        };
+        struct verdict verdict = verdict_refuse(STATUS_HOST_FAILED, STATUS_NO_TARGET);
+        char text[128];
+
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+                size_t length = strlen(known[i].name);
+
+                if (strncmp(error->name, known[i].name, length) == 0 &&
+                    (error->name[length] == '\0' || known[i].name[length - 1] == '.'))
+                        return verdict_explain(known[i].status, STATUS_NO_TARGET, known[i].text);
+        }
+        snprintf(verdict.text, sizeof(verdict.text), "polkit can't tell whether you may: %s",
+                 text_abridge(text, sizeof(text), error->message ?: error->name));
+        return verdict;
+}
+
+struct verdict bus_judge_polkit(sd_bus_message *reply, bool *challenge) {
+        const sd_bus_error *error = sd_bus_message_get_error(reply);
+        int granted, may_be_asked;
+
+        *challenge = false;
+        if (error)
+                return bus_judge_error(error);
+        if (sd_bus_message_enter_container(reply, 'r', "bba{ss}") < 0 ||
+            sd_bus_message_read(reply, "bb", &granted, &may_be_asked) < 0)
+                return verdict_explain(STATUS_HOST_FAILED, STATUS_NO_TARGET,
+                                       "polkit's answer isn't to be understood");
+        if (granted)
+                return VERDICT_OK;
+        *challenge = may_be_asked;
+        return verdict_explain(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
+                               may_be_asked ? "an administrator must consent to this: ask again, "
+                                              "and allow interaction"
+                                            : "polkit doesn't allow you to do this: ask an "
+                                              "administrator");
 }

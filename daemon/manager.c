@@ -3,228 +3,741 @@
 /*
  * Default deny: a method has one row, with who may call it and what it does, and without one it
  * doesn't exist. What the bus policy (org.mountat1.conf) lets through at all comes before; the
- * rules for targets (policy.h) come after. A property is read where it is kept.
+ * rules for targets (policy.h) come after.
+ *
+ * Arguments are judged before they are copied. In place of a call's message, with its body of up to
+ * 32 MiB, a stand-in is kept: an empty call of the same sender and cookie, to which a reply is made
+ * like to the other. It belongs to the same connection, so that nobody is answered on the next one.
+ *
+ * Input roots are named by their paths, for callers whom root or an administrator vouches for:
+ * others open their directories themselves, and send them over the socket. No link is followed, and
+ * the rights to go to a path are the daemon's, that is, anybody's: it has no CAP_DAC_*.
  */
 
 #include "daemon/manager.h"
 
-#include "daemon/call.h"
+#include "common/fd.h"
+#include "common/text.h"
+#include "daemon/bus_question.h"
+#include "daemon/kernel.h"
 #include "daemon/log.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <systemd/sd-bus.h>
+#include <time.h>
+
+#define CALL_UNIDENTIFIED ((uid_t)-1) /* whose call it is */
+
+enum {
+        CALLS_PER_SENDER_MAX = 32,
+        CALLS_UNIDENTIFIED_MAX = 256, /* of all senders; from then on QUOTA_CALLS is the limit */
+        QUESTIONS_MAX = 64, /* to polkit; dbus-daemon lets a connection have 128 unanswered */
+        QUESTIONS_PER_USER_MAX = 8,
+        RUNNING_MAX = 8, /* threads */
+        RUNNING_PER_USER_MAX = 3,
+        PLACE_MAX = 1024,              /* bytes of one place in a list */
+        PLACES_MAX = 16 * 1024 * 1024, /* of all; beyond, each is TEXT_CUT alone */
+};
+
+/* What an administrator's consent is needed for, from callers other than root. */
+enum consent {
+        CONSENT_NEEDED,
+        CONSENT_NEEDED_FOR_OTHERS, /* not for a lease of the caller's own */
+        CONSENT_SHOWS_OTHERS,      /* without it, the method is about the caller's own leases */
+};
+
+struct call;
+
+struct method {
+        const char *member;
+        const char *action; /* of polkit */
+        enum consent consent;
+        /* Copies the arguments; a verdict other than STATUS_OK is the reply. Negative errno: the
+         * message can't be read. NULL: there are none. */
+        int (*read)(struct call *call, sd_bus_message *message, struct verdict *verdict);
+        /* On a thread: serves the request, and if that succeeds, appends to `reply`. Negative
+         * errno: the host failed. */
+        int (*run)(struct call *call);
+};
+
+enum call_state {
+        CALL_IDENTIFYING, /* the bus is asked who calls; from then on it is charged to the user */
+        CALL_AUTHORISING, /* polkit is asked */
+        CALL_WAITING,     /* for a thread */
+        CALL_RUNNING,     /* from `holder` on it is the thread's */
+};
+
+struct call {
+        struct job job; /* first: a job is its call */
+        TAILQ_ENTRY(call) entry;
+        struct manager *manager;
+        const struct method *method;
+        sd_bus_message *asked; /* the stand-in; owned */
+        sd_bus_slot *question; /* owned */
+        enum call_state state;
+        struct holder holder; /* the caller */
+        char *root;           /* the path of an input root, or NULL; owned */
+        struct request request;
+        sd_bus_message *reply; /* nobody else has it; owned */
+        int error;             /* what `run` returned */
+};
+
+struct manager {
+        struct context *context;
+        struct threads *threads;
+        TAILQ_HEAD(, call) calls; /* in the order in which they came; some hundreds at most */
+        bool closed;              /* every call is refused */
+};
 
 /* ---- arguments ---- */
 
-static struct verdict manager_malformed(const char *why) {
-        struct verdict verdict = verdict_refuse(STATUS_MALFORMED, STATUS_NO_TARGET);
+/*
+ * What is wrong with the path of an input root, or NULL. A path that begins with /srv/ci/ must not
+ * lead out of there, since the rules of administrators for polkit compare it as a text.
+ */
+static const char *manager_path_fault(const char *path) {
+        if (path[0] != '/')
+                return "give an absolute path";
+        if (strnlen(path, PATH_MAX) >= PATH_MAX)
+                return "the path is too long";
+        for (const char *at = strstr(path, "/.."); at; at = strstr(at + 1, "/.."))
+                if (at[3] == '/' || at[3] == '\0')
+                        return "give a path without \"..\"";
+        return NULL;
+}
 
-        snprintf(verdict.text, sizeof(verdict.text), "%s", why);
+static uint32_t manager_file_system(const char *name) {
+        if (strcmp(name, "proc") == 0)
+                return PROTOCOL_PROC;
+        return strcmp(name, "sysfs") == 0 ? PROTOCOL_SYSFS : 0;
+}
+
+/* What the decoder for the socket's bytes says of that request of version 1. */
+static struct verdict manager_judge_request(struct wire_request *wire) {
+        uint8_t bytes[WIRE_REQUEST_MAX];
+        struct verdict verdict;
+
+        wire->version = PROTOCOL_VERSION;
+        wire_decode_request(bytes, wire_encode_request(wire, bytes), wire, &verdict);
         return verdict;
 }
 
-static int manager_read_root(sd_bus_message *message, struct method_task *task,
-                             struct verdict *verdict) {
+static int call_read_root(struct call *call, sd_bus_message *message, struct verdict *verdict) {
         const char *path, *fault;
         int r = sd_bus_message_read(message, "s", &path);
 
         if (r < 0)
                 return r;
-        fault = method_path_fault(path);
+        call->request.wire.operation = PROTOCOL_UNMOUNT;
+        fault = manager_path_fault(path);
         if (fault) {
-                *verdict = manager_malformed(fault);
+                *verdict = verdict_explain(STATUS_MALFORMED, STATUS_NO_TARGET, fault);
                 return 0;
         }
-        task->root = strdup(path);
-        return task->root ? 0 : -ENOMEM;
+        call->root = strdup(path);
+        return call->root ? 0 : -ENOMEM;
 }
 
-static int manager_read_file_systems(sd_bus_message *message, struct wire_request *wire,
-                                     struct verdict *verdict) {
-        int r = sd_bus_message_enter_container(message, 'a', "s");
+static int call_read_mount(struct call *call, sd_bus_message *message, struct verdict *verdict) {
+        struct wire_request *wire = &call->request.wire;
+        int r = call_read_root(call, message, verdict);
         const char *name;
-
-        while (r >= 0 && (r = sd_bus_message_read(message, "s", &name)) > 0) {
-                if (wire->n_targets == PROTOCOL_TARGETS_MAX) {
-                        *verdict = manager_malformed("at most 16 file systems at a time");
-                        return 0;
-                }
-                wire->targets[wire->n_targets++].file_system = method_file_system(name);
-        }
-        if (r < 0)
-                return r;
-        *verdict = wire->n_targets == 0 ? manager_malformed("name at least one file system")
-                                        : method_judge_request(wire);
-        return 0;
-}
-
-static int manager_read_mount_path(sd_bus_message *message, struct method_task *task,
-                                   struct verdict *verdict) {
-        struct wire_request *wire = &task->request.wire;
-        int r = manager_read_root(message, task, verdict);
 
         if (r < 0 || verdict->status != STATUS_OK)
                 return r;
         wire->operation = PROTOCOL_MOUNT;
         wire->flags = PROTOCOL_KEEP;
-        return manager_read_file_systems(message, wire, verdict);
+        r = sd_bus_message_enter_container(message, 'a', "s");
+        while (r >= 0 && (r = sd_bus_message_read(message, "s", &name)) > 0) {
+                if (wire->n_targets == PROTOCOL_TARGETS_MAX) {
+                        *verdict = verdict_explain(STATUS_MALFORMED, STATUS_NO_TARGET,
+                                                   "at most 16 file systems at a time");
+                        return 0;
+                }
+                wire->targets[wire->n_targets++].file_system = manager_file_system(name);
+        }
+        if (r >= 0)
+                *verdict = manager_judge_request(wire);
+        return r;
 }
 
-static int manager_read_unmount_path(sd_bus_message *message, struct method_task *task,
-                                     struct verdict *verdict) {
-        task->request.wire.operation = PROTOCOL_UNMOUNT;
-        return manager_read_root(message, task, verdict);
-}
-
-static int manager_read_unmount(sd_bus_message *message, struct method_task *task,
-                                struct verdict *verdict) {
-        struct wire_request *wire = &task->request.wire;
+static int call_read_lease(struct call *call, sd_bus_message *message, struct verdict *verdict) {
+        struct wire_request *wire = &call->request.wire;
         int r = sd_bus_message_read(message, "t", &wire->lease);
 
         wire->operation = PROTOCOL_UNMOUNT;
         if (r >= 0)
-                *verdict = method_judge_request(wire);
+                *verdict = manager_judge_request(wire);
         return r;
 }
 
-static int manager_read_nothing(sd_bus_message *message, struct method_task *task,
-                                struct verdict *verdict) {
-        (void)message;
-        (void)task;
-        (void)verdict;
+/* ---- on a thread: mounting and unmounting ---- */
+
+static bool call_serve(struct call *call, const struct verdict *decoded) {
+        call->request.decoded = *decoded;
+        request_serve(call->manager->context, &call->holder, &call->request);
+        request_finish(call->manager->context, &call->request); /* another thread replies */
+        return call->request.reply.status == STATUS_OK;
+}
+
+static struct verdict manager_judge_opening(int error, uint32_t target) {
+        static const struct {
+                int error;
+                enum status status;
+                const char *text;
+        } known[] = {
+                {-ENOENT, STATUS_TARGET_VANISHED, "there is no such directory"},
+                {-ELOOP, STATUS_NOT_A_DIRECTORY,
+                 "there is a symbolic link in the path, and none is followed: give the path behind "
+                 "it"},
+                {-ENOTDIR, STATUS_NOT_A_DIRECTORY, "it is not a directory"},
+                {-EACCES, STATUS_NOT_AUTHORISED,
+                 "mountatd has no right to go there itself: use mountatctl, which opens the "
+                 "directory and sends it"},
+        };
+
+        for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+                if (known[i].error == error)
+                        return verdict_explain(known[i].status, target, known[i].text);
+        return verdict_host_failed(error, target);
+}
+
+static int manager_open_below(int root, uint32_t file_system) {
+        return kernel_open_below(root, file_system == PROTOCOL_PROC ? "proc" : "sys");
+}
+
+static struct verdict call_open_targets(struct call *call) {
+        const struct wire_request *wire = &call->request.wire;
+        struct fdpass_set *fds = &call->request.fds;
+        FD_AUTO int root = kernel_open_place(call->root, 0);
+
+        if (root < 0)
+                return manager_judge_opening(root, STATUS_NO_TARGET);
+        for (uint32_t i = 0; i < wire->n_targets; i++) {
+                int fd = manager_open_below(root, wire->targets[i].file_system);
+
+                if (fd < 0)
+                        return manager_judge_opening(fd, i);
+                fds->fds[fds->count++] = fd;
+        }
+        return VERDICT_OK;
+}
+
+static int call_mount_path(struct call *call) {
+        const struct verdict opened = call_open_targets(call);
+
+        if (!call_serve(call, &opened))
+                return 0;
+        return sd_bus_message_append(call->reply, "t", call->request.reply.lease);
+}
+
+static int call_unmount(struct call *call) {
+        call_serve(call, &VERDICT_OK);
         return 0;
 }
 
-/* ---- results ---- */
+/* The lease of the mount on `proc` or `sys` of the root; 0: there is none. */
+static uint64_t call_find_lease(const struct call *call, int root, uint32_t file_system) {
+        const struct context *context = call->manager->context;
+        FD_AUTO int fd = manager_open_below(root, file_system);
+        uint64_t id;
 
-static int manager_reply_nothing(sd_bus_message *reply, const struct method_task *task) {
-        (void)reply;
-        (void)task;
+        if (fd < 0 || mount_identify(templates_setup(context->templates)->features, fd, &id) < 0)
+                return 0;
+        return leases_find_mount(context->leases, id);
+}
+
+/* One lease or two: when that on `proc` is gone, so is what it had on `sys`. */
+static int call_unmount_path(struct call *call) {
+        FD_AUTO int root = kernel_open_place(call->root, 0);
+        struct verdict verdict =
+                root < 0 ? manager_judge_opening(root, STATUS_NO_TARGET)
+                         : verdict_explain(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET,
+                                           "no mount of mountatd's is on proc or sys there");
+
+        for (uint32_t fs = PROTOCOL_PROC; root >= 0 && fs <= PROTOCOL_SYSFS; fs++) {
+                uint64_t lease = call_find_lease(call, root, fs);
+
+                if (lease == 0)
+                        continue;
+                call->request.wire.lease = lease;
+                verdict = VERDICT_OK;
+                if (!call_serve(call, &verdict))
+                        return 0;
+        }
+        if (verdict.status != STATUS_OK)
+                call_serve(call, &verdict);
         return 0;
 }
 
-static int manager_reply_lease(sd_bus_message *reply, const struct method_task *task) {
-        return sd_bus_message_append(reply, "t", task->request.reply.lease);
+/* ---- on a thread: the list ---- */
+
+/*
+ * What a place is called in a list in which places take up `spent` bytes so far. Users choose the
+ * places, and a control character is four bytes here: what is long is cut, so that every list fits
+ * a message of D-Bus (32 MiB on the system bus, else the bus drops the connection), and nobody can
+ * make one that an administrator doesn't get.
+ */
+static const char *manager_name_place(char text[static PLACE_MAX + 1], const char *path,
+                                      size_t spent) {
+        size_t max = spent < PLACES_MAX ? PLACES_MAX - spent : 0;
+
+        if (max > PLACE_MAX)
+                max = PLACE_MAX;
+        if (max < strlen(TEXT_CUT))
+                max = strlen(TEXT_CUT);
+        return text_abridge(text, max + 1, path);
 }
 
-static int manager_append_lease(sd_bus_message *reply, const struct method_lease *lease,
-                                uint64_t now) {
-        const struct record *record = &lease->record;
-        uint64_t age = now > record->granted ? (now - record->granted) / 1000000 : 0;
+/* A mount that is gone already, or was never reached, has no place to tell: "". */
+static void manager_find_place(const struct context *context, const struct record *record, int root,
+                               char path[static PATH_MAX]) {
+        const struct mount_setup *setup = templates_setup(context->templates);
+        const struct mount_name name = {record->mounts[0], record->file_systems[0]};
+        char *slash;
+        int r = -ENOENT;
+
+        if (root >= 0)
+                r = kernel_readlink(context->proc, root, path, PATH_MAX);
+        else if (setup->features & PROTOCOL_FEATURE_STATMOUNT) /* else it reads the whole table */
+                r = mount_locate(setup, &name, path);
+        if (r < 0 || strcmp(path, "/") == 0) {
+                path[0] = '\0';
+                return;
+        }
+        slash = strrchr(path, '/');
+        if (slash)
+                slash[slash == path] = '\0';
+}
+
+static int manager_append_lease(sd_bus_message *reply, const struct record *record,
+                                const char *place) {
+        char *names[PROTOCOL_TARGETS_MAX + 1] = {0};
         int r = sd_bus_message_open_container(reply, 'r', "tuussast");
-
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "tuuss", record->lease, record->uid,
-                                          (uint32_t)record->pid, lease->place,
-                                          record->kept ? "kept" : "socket");
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', "s");
-        for (uint32_t i = 0; r >= 0 && i < record->count; i++)
-                r = sd_bus_message_append(
-                        reply, "s", record->file_systems[i] == PROTOCOL_SYSFS ? "sysfs" : "proc");
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "t", age);
-        return r < 0 ? r : sd_bus_message_close_container(reply);
-}
-
-static int manager_reply_list(sd_bus_message *reply, const struct method_task *task) {
-        int r = sd_bus_message_open_container(reply, 'a', "(tuussast)");
         struct timespec now;
+        uint64_t us;
 
         clock_gettime(CLOCK_BOOTTIME, &now);
-        for (size_t i = 0; r >= 0 && i < task->list.count; i++)
-                r = manager_append_lease(reply, &task->list.leases[i],
-                                         (uint64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+        us = (uint64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+        for (uint32_t i = 0; i < record->count; i++)
+                names[i] = (char *)(record->file_systems[i] == PROTOCOL_SYSFS ? "sysfs" : "proc");
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "tuuss", record->lease, record->uid,
+                                          (uint32_t)record->pid, place,
+                                          record->kept ? "kept" : "socket");
+        if (r >= 0)
+                r = sd_bus_message_append_strv(reply, names);
+        if (r >= 0)
+                r = sd_bus_message_append(
+                        reply, "t", us > record->granted ? (us - record->granted) / 1000000 : 0);
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-/* ---- methods ---- */
+/* One lease at a time is copied from the table, with a duplicate of a descriptor of its mount: who
+ * releases it meanwhile takes nothing away from here. Doesn't block on any file system. */
+static int call_list(struct call *call) {
+        const struct subject *subject = &call->holder.subject;
+        const struct context *context = call->manager->context;
+        int root, r = sd_bus_message_open_container(call->reply, 'a', "(tuussast)");
+        struct record record;
+        uint32_t cursor = 0;
+        size_t spent = 0;
 
-static const struct call_method manager_methods[] = {
-        {
-                .member = "MountPath",
-                .action = "org.mountat1.mount",
-                .traits = CALL_FOLLOWS_PATH,
-                .read = manager_read_mount_path,
-                .run = method_mount_path,
-                .reply = manager_reply_lease,
-        },
-        {
-                .member = "UnmountPath",
-                .action = "org.mountat1.unmount",
-                .traits = CALL_FOLLOWS_PATH,
-                .read = manager_read_unmount_path,
-                .run = method_unmount_path,
-                .reply = manager_reply_nothing,
-        },
-        {
-                .member = "Unmount",
-                .action = "org.mountat1.unmount-others",
-                .traits = CALL_OWN_IS_FREE,
-                .read = manager_read_unmount,
-                .run = method_unmount,
-                .reply = manager_reply_nothing,
-        },
-        {
-                .member = "ListLeases",
-                .action = "org.mountat1.list-others",
-                .traits = CALL_SHOWS_OWN | CALL_IS_LARGE,
-                .read = manager_read_nothing,
-                .run = method_list_leases,
-                .reply = manager_reply_list,
-        },
+        while (r >= 0 && leases_next(context->leases, &cursor, &record, &root)) {
+                char path[PATH_MAX] = "", place[PLACE_MAX + 1];
+
+                if (subject->trust == TRUST_ADMINISTRATOR || record.uid == subject->uid) {
+                        manager_find_place(context, &record, root, path);
+                        manager_name_place(place, path, spent);
+                        spent += strlen(place);
+                        r = manager_append_lease(call->reply, &record, place);
+                }
+                fd_close(root);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(call->reply);
+}
+
+/* ---- the table ---- */
+
+static const struct method manager_methods[] = {
+        {"MountPath", "org.mountat1.mount", CONSENT_NEEDED, call_read_mount, call_mount_path},
+        {"UnmountPath", "org.mountat1.unmount", CONSENT_NEEDED, call_read_root, call_unmount_path},
+        {"Unmount", "org.mountat1.unmount-others", CONSENT_NEEDED_FOR_OTHERS, call_read_lease,
+         call_unmount},
+        {"ListLeases", "org.mountat1.list-others", CONSENT_SHOWS_OTHERS, NULL, call_list},
 };
 
-const struct call_method *manager_method(const char *member) {
+const struct method *manager_method(const char *member) {
         for (size_t i = 0; i < sizeof(manager_methods) / sizeof(manager_methods[0]); i++)
                 if (strcmp(manager_methods[i].member, member) == 0)
                         return &manager_methods[i];
         return NULL;
 }
 
-static int manager_on_call(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-        const struct call_method *method = manager_method(sd_bus_message_get_member(message));
+/* ---- how many calls, and whose turn it is ---- */
 
-        if (!method || !sd_bus_message_get_sender(message))
+static unsigned manager_count(const struct manager *manager, enum call_state state, uid_t uid) {
+        const struct call *call;
+        unsigned count = 0;
+
+        TAILQ_FOREACH(call, &manager->calls, entry)
+        count += call->state == state &&
+                 (uid == POLICY_ANY_USER || call->holder.subject.uid == uid);
+        return count;
+}
+
+/* Whether one call more of that sender may begin. */
+static struct verdict manager_admit(const struct manager *manager, const char *sender) {
+        const struct call *call;
+        unsigned count = 0;
+
+        if (manager->closed)
+                return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
+        TAILQ_FOREACH(call, &manager->calls, entry)
+        count += strcmp(sd_bus_message_get_sender(call->asked), sender) == 0;
+        if (count >= CALLS_PER_SENDER_MAX ||
+            manager_count(manager, CALL_IDENTIFYING, POLICY_ANY_USER) >= CALLS_UNIDENTIFIED_MAX)
+                return verdict_explain(STATUS_LIMIT_EXCEEDED, STATUS_NO_TARGET,
+                                       "too many calls are under way: wait for their answers, "
+                                       "then try again");
+        return VERDICT_OK;
+}
+
+/* Whether one question more may be asked of polkit about that user. */
+static struct verdict manager_admit_question(const struct manager *manager, uid_t uid) {
+        if (manager_count(manager, CALL_AUTHORISING, uid) >= QUESTIONS_PER_USER_MAX ||
+            manager_count(manager, CALL_AUTHORISING, POLICY_ANY_USER) >= QUESTIONS_MAX)
+                return verdict_explain(STATUS_LIMIT_EXCEEDED, STATUS_NO_TARGET,
+                                       "too many calls wait for polkit: wait for their answers, "
+                                       "then try again");
+        return VERDICT_OK;
+}
+
+/* A list can be large: none may be under way already, on a thread or to the bus. */
+static bool call_may_list(const struct call *call) {
+        const struct call *other;
+        uint64_t queued;
+
+        TAILQ_FOREACH(other, &call->manager->calls, entry)
+        if (other->state == CALL_RUNNING && other->method == call->method)
+                return false;
+        return sd_bus_get_n_queued_write(sd_bus_message_get_bus(call->asked), &queued) < 0 ||
+               queued == 0;
+}
+
+/* The first that may run now, or NULL. */
+static struct call *manager_next(const struct manager *manager) {
+        struct call *call;
+
+        if (manager_count(manager, CALL_RUNNING, POLICY_ANY_USER) >= RUNNING_MAX)
+                return NULL;
+        TAILQ_FOREACH(call, &manager->calls, entry)
+        if (call->state == CALL_WAITING &&
+            manager_count(manager, CALL_RUNNING, call->holder.subject.uid) < RUNNING_PER_USER_MAX &&
+            (call->method->run != call_list || call_may_list(call)))
+                return call;
+        return NULL;
+}
+
+/* ---- answering ---- */
+
+/* The error "not-a-directory" is called org.mountat1.Error.NotADirectory. */
+static void call_reply_error(const struct call *call, enum status status, const char *about,
+                             const char *text) {
+        char name[64] = "org.mountat1.Error.";
+        size_t used = strlen(name);
+        bool upper = true;
+
+        for (const char *from = status_name(status); *from && used + 1 < sizeof(name); from++) {
+                if (*from != '-')
+                        name[used++] = upper ? toupper(*from) : *from;
+                upper = *from == '-';
+        }
+        sd_bus_reply_method_errorf(call->asked, name, "%s%s", about, text);
+}
+
+/* What request_serve() has not refused, and so neither counted nor logged. `error`: the name of
+ * another error than the status's, or NULL. */
+static void call_refuse(const struct call *call, const struct verdict *verdict, const char *error) {
+        const char *text = verdict->text[0] ? verdict->text : status_sentence(verdict->status);
+        const struct log_subject subject = {
+                .event = LOG_EVENT_REFUSED,
+                .has_peer = call->holder.subject.uid != CALL_UNIDENTIFIED,
+                .uid = call->holder.subject.uid,
+                .pid = call->holder.subject.pid,
+                .operation = call->method->member,
+                .lease = call->root ? 0 : call->request.wire.lease, /* the thread's */
+                .target = call->root,
+        };
+
+        log_write_limited(verdict->status == STATUS_HOST_FAILED ? LOG_WARNING : LOG_INFO, &subject,
+                          "%s", text);
+        atomic_fetch_add_explicit(&call->manager->context->failures_total, 1, memory_order_relaxed);
+        if (error)
+                sd_bus_reply_method_errorf(call->asked, error, "%s", text);
+        else
+                call_reply_error(call, verdict->status, "", text);
+}
+
+static void call_pass_on_refusal(const struct call *call) {
+        const struct wire_request *wire = &call->request.wire;
+        const struct wire_reply *reply = &call->request.reply;
+        const char *target = "";
+
+        if (reply->target < wire->n_targets)
+                target = wire->targets[reply->target].file_system == PROTOCOL_PROC ? "proc: "
+                                                                                  : "sys: ";
+        call_reply_error(call, reply->status, target, reply->text);
+}
+
+/* ---- a call's life ---- */
+
+static struct call *call_new(struct manager *manager, const struct method *method) {
+        struct call *call = calloc(1, sizeof(*call));
+
+        if (!call)
+                return NULL;
+        call->manager = manager;
+        call->method = method;
+        call->holder.subject.uid = CALL_UNIDENTIFIED;
+        TAILQ_INSERT_TAIL(&manager->calls, call, entry);
+        return call;
+}
+
+/* The original's sender, cookie and flags. */
+static int call_stand_in(struct call *call, sd_bus_message *original) {
+        bool reply = sd_bus_message_get_expect_reply(original) > 0;
+        bool interactive = sd_bus_message_get_allow_interactive_authorization(original) > 0;
+        uint64_t cookie;
+        int r = sd_bus_message_get_cookie(original, &cookie);
+
+        if (r >= 0)
+                r = sd_bus_message_new_method_call(sd_bus_message_get_bus(original), &call->asked,
+                                                   NULL, sd_bus_message_get_path(original), NULL,
+                                                   sd_bus_message_get_member(original));
+        if (r >= 0)
+                r = sd_bus_message_set_sender(call->asked, sd_bus_message_get_sender(original));
+        if (r >= 0)
+                r = sd_bus_message_set_expect_reply(call->asked, reply);
+        if (r >= 0)
+                r = sd_bus_message_set_allow_interactive_authorization(call->asked, interactive);
+        if (r >= 0)
+                r = sd_bus_message_seal(call->asked, cookie, 0);
+        return r < 0 ? r : sd_bus_message_new_method_return(call->asked, &call->reply);
+}
+
+static void call_end(struct call *call) {
+        struct context *context = call->manager->context;
+
+        TAILQ_REMOVE(&call->manager->calls, call, entry);
+        if (call->state > CALL_IDENTIFYING)
+                quota_return(context->quota, call->holder.subject.uid, QUOTA_CALLS, 1);
+        sd_bus_slot_unref(call->question);
+        sd_bus_message_unref(call->reply);
+        sd_bus_message_unref(call->asked);
+        free(call->root);
+        free(call);
+}
+
+static void call_drop(struct call *call, const struct verdict *verdict) {
+        call_refuse(call, verdict, NULL);
+        call_end(call);
+}
+
+static void call_run(struct job *job) {
+        struct call *call = (struct call *)job;
+
+        call->error = call->method->run(call);
+}
+
+static void call_done(struct job *job) {
+        struct call *call = (struct call *)job;
+        int r = job->error < 0 ? job->error : call->error;
+
+        if (r < 0) {
+                const struct verdict verdict = verdict_host_failed(r, STATUS_NO_TARGET);
+
+                call_refuse(call, &verdict, NULL);
+        } else if (call->request.reply.status != STATUS_OK)
+                call_pass_on_refusal(call);
+        else if ((r = sd_bus_send(NULL, call->reply, NULL)) < 0)
+                sd_bus_reply_method_errno(call->asked, r, NULL);
+        call_end(call);
+}
+
+static void call_start(struct call *call) {
+        int r;
+
+        call->job = (struct job){.run = call_run, .done = call_done};
+        call->state = CALL_RUNNING;
+        r = threads_run(call->manager->threads, &call->job, THREADS_KEEP_SPARE);
+        if (r < 0) {
+                call->job.error = r; /* as if the thread had failed */
+                call_done(&call->job);
+        }
+}
+
+/* manager_turn() does the rest. */
+static void call_judge(struct call *call, const struct verdict *verdict, const char *error) {
+        if (verdict->status == STATUS_OK)
+                call->holder.subject.trust = TRUST_ADMINISTRATOR;
+        if (verdict->status == STATUS_OK || call->method->consent == CONSENT_SHOWS_OTHERS) {
+                call->state = CALL_WAITING;
+                return;
+        }
+        call_refuse(call, verdict, error);
+        call_end(call);
+}
+
+static int call_on_consent(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        struct call *call = userdata;
+        struct verdict verdict;
+        bool challenge;
+
+        (void)error;
+        call->question = sd_bus_slot_unref(call->question);
+        verdict = bus_judge_polkit(reply, &challenge);
+        call_judge(call, &verdict,
+                   challenge ? SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED : NULL);
+        return 0;
+}
+
+/* With what it is about, for an administrator to read: a directory or a lease; of a list, neither.
+ */
+static void call_ask_for_consent(struct call *call) {
+        struct bus_question question = {call->asked, call_on_consent, call, call->method->action,
+                                        "root",      call->root};
+        struct verdict verdict = manager_admit_question(call->manager, call->holder.subject.uid);
+        char lease[17];
+        int r;
+
+        if (call->request.wire.lease != 0) {
+                snprintf(lease, sizeof(lease), "%016" PRIx64, call->request.wire.lease);
+                question.detail = "lease";
+                question.value = lease;
+        }
+        call->state = CALL_AUTHORISING;
+        if (verdict.status == STATUS_OK) {
+                r = bus_ask_polkit(&question, &call->question);
+                if (r >= 0)
+                        return;
+                verdict = verdict_host_failed(r, STATUS_NO_TARGET);
+        }
+        call_judge(call, &verdict, NULL);
+}
+
+/* Root's own word is an administrator's. What is nobody's is no secret: the method says so. */
+static void call_authorise(struct call *call) {
+        const struct subject *subject = &call->holder.subject;
+        bool others = leases_is_others(call->manager->context->leases, call->request.wire.lease,
+                                       subject->uid);
+
+        if (subject->uid == 0)
+                call_judge(call, &VERDICT_OK, NULL);
+        else if (call->method->consent == CONSENT_NEEDED_FOR_OTHERS && !others)
+                call->state = CALL_WAITING;
+        else
+                call_ask_for_consent(call);
+}
+
+static int call_on_credentials(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        struct call *call = userdata;
+        struct subject *subject = &call->holder.subject;
+        struct verdict verdict = verdict_explain(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
+                                                 "the bus doesn't say who you are");
+
+        (void)error;
+        call->question = sd_bus_slot_unref(call->question);
+        if (bus_read_who(reply, subject) >= 0)
+                verdict = quota_charge(call->manager->context->quota, subject->uid, QUOTA_CALLS, 1);
+        if (verdict.status == STATUS_OK)
+                call_authorise(call);
+        else
+                call_drop(call, &verdict);
+        return 0;
+}
+
+static int manager_on_call(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        const struct method *method = manager_method(sd_bus_message_get_member(message));
+        const char *sender = sd_bus_message_get_sender(message);
+        struct verdict verdict;
+        struct call *call;
+        int r;
+
+        if (!method || !sender)
                 return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED,
                                          "nobody may call this method");
-        return call_begin(userdata, message, method);
+        verdict = manager_admit(userdata, sender);
+        call = call_new(userdata, method);
+        if (!call)
+                return -ENOMEM;
+        r = call_stand_in(call, message);
+        if (r >= 0 && verdict.status == STATUS_OK && method->read)
+                r = method->read(call, message, &verdict);
+        if (r >= 0 && verdict.status == STATUS_OK)
+                r = bus_ask_who(&(struct bus_question){call->asked, call_on_credentials, call},
+                                &call->question);
+        if (r < 0)
+                call_end(call);
+        else if (verdict.status != STATUS_OK)
+                call_drop(call, &verdict);
+        return r < 0 ? r : 1;
 }
 
 /* ---- properties ---- */
 
-#define MANAGER_GETTER(name)                                                                       \
-        static int name(sd_bus *connection, const char *path, const char *interface,               \
-                        const char *property, sd_bus_message *reply, void *userdata,               \
-                        sd_bus_error *error)
+#define MANAGER_ACCESSOR(name)                                                                     \
+        static int name(__attribute__((unused)) sd_bus *connection,                                \
+                        __attribute__((unused)) const char *path,                                  \
+                        __attribute__((unused)) const char *interface,                             \
+                        __attribute__((unused)) const char *property, sd_bus_message *message,     \
+                        __attribute__((unused)) void *userdata,                                    \
+                        __attribute__((unused)) sd_bus_error *error)
 
-#define MANAGER_UNUSED()                                                                           \
-        do {                                                                                       \
-                (void)connection;                                                                  \
-                (void)path;                                                                        \
-                (void)interface;                                                                   \
-                (void)property;                                                                    \
-                (void)userdata;                                                                    \
-                (void)error;                                                                       \
-        } while (0)
+/* All but one. */
+MANAGER_ACCESSOR(manager_get) {
+        const struct manager *manager = userdata;
+        struct context *context = manager->context;
+        const struct quota_limit *connections = quota_limit(context->quota, QUOTA_CONNECTIONS);
+        const struct quota_limit *mounts = quota_limit(context->quota, QUOTA_MOUNTS);
+        const struct {
+                const char *name;
+                const char *text; /* NULL: it is a number, of 64 bits if that is a total */
+                uint64_t number;
+        } table[] = {
+                {"Version", MOUNTATD_VERSION},
+                {"Leases", NULL, leases_count(context->leases).leases},
+                {"Connections", NULL, quota_used(context->quota, QUOTA_CONNECTIONS)},
+                {"MountsTotal", NULL, atomic_load(&context->mounts_total)},
+                {"FailuresTotal", NULL, atomic_load(&context->failures_total)},
+                {"MaxConnections", NULL, connections->total},
+                {"MaxConnectionsPerUser", NULL, connections->per_user},
+                {"MaxMounts", NULL, mounts->total},
+                {"MaxMountsPerUser", NULL, mounts->per_user},
+                {"MaxTargets", NULL, context->max_targets},
+                {"LogLevel", log_level_name(log_level())},
+                {"LogTarget", log_target()},
+                {"SyslogIdentifier", program_invocation_short_name},
+        };
+        unsigned i = 0;
 
-static struct context *manager_context(void *userdata) {
-        const struct calls *calls = userdata;
-
-        return calls->context;
+        while (strcmp(table[i].name, property) != 0)
+                i++;
+        if (table[i].text)
+                return sd_bus_message_append(message, "s", table[i].text);
+        return strstr(property, "Total")
+                       ? sd_bus_message_append(message, "t", table[i].number)
+                       : sd_bus_message_append(message, "u", (uint32_t)table[i].number);
 }
 
-MANAGER_GETTER(manager_get_version) {
-        MANAGER_UNUSED();
-        return sd_bus_message_append(reply, "s", MOUNTATD_VERSION);
-}
-
-MANAGER_GETTER(manager_get_features) {
+MANAGER_ACCESSOR(manager_get_features) {
         static const struct {
                 unsigned bit;
                 const char *name;
@@ -237,64 +750,34 @@ MANAGER_GETTER(manager_get_features) {
                 {PROTOCOL_FEATURE_KEEP, "keep"},
                 {PROTOCOL_FEATURE_CHECK, "check"},
         };
-        unsigned known = context_features(manager_context(userdata));
-        int r = sd_bus_message_open_container(reply, 'a', "s");
+        const struct manager *manager = userdata;
+        unsigned known = context_features(manager->context);
+        int r = sd_bus_message_open_container(message, 'a', "s");
 
-        MANAGER_UNUSED();
         for (unsigned i = 0; r >= 0 && i < sizeof(features) / sizeof(features[0]); i++)
                 if (known & features[i].bit)
-                        r = sd_bus_message_append(reply, "s", features[i].name);
-        return r < 0 ? r : sd_bus_message_close_container(reply);
+                        r = sd_bus_message_append(message, "s", features[i].name);
+        return r < 0 ? r : sd_bus_message_close_container(message);
 }
 
-MANAGER_GETTER(manager_get_leases) {
-        MANAGER_UNUSED();
-        return sd_bus_message_append(reply, "u",
-                                     leases_count(manager_context(userdata)->leases).leases);
+/* org.freedesktop.LogControl1(5) */
+MANAGER_ACCESSOR(manager_set_log) {
+        bool level = strcmp(property, "LogLevel") == 0;
+        const char *name;
+        int r = sd_bus_message_read(message, "s", &name);
+
+        if (r >= 0)
+                r = level ? log_level_from_name(name) : log_set_target(name);
+        if (r < 0)
+                return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
+                                         level ? "give a level from emerg to debug"
+                                               : "give journal, console or auto");
+        if (level) {
+                log_set_level(r);
+                log_write(LOG_NOTICE, NULL, "the log level is %s from now on", log_level_name(r));
+        }
+        return 0;
 }
-
-MANAGER_GETTER(manager_get_connections) {
-        MANAGER_UNUSED();
-        return sd_bus_message_append(
-                reply, "u", quota_used(manager_context(userdata)->quota, QUOTA_CONNECTIONS));
-}
-
-MANAGER_GETTER(manager_get_mounts_total) {
-        MANAGER_UNUSED();
-        return sd_bus_message_append(
-                reply, "t", (uint64_t)atomic_load(&manager_context(userdata)->mounts_total));
-}
-
-MANAGER_GETTER(manager_get_failures_total) {
-        MANAGER_UNUSED();
-        return sd_bus_message_append(
-                reply, "t", (uint64_t)atomic_load(&manager_context(userdata)->failures_total));
-}
-
-MANAGER_GETTER(manager_get_limit) {
-        const struct context *context = manager_context(userdata);
-        const struct quota_limit *connections = quota_limit(context->quota, QUOTA_CONNECTIONS);
-        const struct quota_limit *mounts = quota_limit(context->quota, QUOTA_MOUNTS);
-        const struct {
-                const char *name;
-                unsigned value;
-        } table[] = {
-                {"MaxConnections", connections->total},
-                {"MaxConnectionsPerUser", connections->per_user},
-                {"MaxMounts", mounts->total},
-                {"MaxMountsPerUser", mounts->per_user},
-                {"MaxTargets", context->max_targets},
-        };
-
-        MANAGER_UNUSED();
-        for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-                if (strcmp(table[i].name, property) == 0)
-                        return sd_bus_message_append(reply, "u", table[i].value);
-        return -ENOENT;
-}
-
-#define MANAGER_LIMIT(name)                                                                        \
-        SD_BUS_PROPERTY(name, "u", manager_get_limit, 0, SD_BUS_VTABLE_PROPERTY_CONST)
 
 /* UNPRIVILEGED: the table of methods says who may. */
 static const sd_bus_vtable manager_vtable[] = {
@@ -308,84 +791,95 @@ static const sd_bus_vtable manager_vtable[] = {
                                 manager_on_call, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListLeases", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(tuussast)", leases),
                                 manager_on_call, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_PROPERTY("Version", "s", manager_get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("Version", "s", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Features", "as", manager_get_features, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("Leases", "u", manager_get_leases, 0, 0),
-        SD_BUS_PROPERTY("Connections", "u", manager_get_connections, 0, 0),
-        SD_BUS_PROPERTY("MountsTotal", "t", manager_get_mounts_total, 0, 0),
-        SD_BUS_PROPERTY("FailuresTotal", "t", manager_get_failures_total, 0, 0),
-        MANAGER_LIMIT("MaxConnections"),
-        MANAGER_LIMIT("MaxConnectionsPerUser"),
-        MANAGER_LIMIT("MaxMounts"),
-        MANAGER_LIMIT("MaxMountsPerUser"),
-        MANAGER_LIMIT("MaxTargets"),
+        SD_BUS_PROPERTY("Leases", "u", manager_get, 0, 0),
+        SD_BUS_PROPERTY("Connections", "u", manager_get, 0, 0),
+        SD_BUS_PROPERTY("MountsTotal", "t", manager_get, 0, 0),
+        SD_BUS_PROPERTY("FailuresTotal", "t", manager_get, 0, 0),
+        SD_BUS_PROPERTY("MaxConnections", "u", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("MaxConnectionsPerUser", "u", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("MaxMounts", "u", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("MaxMountsPerUser", "u", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("MaxTargets", "u", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_VTABLE_END,
 };
-
-/* ---- org.freedesktop.LogControl1(5) ---- */
-
-MANAGER_GETTER(manager_get_log_level) {
-        MANAGER_UNUSED();
-        return sd_bus_message_append(reply, "s", log_level_name(log_level()));
-}
-
-MANAGER_GETTER(manager_set_log_level) {
-        const char *name;
-        int r = sd_bus_message_read(reply, "s", &name);
-
-        MANAGER_UNUSED();
-        if (r >= 0)
-                r = log_level_from_name(name);
-        if (r < 0)
-                return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
-                                         "give a level from emerg to debug");
-        log_set_level(r);
-        log_write(LOG_NOTICE, NULL, "the log level is %s from now on", log_level_name(r));
-        return 0;
-}
-
-MANAGER_GETTER(manager_get_log_target) {
-        MANAGER_UNUSED();
-        return sd_bus_message_append(reply, "s", log_target());
-}
-
-MANAGER_GETTER(manager_set_log_target) {
-        const char *name;
-        int r = sd_bus_message_read(reply, "s", &name);
-
-        MANAGER_UNUSED();
-        if (r >= 0)
-                r = log_set_target(name);
-        if (r < 0)
-                return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
-                                         "give journal, console or auto");
-        return 0;
-}
-
-MANAGER_GETTER(manager_get_syslog_identifier) {
-        MANAGER_UNUSED();
-        return sd_bus_message_append(reply, "s", program_invocation_short_name);
-}
 
 /* The bus policy lets root set properties, and nobody else. Were these not UNPRIVILEGED, sd-bus
  * would make sure by asking the bus and waiting for its answer. */
 static const sd_bus_vtable manager_log_vtable[] = {
         SD_BUS_VTABLE_START(0),
-        SD_BUS_WRITABLE_PROPERTY("LogLevel", "s", manager_get_log_level, manager_set_log_level, 0,
+        SD_BUS_WRITABLE_PROPERTY("LogLevel", "s", manager_get, manager_set_log, 0,
                                  SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_WRITABLE_PROPERTY("LogTarget", "s", manager_get_log_target, manager_set_log_target,
-                                 0, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_PROPERTY("SyslogIdentifier", "s", manager_get_syslog_identifier, 0,
-                        SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_WRITABLE_PROPERTY("LogTarget", "s", manager_get, manager_set_log, 0,
+                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_PROPERTY("SyslogIdentifier", "s", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_VTABLE_END,
 };
 
-int manager_publish(sd_bus *connection, struct calls *calls) {
-        int r = sd_bus_add_object_vtable(connection, NULL, MANAGER_PATH, MANAGER_INTERFACE,
-                                         manager_vtable, calls);
+int manager_publish(sd_bus *connection, struct manager *manager) {
+        int r = sd_bus_add_object_vtable(connection, NULL, "/org/mountat1", "org.mountat1.Manager",
+                                         manager_vtable, manager);
 
         return r < 0 ? r
                      : sd_bus_add_object_vtable(connection, NULL, "/org/freedesktop/LogControl1",
                                                 "org.freedesktop.LogControl1", manager_log_vtable,
-                                                NULL);
+                                                manager);
+}
+
+/* ---- for the connection to the bus ---- */
+
+struct manager *manager_new(struct context *context, struct threads *threads) {
+        struct manager *manager = calloc(1, sizeof(*manager));
+
+        if (!manager)
+                return NULL;
+        manager->context = context;
+        manager->threads = threads;
+        TAILQ_INIT(&manager->calls);
+        return manager;
+}
+
+/* What threads still use: not a leak. */
+static struct manager *volatile manager_left;
+
+struct manager *manager_free(struct manager *manager) {
+        if (manager && TAILQ_EMPTY(&manager->calls))
+                free(manager);
+        else
+                manager_left = manager;
+        return NULL;
+}
+
+bool manager_is_idle(const struct manager *manager) {
+        return TAILQ_EMPTY(&manager->calls);
+}
+
+void manager_turn(struct manager *manager) {
+        const struct verdict stopping = verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
+        struct call *call, *next;
+
+        if (atomic_load(&manager->context->stopping))
+                manager->closed = true;
+        for (call = TAILQ_FIRST(&manager->calls); call; call = next) {
+                next = TAILQ_NEXT(call, entry);
+                if (call->state == CALL_RUNNING)
+                        continue;
+                if (sd_bus_is_open(sd_bus_message_get_bus(call->asked)) <= 0)
+                        call_end(call);
+                else if (manager->closed)
+                        call_drop(call, &stopping);
+        }
+        while ((call = manager_next(manager)))
+                call_start(call);
+}
+
+void manager_close(struct manager *manager) {
+        const struct verdict stopping = verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
+        const struct call *call;
+
+        manager->closed = true;
+        manager_turn(manager);
+        TAILQ_FOREACH(call, &manager->calls, entry) /* on threads; nobody will collect them */
+        call_refuse(call, &stopping, NULL);
 }

@@ -71,6 +71,16 @@ START_TEST(refusal_carries_no_errno_and_no_text) {
 }
 END_TEST
 
+START_TEST(explained_refusal_carries_its_own_text) {
+        struct verdict verdict = verdict_explain(STATUS_MALFORMED, 2, "100% wrong");
+
+        ck_assert_uint_eq(verdict.status, STATUS_MALFORMED);
+        ck_assert_uint_eq(verdict.target, 2);
+        ck_assert_int_eq(verdict.error, 0);
+        ck_assert_str_eq(verdict.text, "100% wrong");
+}
+END_TEST
+
 START_TEST(failure_of_the_host_carries_its_errno_and_text) {
         struct verdict verdict = verdict_host_failed(-ENOSPC, STATUS_NO_TARGET);
 
@@ -102,6 +112,7 @@ int main(void) {
         return SUITE_RUN("status", names_every_status_of_the_protocol, names_what_it_does_not_know,
                          has_a_sentence_for_each_that_fits_into_a_reply,
                          refusal_carries_no_errno_and_no_text,
+                         explained_refusal_carries_its_own_text,
                          failure_of_the_host_carries_its_errno_and_text, success_names_no_target,
                          text_of_a_verdict_is_as_large_as_that_of_a_reply);
 }

@@ -2,7 +2,7 @@
 
 /* What the answers of the bus and of polkit mean: default deny, and busy isn't absent. */
 
-#include "daemon/question.h"
+#include "daemon/bus_question.h"
 #include "tests/fixtures/suite.h"
 
 #include <errno.h>
@@ -26,7 +26,7 @@ static struct verdict judge(sd_bus_message *reply, bool *challenge) {
 
         ck_assert_int_ge(sd_bus_message_seal(reply, 2, 0), 0);
         ck_assert_int_ge(sd_bus_message_rewind(reply, true), 0);
-        verdict = question_judge_polkit(reply, challenge);
+        verdict = bus_judge_polkit(reply, challenge);
         sd_bus_message_unref(reply);
         return verdict;
 }
@@ -53,13 +53,16 @@ static struct verdict judge_answer(int granted, int may_be_asked, bool *challeng
 }
 
 START_TEST(grants_what_polkit_grants_alone) {
+        struct verdict verdict;
         bool challenge;
 
         setup();
         ck_assert_int_eq(judge_answer(1, 0, &challenge).status, STATUS_OK);
         ck_assert_int_eq(judge_answer(0, 0, &challenge).status, STATUS_NOT_AUTHORISED);
         ck_assert(!challenge);
-        ck_assert_int_eq(judge_answer(0, 1, &challenge).status, STATUS_NOT_AUTHORISED);
+        verdict = judge_answer(0, 1, &challenge);
+        ck_assert_int_eq(verdict.status, STATUS_NOT_AUTHORISED);
+        ck_assert_ptr_nonnull(strstr(verdict.text, "allow interaction"));
         ck_assert(challenge);
 }
 END_TEST
@@ -96,6 +99,10 @@ static const struct {
         {"org.freedesktop.DBus.Error.LimitsExceeded", STATUS_LIMIT_EXCEEDED, "busy"},
         {"org.freedesktop.DBus.Error.NoReply", STATUS_LIMIT_EXCEEDED, "try again"},
         {"org.freedesktop.DBus.Error.Timeout", STATUS_LIMIT_EXCEEDED, "try again"},
+        {"org.freedesktop.DBus.Error.Disconnected", STATUS_LIMIT_EXCEEDED, "try again"},
+        {"org.freedesktop.DBus.Error.NoMemory", STATUS_LIMIT_EXCEEDED, "try again"},
+        {"org.freedesktop.DBus.Error.TimeoutX", STATUS_HOST_FAILED, "told\\x0a"},
+        {"org.freedesktop.DBus.Error.Spawn", STATUS_HOST_FAILED, "told\\x0a"},
         {"org.freedesktop.PolicyKit1.Error.Failed", STATUS_HOST_FAILED, "told\\x0a"},
         {"org.freedesktop.PolicyKit1.Error.NotAuthorized", STATUS_HOST_FAILED, "told\\x0a"},
 };
@@ -125,7 +132,7 @@ static int read_credentials(struct subject *subject, const char *types, const ch
                                                2, "ProcessID", "u", 77, key, types, value),
                          0);
         ck_assert_int_ge(sd_bus_message_seal(reply, 2, 0), 0);
-        r = question_read_bus(reply, subject);
+        r = bus_read_who(reply, subject);
         sd_bus_message_unref(reply);
         return r;
 }
@@ -154,14 +161,14 @@ START_TEST(knows_nobody_by_an_error) {
         setup();
         ck_assert_int_ge(sd_bus_message_new_method_error(call, &reply, &error), 0);
         ck_assert_int_ge(sd_bus_message_seal(reply, 2, 0), 0);
-        ck_assert_int_lt(question_read_bus(reply, &subject), 0);
+        ck_assert_int_lt(bus_read_who(reply, &subject), 0);
         ck_assert_uint_eq(subject.uid, 5);
         sd_bus_message_unref(reply);
 }
 END_TEST
 
 int main(void) {
-        return SUITE_RUN("question", grants_what_polkit_grants_alone,
+        return SUITE_RUN("bus_questions", grants_what_polkit_grants_alone,
                          takes_no_other_answer_for_a_yes, busy_is_not_absent,
                          reads_who_it_is_from_the_bus, knows_nobody_by_an_error);
 }
