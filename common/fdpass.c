@@ -77,6 +77,19 @@ ssize_t fdpass_wait(int socket, void *bytes, size_t size, struct fdpass_set *set
         return fdpass_take(socket, &vector, 0, set);
 }
 
+/* End of file looks like a message without bytes, but a message has its sender's credentials, for
+ * which there is no room here: unix(7). */
+bool fdpass_is_drained(int socket) {
+        char byte;
+        struct iovec vector = {.iov_base = &byte, .iov_len = sizeof(byte)};
+        struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+        const int on = 1;
+
+        return setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) == 0 &&
+               recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT) == 0 &&
+               !(message.msg_flags & MSG_CTRUNC);
+}
+
 int fdpass_send(int socket, const void *bytes, size_t size, const int *fds, size_t count) {
         union fdpass_control control = {0};
         struct iovec vector = {.iov_base = (void *)bytes, .iov_len = size};

@@ -47,6 +47,12 @@ ssize_t fdpass_receive(int socket, void *bytes, size_t size, struct fdpass_set *
 ssize_t fdpass_wait(int socket, void *bytes, size_t size, struct fdpass_set *set);
 
 /*
+ * Whether nothing is left to be received from a socket that is shut down for reading. Takes nothing
+ * out of the queue; false if it can't be told.
+ */
+bool fdpass_is_drained(int socket);
+
+/*
  * Sends one datagram with `count` borrowed descriptors (0 to PROTOCOL_TARGETS_MAX) without
  * blocking and without SIGPIPE. 0, or a negative errno: -EAGAIN when the peer doesn't read.
  */

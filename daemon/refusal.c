@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 enum {
@@ -69,21 +68,6 @@ void refusal_tell(const struct refusal *refusal) {
         snprintf(reply.text, sizeof(reply.text), "%s", verdict->text);
         log_write_limited(host ? LOG_WARNING : LOG_INFO, &subject, "%s", verdict->text);
         fdpass_send(refusal->fd, bytes, wire_encode_reply(&reply, bytes), NULL, 0);
-}
-
-/*
- * Of a socket that is shut down: end of file looks like a message without bytes, but a message has
- * a sender's credentials, for which there is no room here. unix(7).
- */
-static bool refusal_is_empty(const struct refusal *refusal) {
-        char byte;
-        struct iovec vector = {.iov_base = &byte, .iov_len = sizeof(byte)};
-        struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
-        const int on = 1;
-
-        return setsockopt(refusal->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) == 0 &&
-               recvmsg(refusal->fd, &message, MSG_PEEK | MSG_DONTWAIT) == 0 &&
-               !(message.msg_flags & MSG_CTRUNC);
 }
 
 /* Whether descriptors lie in its queue; also if that can't be told. proc_pid_fdinfo(5). */
@@ -284,7 +268,7 @@ static struct work *refusals_tell(struct work *work, int error) {
                 if (refusal->verdict.status != STATUS_OK)
                         refusal_tell(refusal);
                 shutdown(refusal->fd, SHUT_RDWR);
-                if (refusal_is_empty(refusal) || !refusal_has_descriptors(refusal))
+                if (fdpass_is_drained(refusal->fd) || !refusal_has_descriptors(refusal))
                         refusal_end(refusal);
                 else
                         refusals_close(all, refusal);

@@ -79,7 +79,7 @@ declare -A layer=(
         [leases]=35
         [lease]=40
         [sweep]=45 [request]=45
-        [connection]=50
+        [refusal]=48 [connection]=50
         [bus_question]=50 # a header for the manager, whose questions bus.c puts
         [manager]=55
         [bus]=60
@@ -166,7 +166,7 @@ rules() {
                 daemon/thread.c daemon/log.c client/keeper.c
         stands_only_in 'mutexes are where threads share something' \
                 "$(call 'pthread_(mutex|rwlock|spin)_[a-z]+')" \
-                daemon/{connection,leases,log,quota,template,thread}.c client/turn.c
+                daemon/{connection,leases,log,quota,refusal,template,thread}.c client/turn.c
         stands_only_in 'libcap is used in privilege alone' \
                 "sys/capability\\.h|$(call 'cap_[a-z_]+')" \
                 daemon/privilege.c

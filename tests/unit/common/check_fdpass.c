@@ -320,6 +320,24 @@ START_TEST(closing_keeps_errno) {
 }
 END_TEST
 
+START_TEST(knows_whether_a_socket_that_is_shut_down_is_drained) {
+        struct pair pair = pair_new();
+        struct fdpass_set set;
+        char byte;
+
+        ck_assert(!fdpass_is_drained(pair.near)); /* the other end may still send */
+        ck_assert_int_eq(fdpass_send(pair.far, "a", 1, NULL, 0), 0);
+        ck_assert_int_eq(fdpass_send(pair.far, "", 0, NULL, 0), 0);
+        ck_assert_int_eq(shutdown(pair.near, SHUT_RDWR), 0);
+        ck_assert(!fdpass_is_drained(pair.near));
+        ck_assert_int_eq(fdpass_receive(pair.near, &byte, 1, &set), 1);
+        ck_assert(!fdpass_is_drained(pair.near)); /* a message without bytes is one */
+        ck_assert_int_eq(fdpass_receive(pair.near, &byte, 1, &set), 0);
+        ck_assert(fdpass_is_drained(pair.near));
+        pair_end(&pair);
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN("fdpass", owns_all_that_came_whatever_their_number,
                          padding_delivers_one_more_than_there_was_room_for, sends_up_to_16_in_order,
@@ -328,5 +346,6 @@ int main(void) {
                          end_of_file_is_0_bytes_and_no_descriptors, long_datagram_has_its_real_size,
                          does_not_wait_for_a_datagram, does_not_wait_for_a_reader,
                          peer_that_is_gone_is_an_errno_and_no_signal, what_is_no_socket_is_an_errno,
-                         set_forgets_what_was_taken, closing_keeps_errno);
+                         set_forgets_what_was_taken, closing_keeps_errno,
+                         knows_whether_a_socket_that_is_shut_down_is_drained);
 }
