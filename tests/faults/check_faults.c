@@ -21,6 +21,7 @@
 #include "tests/faults/inject/table.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -256,6 +257,20 @@ static struct outcome accept_too_many(struct rig *rig) {
         struct outcome outcome;
 
         rig_reach(&again);
+        outcome = rig_listen(&again);
+        rig_hang_up(&again);
+        return outcome;
+}
+
+/* And she has sent a descriptor by then, which a thread of its own must close. */
+static struct outcome accept_too_many_with_descriptor(struct rig *rig) {
+        struct rig again = *rig;
+        int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        struct outcome outcome;
+
+        rig_reach(&again);
+        client_try_send(again.alice, "", 1, &null, 1);
+        close(null);
         outcome = rig_listen(&again);
         rig_hang_up(&again);
         return outcome;
@@ -673,6 +688,8 @@ static const struct route routes[] = {
         {"accept (idle)", &plan, disconnected_at_rest, accept_one, judge_and_settle},
         {"accept later", &plan, disconnected, accept_one_later, judge_and_settle},
         {"refuse", &limited_plan, connected, accept_too_many, judge_too_many},
+        {"refuse (queue)", &limited_plan, connected, accept_too_many_with_descriptor,
+         judge_too_many},
         {"refuse (no thread)", &plan, disconnected_and_busy, accept_without_thread,
          judge_without_thread},
         {"hello", &plan, connected, rig_hello, judge_and_settle},
@@ -923,6 +940,7 @@ static void try_route(const struct route *route) {
         rig_prepare(&rig, route->plan);
         n = record(&rig, route, calls);
         begin = find_begin(route, calls, n);
+        ck_assert_msg(begin < n, "%s has no calls", route->name);
         for (size_t i = begin; i < n; i++)
                 if (count_calls(calls + begin, i - begin, calls[i]) == 0)
                         try_call(&rig, route, calls[i], count_calls(calls, begin, calls[i]),

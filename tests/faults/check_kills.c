@@ -547,6 +547,11 @@ static const char *try_signal(struct rig *rig, const struct route *route, unsign
 static unsigned n_points, n_kills, n_missed, n_faults;
 static unsigned n_narrow; /* routes where too much isn't reached */
 
+/* The log's thread is made before clone3(2) is hidden. */
+static bool is_clone(struct trap_call call) {
+        return call.number == SYS_clone || call.number == SYS_clone3;
+}
+
 /*
  * Of a daemon that is just started: main() begins by blocking signals, and before that it has done
  * nothing; where a lease is kept, what is different begins with the new state file; of one that is
@@ -563,7 +568,7 @@ static unsigned find_first(const struct route *route, const struct trap_call *ca
                         first++;
         } else if (is_start(route))
                 while (first < n && n_threads < 2)
-                        n_threads += calls[first++].number == SYS_clone;
+                        n_threads += is_clone(calls[first++]);
         return first;
 }
 
@@ -615,6 +620,7 @@ static void try_route(struct rig *rig, const struct route *route) {
         unsigned first, kills = 0, missed = 0, faults = 0, stride = get_stride();
         unsigned points = count_points(rig, route, &first);
 
+        ck_assert_msg(first < points, "%s has no calls", route->name);
         for (unsigned n = first + 1; n <= points; n += stride)
                 for (size_t i = 0; i < n_signals; i++) {
                         bool reached;

@@ -68,6 +68,8 @@ static const struct table_row table[] = {
         {"getsockname", {SYS_getsockname}, 0, {ENOBUFS}},
         /* no room for descriptors is no error, but MSG_CTRUNC: check_fdpass, check_daemon_bytes */
         {"recvmsg", {SYS_recvmsg}, ALLOCATES | SLEEPS, {EAGAIN, ENOBUFS, ECONNRESET}},
+        {"recvfrom", {SYS_recvfrom}, ALLOCATES | SLEEPS, {EAGAIN, ENOBUFS, ECONNRESET}},
+        {"socketpair", {SYS_socketpair}, OPENS, {ENOBUFS, EACCES}},
         {"sendmsg", {SYS_sendmsg}, ALLOCATES | SLEEPS, {EAGAIN, ENOBUFS, EPIPE, ECONNRESET}},
         {"sendto", {SYS_sendto}, ALLOCATES | SLEEPS, {EAGAIN, ENOBUFS, EPIPE, ECONNRESET}},
         {"shutdown", {SYS_shutdown}, 0, {ENOTCONN, ENOBUFS}},
