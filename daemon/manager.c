@@ -557,19 +557,42 @@ static void call_run(struct job *job) {
         call->error = call->method->run(call);
 }
 
+static void call_undo_run(struct job *job) {
+        struct call *call = (struct call *)job;
+
+        request_take_back(call->manager->context, &call->holder, &call->request);
+        request_finish(call->manager->context, &call->request);
+}
+
+static void call_undo_done(struct job *job) {
+        call_end((struct call *)job);
+}
+
+/* Nobody could be told of it. What there is no thread for is kept, as it was asked for. */
+static void call_undo(struct call *call) {
+        call->job = (struct job){.run = call_undo_run, .done = call_undo_done};
+        if (threads_run(call->manager->threads, &call->job, THREADS_KEEP_SPARE) < 0)
+                call_end(call);
+}
+
 static void call_done(struct job *job) {
         struct call *call = (struct call *)job;
+        bool granted = call->request.reply.lease != 0;
         int r = job->error < 0 ? job->error : call->error;
 
+        if (r >= 0 && call->request.reply.status != STATUS_OK)
+                call_pass_on_refusal(call);
+        else if (r >= 0)
+                r = sd_bus_send(NULL, call->reply, NULL);
         if (r < 0) {
                 const struct verdict verdict = verdict_host_failed(r, STATUS_NO_TARGET);
 
                 call_refuse(call, &verdict, NULL);
-        } else if (call->request.reply.status != STATUS_OK)
-                call_pass_on_refusal(call);
-        else if ((r = sd_bus_send(NULL, call->reply, NULL)) < 0)
-                sd_bus_reply_method_errno(call->asked, r, NULL);
-        call_end(call);
+        }
+        if (r < 0 && granted)
+                call_undo(call);
+        else
+                call_end(call);
 }
 
 static void call_start(struct call *call) {

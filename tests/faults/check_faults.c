@@ -202,16 +202,22 @@ static void connected(struct rig *rig) {
                 rig_measure(rig);
 }
 
+static void finds_no_fault(const struct rig *rig) {
+        const char *fault = rig_find_fault(rig);
+
+        ck_assert_msg(!fault, "%s", fault);
+}
+
 static void disconnected(struct rig *rig) {
         connected(rig);
         rig_hang_up(rig);
-        ck_assert_ptr_null(rig_find_fault(rig));
+        finds_no_fault(rig);
 }
 
 static void holding(struct rig *rig) {
         connected(rig);
         ck_assert_uint_eq(rig_mount(rig).reply.status, STATUS_OK);
-        ck_assert_ptr_null(rig_find_fault(rig));
+        finds_no_fault(rig);
 }
 
 static void holding_for_good(struct rig *rig) {
@@ -224,7 +230,7 @@ static void holding_from_before(struct rig *rig) {
         holding_for_good(rig);
         rig_hang_up(rig);
         ck_assert(rig_connect(rig));
-        ck_assert_ptr_null(rig_find_fault(rig));
+        finds_no_fault(rig);
 }
 
 /* No thread is without work but the spare one. */
