@@ -37,7 +37,6 @@ enum {
         ALL_MISSED = 10,
 #endif
         CALLS_MAX = 4096,
-        SETTLING_US = 20000,
         MOUNTS = 2, /* of Alice's lease */
 };
 
@@ -124,7 +123,6 @@ static void end(struct rig *rig, int signal) {
 
 static void fresh(struct rig *rig) {
         start(rig, &victim);
-        rig_measure(rig);
         belief = HOLDS_NOTHING;
 }
 
@@ -159,7 +157,6 @@ static void keeping_from_before(struct rig *rig) {
         keeping(rig);
         rig_hang_up(rig);
         ck_assert(rig_connect(rig));
-        usleep(SETTLING_US);
 }
 
 static void holding(struct rig *rig) {
@@ -204,7 +201,6 @@ static void left_to_nobody(struct rig *rig) {
 static void left_by_client(struct rig *rig) {
         idle(rig);
         rig_hang_up(rig);
-        usleep(SETTLING_US); /* that takes calls too */
 }
 
 static void idle_on_bus(struct rig *rig) {
@@ -516,6 +512,14 @@ static bool is_stop(const struct route *route) {
         return route->act == stop || route->act == stop_keeping;
 }
 
+/* What follows the answers of the preparation is no part of the route. */
+static void prepare(struct rig *rig, const struct route *route) {
+        rig->lease = 0;
+        route->prepare(rig);
+        if (!is_start(route))
+                rig_measure(rig);
+}
+
 static const char *try_signal(struct rig *rig, const struct route *route, unsigned n, int signal,
                               bool *reached) {
         bool starts = is_start(route);
@@ -523,8 +527,7 @@ static const char *try_signal(struct rig *rig, const struct route *route, unsign
         int status;
 
         trap_reset();
-        rig->lease = 0;
-        route->prepare(rig);
+        prepare(rig, route);
         trap_order_any(n, signal);
         route->act(rig);
         /* What follows the answer; a call of the tick's comes with the next one. */
@@ -577,8 +580,7 @@ static unsigned count_points_once(struct rig *rig, const struct route *route, un
         unsigned n;
 
         trap_reset(); /* of an order that was not reached */
-        rig->lease = 0;
-        route->prepare(rig);
+        prepare(rig, route);
         trap_reset();
         route->act(rig);
         usleep(2000); /* what follows the answer */
