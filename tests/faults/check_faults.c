@@ -123,7 +123,7 @@ static bool is_own_status(const struct wire_reply *reply, int call, int error) {
 
 /* Where a thread can't be made for want of memory, pthread_create(3) says EAGAIN. */
 static bool is_own_error(const struct wire_reply *reply, struct trap_call call, int error) {
-        static const int of_thread[] = {SYS_clone, SYS_mmap, SYS_mprotect, 0};
+        static const int of_thread[] = {SYS_clone, SYS_clone3, SYS_mmap, SYS_mprotect, 0};
 
         return (int)reply->error == error ||
                (reply->error == EAGAIN && error == ENOMEM && is_any(call.number, of_thread));
@@ -284,11 +284,10 @@ static struct outcome accept_too_many_with_descriptor(struct rig *rig) {
 
 /* Some at once: the spare thread refuses one after the other. */
 static struct outcome accept_without_thread(struct rig *rig) {
-        const struct trap_call clone = {.number = SYS_clone};
         struct rig visitors[3];
         struct outcome worst;
 
-        trap_refuse(clone, EAGAIN);
+        trap_refuse_threads(EAGAIN);
         for (int i = 0; i < 3; i++) {
                 visitors[i] = *rig;
                 rig_reach(&visitors[i]);
@@ -301,7 +300,7 @@ static struct outcome accept_without_thread(struct rig *rig) {
                     (outcome.answer == ANSWER_REPLY && outcome.reply.error != EAGAIN))
                         worst = outcome;
         }
-        trap_refuse(clone, 0);
+        trap_refuse_threads(0);
         return worst;
 }
 

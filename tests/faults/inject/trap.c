@@ -52,8 +52,7 @@ static struct {
         int error;
         int signal;
         bool sprung;
-        struct trap_call refused;
-        int refusal; /* 0: none is */
+        int refusal; /* of threads; 0: none */
 } trap = {.listener = -EBADF, .mutex = PTHREAD_MUTEX_INITIALIZER};
 
 void trap_enter(void) {
@@ -95,12 +94,9 @@ static enum trap_subject trap_find_subject(const struct seccomp_notif *notificat
         return TRAP_OTHER_FILE;
 }
 
-static bool trap_is_same(struct trap_call a, struct trap_call b) {
-        return a.number == b.number && a.subject == b.subject;
-}
-
 static bool trap_matches(struct trap_call call) {
-        return trap.order.number == TRAP_ANY_CALL || trap_is_same(trap.order, call);
+        return trap.order.number == TRAP_ANY_CALL ||
+               (trap.order.number == call.number && trap.order.subject == call.subject);
 }
 
 static void trap_fail(struct seccomp_notif_resp *answer, int error) {
@@ -113,7 +109,7 @@ static bool trap_judge(struct trap_call call, struct seccomp_notif_resp *answer)
         answer->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
         if (trap.n_calls < TRAP_CALLS_MAX)
                 trap.calls[trap.n_calls++] = call;
-        if (trap.refusal > 0 && trap_is_same(trap.refused, call))
+        if (trap.refusal > 0 && (call.number == SYS_clone || call.number == SYS_clone3))
                 trap_fail(answer, trap.refusal);
         if (trap.n == 0 || !trap_matches(call) || --trap.n > 0)
                 return true;
@@ -232,9 +228,8 @@ static void trap_set(struct trap_call call, unsigned n, int error, int signal) {
         pthread_mutex_unlock(&trap.mutex);
 }
 
-void trap_refuse(struct trap_call call, int error) {
+void trap_refuse_threads(int error) {
         pthread_mutex_lock(&trap.mutex);
-        trap.refused = call;
         trap.refusal = error;
         pthread_mutex_unlock(&trap.mutex);
 }

@@ -42,8 +42,8 @@ void trap_leave(void);
 /* Counts from 1 again; what was ordered and not reached is forgotten, and nothing is refused. */
 void trap_reset(void);
 
-/* Besides the order: every such call fails with that error; 0 ends that. */
-void trap_refuse(struct trap_call call, int error);
+/* Besides the order: every call that makes a thread fails with that error; 0 ends that. */
+void trap_refuse_threads(int error);
 
 /*
  * The n-th such call since the reset fails with the positive `error` without being made; or, if
