@@ -19,12 +19,11 @@ build=$repository/build/analysis
 answers() {
         cat <<'END'
 gcc   daemon/connection.c -Wanalyzer-malloc-leak  it is its thread's, which frees it
-gcc   daemon/method.c     -Wanalyzer-malloc-leak  the entry has it, and method_task_clear() frees it
 gcc   daemon/quota.c      -Wanalyzer-malloc-leak  tsearch(3) has put it into the tree
 clang client/mountat.c    core.CallAndMessage     errno
 clang client/mountat.c    core.NullDereference    errno
 clang daemon/state.c      core.NullDereference    errno
-clang daemon/call.c       unix.Malloc             call_free() has taken it out of the list
+clang daemon/manager.c    unix.Malloc             call_end() has taken it out of the list
 cppcheck client/holding.c  uninitvar     what is copied has been filled, item by item
 cppcheck daemon/log_line.c ctuuninitvar  vsnprintf(3) fills it
 END
