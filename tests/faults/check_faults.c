@@ -935,7 +935,8 @@ static size_t record(struct rig *rig, const struct route *route, struct trap_cal
         outcome = route->act(rig);
         usleep(SETTLING_US);
         n = trap_calls(calls, CALLS_MAX);
-        ck_assert_ptr_nonnull(route->judge(rig, &outcome, (struct trap_call){0}, 0, &fault));
+        ck_assert_msg(route->judge(rig, &outcome, (struct trap_call){0}, 0, &fault) != NULL,
+                      "%s, with nothing failed: %s", route->name, fault);
         ck_assert_uint_le(n, CALLS_MAX);
         return n;
 }
