@@ -122,19 +122,19 @@ static struct verdict quota_judge(const struct quota *quota, const struct quota_
 }
 
 struct verdict quota_charge(struct quota *quota, uid_t uid, enum quota_kind kind, unsigned amount) {
-        struct verdict verdict = verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
         struct quota_user *user;
+        struct verdict verdict;
 
         pthread_mutex_lock(&quota->mutex);
         user = quota_user(quota, uid);
-        if (user) {
-                verdict = quota_judge(quota, user, kind, amount);
-                if (verdict.status == STATUS_OK) {
-                        user->used[kind] += amount;
-                        quota->used[kind] += amount;
-                }
-                quota_settle(quota, user);
+        verdict = user ? quota_judge(quota, user, kind, amount)
+                       : verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
+        if (verdict.status == STATUS_OK) {
+                user->used[kind] += amount;
+                quota->used[kind] += amount;
         }
+        if (user)
+                quota_settle(quota, user);
         pthread_mutex_unlock(&quota->mutex);
         return verdict;
 }
