@@ -280,20 +280,23 @@ void connections_watch(struct connections *all) {
 
 /* ---- all of them ---- */
 
+/* With the mutex held. */
 static void connections_shut(struct connections *all, int how) {
         struct connection *connection;
 
-        pthread_mutex_lock(&all->mutex);
         TAILQ_FOREACH(connection, &all->served, entry)
                 shutdown(connection->fd, how);
-        pthread_mutex_unlock(&all->mutex);
 }
 
 void connections_drain(struct connections *all) {
+        pthread_mutex_lock(&all->mutex);
         connections_shut(all, SHUT_RD);
+        pthread_mutex_unlock(&all->mutex);
 }
 
 void connections_hang_up(struct connections *all) {
+        pthread_mutex_lock(&all->mutex);
+        leases_freeze(all->context->leases);
         connections_shut(all, SHUT_RDWR);
 }
 

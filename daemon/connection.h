@@ -45,7 +45,7 @@ void connections_drain(struct connections *connections);
 void connections_abandon(struct connections *connections);
 
 /*
- * Hangs up on every client as the process's end would, but for a thread that is stuck in the kernel
- * and keeps the descriptors open. After leases_freeze(); exit at once.
+ * Freezes the leases and hangs up on every client, as the process's end would, but for a thread
+ * that is stuck in the kernel and keeps the descriptors open. Keeps its mutex: exit at once.
  */
 void connections_hang_up(struct connections *connections);

@@ -263,7 +263,6 @@ static int server_on_restart(sd_event_source *source, const struct signalfd_sigi
         log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_RESTARTING},
                   "signal %u: leaving the leases to the next instance", info->ssi_signo);
         sd_notify(0, "STOPPING=1\nSTATUS=Restarting");
-        leases_freeze(server->setup.context->leases);
         log_stop(); /* before the hanging up, since clients come back at once */
         connections_hang_up(server->setup.connections);
         bus_hang_up(server->bus);

@@ -860,7 +860,6 @@ START_TEST(hangs_up_and_leaves_the_mounts) {
         ck_assert_uint_eq(receive(idle).status, STATUS_OK);
         busy = connect_stuck();
         in_daemon = true;
-        leases_freeze(fake.context.leases);
         connections_hang_up(connections);
         in_daemon = false;
         receives_the_end(idle);
@@ -871,7 +870,7 @@ START_TEST(hangs_up_and_leaves_the_mounts) {
         ck_assert_uint_eq(fake_calls(FAKE_UMOUNT), 0);
         ck_assert_uint_eq(closed_by_main, 0);
 
-        /* The table is locked for good: what is left goes with the process. */
+        /* All is locked for good: what is left goes with the process. */
         snprintf(path, sizeof(path), "%s/" FAKE_CONTEXT_STATE, fake.directory);
         ck_assert_int_eq(unlink(path) + rmdir(fake.directory), 0);
         _exit(EXIT_SUCCESS);
