@@ -127,14 +127,15 @@ struct verdict quota_charge(struct quota *quota, uid_t uid, enum quota_kind kind
 
         pthread_mutex_lock(&quota->mutex);
         user = quota_user(quota, uid);
-        verdict = user ? quota_judge(quota, user, kind, amount)
-                       : verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
-        if (verdict.status == STATUS_OK) {
-                user->used[kind] += amount;
-                quota->used[kind] += amount;
-        }
-        if (user)
+        if (user) {
+                verdict = quota_judge(quota, user, kind, amount);
+                if (verdict.status == STATUS_OK) {
+                        user->used[kind] += amount;
+                        quota->used[kind] += amount;
+                }
                 quota_settle(quota, user);
+        } else
+                verdict = verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
         pthread_mutex_unlock(&quota->mutex);
         return verdict;
 }
