@@ -150,10 +150,10 @@ static int bus_connect(struct bus *bus) {
                                               "org.freedesktop.DBus.Local", "Disconnected",
                                               bus_on_disconnected, NULL, bus);
         if (r >= 0)
-                r = sd_bus_request_name_async(
-                        connection, NULL, BUS_NAME,
-                        SD_BUS_NAME_ALLOW_REPLACEMENT | SD_BUS_NAME_REPLACE_EXISTING, bus_on_named,
-                        bus);
+                r = sd_bus_request_name_async(connection, NULL, BUS_NAME,
+                                              SD_BUS_NAME_ALLOW_REPLACEMENT |
+                                                      SD_BUS_NAME_REPLACE_EXISTING,
+                                              bus_on_named, bus);
         if (r >= 0)
                 r = sd_bus_attach_event(connection, bus->setup.event, SD_EVENT_PRIORITY_NORMAL);
         if (r < 0) {

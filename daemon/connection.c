@@ -38,7 +38,7 @@ struct connections {
         struct threads *threads;
         struct refusals *refusals;
 
-        pthread_mutex_t mutex; /* guards all below; taken before that of the threads */
+        pthread_mutex_t mutex;           /* guards all below; taken before that of the threads */
         TAILQ_HEAD(, connection) served; /* until their threads are about to close them */
 };
 
@@ -118,8 +118,7 @@ static void connection_release(struct connection *connection) {
         struct log_subject subject =
                 connection_subject(connection, LOG_EVENT_MOUNTS_LEFT, "disconnect");
 
-        subject.error =
-                lease_release_held(connection->all->context->leases, &connection->holder);
+        subject.error = lease_release_held(connection->all->context->leases, &connection->holder);
         if (subject.error < 0)
                 log_write_limited(LOG_ERR, &subject, "mounts are left, to be tried again");
 }
@@ -172,8 +171,8 @@ static struct verdict connection_fail(int error) {
 
 /* STATUS_OK, or why it must be refused after all. */
 static struct verdict connections_serve(struct connections *all, struct connection *connection) {
-        struct verdict verdict = quota_charge(
-                all->context->quota, connection->holder.subject.uid, QUOTA_CONNECTIONS, 1);
+        struct verdict verdict = quota_charge(all->context->quota, connection->holder.subject.uid,
+                                              QUOTA_CONNECTIONS, 1);
         int r;
 
         if (verdict.status != STATUS_OK)
@@ -233,8 +232,7 @@ int connections_accept(struct connections *all, int socket) {
 
 /* With the mutex held. What it held goes beside its thread, which has the descriptor. */
 static void connection_abandon(struct connection *connection) {
-        struct log_subject subject =
-                connection_subject(connection, LOG_EVENT_STUCK, "disconnect");
+        struct log_subject subject = connection_subject(connection, LOG_EVENT_STUCK, "disconnect");
 
         if (connection->abandoned)
                 return;

@@ -23,8 +23,8 @@ struct leases {
         struct quota *quota;
         struct templates *templates;
 
-        pthread_mutex_t mutex; /* guards all below, and the records */
-        struct lease *all;     /* as many as there are records */
+        pthread_mutex_t mutex;   /* guards all below, and the records */
+        struct lease *all;       /* as many as there are records */
         LIST_HEAD(, lease) free; /* those below state.used */
         struct holder left, kept, orphans;
         struct leases_counts counts;
@@ -222,8 +222,8 @@ static bool leases_may_take(const struct leases *leases, const struct lease *lea
                leases_is_kept_for(leases, lease, holder->subject.uid);
 }
 
-/* With the mutex held. Whose it is may end before whoever else takes it does, and it is to go all the
- * same. */
+/* With the mutex held. Whose it is may end before whoever else takes it does, and it is to go all
+ * the same. */
 static void leases_mark_taken(struct leases *leases, struct holder *holder, struct lease *lease) {
         lease->busy = true;
         record_set_state(lease->record, RECORD_RELEASING);

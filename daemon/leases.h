@@ -37,8 +37,8 @@ struct holder {
 };
 
 struct leases_setup {
-        struct state state;           /* freshly opened; owned, also on failure */
-        struct quota *quota;          /* borrowed */
+        struct state state;          /* freshly opened; owned, also on failure */
+        struct quota *quota;         /* borrowed */
         struct templates *templates; /* borrowed */
 };
 
@@ -137,8 +137,8 @@ struct lease *leases_take_next(struct leases *leases, struct holder *holder);
 /* It could not be released: its holder may try again, if there still is one. */
 void leases_give_back(struct leases *leases, struct lease *lease);
 
-/* The holder is gone though its thread isn't: what it holds becomes nobody's, as by leases_orphan(),
- * and what is being granted to it at this moment will not be published. */
+/* The holder is gone though its thread isn't: what it holds becomes nobody's, as by
+ * leases_orphan(), and what is being granted to it at this moment will not be published. */
 void leases_abandon(struct leases *leases, struct holder *holder);
 
 /* Who holds what nobody holds and the host would not let go; and what is kept for users. */

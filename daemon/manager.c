@@ -388,8 +388,8 @@ static unsigned manager_count(const struct manager *manager, enum call_state sta
         unsigned count = 0;
 
         TAILQ_FOREACH(call, &manager->calls, entry)
-        count += call->state == state &&
-                 (uid == POLICY_ANY_USER || call->holder.subject.uid == uid);
+                count += call->state == state &&
+                         (uid == POLICY_ANY_USER || call->holder.subject.uid == uid);
         return count;
 }
 
@@ -401,7 +401,7 @@ static struct verdict manager_admit(const struct manager *manager, const char *s
         if (manager->closed)
                 return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
         TAILQ_FOREACH(call, &manager->calls, entry)
-        count += strcmp(sd_bus_message_get_sender(call->asked), sender) == 0;
+                count += strcmp(sd_bus_message_get_sender(call->asked), sender) == 0;
         if (count >= CALLS_PER_SENDER_MAX ||
             manager_count(manager, CALL_IDENTIFYING, POLICY_ANY_USER) >= CALLS_UNIDENTIFIED_MAX)
                 return verdict_explain(STATUS_LIMIT_EXCEEDED, STATUS_NO_TARGET,
@@ -426,8 +426,8 @@ static bool call_may_list(const struct call *call) {
         uint64_t queued;
 
         TAILQ_FOREACH(other, &call->manager->calls, entry)
-        if (other->state == CALL_RUNNING && other->method == call->method)
-                return false;
+                if (other->state == CALL_RUNNING && other->method == call->method)
+                        return false;
         return sd_bus_get_n_queued_write(sd_bus_message_get_bus(call->asked), &queued) < 0 ||
                queued == 0;
 }
@@ -439,10 +439,11 @@ static struct call *manager_next(const struct manager *manager) {
         if (manager_count(manager, CALL_RUNNING, POLICY_ANY_USER) >= RUNNING_MAX)
                 return NULL;
         TAILQ_FOREACH(call, &manager->calls, entry)
-        if (call->state == CALL_WAITING &&
-            manager_count(manager, CALL_RUNNING, call->holder.subject.uid) < RUNNING_PER_USER_MAX &&
-            (call->method->run != call_list || call_may_list(call)))
-                return call;
+                if (call->state == CALL_WAITING &&
+                    manager_count(manager, CALL_RUNNING, call->holder.subject.uid) <
+                            RUNNING_PER_USER_MAX &&
+                    (call->method->run != call_list || call_may_list(call)))
+                        return call;
         return NULL;
 }
 
@@ -493,7 +494,7 @@ static void call_pass_on_refusal(const struct call *call) {
 
         if (reply->target < wire->n_targets)
                 target = wire->targets[reply->target].file_system == PROTOCOL_PROC ? "proc: "
-                                                                                  : "sys: ";
+                                                                                   : "sys: ";
         call_reply_error(call, reply->status, target, reply->text);
 }
 
@@ -632,11 +633,16 @@ static int call_on_consent(sd_bus_message *reply, void *userdata, sd_bus_error *
         return 0;
 }
 
-/* With what it is about, for an administrator to read: a directory or a lease; of a list, neither.
- */
+/* With what it is about, for an administrator to read: a directory, a lease, or neither. */
 static void call_ask_for_consent(struct call *call) {
-        struct bus_question question = {call->asked, call_on_consent, call, call->method->action,
-                                        "root",      call->root};
+        struct bus_question question = {
+                .call = call->asked,
+                .on_reply = call_on_consent,
+                .userdata = call,
+                .action = call->method->action,
+                .detail = "root",
+                .value = call->root,
+        };
         struct verdict verdict = manager_admit_question(call->manager, call->holder.subject.uid);
         char lease[17];
         int r;
@@ -904,5 +910,5 @@ void manager_close(struct manager *manager) {
         manager->closed = true;
         manager_turn(manager);
         TAILQ_FOREACH(call, &manager->calls, entry) /* on threads; nobody will collect them */
-        call_refuse(call, &stopping, NULL);
+                call_refuse(call, &stopping, NULL);
 }

@@ -5,8 +5,8 @@
 #include "daemon/options.h"
 
 #include "common/fdpass.h"
-#include "daemon/refusal.h"
 #include "daemon/log.h"
+#include "daemon/refusal.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -262,13 +262,14 @@ enum options_result options_parse(struct options *options, int argc, char **argv
 
         *options = (struct options){
                 .policy = policy_new(),
-                .limits = {
-                        [QUOTA_CONNECTIONS] = {2048, 512},
-                        [QUOTA_REFUSALS] = {REFUSALS_CLOSERS_MAX,
-                                            REFUSALS_CLOSERS_PER_USER_MAX},
-                        [QUOTA_MOUNTS] = {16384, 2048},
-                        [QUOTA_CALLS] = {256, 32},
-                },
+                .limits =
+                        {
+                                [QUOTA_CONNECTIONS] = {2048, 512},
+                                [QUOTA_REFUSALS] = {REFUSALS_CLOSERS_MAX,
+                                                    REFUSALS_CLOSERS_PER_USER_MAX},
+                                [QUOTA_MOUNTS] = {16384, 2048},
+                                [QUOTA_CALLS] = {256, 32},
+                        },
                 .max_targets = PROTOCOL_TARGETS_MAX,
                 .idle_timeout = 60,
                 .adopt_timeout = 30,
@@ -341,7 +342,7 @@ int options_fit(struct options *options, uint64_t descriptors, uint64_t mount_ma
         if (!options->max_connections_given && fixed < room && needed > room - fixed)
                 *connections = options_share(*connections, room - fixed, needed);
         needed = options_descriptors(options) - *mounts;
-        if (!options->max_mounts_given && needed < room && *mounts > room - needed)
+        if (!options->max_mounts_given && needed<room && * mounts> room - needed)
                 *mounts = room - needed;
         if (options_descriptors(options) > room)
                 return options_complain(options, "RLIMIT_NOFILE", descriptors, errors);

@@ -123,9 +123,9 @@ static struct verdict request_judge(struct service *service) {
 static enum template_kind request_kind(const struct service *service, uint32_t i) {
         const struct wire_target *target = &service->request->wire.targets[i];
         bool pids = target->options & PROTOCOL_PIDS_ONLY;
-        bool writable = !(target->options & PROTOCOL_READ_ONLY) &&
-                        policy_allows_writable_proc(service->context->policy,
-                                                    service->holder->subject.uid);
+        bool writable =
+                !(target->options & PROTOCOL_READ_ONLY) &&
+                policy_allows_writable_proc(service->context->policy, service->holder->subject.uid);
 
         if (target->file_system == PROTOCOL_SYSFS)
                 return TEMPLATE_SYSFS;
@@ -242,7 +242,8 @@ static void request_count(const struct service *service, const struct verdict *v
 
         if (verdict->status != STATUS_OK)
                 atomic_fetch_add_explicit(&context->failures_total, 1, memory_order_relaxed);
-        else if (service->request->wire.operation == PROTOCOL_MOUNT && service->request->reply.lease)
+        else if (service->request->wire.operation == PROTOCOL_MOUNT &&
+                 service->request->reply.lease)
                 atomic_fetch_add_explicit(&context->mounts_total, service->request->wire.n_targets,
                                           memory_order_relaxed);
 }

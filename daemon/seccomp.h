@@ -15,8 +15,8 @@ enum seccomp_mode {
 };
 
 /*
- * For all threads that there are and will be; it can't be undone. Needs no_new_privs or CAP_SYS_ADMIN.
- * Negative errno, -EINVAL of a kernel without filters.
+ * For all threads that there are and will be; it can't be undone. Needs no_new_privs or
+ * CAP_SYS_ADMIN. Negative errno, -EINVAL of a kernel without filters.
  */
 int seccomp_confine(enum seccomp_mode mode);
 

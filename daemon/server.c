@@ -198,14 +198,13 @@ static void server_orphans_done(struct job *job) {
 
 static void server_look_after_orphans(struct server *server) {
         if (!server->releasing_orphans)
-                server->releasing_orphans =
-                        threads_run(server->setup.threads, &server->orphans, server_spare(server)) ==
-                        0;
+                server->releasing_orphans = threads_run(server->setup.threads, &server->orphans,
+                                                        server_spare(server)) == 0;
 }
 
 /* ---- the end ---- */
 
-/* At first threads are stuck, and what their clients hold is released beside them; then it's time. */
+/* At first threads are stuck, and their clients' leases go beside them; then it's time. */
 static int server_on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         struct server *server = userdata;
 
@@ -470,10 +469,10 @@ static void server_prepare(struct server *server, const struct server_setup *set
         const struct job sweep = {.run = server_sweep_run, .done = server_sweep_done};
 
         server->setup = *setup;
-        server->quick_sweep = (struct server_sweep){
-                .job = sweep, .server = server, .patience = SWEEP_QUICKLY};
-        server->patient_sweep = (struct server_sweep){
-                .job = sweep, .server = server, .patience = SWEEP_PATIENTLY};
+        server->quick_sweep =
+                (struct server_sweep){.job = sweep, .server = server, .patience = SWEEP_QUICKLY};
+        server->patient_sweep =
+                (struct server_sweep){.job = sweep, .server = server, .patience = SWEEP_PATIENTLY};
         server->orphans = (struct job){.run = server_orphans_run, .done = server_orphans_done};
 }
 

@@ -187,8 +187,7 @@ void sweep_keep(struct leases *leases, enum sweep_patience patience) {
 /* In a pid namespace that we can't see it may live: 0. What is kept has no
  * holder. */
 static bool sweep_holder_lives(const struct record *record) {
-        return record->kept || record->pid == 0 || kill(record->pid, 0) == 0 ||
-               errno != ESRCH;
+        return record->kept || record->pid == 0 || kill(record->pid, 0) == 0 || errno != ESRCH;
 }
 
 static unsigned sweep_state_with(const struct sweep *sweep, struct state *state) {

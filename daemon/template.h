@@ -46,7 +46,8 @@ const struct mount_setup *templates_setup(const struct templates *templates);
 
 /* A mount that is attached nowhere. */
 struct template_clone {
-        int fd; /* of its root, as O_PATH, close-on-exec; closed before it is attached, it is gone */
+        int fd; /* of its root, as O_PATH, close-on-exec; closed before it is attached, it is gone
+                 */
         uint64_t id; /* as mount_identify() has it */
 };
 

@@ -265,9 +265,8 @@ bool threads_free(struct threads *threads) {
         threads->stopping = true;
         LIST_FOREACH(thread, &threads->idle, entry)
                 pthread_cond_signal(&thread->wake);
-        while (threads->count > 0 &&
-               pthread_cond_clockwait(&threads->ended, &threads->mutex, CLOCK_MONOTONIC,
-                                      &deadline) == 0)
+        while (threads->count > 0 && pthread_cond_clockwait(&threads->ended, &threads->mutex,
+                                                            CLOCK_MONOTONIC, &deadline) == 0)
                 continue;
         ended = threads->count == 0;
         pthread_mutex_unlock(&threads->mutex);

@@ -40,7 +40,7 @@ enum threads_spare {
         THREADS_TAKE_SPARE,
 };
 
-/* Has a thread do the work, which is the thread's from then on. Negative errno: none can be made. */
+/* Has a thread do the work, and own it from then on. Negative errno: none can be made. */
 int threads_start(struct threads *threads, struct work *work, enum threads_spare spare);
 
 /* Work that the main thread wants to hear of. Embedded by its keeper. */

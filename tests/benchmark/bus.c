@@ -152,8 +152,8 @@ static uint64_t bus_cpu(void) {
 
 const struct route route_bus = {
         .name = "D-Bus",
-        .what = "org.mountat1.Manager.MountPath and Unmount on one connection to dbus-daemon, which is "
-                "the other in processor time",
+        .what = "org.mountat1.Manager.MountPath and Unmount on one connection to "
+                "dbus-daemon, which is the other in processor time",
         .stride = 4,
         .missing = bus_missing,
         .begin = bus_begin,

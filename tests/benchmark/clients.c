@@ -133,8 +133,7 @@ static void clients_level(const struct sweep_plan *plan, struct table *table, un
                 b = clients_measure(&route_mountatd, count, duration, roots, plan->service);
                 clients_judge(count, &a, &b);
                 if (plan->against) {
-                        c = clients_measure(&route_mountatd, count, duration, roots,
-                                            plan->against);
+                        c = clients_measure(&route_mountatd, count, duration, roots, plan->against);
                         clients_judge_against(count, &b, &c);
                         clients_add(&against, &c);
                 }

@@ -229,7 +229,10 @@ static void main_judge_against(const struct routes *routes, unsigned pause,
                 unsigned pause, route;
                 double cycle, cpu; /* 0: any */
         } goals[] = {
-                {0, 0, 0.7, 0.7}, {150, 0, 1.0, 1.0}, {2000, 0, 1.0, 1.0}, {150, 2, 1.1, 0},
+                {0, 0, 0.7, 0.7},
+                {150, 0, 1.0, 1.0},
+                {2000, 0, 1.0, 1.0},
+                {150, 2, 1.1, 0},
         };
 
         for (unsigned i = 0; i < sizeof(goals) / sizeof(goals[0]); i++) {

@@ -22,8 +22,8 @@ struct route_user {
 struct route {
         const char *name;
         struct service *service; /* another than that of the comparison, or NULL */
-        const char *what; /* what it does, for the legend */
-        unsigned stride;  /* it takes part in each n-th round: the slow ones needn't in all */
+        const char *what;        /* what it does, for the legend */
+        unsigned stride; /* it takes part in each n-th round: the slow ones needn't in all */
         /* Why it can't be had here, or NULL. May itself be NULL. */
         const char *(*missing)(void);
         /* Before and after: a connection, or nothing. On the user's thread. May be NULL. */
@@ -39,4 +39,5 @@ struct route {
 
 /* In the table's order; the first is what the others are compared with. */
 extern const struct route route_direct, route_direct_child, route_mountatd, route_hello,
-        route_connect, route_mountatctl, route_mount8, route_bwrap, route_unshare, route_systemd, route_bus;
+        route_connect, route_mountatctl, route_mount8, route_bwrap, route_unshare, route_systemd,
+        route_bus;

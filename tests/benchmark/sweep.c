@@ -243,7 +243,7 @@ static double sweep_per(unsigned long now, unsigned long before, unsigned units)
 
 static void sweep_print_levels(struct sweep_level *levels, unsigned n, unsigned superblocks) {
         static const char *const columns[] = {"leases",     "RSS KiB",       "anon KiB",
-                                              "state KiB", "bytes a lease", "kernel KiB a mount",
+                                              "state KiB",  "bytes a lease", "kernel KiB a mount",
                                               "next mount", "next unmount",  "next cycle",
                                               "x direct"};
         struct table *table = table_new("leases", "Leases that live, of two mounts each");

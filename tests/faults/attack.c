@@ -39,7 +39,7 @@ enum {
         ATTACK_PACKET_SOCKETS = 100, /* of a message */
         ATTACK_LINGERING = 40,
         ATTACK_MOUNT_REQUESTS = 128,
-        ATTACK_REFUSED = 1600,    /* more than the daemon lets wait to be closed */
+        ATTACK_REFUSED = 1600, /* more than the daemon lets wait to be closed */
         ATTACK_REFUSED_DIRTY = 24,
 };
 
@@ -294,9 +294,9 @@ static int attack_make_odd(unsigned kind, int connection) {
 }
 
 static void attack_odd_descriptors(const struct attacker *attacker) {
-        const struct attack_message messages[] = {
-                attack_encode(PROTOCOL_MOUNT, 1), attack_encode(PROTOCOL_HELLO, 0),
-                attack_encode(PROTOCOL_ADOPT, 1), attack_garbage};
+        const struct attack_message messages[] = {attack_encode(PROTOCOL_MOUNT, 1),
+                                                  attack_encode(PROTOCOL_HELLO, 0),
+                                                  attack_encode(PROTOCOL_ADOPT, 1), attack_garbage};
 
         attack_tell(attacker);
         for (;;) {
@@ -397,10 +397,9 @@ static void attack_every_connection(const struct attacker *attacker) {
         for (;;)
                 for (unsigned i = 0; i < ATTACK_CONNECTIONS; i++) {
                         for (unsigned k = 0; k < ATTACK_QUEUE; k++)
-                                if (client_try_send(connections[i],
-                                                    attack_encode(PROTOCOL_HELLO, 0).bytes,
-                                                    attack_encode(PROTOCOL_HELLO, 0).size, NULL,
-                                                    0) < 0)
+                                if (client_try_send(
+                                            connections[i], attack_encode(PROTOCOL_HELLO, 0).bytes,
+                                            attack_encode(PROTOCOL_HELLO, 0).size, NULL, 0) < 0)
                                         break;
                         while (recv(connections[i], reply, sizeof(reply), MSG_DONTWAIT) > 0)
                                 continue;

@@ -24,9 +24,9 @@ enum attack_trait {
 struct attack {
         const char *name;
         void (*run)(const struct attacker *attacker); /* tells that it is ready; doesn't return */
-        unsigned users;  /* that do it at once */
-        unsigned traits; /* of enum attack_trait */
-        unsigned stuck;  /* threads of the daemon that each user keeps in the kernel, at least */
+        unsigned users;                               /* that do it at once */
+        unsigned traits;                              /* of enum attack_trait */
+        unsigned stuck; /* threads of the daemon that each user keeps in the kernel, at least */
 };
 
 enum {

@@ -27,13 +27,13 @@
 enum {
         CONNECTIONS_MAX = 2048, /* the daemon's limits; fewer where RLIMIT_NOFILE is low */
         CONNECTIONS_MAX_PER_USER = 512,
-        THREADS_SPARE = 7,        /* the main one, the log's, those kept without work, the teller */
-        FDS_PER_CONNECTION = 22,  /* with what a message brings */
+        THREADS_SPARE = 7,       /* the main one, the log's, those kept without work, the teller */
+        FDS_PER_CONNECTION = 22, /* with what a message brings */
         FDS_SPARE = 64 + REFUSALS_WAITING_MAX,
         USERS = 100,
         FLOOD_USER = 62000, /* the first of USERS */
         FDS_IN_A_MESSAGE = 253,
-        SUBORDINATE_USER = 300000, /* the first of USERS that are FLOOD_USER's own */
+        SUBORDINATE_USER = 300000,     /* the first of USERS that are FLOOD_USER's own */
         SUBORDINATE_CONNECTIONS = 400, /* which leave room whatever RLIMIT_NOFILE is */
         STOPPERS = 8,
         STOPPED_CONNECTIONS = 60, /* of each */
@@ -463,8 +463,7 @@ WORLD_TEST(one_user_with_subordinate_users_is_bounded_by_the_totals) {
 
         await_flooder(&flooder);
         stage_print("400 connects of a subordinate 100", stage_measure(&stage, root));
-        expect_bounded(&stage, "400 connects of a subordinate 100",
-                       SUBORDINATE_CONNECTIONS + 2, 2);
+        expect_bounded(&stage, "400 connects of a subordinate 100", SUBORDINATE_CONNECTIONS + 2, 2);
 
         /* Then all there is: who is connected keeps what is his. */
         lease = client_hold_root(alice, WORLD_ALICE, root);

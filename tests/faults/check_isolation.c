@@ -30,7 +30,7 @@ enum {
         QUIET_MS = 400,
         ATTACKED_MS = 1000,
         SAMPLES_MAX = 20000,
-        SAMPLES_MIN = 10, /* however long they take */
+        SAMPLES_MIN = 10,        /* however long they take */
         SERVED_WITHIN_MS = 5000, /* that nobody hangs; what is promised is printed */
         DYING_WITHIN_MS = 5000,  /* TimeoutStopSec= of the unit */
         BOUND_FACTOR = 3,
@@ -217,8 +217,7 @@ static void isolation_open(struct isolation *isolation, const struct attack *att
                 .samples = mmap(NULL, sizeof(struct samples), PROT_READ | PROT_WRITE,
                                 MAP_SHARED | MAP_ANONYMOUS, -1, 0),
         };
-        isolation->lease =
-                client_hold_root(isolation->honest.old, WORLD_ALICE, world_path("held"));
+        isolation->lease = client_hold_root(isolation->honest.old, WORLD_ALICE, world_path("held"));
 }
 
 /* ---- the attackers ---- */
@@ -427,8 +426,7 @@ HOSTILE_TEST(stop_waits_for_no_connection_that_was_not_accepted) {
         struct service *service = &isolation.service;
 
         world_make_directory(0, 0755, "build");
-        *service = service_start(
-                &(struct service_plan){.name = "own", .start = SERVICE_LISTENS});
+        *service = service_start(&(struct service_plan){.name = "own", .start = SERVICE_LISTENS});
         ck_assert_int_eq(kill(service->pid, SIGSTOP), 0);
         ck_assert_int_eq(kill(service->pid, SIGTERM), 0);
         isolation_attack(&isolation);

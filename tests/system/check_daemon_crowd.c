@@ -148,7 +148,7 @@ WORLD_TEST(sixteen_clients_mount_and_unmount_200_times_each) {
         service_stop(&service);
 }
 
-/* A thread each, which is there as long as its client is; then a few are kept, for who comes next. */
+/* A thread each, as long as its client is there; then a few are kept, for who comes next. */
 WORLD_TEST(threads_come_and_go_with_connections) {
         struct service service = service_start_with("a", NULL);
         unsigned fixed = SERVICE_THREADS_MIN - 1; /* the main one, and the log's */
@@ -165,8 +165,7 @@ WORLD_TEST(threads_come_and_go_with_connections) {
                                   8 * CROWD + SERVICE_THREADS_IDLE);
                 for (unsigned i = 0; i < 4 * CROWD; i++)
                         close(clients[i]);
-                world_wait_for(service_count_threads(&service) <=
-                               4 * CROWD + SERVICE_THREADS_IDLE);
+                world_wait_for(service_count_threads(&service) <= 4 * CROWD + SERVICE_THREADS_IDLE);
                 for (unsigned i = 4 * CROWD; i < 8 * CROWD; i++) {
                         client_hello(clients[i]);
                         close(clients[i]);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Leases that the daemon keeps for a user: whose they are, what they survive, and what ends them. */
+/* Leases that are kept for a user: whose they are, what they survive, and what ends them. */
 
 #include "common/fd.h"
 #include "tests/fixtures/client.h"

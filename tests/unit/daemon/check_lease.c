@@ -1136,6 +1136,5 @@ int main(void) {
                 adopted_lease_can_not_be_adopted_again, other_descriptors_are_not_adopted,
                 mounts_in_another_order_are_not_adopted, file_systems_must_be_those_on_record,
                 abandoned_holder_adopts_nothing, grant_of_an_abandoned_holder_is_undone,
-                what_an_abandoned_holder_held_is_an_orphans,
-                threads_at_once_leave_nothing);
+                what_an_abandoned_holder_held_is_an_orphans, threads_at_once_leave_nothing);
 }

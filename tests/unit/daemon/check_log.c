@@ -2,9 +2,9 @@
 
 #include "daemon/log.h"
 
-#include "tests/unit/daemon/log_capture.h"
 #include "tests/fixtures/skip.h"
 #include "tests/fixtures/suite.h"
+#include "tests/unit/daemon/log_capture.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -2,9 +2,9 @@
 
 #include "daemon/log_line.h"
 
-#include "tests/unit/daemon/log_capture.h"
 #include "tests/fixtures/skip.h"
 #include "tests/fixtures/suite.h"
+#include "tests/unit/daemon/log_capture.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -354,8 +354,7 @@ START_TEST(refusals_and_calls_have_their_limits) {
 
         ck_assert_uint_eq(PARSE(&options, NULL), OPTIONS_RUN);
         ck_assert_uint_eq(options.limits[QUOTA_REFUSALS].total, REFUSALS_CLOSERS_MAX);
-        ck_assert_uint_eq(options.limits[QUOTA_REFUSALS].per_user,
-                          REFUSALS_CLOSERS_PER_USER_MAX);
+        ck_assert_uint_eq(options.limits[QUOTA_REFUSALS].per_user, REFUSALS_CLOSERS_PER_USER_MAX);
         for (int kind = 0; kind < QUOTA_KINDS; kind++) {
                 ck_assert_uint_gt(options.limits[kind].per_user, 0);
                 ck_assert_uint_lt(options.limits[kind].per_user, options.limits[kind].total);

@@ -399,8 +399,7 @@ static void task_done(struct job *job) {
         task->dones++;
         last_done = task;
         if (task->next)
-                ck_assert_int_eq(threads_run(threads, &task->next->job, THREADS_KEEP_SPARE),
-                                 0);
+                ck_assert_int_eq(threads_run(threads, &task->next->job, THREADS_KEEP_SPARE), 0);
 }
 
 static void task_start(struct task *task) {
