@@ -882,7 +882,9 @@ static unsigned find_stride(const struct route *route, struct trap_call call, un
         unsigned few = places > 100 ? places / 3 : places;
 
         if (route->judge == judge_start_on_bus)
-                few = is_any(call.number, bus_carrying) ? 2 : 4;
+                few = is_any(call.number, bus_carrying) ? 1 : 4;
+        else if (route->judge == judge_call && call.number == SYS_recvmsg)
+                few = 2;
         else if (route->prepare == left_kept_lease)
                 few = 4;
         return (places + few - 1) / few;
