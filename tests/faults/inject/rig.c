@@ -26,6 +26,7 @@ enum {
         RIG_CLOSE_MS = 200,
         RIG_MOUNTS = 2,   /* of the one lease */
         RIG_IDLE_MAX = 3, /* threads that are kept without work, besides the spare one */
+        RIG_OTHERS = 1 + SERVICE_THREADS_OF_RUNTIME, /* threads: the main one */
 };
 
 void rig_prepare(struct rig *rig, const struct service_plan *plan) {
@@ -363,6 +364,7 @@ const char *rig_find_fault(const struct rig *rig) {
         int64_t deadline = world_now_ms() + RIG_PATIENCE_MS;
         const char *fault;
 
+        rig_settle(rig); /* else a passer-by comes, whose thread stays */
         while ((fault = rig_compare_all(rig)) && service_is_running(&rig->service) &&
                world_now_ms() < deadline) {
                 rig_let_replenish(rig);
@@ -385,7 +387,7 @@ void rig_measure(struct rig *rig) {
                 threads = rig_count_threads(rig);
                 fds = rig_count_fds(rig);
                 if (memcmp(&threads, &before, sizeof(threads)) == 0 && fds == fds_before &&
-                    threads.serving == (rig->alice >= 0))
+                    threads.serving == (rig->alice >= 0) && threads.others == RIG_OTHERS)
                         break;
                 ck_assert_int_lt(world_now_ms(), deadline);
                 before = threads;
