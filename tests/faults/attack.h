@@ -19,6 +19,7 @@ enum attack_trait {
         ATTACK_WANTS_FUSE = 1 << 0,
         ATTACK_WANTS_NETWORK = 1 << 1, /* a user and a network namespace of the user's own */
         ATTACK_FILLS_LOG = 1 << 2,     /* which nobody reads */
+        ATTACK_LEAVES_DIRTY = 1 << 3,  /* closing waits for the file system, since Linux 6.16 */
 };
 
 struct attack {
