@@ -256,12 +256,24 @@ void bus_tick(struct bus *bus) {
                 bus_lose(bus, -ENOTCONN, BUS_GONE);
 }
 
+/* The name may be ours, and calls on their way, before the bus's answer has been read. */
+static bool bus_may_be_named(const struct bus *bus) {
+        struct ucred peer = {0};
+        socklen_t size = sizeof(peer);
+
+        if (bus->state != BUS_CONNECTING || !bus->connection)
+                return bus->state == BUS_NAMED;
+        return getsockopt(sd_bus_get_fd(bus->connection), SOL_SOCKET, SO_PEERCRED, &peer, &size) ==
+                       0 &&
+               peer.uid != (uid_t)-1; /* else there is no bus yet */
+}
+
 void bus_leave(struct bus *bus) {
         bool named;
 
         if (!bus || !bus_is_to_stay(bus))
                 return;
-        named = bus->state == BUS_NAMED;
+        named = bus_may_be_named(bus);
         bus->state = BUS_LEFT;
         if (named &&
             sd_bus_release_name_async(bus->connection, NULL, BUS_NAME, bus_on_unnamed, bus) >= 0)
