@@ -189,8 +189,6 @@ static struct lease *leases_find_left(struct leases *leases, const struct holder
         return lease;
 }
 
-/* ---- releasing ---- */
-
 bool leases_hand_over(struct leases *leases, struct holder *holder, const struct lease_claim *claim,
                       const struct lease_roots *roots) {
         struct lease *lease = NULL;
@@ -209,6 +207,8 @@ bool leases_hand_over(struct leases *leases, struct holder *holder, const struct
         pthread_mutex_unlock(&leases->mutex);
         return lease;
 }
+
+/* ---- releasing ---- */
 
 static bool leases_is_kept_for(const struct leases *leases, const struct lease *lease, uid_t uid) {
         return lease->holder == &leases->kept && lease->record->uid == uid;

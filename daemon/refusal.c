@@ -210,7 +210,10 @@ static struct work *refusal_close(struct work *work, int error) {
         pthread_mutex_lock(&all->mutex);
         next = refusals_next_unclosed(all);
         pthread_mutex_unlock(&all->mutex);
-        return next ? &next->work : NULL;
+        if (!next)
+                return NULL;
+        next->work.run = refusal_close;
+        return &next->work;
 }
 
 /* Of one that has been charged. With the mutex held. */
@@ -232,7 +235,6 @@ static void refusals_close(struct refusals *all, struct refusal *refusal) {
         if (refusal_charge(refusal))
                 refusals_start_close(all, refusal);
         else {
-                refusal->work.run = refusal_close;
                 STAILQ_INSERT_TAIL(&all->unclosed, refusal, entry);
                 all->n_unclosed++;
         }
