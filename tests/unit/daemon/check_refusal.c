@@ -178,14 +178,10 @@ START_TEST(closer_closes_all_that_wait) {
 }
 END_TEST
 
-/* What one user queues keeps nobody from being accepted, though nothing of it can be closed. */
-START_TEST(room_is_left_however_many_wait) {
-        unsigned before;
+/* Each with a descriptor, so that they wait for a closer. */
+static void refuse_many(void) {
         int daemon;
 
-        descriptors_raise();
-        start(0);
-        before = descriptors_count();
         for (unsigned i = 0; i < MANY; i++) {
                 while (!refusals_have_room(refusals))
                         usleep(100); /* the teller is behind */
@@ -194,8 +190,40 @@ START_TEST(room_is_left_however_many_wait) {
         }
         while (!threads_are_idle(threads))
                 usleep(1000);
+}
+
+/* What one user queues keeps nobody from being accepted, though nothing of it can be closed. */
+START_TEST(room_is_left_however_many_wait) {
+        unsigned before;
+
+        descriptors_raise();
+        start(0);
+        before = descriptors_count();
+        refuse_many();
         ck_assert(refusals_have_room(refusals));
         ck_assert_uint_lt(descriptors_count() - before, REFUSALS_WAITING_MAX);
+        stop();
+}
+END_TEST
+
+/* More than wait singly: a bundle of them is closed like one. */
+START_TEST(closer_closes_however_many_wait) {
+        unsigned before;
+        int daemon;
+
+        descriptors_raise();
+        start(1);
+        before = descriptors_count();
+        ck_assert_int_eq(quota_charge(context.quota, USER, QUOTA_REFUSALS, 1).status, STATUS_OK);
+        refuse_many();
+        ck_assert_uint_gt(descriptors_count(), before);
+        quota_return(context.quota, USER, QUOTA_REFUSALS, 1);
+        close(connect_one(1, STDERR_FILENO, &daemon));
+        refuse(daemon, STATUS_LIMIT_EXCEEDED);
+        await_descriptors(before);
+        while (!threads_are_idle(threads))
+                usleep(1000);
+        ck_assert_uint_eq(quota_used(context.quota, QUOTA_REFUSALS), 0);
         stop();
 }
 END_TEST
@@ -204,5 +232,5 @@ int main(void) {
         return SUITE_RUN("refusal", tells_and_closes, tells_nothing_where_nobody_is_to_be_told,
                          messages_without_descriptors_need_no_closer,
                          descriptors_are_left_to_a_closer, closer_closes_all_that_wait,
-                         room_is_left_however_many_wait);
+                         room_is_left_however_many_wait, closer_closes_however_many_wait);
 }
