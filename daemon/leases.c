@@ -79,7 +79,7 @@ static struct lease *leases_find_free(struct leases *leases) {
         return lease;
 }
 
-static uint64_t leases_now(void) {
+uint64_t leases_now(void) {
         struct timespec now;
 
         clock_gettime(CLOCK_BOOTTIME, &now);

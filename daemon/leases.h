@@ -158,6 +158,9 @@ void leases_freeze(struct leases *leases);
 
 /* ---- for those who look on ---- */
 
+/* By the clock of a record's `granted`. */
+uint64_t leases_now(void);
+
 struct leases_counts {
         unsigned leases;
         unsigned left;    /* of the leases: a predecessor's, waiting */

@@ -31,7 +31,6 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <systemd/sd-bus.h>
-#include <time.h>
 
 #define CALL_UNIDENTIFIED ((uid_t)-1) /* whose call it is */
 
@@ -321,11 +320,8 @@ static int manager_append_lease(sd_bus_message *reply, const struct record *reco
                                 const char *place) {
         char *names[PROTOCOL_TARGETS_MAX + 1] = {0};
         int r = sd_bus_message_open_container(reply, 'r', "tuussast");
-        struct timespec now;
-        uint64_t us;
+        uint64_t now = leases_now();
 
-        clock_gettime(CLOCK_BOOTTIME, &now);
-        us = (uint64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
         for (uint32_t i = 0; i < record->count; i++)
                 names[i] = (char *)(record->file_systems[i] == PROTOCOL_SYSFS ? "sysfs" : "proc");
         if (r >= 0)
@@ -336,7 +332,7 @@ static int manager_append_lease(sd_bus_message *reply, const struct record *reco
                 r = sd_bus_message_append_strv(reply, names);
         if (r >= 0)
                 r = sd_bus_message_append(
-                        reply, "t", us > record->granted ? (us - record->granted) / 1000000 : 0);
+                        reply, "t", now > record->granted ? (now - record->granted) / 1000000 : 0);
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 

@@ -8,6 +8,7 @@
 #include "tests/faults/attack.h"
 
 #include "common/fd.h"
+#include "tests/faults/lingering.h"
 #include "tests/fixtures/client.h"
 #include "tests/fixtures/descriptors.h"
 
@@ -16,7 +17,6 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <net/if.h>
-#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -229,40 +229,14 @@ static void attack_packet_sockets(const struct attacker *attacker) {
         }
 }
 
-/* A TCP server that nobody accepts from, so that it reads nothing. */
-static struct sockaddr_in attack_listen(void) {
-        struct sockaddr_in address = {.sin_family = AF_INET,
-                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        socklen_t size = sizeof(address);
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, size), 0);
-        ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-        ck_assert_int_eq(listen(fd, 2 * ATTACK_LINGERING), 0);
-        return address;
-}
-
-/* Of which the last close(2) takes 100 s, but for that of a process that ends. */
-static int attack_make_lingering(const struct sockaddr_in *server) {
-        const struct linger linger = {.l_onoff = 1, .l_linger = 100};
-        static char data[1 << 16];
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        ck_assert_int_eq(connect(fd, (const struct sockaddr *)server, sizeof(*server)), 0);
-        ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
-        while (send(fd, data, sizeof(data), MSG_DONTWAIT) > 0)
-                continue;
-        return fd;
-}
-
 static void attack_lingering_sockets(const struct attacker *attacker) {
-        const struct sockaddr_in server = attack_listen();
+        const struct sockaddr_in server = lingering_listen(2 * ATTACK_LINGERING);
 
         for (unsigned i = 0; i < ATTACK_LINGERING; i++) {
                 int connection = client_connect(attacker->service, -1), fd;
 
                 if (attack_fork()) {
-                        fd = attack_make_lingering(&server);
+                        fd = lingering_connect(&server, 100);
                         for (unsigned k = 0; k < ATTACK_QUEUE; k++)
                                 attack_send(connection, attack_encode(PROTOCOL_HELLO, 0), &fd, 1);
                         _exit(EXIT_SUCCESS);

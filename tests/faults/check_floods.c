@@ -7,12 +7,12 @@
 
 #include "common/fd.h"
 #include "daemon/refusal.h"
+#include "tests/faults/lingering.h"
 #include "tests/fixtures/descriptors.h"
 #include "tests/fixtures/stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -203,32 +203,6 @@ WORLD_TEST(mounts_of_many_users_are_bounded) {
         service_stop(&stage.service);
 }
 
-/* A TCP server that nobody accepts from, so that it reads nothing. */
-static struct sockaddr_in listen_for_nothing(void) {
-        struct sockaddr_in address = {.sin_family = AF_INET,
-                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        socklen_t size = sizeof(address);
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, size), 0);
-        ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-        ck_assert_int_eq(listen(fd, 100), 0);
-        return address;
-}
-
-/* A socket of which the last close(2) takes 5 s. */
-static int make_lingering(const struct sockaddr_in *server) {
-        const struct linger linger = {.l_onoff = 1, .l_linger = 5};
-        static char data[1 << 16];
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        ck_assert_int_eq(connect(fd, (const struct sockaddr *)server, sizeof(*server)), 0);
-        ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
-        while (send(fd, data, sizeof(data), MSG_DONTWAIT) > 0)
-                continue;
-        return fd;
-}
-
 /* From a process that ends: that one doesn't wait, so the daemon, which is halted, is the last. */
 static void send_lingering(int client, const struct sockaddr_in *server, const void *bytes,
                            size_t size) {
@@ -236,7 +210,7 @@ static void send_lingering(int client, const struct sockaddr_in *server, const v
 
         ck_assert_int_ge(pid, 0);
         if (pid == 0) {
-                int fd = make_lingering(server);
+                int fd = lingering_connect(server, 5);
 
                 _exit(client_try_send(client, bytes, size, &fd, 1) < 0);
         }
@@ -250,7 +224,7 @@ WORLD_TEST(sockets_that_linger_hold_up_nobody) {
         size_t size = wire_encode_request(&request, bytes);
         struct stage stage = stage_new(NULL, NULL);
         const char *root = world_make_root(WORLD_ALICE, "root");
-        const struct sockaddr_in server = listen_for_nothing();
+        const struct sockaddr_in server = lingering_listen(100);
         int connections[16];
 
         ck_assert_int_eq(kill(stage.service.pid, SIGSTOP), 0);
@@ -270,7 +244,7 @@ WORLD_TEST(sockets_that_linger_hold_up_nobody) {
 WORLD_TEST(sockets_that_linger_in_a_refused_connection_hold_up_nobody) {
         struct stage stage = stage_new(NULL, "--max-connections-per-user=4");
         const char *root = world_make_root(WORLD_ALICE, "root");
-        const struct sockaddr_in server = listen_for_nothing();
+        const struct sockaddr_in server = lingering_listen(100);
         int connections[24];
 
         ck_assert_int_eq(kill(stage.service.pid, SIGSTOP), 0);
