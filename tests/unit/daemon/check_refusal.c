@@ -156,7 +156,7 @@ START_TEST(descriptors_are_left_to_a_closer) {
                 expect_told(client);
                 close(client);
         }
-        ck_assert_uint_eq(descriptors_count(), before + 4);
+        await_descriptors(before + 4);
         stop();
 }
 END_TEST
