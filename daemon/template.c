@@ -54,7 +54,7 @@ static int template_configure(int context, const struct template_recipe *recipe,
         int r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "source", source);
 
         if (r == 0 && strcmp(recipe->file_system, "proc") == 0)
-                r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "hidepid", "invisible");
+                r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "hidepid", "ptraceable");
         if (r == 0 && recipe->pids_only)
                 r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "subset", "pid");
         if (r == 0 && recipe->superblock_read_only)

@@ -7,7 +7,7 @@
  * superblock of its own. A few clones of the usual kinds are made ahead.
  *
  * What is forced, at creation, before anything is attached: nosuid, nodev, noexec; procfs with
- * hidepid=invisible and, but for the writable kinds, read-only at the superblock (as a mount
+ * hidepid=ptraceable and, but for the writable kinds, read-only at the superblock (as a mount
  * attribute alone, the root of a user namespace could lift it); sysfs read-only as a mount
  * attribute (its superblock is the host's).
  */

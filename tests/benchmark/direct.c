@@ -35,7 +35,7 @@ static void direct_end(struct route_user *user) {
 
 /* hidepid, and read-only at the superblock: for procfs alone, as in daemon/mount.c. */
 static void direct_restrict(int context) {
-        direct_must(fsconfig(context, FSCONFIG_SET_STRING, "hidepid", "invisible", 0), "hidepid");
+        direct_must(fsconfig(context, FSCONFIG_SET_STRING, "hidepid", "ptraceable", 0), "hidepid");
         direct_must(fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0), "ro");
 }
 

@@ -22,7 +22,7 @@ extern char **environ;
 
 /* What the daemon forces, daemon/mount.c. */
 #define PROGRAMS_OPTIONS "nosuid,nodev,noexec,ro"
-#define PROGRAMS_PROC_OPTIONS PROGRAMS_OPTIONS ",hidepid=invisible"
+#define PROGRAMS_PROC_OPTIONS PROGRAMS_OPTIONS ",hidepid=ptraceable"
 
 /* The name of one that is found nowhere; else NULL. */
 static const char *programs_find(const char *const *names) {

@@ -77,7 +77,7 @@ WORLD_TEST(mounts_are_the_same_and_can_be_removed_at_once) {
                 ck_assert(world_find_mount(0, world_path("root/proc"), &proc));
                 ck_assert_str_eq(proc.options, "ro,nosuid,nodev,noexec,relatime");
                 ck_assert(world_has_option(proc.super, "ro"));
-                ck_assert(world_has_option(proc.super, "hidepid=invisible"));
+                ck_assert(world_has_option(proc.super, "hidepid=ptraceable"));
                 ck_assert(world_find_mount(0, world_path("root/sys"), &sys));
                 ck_assert_str_eq(sys.options, "ro,nosuid,nodev,noexec,relatime");
 

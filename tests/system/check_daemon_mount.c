@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -110,7 +111,87 @@ WORLD_TEST(proc_hides_other_users_and_is_read_only_twice) {
         expect_mount(proc, "proc", service.source);
         ck_assert(mount_has(proc, "ro"));
         ck_assert(superblock_has(proc, "ro"));
-        ck_assert(superblock_has(proc, "hidepid=invisible"));
+        ck_assert(superblock_has(proc, "hidepid=ptraceable"));
+        service_stop(&service);
+}
+
+/* Who reads a procfs of ours; the group exempts its members from hidepid=invisible. */
+struct reader {
+        uid_t uid;
+        gid_t group, supplementary;
+        int proc;
+        pid_t strangers[2];
+};
+
+static void reader_become(const struct reader *reader) {
+        cap_t none = cap_init();
+
+        ck_assert_int_eq(setgroups(1, &reader->supplementary), 0);
+        ck_assert_int_eq(setresgid(reader->group, reader->group, reader->group), 0);
+        ck_assert_int_eq(setresuid(reader->uid, reader->uid, reader->uid), 0);
+        ck_assert_int_eq(cap_set_proc(none), 0); /* uid 0 keeps them otherwise */
+        cap_free(none);
+        ck_assert_int_eq(prctl(PR_SET_DUMPABLE, 1), 0);
+}
+
+static bool reader_sees(const struct reader *reader, pid_t pid) {
+        char path[32];
+        int fd;
+
+        snprintf(path, sizeof(path), "%d/cmdline", pid);
+        fd = openat(reader->proc, path, O_RDONLY | O_CLOEXEC);
+        ck_assert(fd >= 0 || errno == ENOENT);
+        fd_close(fd);
+        return fd >= 0;
+}
+
+static void reader_read(void *argument) {
+        const struct reader *reader = argument;
+        DIR *directory;
+        unsigned processes = 0;
+
+        reader_become(reader);
+        directory = fdopendir(openat(reader->proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        ck_assert_ptr_nonnull(directory);
+        for (struct dirent *entry; (entry = readdir(directory));)
+                processes += isdigit((unsigned char)entry->d_name[0]) != 0;
+        closedir(directory);
+        ck_assert_uint_eq(processes, 1);
+        ck_assert(reader_sees(reader, getpid()));
+        for (unsigned i = 0; i < 2; i++)
+                ck_assert(!reader_sees(reader, reader->strangers[i]));
+}
+
+static void sleep_until_killed(void *argument) {
+        (void)argument;
+        for (;;)
+                pause();
+}
+
+WORLD_TEST(proc_shows_nobody_elses_processes_whatever_the_group) {
+        static const struct reader readers[] = {
+                {WORLD_ALICE, WORLD_ALICE, WORLD_ALICE, 0, {0}},
+                {WORLD_ALICE, 0, WORLD_ALICE, 0, {0}},
+                {WORLD_ALICE, WORLD_ALICE, 0, 0, {0}},
+                {0, 0, 0, 0, {0}},
+        };
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE), proc = -EBADF;
+        pid_t bob = world_spawn(WORLD_BOB, sleep_until_killed, NULL);
+
+        world_make_root(WORLD_ALICE, "root");
+        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        proc = open(world_path("root/proc"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        ck_assert_int_ge(proc, 0);
+        for (unsigned i = 0; i < sizeof(readers) / sizeof(readers[0]); i++) {
+                struct reader reader = readers[i];
+
+                reader.proc = proc;
+                reader.strangers[0] = bob;
+                reader.strangers[1] = getpid();
+                world_run_as(0, reader_read, &reader);
+        }
+        world_kill(bob);
         service_stop(&service);
 }
 
@@ -169,7 +250,7 @@ WORLD_TEST(pids_only_shows_only_processes) {
         client_hold(client, WORLD_ALICE, world_path("root/proc"), PROTOCOL_PROC,
                     PROTOCOL_PIDS_ONLY);
         ck_assert(superblock_has(world_path("root/proc"), "subset=pid"));
-        ck_assert(superblock_has(world_path("root/proc"), "hidepid=invisible"));
+        ck_assert(superblock_has(world_path("root/proc"), "hidepid=ptraceable"));
         ck_assert(superblock_has(world_path("root/proc"), "ro"));
 
         directory = opendir(world_path("root/proc"));
@@ -287,7 +368,7 @@ WORLD_TEST(writable_proc_is_for_the_named_user_unless_asked_otherwise) {
         lease = client_hold(alice, WORLD_ALICE, path, PROTOCOL_PROC, 0);
         expect_mount(path, "proc", service.source);
         ck_assert(mount_has(path, "rw") && superblock_has(path, "rw"));
-        ck_assert(superblock_has(path, "hidepid=invisible"));
+        ck_assert(superblock_has(path, "hidepid=ptraceable"));
         client_expect(client_unmount(alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
 
         lease = client_hold(alice, WORLD_ALICE, path, PROTOCOL_PROC, PROTOCOL_PIDS_ONLY);
@@ -387,6 +468,7 @@ int main(void) {
         tcase_add_test(tests, hello_tells_version_and_features);
         tcase_add_test(tests, unprivileged_client_mounts_and_unmounts);
         tcase_add_test(tests, proc_hides_other_users_and_is_read_only_twice);
+        tcase_add_test(tests, proc_shows_nobody_elses_processes_whatever_the_group);
         tcase_add_test(tests, sysfs_is_read_only_and_the_hosts_is_as_before);
         tcase_add_test(tests, proc_sys_cannot_be_written_by_uid_0_without_capabilities);
         tcase_add_test(tests, pids_only_shows_only_processes);

@@ -249,7 +249,7 @@ static const struct {
         int exact, inexact;
 } roots[] = {
         {"proc,source=label", 0, PROTOCOL_PROC, 0, 0},
-        {"proc,source=label,hidepid=invisible,ro", 0, PROTOCOL_PROC, 0, 0},
+        {"proc,source=label,hidepid=ptraceable,ro", 0, PROTOCOL_PROC, 0, 0},
         {"sysfs,source=label", 0, PROTOCOL_SYSFS, 0, 0},
         {"proc,source=label", 0, PROTOCOL_SYSFS, 0, -ENOENT},
         {"sysfs,source=label", 0, PROTOCOL_PROC, 0, -ENOENT},

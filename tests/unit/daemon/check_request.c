@@ -440,7 +440,7 @@ START_TEST(options_take_away_and_never_add) {
                               "row %zu", i);
                 ck_assert_uint_eq(mount->attributes & 0xe, 0xe); /* nosuid, nodev, noexec */
                 if (proc) {
-                        ck_assert_ptr_nonnull(strstr(mount->options, ",hidepid=invisible"));
+                        ck_assert_ptr_nonnull(strstr(mount->options, ",hidepid=ptraceable"));
                         ck_assert(!strstr(mount->options, ",ro") == !options[i].read_only);
                         ck_assert(!strstr(mount->options, ",subset=pid") == !options[i].pids_only);
                 }

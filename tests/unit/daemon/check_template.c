@@ -25,11 +25,11 @@ static const struct {
         const char *options;
         unsigned attributes;
 } kinds[TEMPLATE_KINDS] = {
-        {TEMPLATE_PROC, "proc,source=label,hidepid=invisible,ro", FORCED | MOUNT_ATTR_RDONLY},
-        {TEMPLATE_PROC_PIDS, "proc,source=label,hidepid=invisible,subset=pid,ro",
+        {TEMPLATE_PROC, "proc,source=label,hidepid=ptraceable,ro", FORCED | MOUNT_ATTR_RDONLY},
+        {TEMPLATE_PROC_PIDS, "proc,source=label,hidepid=ptraceable,subset=pid,ro",
          FORCED | MOUNT_ATTR_RDONLY},
-        {TEMPLATE_PROC_WRITABLE, "proc,source=label,hidepid=invisible", FORCED},
-        {TEMPLATE_PROC_WRITABLE_PIDS, "proc,source=label,hidepid=invisible,subset=pid", FORCED},
+        {TEMPLATE_PROC_WRITABLE, "proc,source=label,hidepid=ptraceable", FORCED},
+        {TEMPLATE_PROC_WRITABLE_PIDS, "proc,source=label,hidepid=ptraceable,subset=pid", FORCED},
         {TEMPLATE_SYSFS, "sysfs,source=label", FORCED | MOUNT_ATTR_RDONLY},
 };
 
