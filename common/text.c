@@ -1,14 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing above U+10FFFF. */
+/*
+ * UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing above U+10FFFF; and as sd-bus
+ * and systemd take it, no noncharacters either.
+ */
 
 #include "common/text.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
+/* Unicode's section 23.7: U+FDD0 to U+FDEF, and the last two of each plane. */
+static bool text_is_noncharacter(uint32_t code) {
+        return (code >= 0xfdd0 && code <= 0xfdef) || (code & 0xfffe) == 0xfffe;
+}
+
 /* The length in bytes of the character at `text`, 0 if it is none. A NUL ends every sequence. */
-static size_t text_character(const char *text) {
+static size_t text_character(const char *text, uint32_t *code) {
+        static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
         const uint8_t *p = (const uint8_t *)text;
         size_t length = p[0] < 0x80   ? 1
                         : p[0] < 0xc2 ? 0
@@ -17,23 +27,26 @@ static size_t text_character(const char *text) {
                         : p[0] < 0xf5 ? 4
                                       : 0;
 
-        for (size_t i = 1; i < length; i++)
+        *code = length == 1 ? p[0] : p[0] & (0x7f >> length);
+        for (size_t i = 1; i < length; i++) {
                 if ((p[i] & 0xc0) != 0x80)
                         return 0;
-
-        if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-            (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+                *code = *code << 6 | (p[i] & 0x3f);
+        }
+        if (*code < least[length] || *code > 0x10ffff || (*code >= 0xd800 && *code <= 0xdfff) ||
+            text_is_noncharacter(*code))
                 return 0;
         return length;
 }
 
-/* C0, DEL and, in two bytes, C1: what a terminal would act on. The escape's own sign as well. */
-static int text_is_plain(const char *text, size_t length) {
-        const uint8_t *p = (const uint8_t *)text;
-
-        if (length == 1)
-                return p[0] >= 0x20 && p[0] != 0x7f && p[0] != '\\';
-        return length != 2 || p[0] != 0xc2 || p[1] >= 0xa0;
+/*
+ * Not what a terminal would act on (C0, DEL, C1), what would break or turn round a line (the
+ * separators, the marks of bidirectional text), or the escape's own sign.
+ */
+static bool text_is_plain(uint32_t code) {
+        return code >= 0x20 && code != '\\' && !(code >= 0x7f && code <= 0x9f) && code != 0x061c &&
+               code != 0x200e && code != 0x200f && !(code >= 0x2028 && code <= 0x202e) &&
+               !(code >= 0x2066 && code <= 0x2069);
 }
 
 /* "\xNN", without printf(3): a listing of leases can have millions of these. */
@@ -53,11 +66,12 @@ static size_t text_fill(char *buffer, size_t size, const char **source) {
         size_t used = 0;
 
         while (**source) {
-                size_t length = text_character(*source), taken = length;
+                uint32_t code;
+                size_t length = text_character(*source, &code), taken = length;
                 char piece[4];
                 const char *from = *source;
 
-                if (length == 0 || !text_is_plain(*source, length)) {
+                if (length == 0 || !text_is_plain(code)) {
                         length = text_name_byte(piece, **source);
                         from = piece;
                         taken = 1;
@@ -91,9 +105,10 @@ char *text_abridge(char *buffer, size_t size, const char *source) {
 
 size_t text_cut(const char *text, size_t max) {
         size_t used = 0;
+        uint32_t code;
 
         while (text[used]) {
-                size_t length = text_character(text + used);
+                size_t length = text_character(text + used, &code);
 
                 if (length == 0 || used + length > max)
                         break;

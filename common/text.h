@@ -4,15 +4,16 @@
 /*
  * Text that a person reads: UTF-8, printable, cut between characters. Names of files are bytes,
  * and a single bad one must not garble a log, break a JSON document or cost a bus connection.
+ * What is a character is what sd-bus takes for one: no surrogates, no noncharacters.
  * Pure, on any thread.
  */
 
 #include <stddef.h>
 
 /*
- * Writes `source` to `buffer` of `size` bytes (at least 1). Control characters, backslashes and
- * bytes that aren't UTF-8 become \xNN; what doesn't fit is cut before a character or an escape.
- * Always NUL-terminated. Returns `buffer`.
+ * Writes `source` to `buffer` of `size` bytes (at least 1). Control characters, separators of
+ * lines, marks of bidirectional text, backslashes and bytes that are of no character become \xNN;
+ * what doesn't fit is cut before a character or an escape. Always NUL-terminated. Returns `buffer`.
  */
 char *text_escape(char *buffer, size_t size, const char *source);
 

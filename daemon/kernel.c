@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 enum {
+        KERNEL_AT_HANDLE_MNT_ID_UNIQUE = 1 << 0,
         KERNEL_STATMOUNT_SB_BASIC = 1 << 0,
         KERNEL_STATMOUNT_MNT_BASIC = 1 << 1,
         KERNEL_STATMOUNT_MNT_POINT = 1 << 4,
@@ -64,6 +65,18 @@ _Static_assert(sizeof(struct kernel_statmount) == 512, "the layout of the kernel
 
 int kernel_statx(int fd, unsigned mask, struct statx *stat) {
         return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, mask, stat) < 0 ? -errno : 0;
+}
+
+int kernel_name_to_handle(int fd, uint64_t *mount_id) {
+        struct file_handle handle = {0}; /* no room for more than the id: EOVERFLOW */
+        uint64_t id = 0;
+
+        if (name_to_handle_at(fd, "", &handle, (int *)&id,
+                              AT_EMPTY_PATH | KERNEL_AT_HANDLE_MNT_ID_UNIQUE) < 0 &&
+            errno != EOVERFLOW)
+                return -errno;
+        *mount_id = id;
+        return 0;
 }
 
 int kernel_fstatfs(int fd, uint64_t *magic) {

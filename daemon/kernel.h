@@ -21,6 +21,13 @@ enum { KERNEL_SYS_STATMOUNT = 457 };
 /* statx(fd, ""), without asking a server for fresh attributes: does not block. */
 int kernel_statx(int fd, unsigned mask, struct statx *stat);
 
+/*
+ * The unique id of the mount that `fd` is on, Linux 6.12, where a server lets nobody stat it: by
+ * name_to_handle_at(fd, ""), which does not block. -EINVAL: an older kernel. -EOPNOTSUPP: not for
+ * this file system.
+ */
+int kernel_name_to_handle(int fd, uint64_t *mount_id);
+
 /* The magic of the file system that `fd` is on. Blocks on FUSE; O_PATH will do. */
 int kernel_fstatfs(int fd, uint64_t *magic);
 

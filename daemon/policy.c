@@ -5,8 +5,12 @@
 #include "daemon/policy.h"
 
 #include "common/protocol.h"
+#include "common/text.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +42,10 @@ struct policy *policy_free(struct policy *policy) {
         return NULL;
 }
 
+static bool policy_is_text(const char *path) {
+        return !path[text_cut(path, SIZE_MAX)];
+}
+
 /* As the kernel spells paths: components that are neither empty nor dots, each behind a slash. */
 static bool policy_is_canonical(const char *path, size_t length) {
         if (length < 2)
@@ -63,7 +71,7 @@ int policy_add_build_directory(struct policy *policy, const char *path, uid_t ui
 
         if (length > 1 && path[length - 1] == '/')
                 length--;
-        if (!policy_is_canonical(path, length))
+        if (!policy_is_canonical(path, length) || !policy_is_text(path))
                 return -EINVAL;
 
         grown = reallocarray(policy->build_directories, policy->n_build_directories + 1,
@@ -97,13 +105,18 @@ bool policy_allows_writable_proc(const struct policy *policy, uid_t uid) {
         return false;
 }
 
+static bool policy_is_open(const struct policy_build_directory *directory,
+                           const struct subject *subject) {
+        return directory->uid == POLICY_ANY_USER || directory->uid == subject->uid;
+}
+
 /* Whether the path goes on with `next` behind a build directory that is open to the subject. */
 static bool policy_has_build_directory(const struct policy *policy, const struct subject *subject,
                                        const char *path, char next) {
         for (size_t i = 0; i < policy->n_build_directories; i++) {
                 const struct policy_build_directory *directory = &policy->build_directories[i];
 
-                if ((directory->uid == POLICY_ANY_USER || directory->uid == subject->uid) &&
+                if (policy_is_open(directory, subject) &&
                     strncmp(path, directory->path, directory->length) == 0 &&
                     path[directory->length] == next)
                         return true;
@@ -140,25 +153,111 @@ static bool policy_is_named(const char *path, uint32_t file_system) {
         return slash && strcmp(slash + 1, file_system == PROTOCOL_PROC ? "proc" : "sys") == 0;
 }
 
-enum status policy_judge(const struct policy *policy, const struct subject *subject,
-                         uint32_t file_system, const struct target_facts *facts) {
-        if (facts->type == TARGET_OTHER)
-                return STATUS_NOT_A_DIRECTORY;
-        if (facts->deleted)
-                return STATUS_TARGET_VANISHED;
-        if (facts->mount_root)
-                return STATUS_ALREADY_MOUNTED;
-        if (!policy_is_named(facts->path, file_system))
-                return STATUS_WRONG_NAME;
-        if (facts->foreign)
-                return STATUS_FOREIGN_NAMESPACE;
-        if (policy_has_build_directory(policy, subject, facts->path, '/'))
-                return STATUS_OK;
+/* ---- why not ---- */
+
+/* The bytes at fault as numbers: they would garble the sentence. */
+static struct verdict policy_refuse_name(const char *path) {
+        struct verdict verdict = verdict_refuse(STATUS_WRONG_NAME, STATUS_NO_TARGET);
+        const unsigned char *bad = (const unsigned char *)path + text_cut(path, SIZE_MAX);
+        char bytes[16];
+        size_t used;
+
+        if (!*bad)
+                return verdict;
+        used = snprintf(bytes, sizeof(bytes), "%02x", *bad);
+        for (int i = 1; i < 4 && (bad[i] & 0xc0) == 0x80; i++)
+                used += snprintf(bytes + used, sizeof(bytes) - used, " %02x", bad[i]);
+        snprintf(
+                verdict.text, sizeof(verdict.text),
+                "the directory's path is no UTF-8 text, for its byte %zu (%s): a mount there would "
+                "break systemctl list-units for everybody: rename what is called so",
+                (size_t)(bad - (const unsigned char *)path) + 1, bytes);
+        return verdict;
+}
+
+/* Some of those open to the subject, the nearest to what a sentence has room for. */
+static void policy_name_build_directories(const struct policy *policy,
+                                          const struct subject *subject, char *text, size_t size) {
+        unsigned others = 0;
+
+        text[0] = '\0';
+        for (size_t i = 0; i < policy->n_build_directories; i++) {
+                const struct policy_build_directory *directory = &policy->build_directories[i];
+
+                if (!policy_is_open(directory, subject))
+                        continue;
+                if (text[0])
+                        others++;
+                else
+                        text_abridge(text, size, directory->path);
+        }
+        if (others > 0)
+                snprintf(text + strlen(text), size - strlen(text), " or %u more", others);
+}
+
+static struct verdict policy_refuse_place(const struct policy *policy,
+                                          const struct subject *subject, const char *path,
+                                          const char *otherwise) {
+        struct verdict verdict = verdict_refuse(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET);
+        char place[56], directories[56];
+
+        policy_name_build_directories(policy, subject, directories, sizeof(directories));
+        text_abridge(place, sizeof(place), path);
+        if (directories[0])
+                snprintf(verdict.text, sizeof(verdict.text),
+                         "%s is %s, and not below %s: see mountatd's --build-directory", place,
+                         otherwise, directories);
+        else
+                snprintf(verdict.text, sizeof(verdict.text),
+                         "%s is %s, and no build directory is open to you: see mountatd's "
+                         "--build-directory",
+                         place, otherwise);
+        return verdict;
+}
+
+static struct verdict policy_refuse_file_system(uint64_t magic) {
+        struct verdict verdict = verdict_refuse(STATUS_UNSUPPORTED_FILE_SYSTEM, STATUS_NO_TARGET);
+        char number[24];
+
+        snprintf(number, sizeof(number), "type 0x%" PRIx64, magic);
+        snprintf(verdict.text, sizeof(verdict.text),
+                 "the directory is on %s: mountatd mounts onto ext4, xfs, btrfs, tmpfs, overlayfs, "
+                 "f2fs, zfs and bcachefs, and below its build directories: see --build-directory",
+                 target_file_system(magic) ?: number);
+        return verdict;
+}
+
+static struct verdict policy_judge_owner(const struct policy *policy, const struct subject *subject,
+                                         const struct target_facts *facts) {
+        bool administrator = subject->trust == TRUST_ADMINISTRATOR;
+        char owner[48];
+
+        /* A user's own file system is for the administrator to allow, like a user's directory. */
+        if (facts->magic == FUSE_SUPER_MAGIC && !administrator)
+                return policy_refuse_place(policy, subject, facts->path, "on FUSE");
         if (!policy_is_local(facts->magic))
-                return STATUS_UNSUPPORTED_FILE_SYSTEM;
-        if (facts->type != TARGET_DIRECTORY)
-                return STATUS_NOT_AUTHORISED;
-        if (subject->trust != TRUST_ADMINISTRATOR && facts->owner != subject->uid)
-                return STATUS_NOT_AUTHORISED;
-        return STATUS_OK;
+                return policy_refuse_file_system(facts->magic);
+        if (facts->type == TARGET_HIDDEN)
+                return policy_refuse_place(policy, subject, facts->path, "hidden from mountatd");
+        if (administrator || facts->owner == subject->uid)
+                return VERDICT_OK;
+        snprintf(owner, sizeof(owner), "owned by uid %u, not %u", facts->owner, subject->uid);
+        return policy_refuse_place(policy, subject, facts->path, owner);
+}
+
+struct verdict policy_judge(const struct policy *policy, const struct subject *subject,
+                            uint32_t file_system, const struct target_facts *facts) {
+        if (facts->type == TARGET_OTHER)
+                return verdict_refuse(STATUS_NOT_A_DIRECTORY, STATUS_NO_TARGET);
+        if (facts->deleted)
+                return verdict_refuse(STATUS_TARGET_VANISHED, STATUS_NO_TARGET);
+        if (facts->mount_root)
+                return verdict_refuse(STATUS_ALREADY_MOUNTED, STATUS_NO_TARGET);
+        if (!policy_is_named(facts->path, file_system) || !policy_is_text(facts->path))
+                return policy_refuse_name(facts->path);
+        if (facts->foreign)
+                return verdict_refuse(STATUS_FOREIGN_NAMESPACE, STATUS_NO_TARGET);
+        if (policy_has_build_directory(policy, subject, facts->path, '/'))
+                return VERDICT_OK;
+        return policy_judge_owner(policy, subject, facts);
 }

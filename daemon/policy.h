@@ -8,7 +8,8 @@
  * A target must be a directory that exists, isn't itself the root of a mount, and is called "proc"
  * for procfs or "sys" for sysfs. The security is in the rest: it is owned by the peer and on a
  * local file system (ext4, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs, bcachefs), or it is below a
- * build directory that the administrator opened to the peer.
+ * build directory that the administrator opened to the peer. And its path is text, as text.h
+ * defines it: service managers list every mount, and fail all of them for a name that isn't.
  *
  * An administrator, who vouches for the request, needs neither: the
  * owner's rule is there to keep users out of each other's directories. All other rules stay.
@@ -44,8 +45,8 @@ struct policy *policy_free(struct policy *policy);
 
 /*
  * Opens what is below `path` to `uid`. The path is compared with what the kernel calls a target,
- * so -EINVAL unless it is absolute without empty, "." and ".." components (a "/" at the end is
- * dropped), or if it is "/" itself. -ENOMEM.
+ * so -EINVAL unless it is text, and absolute without empty, "." and ".." components (a "/" at the
+ * end is dropped), or if it is "/" itself. -ENOMEM.
  */
 int policy_add_build_directory(struct policy *policy, const char *path, uid_t uid);
 
@@ -58,11 +59,11 @@ bool policy_allows_writable_proc(const struct policy *policy, uid_t uid);
 bool policy_is_local(uint64_t magic);
 
 /*
- * STATUS_OK, or the first of the protocol's reasons that applies. `file_system` is a
- * PROTOCOL_PROC or PROTOCOL_SYSFS.
+ * VERDICT_OK, or the first of the protocol's reasons that applies, with what it was compared with
+ * where that isn't obvious. `file_system` is a PROTOCOL_PROC or PROTOCOL_SYSFS.
  */
-enum status policy_judge(const struct policy *policy, const struct subject *subject,
-                         uint32_t file_system, const struct target_facts *facts);
+struct verdict policy_judge(const struct policy *policy, const struct subject *subject,
+                            uint32_t file_system, const struct target_facts *facts);
 
 /*
  * Whether the path is that of a build directory which is open to the subject: what a request that

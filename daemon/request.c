@@ -50,32 +50,25 @@ static bool request_is_repeated(const struct service *service, uint32_t index) {
         return false;
 }
 
-static enum status request_ask_policy(const struct service *service, uint32_t i) {
+static struct verdict request_ask_policy(const struct service *service, uint32_t i) {
         const struct wire_request *wire = &service->request->wire;
         const struct policy *policy = service->context->policy;
         const struct subject *subject = &service->holder->subject;
         const struct target_facts *facts = &service->facts[i];
+        struct verdict verdict;
 
         if ((wire->flags & PROTOCOL_CHECK) && facts->type != TARGET_OTHER && !facts->foreign &&
             policy_is_build_directory(policy, subject, facts->path))
-                return STATUS_OK;
-        return policy_judge(policy, subject, wire->targets[i].file_system, facts);
-}
-
-/*
- * Before Linux 6.8 the file system must be asked what it is, and may be a client's that doesn't
- * answer. So that is done last, and only if the verdict depends on it: below a build directory,
- * where Buildbarn has its FUSE, it doesn't.
- */
-static bool request_lacks_file_system(const struct target_facts *facts, enum status status) {
-        return status == STATUS_UNSUPPORTED_FILE_SYSTEM && facts->magic == 0;
+                return VERDICT_OK;
+        verdict = policy_judge(policy, subject, wire->targets[i].file_system, facts);
+        verdict.target = verdict.status == STATUS_OK ? STATUS_NO_TARGET : i;
+        return verdict;
 }
 
 static struct verdict request_judge_target(struct service *service, uint32_t i) {
         const struct context *context = service->context;
         struct target_facts *facts = &service->facts[i];
         int fd = service->request->fds.fds[i];
-        enum status status;
         int r;
 
         r = target_inspect(fd, context->proc, templates_setup(context->templates)->features, facts);
@@ -85,14 +78,7 @@ static struct verdict request_judge_target(struct service *service, uint32_t i) 
         if (facts->type != TARGET_OTHER && !facts->deleted && request_is_repeated(service, i))
                 return verdict_refuse(STATUS_ALREADY_MOUNTED, i);
 
-        status = request_ask_policy(service, i);
-        if (request_lacks_file_system(facts, status)) {
-                r = target_ask_file_system(fd, facts);
-                if (r < 0)
-                        return verdict_host_failed(r, i);
-                status = request_ask_policy(service, i);
-        }
-        return status == STATUS_OK ? VERDICT_OK : verdict_refuse(status, i);
+        return request_ask_policy(service, i);
 }
 
 static struct verdict request_judge_count(const struct service *service) {

@@ -47,6 +47,7 @@ static const int seccomp_calls[] = {
         SCMP_SYS(fstat),
         SCMP_SYS(newfstatat),
         SCMP_SYS(fstatfs),
+        SCMP_SYS(name_to_handle_at),
         SCMP_SYS(readlink),
         SCMP_SYS(readlinkat),
         SCMP_SYS(openat2),

@@ -48,26 +48,76 @@ static enum target_type target_type(const struct statx *stat) {
         return S_ISDIR(stat->stx_mode) ? TARGET_DIRECTORY : TARGET_OTHER;
 }
 
-static int target_find_file_system(unsigned features, struct target_facts *facts) {
+/* Magics as in linux/magic.h and the file systems' own headers; names as in /proc/filesystems. */
+static const struct {
+        const char *name;
+        uint32_t magic;
+} target_file_systems[] = {
+        {"ext4", 0x0000ef53},     {"ext3", 0x0000ef53},       {"ext2", 0x0000ef53},
+        {"xfs", 0x58465342},      {"btrfs", 0x9123683e},      {"tmpfs", 0x01021994},
+        {"overlay", 0x794c7630},  {"f2fs", 0xf2f52010},       {"zfs", 0x2fc12fc1},
+        {"bcachefs", 0xca451a4e}, {"fuse", FUSE_SUPER_MAGIC}, {"fuseblk", FUSE_SUPER_MAGIC},
+        {"nfs", 0x00006969},      {"nfs4", 0x00006969},       {"cifs", 0xff534d42},
+        {"smb3", 0xfe534d42},     {"ceph", 0x00c36400},       {"9p", 0x01021997},
+        {"ramfs", 0x858458f6},    {"squashfs", 0x73717368},   {"erofs", 0xe0f5e1e2},
+        {"iso9660", 0x00009660},  {"vfat", 0x00004d44},       {"exfat", 0x2011bab0},
+        {"ntfs3", 0x7366746e},    {"proc", PROC_SUPER_MAGIC}, {"sysfs", SYSFS_MAGIC},
+        {"virtiofs", 0x6a656a63}, {"lustre", 0x0bd00bd0},     {"gfs2", 0x01161970},
+        {"ocfs2", 0x7461636f},    {"ecryptfs", 0x0000f15f},
+};
+
+enum { TARGET_FILE_SYSTEMS = sizeof(target_file_systems) / sizeof(target_file_systems[0]) };
+
+const char *target_file_system(uint64_t magic) {
+        for (unsigned i = 0; i < TARGET_FILE_SYSTEMS; i++)
+                if (target_file_systems[i].magic == (uint32_t)magic)
+                        return target_file_systems[i].name;
+        return NULL;
+}
+
+/* A type with a subtype is written "fuse.sshfs". */
+static uint64_t target_magic(const char *type) {
+        size_t length = strcspn(type, ".");
+
+        for (unsigned i = 0; i < TARGET_FILE_SYSTEMS; i++)
+                if (strlen(target_file_systems[i].name) == length &&
+                    strncmp(target_file_systems[i].name, type, length) == 0)
+                        return target_file_systems[i].magic;
+        return 0;
+}
+
+/* A mount that is held open keeps its reusable id, in whichever namespace it is. */
+static int target_find_in_table(struct target_facts *facts) {
+        struct kernel_mountinfo info;
+        int r = kernel_mountinfo(facts->mount_id, &info);
+
+        if (r == 0)
+                facts->magic = target_magic(info.file_system);
+        facts->foreign = r == -ENOENT;
+        return facts->foreign ? 0 : r;
+}
+
+static int target_find_exactly(struct target_facts *facts) {
         struct kernel_mount mount;
-        int r;
+        int r = kernel_statmount(facts->mount_id, &mount);
 
-        /* The hidden kind has no unique id to ask with, nor any need: only FUSE hides. */
-        if (facts->type == TARGET_HIDDEN) {
-                facts->magic = FUSE_SUPER_MAGIC;
-                return 0;
-        }
-        if (!(features & PROTOCOL_FEATURE_STATMOUNT))
-                return 0;
-
-        r = kernel_statmount(facts->mount_id, &mount);
-        if (r == -ENOENT) {
-                facts->foreign = true;
-                return 0;
-        }
         if (r == 0)
                 facts->magic = mount.magic;
-        return r;
+        facts->foreign = r == -ENOENT;
+        return facts->foreign ? 0 : r;
+}
+
+/*
+ * Must be known before anything is attached: since Linux 6.15 move_mount(2) mounts in a stranger's
+ * detached tree as well, and nobody can take that back.
+ */
+static int target_find_mount(int fd, unsigned features, struct target_facts *facts) {
+        bool statmount = features & PROTOCOL_FEATURE_STATMOUNT;
+
+        if (statmount && !facts->mount_id_unique)
+                facts->mount_id_unique = kernel_name_to_handle(fd, &facts->mount_id) == 0;
+        return statmount && facts->mount_id_unique ? target_find_exactly(facts)
+                                                   : target_find_in_table(facts);
 }
 
 static bool target_path_is_deleted(const char *path) {
@@ -102,9 +152,5 @@ int target_inspect(int fd, int proc, unsigned features, struct target_facts *fac
         if (r < 0)
                 return r;
         facts->deleted = target_path_is_deleted(facts->path);
-        return target_find_file_system(features, facts);
-}
-
-int target_ask_file_system(int fd, struct target_facts *facts) {
-        return kernel_fstatfs(fd, &facts->magic);
+        return target_find_mount(fd, features, facts);
 }

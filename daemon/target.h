@@ -3,8 +3,7 @@
 
 /*
  * The facts of a directory that a client sent, collected in one place, by calls that make no round
- * trip to a file system's server, but for the one that says so. What they mean is policy.h's
- * matter.
+ * trip to a file system's server. What they mean is policy.h's matter.
  */
 
 #include <limits.h>
@@ -24,7 +23,7 @@ struct target_facts {
         bool deleted;
         bool mount_root;
         bool foreign;         /* in another mount namespace, or in a detached tree */
-        uint64_t magic;       /* of its file system; 0 when foreign, not a directory, or unasked */
+        uint64_t magic;       /* of its file system; 0: foreign, not a directory, or unknown */
         uint64_t mount_id;    /* of the mount it is on */
         bool mount_id_unique; /* if not, it is good as long as the descriptor is open */
         char path[PATH_MAX];  /* what the kernel calls it; client's bytes */
@@ -38,14 +37,11 @@ int target_open_proc(void);
 
 /*
  * Fills in `*facts` of the borrowed `fd`; `proc` is target_open_proc()'s, `features` are
- * PROTOCOL_FEATURE_* bits. Without statmount (before Linux 6.8) the file system stays unknown: it
- * would have to be asked itself. Negative errno, -ENAMETOOLONG for a path that is too long among
- * them; then `*facts` is undefined.
+ * PROTOCOL_FEATURE_* bits. Without statmount (before Linux 6.8) that takes a look at the whole
+ * mount table. Negative errno, -ENAMETOOLONG for a path that is too long among them; then `*facts`
+ * is undefined.
  */
 int target_inspect(int fd, int proc, unsigned features, struct target_facts *facts);
 
-/*
- * Fills in facts->magic by fstatfs, for which a FUSE server can make us wait, so only
- * if the verdict depends on it. Negative errno.
- */
-int target_ask_file_system(int fd, struct target_facts *facts);
+/* What file systems with that magic are called, for a person; NULL: not known here. */
+const char *target_file_system(uint64_t magic);

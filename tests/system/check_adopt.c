@@ -29,7 +29,6 @@
 enum {
         ADOPT_TIMEOUT = 2, /* seconds, as the options below say */
         BOTH = MOUNTAT_PROC | MOUNTAT_SYSFS,
-        CALL_STATMOUNT = 457, /* unknown to the headers of Debian 12 */
 };
 
 static const struct service_plan plan = {

@@ -9,7 +9,11 @@
 #include "tests/fixtures/client.h"
 #include "tests/fixtures/fuse.h"
 
+#include <linux/magic.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 
 enum visibility {
         FOR_ALL,
@@ -32,7 +36,7 @@ static bool scene_open(struct scene *scene, const char *test, enum visibility vi
                 test_skip_report(test, "there is no /dev/fuse");
                 return false;
         }
-        scene->target = fuse_open_proc(&scene->fuse, WORLD_ALICE);
+        scene->target = fuse_open(&scene->fuse, "proc", WORLD_ALICE);
         scene->service = service_start_with("a", "--build-directory",
                                             allowed ? path : world_path("elsewhere"));
         scene->client = client_connect(&scene->service, WORLD_ALICE);
@@ -47,18 +51,11 @@ static void scene_close(struct scene *scene) {
 }
 
 static void expect_refused(struct scene *scene) {
-        client_expect(client_mount(scene->client, PROTOCOL_PROC, 0, scene->target),
-                      STATUS_UNSUPPORTED_FILE_SYSTEM, 0, 0);
-}
+        struct wire_reply reply = client_mount(scene->client, PROTOCOL_PROC, 0, scene->target);
 
-/* Without statmount the kernel must be asked by fstatfs(2), which asks the file system's server. */
-static bool can_be_stalled(struct scene *scene, const char *test) {
-        struct wire_request request = {.operation = PROTOCOL_HELLO};
-
-        if (client_call(scene->client, &request, NULL, 0).flags & PROTOCOL_FEATURE_STATMOUNT)
-                return true;
-        test_skip_report(test, "impossible here: the kernel has no statmount");
-        return false;
+        client_expect(reply, STATUS_NOT_AUTHORISED, 0, 0);
+        ck_assert_ptr_nonnull(strstr(reply.text, "on FUSE"));
+        ck_assert_ptr_nonnull(strstr(reply.text, "--build-directory"));
 }
 
 static void expect_mounted(struct scene *scene) {
@@ -112,10 +109,8 @@ WORLD_TEST(stalled_fuse_is_refused_without_asking_it) {
 
         if (!scene_open(&scene, "stalled_fuse_is_refused_without_asking_it", FOR_ALL, false))
                 return;
-        if (can_be_stalled(&scene, "stalled_fuse_is_refused_without_asking_it")) {
-                fuse_stall(&scene.fuse);
-                expect_refused(&scene);
-        }
+        fuse_stall(&scene.fuse);
+        expect_refused(&scene);
         scene_close(&scene);
 }
 
@@ -150,6 +145,52 @@ WORLD_TEST(fuse_that_ends_under_a_mount_does_not_keep_the_lease) {
         service_stop(&scene.service);
 }
 
+static bool is_mounted_on(const struct fuse *fuse, const char *name) {
+        FD_AUTO int fd = fuse_open(fuse, name, WORLD_ALICE);
+        struct statfs stat;
+
+        /* Of a FUSE that hides from us it would be EACCES. */
+        return fstatfs(fd, &stat) == 0 && stat.f_type == PROC_SUPER_MAGIC;
+}
+
+/*
+ * In a detached tree, where the kernel calls it /build/proc. Since Linux 6.15 it can be mounted on,
+ * and nobody can unmount that; one of user and mount namespaces of its own has such a tree without
+ * any privilege.
+ */
+WORLD_TEST(fuse_that_is_attached_nowhere_is_refused_whatever_its_path) {
+        static const int denied[] = {0, CALL_STATMOUNT, SYS_name_to_handle_at};
+        enum { KERNELS = sizeof(denied) / sizeof(denied[0]) };
+
+        for (unsigned i = 0; i < 2 * KERNELS; i++) {
+                struct service service = service_start(&(struct service_plan){
+                        .name = "a",
+                        .denied = {denied[i / 2]},
+                        .options = {"--build-directory=/build", "--log-level=debug"},
+                });
+                struct fuse fuse;
+                int client, target;
+
+                if (!fuse_create(&fuse, WORLD_ALICE, i % 2)) {
+                        test_skip_report(
+                                "fuse_that_is_attached_nowhere_is_refused_whatever_its_path",
+                                "there is no /dev/fuse");
+                        service_stop(&service);
+                        return;
+                }
+                client = client_connect(&service, WORLD_ALICE);
+                target = fuse_open(&fuse, "build/proc", WORLD_ALICE);
+                client_expect(client_mount(client, PROTOCOL_PROC, 0, target),
+                              STATUS_FOREIGN_NAMESPACE, 0, 0);
+                world_wait_for(service_has_logged(&service, "foreign-namespace: /build/proc"));
+                ck_assert(!is_mounted_on(&fuse, "build/proc"));
+                close(client);
+                close(target);
+                fuse_unmount(&fuse);
+                service_stop(&service);
+        }
+}
+
 int main(void) {
         TCase *tests = tcase_create("fuse");
 
@@ -160,5 +201,6 @@ int main(void) {
         tcase_add_test(tests, stalled_fuse_is_refused_without_asking_it);
         tcase_add_test(tests, stalled_fuse_below_a_build_directory_is_mounted_on_without_asking_it);
         tcase_add_test(tests, fuse_that_ends_under_a_mount_does_not_keep_the_lease);
+        tcase_add_test(tests, fuse_that_is_attached_nowhere_is_refused_whatever_its_path);
         return world_run(tests);
 }

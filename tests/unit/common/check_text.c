@@ -3,8 +3,13 @@
 #include "common/text.h"
 #include "tests/fixtures/suite.h"
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <systemd/sd-bus.h>
+#include <unistd.h>
 
 static const struct {
         const char *source;
@@ -22,24 +27,38 @@ static const struct {
         {"\xf0\x9f\x9a\xa7", "\xf0\x9f\x9a\xa7"}, /* four */
         {"\xc2\x80", "\\xc2\\x80"},               /* C1, the first and the last */
         {"\xc2\x9f", "\\xc2\\x9f"},
-        {"\xc2\xa0", "\xc2\xa0"},                            /* the first beyond C1 */
-        {"\xff\xfe", "\\xff\\xfe"},                          /* never in UTF-8 */
-        {"\x80", "\\x80"},                                   /* continuation of nothing */
-        {"\xc3", "\\xc3"},                                   /* cut: two */
-        {"\xe2\x82", "\\xe2\\x82"},                          /* cut: three */
-        {"\xf0\x9f\x9a", "\\xf0\\x9f\\x9a"},                 /* cut: four */
-        {"\xc3(", "\\xc3("},                                 /* the second byte isn't one */
-        {"\xe2\x82(", "\\xe2\\x82("},                        /* the third */
-        {"\xc0\xaf", "\\xc0\\xaf"},                          /* overlong slash */
-        {"\xc1\xbf", "\\xc1\\xbf"},                          /* overlong, the last */
-        {"\xe0\x9f\xbf", "\\xe0\\x9f\\xbf"},                 /* overlong in three */
-        {"\xe0\xa0\x80", "\xe0\xa0\x80"},                    /* U+0800, the first of three */
-        {"\xf0\x8f\xbf\xbf", "\\xf0\\x8f\\xbf\\xbf"},        /* overlong in four */
-        {"\xf0\x90\x80\x80", "\xf0\x90\x80\x80"},            /* U+10000, the first of four */
-        {"\xed\xa0\x80", "\\xed\\xa0\\x80"},                 /* surrogate, the first */
-        {"\xed\x9f\xbf", "\xed\x9f\xbf"},                    /* U+D7FF, before it */
-        {"\xee\x80\x80", "\xee\x80\x80"},                    /* U+E000, behind them */
-        {"\xf4\x8f\xbf\xbf", "\xf4\x8f\xbf\xbf"},            /* U+10FFFF, the last of all */
+        {"\xc2\xa0", "\xc2\xa0"},                     /* the first beyond C1 */
+        {"\xff\xfe", "\\xff\\xfe"},                   /* never in UTF-8 */
+        {"\x80", "\\x80"},                            /* continuation of nothing */
+        {"\xc3", "\\xc3"},                            /* cut: two */
+        {"\xe2\x82", "\\xe2\\x82"},                   /* cut: three */
+        {"\xf0\x9f\x9a", "\\xf0\\x9f\\x9a"},          /* cut: four */
+        {"\xc3(", "\\xc3("},                          /* the second byte isn't one */
+        {"\xe2\x82(", "\\xe2\\x82("},                 /* the third */
+        {"\xc0\xaf", "\\xc0\\xaf"},                   /* overlong slash */
+        {"\xc1\xbf", "\\xc1\\xbf"},                   /* overlong, the last */
+        {"\xe0\x9f\xbf", "\\xe0\\x9f\\xbf"},          /* overlong in three */
+        {"\xe0\xa0\x80", "\xe0\xa0\x80"},             /* U+0800, the first of three */
+        {"\xf0\x8f\xbf\xbf", "\\xf0\\x8f\\xbf\\xbf"}, /* overlong in four */
+        {"\xf0\x90\x80\x80", "\xf0\x90\x80\x80"},     /* U+10000, the first of four */
+        {"\xed\xa0\x80", "\\xed\\xa0\\x80"},          /* surrogate, the first */
+        {"\xed\x9f\xbf", "\xed\x9f\xbf"},             /* U+D7FF, before it */
+        {"\xee\x80\x80", "\xee\x80\x80"},             /* U+E000, behind them */
+        {"\xf4\x8f\xbf\xbd", "\xf4\x8f\xbf\xbd"},     /* U+10FFFD, the last of all */
+        {"\xf4\x8f\xbf\xbf", "\\xf4\\x8f\\xbf\\xbf"}, /* U+10FFFF, a noncharacter */
+        {"\xef\xbf\xbe", "\\xef\\xbf\\xbe"},          /* U+FFFE */
+        {"\xef\xb7\x90", "\\xef\\xb7\\x90"},          /* U+FDD0 */
+        {"\xef\xb7\xaf", "\\xef\\xb7\\xaf"},          /* U+FDEF */
+        {"\xef\xb7\xb0", "\xef\xb7\xb0"},             /* U+FDF0 */
+        {"\xd8\x9c", "\\xd8\\x9c"},                   /* Arabic letter mark */
+        {"\xe2\x80\x8e\xe2\x80\x8f", "\\xe2\\x80\\x8e\\xe2\\x80\\x8f"},
+        {"\xe2\x80\xa8", "\\xe2\\x80\\xa8"}, /* line separator, */
+        {"\xe2\x80\xa9", "\\xe2\\x80\\xa9"}, /* of paragraphs, */
+        {"\xe2\x80\xae", "\\xe2\\x80\\xae"}, /* right-to-left override, */
+        {"\xe2\x80\xa7", "\xe2\x80\xa7"},    /* and their neighbours */
+        {"\xe2\x80\xaf", "\xe2\x80\xaf"},
+        {"\xe2\x81\xa6", "\\xe2\\x81\\xa6"}, /* isolates */
+        {"\xe2\x81\xa9", "\\xe2\\x81\\xa9"},
         {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"},        /* beyond it */
         {"\xf5\x80\x80\x80", "\\xf5\\x80\\x80\\x80"},        /* far beyond it */
         {"a\xff\xc3\xa9\n\xe2", "a\\xff\xc3\xa9\\x0a\\xe2"}, /* a good one amid bad ones */
@@ -167,9 +186,49 @@ START_TEST(says_where_it_cuts) {
 }
 END_TEST
 
+/* As UTF-8 has it for numbers of up to 21 bits, whether they are characters or not. */
+static void encode(uint32_t code, char text[5]) {
+        unsigned length = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+
+        memset(text, 0, 5);
+        for (unsigned i = length; i-- > 1; code >>= 6)
+                text[i] = (char)(0x80 | (code & 0x3f));
+        text[0] = (char)(length == 1 ? code : (0xf00 >> length & 0xf0) | code);
+}
+
+/* What one takes and the other doesn't costs everybody the list of leases. */
+START_TEST(takes_for_text_what_sd_bus_takes) {
+        sd_bus_message *message = NULL;
+        sd_bus *bus = NULL;
+        int ends[2];
+        char text[5];
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+        ck_assert_int_ge(sd_bus_new(&bus), 0);
+        ck_assert_int_ge(sd_bus_set_fd(bus, ends[0], ends[0]), 0);
+        ck_assert_int_ge(sd_bus_start(bus), 0);
+        for (uint32_t code = 1; code < 0x200000; code++) {
+                bool good, taken;
+
+                if (code % 0x10000 == 1) {
+                        sd_bus_message_unref(message);
+                        ck_assert_int_ge(sd_bus_message_new(bus, &message, SD_BUS_MESSAGE_SIGNAL),
+                                         0);
+                }
+                encode(code, text);
+                good = sd_bus_message_append_basic(message, 's', text) >= 0;
+                taken = text_cut(text, SIZE_MAX) == strlen(text);
+                ck_assert_msg(taken == good, "U+%04X: %d", code, taken);
+        }
+        sd_bus_message_unref(message);
+        sd_bus_close_unref(bus);
+        close(ends[1]);
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN("text", escapes_what_no_terminal_or_document_can_bear,
                          escapes_every_control_byte_and_no_other_ascii,
-                         cuts_before_what_does_not_fit, cuts_between_characters,
-                         says_where_it_cuts);
+                         cuts_before_what_does_not_fit, cuts_between_characters, says_where_it_cuts,
+                         takes_for_text_what_sd_bus_takes);
 }

@@ -257,7 +257,8 @@ static enum status judge(const struct options *options, uid_t uid, const char *p
 
         facts = (struct target_facts){.type = TARGET_DIRECTORY, .owner = 5, .magic = 0xef53};
         strcpy(facts.path, path);
-        return policy_judge(options->policy, &(struct subject){.uid = uid}, PROTOCOL_PROC, &facts);
+        return policy_judge(options->policy, &(struct subject){.uid = uid}, PROTOCOL_PROC, &facts)
+                .status;
 }
 
 START_TEST(repeatable_options_add_up) {

@@ -63,6 +63,16 @@ static const struct {
         {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "proc", 0},
         {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, FUSE, PROTOCOL_PROC, "/srv/build/a/dev", 0},
 
+        /* What sd-bus, and so systemd's list of all mounts, doesn't take as text; what it takes. */
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/\xe9/proc", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/\xed\xa0\x80/proc", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/\xef\xbf\xbf/proc", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/\xef\xb7\x90/proc", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/srv/build/\xff/proc", 0},
+        {STATUS_WRONG_NAME, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/build/\xff/proc", 0},
+        {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/\xc3\xa9/proc", 0},
+        {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/\xe2\x80\xae/proc", 0},
+
         /* Below a build directory: whoever owns it, whatever it is on. */
         {STATUS_OK, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/build/proc", 0},
         {STATUS_OK, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/srv/build/1/root/proc", 0},
@@ -86,8 +96,7 @@ static const struct {
         /* USER. */
         {STATUS_OK, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/srv/mine/proc", 0},
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/theirs/proc", 0},
-        {STATUS_UNSUPPORTED_FILE_SYSTEM, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC,
-         "/srv/theirs/proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/srv/theirs/proc", 0},
         /* One's own is one's own there as well. */
         {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/srv/theirs/proc", 0},
 
@@ -118,17 +127,14 @@ static const struct {
          FOREIGN},
 
         /* The file system goes before the owner. */
-        {STATUS_UNSUPPORTED_FILE_SYSTEM, TARGET_DIRECTORY, US, FUSE, PROTOCOL_PROC, "/home/a/proc",
-         0},
-        {STATUS_UNSUPPORTED_FILE_SYSTEM, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/home/a/proc",
-         0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, US, FUSE, PROTOCOL_PROC, "/home/a/proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/home/a/proc", 0},
 
         /* Hidden: there is no owner to be; below a build directory none is asked for. */
         {STATUS_OK, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/build/1/proc", 0},
         {STATUS_OK, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/mine/1/proc", 0},
-        {STATUS_UNSUPPORTED_FILE_SYSTEM, TARGET_HIDDEN, US, FUSE, PROTOCOL_PROC, "/home/a/proc", 0},
-        {STATUS_UNSUPPORTED_FILE_SYSTEM, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/build2/proc",
-         0},
+        {STATUS_NOT_AUTHORISED, TARGET_HIDDEN, US, FUSE, PROTOCOL_PROC, "/home/a/proc", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/build2/proc", 0},
         {STATUS_NOT_AUTHORISED, TARGET_HIDDEN, US, EXT4, PROTOCOL_PROC, "/home/a/proc", 0},
         {STATUS_WRONG_NAME, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/build/1/dev", 0},
         {STATUS_ALREADY_MOUNTED, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/build/1/proc", ROOT},
@@ -175,7 +181,8 @@ static enum status judge(const struct policy *policy, uid_t uid, uint32_t file_s
                          enum target_type type, uid_t owner, uint64_t magic, const char *path,
                          unsigned flags) {
         return policy_judge(policy, &(struct subject){.uid = uid}, file_system,
-                            facts_like(type, owner, magic, path, flags));
+                            facts_like(type, owner, magic, path, flags))
+                .status;
 }
 
 START_TEST(judges_every_row) {
@@ -183,7 +190,8 @@ START_TEST(judges_every_row) {
 
         for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
                 enum status status = policy_judge(policy, &(struct subject){.uid = US},
-                                                  rows[i].file_system, facts_of_row(i));
+                                                  rows[i].file_system, facts_of_row(i))
+                                             .status;
 
                 ck_assert_msg(status == rows[i].wanted, "row %zu, %s: %s", i, rows[i].path,
                               status_name(status));
@@ -264,7 +272,9 @@ START_TEST(takes_exactly_the_local_file_systems) {
                 enum status own = judge(policy, US, PROTOCOL_PROC, TARGET_DIRECTORY, US,
                                         magics[i].magic, "/a/proc", 0);
 
-                ck_assert_msg(own == (magics[i].local ? STATUS_OK : STATUS_UNSUPPORTED_FILE_SYSTEM),
+                ck_assert_msg(own == (magics[i].local           ? STATUS_OK
+                                      : magics[i].magic == FUSE ? STATUS_NOT_AUTHORISED
+                                                                : STATUS_UNSUPPORTED_FILE_SYSTEM),
                               "magic 0x%llx: %s", (unsigned long long)magics[i].magic,
                               status_name(own));
                 ck_assert_uint_eq(judge(policy, US, PROTOCOL_PROC, TARGET_DIRECTORY, 0,
@@ -279,34 +289,17 @@ static const struct {
         const char *path;
         int result;
 } build_directories[] = {
-        {"/a", 0},
-        {"/a/", 0},
-        {"/a/b", 0},
-        {"/a/.b", 0},
-        {"/a/..b", 0},
-        {"/a/...", 0},
-        {"/a b", 0},
-        {"/proc", 0},
-        {"", -EINVAL},
-        {"/", -EINVAL},
-        {"//", -EINVAL},
-        {"///", -EINVAL},
-        {"a", -EINVAL},
-        {"a/b", -EINVAL},
-        {"./a", -EINVAL},
-        {".", -EINVAL},
-        {"..", -EINVAL},
-        {"/.", -EINVAL},
-        {"/..", -EINVAL},
-        {"/./a", -EINVAL},
-        {"/../a", -EINVAL},
-        {"/a/.", -EINVAL},
-        {"/a/..", -EINVAL},
-        {"/a/./b", -EINVAL},
-        {"/a/../b", -EINVAL},
-        {"//a", -EINVAL},
-        {"/a//b", -EINVAL},
-        {"/a//", -EINVAL},
+        {"/a", 0},           {"/a/", 0},           {"/a/b", 0},
+        {"/a/.b", 0},        {"/a/..b", 0},        {"/a/...", 0},
+        {"/a b", 0},         {"/proc", 0},         {"/\xc3\xa9", 0},
+        {"/\xe9", -EINVAL}, /* below it nothing is ever mounted */
+        {"", -EINVAL},       {"/", -EINVAL},       {"//", -EINVAL},
+        {"///", -EINVAL},    {"a", -EINVAL},       {"a/b", -EINVAL},
+        {"./a", -EINVAL},    {".", -EINVAL},       {"..", -EINVAL},
+        {"/.", -EINVAL},     {"/..", -EINVAL},     {"/./a", -EINVAL},
+        {"/../a", -EINVAL},  {"/a/.", -EINVAL},    {"/a/..", -EINVAL},
+        {"/a/./b", -EINVAL}, {"/a/../b", -EINVAL}, {"//a", -EINVAL},
+        {"/a//b", -EINVAL},  {"/a//", -EINVAL},
 };
 
 START_TEST(takes_only_paths_as_the_kernel_spells_them) {
@@ -362,6 +355,102 @@ START_TEST(writable_proc_is_for_the_named_alone) {
 }
 END_TEST
 
+/* ---- why ---- */
+
+enum { LONG = 3000 };
+
+static const struct {
+        uid_t uid, owner;
+        uint64_t magic;
+        const char *path, *text;
+} reasons[] = {
+        {US, 0, EXT4, "/home/a/proc",
+         "/home/a/proc is owned by uid 0, not 1000, and not below /srv/build or 3 more: see "
+         "mountatd's --build-directory"},
+        {US, US, FUSE, "/home/a/proc",
+         "/home/a/proc is on FUSE, and not below /srv/build or 3 more: see mountatd's "
+         "--build-directory"},
+        {100, US, EXT4, "/srv/mine/proc",
+         "/srv/mine/proc is owned by uid 1000, not 100, and not below /srv/build or 3 more: see "
+         "mountatd's --build-directory"},
+        {US, US, RAMFS_MAGIC, "/home/a/proc",
+         "the directory is on ramfs: mountatd mounts onto ext4, xfs, btrfs, tmpfs, overlayfs, "
+         "f2fs, zfs and bcachefs, and below its build directories: see --build-directory"},
+        {US, US, 0xabcd, "/home/a/proc",
+         "the directory is on type 0xabcd: mountatd mounts onto ext4, xfs, btrfs, tmpfs, "
+         "overlayfs, f2fs, zfs and bcachefs, and below its build directories: see "
+         "--build-directory"},
+        {US, US, EXT4, "/home/\xe9/proc",
+         "the directory's path is no UTF-8 text, for its byte 7 (e9): a mount there would break "
+         "systemctl list-units for everybody: rename what is called so"},
+        {US, US, EXT4, "/home/\xf4\x8f\xbf\xbf\x80/proc",
+         "the directory's path is no UTF-8 text, for its byte 7 (f4 8f bf bf): a mount there would "
+         "break systemctl list-units for everybody: rename what is called so"},
+        {US, US, EXT4, "/home/a/dev", ""}, /* the status says it all */
+};
+
+START_TEST(refusal_names_what_was_compared) {
+        struct policy *policy = policy_of_rows();
+
+        for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+                struct verdict verdict = policy_judge(
+                        policy, &(struct subject){.uid = reasons[i].uid}, PROTOCOL_PROC,
+                        facts_like(TARGET_DIRECTORY, reasons[i].owner, reasons[i].magic,
+                                   reasons[i].path, 0));
+
+                ck_assert_str_eq(verdict.text, reasons[i].text);
+        }
+        policy_free(policy);
+}
+END_TEST
+
+/* Whatever the lengths, nothing is lost of what to do. */
+START_TEST(long_paths_leave_room_for_the_advice) {
+        static const uint64_t kinds[] = {EXT4, FUSE};
+        char path[LONG + 8], directory[LONG + 8];
+        struct verdict verdict;
+
+        memset(path, '\n', LONG);
+        memset(directory, 'x', LONG);
+        path[0] = directory[0] = '/';
+        directory[LONG] = '\0';
+        strcpy(path + LONG, "/proc");
+        for (unsigned given = 0; given < 2; given++) {
+                struct policy *policy = policy_new();
+
+                if (given)
+                        ck_assert_int_eq(
+                                policy_add_build_directory(policy, directory, POLICY_ANY_USER), 0);
+                for (unsigned m = 0; m < 2; m++) {
+                        const char *advice;
+
+                        verdict = policy_judge(
+                                policy, &(struct subject){.uid = 4294967294}, PROTOCOL_PROC,
+                                facts_like(TARGET_DIRECTORY, 4294967293, kinds[m], path, 0));
+                        ck_assert_uint_eq(verdict.status, STATUS_NOT_AUTHORISED);
+                        advice = strstr(verdict.text, "see mountatd's --build-directory");
+                        ck_assert_ptr_nonnull(advice);
+                        ck_assert_str_eq(advice, "see mountatd's --build-directory");
+                        ck_assert_ptr_null(strchr(verdict.text, '\n'));
+                }
+                policy_free(policy);
+        }
+}
+END_TEST
+
+START_TEST(no_build_directory_is_said_to_be_none) {
+        struct policy *policy = policy_new();
+        struct verdict verdict =
+                policy_judge(policy, &(struct subject){.uid = US}, PROTOCOL_PROC,
+                             facts_like(TARGET_DIRECTORY, 0, EXT4, "/home/a/proc", 0));
+
+        ck_assert_str_eq(verdict.text,
+                         "/home/a/proc is owned by uid 0, not 1000, and no build directory is open "
+                         "to you: see mountatd's --build-directory");
+        policy_free(policy);
+}
+END_TEST
+
 /* ---- trust ---- */
 
 /* An administrator may mount on anybody's directory, and nothing else that others may not. */
@@ -373,9 +462,12 @@ START_TEST(administrator_needs_no_ownership_but_all_else) {
                 bool visible = rows[i].type == TARGET_DIRECTORY;
                 enum status wanted = rows[i].wanted, status;
 
-                if (wanted == STATUS_NOT_AUTHORISED && visible)
+                if (wanted == STATUS_NOT_AUTHORISED && rows[i].magic == FUSE)
+                        wanted = STATUS_UNSUPPORTED_FILE_SYSTEM;
+                else if (wanted == STATUS_NOT_AUTHORISED && visible)
                         wanted = STATUS_OK;
-                status = policy_judge(policy, &administrator, rows[i].file_system, facts_of_row(i));
+                status = policy_judge(policy, &administrator, rows[i].file_system, facts_of_row(i))
+                                 .status;
                 ck_assert_msg(status == wanted, "row %zu, %s: %s", i, rows[i].path,
                               status_name(status));
         }
@@ -392,9 +484,10 @@ START_TEST(pid_makes_no_difference) {
                 for (size_t p = 0; p < sizeof(pids) / sizeof(pids[0]); p++) {
                         const struct subject subject = {.uid = US, .pid = pids[p]};
 
-                        ck_assert_uint_eq(policy_judge(policy, &subject, rows[i].file_system,
-                                                       facts_of_row(i)),
-                                          rows[i].wanted);
+                        ck_assert_uint_eq(
+                                policy_judge(policy, &subject, rows[i].file_system, facts_of_row(i))
+                                        .status,
+                                rows[i].wanted);
                 }
         policy_free(policy);
 }
@@ -453,6 +546,8 @@ END_TEST
 int main(void) {
         return SUITE_RUN("policy", judges_every_row, empty_policy_opens_nothing_but_ones_own,
                          root_needs_to_own_it_too, takes_exactly_the_local_file_systems,
+                         refusal_names_what_was_compared, long_paths_leave_room_for_the_advice,
+                         no_build_directory_is_said_to_be_none,
                          takes_only_paths_as_the_kernel_spells_them,
                          many_build_directories_are_all_open, writable_proc_is_for_the_named_alone,
                          administrator_needs_no_ownership_but_all_else, pid_makes_no_difference,

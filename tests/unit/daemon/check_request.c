@@ -305,10 +305,14 @@ static const struct {
         {STATUS_ALREADY_MOUNTED, PROTOCOL_SYSFS, {"/r0/proc", US, 0, 0}},
         {STATUS_WRONG_NAME, PROTOCOL_SYSFS, {"/r1/proc", US, 0, 0}},
         {STATUS_WRONG_NAME, PROTOCOL_PROC, {"/r0/dev", 0, FAKE_FUSE, 0}},
-        {STATUS_UNSUPPORTED_FILE_SYSTEM, PROTOCOL_SYSFS, {"/r0/sys", US, 0, FAKE_IS_HIDDEN}},
+        {STATUS_NOT_AUTHORISED, PROTOCOL_SYSFS, {"/r0/sys", US, FAKE_FUSE, FAKE_IS_HIDDEN}},
         {STATUS_NOT_AUTHORISED, PROTOCOL_SYSFS, {"/r0/sys", US + 1, 0, 0}},
         {STATUS_NOT_AUTHORISED, PROTOCOL_SYSFS, {"/r0/sys", 0, 0, 0}},
         {STATUS_FOREIGN_NAMESPACE, PROTOCOL_SYSFS, {"/r0/sys", US, 0, FAKE_IS_FOREIGN}},
+        {STATUS_FOREIGN_NAMESPACE, PROTOCOL_SYSFS, {"/r0/sys", US, 0, FAKE_IS_DETACHED}},
+        {STATUS_FOREIGN_NAMESPACE,
+         PROTOCOL_SYSFS,
+         {"/r0/sys", US, FAKE_FUSE, FAKE_IS_DETACHED | FAKE_IS_HIDDEN}},
         {STATUS_TARGET_VANISHED, PROTOCOL_SYSFS, {"/r0/sys", US, 0, FAKE_VANISHES}},
         {STATUS_OK, PROTOCOL_SYSFS, {"/r0/sys", US, 0, 0}},
 };
@@ -327,7 +331,10 @@ START_TEST(judges_each_target_and_tells_which) {
                                 continue;
                         }
                         ck_assert_uint_eq(reply->target, 1);
-                        ck_assert_str_eq(reply->text, status_sentence(bad[i].status));
+                        if (bad[i].status == STATUS_NOT_AUTHORISED)
+                                ck_assert_ptr_nonnull(strstr(reply->text, "--build-directory"));
+                        else
+                                ck_assert_str_eq(reply->text, status_sentence(bad[i].status));
                         fake_context_is_clean(&fake, 2);
                 }
                 end();
@@ -341,7 +348,7 @@ START_TEST(other_file_system_is_refused_without_a_mount) {
                 ask(PROTOCOL_MOUNT, 0);
                 ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/r/proc", US, FAKE_FUSE, 0});
                 serve();
-                ck_assert_uint_eq(reply->status, STATUS_UNSUPPORTED_FILE_SYSTEM);
+                ck_assert_uint_eq(reply->status, STATUS_NOT_AUTHORISED);
                 ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT), 0);
                 end();
         }
@@ -379,6 +386,39 @@ START_TEST(build_directory_opens_what_is_hidden) {
 }
 END_TEST
 
+static void ask_elsewhere(unsigned flags) {
+        fdpass_set_close(fds);
+        ask(PROTOCOL_MOUNT, 0);
+        ask_target(PROTOCOL_PROC, 0,
+                   &(struct fake_directory){"/build/1/proc", 0, FAKE_FUSE, flags});
+        serve();
+        ck_assert_uint_eq(reply->status, STATUS_FOREIGN_NAMESPACE);
+        ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT), 0);
+}
+
+/* A path says nothing of the namespace it is in, and what is mounted in another stays there. */
+START_TEST(build_directory_elsewhere_is_refused_before_anything_is_mounted) {
+        static const unsigned elsewhere[] = {
+                FAKE_IS_FOREIGN,
+                FAKE_IS_FOREIGN | FAKE_IS_HIDDEN,
+                FAKE_IS_DETACHED,
+                FAKE_IS_DETACHED | FAKE_IS_HIDDEN,
+        };
+
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                start(feature_sets[f]);
+                ck_assert_int_eq(policy_add_build_directory(fake.policy, "/build", US), 0);
+                for (unsigned i = 0; i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++) {
+                        ask_elsewhere(elsewhere[i]);
+                        fake_fail(FAKE_NAME_TO_HANDLE, 1, 1, EINVAL); /* before Linux 6.12 */
+                        ask_elsewhere(elsewhere[i]);
+                        fake_calls_reset();
+                }
+                end();
+        }
+}
+END_TEST
+
 static const struct {
         bool writable; /* the policy's */
         uint32_t file_system;
@@ -398,26 +438,23 @@ static const struct {
         {true, PROTOCOL_SYSFS, PROTOCOL_READ_ONLY, true, false},
 };
 
-/* The one call that asks a file system what it is. */
-START_TEST(file_system_below_a_build_directory_is_not_asked) {
-        start(0);
-        ck_assert_int_eq(policy_add_build_directory(fake.policy, "/build", US), 0);
-        ask(PROTOCOL_MOUNT, 0);
-        ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/build/proc", 0, FAKE_FUSE, 0});
-        ask_target(PROTOCOL_SYSFS, 0, &(struct fake_directory){"/build/sys", 0, FAKE_FUSE, 0});
-        fake_calls_reset();
-        serve();
-        ck_assert_uint_eq(reply->status, STATUS_OK);
-        ck_assert_uint_eq(fake_calls(FAKE_FSTATFS), 0);
-        ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
-
-        ask_good(2);
-        fake_calls_reset();
-        serve();
-        ck_assert_uint_eq(reply->status, STATUS_OK);
-        ck_assert_uint_eq(fake_calls(FAKE_FSTATFS), 2);
-        ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
-        end();
+/* Whoever serves it may keep those waiting who ask it. */
+START_TEST(file_system_is_never_asked_what_it_is) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                start(feature_sets[f]);
+                fake_calls_reset();
+                ask_good(2);
+                serve();
+                ck_assert_uint_eq(reply->status, STATUS_OK);
+                ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
+                ask(PROTOCOL_MOUNT, 0);
+                fdpass_set_close(fds);
+                ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/r/proc", US, FAKE_FUSE, 0});
+                serve();
+                ck_assert_uint_eq(reply->status, STATUS_NOT_AUTHORISED);
+                ck_assert_uint_eq(fake_calls(FAKE_FSTATFS), 0);
+                end();
+        }
 }
 END_TEST
 
@@ -700,7 +737,7 @@ START_TEST(each_call_that_fails_is_answered_and_leaves_nothing) {
                 ck_assert_uint_le(calls, 2048);
                 for (unsigned n = 1; n <= calls; n++)
                         log[n - 1] = fake_call_at(n);
-                questions = sizes[s] * 3; /* statx, readlink, statmount or fstatfs */
+                questions = sizes[s] * 3; /* statx, readlink, statmount or the table */
                 ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
 
                 for (unsigned n = 1; n <= calls; n++)
@@ -775,12 +812,6 @@ static void serve_check(void) {
         wire->flags = 0;
 }
 
-/* Vanishes too late to be judged; or is foreign, and without statmount nobody can tell before. */
-static bool is_seen_by_the_mount_alone(unsigned features, const struct fake_directory *directory) {
-        return directory->flags & FAKE_VANISHES ||
-               (directory->flags & FAKE_IS_FOREIGN && !(features & PROTOCOL_FEATURE_STATMOUNT));
-}
-
 START_TEST(check_is_answered_as_the_mount_would_be) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
                 start(feature_sets[f]);
@@ -794,7 +825,7 @@ START_TEST(check_is_answered_as_the_mount_would_be) {
                         fake_context_is_clean(&fake, 2);
 
                         serve();
-                        if (is_seen_by_the_mount_alone(feature_sets[f], &bad[i].directory)) {
+                        if (bad[i].directory.flags & FAKE_VANISHES) { /* too late to be judged */
                                 ck_assert_uint_eq(checked.status, STATUS_OK);
                                 continue;
                         }
@@ -882,8 +913,8 @@ static const struct {
         {{"/build2", US, 0, 0}, STATUS_WRONG_NAME, STATUS_WRONG_NAME},
         {{"/", 0, 0, FAKE_IS_ROOT}, STATUS_ALREADY_MOUNTED, STATUS_ALREADY_MOUNTED},
         {{"/home/proc", US, FAKE_FUSE, 0},
-         STATUS_UNSUPPORTED_FILE_SYSTEM,
-         STATUS_UNSUPPORTED_FILE_SYSTEM},
+         STATUS_NOT_AUTHORISED,
+         STATUS_NOT_AUTHORISED},
 };
 
 START_TEST(build_directory_itself_can_be_checked) {
@@ -893,9 +924,6 @@ START_TEST(build_directory_itself_can_be_checked) {
                 ck_assert_int_eq(policy_add_build_directory(fake.policy, "/theirs", US + 1), 0);
                 for (size_t i = 0; i < sizeof(build_directories) / sizeof(build_directories[0]);
                      i++) {
-                        if (is_seen_by_the_mount_alone(feature_sets[f],
-                                                       &build_directories[i].directory))
-                                continue;
                         fdpass_set_close(fds);
                         ask(PROTOCOL_MOUNT, 0);
                         ask_target(PROTOCOL_PROC, 0, &build_directories[i].directory);
@@ -1287,7 +1315,8 @@ int main(void) {
                 our_own_lack_of_descriptors_is_not_the_clients_fault,
                 judges_each_target_and_tells_which, other_file_system_is_refused_without_a_mount,
                 judges_all_targets_before_it_mounts_one, build_directory_opens_what_is_hidden,
-                file_system_below_a_build_directory_is_not_asked, options_take_away_and_never_add,
+                build_directory_elsewhere_is_refused_before_anything_is_mounted,
+                file_system_is_never_asked_what_it_is, options_take_away_and_never_add,
                 limit_of_targets_is_judged_after_the_targets,
                 limit_of_mounts_is_refused_and_leaves_the_others,
                 daemon_that_stops_mounts_no_more_but_unmounts, lease_that_is_not_held_is_unknown,

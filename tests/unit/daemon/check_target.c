@@ -75,7 +75,6 @@ static unsigned real_features(void) {
         return PROTOCOL_FEATURE_STATMOUNT | PROTOCOL_FEATURE_UNIQUE_IDS;
 }
 
-/* All that there is to know: without statmount the file system isn't asked before. */
 static int inspect(int fd, unsigned features) {
         unsigned descriptors = descriptors_count();
         int proc = target_open_proc(), r;
@@ -84,10 +83,6 @@ static int inspect(int fd, unsigned features) {
         memset(&facts, 0x5a, sizeof(facts));
         r = target_inspect(fd, proc, features, &facts);
         close(proc);
-        if (r == 0 && features == 0 && facts.type == TARGET_DIRECTORY) {
-                ck_assert_uint_eq(facts.magic, 0);
-                r = target_ask_file_system(fd, &facts);
-        }
         ck_assert_uint_eq(descriptors_count(), descriptors);
         return r;
 }
@@ -311,35 +306,31 @@ START_TEST(needs_no_right_to_the_directory) {
 }
 END_TEST
 
-START_TEST(sees_another_mount_namespace_where_there_is_statmount) {
+START_TEST(sees_another_mount_namespace) {
         FD_AUTO int fd = -EBADF;
-        unsigned features = real_features();
 
-        if (!features)
-                test_skip("impossible here: statmount(2) is Linux 6.8");
         start();
         fd = open_below("proc", O_DIRECTORY);
-        ck_assert_int_eq(inspect(fd, features), 0);
-        ck_assert(!facts.foreign);
+        BOTH_WAYS(features) {
+                ck_assert_int_eq(inspect(fd, features), 0);
+                ck_assert(!facts.foreign);
+        }
         if (unshare(CLONE_NEWNS) < 0) {
                 end();
                 test_skip("a mount namespace of its own needs CAP_SYS_ADMIN");
         }
-        ck_assert_int_eq(inspect(fd, features), 0);
-        ck_assert(facts.foreign);
-        ck_assert_uint_eq(facts.magic, 0);
-        ck_assert_int_eq(inspect(fd, 0), 0); /* then move_mount will tell */
-        ck_assert(!facts.foreign);
+        BOTH_WAYS(features) {
+                ck_assert_int_eq(inspect(fd, features), 0);
+                ck_assert(facts.foreign);
+                ck_assert_uint_eq(facts.magic, 0);
+        }
         end();
 }
 END_TEST
 
 START_TEST(sees_a_detached_tree_as_foreign) {
         FD_AUTO int tree = -EBADF, fd = -EBADF;
-        unsigned features = real_features();
 
-        if (!features)
-                test_skip("impossible here: statmount(2) is Linux 6.8");
         start();
         tree = open_tree(AT_FDCWD, base, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
         if (tree < 0) {
@@ -347,10 +338,33 @@ START_TEST(sees_a_detached_tree_as_foreign) {
                 test_skip("a detached tree needs CAP_SYS_ADMIN");
         }
         fd = openat(tree, "proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        ck_assert_int_eq(inspect(fd, features), 0);
-        ck_assert(facts.foreign);
-        ck_assert(!facts.deleted);
+        BOTH_WAYS(features) {
+                ck_assert_int_eq(inspect(fd, features), 0);
+                ck_assert(facts.foreign);
+                ck_assert(!facts.deleted);
+        }
         end();
+}
+END_TEST
+
+/* Names of what /proc/filesystems lists, by which the mount table tells them. */
+START_TEST(file_systems_have_the_names_of_the_kernel) {
+        static const struct {
+                const char *name;
+                uint64_t magic;
+        } systems[] = {
+                {"ext4", EXT4_SUPER_MAGIC},   {"xfs", XFS_SUPER_MAGIC},
+                {"btrfs", BTRFS_SUPER_MAGIC}, {"tmpfs", TMPFS_MAGIC},
+                {"fuse", 0x65735546},         {"overlay", OVERLAYFS_SUPER_MAGIC},
+                {"f2fs", F2FS_SUPER_MAGIC},   {"nfs", NFS_SUPER_MAGIC},
+                {"ramfs", RAMFS_MAGIC},       {"proc", PROC_SUPER_MAGIC},
+                {"sysfs", SYSFS_MAGIC},       {"squashfs", SQUASHFS_MAGIC},
+        };
+
+        for (size_t i = 0; i < sizeof(systems) / sizeof(systems[0]); i++)
+                ck_assert_str_eq(target_file_system(systems[i].magic), systems[i].name);
+        ck_assert_ptr_null(target_file_system(0));
+        ck_assert_ptr_null(target_file_system(0xabcd));
 }
 END_TEST
 
@@ -407,7 +421,7 @@ int main(void) {
                          sees_that_a_directory_was_removed, follows_a_directory_that_is_renamed,
                          sees_the_root_of_a_mount, sees_other_file_systems, path_is_given_as_it_is,
                          path_that_is_too_long_is_an_errno, needs_no_right_to_the_directory,
-                         sees_another_mount_namespace_where_there_is_statmount,
+                         sees_another_mount_namespace, file_systems_have_the_names_of_the_kernel,
                          sees_a_detached_tree_as_foreign, covered_directory_is_no_mount_root_itself,
                          checks_that_proc_is_procfs);
 }

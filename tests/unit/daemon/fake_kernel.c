@@ -379,7 +379,7 @@ static uint64_t fake_id_of(const struct fake_object *object) {
                 return FAKE_ROOT;
         if (object->type == FAKE_TYPE_MOUNT)
                 return object->mount.id_old;
-        if (object->directory.flags & FAKE_IS_FOREIGN)
+        if (object->directory.flags & (FAKE_IS_FOREIGN | FAKE_IS_DETACHED))
                 return FAKE_ELSEWHERE;
         return object->directory.magic == FAKE_FUSE ? FAKE_ROOT_FUSE : FAKE_ROOT;
 }
@@ -438,6 +438,16 @@ int kernel_statx(int fd, unsigned mask, struct statx *stat) {
         return fake_leave(0);
 }
 
+int kernel_name_to_handle(int fd, uint64_t *mount_id) {
+        int r = fake_enter(FAKE_NAME_TO_HANDLE);
+
+        if (r == 0 && !(fake_can & PROTOCOL_FEATURE_UNIQUE_IDS))
+                r = -EINVAL;
+        if (r == 0)
+                *mount_id = fake_id_of(fake_find(fd)) + FAKE_UNIQUE;
+        return fake_leave(r);
+}
+
 int kernel_fstatfs(int fd, uint64_t *magic) {
         int r = fake_enter(FAKE_FSTATFS);
         const struct fake_object *object = fake_find(fd);
@@ -459,6 +469,7 @@ int kernel_readlink(int proc, int fd, char *path, size_t size) {
         return fake_leave(r);
 }
 
+/* In our namespace. */
 static struct fake_object *fake_find_attached(uint64_t id, bool unique) {
         struct fake_object *found;
 
@@ -466,7 +477,7 @@ static struct fake_object *fake_find_attached(uint64_t id, bool unique) {
                 if ((unique ? found->mount.id : found->mount.id_old) == id)
                         break;
         }
-        return found;
+        return found && (fake_place_of(found)->flags & FAKE_IS_DETACHED) ? NULL : found;
 }
 
 int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
@@ -511,6 +522,12 @@ int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info) {
         const struct fake_object *found = fake_find_attached(old_id, false);
         const char *options, *source;
 
+        if (r == 0 && (old_id == FAKE_ROOT || old_id == FAKE_ROOT_FUSE)) {
+                *info = (struct kernel_mountinfo){.place = "/", .file_system = "ext4"};
+                if (old_id == FAKE_ROOT_FUSE)
+                        strcpy(info->file_system, "fuse.sshfs");
+                return fake_leave(0);
+        }
         if (r == 0 && !found)
                 r = -ENOENT;
         if (r < 0)
@@ -638,7 +655,8 @@ int kernel_move_mount(int fd, int target) {
                 fake_die("a mount is attached twice");
         if (r == 0 && (flags & FAKE_IS_FILE))
                 r = -ENOTDIR;
-        else if (r == 0 && (flags & FAKE_IS_FOREIGN))
+        else if (r == 0 && ((flags & FAKE_IS_FOREIGN) ||
+                            ((flags & FAKE_IS_DETACHED) && !(fake_can & PROTOCOL_FEATURE_CLONES))))
                 r = -EINVAL;
         else if (r == 0 && (flags & (FAKE_IS_DELETED | FAKE_VANISHES)))
                 r = -ENOENT;
@@ -689,7 +707,7 @@ int kernel_umount_here(void) {
         if (r < 0)
                 return fake_leave(r);
         topmost = fake_topmost_on(fake_cwd) ?: (struct fake_object *)fake_cwd;
-        if (!topmost->on)
+        if (!topmost->on || (fake_place_of(topmost)->flags & FAKE_IS_DETACHED))
                 return fake_leave(-EINVAL);
         fake_detach(topmost);
         return fake_leave(0);

@@ -25,6 +25,7 @@ enum {
 
 enum fake_call {
         FAKE_STATX,
+        FAKE_NAME_TO_HANDLE,
         FAKE_FSTATFS,
         FAKE_READLINK,
         FAKE_FSOPEN,
@@ -55,13 +56,14 @@ void fake_features(unsigned features);
 
 enum fake_flag {
         FAKE_IS_FILE = 1 << 0,
-        FAKE_IS_HIDDEN = 1 << 1,  /* a FUSE server's that answers EACCES */
-        FAKE_IS_DELETED = 1 << 2, /* " (deleted)", and not to be mounted on */
-        FAKE_IS_FOREIGN = 1 << 3, /* on a mount that isn't in our namespace */
-        FAKE_IS_ROOT = 1 << 4,    /* of a mount */
-        FAKE_VANISHES = 1 << 5,   /* removed just before it is mounted on */
-        FAKE_IS_PRIVATE = 1 << 6, /* below a directory that no path leads us through */
-        FAKE_IS_REMOTE = 1 << 7,  /* below a FUSE that a path would have to ask */
+        FAKE_IS_HIDDEN = 1 << 1,   /* a FUSE server's that answers EACCES */
+        FAKE_IS_DELETED = 1 << 2,  /* " (deleted)", and not to be mounted on */
+        FAKE_IS_FOREIGN = 1 << 3,  /* on a mount that isn't in our namespace */
+        FAKE_IS_ROOT = 1 << 4,     /* of a mount */
+        FAKE_VANISHES = 1 << 5,    /* removed just before it is mounted on */
+        FAKE_IS_PRIVATE = 1 << 6,  /* below a directory that no path leads us through */
+        FAKE_IS_REMOTE = 1 << 7,   /* below a FUSE that a path would have to ask */
+        FAKE_IS_DETACHED = 1 << 8, /* foreign, and the attach succeeds, to be undone by nobody */
 };
 
 struct fake_directory {
