@@ -15,7 +15,7 @@
 #include <stdbool.h>
 
 enum {
-        UNMOUNT_STRANGERS_MAX = 64, /* stacked faster than this, and we'd never be done */
+        UNMOUNT_TRIES = 64, /* stacked faster than this, and we'd never be done */
         UNMOUNT_RETURN_TRIES = 8,
 };
 
@@ -32,28 +32,43 @@ int unmount_isolate(void) {
         return r < 0 ? r : kernel_fchdir(unmount_root);
 }
 
-/* "." takes the topmost of what is stacked on our mount's root, which need not be ours. */
-static bool unmount_is_gone(uint64_t id) {
+/* 0: it is still attached; -ENOENT: it isn't; else that can't be told. */
+static int unmount_find(unsigned features, int fd, uint64_t id) {
+        struct kernel_mountinfo info;
         struct kernel_mount mount;
+        struct statx stat;
+        int r;
 
-        return kernel_statmount(id, &mount) == -ENOENT;
+        if (features & PROTOCOL_FEATURE_STATMOUNT)
+                return kernel_statmount(id, &mount);
+        r = kernel_statx(fd, STATX_MNT_ID, &stat); /* the id may be a unique one */
+        return r < 0 ? r : kernel_mountinfo(stat.stx_mnt_id, &info);
 }
 
-static int unmount_here(unsigned features, uint64_t id, unsigned *strangers) {
-        for (unsigned taken = 0; taken < UNMOUNT_STRANGERS_MAX; taken++) {
-                int r = kernel_umount_here();
+/*
+ * "." takes the topmost of what is stacked on our mount's root, which need not be ours. EINVAL says
+ * that ours isn't attached, but also that what was on top of it went by itself just then: so that
+ * alone is never believed. Where a look is cheap, there is one after each success as well.
+ */
+static int unmount_here(unsigned features, int fd, uint64_t id, unsigned *strangers) {
+        bool cheap = features & PROTOCOL_FEATURE_STATMOUNT;
+        unsigned taken = 0;
 
-                /* Nothing to take: ours isn't attached, by whoever's doing. */
-                if (r == -EINVAL) {
+        for (unsigned tries = 0; tries < UNMOUNT_TRIES; tries++) {
+                int r = kernel_umount_here(), found;
+
+                if (r < 0 && r != -EINVAL)
+                        return r;
+                taken += r == 0;
+                if (r == 0 && !cheap)
+                        continue;
+                found = unmount_find(features, fd, id);
+                if (found == -ENOENT) { /* the last that was taken was ours, if any was */
                         *strangers = taken > 0 ? taken - 1 : 0;
                         return 0;
                 }
-                if (r < 0)
-                        return r;
-                if ((features & PROTOCOL_FEATURE_STATMOUNT) && unmount_is_gone(id)) {
-                        *strangers = taken;
-                        return 0;
-                }
+                if (found < 0 && !cheap)
+                        return found;
         }
         return -EBUSY;
 }
@@ -64,7 +79,7 @@ int unmount_detach(unsigned features, int fd, uint64_t id, unsigned *strangers) 
         *strangers = 0;
         if (r < 0)
                 return r;
-        return unmount_here(features, id, strangers);
+        return unmount_here(features, fd, id, strangers);
 }
 
 /*

@@ -144,6 +144,49 @@ WORLD_TEST(renamed_root_is_unmounted_all_the_same) {
         service_stop(&service);
 }
 
+enum { RIVALS = 3, CYCLES = 4000 };
+
+struct rival {
+        struct service *service;
+        const char *proc;
+};
+
+/* Whoever comes second gets a mount on top of the first one's, which is undone at once. */
+static void rival_mount_again_and_again(void *argument) {
+        const struct rival *rival = argument;
+        int client = client_connect(rival->service, geteuid());
+        int target = open(rival->proc, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+        ck_assert_int_ge(target, 0);
+        for (unsigned i = 0; i < CYCLES; i++) {
+                struct wire_reply reply = client_mount(client, PROTOCOL_PROC, 0, target);
+
+                if (reply.status == STATUS_OK)
+                        reply = client_unmount(client, reply.lease);
+                /* The first one's takes what is on top with it: then the second one's has vanished.
+                 */
+                ck_assert_msg(reply.status == STATUS_OK || reply.status == STATUS_ALREADY_MOUNTED ||
+                                      reply.status == STATUS_TARGET_VANISHED,
+                              "%s", status_name(reply.status));
+        }
+}
+
+/* umount2(2) says EINVAL also when what was on top goes just then: ours must not be left behind. */
+WORLD_TEST(rivals_on_one_directory_leave_nothing_behind) {
+        struct service service = service_start_with("a", "--log-level=err");
+        struct rival rival = {.service = &service};
+        pid_t rivals[RIVALS];
+
+        world_make_root(WORLD_ALICE, "root");
+        rival.proc = world_path("root/proc");
+        for (unsigned i = 0; i < RIVALS; i++)
+                rivals[i] = world_spawn(WORLD_ALICE, rival_mount_again_and_again, &rival);
+        for (unsigned i = 0; i < RIVALS; i++)
+                world_join(rivals[i]);
+        world_wait_for(world_count_mounts(0, service.source) == 0);
+        service_stop(&service);
+}
+
 int main(void) {
         TCase *tests = tcase_create("unmount");
 
@@ -155,5 +198,6 @@ int main(void) {
         tcase_add_test(tests, busy_mount_is_detached_and_lives_on_for_those_inside);
         tcase_add_test(tests, workers_leave_the_mounts_that_they_have_detached);
         tcase_add_test(tests, renamed_root_is_unmounted_all_the_same);
+        tcase_add_test(tests, rivals_on_one_directory_leave_nothing_behind);
         return world_run(tests);
 }

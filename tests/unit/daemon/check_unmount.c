@@ -141,6 +141,38 @@ START_TEST(question_that_fails_is_not_taken_for_gone) {
 }
 END_TEST
 
+/* EINVAL says as well that somebody else has detached what was on top, in between. */
+START_TEST(refusal_alone_is_not_taken_for_gone) {
+        for (size_t f = 0; f < N_FEATURE_SETS; f++)
+                for (unsigned times = 1; times <= 3; times++) {
+                        struct mounted mounted = start(feature_sets[f]);
+                        unsigned strangers = 99;
+
+                        fake_fail(FAKE_UMOUNT, 1, times, EINVAL);
+                        ck_assert_int_eq(detach(&mounted, &strangers), 0);
+                        ck_assert_uint_eq(strangers, 0);
+                        ck_assert_uint_eq(fake_mounts(), 0);
+                        end(&mounted);
+                }
+}
+END_TEST
+
+/* Where the mount table alone can tell, and can't be read, it is still there. */
+START_TEST(table_that_cannot_be_read_is_an_errno) {
+        struct mounted mounted = start(0);
+        unsigned strangers;
+
+        fake_fail(FAKE_MOUNTINFO, 1, 1, EMFILE);
+        ck_assert_int_eq(detach(&mounted, &strangers), -EMFILE);
+        fake_calls_reset();
+        fake_fail(FAKE_STATX, 1, 1, EIO);
+        ck_assert_int_eq(detach(&mounted, &strangers), -EIO);
+        fake_calls_reset();
+        ck_assert_int_eq(detach(&mounted, &strangers), 0);
+        end(&mounted);
+}
+END_TEST
+
 START_TEST(leaves_what_lies_below_it_alone) {
         struct mounted mounted = start(FAKE_ALL_FEATURES);
         unsigned strangers;
@@ -179,7 +211,8 @@ static const struct {
 } failures[] = {
         {FAKE_FCHDIR, EACCES, -EACCES, 1}, {FAKE_FCHDIR, EIO, -EIO, 1},
         {FAKE_UMOUNT, EPERM, -EPERM, 1},   {FAKE_UMOUNT, ENOMEM, -ENOMEM, 1},
-        {FAKE_STATMOUNT, EPERM, 0, 0}, /* then EINVAL is the end that it waits for */
+        {FAKE_UMOUNT, EINVAL, 0, 0},   /* what was on top went meanwhile */
+        {FAKE_STATMOUNT, EPERM, 0, 0}, /* it is asked once more */
         {FAKE_STATMOUNT, EIO, 0, 0},
 };
 
@@ -267,8 +300,9 @@ int main(void) {
         return SUITE_RUN("unmount", detaches_the_mount_and_leaves_it,
                          detaches_once_where_it_can_ask, mount_that_is_gone_is_a_success,
                          detaches_strangers_on_top_first_and_counts_them,
-                         question_that_fails_is_not_taken_for_gone, leaves_what_lies_below_it_alone,
-                         gives_up_on_a_stack_that_does_not_end,
+                         question_that_fails_is_not_taken_for_gone,
+                         refusal_alone_is_not_taken_for_gone, table_that_cannot_be_read_is_an_errno,
+                         leaves_what_lies_below_it_alone, gives_up_on_a_stack_that_does_not_end,
                          what_the_kernel_refuses_is_an_errno_and_can_be_tried_again,
                          returns_by_one_call_that_names_no_path, isolation_that_fails_is_an_errno,
                          preparation_that_fails_is_an_errno, each_thread_is_isolated_by_itself);
