@@ -55,20 +55,18 @@ static int unmount_here(unsigned features, int fd, uint64_t id, unsigned *strang
         unsigned taken = 0;
 
         for (unsigned tries = 0; tries < UNMOUNT_TRIES; tries++) {
-                int r = kernel_umount_here(), found;
+                int r = kernel_umount_here();
 
                 if (r < 0 && r != -EINVAL)
                         return r;
                 taken += r == 0;
                 if (r == 0 && !cheap)
                         continue;
-                found = unmount_find(features, fd, id);
-                if (found == -ENOENT) { /* the last that was taken was ours, if any was */
+                if (unmount_find(features, fd, id) ==
+                    -ENOENT) { /* the last that was taken was ours, if any was */
                         *strangers = taken > 0 ? taken - 1 : 0;
                         return 0;
                 }
-                if (found < 0 && !cheap)
-                        return found;
         }
         return -EBUSY;
 }

@@ -157,19 +157,21 @@ START_TEST(refusal_alone_is_not_taken_for_gone) {
 }
 END_TEST
 
-/* Where the mount table alone can tell, and can't be read, it is still there. */
-START_TEST(table_that_cannot_be_read_is_an_errno) {
-        struct mounted mounted = start(0);
-        unsigned strangers;
+/* Where the mount table alone can tell, and can't be read, it may still be there. */
+START_TEST(table_that_cannot_be_read_is_read_again) {
+        static const enum fake_call calls[] = {FAKE_STATX, FAKE_MOUNTINFO};
 
-        fake_fail(FAKE_MOUNTINFO, 1, 1, EMFILE);
-        ck_assert_int_eq(detach(&mounted, &strangers), -EMFILE);
-        fake_calls_reset();
-        fake_fail(FAKE_STATX, 1, 1, EIO);
-        ck_assert_int_eq(detach(&mounted, &strangers), -EIO);
-        fake_calls_reset();
-        ck_assert_int_eq(detach(&mounted, &strangers), 0);
-        end(&mounted);
+        for (unsigned c = 0; c < 2; c++) {
+                struct mounted mounted = start(0);
+                unsigned strangers;
+
+                fake_fail(calls[c], 1, 1000, EMFILE);
+                ck_assert_int_eq(detach(&mounted, &strangers), -EBUSY);
+                fake_calls_reset();
+                fake_fail(calls[c], 1, 1, EMFILE);
+                ck_assert_int_eq(detach(&mounted, &strangers), 0);
+                end(&mounted);
+        }
 }
 END_TEST
 
@@ -297,13 +299,13 @@ START_TEST(each_thread_is_isolated_by_itself) {
 END_TEST
 
 int main(void) {
-        return SUITE_RUN("unmount", detaches_the_mount_and_leaves_it,
-                         detaches_once_where_it_can_ask, mount_that_is_gone_is_a_success,
-                         detaches_strangers_on_top_first_and_counts_them,
-                         question_that_fails_is_not_taken_for_gone,
-                         refusal_alone_is_not_taken_for_gone, table_that_cannot_be_read_is_an_errno,
-                         leaves_what_lies_below_it_alone, gives_up_on_a_stack_that_does_not_end,
-                         what_the_kernel_refuses_is_an_errno_and_can_be_tried_again,
-                         returns_by_one_call_that_names_no_path, isolation_that_fails_is_an_errno,
-                         preparation_that_fails_is_an_errno, each_thread_is_isolated_by_itself);
+        return SUITE_RUN(
+                "unmount", detaches_the_mount_and_leaves_it, detaches_once_where_it_can_ask,
+                mount_that_is_gone_is_a_success, detaches_strangers_on_top_first_and_counts_them,
+                question_that_fails_is_not_taken_for_gone, refusal_alone_is_not_taken_for_gone,
+                table_that_cannot_be_read_is_read_again, leaves_what_lies_below_it_alone,
+                gives_up_on_a_stack_that_does_not_end,
+                what_the_kernel_refuses_is_an_errno_and_can_be_tried_again,
+                returns_by_one_call_that_names_no_path, isolation_that_fails_is_an_errno,
+                preparation_that_fails_is_an_errno, each_thread_is_isolated_by_itself);
 }
