@@ -380,12 +380,19 @@ int mountat_mount_kept(struct mountat *mountat, const struct mountat_target *tar
         return mountat_settle(mountat, result, holding, lease);
 }
 
-int mountat_check(struct mountat *mountat, const struct mountat_target *targets, size_t n) {
+static int mountat_ask_check(struct mountat *mountat, const struct mountat_target *targets,
+                             size_t n) {
         struct connection_call call = {
                 .request = {.flags = PROTOCOL_CHECK},
                 .features = PROTOCOL_FEATURE_CHECK,
         };
         int fds[PROTOCOL_TARGETS_MAX];
+
+        mountat_fill_in(&call, targets, n, fds);
+        return connection_ask(&mountat->connection, &call, &mountat->failure);
+}
+
+int mountat_check(struct mountat *mountat, const struct mountat_target *targets, size_t n) {
         int result;
 
         failure_clear(&mountat->failure);
@@ -395,9 +402,7 @@ int mountat_check(struct mountat *mountat, const struct mountat_target *targets,
         if (result < 0)
                 return result;
 
-        mountat_fill_in(&call, targets, n, fds);
-        return mountat_leave(mountat,
-                             connection_ask(&mountat->connection, &call, &mountat->failure));
+        return mountat_leave(mountat, mountat_ask_check(mountat, targets, n));
 }
 
 static int mountat_check_flags(struct mountat *mountat, uint32_t flags) {
@@ -422,9 +427,41 @@ static int mountat_check_opened(struct mountat *mountat) {
                               "first");
 }
 
+/* Whatever it says: what counts is whether the directory can be opened then. */
+static void mountat_await_leaving(struct mountat *mountat, const struct root *root,
+                                  uint32_t file_system) {
+        const struct mountat_target target = {
+                .fd = root_open_mount(root, file_system),
+                .file_system = file_system,
+        };
+
+        if (target.fd < 0)
+                return;
+        mountat_ask_check(mountat, &target, 1);
+        fd_close(target.fd);
+}
+
+/*
+ * A lease that is let go by closing its connection is released a moment later. Who comes back at
+ * once meets its own mounts, and the daemon answers a question about those when they are gone.
+ */
+static int mountat_open_targets(struct mountat *mountat, struct root *root,
+                                struct root_targets *targets) {
+        int result = root_open_targets(root, targets, &mountat->failure);
+
+        if (result == 0 || mountat->failure.status != MOUNTAT_STATUS_ALREADY_MOUNTED)
+                return result;
+        if (root->flags & MOUNTAT_PROC)
+                mountat_await_leaving(mountat, root, MOUNTAT_FILE_SYSTEM_PROC);
+        if (root->flags & MOUNTAT_SYSFS)
+                mountat_await_leaving(mountat, root, MOUNTAT_FILE_SYSTEM_SYSFS);
+        failure_clear(&mountat->failure);
+        return root_open_targets(root, targets, &mountat->failure);
+}
+
 static int mountat_mount_targets(struct mountat *mountat, struct holding *holding) {
         struct root_targets targets;
-        int result = root_open_targets(&holding->root, &targets, &mountat->failure);
+        int result = mountat_open_targets(mountat, &holding->root, &targets);
 
         if (result < 0)
                 return result;

@@ -158,7 +158,8 @@ int mountat_hello(struct mountat *mountat, const char **version, uint32_t *featu
 /*
  * Mounts below the directory `root_fd` (O_PATH is enough, and it stays the caller's) what `flags`
  * of enum mountat_flag say: all of it or nothing. The mountpoints are opened with this process'
- * rights, never through a symbolic link (-ELOOP) or into another mount (-EBUSY).
+ * rights, never through a symbolic link (-ELOOP) or into another mount (-EBUSY); one of this user's
+ * own that is about to go, because its connection was closed, is waited for, a second at most.
  *
  * With MOUNTAT_CREATE, directories that are missing are made with mode 0555 less the umask, and
  * removed when the mount fails or mountat_unmount() succeeds. A lease keeps one descriptor. After

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -375,6 +376,30 @@ uint64_t leases_find_mount(struct leases *leases, uint64_t mount) {
         return found;
 }
 
+static bool leases_has_hung_up(const struct holder *holder) {
+        struct pollfd poller = {.fd = holder->socket, .events = POLLRDHUP};
+
+        return holder->socket >= 0 && poll(&poller, 1, 0) > 0;
+}
+
+bool leases_is_leaving(struct leases *leases, uid_t uid, uint64_t mount) {
+        bool leaving = false;
+
+        pthread_mutex_lock(&leases->mutex);
+        for (uint32_t i = 0; i < leases->state.used; i++) {
+                const struct lease *lease = &leases->all[i];
+
+                if (!leases_has_mount(leases, lease, mount))
+                        continue;
+                leaving = lease->record->uid == uid &&
+                          (lease->record->state == RECORD_RELEASING ||
+                           lease->holder == &leases->orphans || leases_has_hung_up(lease->holder));
+                break;
+        }
+        pthread_mutex_unlock(&leases->mutex);
+        return leaving;
+}
+
 bool leases_is_others(struct leases *leases, uint64_t id, uid_t uid) {
         const struct lease *lease;
         bool others;
@@ -509,6 +534,7 @@ int leases_new(const struct leases_setup *setup, struct leases **ret) {
         leases->quota = setup->quota;
         leases->templates = setup->templates;
         leases->all = all;
+        leases->left.socket = leases->kept.socket = leases->orphans.socket = -EBADF;
         pthread_mutex_init(&leases->mutex, NULL);
 
         r = leases_import(leases);

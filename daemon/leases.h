@@ -27,10 +27,11 @@ struct leases;
 
 /*
  * Who holds leases: a connection, or a call over D-Bus, which holds nothing for longer than it
- * takes. Embedded by its keeper; the subject is set, all else starts out zeroed.
+ * takes. Embedded by its keeper; the subject and the socket are set, all else starts out zeroed.
  */
 struct holder {
         struct subject subject;
+        int socket; /* of the connection, open as long as it holds anything; -EBADF: none */
         /* the table's own: */
         LIST_HEAD(, lease) leases;
         bool gone;
@@ -177,6 +178,12 @@ bool leases_next(struct leases *leases, uint32_t *cursor, struct record *record,
 
 /* The lease of this instance's own of which the mount with that id is a part, 0: none. */
 uint64_t leases_find_mount(struct leases *leases, uint64_t mount);
+
+/*
+ * Whether the mount with that id is the user's own and about to go: it is being released, or the
+ * client that holds it has hung up.
+ */
+bool leases_is_leaving(struct leases *leases, uid_t uid, uint64_t mount);
 
 /* Whether there is such a lease, and the user could not release it without being trusted. */
 bool leases_is_others(struct leases *leases, uint64_t id, uid_t uid);

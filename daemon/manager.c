@@ -504,6 +504,7 @@ static struct call *call_new(struct manager *manager, const struct method *metho
         call->manager = manager;
         call->method = method;
         call->holder.subject.uid = CALL_UNIDENTIFIED;
+        call->holder.socket = -EBADF;
         TAILQ_INSERT_TAIL(&manager->calls, call, entry);
         return call;
 }

@@ -14,6 +14,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+
+enum {
+        REQUEST_LEAVING_MS = 1000, /* at most, until one's own mount is gone */
+        REQUEST_LEAVING_PAUSE_MS = 1,
+};
 
 /* A request that is being served. */
 struct service {
@@ -65,10 +71,26 @@ static struct verdict request_ask_policy(const struct service *service, uint32_t
         return verdict;
 }
 
+/*
+ * A client that lets a lease go by closing its connection, and comes back at once, meets its own
+ * mounts. They are waited for, so that it can open the directory again.
+ */
+static void request_await_leaving(const struct service *service, uint64_t mount) {
+        const struct timespec pause = {.tv_nsec = REQUEST_LEAVING_PAUSE_MS * 1000000};
+        struct leases *leases = service->context->leases;
+        uid_t uid = service->holder->subject.uid;
+
+        for (unsigned waited = 0;
+             waited < REQUEST_LEAVING_MS && leases_is_leaving(leases, uid, mount);
+             waited += REQUEST_LEAVING_PAUSE_MS)
+                nanosleep(&pause, NULL);
+}
+
 static struct verdict request_judge_target(struct service *service, uint32_t i) {
         const struct context *context = service->context;
         struct target_facts *facts = &service->facts[i];
         int fd = service->request->fds.fds[i];
+        struct verdict verdict;
         int r;
 
         r = target_inspect(fd, context->proc, templates_setup(context->templates)->features, facts);
@@ -78,7 +100,10 @@ static struct verdict request_judge_target(struct service *service, uint32_t i) 
         if (facts->type != TARGET_OTHER && !facts->deleted && request_is_repeated(service, i))
                 return verdict_refuse(STATUS_ALREADY_MOUNTED, i);
 
-        return request_ask_policy(service, i);
+        verdict = request_ask_policy(service, i);
+        if (verdict.status == STATUS_ALREADY_MOUNTED)
+                request_await_leaving(service, facts->mount_id);
+        return verdict;
 }
 
 static struct verdict request_judge_count(const struct service *service) {

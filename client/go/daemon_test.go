@@ -468,6 +468,19 @@ func TestRealDaemonServesManyAtOnce(t *testing.T) {
 	checkNoFDsLeak(t, before)
 }
 
+// Who lets a lease go by closing its client, and comes back at once, isn't refused for its sake.
+func TestRealDaemonIsReturnedToAtOnce(t *testing.T) {
+	daemon := startDaemon(t)
+	root := openDirectory(t, newRoot(t, "proc", "sys"))
+	for i := 0; i < 500; i++ {
+		client := daemon.dial()
+		if _, err := client.Mount(testContext(t), root, Proc|Sysfs); err != nil {
+			t.Fatalf("visit %d: %v", i, err)
+		}
+		client.Close()
+	}
+}
+
 // A process that is killed holds its lease to the end and no longer.
 func TestRealDaemonReleasesWhatADeadProcessHeld(t *testing.T) {
 	daemon := startDaemon(t)

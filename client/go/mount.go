@@ -4,6 +4,7 @@ package mountat
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -13,7 +14,8 @@ import (
 
 // Mount mounts below the directory root what flags say: all of it or nothing. Root stays the
 // caller's; O_PATH is enough. The mountpoints are opened with this process' rights, never through a
-// symbolic link (ELOOP) or into another mount ([StatusAlreadyMounted]).
+// symbolic link (ELOOP) or into another mount ([StatusAlreadyMounted]); one of this user's own that
+// is about to go, because its client was closed, is waited for, a second at most.
 //
 // With [Create], directories that are missing are made with mode 0555 less the umask, and removed
 // when the mount fails or the lease is released. A lease keeps one descriptor of the root.
@@ -37,6 +39,10 @@ func (c *Client) Mount(ctx context.Context, root *os.File, flags Flags) (*Lease,
 		return nil, err
 	}
 	targets, fds, err := own.openTargets()
+	if errors.Is(err, StatusAlreadyMounted) {
+		c.awaitLeaving(ctx, own)
+		targets, fds, err = own.openTargets()
+	}
 	if err != nil {
 		own.clear()
 		own.file.Close()
@@ -46,6 +52,24 @@ func (c *Client) Mount(ctx context.Context, root *os.File, flags Flags) (*Lease,
 	lease := newLease(c)
 	lease.root, lease.targets, lease.kept = own, targets, flags&Keep != 0
 	return c.mount(ctx, lease, fds)
+}
+
+// awaitLeaving: a lease that is let go by closing its connection is released a moment later. Who
+// comes back at once meets its own mounts, and the daemon answers a question about those when they
+// are gone. Whatever it says: what counts is whether the directory can be opened then.
+func (c *Client) awaitLeaving(ctx context.Context, own *root) {
+	for _, mountpoint := range mountpoints {
+		if own.flags&mountpoint.flag == 0 {
+			continue
+		}
+		fd, err := own.openMount(mountpoint.name)
+		if err != nil {
+			continue
+		}
+		file := os.NewFile(uintptr(fd), mountpoint.name)
+		_ = c.Check(ctx, Target{Directory: file, FileSystem: mountpoint.fileSystem})
+		file.Close()
+	}
 }
 
 // Target is a directory to mount on, for [Client.MountTargets].

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,11 +45,12 @@ static void remove_file(void) {
 }
 
 static struct holder holder_of(uid_t uid) {
-        return (struct holder){.subject = {.uid = uid, .pid = 1}};
+        return (struct holder){.subject = {.uid = uid, .pid = 1}, .socket = -EBADF};
 }
 
 static struct holder administrator(void) {
-        return (struct holder){.subject = {.pid = 1, .trust = TRUST_ADMINISTRATOR}};
+        return (struct holder){.subject = {.pid = 1, .trust = TRUST_ADMINISTRATOR},
+                               .socket = -EBADF};
 }
 
 static struct lease_orders orders_for(unsigned count, bool keep) {
@@ -1013,6 +1015,47 @@ START_TEST(next_shows_each_lease_with_a_root_of_its_own) {
 }
 END_TEST
 
+/* Not what is held, nor what another user's is. */
+START_TEST(mount_of_who_has_hung_up_or_lets_it_go_is_leaving) {
+        struct holder alive = holder_of(1000), gone = holder_of(1000);
+        struct lease *held, *left, *taken;
+        int ends[2], others[2];
+
+        start(100, 100);
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, others), 0);
+        alive.socket = ends[0];
+        gone.socket = others[0];
+        ck_assert_int_eq(send(others[1], "x", 1, 0), 1); /* unread, and hung up all the same */
+        held = reserve(&alive, 2);
+        left = reserve(&gone, 1);
+        held->record->mounts[1] = 7;
+        left->record->mounts[0] = 8;
+        ck_assert(leases_publish(leases, held));
+        ck_assert(leases_publish(leases, left));
+        ck_assert(!leases_is_leaving(leases, 1000, 7));
+        ck_assert(!leases_is_leaving(leases, 1000, 8));
+        ck_assert(!leases_is_leaving(leases, 1000, 9)); /* nobody's */
+
+        close(others[1]);
+        ck_assert(leases_is_leaving(leases, 1000, 8));
+        ck_assert(!leases_is_leaving(leases, 1001, 8));
+        ck_assert(!leases_is_leaving(leases, 1000, 7));
+        taken = leases_take(leases, &alive, held->record->lease);
+        ck_assert_ptr_eq(taken, held);
+        ck_assert(leases_is_leaving(leases, 1000, 7));
+        leases_orphan(leases, taken);
+        ck_assert(leases_is_leaving(leases, 1000, 7));
+        take_and_drop(leases_orphans(leases), held->record->lease);
+        take_and_drop(&gone, left->record->lease);
+        ck_assert(!leases_is_leaving(leases, 1000, 7));
+        close(others[0]);
+        close(ends[0]);
+        close(ends[1]);
+        end();
+}
+END_TEST
+
 /* Of this instance's own: a predecessor's record may name a mount that has gone, by an id that is
  * in use again. */
 START_TEST(finds_the_lease_of_a_mount) {
@@ -1318,9 +1361,11 @@ END_TEST
 int main(void) {
         return SUITE_RUN(
                 "leases", limits_the_mounts_of_a_user_over_all_holders, limits_the_mounts_of_all,
-                fills_up_to_the_last_record_again_and_again, many_users_have_limits_of_their_own,
-                ids_are_unique_also_over_time, record_tells_all_about_a_lease,
-                takes_a_lease_once_and_from_its_holder, takes_all_that_live_and_no_other,
+                fills_up_to_the_last_record_again_and_again,
+                mount_of_who_has_hung_up_or_lets_it_go_is_leaving,
+                many_users_have_limits_of_their_own, ids_are_unique_also_over_time,
+                record_tells_all_about_a_lease, takes_a_lease_once_and_from_its_holder,
+                takes_all_that_live_and_no_other,
                 orphan_outlives_its_holder_and_counts_against_its_user,
                 abandoned_holders_leases_are_not_published,
                 kept_lease_outlives_its_holder_and_is_its_users,

@@ -46,7 +46,7 @@ static struct wire_reply *const reply = &request.reply;
 static void hold(void) {
         holder = &holders[0];
         for (unsigned i = 0; i < 2; i++)
-                holders[i] = (struct holder){.subject = {.uid = US, .pid = 1}};
+                holders[i] = (struct holder){.subject = {.uid = US, .pid = 1}, .socket = -EBADF};
         request = (struct request){.decoded = VERDICT_OK};
 }
 
