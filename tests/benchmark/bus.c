@@ -40,8 +40,22 @@ static void bus_write_config(const char *path, const char *socket) {
                 err(EXIT_FAILURE, "%s", path);
 }
 
+/* What it says matters if it doesn't come up. Else it says at most that it would like more
+ * descriptors, where root may not raise their limit. */
+static void bus_show_log(const char *path) {
+        FILE *file = fopen(path, "re");
+        char line[512];
+
+        while (file && fgets(line, sizeof(line), file))
+                fputs(line, stderr);
+        if (file)
+                fclose(file);
+}
+
 bool bus_start(void) {
-        char *config = scene_path("bus.conf"), *socket = scene_path("bus"), address[256];
+        char *config = scene_path("bus.conf"), *socket = scene_path("bus"),
+             *log = scene_path("bus.log");
+        char address[256];
         bool there = access("/usr/bin/dbus-daemon", X_OK) == 0;
 
         bus_write_config(config, socket);
@@ -51,15 +65,21 @@ bool bus_start(void) {
         bus_pid = there ? fork() : 0;
         if (there && bus_pid == 0) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
+                if (!freopen(log, "w", stderr))
+                        _exit(127);
                 execl("/usr/bin/dbus-daemon", "dbus-daemon", "--nofork", "--nopidfile",
                       "--nosyslog", "--config-file", config, NULL);
                 _exit(127);
         }
         for (int i = 0; there && i < BUS_PATIENCE && access(socket, F_OK) < 0; i++)
                 usleep(BUS_LOOK_PAUSE);
-        there = there && access(socket, F_OK) == 0;
+        if (there && access(socket, F_OK) < 0) {
+                bus_show_log(log);
+                there = false;
+        }
         free(config);
         free(socket);
+        free(log);
         return there;
 }
 

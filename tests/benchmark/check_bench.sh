@@ -44,6 +44,11 @@ runs_in_little_time() {
         }
 }
 
+# The daemons and the bus that it starts, and starts again, have nothing to complain of.
+is_quiet() {
+        tap_equal "$(<"$scratch/log")" "pictures: $repository/build/bench/*.svg"
+}
+
 prints_json() {
         "$tests/bench" --quick --runs=1 --json >"$scratch/json" 2>"$scratch/log"
         tap_equal "$(ask_json 'print(*tables)')" "${tables[*]}"
@@ -145,7 +150,7 @@ draws_pictures() {
 leaves_nothing() {
         tap_equal "$(findmnt --noheadings --list --output TARGET,SOURCE)" "$mounts_before"
         tap_equal "$(find "$scratch/tmp" -mindepth 1)" ''
-        tap_equal "$(pgrep --full "$repository/build/release/daemon/mountatd --runtime" || true)" ''
+        tap_equal "$(pgrep --full "$repository/build/benchmark/daemon/mountatd --runtime" || true)" ''
 }
 
 packages_install build test bench
@@ -156,7 +161,9 @@ export TMPDIR=$scratch/tmp
 mounts_before=$(findmnt --noheadings --list --output TARGET,SOURCE)
 
 tap_test 'it runs in little time' runs_in_little_time
+tap_test 'it is quiet' is_quiet
 tap_test 'it prints JSON' prints_json
+tap_test 'with JSON as well' is_quiet
 tap_test 'it tells every route and step' tells_every_route_and_step
 tap_test 'it tells what is not here' tells_what_is_not_here
 tap_test 'it tells every version' tells_every_version

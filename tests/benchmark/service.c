@@ -43,8 +43,10 @@ struct service service_listen(const char *binary) {
 }
 
 static void service_exec(const struct service *service, const char *const *options) {
-        const char *arguments[SERVICE_ARGUMENTS] = {service->binary, "--runtime-directory"};
-        size_t n = 2;
+        /* It says what goes wrong, and not that dozens of daemons start and stop. */
+        const char *arguments[SERVICE_ARGUMENTS] = {service->binary, "--log-level=warning",
+                                                    "--runtime-directory"};
+        size_t n = 3;
         char pid[16], instance[32];
 
         arguments[n++] = scene_path("run-%u", service->number);
