@@ -57,6 +57,7 @@ bench      dbus-daemon           /usr/bin/dbus-daemon            a bus of its ow
 bench      gnuplot-nox           /usr/bin/gnuplot                pictures of distributions
 machine    qemu-system-x86       /usr/bin/qemu-system-x86_64     a machine with another kernel
 machine    busybox-static        /bin/busybox                    its first program
+fresh      debootstrap           /usr/sbin/debootstrap           a machine with nothing installed
 demo       rustc                 /usr/bin/rustc                  the compiler that is shown
 END
 }

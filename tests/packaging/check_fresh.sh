@@ -1,0 +1,173 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck source-path=SCRIPTDIR/..
+#
+# "On a fresh Debian 12, each of these does all of its own set-up", says the README of three commands.
+# Each is run in a root of its own, in memory, with what debootstrap leaves there and nothing else, so
+# that a package that the one installs isn't there for the other; and in namespaces that end with it.
+# What needs systemd as PID 1 isn't tried there. Needs root; prints TAP.
+
+set -euo pipefail
+
+tests=$(dirname "$(dirname "$(realpath "$0")")")
+. "$tests/lib/packages.sh"
+. "$tests/lib/build.sh"
+. "$tests/lib/tap.sh"
+. "$tests/lib/root.sh"
+
+suite=bookworm
+# Of debootstrap and of apt in the roots: each package is downloaded once.
+archives=$repository/build/archives
+checkout=/srv/mountatd # in the roots
+
+# Gives up, with the one line of TAP that says why.
+skip_all() {
+        tap_skip "the commands on a fresh Debian" "$1"
+        tap_done
+        exit 0
+}
+
+# That of this machine, if it has the suite: it may have no way to another.
+find_mirror() {
+        local uri codename
+
+        mirror=http://deb.debian.org/debian
+        while read -r uri codename; do
+                if [[ $codename == "$suite" ]]; then
+                        mirror=$uri
+                        break
+                fi
+        done < <(apt-get indextargets --format "\$(REPO_URI) \$(CODENAME)" 'Created-By: Packages')
+        # Where apt alone is told of a proxy, neither debootstrap nor the roots would know.
+        if [[ ! ${http_proxy:-} ]]; then
+                eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
+        fi
+        export http_proxy=${http_proxy:-}
+}
+
+# Sets area, in memory, and pristine, for the root that the others are copies of.
+make_area() {
+        area=$(mktemp --directory --tmpdir mountatd-fresh.XXXXXXXX)
+        pristine=$area/pristine
+        mount -t tmpfs -o mode=0755 mountatd-test "$area"
+        mkdir -p "$archives" "$build_logs"
+}
+
+make_pristine() {
+        local log=$build_logs/fresh.debootstrap.log start=$SECONDS
+
+        if ! debootstrap --variant=minbase --cache-dir="$archives" "$suite" "$pristine" "$mirror" \
+                >"$log" 2>&1; then
+                tail -n 20 "$log"
+                return 1
+        fi
+        echo "# debootstrap took $((SECONDS - start)) s" >&3
+}
+
+# make_root ROOT: with the checkout as it is here, committed or not, but for what was built; and with
+# the machine's way to the network. A copy, not an overlay: the demonstration makes one itself, and
+# the kernel stacks no more than two.
+make_root() {
+        cp --archive "$pristine" "$1"
+        cp --dereference /etc/resolv.conf /etc/hosts "$1/etc"
+        mkdir -p "$1$checkout"
+        tar --create --directory="$repository" --exclude=./build --exclude=./.git . |
+                tar --extract --directory="$1$checkout"
+}
+
+# enter ROOT COMMAND…: as PID 1 of a machine that boots from there, which waits for the command. Not by
+# chroot, in which the kernel makes no user namespace.
+enter() {
+        local root=$1
+
+        mount --bind "$root" "$root"
+        mount --bind /dev "$root/dev"
+        mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
+        mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+        mount -t proc proc "$root/proc"
+        mount -t sysfs sysfs "$root/sys"
+        mount -t tmpfs -o mode=0755 tmpfs "$root/run"
+        mount --bind "$archives" "$root/var/cache/apt/archives"
+        cd "$root"
+        pivot_root . .
+        umount --lazy .
+        cd /
+        shift
+        "$@"
+}
+
+# run NAME COMMAND…: in a root of its own. Its output goes to $area/NAME.out and, what it says on
+# standard error, to NAME.err.
+run() {
+        local name=$1 root=$area/$1 start=$SECONDS status=0
+
+        shift
+        make_root "$root"
+        unshare --mount --propagation private --pid --fork --kill-child -- \
+                env --ignore-environment http_proxy="$http_proxy" HOME=/root \
+                PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+                "$(realpath "$0")" --enter "$root" "$@" \
+                >"$area/$name.out" 2>"$area/$name.err" </dev/null 3>&- || status=$?
+        echo "# tests/$name took $((SECONDS - start)) s" >&3
+        rm --recursive "$root"
+        if ((status != 0)); then
+                echo "status $status"
+                tail -n 60 "$area/$name.out" "$area/$name.err"
+                return 1
+        fi
+}
+
+demonstrates() {
+        run demo "$checkout/tests/demo"
+        tap_contains "$(<"$area/demo.out")" "hello from rustc"
+        tap_equal "$(tail -n 1 "$area/demo.out")" "   Nothing."
+}
+
+# One directory of the tests stands for all: they have one build, and one list of packages.
+tests_pass() {
+        run run "$checkout/tests/run" dev/unit/common
+        tail -n 1 "$area/run.out" | grep -xE '[1-9][0-9]* passed, 0 failed, 0 skipped' || {
+                cat "$area/run.out"
+                return 1
+        }
+}
+
+# Every route but the one that needs systemd, and the pictures.
+measures() {
+        run bench "$checkout/tests/bench" --quick --runs=1
+        tap_equal "$(sed -nE 's/^(.*[^ ]) +not here: .*/\1/p' "$area/bench.out")" systemd-mount
+        tap_equal "$(grep -v '^installing ' "$area/bench.err")" \
+                "pictures: $checkout/build/bench/*.svg"
+}
+
+clean_up() {
+        if [[ ${area:-} ]]; then
+                umount --recursive --lazy "$area" || true
+                rmdir "$area" || true
+        fi
+        build_give_back
+}
+
+if [[ ${1:-} == --enter ]]; then
+        enter "${@:2}"
+        exit
+fi
+root_enter_namespace "$@"
+if [[ ! $(command -v apt-get) ]]; then
+        skip_all "impossible here: it takes debootstrap, and there is no apt"
+elif ! packages_install fresh; then
+        skip_all "debootstrap can't be installed"
+fi
+exec 3>&1
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+find_mirror
+make_area
+tap_test "debootstrap makes a root" make_pristine
+if ((tap_failures == 0)); then
+        tap_test "tests/demo sets itself up" demonstrates
+        tap_test "tests/run sets itself up" tests_pass
+        tap_test "tests/bench sets itself up" measures
+fi
+tap_done
