@@ -90,6 +90,13 @@ tap_test "five kills in a row end nothing" kills_end_nothing
 tap_test "an upgrade keeps the leases" package_upgrades
 
 tap_test "PID 1's CPU time per mount and unmount" cost_of_pid_1
+tap_test "its memory is limited" memory_is_limited
+reason=$(memory_why_not)
+if [[ $reason ]]; then
+        tap_skip "a user's limits stay far below that" "$reason"
+else
+        tap_test "a user's limits stay far below that" memory_suffices
+fi
 tap_test "the unit's exposure is at most 3.8" score_is_at_most 38
 tap_test "with the drop-in it runs as a user of its own" user_variant_is_installed
 tap_test "that has CAP_SYS_ADMIN alone" capabilities_are_one mountatd

@@ -30,6 +30,44 @@ user_variant_is_on_the_bus() {
                 "UID=$(machine_run id -u mountatd)"
 }
 
+memory_is_limited() {
+        tap_equal "$(machine_show MemoryMax)" $((1 << 30))
+        tap_equal "$(machine_show OOMPolicy)" continue
+}
+
+# Nothing, if the machine's cgroups account for memory: those are v2, and a controller that the host
+# has in v1 isn't there.
+memory_why_not() {
+        if ! grep -qw memory "$machine_cgroup/cgroup.controllers"; then
+                echo "impossible here: cgroup v2 has no memory controller for the machine"
+        fi
+}
+
+# The runner's limits used up: 512 connections, 2048 mounts. The daemon's are four times as many
+# connections and eight times as many mounts, so an eighth of MemoryMax= must do.
+memory_suffices() {
+        local cgroup used
+
+        machine_run systemctl restart mountatd.service
+        hello
+        cgroup=$machine_cgroup$(machine_show ControlGroup)
+        tap_equal "$(<"$cgroup/memory.max")" $((1 << 30))
+        gcc -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -I"$repository/client" \
+                -o "$machine_root/srv/connect_often" \
+                "$tests/packaging/systemd/connect_often.c" \
+                "$build_package/client/libmountat.a" -pthread
+        machine_run install -d -o runner /srv/crowd
+        machine_run systemd-run --quiet --collect --unit=crowd --property=User=runner \
+                --property=SupplementaryGroups=mountat --property=LimitNOFILE=4096 \
+                /srv/connect_often /srv/crowd 512 4
+        machine_await 30 holder_holds 512
+        used=$(<"$cgroup/memory.current")
+        machine_run systemctl stop crowd.service
+        machine_await 10 no_mounts
+        echo "# 512 connections with 2048 mounts: $((used >> 20)) MiB" >&3
+        ((used < 1 << 27))
+}
+
 # pid_1_nanoseconds COUNT MILLISECONDS: PID 1's time on a CPU for so many mounts and unmounts of proc
 # and sys, with pauses.
 pid_1_nanoseconds() {

@@ -103,6 +103,19 @@ units_crash() {
         kill -KILL "$(units_daemon)"
 }
 
+units_memory() {
+        echo "/sys/fs/cgroup$(systemctl show --property=ControlGroup --value mountatd.service)"
+}
+
+units_limit_memory() {
+        tap_equal "$(<"$(units_memory)/memory.max")" $((1 << 30))
+}
+
+# A limit below what it takes. The next one has a cgroup of its own, with the unit's limit again.
+units_run_out_of_memory() {
+        echo 256K >"$(units_memory)/memory.max"
+}
+
 units_release_all_at_a_stop() {
         units_hold
         systemctl stop mountatd.socket mountatd.service
@@ -119,5 +132,9 @@ units_test() {
         tap_test "systemctl restart keeps what a client holds" \
                 units_keep_mounts_through systemctl restart mountatd.service
         tap_test "a crash keeps what a client holds" units_keep_mounts_through units_crash
+        tap_test "its memory is limited" units_limit_memory
+        tap_test "when it has no more, what a client holds is kept" \
+                units_keep_mounts_through units_run_out_of_memory
+        tap_test "and its memory is limited again" units_limit_memory
         tap_test "systemctl stop releases what a client holds" units_release_all_at_a_stop
 }
