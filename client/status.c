@@ -9,8 +9,10 @@
 #include <err.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const struct table_column status_columns[] = {
         {"Version", "Version", TABLE_STRING},
@@ -24,23 +26,54 @@ static const struct table_column status_columns[] = {
         {"MaxMounts", "Mounts, at most", TABLE_NUMBER},
         {"MaxMountsPerUser", "Of one user", TABLE_NUMBER},
         {"MaxTargets", "Targets per request", TABLE_NUMBER},
+        {"BuildDirectories", "Build directories", TABLE_STRING},
 };
 
 enum {
         STATUS_COLUMNS = sizeof(status_columns) / sizeof(status_columns[0]),
+        STATUS_SIZE = 8192, /* bytes of one, cut where there is more */
 };
 
 struct status_values {
-        char text[STATUS_COLUMNS][256];
+        char text[STATUS_COLUMNS][STATUS_SIZE];
 };
 
-static int status_read_value(sd_bus_message *reply, char type, char *text, size_t size) {
+/* As this process sees it, which may be in another place than the daemon. */
+static const char *status_of_directory(const char *path) {
+        struct stat stat;
+
+        if (lstat(path, &stat) < 0)
+                return errno == ENOENT ? " (isn't there)" : "";
+        return S_ISDIR(stat.st_mode) ? "" : " (isn't a directory)";
+}
+
+static int status_read_directories(sd_bus_message *reply, char *text, size_t size) {
+        int r = sd_bus_message_enter_container(reply, 'a', "(su)");
+        const char *path;
+        size_t used = 0;
+        uint32_t uid;
+
+        snprintf(text, size, "none");
+        while (r >= 0 && (r = sd_bus_message_read(reply, "(su)", &path, &uid)) > 0) {
+                char escaped[PATH_MAX], user[16] = "";
+
+                if (uid != UINT32_MAX)
+                        snprintf(user, sizeof(user), ":%" PRIu32, uid);
+                if (used < size)
+                        used += snprintf(text + used, size - used, "%s%s%s%s", used ? ", " : "",
+                                         text_abridge(escaped, sizeof(escaped), path), user,
+                                         status_of_directory(path));
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(reply);
+}
+
+static int status_read_value(sd_bus_message *reply, const char *type, char *text, size_t size) {
         const char *string;
         uint64_t wide;
         uint32_t narrow;
         int r;
 
-        switch (type) {
+        switch (type[0]) {
         case 's':
                 r = sd_bus_message_read(reply, "s", &string);
                 if (r >= 0)
@@ -54,8 +87,12 @@ static int status_read_value(sd_bus_message *reply, char type, char *text, size_
                 r = sd_bus_message_read(reply, "u", &narrow);
                 snprintf(text, size, "%" PRIu32, narrow);
                 return r;
-        default:
+        case 'a':
+                if (strcmp(type, "a(su)") == 0)
+                        return status_read_directories(reply, text, size);
                 return manager_read_strings(reply, text, size);
+        default:
+                return -EBADMSG;
         }
 }
 
@@ -72,7 +109,7 @@ static int status_read_property(sd_bus_message *reply, struct status_values *val
                 if (r >= 0)
                         r = sd_bus_message_enter_container(reply, 'v', type);
                 if (r >= 0)
-                        r = status_read_value(reply, type[0], values->text[i],
+                        r = status_read_value(reply, type, values->text[i],
                                               sizeof(values->text[i]));
                 return r < 0 ? r : sd_bus_message_exit_container(reply);
         }

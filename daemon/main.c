@@ -33,6 +33,7 @@
 enum {
         MAIN_USAGE = 2,
         MAIN_SWEEP_SECONDS = 3,
+        MAIN_LOOK_SECONDS = 1,
 };
 
 struct program {
@@ -265,6 +266,53 @@ static void main_name(struct program *program) {
                  options->instance ? ":" : "", options->instance ?: "");
 }
 
+/* ---- paths that may lead through a FUSE ---- */
+
+/*
+ * It may not answer, and then not even SIGKILL ends who asked it. Nothing may keep the daemon from
+ * starting: so a child does the work, and who has waited long enough for it leaves it behind.
+ */
+static pid_t main_fork(void) {
+        pid_t child;
+
+        signal(SIGCHLD, SIG_DFL);
+        child = fork();
+        if (child < 0)
+                main_fail(-errno, "fork");
+        return child;
+}
+
+/* Whether it succeeds, or has to be left behind. */
+static bool main_wait_for(pid_t child, int seconds, const char *consequence) {
+        const struct timespec pause = {.tv_nsec = 1000000};
+
+        for (int i = 0; i < seconds * 1000; i++) {
+                int status;
+
+                if (waitpid(child, &status, WNOHANG) == child)
+                        return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
+                nanosleep(&pause, NULL);
+        }
+        log_write(LOG_WARNING, NULL, "a file system doesn't answer: %s", consequence);
+        kill(child, SIGKILL);
+        return true;
+}
+
+static bool main_look(const struct options *options) {
+        const char *path;
+        size_t cursor = 0;
+        pid_t child;
+        uid_t uid;
+
+        if (!policy_next_build_directory(options->policy, &cursor, &path, &uid))
+                return true; /* nothing to look at */
+        child = main_fork();
+        if (child == 0)
+                _exit(options_look(options, stderr) ? EXIT_SUCCESS : EXIT_FAILURE);
+        return child < 0 || main_wait_for(child, MAIN_LOOK_SECONDS,
+                                          "not all build directories have been looked at");
+}
+
 /* ---- mountatd --sweep ---- */
 
 static bool main_sweep_left(struct program *program, struct state *left) {
@@ -280,27 +328,6 @@ static bool main_sweep_left(struct program *program, struct state *left) {
                 return main_fail(r, "starting the sweep");
         log_write(LOG_INFO, NULL, "swept %u leases that nobody can adopt",
                   sweep_state(left, templates_setup(program->context.templates), &self));
-        return true;
-}
-
-/*
- * A path to a mount may lead through a FUSE that doesn't answer, and then not even SIGKILL ends who
- * asked it. Nothing may keep the daemon from starting: so a child does the work, and who has waited
- * long enough for it leaves it behind.
- */
-static bool main_wait_for_sweep(pid_t child) {
-        const struct timespec pause = {.tv_nsec = 10000000};
-
-        for (int i = 0; i < MAIN_SWEEP_SECONDS * 100; i++) {
-                int status;
-
-                if (waitpid(child, &status, WNOHANG) == child)
-                        return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
-                nanosleep(&pause, NULL);
-        }
-        log_write(LOG_WARNING, NULL,
-                  "a file system doesn't answer: giving the rest of the sweep up");
-        kill(child, SIGKILL);
         return true;
 }
 
@@ -320,17 +347,16 @@ static bool main_sweep(struct program *program) {
         if (r < 0)
                 return main_fail(r, directory);
 
-        signal(SIGCHLD, SIG_DFL);
-        child = fork();
+        child = main_fork();
         if (child < 0)
-                return main_fail(-errno, "fork");
+                return false;
         if (child == 0) {
                 left.directory = fd_close(left.directory); /* and with it, its share in the lock */
                 swept = main_sweep_left(program, &left);
                 log_stop();
                 _exit(swept ? EXIT_SUCCESS : EXIT_FAILURE);
         }
-        swept = main_wait_for_sweep(child);
+        swept = main_wait_for(child, MAIN_SWEEP_SECONDS, "giving the rest of the sweep up");
         state_close_left(&left);
         return swept;
 }
@@ -411,6 +437,10 @@ int main(int argc, char **argv) {
         case OPTIONS_RUN:
                 log_open(program.options.log_level);
                 main_name(&program);
+                if (!program.options.sweep && !main_look(&program.options)) {
+                        status = MAIN_USAGE;
+                        break;
+                }
                 if (!(program.options.sweep ? main_sweep : main_run)(&program))
                         status = EXIT_FAILURE;
                 main_stop(&program, status);

@@ -727,7 +727,7 @@ static int manager_on_call(sd_bus_message *message, void *userdata, sd_bus_error
                         __attribute__((unused)) void *userdata,                                    \
                         __attribute__((unused)) sd_bus_error *error)
 
-/* All but one. */
+/* All but two. */
 MANAGER_ACCESSOR(manager_get) {
         const struct manager *manager = userdata;
         struct context *context = manager->context;
@@ -786,6 +786,20 @@ MANAGER_ACCESSOR(manager_get_features) {
         return r < 0 ? r : sd_bus_message_close_container(message);
 }
 
+/* As --build-directory= has them; of everybody's, the uid is 4294967295. */
+MANAGER_ACCESSOR(manager_get_build_directories) {
+        const struct manager *manager = userdata;
+        int r = sd_bus_message_open_container(message, 'a', "(su)");
+        const char *directory;
+        size_t cursor = 0;
+        uid_t uid;
+
+        while (r >= 0 &&
+               policy_next_build_directory(manager->context->policy, &cursor, &directory, &uid))
+                r = sd_bus_message_append(message, "(su)", directory, (uint32_t)uid);
+        return r < 0 ? r : sd_bus_message_close_container(message);
+}
+
 /* org.freedesktop.LogControl1(5) */
 MANAGER_ACCESSOR(manager_set_log) {
         bool level = strcmp(property, "LogLevel") == 0;
@@ -828,6 +842,8 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_PROPERTY("MaxMounts", "u", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("MaxMountsPerUser", "u", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("MaxTargets", "u", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("BuildDirectories", "a(su)", manager_get_build_directories, 0,
+                        SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_VTABLE_END,
 };
 

@@ -4,7 +4,9 @@
 
 #include "daemon/options.h"
 
+#include "common/fd.h"
 #include "common/fdpass.h"
+#include "daemon/kernel.h"
 #include "daemon/log.h"
 #include "daemon/refusal.h"
 
@@ -290,6 +292,42 @@ enum options_result options_parse(struct options *options, int argc, char **argv
         optind = 0;
         result = options_walk(options, argc, argv, longs, errors);
         return result;
+}
+
+/* ---- what the host has ---- */
+
+static bool options_look_at(const char *path, FILE *errors) {
+        FD_AUTO int fd = kernel_open_place(path, 0);
+        char real[PATH_MAX];
+
+        if (fd == -ENOENT)
+                log_write(LOG_WARNING, NULL,
+                          "--build-directory=%s: there is no such directory yet: until there is, "
+                          "nothing is mounted below it",
+                          path);
+        if (fd == -ENOTDIR)
+                fprintf(errors, "--build-directory=%s: that is no directory\n", path);
+        if (fd == -ELOOP && realpath(path, real))
+                fprintf(errors,
+                        "--build-directory=%s: that leads through a symbolic link: give %s\n", path,
+                        real);
+        else if (fd == -ELOOP)
+                fprintf(errors,
+                        "--build-directory=%s: that leads through a symbolic link to nowhere: give "
+                        "what it is to lead to\n",
+                        path);
+        return fd != -ENOTDIR && fd != -ELOOP;
+}
+
+bool options_look(const struct options *options, FILE *errors) {
+        const char *path;
+        size_t cursor = 0;
+        bool good = true;
+        uid_t uid;
+
+        while (good && policy_next_build_directory(options->policy, &cursor, &path, &uid))
+                good = options_look_at(path, errors);
+        return good;
 }
 
 void options_free(struct options *options) {

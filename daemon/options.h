@@ -44,6 +44,13 @@ enum options_result {
 enum options_result options_parse(struct options *options, int argc, char **argv, FILE *errors);
 void options_free(struct options *options);
 
+/*
+ * Looks at what the options name: a build directory through a symbolic link would never match, so
+ * that is refused with a sentence in `errors`, and false; one that isn't there yet is logged. Waits
+ * for the file systems on the way, perhaps for ever: in a process of its own.
+ */
+bool options_look(const struct options *options, FILE *errors);
+
 void options_print_help(FILE *file);
 
 /*

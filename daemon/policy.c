@@ -87,6 +87,16 @@ int policy_add_build_directory(struct policy *policy, const char *path, uid_t ui
         return 0;
 }
 
+bool policy_next_build_directory(const struct policy *policy, size_t *cursor, const char **path,
+                                 uid_t *uid) {
+        if (*cursor >= policy->n_build_directories)
+                return false;
+        *path = policy->build_directories[*cursor].path;
+        *uid = policy->build_directories[*cursor].uid;
+        ++*cursor;
+        return true;
+}
+
 int policy_add_writable_proc(struct policy *policy, uid_t uid) {
         uid_t *grown =
                 reallocarray(policy->writable_proc, policy->n_writable_proc + 1, sizeof(*grown));

@@ -50,6 +50,13 @@ struct policy *policy_free(struct policy *policy);
  */
 int policy_add_build_directory(struct policy *policy, const char *path, uid_t uid);
 
+/*
+ * The next build directory from `*cursor` on, which starts at 0; the path is the policy's. False:
+ * no more.
+ */
+bool policy_next_build_directory(const struct policy *policy, size_t *cursor, const char **path,
+                                 uid_t *uid);
+
 /* Lets `uid` have a writable procfs. -ENOMEM. */
 int policy_add_writable_proc(struct policy *policy, uid_t uid);
 

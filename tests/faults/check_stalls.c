@@ -202,6 +202,23 @@ HOSTILE_TEST(file_system_that_stalls_statfs_is_refused_without_asking_it) {
         }
 }
 
+HOSTILE_TEST(build_directory_behind_a_stalled_file_system_keeps_no_daemon_from_starting) {
+        struct hostile hostile = hostile_start_shared(0, "h");
+        char option[300];
+        struct service service;
+        int client;
+
+        hostile_block(&hostile, "build", HOSTILE_LOOKUP);
+        snprintf(option, sizeof(option), "--build-directory=%s/build/1", hostile.path);
+        service = service_start_with("a", option);
+        ck_assert(service_has_logged(&service, "a file system doesn't answer"));
+        client = client_connect(&service, WORLD_ALICE);
+        client_hold_root(client, WORLD_ALICE, world_make_root(WORLD_ALICE, "root"));
+        close(client);
+        hostile_end(&hostile);
+        service_stop(&service);
+}
+
 HOSTILE_TEST(user_with_a_slow_file_system_delays_nobody_else) {
         struct stage stage = stage_new(NULL, NULL);
         const char *root = world_make_root(WORLD_ALICE, "root");
@@ -271,6 +288,8 @@ int main(void) {
         tcase_add_test(tests, late_mount_of_a_client_that_waits_is_granted);
         tcase_add_test(tests, file_system_that_stalls_getattr_is_mounted_on_without_asking_it);
         tcase_add_test(tests, file_system_that_stalls_statfs_is_refused_without_asking_it);
+        tcase_add_test(tests,
+                       build_directory_behind_a_stalled_file_system_keeps_no_daemon_from_starting);
         tcase_add_test(tests, user_with_a_slow_file_system_delays_nobody_else);
         tcase_add_test(tests, file_system_that_slips_over_the_target_gets_no_mount);
         return world_run(tests);

@@ -236,6 +236,27 @@ BUS_TEST(writes_json_that_a_parser_accepts) {
         bus_stage_close(&stage);
 }
 
+BUS_TEST(status_shows_build_directories_that_are_not_there) {
+        struct bus_stage stage = ctl_stage_open();
+        char text[1024], directory[256];
+
+        expect(ctl(0, "status"), 0, "Build directories: none");
+        service_stop(&stage.service);
+        snprintf(directory, sizeof(directory), "%s", world_make_directory(0, 0755, "build"));
+        snprintf(text, sizeof(text), "--build-directory=%s", directory);
+        stage.service = service_start(&(struct service_plan){
+                .name = "a",
+                .start = SERVICE_LISTENS,
+                .unnamed = true,
+                .options = {text, "--build-directory", world_path("late:60001")},
+        });
+        system_bus_wait_for("org.mountat1");
+        snprintf(text, sizeof(text), "%s, %s:60001 (isn't there)", directory, world_path("late"));
+        expect(ctl(0, "status"), 0, text);
+        expect(ctl(0, "status --json=short" PYTHON("d[\"BuildDirectories\"]")), 0, text);
+        bus_stage_close(&stage);
+}
+
 /* A password is asked for only if somebody wants more than his own. */
 BUS_TEST(lists_those_of_others_with_consent) {
         struct bus_stage stage = ctl_stage_open();
@@ -289,6 +310,7 @@ int main(void) {
         tcase_add_test(tests, unmounts_by_decimal_lease);
         tcase_add_test(tests, unmounts_below_a_long_path_by_lease);
         tcase_add_test(tests, writes_json_that_a_parser_accepts);
+        tcase_add_test(tests, status_shows_build_directories_that_are_not_there);
         tcase_add_test(tests, lists_those_of_others_with_consent);
         tcase_add_test(tests, says_what_is_wrong);
         return world_run(tests);

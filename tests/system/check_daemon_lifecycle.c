@@ -86,6 +86,56 @@ WORLD_TEST(wrong_option_is_refused_by_name) {
         service_expect_refusal(&service, "--max-mounts=many");
 }
 
+static void expect_refused_place(const char *place, const char *advice) {
+        char option[300], text[600];
+        struct service service;
+
+        snprintf(option, sizeof(option), "--build-directory=%s", place);
+        snprintf(text, sizeof(text), "%s: %s", option, advice);
+        service = service_spawn(
+                &(struct service_plan){.name = "a", .start = SERVICE_BARE, .options = {option}});
+        service_expect_refusal(&service, text);
+}
+
+/* It would be compared with what the kernel calls a target, and never match. */
+WORLD_TEST(build_directory_through_a_link_is_refused_with_what_it_leads_to) {
+        char advice[300], link[256];
+
+        world_make_directory(0, 0755, "disk");
+        world_make_directory(0, 0755, "disk/build");
+        snprintf(link, sizeof(link), "%s", world_path("var"));
+        ck_assert_int_eq(symlink(world_path("disk"), link), 0);
+        ck_assert_int_eq(symlink("nowhere", world_path("dangling")), 0);
+        ck_assert_int_eq(mknod(world_path("file"), S_IFREG | 0644, 0), 0);
+
+        snprintf(advice, sizeof(advice), "that leads through a symbolic link: give %s",
+                 world_path("disk/build"));
+        expect_refused_place(world_path("var/build"), advice);
+        snprintf(advice, sizeof(advice), "that leads through a symbolic link: give %s",
+                 world_path("disk"));
+        expect_refused_place(link, advice);
+        expect_refused_place(world_path("dangling"),
+                             "that leads through a symbolic link to nowhere");
+        expect_refused_place(world_path("file"), "that is no directory");
+}
+
+WORLD_TEST(build_directory_that_is_not_there_yet_is_logged_and_works_once_it_is) {
+        char option[300];
+        struct service service;
+        int client;
+
+        snprintf(option, sizeof(option), "--build-directory=%s:%d", world_path("late"),
+                 WORLD_ALICE);
+        service = service_start_with("a", option);
+        ck_assert(service_has_logged(&service, "there is no such directory yet"));
+        world_make_directory(0, 0755, "late");
+        world_make_directory(0, 0755, "late/proc");
+        client = client_connect(&service, WORLD_ALICE);
+        client_hold(client, WORLD_ALICE, world_path("late/proc"), PROTOCOL_PROC, 0);
+        close(client);
+        service_stop(&service);
+}
+
 /* Who asks for what there is no more must hear of it. */
 WORLD_TEST(options_of_the_shared_workers_are_unknown) {
         static const char *const gone[] = {
@@ -590,6 +640,8 @@ int main(void) {
         tcase_add_test(tests, start_with_a_stream_socket_is_refused);
         tcase_add_test(tests, start_with_a_datagram_socket_is_refused);
         tcase_add_test(tests, start_with_a_passed_socket_and_listen_is_refused);
+        tcase_add_test(tests, build_directory_through_a_link_is_refused_with_what_it_leads_to);
+        tcase_add_test(tests, build_directory_that_is_not_there_yet_is_logged_and_works_once_it_is);
         tcase_add_test(tests, wrong_option_is_refused_by_name);
         tcase_add_test(tests, options_of_the_shared_workers_are_unknown);
         tcase_add_test(tests, listening_daemon_serves_and_removes_its_socket_at_the_end);
