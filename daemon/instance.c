@@ -100,7 +100,7 @@ int instance_self(struct instance *instance) {
 
         r = instance_read("sys/kernel/random/boot_id", self.boot_id, sizeof(self.boot_id));
         if (r < 0)
-                return r;
+                return r == -ENOENT ? -EXDEV : r; /* proc(5), subset=pid */
         self.boot_id[strcspn(self.boot_id, "\n")] = '\0';
         r = instance_read_stat(self.pid, &stat);
         if (r < 0)

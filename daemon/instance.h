@@ -24,7 +24,7 @@ struct instance {
         uint32_t padding;
 };
 
-/* The calling process. Negative errno if /proc can't be read. */
+/* The calling process. Negative errno if /proc can't be read; -EXDEV: it shows processes alone. */
 int instance_self(struct instance *instance);
 
 /*

@@ -162,6 +162,13 @@ static bool main_runtime_directory(const struct options *options, char *path, si
         return true;
 }
 
+static bool main_fail_state(int error, const char *directory) {
+        if (error == -EXDEV)
+                return main_fail(0, "/proc/sys/kernel/random/boot_id isn't there: mountatd needs a "
+                                    "procfs on /proc without subset=pid");
+        return main_fail(error, directory);
+}
+
 /* What was found there is told; nothing that was found is lost. */
 static bool main_open_state(struct program *program, const char *directory, struct state *state) {
         struct state_found found = {0};
@@ -184,7 +191,7 @@ static bool main_open_state(struct program *program, const char *directory, stru
         }
         if (r == -EWOULDBLOCK)
                 return main_fail(r, "another mountatd of this instance is starting");
-        return r == 0 || main_fail(r, directory);
+        return r == 0 || main_fail_state(r, directory);
 }
 
 static bool main_take_over(struct program *program) {
@@ -345,7 +352,7 @@ static bool main_sweep(struct program *program) {
         if (r == -ENOENT || r == -EBUSY)
                 return true; /* nothing was left, or it is still in use */
         if (r < 0)
-                return main_fail(r, directory);
+                return main_fail_state(r, directory);
 
         child = main_fork();
         if (child < 0)

@@ -93,9 +93,10 @@ struct state_found {
  * What isn't understood, or is no regular file, is set aside: STATE_SET_ASIDE_MAX of a name are
  * kept, the first ones and the last. The blocks are allocated, so no store can fail later.
  *
- * -EBUSY: a process runs with it, also one of 0.1 or of a version that isn't understood. -EAGAIN:
- * another one is starting at this moment. Then nothing is changed. What else fails, fails for good:
- * that a file can't be read doesn't make it one that isn't understood.
+ * -EXDEV: as instance_self() has it. -EBUSY: a process runs with it, also one of 0.1 or of a
+ * version that isn't understood. -EAGAIN: another one is starting at this moment. Then nothing is
+ * changed. What else fails, fails for good: that a file can't be read doesn't make it one that
+ * isn't understood.
  *
  * Where both `state` and `ledger` are, `state` is the newer and wins, if it is understood and of
  * this boot.

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,6 +85,27 @@ WORLD_TEST(wrong_option_is_refused_by_name) {
                 .name = "a", .start = SERVICE_BARE, .options = {"--max-mounts=many"}});
 
         service_expect_refusal(&service, "--max-mounts=many");
+}
+
+/* As a hardened host, or a container's runtime, mounts it. */
+static void mount_proc_of_processes_alone(void) {
+        if (unshare(CLONE_NEWNS) < 0 || mount("proc", "/proc", "proc", 0, "subset=pid") < 0)
+                _exit(99);
+}
+
+WORLD_TEST(proc_that_shows_processes_alone_is_named) {
+        static const char *const options[] = {NULL, "--sweep"};
+
+        for (unsigned i = 0; i < 2; i++) {
+                struct service service = service_spawn(&(struct service_plan){
+                        .name = "a",
+                        .start = options[i] ? SERVICE_BARE : SERVICE_LISTENS,
+                        .options = {options[i]},
+                        .enter = mount_proc_of_processes_alone,
+                });
+
+                service_expect_refusal(&service, "needs a procfs on /proc without subset=pid");
+        }
 }
 
 static void expect_refused_place(const char *place, const char *advice) {
@@ -640,6 +662,7 @@ int main(void) {
         tcase_add_test(tests, start_with_a_stream_socket_is_refused);
         tcase_add_test(tests, start_with_a_datagram_socket_is_refused);
         tcase_add_test(tests, start_with_a_passed_socket_and_listen_is_refused);
+        tcase_add_test(tests, proc_that_shows_processes_alone_is_named);
         tcase_add_test(tests, build_directory_through_a_link_is_refused_with_what_it_leads_to);
         tcase_add_test(tests, build_directory_that_is_not_there_yet_is_logged_and_works_once_it_is);
         tcase_add_test(tests, wrong_option_is_refused_by_name);
