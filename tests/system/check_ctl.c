@@ -236,6 +236,27 @@ BUS_TEST(writes_json_that_a_parser_accepts) {
         bus_stage_close(&stage);
 }
 
+/* A mount can be refused for its path; the directories above it can get another name all the same.
+ */
+BUS_TEST(lists_a_mount_below_what_is_no_text_any_more) {
+        static const char *const names[] = {"latin1-\xe9", "nonchar-\xef\xbf\xbf",
+                                            "right-to-left-\xe2\x80\xae"};
+        static const char *const escaped[] = {"latin1-\\xe9", "nonchar-\\xef\\xbf\\xbf",
+                                              "right-to-left-\\xe2\\x80\\xae"};
+        struct bus_stage stage = ctl_stage_open();
+        char before[256];
+
+        snprintf(before, sizeof(before), "%s", world_make_root(WORLD_ALICE, "root"));
+        ctl_mount(WORLD_ALICE, before);
+        for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+                ck_assert_int_eq(rename(before, world_path("%s", names[i])), 0);
+                snprintf(before, sizeof(before), "%s", world_path("%s", names[i]));
+                expect(ctl(0, "list"), 0, escaped[i]);
+                expect(ctl(0, "list --json=short" PYTHON("len(d)")), 0, "1");
+        }
+        bus_stage_close(&stage);
+}
+
 BUS_TEST(status_shows_build_directories_that_are_not_there) {
         struct bus_stage stage = ctl_stage_open();
         char text[1024], directory[256];
@@ -310,6 +331,7 @@ int main(void) {
         tcase_add_test(tests, unmounts_by_decimal_lease);
         tcase_add_test(tests, unmounts_below_a_long_path_by_lease);
         tcase_add_test(tests, writes_json_that_a_parser_accepts);
+        tcase_add_test(tests, lists_a_mount_below_what_is_no_text_any_more);
         tcase_add_test(tests, status_shows_build_directories_that_are_not_there);
         tcase_add_test(tests, lists_those_of_others_with_consent);
         tcase_add_test(tests, says_what_is_wrong);
