@@ -134,11 +134,6 @@ static bool policy_has_build_directory(const struct policy *policy, const struct
         return false;
 }
 
-bool policy_is_build_directory(const struct policy *policy, const struct subject *subject,
-                               const char *path) {
-        return policy_has_build_directory(policy, subject, path, '\0');
-}
-
 bool policy_is_local(uint64_t magic) {
         static const uint32_t local[] = {
                 0x0000ef53, /* ext2, ext3, ext4 */
@@ -255,6 +250,16 @@ static struct verdict policy_judge_owner(const struct policy *policy, const stru
         return policy_refuse_place(policy, subject, facts->path, owner);
 }
 
+/* All that doesn't depend on what the directory is called. `opened`: it is a build directory. */
+static struct verdict policy_judge_place(const struct policy *policy, const struct subject *subject,
+                                         const struct target_facts *facts, bool opened) {
+        if (facts->foreign)
+                return verdict_refuse(STATUS_FOREIGN_NAMESPACE, STATUS_NO_TARGET);
+        if (opened || policy_has_build_directory(policy, subject, facts->path, '/'))
+                return VERDICT_OK;
+        return policy_judge_owner(policy, subject, facts);
+}
+
 struct verdict policy_judge(const struct policy *policy, const struct subject *subject,
                             uint32_t file_system, const struct target_facts *facts) {
         if (facts->type == TARGET_OTHER)
@@ -265,9 +270,22 @@ struct verdict policy_judge(const struct policy *policy, const struct subject *s
                 return verdict_refuse(STATUS_ALREADY_MOUNTED, STATUS_NO_TARGET);
         if (!policy_is_named(facts->path, file_system) || !policy_is_text(facts->path))
                 return policy_refuse_name(facts->path);
-        if (facts->foreign)
-                return verdict_refuse(STATUS_FOREIGN_NAMESPACE, STATUS_NO_TARGET);
-        if (policy_has_build_directory(policy, subject, facts->path, '/'))
-                return VERDICT_OK;
-        return policy_judge_owner(policy, subject, facts);
+        return policy_judge_place(policy, subject, facts, false);
+}
+
+struct verdict policy_judge_check(const struct policy *policy, const struct subject *subject,
+                                  uint32_t file_system, const struct target_facts *facts) {
+        bool opened = policy_has_build_directory(policy, subject, facts->path, '\0');
+        bool named = policy_is_named(facts->path, PROTOCOL_PROC) ||
+                     policy_is_named(facts->path, PROTOCOL_SYSFS);
+
+        if (named && !opened)
+                return policy_judge(policy, subject, file_system, facts);
+        if (facts->type == TARGET_OTHER)
+                return verdict_refuse(STATUS_NOT_A_DIRECTORY, STATUS_NO_TARGET);
+        if (facts->deleted)
+                return verdict_refuse(STATUS_TARGET_VANISHED, STATUS_NO_TARGET);
+        if (!policy_is_text(facts->path))
+                return policy_refuse_name(facts->path);
+        return policy_judge_place(policy, subject, facts, opened);
 }

@@ -73,8 +73,10 @@ struct verdict policy_judge(const struct policy *policy, const struct subject *s
                             uint32_t file_system, const struct target_facts *facts);
 
 /*
- * Whether the path is that of a build directory which is open to the subject: what a request that
- * only checks may name as its target, beside what policy_judge() allows.
+ * The same for a request that only checks, and may come before there is anything to mount on. A
+ * directory by another name than proc and sys, or a build directory that is open to the subject, is
+ * judged as the place of mounts to come: as a mountpoint of the same owner right below it would be.
+ * So it may be the root of a mount itself, as Buildbarn's FUSE is.
  */
-bool policy_is_build_directory(const struct policy *policy, const struct subject *subject,
-                               const char *path);
+struct verdict policy_judge_check(const struct policy *policy, const struct subject *subject,
+                                  uint32_t file_system, const struct target_facts *facts);

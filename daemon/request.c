@@ -63,10 +63,9 @@ static struct verdict request_ask_policy(const struct service *service, uint32_t
         const struct target_facts *facts = &service->facts[i];
         struct verdict verdict;
 
-        if ((wire->flags & PROTOCOL_CHECK) && facts->type != TARGET_OTHER && !facts->foreign &&
-            policy_is_build_directory(policy, subject, facts->path))
-                return VERDICT_OK;
-        verdict = policy_judge(policy, subject, wire->targets[i].file_system, facts);
+        verdict = wire->flags & PROTOCOL_CHECK
+                          ? policy_judge_check(policy, subject, wire->targets[i].file_system, facts)
+                          : policy_judge(policy, subject, wire->targets[i].file_system, facts);
         verdict.target = verdict.status == STATUS_OK ? STATUS_NO_TARGET : i;
         return verdict;
 }

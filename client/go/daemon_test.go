@@ -576,9 +576,19 @@ func TestRealDaemonChecks(t *testing.T) {
 	if err := client.Check(testContext(t), Target{openDirectory(t, build), FileSystemProc, 0}); err != nil {
 		t.Errorf("the build directory: %v", err)
 	}
+	if err := client.Check(testContext(t), Target{openDirectory(t, path), FileSystemProc, 0}); err != nil {
+		t.Errorf("the place of one's own mountpoints: %v", err)
+	}
+	if err := os.Chown(path, 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
 	err := client.Check(testContext(t), Target{openDirectory(t, path), FileSystemProc, 0})
-	if !errors.Is(err, StatusWrongName) {
-		t.Errorf("another directory: %v", err)
+	if !errors.Is(err, StatusNotAuthorised) {
+		t.Errorf("another's: %v", err)
+	}
+	sys.FileSystem = FileSystemProc
+	if err := client.Check(testContext(t), sys); !errors.Is(err, StatusWrongName) {
+		t.Errorf("proc on sys: %v", err)
 	}
 	if n := daemon.mounts(); n != 0 {
 		t.Errorf("%d mounts are there", n)

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Takes the descriptor. */
 static struct wire_reply ask(int client, uint32_t flags, uint32_t file_system, int target) {
@@ -78,10 +79,6 @@ static int open_sys(void) {
         return world_open(WORLD_ALICE, world_path("root/sys"));
 }
 
-static int open_root(void) {
-        return world_open(WORLD_ALICE, world_path("root"));
-}
-
 static int open_bobs(void) {
         return world_open(WORLD_BOB, world_path("bob/proc"));
 }
@@ -127,7 +124,6 @@ WORLD_TEST(statuses_are_those_of_the_mount) {
                 enum status status;
         } rows[] = {
                 {"a file", open_file, PROTOCOL_PROC, STATUS_NOT_A_DIRECTORY},
-                {"another name", open_root, PROTOCOL_PROC, STATUS_WRONG_NAME},
                 {"proc's name", open_own, PROTOCOL_SYSFS, STATUS_WRONG_NAME},
                 {"sys's name", open_sys, PROTOCOL_PROC, STATUS_WRONG_NAME},
                 {"another user's", open_bobs, PROTOCOL_PROC, STATUS_NOT_AUTHORISED},
@@ -208,17 +204,42 @@ WORLD_TEST(build_directory_itself_is_accepted_of_who_may_mount_below) {
         client_expect(ask(alice, PROTOCOL_KEEP, PROTOCOL_PROC, world_open(0, build)),
                       STATUS_WRONG_NAME, 0, 0);
         client_expect(ask(bob, PROTOCOL_CHECK, PROTOCOL_PROC, world_open(0, build)),
-                      STATUS_WRONG_NAME, 0, 0);
-        /* Not what is beside or below it, by another name. */
+                      STATUS_NOT_AUTHORISED, 0, 0);
+        /* What is below it is open as well, and what is beside it isn't. */
         client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC,
                           world_open(0, world_make_directory(0, 0755, "building"))),
-                      STATUS_WRONG_NAME, 0, 0);
+                      STATUS_NOT_AUTHORISED, 0, 0);
         client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC,
                           world_open(0, world_make_directory(0, 0755, "build/action"))),
-                      STATUS_WRONG_NAME, 0, 0);
+                      STATUS_OK, 0, STATUS_NO_TARGET);
         client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC,
                           world_open(0, world_make_directory(0, 0755, "build/proc"))),
                       STATUS_OK, 0, STATUS_NO_TARGET);
+        expect_nothing_mounted(&service);
+        service_stop(&service);
+}
+
+/* A runner that makes its input roots itself needs no option. */
+WORLD_TEST(own_directory_is_accepted_as_what_is_made_in_it_would_be) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int alice = client_connect(&service, WORLD_ALICE),
+                    bob = client_connect(&service, WORLD_BOB);
+        const char *build = world_make_directory(WORLD_ALICE, 0755, "build");
+
+        client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC, world_open(0, build)), STATUS_OK, 0,
+                      STATUS_NO_TARGET);
+        client_expect(ask(alice, 0, PROTOCOL_PROC, world_open(0, build)), STATUS_WRONG_NAME, 0, 0);
+        client_expect(ask(bob, PROTOCOL_CHECK, PROTOCOL_PROC, world_open(0, build)),
+                      STATUS_NOT_AUTHORISED, 0, 0);
+        if (client_call(alice, &(struct wire_request){.operation = PROTOCOL_HELLO}, NULL, 0).flags &
+            PROTOCOL_FEATURE_STATMOUNT)
+                client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC,
+                                  open_tree(AT_FDCWD, build, OPEN_TREE_CLONE | O_CLOEXEC)),
+                              STATUS_FOREIGN_NAMESPACE, 0, 0);
+        ck_assert_int_eq(mount("build", build, "ramfs", 0, NULL), 0);
+        ck_assert_int_eq(chown(build, WORLD_ALICE, WORLD_ALICE), 0);
+        client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC, world_open(0, build)),
+                      STATUS_UNSUPPORTED_FILE_SYSTEM, 0, 0);
         expect_nothing_mounted(&service);
         service_stop(&service);
 }
@@ -276,6 +297,7 @@ int main(void) {
         tcase_add_test(tests, statuses_are_those_of_the_mount);
         tcase_add_test(tests, refusal_names_the_first_target_at_fault);
         tcase_add_test(tests, build_directory_itself_is_accepted_of_who_may_mount_below);
+        tcase_add_test(tests, own_directory_is_accepted_as_what_is_made_in_it_would_be);
         tcase_add_test(tests, build_directory_that_is_a_mount_is_accepted);
         tcase_add_test(tests, check_costs_nothing_of_the_users_mounts);
         return world_run(tests);

@@ -507,11 +507,10 @@ static const struct {
         {100, "/srv/theirs", true},
         {10001, "/srv/theirs", true},
         {US, "/srv/deep/a/b", true}, /* given with a slash behind it */
-        {US, "/srv/deep/a/b/", false},
         {US, "/srv/deep/a", false},
         {US, "/srv/named/proc", true},
-        {US, "/srv/build/", false},
-        {US, "/srv/build/proc", false}, /* below it is policy_judge()'s matter */
+        {US, "/srv/build/1/root", true}, /* a place below it is open as well */
+        {US, "/srv/build/proc", true},
         {US, "/srv/build2", false},
         {US, "/srv/buil", false},
         {US, "/srv/Build", false},
@@ -523,22 +522,107 @@ static const struct {
         {US, "/x/srv/build", false},
 };
 
-START_TEST(build_directory_is_known_by_its_whole_path) {
+START_TEST(check_knows_a_build_directory_by_its_whole_path) {
+        static const enum status refused[] = {
+                [TRUST_USER] = STATUS_NOT_AUTHORISED,
+                [TRUST_ADMINISTRATOR] = STATUS_UNSUPPORTED_FILE_SYSTEM,
+        };
         struct policy *policy = policy_of_rows(), *empty = policy_new();
 
         for (size_t i = 0; i < sizeof(whole_paths) / sizeof(whole_paths[0]); i++) {
                 struct subject subject = {.uid = whole_paths[i].uid};
+                const struct target_facts *facts =
+                        facts_like(TARGET_DIRECTORY, 5000, FUSE, whole_paths[i].path, 0);
 
                 /* An administrator vouches for a directory's owner, and not for its path. */
                 for (subject.trust = TRUST_USER; subject.trust <= TRUST_ADMINISTRATOR;
                      subject.trust++)
                         ck_assert_msg(
-                                policy_is_build_directory(policy, &subject, whole_paths[i].path) ==
-                                        whole_paths[i].is,
+                                policy_judge_check(policy, &subject, PROTOCOL_PROC, facts).status ==
+                                        (whole_paths[i].is ? STATUS_OK : refused[subject.trust]),
                                 "row %zu, uid %u, %s", i, whole_paths[i].uid, whole_paths[i].path);
-                ck_assert(!policy_is_build_directory(empty, &subject, whole_paths[i].path));
+                subject.trust = TRUST_USER;
+                ck_assert_uint_eq(policy_judge_check(empty, &subject, PROTOCOL_PROC, facts).status,
+                                  STATUS_NOT_AUTHORISED);
         }
         policy_free(empty);
+        policy_free(policy);
+}
+END_TEST
+
+/* What a mountpoint of the same owner right below would be. */
+static const struct {
+        enum status wanted;
+        enum target_type type;
+        uid_t owner;
+        uint64_t magic;
+        const char *path;
+        unsigned flags;
+} places[] = {
+        {STATUS_OK, TARGET_DIRECTORY, US, EXT4, "/home/build", 0},
+        {STATUS_OK, TARGET_DIRECTORY, US, EXT4, "/home/build", ROOT},
+        {STATUS_OK, TARGET_DIRECTORY, US, EXT4, "/", ROOT},
+        {STATUS_OK, TARGET_DIRECTORY, 0, FUSE, "/srv/build", ROOT},
+        {STATUS_OK, TARGET_HIDDEN, 0, FUSE, "/srv/build", ROOT},
+        {STATUS_OK, TARGET_DIRECTORY, US, EXT4, "/srv/theirs", 0},
+
+        {STATUS_NOT_A_DIRECTORY, TARGET_OTHER, 0, 0, "", 0},
+        {STATUS_TARGET_VANISHED, TARGET_DIRECTORY, US, EXT4, "/home/build (deleted)",
+         DELETED | ROOT | FOREIGN},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, "/home/\xe9", 0},
+        {STATUS_UNSUPPORTED_FILE_SYSTEM, TARGET_DIRECTORY, US, RAMFS_MAGIC, "/home/build", 0},
+        {STATUS_FOREIGN_NAMESPACE, TARGET_DIRECTORY, US, 0, "/home/build", FOREIGN},
+        {STATUS_FOREIGN_NAMESPACE, TARGET_DIRECTORY, 0, 0, "/srv/build", ROOT | FOREIGN},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, US, FUSE, "/srv/theirs", ROOT},
+        {STATUS_NOT_AUTHORISED, TARGET_HIDDEN, 0, FUSE, "/srv/theirs", ROOT},
+        {STATUS_NOT_AUTHORISED, TARGET_HIDDEN, US, EXT4, "/home/build", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, "/srv/theirs", 0},
+        {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, "/", ROOT},
+
+        /* By these names it is a mountpoint itself, */
+        {STATUS_OK, TARGET_DIRECTORY, US, EXT4, "/home/proc", 0},
+        {STATUS_ALREADY_MOUNTED, TARGET_DIRECTORY, US, EXT4, "/home/proc", ROOT},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, "/home/sys", 0},
+        {STATUS_WRONG_NAME, TARGET_DIRECTORY, 0, FUSE, "/srv/build/1/sys", 0},
+        /* and whatever the administrator calls his build directory, it is one. */
+        {STATUS_OK, TARGET_DIRECTORY, 0, FUSE, "/srv/named/proc", ROOT},
+};
+
+START_TEST(check_judges_a_place_as_a_mountpoint_in_it) {
+        struct policy *policy = policy_of_rows();
+
+        for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+                enum status status =
+                        policy_judge_check(policy, &(struct subject){.uid = US}, PROTOCOL_PROC,
+                                           facts_like(places[i].type, places[i].owner,
+                                                      places[i].magic, places[i].path,
+                                                      places[i].flags))
+                                .status;
+
+                ck_assert_msg(status == places[i].wanted, "row %zu, %s: %s", i, places[i].path,
+                              status_name(status));
+        }
+        policy_free(policy);
+}
+END_TEST
+
+START_TEST(check_of_a_mountpoint_is_judged_as_its_mount) {
+        struct policy *policy = policy_of_rows();
+        const struct subject subject = {.uid = US};
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                const struct target_facts *facts = facts_of_row(i);
+                const char *name = strrchr(facts->path, '/');
+
+                /* Others are places; /srv/named/proc is a build directory. */
+                if (!name || (strcmp(name, "/proc") != 0 && strcmp(name, "/sys") != 0) ||
+                    strcmp(facts->path, "/srv/named/proc") == 0)
+                        continue;
+                ck_assert_msg(
+                        policy_judge_check(policy, &subject, rows[i].file_system, facts).status ==
+                                rows[i].wanted,
+                        "row %zu, %s", i, facts->path);
+        }
         policy_free(policy);
 }
 END_TEST
@@ -551,5 +635,7 @@ int main(void) {
                          takes_only_paths_as_the_kernel_spells_them,
                          many_build_directories_are_all_open, writable_proc_is_for_the_named_alone,
                          administrator_needs_no_ownership_but_all_else, pid_makes_no_difference,
-                         build_directory_is_known_by_its_whole_path);
+                         check_knows_a_build_directory_by_its_whole_path,
+                         check_judges_a_place_as_a_mountpoint_in_it,
+                         check_of_a_mountpoint_is_judged_as_its_mount);
 }

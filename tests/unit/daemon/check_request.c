@@ -304,7 +304,7 @@ static const struct {
         {STATUS_ALREADY_MOUNTED, PROTOCOL_PROC, {"/r0/proc", US, 0, 0}}, /* as the good one */
         {STATUS_ALREADY_MOUNTED, PROTOCOL_SYSFS, {"/r0/proc", US, 0, 0}},
         {STATUS_WRONG_NAME, PROTOCOL_SYSFS, {"/r1/proc", US, 0, 0}},
-        {STATUS_WRONG_NAME, PROTOCOL_PROC, {"/r0/dev", 0, FAKE_FUSE, 0}},
+        {STATUS_WRONG_NAME, PROTOCOL_PROC, {"/r0/sys", 0, FAKE_FUSE, 0}},
         {STATUS_NOT_AUTHORISED, PROTOCOL_SYSFS, {"/r0/sys", US, FAKE_FUSE, FAKE_IS_HIDDEN}},
         {STATUS_NOT_AUTHORISED, PROTOCOL_SYSFS, {"/r0/sys", US + 1, 0, 0}},
         {STATUS_NOT_AUTHORISED, PROTOCOL_SYSFS, {"/r0/sys", 0, 0, 0}},
@@ -886,7 +886,8 @@ START_TEST(check_needs_no_room_but_for_its_targets) {
 }
 END_TEST
 
-/* What a runner has before its first action: the directory below which its roots will be. */
+/* What a runner has before its first action: the directory below which its roots will be. A mount
+ * on it is refused all the same. */
 static const struct {
         struct fake_directory directory;
         enum status checked, mounted;
@@ -904,17 +905,22 @@ static const struct {
         {{"/build/1/proc", 0, FAKE_FUSE, FAKE_IS_ROOT},
          STATUS_ALREADY_MOUNTED,
          STATUS_ALREADY_MOUNTED},
-        {{"/build/1", 0, FAKE_FUSE, 0}, STATUS_WRONG_NAME, STATUS_WRONG_NAME},
+        {{"/build/1", 0, FAKE_FUSE, 0}, STATUS_OK, STATUS_WRONG_NAME},
         {{"/build", 0, 0, FAKE_IS_FILE}, STATUS_NOT_A_DIRECTORY, STATUS_NOT_A_DIRECTORY},
         {{"/build", 0, 0, FAKE_IS_DELETED}, STATUS_TARGET_VANISHED, STATUS_TARGET_VANISHED},
-        {{"/build", 0, 0, FAKE_IS_FOREIGN}, STATUS_WRONG_NAME, STATUS_WRONG_NAME},
-        {{"/theirs", US, 0, 0}, STATUS_WRONG_NAME, STATUS_WRONG_NAME},
-        {{"/theirs", 0, 0, FAKE_IS_ROOT}, STATUS_ALREADY_MOUNTED, STATUS_ALREADY_MOUNTED},
-        {{"/build2", US, 0, 0}, STATUS_WRONG_NAME, STATUS_WRONG_NAME},
-        {{"/", 0, 0, FAKE_IS_ROOT}, STATUS_ALREADY_MOUNTED, STATUS_ALREADY_MOUNTED},
-        {{"/home/proc", US, FAKE_FUSE, 0},
+        {{"/build", 0, 0, FAKE_IS_FOREIGN}, STATUS_FOREIGN_NAMESPACE, STATUS_WRONG_NAME},
+        /* Nobody opened these: as good as a mountpoint of the same owner in them. */
+        {{"/theirs", US, 0, 0}, STATUS_OK, STATUS_WRONG_NAME},
+        {{"/theirs", 0, 0, FAKE_IS_ROOT}, STATUS_NOT_AUTHORISED, STATUS_ALREADY_MOUNTED},
+        {{"/build2", US, 0, 0}, STATUS_OK, STATUS_WRONG_NAME},
+        {{"/build2", 0, 0, 0}, STATUS_NOT_AUTHORISED, STATUS_WRONG_NAME},
+        {{"/build2", US, 0, FAKE_IS_FOREIGN}, STATUS_FOREIGN_NAMESPACE, STATUS_WRONG_NAME},
+        {{"/build2", US, FAKE_FUSE, FAKE_IS_ROOT}, STATUS_NOT_AUTHORISED, STATUS_ALREADY_MOUNTED},
+        {{"/build2", 0, FAKE_FUSE, FAKE_IS_ROOT | FAKE_IS_HIDDEN},
          STATUS_NOT_AUTHORISED,
-         STATUS_NOT_AUTHORISED},
+         STATUS_ALREADY_MOUNTED},
+        {{"/", 0, 0, FAKE_IS_ROOT}, STATUS_NOT_AUTHORISED, STATUS_ALREADY_MOUNTED},
+        {{"/home/proc", US, FAKE_FUSE, 0}, STATUS_NOT_AUTHORISED, STATUS_NOT_AUTHORISED},
 };
 
 START_TEST(build_directory_itself_can_be_checked) {
