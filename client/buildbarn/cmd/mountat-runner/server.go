@@ -28,6 +28,7 @@ type server struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	runner   *grpc.ClientConn
+	proxy    *proxy.Proxy
 	grpc     *grpc.Server
 	health   *health.Server
 	metrics  *http.Server
@@ -54,7 +55,7 @@ func newServer(o *options, log *slog.Logger) (*server, error) {
 		grpc: grpc.NewServer(grpc.MaxRecvMsgSize(o.maxMessageSize),
 			grpc.MaxSendMsgSize(o.maxMessageSize), grpc.WaitForHandlers(true)),
 	}
-	proxy.New(proxy.Options{
+	s.proxy = proxy.New(proxy.Options{
 		Runner:         runner,
 		BuildDirectory: o.buildDirectory,
 		Socket:         o.mountatd,
@@ -63,7 +64,8 @@ func newServer(o *options, log *slog.Logger) (*server, error) {
 		ReleaseTimeout: o.releaseTimeout,
 		Registerer:     registry,
 		Log:            log,
-	}).Register(s.grpc)
+	})
+	s.proxy.Register(s.grpc)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	s.health.SetServingStatus(proxy.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 	return s, nil
@@ -102,6 +104,10 @@ func (s *server) run(ctx context.Context, kill <-chan struct{}) error {
 	go func() { failed <- s.grpc.Serve(listener) }()
 	s.log.Info("serving", slog.String("listen", s.options.listen),
 		slog.String("runner", s.options.runner))
+
+	// What is wrong is logged while whoever set it up is looking. It is no reason to end: mountatd, and
+	// bb_worker's FUSE, may come later.
+	go s.proxy.Check(ctx)
 
 	select {
 	case err = <-failed:

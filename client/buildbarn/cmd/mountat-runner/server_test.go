@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,11 +35,30 @@ func TestMain(m *testing.M) {
 // running is a server with its sockets in a directory of its own.
 type running struct {
 	t          *testing.T
+	log        logLines
 	directory  string
 	connection *grpc.ClientConn
 	stop       context.CancelFunc
 	kill       chan struct{}
 	ended      chan error
+}
+
+// logLines are counted as they come.
+type logLines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logLines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logLines) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), text)
 }
 
 func start(t *testing.T, arguments ...string) *running {
@@ -56,13 +76,13 @@ func start(t *testing.T, arguments ...string) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newServer(o, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, stop := context.WithCancel(context.Background())
 	r := &running{t: t, directory: directory, stop: stop, kill: make(chan struct{}),
 		ended: make(chan error, 1)}
+	s, err := newServer(o, slog.New(slog.NewTextHandler(&r.log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	go func() { r.ended <- s.run(ctx, r.kill) }()
 	t.Cleanup(stop)
 	r.connection, err = grpc.NewClient("unix:"+directory+"/front",
@@ -167,7 +187,8 @@ func TestServesHealthAndMetrics(t *testing.T) {
 	for _, name := range []string{
 		"mountat_runner_actions_total 0", "mountat_runner_leases 0",
 		`mountat_runner_failures_total{step="mount"} 0`, "mountat_runner_mount_duration_seconds_count 0",
-		"mountat_runner_release_duration_seconds_count 0", "go_goroutines",
+		"mountat_runner_release_duration_seconds_count 0", "go_goroutines", "mountat_runner_ready 0",
+		`mountat_runner_unready{reason="foreign-namespace"} 0`,
 	} {
 		if !strings.Contains(string(body), name) {
 			t.Errorf("there is no %s", name)
@@ -177,6 +198,50 @@ func TestServesHealthAndMetrics(t *testing.T) {
 	r.waitForEnd()
 	if _, err := os.Lstat(r.directory + "/front"); !os.IsNotExist(err) {
 		t.Errorf("the socket is left: %v", err)
+	}
+}
+
+// Whether anybody asks or not. And it serves all the same.
+func TestLogsAtStartWhetherItIsReady(t *testing.T) {
+	daemon := testdaemon.Start(t)
+	directory := t.TempDir()
+	if err := os.Chown(directory, 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	arguments := []string{"--mountatd=" + daemon.Socket, "--build-directory=" + directory}
+	r := start(t, arguments...)
+	testdaemon.Eventually(t, "the log has why it isn't ready", func() bool {
+		return r.log.count("not ready, so bb_worker takes no work: ") == 1
+	})
+	if r.log.count("--build-directory="+directory+":") != 1 || r.log.count("reason=not-authorised\n") != 1 {
+		t.Errorf("the log is %q", r.log.text.String())
+	}
+	started, end := make(chan struct{}, 2), make(chan struct{})
+	close(end)
+	r.serveRunner(started, end)
+	check := func() error {
+		return r.connection.Invoke(r.context(), "/"+proxy.ServiceName+"/CheckReadiness", new(emptypb.Empty),
+			new(emptypb.Empty))
+	}
+	if err := check(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "not-authorised") {
+		t.Errorf("CheckReadiness: %v", err)
+	}
+
+	daemon.Stop()
+	daemon.SetOptions("--build-directory=" + directory)
+	daemon.Restart()
+	if err := check(); err != nil {
+		t.Errorf("CheckReadiness: %v", err)
+	}
+	r.stop()
+	r.waitForEnd()
+
+	r = start(t, arguments...)
+	testdaemon.Eventually(t, "the log has that it is ready", func() bool {
+		return r.log.count(`msg="ready:`) == 1
+	})
+	if n := r.log.count("not ready"); n != 0 {
+		t.Errorf("%d times it isn't", n)
 	}
 }
 

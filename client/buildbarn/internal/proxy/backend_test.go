@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -53,9 +55,28 @@ type bench struct {
 	t              *testing.T
 	backend        backend
 	buildDirectory string
+	log            logBuffer
 	proxy          *Proxy
 	connection     *grpc.ClientConn
 	stopBackend    func()
+}
+
+// logBuffer is written by many.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logBuffer) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), text)
 }
 
 // newBench puts a proxy between a gRPC client and a gRPC server. A socket of "" is one where nobody
@@ -84,8 +105,10 @@ func newBench(t *testing.T, socket string) *bench {
 		MountTimeout:   500 * time.Millisecond,
 		ReleaseTimeout: 2 * time.Second,
 		Registerer:     prometheus.NewRegistry(),
-		Log:            slog.New(slog.DiscardHandler),
+		Log:            slog.New(slog.NewTextHandler(&b.log, nil)),
 	})
+	// What a test doesn't end is not over by itself.
+	b.proxy.readiness.pauseMin, b.proxy.readiness.pauseMax = time.Hour, 4*time.Hour
 	front := grpc.NewServer(grpc.MaxRecvMsgSize(64<<20), grpc.WaitForHandlers(true))
 	b.proxy.Register(front)
 	serve(t, front, filepath.Join(sockets, "front"))
@@ -145,6 +168,11 @@ func (b *bench) runWith(ctx context.Context, request *emptypb.Empty, options ...
 	response := new(emptypb.Empty)
 	err := b.connection.Invoke(ctx, fullMethod(methodRun), request, response, options...)
 	return response, err
+}
+
+func (b *bench) checkReadiness() error {
+	b.t.Helper()
+	return b.connection.Invoke(testContext(b.t), fullMethod(methodCheckReadiness), message(nil), message(nil))
 }
 
 // names lists a directory below the build directory.

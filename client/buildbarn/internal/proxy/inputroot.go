@@ -12,21 +12,26 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// openInputRoot opens path below the build directory, which is opened afresh each time: the FUSE
-// mount of bb_worker appears after this program has started, and is replaced when bb_worker is.
-// Links and other mounts on the way are refused. Blocks as long as that file system does.
+// openBuildDirectory opens it afresh each time: the FUSE mount of bb_worker appears after this
+// program has started, and is replaced when bb_worker is. Blocks as long as that file system does.
 //
 // Errors are gRPC statuses.
-func openInputRoot(buildDirectory, path string) (*os.File, error) {
-	parent, err := unix.Open(buildDirectory, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func openBuildDirectory(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, status.Errorf(codes.Unavailable,
 			"cannot open the build directory %q: %v: does --build-directory name what bb_worker uses?",
-			buildDirectory, err)
+			path, err)
 	}
-	defer unix.Close(parent)
+	return os.NewFile(uintptr(fd), path), nil
+}
 
-	fd, err := openat2(parent, path)
+// openInputRoot opens path below the build directory. Links and other mounts on the way are refused.
+// Blocks as long as that file system does.
+//
+// Errors are gRPC statuses.
+func openInputRoot(buildDirectory *os.File, path string) (*os.File, error) {
+	fd, err := openat2(int(buildDirectory.Fd()), path)
 	if err != nil {
 		return nil, inputRootFailed(path, err)
 	}

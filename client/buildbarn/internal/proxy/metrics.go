@@ -5,6 +5,7 @@ package proxy
 import (
 	"time"
 
+	mountat "github.com/mountatd/mountatd/client/go"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -23,6 +24,8 @@ type metrics struct {
 	actions  prometheus.Counter
 	leases   prometheus.Gauge
 	failures *prometheus.CounterVec
+	ready    prometheus.Gauge
+	unready  *prometheus.GaugeVec
 	mount    prometheus.Histogram
 	release  prometheus.Histogram
 }
@@ -42,6 +45,14 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "mountat_runner_failures_total",
 			Help: "Requests that were failed by this program, by the step that failed.",
 		}, []string{"step"}),
+		ready: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "mountat_runner_ready",
+			Help: "1 if actions can have /proc and /sys, as far as is known; else 0.",
+		}),
+		unready: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mountat_runner_unready",
+			Help: "1 for the reason why actions can't have /proc and /sys; else 0.",
+		}, []string{"reason"}),
 		mount: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "mountat_runner_mount_duration_seconds",
 			Help:    "From connecting to mountatd until /proc and /sys are there.",
@@ -58,8 +69,29 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	} {
 		m.failures.WithLabelValues(step) // there from the start, at 0
 	}
-	registerer.MustRegister(m.actions, m.leases, m.failures, m.mount, m.release)
+	for _, reason := range []string{
+		reasonBuildDirectory, reasonInputRoot, reasonNoAnswer,
+		mountat.StatusNotAuthorised.String(), mountat.StatusForeignNamespace.String(),
+		mountat.StatusLimitExceeded.String(), mountat.StatusHostFailed.String(),
+		mountat.StatusUnsupportedFileSystem.String(),
+	} {
+		m.unready.WithLabelValues(reason) // the usual ones
+	}
+	registerer.MustRegister(m.actions, m.leases, m.failures, m.ready, m.unready, m.mount, m.release)
 	return m
+}
+
+// setReady replaces the reason why it isn't ready; empty for none.
+func (m *metrics) setReady(old, reason string) {
+	if old != "" {
+		m.unready.WithLabelValues(old).Set(0)
+	}
+	if reason == "" {
+		m.ready.Set(1)
+		return
+	}
+	m.ready.Set(0)
+	m.unready.WithLabelValues(reason).Set(1)
 }
 
 // observe records in histogram the time since start.

@@ -5,6 +5,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -34,64 +35,163 @@ type hold struct {
 	timeout time.Duration
 }
 
-// check asks whether the daemon is there. Errors are gRPC statuses.
-func (m *mounter) check(ctx context.Context) error {
+// absent is an error of connecting.
+type absent struct{ error }
+
+func (a absent) Unwrap() error { return a.error }
+
+// check asks the daemon whether it would mount below directory, which stays the caller's. One that is
+// older than 0.2 can only be asked whether it is there.
+func (m *mounter) check(ctx context.Context, directory *os.File) error {
 	timed, cancel := context.WithTimeout(ctx, m.mountTimeout)
 	defer cancel()
 	client, err := m.dial(timed)
 	if err != nil {
-		return m.failed(ctx, err)
+		return err
 	}
 	defer client.Close()
-	if _, err := client.Hello(timed); err != nil {
-		return m.failed(ctx, err)
+	for _, target := range m.targets(directory) {
+		err := client.Check(timed, target) // one by one: twice the same directory is refused
+		if errors.Is(err, mountat.StatusUnknownOperation) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// mount mounts below root, which stays the caller's. Errors are gRPC statuses.
+// targets are what an action gets, all on one directory.
+func (m *mounter) targets(directory *os.File) (targets []mountat.Target) {
+	var options mountat.Option
+	if m.flags&mountat.ReadOnly != 0 {
+		options |= mountat.OptionReadOnly
+	}
+	if m.flags&mountat.Sysfs != 0 {
+		targets = append(targets, mountat.Target{Directory: directory,
+			FileSystem: mountat.FileSystemSysfs, Options: options})
+	}
+	if m.flags&mountat.PIDsOnly != 0 {
+		options |= mountat.OptionPIDsOnly
+	}
+	if m.flags&mountat.Proc != 0 {
+		targets = append(targets, mountat.Target{Directory: directory,
+			FileSystem: mountat.FileSystemProc, Options: options})
+	}
+	return targets
+}
+
+// mount mounts below root, which stays the caller's.
 func (m *mounter) mount(ctx context.Context, root *os.File) (*hold, error) {
 	timed, cancel := context.WithTimeout(ctx, m.mountTimeout)
 	defer cancel()
 	client, err := m.dial(timed)
 	if err != nil {
-		return nil, m.failed(ctx, err)
+		return nil, err
 	}
 	lease, err := client.Mount(timed, root, m.flags)
 	if err != nil {
 		client.Close()
-		return nil, m.failed(ctx, err)
+		return nil, err
 	}
 	return &hold{client, lease, m.releaseTimeout}, nil
 }
 
 func (m *mounter) dial(ctx context.Context) (*mountat.Client, error) {
 	giveUp := time.Now().Add(absencePatience)
+	var absence error
 	for {
 		client, err := mountat.Dial(ctx, m.socket)
-		isAbsent := errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT)
-		if !isAbsent || ctx.Err() != nil || time.Now().After(giveUp) {
-			return client, err
+		if err == nil {
+			return client, nil
 		}
+		if ctx.Err() != nil && absence != nil {
+			return nil, absent{absence} // err has only that the time is over
+		}
+		passes := errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT)
+		if !passes || ctx.Err() != nil || time.Now().After(giveUp) {
+			return nil, absent{err}
+		}
+		absence = err
 		time.Sleep(20 * time.Millisecond)
 	}
 }
 
-// failed makes a status of an error of the daemon's or its client's: the caller's own end first,
-// then what is wrong with the action's files. All else is this machine's trouble, and may be
-// tried again.
+// isOfTheAction tells whether the mount failed for what the action is or where it happened to be, so
+// that others may fare better; or for what a check sees as well.
+func isOfTheAction(err error) bool {
+	for _, of := range []error{
+		mountat.StatusNotADirectory, mountat.StatusAlreadyMounted, mountat.StatusTargetVanished,
+		unix.ELOOP, mountat.StatusShuttingDown,
+	} {
+		if errors.Is(err, of) {
+			return true
+		}
+	}
+	return isNoAnswer(err)
+}
+
+func isNoAnswer(err error) bool {
+	return errors.As(err, new(absent)) || errors.Is(err, mountat.ErrLost) ||
+		errors.Is(err, context.DeadlineExceeded)
+}
+
+// obstacle explains an error of check's or mount's below the build directory, which stays the
+// caller's.
+func (m *mounter) obstacle(err error, buildDirectory *os.File) *obstacle {
+	var refusal *mountat.Error
+	reason, cure := reasonInputRoot, ""
+	switch {
+	case errors.As(err, &refusal):
+		reason, cure = refusal.Status.String(), cureOf(refusal.Status, buildDirectory)
+	case isNoAnswer(err):
+		reason = reasonNoAnswer
+	}
+	return &obstacle{reason, status.Errorf(codes.Unavailable, "%s%s", m.explain(err), cure)}
+}
+
+// cureOf is what to do, in this program's terms, where the daemon's own text can't know them.
+func cureOf(refusal mountat.Status, buildDirectory *os.File) string {
+	switch refusal {
+	case mountat.StatusNotAuthorised, mountat.StatusUnsupportedFileSystem:
+		return fmt.Sprintf(": add --build-directory=%s:%d to mountatd's options (MOUNTATD_OPTIONS in "+
+			"/etc/default/mountatd), and restart it", nameOf(buildDirectory), os.Geteuid())
+	case mountat.StatusForeignNamespace:
+		return ": in containers, run both in one; as services, without PrivateTmp=, ProtectSystem= " +
+			"and the like"
+	case mountat.StatusHostFailed:
+		return ": mountatd's log has more"
+	}
+	return ""
+}
+
+// nameOf is what the kernel calls a directory, which is what --build-directory is compared with.
+func nameOf(directory *os.File) string {
+	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", directory.Fd()))
+	if err != nil {
+		return directory.Name()
+	}
+	return name
+}
+
+// failed makes a status of an error of mount's: the caller's own end first, then what is wrong with
+// the action's files. All else is this machine's trouble, and may be tried again.
 func (m *mounter) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return status.FromContextError(ctx.Err()).Err()
 	}
-	switch {
-	case errors.Is(err, mountat.StatusNotADirectory), errors.Is(err, unix.ELOOP):
+	if errors.Is(err, mountat.StatusNotADirectory) || errors.Is(err, unix.ELOOP) {
 		return status.Errorf(codes.InvalidArgument, "the input root cannot get /proc and /sys: %v", err)
-	case errors.Is(err, context.DeadlineExceeded):
-		return status.Errorf(codes.Unavailable, "mountatd didn't answer within %v: %v", m.mountTimeout,
-			err)
 	}
-	return status.Errorf(codes.Unavailable, "/proc and /sys cannot be mounted: %v", err)
+	return status.Error(codes.Unavailable, m.explain(err))
+}
+
+func (m *mounter) explain(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Sprintf("mountatd didn't answer within %v: %v", m.mountTimeout, err)
+	}
+	return fmt.Sprintf("/proc and /sys cannot be mounted: %v", err)
 }
 
 // lost is closed when the mounts are gone, or are about to be, without release having been called.

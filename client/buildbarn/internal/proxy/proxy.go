@@ -39,12 +39,14 @@ type Proxy struct {
 	runner         grpc.ClientConnInterface
 	buildDirectory string
 	mounter        mounter
+	readiness      readiness
 	metrics        *metrics
 	log            *slog.Logger
 }
 
 // New makes a Proxy.
 func New(options Options) *Proxy {
+	metrics := newMetrics(options.Registerer)
 	return &Proxy{
 		runner:         options.Runner,
 		buildDirectory: options.BuildDirectory,
@@ -54,7 +56,13 @@ func New(options Options) *Proxy {
 			mountTimeout:   options.MountTimeout,
 			releaseTimeout: options.ReleaseTimeout,
 		},
-		metrics: newMetrics(options.Registerer),
+		readiness: readiness{
+			log:      options.Log,
+			metrics:  metrics,
+			pauseMin: pauseMin,
+			pauseMax: pauseMax,
+		},
+		metrics: metrics,
 		log:     options.Log,
 	}
 }

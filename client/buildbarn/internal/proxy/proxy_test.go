@@ -225,7 +225,7 @@ func TestADaemonThatIsNotThereIsUnavailable(t *testing.T) {
 	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "mountatd") {
 		t.Errorf("Run: %v", err)
 	}
-	err = b.connection.Invoke(testContext(t), fullMethod(methodCheckReadiness), message(nil), message(nil))
+	err = b.checkReadiness()
 	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "mountatd") {
 		t.Errorf("CheckReadiness: %v", err)
 	}
@@ -343,9 +343,7 @@ func TestADaemonThatIsBackSoonIsWaitedFor(t *testing.T) {
 	path := b.newRoot("a")
 	for _, ask := range []func() error{
 		func() error { _, err := b.run(runRequest(path)); return err },
-		func() error {
-			return b.connection.Invoke(testContext(t), fullMethod(methodCheckReadiness), message(nil), message(nil))
-		},
+		b.checkReadiness,
 	} {
 		daemon.Kill(unix.SIGKILL)
 		result := make(chan error)
@@ -418,20 +416,6 @@ func TestACancelDetachesAtOnce(t *testing.T) {
 	})
 	<-cancelled
 	close(linger)
-}
-
-func TestCheckReadinessAsksBoth(t *testing.T) {
-	b := newBench(t, testdaemon.Start(t).Socket)
-	check := func() error {
-		return b.connection.Invoke(testContext(t), fullMethod(methodCheckReadiness), message(nil), message(nil))
-	}
-	if err := check(); err != nil {
-		t.Error(err)
-	}
-	b.backend.onReady = func(context.Context) error { return status.Error(codes.Internal, "the runner's") }
-	if err := check(); status.Code(err) != codes.Internal || !strings.Contains(err.Error(), "the runner's") {
-		t.Errorf("got %v", err)
-	}
 }
 
 func TestAnUnknownMethodIsNotForwarded(t *testing.T) {

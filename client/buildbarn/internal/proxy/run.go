@@ -16,11 +16,12 @@ import (
 // errLost is the cause with which an action is cancelled whose mounts are gone.
 var errLost = errors.New("mountatd went away")
 
-// checkReadiness says no when mountatd does, so that bb_worker takes no work; else what the runner
-// says.
+// checkReadiness says no while no action could have its mounts, so that bb_worker takes no work; else
+// what the runner says.
 func (p *Proxy) checkReadiness(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty, error) {
-	if err := p.mounter.check(ctx); err != nil {
-		return nil, p.fail(stepReadiness, "", err)
+	if err := p.Check(ctx); err != nil {
+		p.count(stepReadiness, err)
+		return nil, err
 	}
 	return p.forward(ctx, methodCheckReadiness, request)
 }
@@ -53,15 +54,28 @@ func (p *Proxy) run(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty
 
 func (p *Proxy) mount(ctx context.Context, path string) (*hold, error) {
 	start := time.Now()
-	root, err := openInputRoot(p.buildDirectory, path)
+	directory, err := openBuildDirectory(p.buildDirectory)
 	if err != nil {
+		return nil, p.fail(stepInputRoot, path, err)
+	}
+	defer directory.Close()
+	root, err := openInputRoot(directory, path)
+	if err != nil {
+		// The path is bb_worker's.
+		if status.Code(err) != codes.InvalidArgument && ctx.Err() == nil {
+			p.readiness.refused(&obstacle{reasonInputRoot, err})
+		}
 		return nil, p.fail(stepInputRoot, path, err)
 	}
 	defer root.Close()
 	held, err := p.mounter.mount(ctx, root)
 	if err != nil {
-		return nil, p.fail(stepMount, path, err)
+		if !isOfTheAction(err) && ctx.Err() == nil {
+			p.readiness.refused(p.mounter.obstacle(err, directory))
+		}
+		return nil, p.fail(stepMount, path, p.mounter.failed(ctx, err))
 	}
+	p.readiness.granted()
 	p.metrics.leases.Inc()
 	observe(p.metrics.mount, start)
 	return held, nil
@@ -103,12 +117,19 @@ func (p *Proxy) release(held *hold, path string) error {
 
 // fail counts and logs a failure, once. What the caller itself ended is none.
 func (p *Proxy) fail(step, path string, err error) error {
+	if p.count(step, err) {
+		p.log.Warn(status.Convert(err).Message(), slog.String("step", step),
+			slog.String("input_root", path), slog.String("code", status.Code(err).String()))
+	}
+	return err
+}
+
+// count counts a failure, and tells whether it is one.
+func (p *Proxy) count(step string, err error) bool {
 	code := status.Code(err)
 	if code == codes.Canceled || code == codes.DeadlineExceeded {
-		return err
+		return false
 	}
 	p.metrics.failures.WithLabelValues(step).Inc()
-	p.log.Warn(status.Convert(err).Message(), slog.String("step", step),
-		slog.String("input_root", path), slog.String("code", code.String()))
-	return err
+	return true
 }

@@ -71,6 +71,7 @@ type Daemon struct {
 	directory string
 	instance  string
 	options   []string
+	apart     bool
 	process   *exec.Cmd
 	log       *bytes.Buffer
 }
@@ -101,6 +102,16 @@ func Start(t *testing.T, options ...string) *Daemon {
 	return d
 }
 
+// SetOptions is about the next Restart.
+func (d *Daemon) SetOptions(options ...string) {
+	d.options = options
+}
+
+// SetApart is about the next Restart: whether it is in a mount namespace of its own.
+func (d *Daemon) SetApart(apart bool) {
+	d.apart = apart
+}
+
 // Restart runs it again, after Stop or Kill.
 func (d *Daemon) Restart() {
 	d.t.Helper()
@@ -111,6 +122,9 @@ func (d *Daemon) Restart() {
 		"--runtime-directory=" + d.directory,
 	}, d.options...)...)
 	d.process.Stderr = d.log
+	if d.apart {
+		d.process.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	}
 	if err := d.process.Start(); err != nil {
 		d.t.Fatal(err)
 	}

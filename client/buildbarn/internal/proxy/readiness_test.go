@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mountatd/mountatd/client/buildbarn/internal/testdaemon"
+	mountat "github.com/mountatd/mountatd/client/go"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// expectUnready asks twice: the answer says all of wanted, the log says it once.
+func (b *bench) expectUnready(reason string, wanted ...string) {
+	b.t.Helper()
+	for range 2 {
+		err := b.checkReadiness()
+		if status.Code(err) != codes.Unavailable {
+			b.t.Errorf("readiness: got %v, want %s", err, reason)
+		}
+		for _, text := range wanted {
+			if !strings.Contains(fmt.Sprint(err), text) {
+				b.t.Errorf("readiness: got %v, want %q in it", err, text)
+			}
+		}
+	}
+	if n := b.log.count("reason=" + reason + "\n"); n != 1 {
+		b.t.Errorf("the log has %s %d times", reason, n)
+	}
+	b.expectMetrics(0, reason)
+}
+
+// expectReady asks twice; the log has said so for the nth time.
+func (b *bench) expectReady(n int) {
+	b.t.Helper()
+	for range 2 {
+		if err := b.checkReadiness(); err != nil {
+			b.t.Errorf("readiness: %v", err)
+		}
+	}
+	if got := b.log.count(`msg="ready:`); got != n {
+		b.t.Errorf("the log has it ready %d times, want %d", got, n)
+	}
+	b.expectMetrics(1, "")
+}
+
+func (b *bench) expectMetrics(ready float64, reason string) {
+	b.t.Helper()
+	if got := testutil.ToFloat64(b.proxy.metrics.ready); got != ready {
+		b.t.Errorf("ready is %v, want %v", got, ready)
+	}
+	for _, name := range []string{
+		reasonBuildDirectory, reasonInputRoot, reasonNoAnswer, "not-authorised", "foreign-namespace",
+		"unsupported-file-system", "limit-exceeded", "host-failed",
+	} {
+		got := testutil.ToFloat64(b.proxy.metrics.unready.WithLabelValues(name))
+		if (got == 1) != (name == reason) {
+			b.t.Errorf("unready for %s is %v, while the reason is %q", name, got, reason)
+		}
+	}
+}
+
+// giveBuildDirectory makes it another user's, as bb_worker's is.
+func (b *bench) giveBuildDirectory() {
+	b.t.Helper()
+	if err := os.Chown(b.buildDirectory, 12345, 12345); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// mountFUSE puts bb_worker's kind of file system on the build directory, of which nobody answers.
+func (b *bench) mountFUSE() {
+	b.t.Helper()
+	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		b.t.Skip(err)
+	}
+	b.t.Cleanup(func() { device.Close() })
+	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=12345,group_id=12345", device.Fd())
+	if err := unix.Mount("bench", b.buildDirectory, "fuse.bench", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { unix.Unmount(b.buildDirectory, unix.MNT_DETACH) })
+}
+
+func TestCheckReadinessAsksBoth(t *testing.T) {
+	b := newBench(t, testdaemon.Start(t).Socket)
+	b.expectReady(1)
+	b.backend.onReady = func(context.Context) error { return status.Error(codes.Internal, "the runner's") }
+	if err := b.checkReadiness(); status.Code(err) != codes.Internal || !strings.Contains(err.Error(), "the runner's") {
+		t.Errorf("got %v", err)
+	}
+	b.expectMetrics(1, "")
+}
+
+func TestUnreadyWhileTheBuildDirectoryIsNotNamedToMountatd(t *testing.T) {
+	daemon := testdaemon.Start(t, "--build-directory=/another")
+	b := newBench(t, daemon.Socket)
+	b.giveBuildDirectory()
+	cure := fmt.Sprintf("--build-directory=%s:%d ", b.buildDirectory, os.Geteuid())
+	b.expectUnready("not-authorised", cure)
+
+	// By another user's name it is as closed.
+	daemon.Stop()
+	daemon.SetOptions("--build-directory=" + b.buildDirectory + ":12345")
+	daemon.Restart()
+	b.expectUnready("not-authorised", cure)
+	if got := testutil.ToFloat64(b.proxy.metrics.failures.WithLabelValues(stepReadiness)); got != 4 {
+		t.Errorf("%v failures are counted", got)
+	}
+
+	daemon.Stop()
+	daemon.SetOptions("--build-directory=" + b.buildDirectory)
+	daemon.Restart()
+	b.expectReady(1)
+	path := b.newRoot("a", "proc")
+	if err := os.Chown(b.in(path, "proc"), 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.run(runRequest(path)); err != nil {
+		t.Error(err)
+	}
+}
+
+// The path is compared with the kernel's.
+func TestCureNamesTheBuildDirectoryBehindALink(t *testing.T) {
+	b := newBench(t, testdaemon.Start(t).Socket)
+	b.giveBuildDirectory()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(b.buildDirectory, link); err != nil {
+		t.Fatal(err)
+	}
+	b.proxy.buildDirectory = link
+	b.expectUnready("not-authorised", "--build-directory="+b.buildDirectory+":")
+}
+
+func TestUnreadyWhileFUSEIsNotNamedToMountatd(t *testing.T) {
+	daemon := testdaemon.Start(t)
+	b := newBench(t, daemon.Socket)
+	b.mountFUSE()
+	b.expectUnready("unsupported-file-system", "--build-directory="+b.buildDirectory+":")
+	daemon.Stop()
+	daemon.SetOptions("--build-directory=" + b.buildDirectory)
+	daemon.Restart()
+	b.expectReady(1)
+}
+
+func TestUnreadyInAnotherMountNamespace(t *testing.T) {
+	daemon := testdaemon.Start(t)
+	b := newBench(t, daemon.Socket)
+	daemon.Stop()
+	daemon.SetApart(true)
+	for _, options := range [][]string{{"--build-directory=" + b.buildDirectory}, nil} {
+		daemon.SetOptions(options...)
+		daemon.Restart()
+		b.expectUnready("foreign-namespace", "one mount namespace", "PrivateTmp=")
+		daemon.Stop()
+	}
+	daemon.SetApart(false)
+	daemon.Restart()
+	b.expectReady(1)
+}
+
+func TestUnreadyWhileMountatdIsAway(t *testing.T) {
+	daemon := testdaemon.Start(t)
+	b := newBench(t, daemon.Socket)
+	b.expectReady(1)
+	daemon.Stop()
+	b.expectUnready(reasonNoAnswer, "mountatd.socket")
+	daemon.Restart()
+	b.expectReady(2)
+}
+
+func TestUnreadyWhileTheBuildDirectoryIsAway(t *testing.T) {
+	b := newBench(t, testdaemon.Start(t).Socket)
+	b.proxy.buildDirectory = b.in("later")
+	b.expectUnready(reasonBuildDirectory, "does --build-directory name")
+	if err := os.Mkdir(b.in("later"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b.expectReady(1)
+}
+
+// All file systems are asked about, with the options that actions get.
+func TestChecksWhatActionsGet(t *testing.T) {
+	for _, flags := range []mountat.Flags{
+		mountat.Proc, mountat.Sysfs, mountat.Proc | mountat.PIDsOnly | mountat.ReadOnly,
+		mountat.Proc | mountat.Sysfs | mountat.PIDsOnly | mountat.ReadOnly,
+	} {
+		b := newBench(t, testdaemon.Start(t).Socket)
+		b.proxy.mounter.flags = flags | mountat.Create
+		b.expectReady(1)
+		b.giveBuildDirectory()
+		b.expectUnready("not-authorised")
+	}
+}
+
+// What mountatd refuses when it mounts, and not when it is asked: the first action shows it, and no
+// more are taken until one may try again.
+func TestUnreadyAfterARefusalThatNoCheckSees(t *testing.T) {
+	daemon := testdaemon.Start(t, "--max-mounts-per-user=1")
+	b := newBench(t, daemon.Socket)
+	path := b.newRoot("a")
+	b.expectReady(1)
+	for range 3 {
+		if _, err := b.run(runRequest(path)); status.Code(err) != codes.Unavailable {
+			t.Errorf("Run: %v", err)
+		}
+	}
+	b.expectUnready("limit-exceeded", "--max-mounts-per-user")
+
+	b.proxy.readiness.pauseIsOver()
+	if err := b.checkReadiness(); err != nil {
+		t.Errorf("an action may try again: %v", err)
+	}
+	if _, err := b.run(runRequest(path)); status.Code(err) != codes.Unavailable {
+		t.Errorf("Run: %v", err)
+	}
+	b.expectUnready("limit-exceeded")
+	if got := b.proxy.readiness.pause; got != 2*time.Hour {
+		t.Errorf("the second pause is %v, want it doubled", got)
+	}
+	for range 3 {
+		b.proxy.readiness.pauseIsOver()
+		b.run(runRequest(path))
+	}
+	if got := b.proxy.readiness.pause; got != 4*time.Hour {
+		t.Errorf("the pause is %v in the end", got)
+	}
+
+	daemon.Stop()
+	daemon.SetOptions()
+	daemon.Restart()
+	b.proxy.readiness.pauseIsOver()
+	if _, err := b.run(runRequest(path)); err != nil {
+		t.Error(err)
+	}
+	b.expectReady(2)
+}
+
+func (r *readiness) pauseIsOver() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.retry = time.Time{}
+}
+
+// A check that was refused for a reason of its own, and is passed again, tells that it is cured.
+func TestReadyAtOnceWhenTheCheckWasRefusedMeanwhile(t *testing.T) {
+	daemon := testdaemon.Start(t)
+	b := newBench(t, daemon.Socket)
+	b.giveBuildDirectory()
+	path := b.newRoot("a", "proc")
+	if err := os.Chown(b.in(path, "proc"), 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.run(runRequest(path)); status.Code(err) != codes.Unavailable {
+		t.Errorf("Run: %v", err)
+	}
+	b.expectUnready("not-authorised")
+	daemon.Stop()
+	daemon.SetOptions("--build-directory=" + b.buildDirectory)
+	daemon.Restart()
+	b.expectReady(1)
+}
+
+// Input roots that this program can't use are as good as none.
+func TestUnreadyAfterAnInputRootThatIsNotThere(t *testing.T) {
+	b := newBench(t, testdaemon.Start(t).Socket)
+	if _, err := b.run(runRequest("a/root")); status.Code(err) != codes.Unavailable {
+		t.Errorf("Run: %v", err)
+	}
+	b.expectUnready(reasonInputRoot, "a/root")
+	if _, err := b.run(runRequest(b.newRoot("a"))); err != nil {
+		t.Error(err)
+	}
+	b.expectReady(1)
+}
+
+// What an action brings along, or happens to it alone, is no reason to take no others.
+func TestStaysReadyAfterWhatIsTheActions(t *testing.T) {
+	b := newBench(t, testdaemon.Start(t).Socket)
+	file, link, mounted := b.newRoot("file"), b.newRoot("link"), b.newRoot("mounted", "proc")
+	if err := os.WriteFile(b.in(file, "proc"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/proc", b.in(link, "proc")); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("none", b.in(mounted, "proc"), "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(b.in(mounted, "proc"), unix.MNT_DETACH)
+	for _, path := range []string{file, link, mounted, "../a", file + "/proc"} {
+		if _, err := b.run(runRequest(path)); err == nil {
+			t.Errorf("%s was run", path)
+		}
+	}
+	b.expectReady(1)
+}
+
+// A daemon of 0.1 has no check: whether it answers is all that can be asked. And after a refusal
+// it is as above.
+func TestADaemonWithoutCheckIsAskedWhetherItIsThere(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "socket")
+	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: socket, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go serveOld(t, listener)
+	b := newBench(t, socket)
+	b.expectReady(1)
+	path := b.newRoot("a")
+	if _, err := b.run(runRequest(path)); status.Code(err) != codes.Unavailable {
+		t.Errorf("Run: %v", err)
+	}
+	b.expectUnready("foreign-namespace")
+}
+
+// serveOld says hello with the features of 0.1, and refuses all else as if from another namespace.
+func serveOld(t *testing.T, listener *net.UnixListener) {
+	for {
+		connection, err := listener.AcceptUnix()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer connection.Close()
+			request := make([]byte, 512)
+			for {
+				n, err := connection.Read(request)
+				if n < 32 || err != nil {
+					return
+				}
+				if flags := request[28:32]; !bytes.Equal(flags, make([]byte, 4)) {
+					t.Errorf("flags %v", flags)
+				}
+				hello := request[6] == 1
+				reply := slices.Concat(request[:16], make([]byte, 24), []byte("mountatd 0.1.0"))
+				reply[7] |= 0x80
+				if hello {
+					binary.LittleEndian.PutUint32(reply[36:], 0x1f)
+				} else {
+					binary.LittleEndian.PutUint32(reply[24:], uint32(mountat.StatusForeignNamespace))
+				}
+				connection.Write(reply)
+			}
+		}()
+	}
+}
