@@ -197,7 +197,6 @@ int mountat_mount_kept(struct mountat *mountat, const struct mountat_target *tar
  * give; nothing is mounted. A directory by another name than `proc` and `sys`, or a build directory
  * of the administrator's, is judged as a mountpoint of the same owner right below it would be, so
  * that a program can see at its start whether it is set up, while there is nothing below yet.
- * Before Linux 6.8 another mount namespace's directory is only known by the mount's failure.
  *
  * -ENOSYS, before anything is asked: the daemon is older than 0.2 (MOUNTAT_FEATURE_CHECK).
  */

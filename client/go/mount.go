@@ -103,9 +103,8 @@ func (c *Client) MountTargetsKept(ctx context.Context, targets ...Target) (*Leas
 // Check tells whether the daemon would mount on 1 to 16 directories: nil, or the error that the
 // mount would give. Nothing is mounted. A directory by another name than proc and sys, or a build
 // directory of the administrator's, is judged as a mountpoint of the same owner right below it would
-// be, so that a program can see whether it is set up while there is nothing to mount on yet. Before
-// Linux 6.8 another mount namespace's directory is only known by the mount's failure. A daemon older
-// than 0.2 isn't asked: [StatusUnknownOperation].
+// be, so that a program can see whether it is set up while there is nothing to mount on yet. A
+// daemon older than 0.2 isn't asked: [StatusUnknownOperation].
 func (c *Client) Check(ctx context.Context, targets ...Target) error {
 	lease, fds, err := c.openTargets(targets)
 	if err != nil {
