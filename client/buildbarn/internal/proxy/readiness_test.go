@@ -151,7 +151,7 @@ func TestUnreadyWhileFUSEIsNotNamedToMountatd(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
 	b.mountFUSE()
-	b.expectUnready("unsupported-file-system", "--build-directory="+b.buildDirectory+":")
+	b.expectUnready("not-authorised", "--build-directory="+b.buildDirectory+":")
 	daemon.Stop()
 	daemon.SetOptions("--build-directory=" + b.buildDirectory)
 	daemon.Restart()
