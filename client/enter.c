@@ -8,6 +8,7 @@
 
 #include "client/enter.h"
 
+#include "client/denial.h"
 #include "common/fd.h"
 
 #include <err.h>
@@ -24,6 +25,7 @@ enum enter_map {
         ENTER_MAPS,
 };
 
+/* Written in this order. */
 static const char *const enter_paths[ENTER_MAPS] = {
         [ENTER_SETGROUPS] = "/proc/self/setgroups",
         [ENTER_UID_MAP] = "/proc/self/uid_map",
@@ -35,55 +37,60 @@ static void enter_close_maps(int *fds) {
                 fds[i] = fd_close(fds[i]);
 }
 
+/* Tells what was denied in making the namespace, why, and what to do. Returns -ECANCELED. */
+static int enter_complain(enum denial_step step, const char *object, uid_t uid) {
+        static const char *const verbs[] = {
+                [DENIAL_UNSHARE] = "make",
+                [DENIAL_OPEN] = "open",
+                [DENIAL_WRITE] = "write",
+                [DENIAL_USE] = "chroot in",
+        };
+        int error = errno;
+
+        warnx("cannot %s %s: %s: %s; or give mountatctl CAP_SYS_CHROOT", verbs[step], object,
+              strerror(error), denial_advice(step, error, uid));
+        return -ECANCELED;
+}
+
 /* The files of a process that isn't dumpable are root's (proc(5)), hence the window. */
-static int enter_open_maps(int *fds) {
+static int enter_open_maps(int *fds, uid_t uid) {
         int result = 0;
 
         prctl(PR_SET_DUMPABLE, 1);
         for (int i = 0; i < ENTER_MAPS && result == 0; i++) {
                 fds[i] = open(enter_paths[i], O_WRONLY | O_CLOEXEC);
-                if (fds[i] < 0) {
-                        result = -errno;
-                        warn("cannot open %s: is /proc mounted here?", enter_paths[i]);
-                }
+                if (fds[i] < 0)
+                        result = enter_complain(DENIAL_OPEN, enter_paths[i], uid);
         }
         prctl(PR_SET_DUMPABLE, 0);
         return result;
 }
 
-static int enter_write_map(int fd, enum enter_map map, const char *text) {
-        if (write(fd, text, strlen(text)) >= 0)
-                return 0;
-        warn("cannot write %s", enter_paths[map]);
-        return -ECANCELED;
-}
-
 static int enter_write_maps(const int *fds, uid_t uid, gid_t gid) {
         char uid_map[32], gid_map[32];
+        /* Without a privilege outside, a gid_map is accepted only after setgroups is given up. */
+        const char *const texts[ENTER_MAPS] = {
+                [ENTER_SETGROUPS] = "deny",
+                [ENTER_UID_MAP] = uid_map,
+                [ENTER_GID_MAP] = gid_map,
+        };
 
         snprintf(uid_map, sizeof(uid_map), "%u %u 1", uid, uid);
         snprintf(gid_map, sizeof(gid_map), "%u %u 1", gid, gid);
-        /* Without a privilege outside, a gid_map is accepted only after setgroups is given up. */
-        if (enter_write_map(fds[ENTER_SETGROUPS], ENTER_SETGROUPS, "deny") < 0 ||
-            enter_write_map(fds[ENTER_UID_MAP], ENTER_UID_MAP, uid_map) < 0 ||
-            enter_write_map(fds[ENTER_GID_MAP], ENTER_GID_MAP, gid_map) < 0)
-                return -ECANCELED;
+        for (int i = 0; i < ENTER_MAPS; i++)
+                if (write(fds[i], texts[i], strlen(texts[i])) < 0)
+                        return enter_complain(DENIAL_WRITE, enter_paths[i], uid);
         return 0;
 }
 
-static int enter_user_namespace(void) {
+static int enter_user_namespace(uid_t uid, gid_t gid) {
         int fds[ENTER_MAPS] = {-EBADF, -EBADF, -EBADF};
-        uid_t uid = geteuid();
-        gid_t gid = getegid();
         int result;
 
-        if (unshare(CLONE_NEWUSER) < 0) {
-                warn("cannot make a user namespace, and there is no CAP_SYS_CHROOT: allow one of "
-                     "them (a process inside a chroot can't have the first)");
-                return -ECANCELED;
-        }
+        if (unshare(CLONE_NEWUSER) < 0)
+                return enter_complain(DENIAL_UNSHARE, "a user namespace", uid);
 
-        result = enter_open_maps(fds);
+        result = enter_open_maps(fds, uid);
         if (result == 0)
                 result = enter_write_maps(fds, uid, gid);
         enter_close_maps(fds);
@@ -91,13 +98,17 @@ static int enter_user_namespace(void) {
 }
 
 static int enter_chroot(void) {
+        uid_t uid = geteuid();
+
         if (chroot(".") == 0)
                 return 0;
         if (errno == EPERM) {
-                if (enter_user_namespace() < 0)
+                if (enter_user_namespace(uid, getegid()) < 0)
                         return -ECANCELED;
                 if (chroot(".") == 0)
                         return 0;
+                if (errno == EPERM)
+                        return enter_complain(DENIAL_USE, "a user namespace", uid);
         }
         warn("cannot make the root directory this process' own");
         return -ECANCELED;
@@ -105,11 +116,19 @@ static int enter_chroot(void) {
 
 int enter_root(int root) {
         if (fchdir(root) < 0) {
-                warn("cannot enter the root directory");
+                if (errno == EACCES)
+                        warnx("cannot enter the root directory: this user has no search "
+                              "permission (x) for it: chmod it");
+                else
+                        warn("cannot enter the root directory");
                 return -ECANCELED;
         }
         if (enter_chroot() < 0)
                 return -ECANCELED;
         /* The working directory is the new root already; this gives it its name. */
-        return chdir("/") < 0 ? -errno : 0;
+        if (chdir("/") < 0) {
+                warn("cannot go to the top of the root directory");
+                return -ECANCELED;
+        }
+        return 0;
 }

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * EPERM has many causes here. A sysctl that denies is named as the cause; where none does, what is
+ * left is listed. user_namespaces(7) has the kernel's own reasons, Ubuntu's AppArmor adds two: it
+ * denies unshare(2), or lets it succeed and denies every capability in the new namespace, so that
+ * setgroups can't be opened (EACCES) or a map not be written (EPERM).
+ */
+
+#include "client/denial.h"
+
+#include "common/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+/* The first digit of the sysctl, and thereby whether it is 0; '\0' where there is no such sysctl.
+ */
+static char denial_sysctl(const char *path) {
+        FD_AUTO int fd = open(path, O_RDONLY | O_CLOEXEC);
+        char digit;
+
+        return fd >= 0 && read(fd, &digit, 1) == 1 ? digit : '\0';
+}
+
+static bool denial_by_apparmor(void) {
+        static const char path[] = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
+
+        /* Where only root may read it, it is most likely set. */
+        return access(path, F_OK) == 0 && denial_sysctl(path) != '0';
+}
+
+static const char denial_apparmor[] =
+        "AppArmor denies user namespaces where the sysctl "
+        "kernel.apparmor_restrict_unprivileged_userns is 1: load the profile for mountatctl, "
+        "which mountatctl(1) tells of";
+
+static const char *denial_of_unshare(int error) {
+        switch (error) {
+        case ENOSPC:
+        case EUSERS:
+                return denial_sysctl("/proc/sys/user/max_user_namespaces") == '0'
+                               ? "the sysctl user.max_user_namespaces is 0: raise it"
+                               : "as many user namespaces are there as the sysctl "
+                                 "user.max_user_namespaces allows, or 32 within each other: raise "
+                                 "it, or end some";
+        case EINVAL:
+        case ENOSYS:
+                return "this kernel is built without user namespaces (CONFIG_USER_NS)";
+        case EPERM:
+        case EACCES:
+                break;
+        default:
+                return "the kernel has no user namespace to give";
+        }
+        if (denial_sysctl("/proc/sys/kernel/unprivileged_userns_clone") == '0')
+                return "the sysctl kernel.unprivileged_userns_clone is 0, which denies user "
+                       "namespaces: set it to 1";
+        if (denial_by_apparmor())
+                return denial_apparmor;
+        return "a process in a chroot can't have a user namespace, nor one whose user or group has "
+               "no id in its own; container runtimes (seccomp) and SELinux can deny it: leave the "
+               "chroot, or allow it there";
+}
+
+static const char *denial_of_map(enum denial_step step, int error, uid_t uid) {
+        if (error == ENOENT)
+                return "is /proc mounted here? A user namespace can't be set up without it";
+        if (error == EROFS)
+                return "/proc is read-only here, so that no user namespace can be set up: mount "
+                       "one "
+                       "that isn't";
+        if (error != EPERM && error != EACCES)
+                return "the user namespace can't be set up";
+        if (denial_by_apparmor())
+                return denial_apparmor;
+        /* user_namespaces(7): "The mapping of user ID 0", since Linux 5.12. */
+        if (step == DENIAL_WRITE && uid == 0)
+                return "uid 0 needs CAP_SETFCAP to have its id in a user namespace: give it that, "
+                       "or be another user";
+        return "a security module, such as AppArmor or SELinux, denies what a user namespace "
+               "needs: allow it for mountatctl";
+}
+
+const char *denial_advice(enum denial_step step, int error, uid_t uid) {
+        return step == DENIAL_UNSHARE ? denial_of_unshare(error) : denial_of_map(step, error, uid);
+}
