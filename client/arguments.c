@@ -20,6 +20,7 @@ enum {
         OPTION_FILE_SYSTEM,
         OPTION_PIDS_ONLY,
         OPTION_READ_ONLY,
+        OPTION_KEEP_FDS,
         OPTION_JSON,
         OPTION_NO_LEGEND,
         OPTION_ALL,
@@ -38,6 +39,7 @@ static const struct option arguments_options[] = {
         {"file-system", required_argument, NULL, OPTION_FILE_SYSTEM},
         {"pids-only", no_argument, NULL, OPTION_PIDS_ONLY},
         {"read-only", no_argument, NULL, OPTION_READ_ONLY},
+        {"keep-fds", no_argument, NULL, OPTION_KEEP_FDS},
         {"json", required_argument, NULL, OPTION_JSON},
         {"no-legend", no_argument, NULL, OPTION_NO_LEGEND},
         {"all", no_argument, NULL, OPTION_ALL},
@@ -59,6 +61,8 @@ static uint32_t arguments_group(int option) {
         case OPTION_PIDS_ONLY:
         case OPTION_READ_ONLY:
                 return ARGUMENTS_MOUNT;
+        case OPTION_KEEP_FDS:
+                return ARGUMENTS_COMMAND;
         case OPTION_JSON:
         case OPTION_NO_LEGEND:
                 return ARGUMENTS_OUTPUT;
@@ -136,6 +140,9 @@ static int arguments_set(struct arguments *arguments, int option) {
                 return 0;
         case OPTION_READ_ONLY:
                 arguments->flags |= MOUNTAT_READ_ONLY;
+                return 0;
+        case OPTION_KEEP_FDS:
+                arguments->keep_fds = true;
                 return 0;
         case OPTION_JSON:
                 return arguments_json(arguments, optarg);

@@ -13,6 +13,7 @@ enum arguments_option {
         ARGUMENTS_MOUNT = 1 << 1,      /* --create, --file-system, --pids-only, --read-only */
         ARGUMENTS_OUTPUT = 1 << 2,     /* --json, --no-legend */
         ARGUMENTS_SCOPE = 1 << 3,      /* --all */
+        ARGUMENTS_COMMAND = 1 << 4,    /* --keep-fds */
 };
 
 struct arguments {
@@ -21,9 +22,10 @@ struct arguments {
         uint32_t flags;     /* of enum mountat_flag */
         uint32_t asked;     /* of enum arguments_asked */
         enum table_format format;
-        bool legend; /* titles and a sum, for people */
-        bool all;    /* an administrator may be asked for what is others' */
-        bool quiet;  /* success is told by the exit status alone */
+        bool legend;   /* titles and a sum, for people */
+        bool all;      /* an administrator may be asked for what is others' */
+        bool keep_fds; /* the command inherits every descriptor */
+        bool quiet;    /* success is told by the exit status alone */
         int n_operands;
         char **operands; /* what is no option; ends with NULL; points into argv */
 };

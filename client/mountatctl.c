@@ -20,7 +20,7 @@ static const struct command commands[] = {
                 .name = "run",
                 .synopsis = "[OPTION...] ROOT -- COMMAND [ARGUMENT...]",
                 .summary = "mount, run COMMAND with ROOT as its root directory, unmount",
-                .options = ARGUMENTS_CONNECTION | ARGUMENTS_MOUNT,
+                .options = ARGUMENTS_CONNECTION | ARGUMENTS_MOUNT | ARGUMENTS_COMMAND,
                 .operands_min = 2,
                 .misuse = COMMAND_RUN_FAILED,
                 .act = command_run,
@@ -93,6 +93,11 @@ static const char help_options[] =
         "  --file-system NAME  mount NAME, proc or sysfs; may be repeated (default: both)\n"
         "  --pids-only         procfs with processes and nothing else\n"
         "  --read-only         even where the administrator allows a writable procfs\n"
+        "\n"
+        "Option of run:\n"
+        "  --keep-fds          the command gets all open descriptors; a directory's is a way out "
+        "of\n"
+        "                      ROOT (default: 0, 1, 2, and make's job server if it is a pipe)\n"
         "\n"
         "Options of run, hold, hello, mount and unmount:\n"
         "  --socket PATH       of mountatd (default: $MOUNTATD_SOCKET, /run/mountatd/socket)\n"

@@ -8,6 +8,7 @@
 
 #include "client/command.h"
 #include "client/enter.h"
+#include "client/jobserver.h"
 #include "client/session.h"
 #include "client/signals.h"
 #include "common/text.h"
@@ -36,18 +37,38 @@ enum run_source {
         RUN_SOURCES,
 };
 
-/*
- * The command is given nothing to get out of its root with: no descriptor of the outer file system
- * but its standard ones, no ambient capability, as CAP_SYS_CHROOT may have come, and no set-user-id
- * program, which would believe the /etc of a root that anybody could have filled. So a user's
- * command has no capability: execve(2) leaves it none, those of a namespace of its own included. A
- * command of uid 0 keeps what this process has. That is root's affair, as with chroot(8).
- */
-static int run_confine(pid_t parent) {
+/* What there is to do, and what the command inherits. */
+struct run {
+        const struct arguments *arguments;
+        struct jobserver jobserver;
+};
+
+/* What this process opened itself is close-on-exec in any case. */
+static int run_close_descriptors(const struct run *run) {
+        if (run->arguments->keep_fds)
+                return 0;
         if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0) {
                 warn("cannot close descriptors (Linux 5.11 or later is needed)");
                 return -errno;
         }
+        if (jobserver_pass(&run->jobserver) < 0) {
+                warn("cannot pass the job server's descriptors on");
+                return -ECANCELED;
+        }
+        return 0;
+}
+
+/*
+ * The command is given nothing to get out of its root with: no descriptor of the outer file system
+ * but its standard ones and a job server's pipe, unless --keep-fds asks for all; no ambient
+ * capability, as CAP_SYS_CHROOT may have come, and no set-user-id program, which would believe the
+ * /etc of a root that anybody could have filled. So a user's command has no capability: execve(2)
+ * leaves it none, those of a namespace of its own included. A command of uid 0 keeps what this
+ * process has. That is root's affair, as with chroot(8).
+ */
+static int run_confine(const struct run *run, pid_t parent) {
+        if (run_close_descriptors(run) < 0)
+                return -ECANCELED;
         if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
             prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) {
                 warn("cannot drop privileges");
@@ -88,10 +109,12 @@ static int run_explain_exec(const char *command, int error) {
         return COMMAND_RUN_NOT_EXECUTABLE;
 }
 
-__attribute__((noreturn)) static void run_child(const struct session *session,
-                                                const struct signals *signals, pid_t parent,
-                                                char **command) {
-        if (enter_root(session->root) < 0 || run_confine(parent) < 0)
+__attribute__((noreturn)) static void run_child(const struct run *run,
+                                                const struct session *session,
+                                                const struct signals *signals, pid_t parent) {
+        char **command = run->arguments->operands + 1;
+
+        if (enter_root(session->root) < 0 || run_confine(run, parent) < 0)
                 _exit(COMMAND_RUN_FAILED);
         signals_restore(signals);
         execvp(command[0], command);
@@ -144,7 +167,7 @@ static int run_wait(struct session *session, struct signals *signals, pid_t chil
         }
 }
 
-static int run_command(struct session *session, struct signals *signals, char **command) {
+static int run_command(const struct run *run, struct session *session, struct signals *signals) {
         pid_t parent = getpid();
         pid_t child = fork();
 
@@ -153,15 +176,17 @@ static int run_command(struct session *session, struct signals *signals, char **
                 return COMMAND_RUN_FAILED;
         }
         if (child == 0)
-                run_child(session, signals, parent, command);
+                run_child(run, session, signals, parent);
         return run_wait(session, signals, child);
 }
 
 int command_run(const struct arguments *arguments) {
         SESSION_AUTO struct session session = SESSION_NONE;
         SIGNALS_AUTO struct signals signals = SIGNALS_NONE;
+        struct run run = {.arguments = arguments};
         int status;
 
+        jobserver_find(&run.jobserver); /* before anything is opened */
         /* An ignored SIGCHLD would make the kernel reap the command and keep its status. */
         signal(SIGCHLD, SIG_DFL);
         /* From the mount on a signal has to wait: dying of it would leave created directories. */
@@ -170,7 +195,7 @@ int command_run(const struct arguments *arguments) {
             session_mount(&session, arguments->operands[0]) < 0)
                 return COMMAND_RUN_FAILED;
 
-        status = run_command(&session, &signals, arguments->operands + 1);
+        status = run_command(&run, &session, &signals);
         session_unmount(&session); /* has told what failed; the status stays the command's */
         return status;
 }

@@ -37,7 +37,8 @@ _mountatctl() {
                 ;;
         esac
         case $command in
-        run | hold | mount) options="$connection $mount" ;;
+        run) options="$connection $mount --keep-fds" ;;
+        hold | mount) options="$connection $mount" ;;
         hello | unmount) options=$connection ;;
         list) options="$output --all" ;;
         status) options=$output ;;

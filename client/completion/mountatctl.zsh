@@ -35,7 +35,8 @@ _mountatctl() {
         command) _describe command commands ;;
         argument)
                 case $words[1] in
-                run) _arguments $all $connection $mount '1:root directory:_files -/' '*::command:_normal' ;;
+                run) _arguments $all $connection $mount '--keep-fds[give the command all open descriptors]' \
+                        '1:root directory:_files -/' '*::command:_normal' ;;
                 hold) _arguments $all $connection $mount '1:root directory:_files -/' ;;
                 hello) _arguments $all $connection ;;
                 mount) _arguments $all $connection $mount '1:root directory:_files -/' ;;
