@@ -9,16 +9,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <linux/securebits.h>
 #include <poll.h>
 #include <pty.h>
+#include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/capability.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define BUSYBOX "/bin/busybox"
@@ -110,12 +118,47 @@ static void stay_root(void) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
+/* A root without a capability but that one, and none comes with execve(2). */
+static void become_root_who_may_chroot(void) {
+        const cap_value_t chroot = CAP_SYS_CHROOT;
+        cap_t caps = cap_init();
+
+        ck_assert_int_eq(prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NO_SETUID_FIXUP, 0, 0, 0),
+                         0);
+        ck_assert_int_eq(cap_set_flag(caps, CAP_PERMITTED, 1, &chroot, CAP_SET), 0);
+        ck_assert_int_eq(cap_set_flag(caps, CAP_INHERITABLE, 1, &chroot, CAP_SET), 0);
+        ck_assert_int_eq(cap_set_proc(caps), 0);
+        ck_assert_int_eq(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SYS_CHROOT, 0, 0), 0);
+        cap_free(caps);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+/* A root without any. */
+static void become_root_who_may_nothing(void) {
+        for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
+                prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
 /* The sanitizer has a thread in mountatctl, with which there is no unshare(CLONE_NEWUSER). */
 #if defined(__SANITIZE_THREAD__)
 #define BECOME_USUALLY become_alice_who_may_chroot
+#define CAN_UNSHARE false
 #else
 #define BECOME_USUALLY become_alice
+#define CAN_UNSHARE true
 #endif
+
+/* As RUN_TEST, of what happens in a user namespace. */
+#define USERNS_TEST(name)                                                                          \
+        static void name##_unshared(void);                                                         \
+        RUN_TEST(name) {                                                                           \
+                if (!CAN_UNSHARE)                                                                  \
+                        test_skip_report(#name, "impossible here: the sanitizer has a thread");    \
+                else                                                                               \
+                        name##_unshared();                                                         \
+        }                                                                                          \
+        static void name##_unshared(void)
 
 /* ---- mountatctl ---- */
 
@@ -395,6 +438,93 @@ RUN_TEST(command_has_no_descriptor_but_the_standard_ones) {
         service_stop(&service);
 }
 
+/* What a make leaves open for a make below it, and what else is open. */
+enum {
+        MAKE_READER = 70,
+        MAKE_WRITER,
+        OUTER_DIRECTORY,
+};
+
+static const char *make_flags;
+
+static void become_a_command_of_make(void) {
+        const char *outer = world_path("outer");
+        int fds[2];
+
+        ck_assert_int_eq(dup2(open(outer, O_RDONLY | O_DIRECTORY), OUTER_DIRECTORY),
+                         OUTER_DIRECTORY);
+        ck_assert_int_eq(pipe(fds), 0);
+        ck_assert_int_eq(dup2(fds[0], MAKE_READER), MAKE_READER);
+        ck_assert_int_eq(dup2(fds[1], MAKE_WRITER), MAKE_WRITER);
+        ck_assert_int_eq(close_range(3, MAKE_READER - 1, 0), 0);
+        ck_assert_int_eq(write(MAKE_WRITER, "+", 1), 1);
+        ck_assert_int_eq(setenv("MAKEFLAGS", make_flags, 1), 0);
+        BECOME_USUALLY();
+}
+
+/* Takes a token, gives it back, and tells what else there is. */
+#define BE_MAKE                                                                                    \
+        "(read -n 1 token <&70; echo token $token; echo $token >&71) 2>&1; "                       \
+        "ls -l /proc/$$/fd; cat /proc/$$/fd/72/secret; exit 0"
+
+static const char *make_root_and_outer_directory(void) {
+        world_make_directory(WORLD_ALICE, 0755, "outer");
+        write_file(world_path("outer/secret"), "seen\n", 0644);
+        return make_root(WORLD_ALICE);
+}
+
+RUN_TEST(job_server_of_make_is_passed_on) {
+        static const struct {
+                const char *flags;
+                bool passed;
+        } cases[] = {
+                {" -j2 --jobserver-auth=70,71", true},
+                {" --jobserver-fds=70,71 -j", true},
+                {" -j2 --jobserver-auth=fifo:/tmp/fifo", false},
+                {" -j2 --jobserver-auth=72,72", false},
+                {" -j2 --jobserver-auth=70,72", false},
+                {"", false},
+        };
+        struct service service = service_start_with("run", NULL);
+        struct ctl ctl = shell(&service, make_root_and_outer_directory(), BE_MAKE);
+
+        ctl.become = become_a_command_of_make;
+        for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
+                struct program program;
+
+                make_flags = cases[i].flags;
+                program = run(&ctl, 0);
+                ck_assert_int_eq(strstr(program.said, "token +\n") != NULL, cases[i].passed);
+                ck_assert_int_eq(strstr(program.said, " 71 -> pipe:") != NULL, cases[i].passed);
+                program_expect(&program, " 0 -> ");
+                ck_assert_ptr_null(strstr(program.said, " 72 -> "));
+                ck_assert_ptr_null(strstr(program.said, "seen\n"));
+        }
+        service_stop(&service);
+}
+
+/* What the manual warns of: a directory is a way out. Of mountatctl's own there is none. */
+RUN_TEST(keep_fds_passes_all_on_but_its_own) {
+        struct service service = service_start_with("run", NULL);
+        struct ctl ctl = {
+                .service = &service,
+                .arguments = {"run", "--keep-fds", make_root_and_outer_directory(), "--", "sh",
+                              "-c", BE_MAKE},
+                .become = become_a_command_of_make,
+        };
+        struct program program;
+
+        make_flags = "";
+        program = run(&ctl, 0);
+        program_expect(&program, "token +\n");
+        program_expect(&program, " 72 -> ");
+        program_expect(&program, "seen\n");
+        ck_assert_ptr_null(strstr(program.said, "socket:"));
+        ck_assert_ptr_null(strstr(program.said, "anon_inode:"));
+        ck_assert_ptr_null(strstr(program.said, " -> /\n"));
+        service_stop(&service);
+}
+
 /* ---- capabilities ---- */
 
 static const char read_capabilities[] = "grep -E '^(Cap|NoNewPrivs)' /proc/self/status; "
@@ -431,6 +561,304 @@ RUN_TEST(command_of_root_keeps_the_capabilities_and_gains_none) {
         ck_assert_ptr_null(strstr(program.said, "CapEff:\t0000000000000000\n"));
         program_expect(&program, "CapAmb:\t0000000000000000\n");
         program_expect(&program, "NoNewPrivs:\t1\n");
+        service_stop(&service);
+}
+
+/* ---- user namespaces that are denied ---- */
+
+/* A system call that fails, as if the kernel or a security module denied it. */
+struct refusal {
+        uint32_t number;
+        uint32_t index; /* of the argument by which the call is known, */
+        uint32_t mask;  /* those bits of it, */
+        uint32_t value; /* and what they are then */
+        uint32_t error;
+};
+
+static struct refusal refusal;
+
+static void become_alice_who_is_refused(void) {
+        uint32_t argument = offsetof(struct seccomp_data, args) + refusal.index * sizeof(uint64_t);
+        struct sock_filter filter[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, refusal.number, 0, 4),
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument), /* the low half */
+                BPF_STMT(BPF_ALU | BPF_AND | BPF_K, refusal.mask),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, refusal.value, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | refusal.error),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog program = {.len = N_ELEMENTS(filter), .filter = filter};
+
+        become_alice();
+        ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0), 0);
+}
+
+/* What the kernel of Debian and that of Ubuntu have in /proc/sys/kernel: NULL for not there. */
+static void set_sysctls(const char *clone, const char *restricted) {
+        ck_assert_int_eq(mount("tmpfs", "/proc/sys/kernel", "tmpfs", 0, NULL), 0);
+        if (clone)
+                write_file("/proc/sys/kernel/unprivileged_userns_clone", clone, 0644);
+        if (restricted)
+                write_file("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", restricted,
+                           0644);
+}
+
+#define REFUSE_UNSHARE(error)                                                                      \
+        { SYS_unshare, 0, ~0U, CLONE_NEWUSER, error }
+#define REFUSE_OPEN(error)                                                                         \
+        { SYS_openat, 2, ~0U, O_WRONLY | O_CLOEXEC, error }
+#define REFUSE_DENY                                                                                \
+        { SYS_write, 2, ~0U, strlen("deny"), EPERM }
+
+USERNS_TEST(denial_of_a_user_namespace_is_explained) {
+        const struct {
+                struct refusal refusal;
+                const char *clone, *restricted; /* sysctls */
+                const char *text;
+        } cases[] = {
+                {REFUSE_UNSHARE(EPERM), "0\n", NULL, "kernel.unprivileged_userns_clone is 0"},
+                {REFUSE_UNSHARE(EPERM), "1\n", "1\n",
+                 "kernel.apparmor_restrict_unprivileged_userns is 1"},
+                {REFUSE_UNSHARE(EACCES), NULL, "1\n", "profile for mountatctl"},
+                {REFUSE_UNSHARE(EPERM), "1\n", "0\n", "container runtimes (seccomp)"},
+                {REFUSE_UNSHARE(EPERM), NULL, NULL, "container runtimes (seccomp)"},
+                {REFUSE_UNSHARE(ENOSPC), NULL, NULL, "user.max_user_namespaces allows"},
+                {REFUSE_UNSHARE(EUSERS), NULL, NULL, "32 within each other"},
+                {REFUSE_UNSHARE(EINVAL), NULL, NULL, "CONFIG_USER_NS"},
+                {REFUSE_UNSHARE(ENOSYS), NULL, NULL, "CONFIG_USER_NS"},
+                {REFUSE_UNSHARE(ENOMEM), NULL, NULL, "the kernel has no user namespace to give"},
+                {REFUSE_OPEN(EACCES), NULL, "1\n", "profile for mountatctl"},
+                {REFUSE_OPEN(EACCES), NULL, "0\n", "a security module"},
+                {REFUSE_OPEN(EACCES), NULL, NULL, "a security module"},
+                {REFUSE_OPEN(ENOENT), NULL, NULL, "is /proc mounted here?"},
+                {REFUSE_DENY, NULL, "1\n", "profile for mountatctl"},
+                {REFUSE_DENY, NULL, NULL, "a security module"},
+                {{SYS_chroot, 0, 0, 0, EPERM}, NULL, "1\n", "cannot chroot in a user namespace"},
+        };
+        struct service service = service_start_with("run", NULL);
+        struct ctl ctl = shell(&service, make_root(WORLD_ALICE), "exit 0");
+
+        ctl.become = become_alice_who_is_refused;
+        for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
+                struct program program;
+
+                set_sysctls(cases[i].clone, cases[i].restricted);
+                refusal = cases[i].refusal;
+                program = run(&ctl, 125);
+                program_expect(&program, cases[i].text);
+                program_expect(&program, "user namespace");
+                program_expect(&program, "CAP_SYS_CHROOT");
+                ck_assert_int_eq(umount2("/proc/sys/kernel", MNT_DETACH), 0);
+        }
+        service_stop(&service);
+}
+
+static void write_there(const char *path, const char *text) {
+        int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+        ck_assert_msg(fd >= 0, "%s: %s", path, strerror(errno));
+        ck_assert_int_eq(write(fd, text, strlen(text)), strlen(text));
+        close(fd);
+}
+
+/* In a user namespace of hers, whose sysctl she may set. */
+static void become_alice_without_namespaces(void) {
+        char map[32];
+
+        become_alice();
+        ck_assert_int_eq(unshare(CLONE_NEWUSER), 0);
+        prctl(PR_SET_DUMPABLE, 1);
+        snprintf(map, sizeof(map), "%u %u 1", WORLD_ALICE, WORLD_ALICE);
+        write_there("/proc/self/setgroups", "deny");
+        write_there("/proc/self/uid_map", map);
+        write_there("/proc/self/gid_map", map);
+        write_there("/proc/sys/user/max_user_namespaces", "0");
+}
+
+static void become_alice_in_a_chroot(void) {
+        ck_assert_int_eq(chroot(world_path("jail")), 0);
+        ck_assert_int_eq(chdir("/"), 0);
+        become_alice();
+}
+
+/* By the kernel itself. */
+USERNS_TEST(what_the_kernel_denies_is_explained) {
+        struct service service = service_start_with("run", NULL);
+        struct ctl ctl = shell(&service, make_root(WORLD_ALICE), "exit 0");
+        const char *jail = world_make_directory(0, 0755, "jail");
+        struct program program;
+
+        ctl.become = become_alice_without_namespaces;
+        program = run(&ctl, 125);
+        program_expect(&program, "user.max_user_namespaces is 0");
+
+        ck_assert_int_eq(mount("/", jail, NULL, MS_BIND | MS_REC, NULL), 0);
+        ctl.become = become_alice_in_a_chroot;
+        program = run(&ctl, 125);
+        program_expect(&program, "a process in a chroot");
+        ck_assert_int_eq(umount2(jail, MNT_DETACH), 0);
+
+        ck_assert_int_eq(mount("/proc", "/proc", NULL, MS_BIND | MS_REC, NULL), 0);
+        ck_assert_int_eq(mount(NULL, "/proc", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
+        ctl.become = become_alice;
+        program = run(&ctl, 125);
+        program_expect(&program, "/proc is read-only here");
+        ck_assert_int_eq(umount2("/proc", MNT_DETACH), 0);
+        service_stop(&service);
+}
+
+/* Linux 5.12 and later. */
+USERNS_TEST(root_without_capabilities_is_told_what_it_needs) {
+        struct service service = service_start_with("run", NULL);
+        struct ctl ctl = shell(&service, make_root(0), "exit 0");
+        struct program program;
+
+        ctl.become = become_root_who_may_nothing;
+        program = run(&ctl, 125);
+        program_expect(&program, "CAP_SETFCAP");
+        service_stop(&service);
+}
+
+static void become_alice_who_may_not_search(void) {
+        ck_assert_int_eq(chmod(world_path("root"), 0600), 0);
+        become_alice();
+}
+
+RUN_TEST(root_that_may_not_be_searched_is_told) {
+        struct service service = service_start_with("run", NULL);
+        struct ctl ctl = shell(&service, make_root(WORLD_ALICE), "exit 0");
+        struct program program;
+
+        ctl.become = become_alice_who_may_not_search;
+        program = run(&ctl, 125);
+        program_expect(&program, "Permission denied");
+        service_stop(&service);
+}
+
+/* ---- what procfs doesn't let anybody do ---- */
+
+/* Of those that mountatd(8) lists; some kernels lack some. */
+#define OWN_FILES                                                                                  \
+        "attr/current attr/exec attr/fscreate autogroup clear_refs comm coredump_filter gid_map "  \
+        "loginuid mem oom_adj oom_score_adj projid_map sched setgroups timens_offsets "            \
+        "timerslack_ns uid_map task/$$/comm"
+
+static const char open_own_files[] =
+        "for file in " OWN_FILES "; do test -e /proc/$$/$file || continue; "
+        "echo \"$file: $( (: >>/proc/$$/$file) 2>&1 && echo opened)\"; done";
+
+static unsigned count_lines(const char *text, const char *part) {
+        unsigned n = 0;
+
+        while ((text = strstr(text, part))) {
+                n++;
+                text++;
+        }
+        return n;
+}
+
+RUN_TEST(files_of_one_s_own_process_stay_read_only) {
+        struct service service = service_start_with("run", NULL);
+        struct ctl ctl = shell(&service, make_root(WORLD_ALICE), open_own_files);
+        struct program program = run(&ctl, 0);
+
+        program_expect(&program, "comm: ");
+        program_expect(&program, "oom_score_adj: ");
+        ck_assert_uint_eq(count_lines(program.said, ": opened"), 0);
+        ck_assert_uint_eq(count_lines(program.said, "Read-only file system"),
+                          count_lines(program.said, "\n"));
+        service_stop(&service);
+}
+
+RUN_TEST(writable_procfs_lets_them_be_written) {
+        struct service service = service_start_with("run", "--writable-proc=60001");
+        struct ctl ctl = shell(&service, make_root(WORLD_ALICE),
+                               "echo -n renamed >/proc/$$/comm; cat /proc/$$/comm; "
+                               "echo 600 >/proc/$$/oom_score_adj; cat /proc/$$/oom_score_adj");
+        struct program program;
+
+        ctl.become = become_alice_who_may_chroot;
+        program = run(&ctl, 0);
+        ck_assert_str_eq(program.said, "renamed\n600\n");
+        service_stop(&service);
+}
+
+static void become_alice_who_has_set_hers(void) {
+        write_there("/proc/self/oom_score_adj", "700");
+        write_there("/proc/self/coredump_filter", "0x11");
+        BECOME_USUALLY();
+}
+
+RUN_TEST(command_inherits_what_was_set_before) {
+        struct service service = service_start_with("run", NULL);
+        struct ctl ctl = shell(&service, make_root(WORLD_ALICE),
+                               "cat /proc/self/oom_score_adj /proc/self/coredump_filter");
+        struct program program;
+
+        ctl.become = become_alice_who_has_set_hers;
+        program = run(&ctl, 0);
+        ck_assert_str_eq(program.said, "700\n00000011\n");
+        service_stop(&service);
+}
+
+/* Those of procfs that are root's alone to read, whatever its capabilities. */
+#define ROOTS_FILES "kpageflags slabinfo timer_list vmallocinfo"
+
+static const char read_roots_files[] =
+        "grep CapEff /proc/self/status; for file in " ROOTS_FILES "; do "
+        "test -e /proc/$file && grep -q . /proc/$file && echo read $file; done; "
+        "(: >>/proc/sys/kernel/core_pattern) 2>&1 && echo written; exit 0";
+
+RUN_TEST(root_without_capabilities_reads_what_is_root_s) {
+        struct service service = service_start_with("run", NULL);
+        const char *root = make_root(0);
+        struct ctl ctl = {.service = &service,
+                          .arguments = {"run", root, "--", "sh", "-c", read_roots_files},
+                          .become = become_root_who_may_chroot};
+        struct program program = run(&ctl, 0);
+
+        program_expect(&program, "CapEff:\t0000000000000000\n");
+        ck_assert_uint_eq(count_lines(program.said, "read timer_list"),
+                          access("/proc/timer_list", F_OK) == 0);
+        ck_assert_uint_eq(count_lines(program.said, "read slabinfo"),
+                          access("/proc/slabinfo", F_OK) == 0);
+        program_expect(&program, "Read-only file system");
+        ck_assert_ptr_null(strstr(program.said, "written"));
+        service_stop(&service);
+}
+
+RUN_TEST(pids_only_keeps_it_from_them) {
+        struct service service = service_start_with("run", NULL);
+        const char *root = make_root(0);
+        struct ctl ctl = {
+                .service = &service,
+                .arguments = {"run", "--pids-only", root, "--", "sh", "-c", read_roots_files},
+                .become = become_root_who_may_chroot};
+        struct program program = run(&ctl, 0);
+
+        program_expect(&program, "CapEff:\t0000000000000000\n");
+        ck_assert_uint_eq(count_lines(program.said, "read "), 0);
+        ck_assert_ptr_null(strstr(program.said, "written"));
+        service_stop(&service);
+}
+
+/* ---- whose files these are ---- */
+
+USERNS_TEST(files_of_others_are_nobody_s_in_a_user_namespace) {
+        struct service service = service_start_with("run", NULL);
+        struct ctl ctl =
+                shell(&service, make_root(WORLD_ALICE), "busybox stat -c %u:%g /data /proc /bin");
+        struct program program;
+
+        write_file(world_path("root/data"), "", 0644);
+        ctl.become = become_alice;
+        program = run(&ctl, 0);
+        program_expect(&program, "65534:65534\n65534:65534\n60001:");
+        ctl.become = become_alice_who_may_chroot;
+        program = run(&ctl, 0);
+        program_expect(&program, "0:0\n0:0\n60001:");
         service_stop(&service);
 }
 
@@ -592,6 +1020,28 @@ RUN_TEST(command_and_mounts_go_when_mountatctl_is_killed) {
         service_stop(&service);
 }
 
+/* PR_SET_PDEATHSIG is the command's alone. */
+RUN_TEST(what_the_command_started_outlives_a_kill) {
+        struct service service = service_start_with("run", NULL);
+        struct ctl ctl = shell(&service, make_root(WORLD_ALICE),
+                               "sleep 1000 >/dev/null 2>&1 & echo left $!; exec sleep 1000");
+        struct program program;
+        int status, left;
+
+        world_make_directory(WORLD_ALICE, 0755, "root/dev");
+        write_file(world_path("root/dev/null"), "", 0666); /* as a shell wants for "&" */
+        program = ctl_start(&ctl);
+        program_await(&program, "\n");
+        ck_assert_int_eq(sscanf(program.said, "left %d", &left), 1);
+        ck_assert_int_eq(kill(program.pid, SIGKILL), 0);
+        status = program_reap(&program); /* the command is gone */
+        ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        world_wait_for(world_count_mounts(0, service.source) == 0);
+        ck_assert_int_eq(kill(left, 0), 0);
+        ck_assert_int_eq(kill(left, SIGKILL), 0);
+        service_stop(&service);
+}
+
 RUN_TEST(command_goes_on_when_its_mounts_are_lost) {
         struct service service = service_start_with("run", NULL);
         struct ctl ctl = {
@@ -642,6 +1092,112 @@ RUN_TEST(hold_ends_with_its_input_or_a_signal) {
         service_stop(&service);
 }
 
+/* Ends in one whose path is longer than PATH_MAX, and stays there. */
+static void become_alice_far_down(void) {
+        char name[NAME_MAX + 1];
+
+        BECOME_USUALLY();
+        memset(name, 'd', NAME_MAX);
+        name[NAME_MAX] = '\0';
+        ck_assert_int_eq(chdir(world_path("deep")), 0);
+        for (int depth = 0; depth * (NAME_MAX + 1) < PATH_MAX; depth++) {
+                ck_assert(mkdir(name, 0755) == 0 || errno == EEXIST);
+                ck_assert_int_eq(chdir(name), 0);
+        }
+        ck_assert(mkdir("proc", 0755) == 0 || errno == EEXIST);
+}
+
+RUN_TEST(path_beyond_path_max_is_refused) {
+        struct service service = service_start_with("run", NULL);
+        struct ctl ctl = {.service = &service,
+                          .arguments = {"hold", "--file-system", "proc", "."},
+                          .become = become_alice_far_down};
+        struct program program;
+
+        world_make_directory(WORLD_ALICE, 0755, "deep");
+        program = run(&ctl, 1);
+        program_expect(&program, "File name too long");
+        service_stop(&service);
+}
+
+static struct program hold_again(const struct service *service, const char *root) {
+        struct ctl ctl = {.service = service, .arguments = {"hold", root}};
+        struct program program = ctl_start(&ctl);
+
+        program_await(&program, "mounted proc and sys");
+        return program;
+}
+
+static bool daemon_clones(const struct service *service) {
+        struct wire_request request = {.operation = PROTOCOL_HELLO};
+        int client = client_connect(service, WORLD_ALICE);
+        struct wire_reply reply = client_call(client, &request, NULL, 0);
+
+        close(client);
+        return reply.flags & PROTOCOL_FEATURE_CLONES;
+}
+
+static bool has_hidepid(const char *path) {
+        struct world_mount mount;
+
+        ck_assert(world_find_mount(0, path, &mount));
+        return strstr(mount.super, "hidepid=") != NULL;
+}
+
+/* An administrator's, of one mount. It shows in all mounts of that superblock. */
+RUN_TEST(remount_of_one_changes_all_but_with_bind) {
+        struct service service = service_start_with("run", NULL);
+        unsigned long flags = MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+        struct program first, second, third;
+        struct world_mount found;
+
+        world_make_root(WORLD_ALICE, "first");
+        world_make_root(WORLD_ALICE, "second");
+        world_make_root(WORLD_ALICE, "third");
+        first = hold_again(&service, world_path("first"));
+        second = hold_again(&service, world_path("second"));
+        ck_assert(has_hidepid(world_path("second/proc")));
+
+        ck_assert_int_eq(mount(NULL, world_path("first/proc"), NULL, flags | MS_BIND, NULL), 0);
+        ck_assert(world_find_mount(0, world_path("first/proc"), &found));
+        ck_assert(world_has_option(found.options, "rw"));
+        ck_assert(world_has_option(found.super, "ro"));
+        ck_assert(has_hidepid(world_path("second/proc")));
+
+        ck_assert_int_eq(mount(NULL, world_path("first/proc"), NULL, flags, "hidepid=off"), 0);
+        ck_assert(!has_hidepid(world_path("first/proc")));
+        third = hold_again(&service, world_path("third"));
+        ck_assert_int_eq(has_hidepid(world_path("second/proc")), !daemon_clones(&service));
+        ck_assert_int_eq(has_hidepid(world_path("third/proc")), !daemon_clones(&service));
+        ck_assert(world_find_mount(0, world_path("second/proc"), &found));
+        ck_assert(world_has_option(found.options, "ro"));
+
+        ck_assert_int_eq(WEXITSTATUS(program_reap(&first)), 0);
+        ck_assert_int_eq(WEXITSTATUS(program_reap(&second)), 0);
+        ck_assert_int_eq(WEXITSTATUS(program_reap(&third)), 0);
+        service_stop(&service);
+}
+
+/* Its superblock is that of the network namespace, as of the machine's own /sys. */
+RUN_TEST(remount_of_sysfs_changes_the_machine_s) {
+        struct service service;
+        struct program program;
+        const char *machine = world_make_directory(0, 0755, "machine");
+        struct world_mount found;
+
+        ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
+        ck_assert_int_eq(mount("sysfs", machine, "sysfs", 0, NULL), 0);
+        service = service_start_with("run", NULL);
+        world_make_root(WORLD_ALICE, "root");
+        program = hold_again(&service, world_path("root"));
+        ck_assert_int_eq(mount(NULL, world_path("root/sys"), NULL, MS_REMOUNT | MS_RDONLY, NULL),
+                         0);
+        ck_assert(world_find_mount(0, machine, &found));
+        ck_assert(world_has_option(found.super, "ro"));
+        ck_assert_int_eq(WEXITSTATUS(program_reap(&program)), 0);
+        service_stop(&service);
+}
+
 RUN_TEST(mounts_go_when_hold_is_killed) {
         struct service service = service_start_with("run", NULL);
         struct program program = hold(&service, make_bare_root(WORLD_ALICE));
@@ -662,16 +1218,32 @@ int main(void) {
         tcase_add_test(tests, dashes_before_the_command_may_be_left_out);
         tcase_add_test(tests, command_has_proc_and_sys_and_the_root_for_its_own);
         tcase_add_test(tests, command_has_no_descriptor_but_the_standard_ones);
+        tcase_add_test(tests, job_server_of_make_is_passed_on);
+        tcase_add_test(tests, keep_fds_passes_all_on_but_its_own);
         tcase_add_test(tests, command_of_a_user_has_no_capability);
         tcase_add_test(tests, command_of_root_keeps_the_capabilities_and_gains_none);
+        tcase_add_test(tests, denial_of_a_user_namespace_is_explained);
+        tcase_add_test(tests, what_the_kernel_denies_is_explained);
+        tcase_add_test(tests, root_without_capabilities_is_told_what_it_needs);
+        tcase_add_test(tests, root_that_may_not_be_searched_is_told);
+        tcase_add_test(tests, files_of_one_s_own_process_stay_read_only);
+        tcase_add_test(tests, writable_procfs_lets_them_be_written);
+        tcase_add_test(tests, command_inherits_what_was_set_before);
+        tcase_add_test(tests, root_without_capabilities_reads_what_is_root_s);
+        tcase_add_test(tests, pids_only_keeps_it_from_them);
+        tcase_add_test(tests, files_of_others_are_nobody_s_in_a_user_namespace);
         tcase_add_test(tests, missing_directories_are_made_and_removed);
         tcase_add_test(tests, made_directories_are_removed_when_the_mount_fails);
         tcase_add_test(tests, signals_reach_the_command_which_may_catch_them);
         tcase_add_test(tests, signals_that_end_the_command_are_told_by_the_status);
         tcase_add_test(tests, keys_of_a_terminal_reach_the_command_once);
         tcase_add_test(tests, command_and_mounts_go_when_mountatctl_is_killed);
+        tcase_add_test(tests, what_the_command_started_outlives_a_kill);
         tcase_add_test(tests, command_goes_on_when_its_mounts_are_lost);
         tcase_add_test(tests, hold_ends_with_its_input_or_a_signal);
+        tcase_add_test(tests, path_beyond_path_max_is_refused);
+        tcase_add_test(tests, remount_of_one_changes_all_but_with_bind);
+        tcase_add_test(tests, remount_of_sysfs_changes_the_machine_s);
         tcase_add_test(tests, mounts_go_when_hold_is_killed);
         return world_run(tests);
 }
