@@ -34,6 +34,7 @@ manual     groff-base            /usr/bin/groff                  finds others
 package    dpkg-dev              /usr/bin/dpkg-shlibdeps         what a package depends on
 package    gzip                  /usr/bin/gzip                   compresses its manual
 package    lintian               /usr/bin/lintian                finds faults in it
+apparmor   apparmor              /usr/sbin/apparmor_parser       reads the profile of mountatctl
 systemd    systemd-container     /usr/bin/systemd-nspawn         a machine for the package
 systemd    dbus                  /lib/systemd/system/dbus.socket its system bus
 systemd    polkitd               /usr/lib/polkit-1/polkitd       who may call what on it

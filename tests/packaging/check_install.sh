@@ -37,10 +37,20 @@ library_functions() {
         grep -oE '\bmountat_[a-z_]+\(' "$repository/client/mountat.h" | tr -d '(' | sort -u
 }
 
+# See apparmor/CMakeLists.txt, and check_apparmor.sh.
+profile_directory() {
+        if [[ -e /etc/apparmor.d/abi/4.0 ]]; then
+                echo /etc/apparmor.d
+        else
+                echo /usr/share/doc/mountatd/examples/apparmor
+        fi
+}
+
 # shellcheck disable=SC2046 # it is words
 expected_files() {
         sort <<EXPECTED
 /etc/default/mountatd
+$(profile_directory)/mountatctl
 /usr/bin/mountatctl
 /usr/share/bash-completion/completions/mountatctl
 /usr/share/dbus-1/system-services/org.mountat1.service

@@ -1,0 +1,104 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck source-path=SCRIPTDIR/..
+#
+# The AppArmor profile of mountatctl: read by AppArmor's parser, and in place only where that can read
+# it. Nothing is loaded into the kernel. Prints TAP.
+
+set -euo pipefail
+
+tests=$(dirname "$(dirname "$(realpath "$0")")")
+. "$tests/lib/packages.sh"
+. "$tests/lib/build.sh"
+. "$tests/lib/tap.sh"
+
+parser=/usr/sbin/apparmor_parser
+
+# parse FILE: as at boot, without the kernel.
+parse() {
+        "$parser" --skip-kernel-load --skip-cache "$1"
+}
+
+parser_version() {
+        "$parser" --version | sed -nE 's/^AppArmor parser version ([0-9]+)\..*/\1/p'
+}
+
+# Both stand for the rule `userns`, which came with AppArmor 4.
+parser_knows_the_rule() {
+        (($(parser_version) >= 4))
+}
+
+profile_is_read() {
+        parse "$1"
+}
+
+# An older parser refuses it, so it must not be in place there. What isn't new in it, it can judge.
+older_parser_reads_the_rest() {
+        local older=$area/older
+
+        if parse "$1" 2>/dev/null; then
+                echo "it is read by a parser of version $(parser_version)"
+                return 1
+        fi
+        sed 's/<abi\/4\.0>/<abi\/3.0>/; /^ *userns,$/d' "$1" >"$older"
+        parse "$older"
+}
+
+# What boot would make of the directory with the profile in it.
+boot_reads_the_directory() {
+        cp -r /etc/apparmor.d "$area/apparmor.d"
+        if [[ -e $area/default/etc/apparmor.d/mountatctl ]]; then
+                cp "$area/default/etc/apparmor.d/mountatctl" "$area/apparmor.d"
+        fi
+        "$parser" --skip-kernel-load --skip-cache --base "$area/apparmor.d" "$area/apparmor.d"
+}
+
+# It attaches by path.
+profile_names_the_program() {
+        local program
+
+        program=$(sed -nE 's/^profile mountatctl ([^ ]+) .*/\1/p' "$1")
+        tap_equal "$program" /usr/bin/mountatctl
+        [[ -x $area/in-place$program ]]
+}
+
+package_owns_it() {
+        local package
+
+        package=$(echo "$build"/mountatd_*.deb)
+        dpkg-deb --info "$package" conffiles | grep -qx /etc/apparmor.d/mountatctl
+        tap_equal "$(dpkg-deb --field "$package" Breaks)" "apparmor (<< 4.0~)"
+        tap_contains "$(dpkg-deb --contents "$package")" ./etc/apparmor.d/mountatctl
+        lintian --allow-root --fail-on error,warning "$package"
+}
+
+packages_install build manual package
+packages_install apparmor || true
+build=$repository/build/package-apparmor
+rm -f "$build"/*.deb
+build_make_package
+build_logged package-apparmor release -DCMAKE_INSTALL_PREFIX=/usr -DMOUNTATD_TESTS=OFF \
+        -DMOUNTATD_APPARMOR=ON
+cmake --build "$build" --target package >"$build_logs/deb-apparmor.build.log" 2>&1
+area=$(mktemp -d)
+trap 'rm -rf "$area"; build_give_back' EXIT
+DESTDIR=$area/default cmake --install "$build_package" >/dev/null
+DESTDIR=$area/in-place cmake --install "$build" >/dev/null
+profile=$area/in-place/etc/apparmor.d/mountatctl
+
+tap_test "the profile attaches to the program that is installed" profile_names_the_program "$profile"
+tap_test "as a file of the package, it is a configuration file" package_owns_it
+if [[ ! -x $parser ]]; then
+        tap_skip "the profile is read" "impossible here: there is no apparmor_parser"
+        tap_skip "AppArmor's directory is read" "impossible here: there is no apparmor_parser"
+elif parser_knows_the_rule; then
+        tap_test "the profile is read" profile_is_read "$profile"
+        tap_test "AppArmor's directory is read" boot_reads_the_directory
+else
+        tap_test "an older parser refuses the profile, and takes the rest of it" \
+                older_parser_reads_the_rest "$profile"
+        tap_skip "the profile is read" \
+                "impossible here: apparmor_parser $(parser_version) is older than user namespaces"
+        tap_test "AppArmor's directory is read" boot_reads_the_directory
+fi
+tap_done
