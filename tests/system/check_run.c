@@ -809,7 +809,8 @@ RUN_TEST(command_inherits_what_was_set_before) {
 static const char read_roots_files[] =
         "grep CapEff /proc/self/status; for file in " ROOTS_FILES "; do "
         "test -e /proc/$file && grep -q . /proc/$file && echo read $file; done; "
-        "(: >>/proc/sys/kernel/core_pattern) 2>&1 && echo written; exit 0";
+        "for file in sys/kernel/core_pattern sysrq-trigger pressure/cpu; do "
+        "test -e /proc/$file && (: >>/proc/$file) 2>&1 && echo written $file; done; exit 0";
 
 RUN_TEST(root_without_capabilities_reads_what_is_root_s) {
         struct service service = service_start_with("run", NULL);
@@ -1174,6 +1175,12 @@ RUN_TEST(remount_of_one_changes_all_but_with_bind) {
 
         ck_assert_int_eq(WEXITSTATUS(program_reap(&first)), 0);
         ck_assert_int_eq(WEXITSTATUS(program_reap(&second)), 0);
+        ck_assert_int_eq(WEXITSTATUS(program_reap(&third)), 0);
+        service_stop(&service);
+
+        service = service_start_with("run", NULL); /* another run of the daemon */
+        third = hold_again(&service, world_path("third"));
+        ck_assert(has_hidepid(world_path("third/proc")));
         ck_assert_int_eq(WEXITSTATUS(program_reap(&third)), 0);
         service_stop(&service);
 }
