@@ -365,13 +365,21 @@ static bool leases_has_mount(const struct leases *leases, const struct lease *le
         return false;
 }
 
+/* With the mutex held; NULL: there is none. */
+static const struct lease *leases_find_with_mount(const struct leases *leases, uint64_t mount) {
+        for (uint32_t i = 0; i < leases->state.used; i++)
+                if (leases_has_mount(leases, &leases->all[i], mount))
+                        return &leases->all[i];
+        return NULL;
+}
+
 uint64_t leases_find_mount(struct leases *leases, uint64_t mount) {
-        uint64_t found = 0;
+        const struct lease *lease;
+        uint64_t found;
 
         pthread_mutex_lock(&leases->mutex);
-        for (uint32_t i = 0; found == 0 && i < leases->state.used; i++)
-                if (leases_has_mount(leases, &leases->all[i], mount))
-                        found = leases->all[i].record->lease;
+        lease = leases_find_with_mount(leases, mount);
+        found = lease ? lease->record->lease : 0;
         pthread_mutex_unlock(&leases->mutex);
         return found;
 }
@@ -383,19 +391,14 @@ static bool leases_has_hung_up(const struct holder *holder) {
 }
 
 bool leases_is_leaving(struct leases *leases, uid_t uid, uint64_t mount) {
-        bool leaving = false;
+        const struct lease *lease;
+        bool leaving;
 
         pthread_mutex_lock(&leases->mutex);
-        for (uint32_t i = 0; i < leases->state.used; i++) {
-                const struct lease *lease = &leases->all[i];
-
-                if (!leases_has_mount(leases, lease, mount))
-                        continue;
-                leaving = lease->record->uid == uid &&
-                          (lease->record->state == RECORD_RELEASING ||
-                           lease->holder == &leases->orphans || leases_has_hung_up(lease->holder));
-                break;
-        }
+        lease = leases_find_with_mount(leases, mount);
+        leaving = lease && lease->record->uid == uid &&
+                  (lease->record->state == RECORD_RELEASING || lease->holder == &leases->orphans ||
+                   leases_has_hung_up(lease->holder));
         pthread_mutex_unlock(&leases->mutex);
         return leaving;
 }
