@@ -135,19 +135,12 @@ static bool policy_has_build_directory(const struct policy *policy, const struct
 }
 
 bool policy_is_local(uint64_t magic) {
-        static const uint32_t local[] = {
-                0x0000ef53, /* ext2, ext3, ext4 */
-                0x58465342, /* xfs */
-                0x9123683e, /* btrfs */
-                0x01021994, /* tmpfs */
-                0x794c7630, /* overlayfs */
-                0xf2f52010, /* f2fs */
-                0x2fc12fc1, /* zfs */
-                0xca451a4e, /* bcachefs */
-        };
+        static const char *const local[] = {"ext4",    "xfs",  "btrfs", "tmpfs",
+                                            "overlay", "f2fs", "zfs",   "bcachefs"};
+        const char *name = target_file_system(magic);
 
-        for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
-                if (local[i] == (uint32_t)magic)
+        for (size_t i = 0; name && i < sizeof(local) / sizeof(local[0]); i++)
+                if (strcmp(local[i], name) == 0)
                         return true;
         return false;
 }
@@ -180,7 +173,7 @@ static struct verdict policy_refuse_name(const char *path) {
         return verdict;
 }
 
-/* Some of those open to the subject, the nearest to what a sentence has room for. */
+/* The first of those open to the subject, and how many more there are if there is room for that. */
 static void policy_name_build_directories(const struct policy *policy,
                                           const struct subject *subject, char *text, size_t size) {
         unsigned others = 0;

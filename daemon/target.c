@@ -93,8 +93,7 @@ static int target_find_in_table(struct target_facts *facts) {
 
         if (r == 0)
                 facts->magic = target_magic(info.file_system);
-        facts->foreign = r == -ENOENT;
-        return facts->foreign ? 0 : r;
+        return r;
 }
 
 static int target_find_exactly(struct target_facts *facts) {
@@ -103,8 +102,7 @@ static int target_find_exactly(struct target_facts *facts) {
 
         if (r == 0)
                 facts->magic = mount.magic;
-        facts->foreign = r == -ENOENT;
-        return facts->foreign ? 0 : r;
+        return r;
 }
 
 /*
@@ -113,11 +111,14 @@ static int target_find_exactly(struct target_facts *facts) {
  */
 static int target_find_mount(int fd, unsigned features, struct target_facts *facts) {
         bool statmount = features & PROTOCOL_FEATURE_STATMOUNT;
+        int r;
 
         if (statmount && !facts->mount_id_unique)
                 facts->mount_id_unique = kernel_name_to_handle(fd, &facts->mount_id) == 0;
-        return statmount && facts->mount_id_unique ? target_find_exactly(facts)
-                                                   : target_find_in_table(facts);
+        r = statmount && facts->mount_id_unique ? target_find_exactly(facts)
+                                                : target_find_in_table(facts);
+        facts->foreign = r == -ENOENT;
+        return facts->foreign ? 0 : r;
 }
 
 static bool target_path_is_deleted(const char *path) {
