@@ -69,9 +69,8 @@ static const char *denial_of_map(enum denial_step step, int error, uid_t uid) {
         if (error == ENOENT)
                 return "is /proc mounted here? A user namespace can't be set up without it";
         if (error == EROFS)
-                return "/proc is read-only here, so that no user namespace can be set up: mount "
-                       "one "
-                       "that isn't";
+                return "/proc is read-only here, so that no user namespace can be set up: "
+                       "mount one that isn't";
         if (error != EPERM && error != EACCES)
                 return "the user namespace can't be set up";
         if (denial_by_apparmor())

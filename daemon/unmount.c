@@ -62,11 +62,10 @@ static int unmount_here(unsigned features, int fd, uint64_t id, unsigned *strang
                 taken += r == 0;
                 if (r == 0 && !cheap)
                         continue;
-                if (unmount_find(features, fd, id) ==
-                    -ENOENT) { /* the last that was taken was ours, if any was */
-                        *strangers = taken > 0 ? taken - 1 : 0;
-                        return 0;
-                }
+                if (unmount_find(features, fd, id) != -ENOENT)
+                        continue;
+                *strangers = taken > 0 ? taken - 1 : 0; /* the last was ours, if any was taken */
+                return 0;
         }
         return -EBUSY;
 }
