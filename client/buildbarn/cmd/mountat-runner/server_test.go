@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -35,30 +34,12 @@ func TestMain(m *testing.M) {
 // running is a server with its sockets in a directory of its own.
 type running struct {
 	t          *testing.T
-	log        logLines
+	log        testdaemon.Log
 	directory  string
 	connection *grpc.ClientConn
 	stop       context.CancelFunc
 	kill       chan struct{}
 	ended      chan error
-}
-
-// logLines are counted as they come.
-type logLines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logLines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logLines) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), text)
 }
 
 func start(t *testing.T, arguments ...string) *running {
@@ -211,10 +192,10 @@ func TestLogsAtStartWhetherItIsReady(t *testing.T) {
 	arguments := []string{"--mountatd=" + daemon.Socket, "--build-directory=" + directory}
 	r := start(t, arguments...)
 	testdaemon.Eventually(t, "the log has why it isn't ready", func() bool {
-		return r.log.count("not ready, so bb_worker takes no work: ") == 1
+		return r.log.Count("not ready, so bb_worker takes no work: ") == 1
 	})
-	if r.log.count("--build-directory="+directory+":") != 1 || r.log.count("reason=not-authorised\n") != 1 {
-		t.Errorf("the log is %q", r.log.text.String())
+	if r.log.Count("--build-directory="+directory+":") != 1 || r.log.Count("reason=not-authorised\n") != 1 {
+		t.Errorf("the log is %q", r.log.String())
 	}
 	started, end := make(chan struct{}, 2), make(chan struct{})
 	close(end)
@@ -238,9 +219,9 @@ func TestLogsAtStartWhetherItIsReady(t *testing.T) {
 
 	r = start(t, arguments...)
 	testdaemon.Eventually(t, "the log has that it is ready", func() bool {
-		return r.log.count(`msg="ready:`) == 1
+		return r.log.Count(`msg="ready:`) == 1
 	})
-	if n := r.log.count("not ready"); n != 0 {
+	if n := r.log.Count("not ready"); n != 0 {
 		t.Errorf("%d times it isn't", n)
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -55,28 +53,10 @@ type bench struct {
 	t              *testing.T
 	backend        backend
 	buildDirectory string
-	log            logBuffer
+	log            testdaemon.Log
 	proxy          *Proxy
 	connection     *grpc.ClientConn
 	stopBackend    func()
-}
-
-// logBuffer is written by many.
-type logBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logBuffer) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), text)
 }
 
 // newBench puts a proxy between a gRPC client and a gRPC server. A socket of "" is one where nobody

@@ -37,7 +37,7 @@ func (b *bench) expectUnready(reason string, wanted ...string) {
 			}
 		}
 	}
-	if n := b.log.count("reason=" + reason + "\n"); n != 1 {
+	if n := b.log.Count("reason=" + reason + "\n"); n != 1 {
 		b.t.Errorf("the log has %s %d times", reason, n)
 	}
 	b.expectMetrics(0, reason)
@@ -51,7 +51,7 @@ func (b *bench) expectReady(n int) {
 			b.t.Errorf("readiness: %v", err)
 		}
 	}
-	if got := b.log.count(`msg="ready:`); got != n {
+	if got := b.log.Count(`msg="ready:`); got != n {
 		b.t.Errorf("the log has it ready %d times, want %d", got, n)
 	}
 	b.expectMetrics(1, "")

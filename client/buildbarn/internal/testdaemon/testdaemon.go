@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -220,4 +221,27 @@ func Eventually(t *testing.T, what string, is func() bool) {
 			t.Fatalf("not within 15 s: %s", what)
 		}
 	}
+}
+
+// Log collects what many write.
+type Log struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *Log) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+// Count is how often it has the text.
+func (l *Log) Count(text string) int {
+	return strings.Count(l.String(), text)
+}
+
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
