@@ -28,7 +28,8 @@ memcheck=(valgrind --quiet --error-exitcode=99 --leak-check=full
 run_module() {
         local program=$repository/build/dev/tests/unit/${1%/*}/check_${1#*/}
 
-        CK_TIMEOUT_MULTIPLIER=10 "${memcheck[@]}" "$program"
+        # A few of the characters that check_text compares with sd-bus's do.
+        CK_TIMEOUT_MULTIPLIER=10 MOUNTATD_STRIDE=1009 "${memcheck[@]}" "$program"
 }
 
 packages_install build test memcheck
