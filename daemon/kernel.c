@@ -67,6 +67,15 @@ int kernel_statx(int fd, unsigned mask, struct statx *stat) {
         return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, mask, stat) < 0 ? -errno : 0;
 }
 
+int kernel_statx_above(int fd, uint64_t *mount_id) {
+        struct statx stat;
+
+        if (statx(fd, "..", AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0, &stat) < 0)
+                return -errno;
+        *mount_id = stat.stx_mnt_id; /* filled in whatever the mask says */
+        return 0;
+}
+
 int kernel_name_to_handle(int fd, uint64_t *mount_id) {
         struct file_handle handle = {0}; /* no room for more than the id: EOVERFLOW */
         uint64_t id = 0;
@@ -218,12 +227,14 @@ static void kernel_unescape(char *text) {
 
 /* "36 35 98:0 /root /place options optional… - type source super-options" */
 static bool kernel_parse_mountinfo(const char *line, uint64_t id, struct kernel_mountinfo *info) {
-        const char *rest = strstr(line, " - ");
-        unsigned long long line_id, parent;
+        const char *rest;
+        unsigned long long parent;
 
-        if (!rest ||
-            sscanf(line, "%llu %llu %*s %*s %4095s", &line_id, &parent, info->place) != 3 ||
-            line_id != id || sscanf(rest, " - %31s %63s", info->file_system, info->source) != 2)
+        if (strtoull(line, NULL, 10) != id) /* all but one line: the rest isn't worth a look */
+                return false;
+        rest = strstr(line, " - ");
+        if (!rest || sscanf(line, "%*u %llu %*s %*s %4095s", &parent, info->place) != 2 ||
+            sscanf(rest, " - %31s %63s", info->file_system, info->source) != 2)
                 return false;
         info->parent = parent;
         kernel_unescape(info->place);

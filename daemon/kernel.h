@@ -22,6 +22,12 @@ enum { KERNEL_SYS_STATMOUNT = 457 };
 int kernel_statx(int fd, unsigned mask, struct statx *stat);
 
 /*
+ * The reusable id of the mount that ".." of `fd`, the root of a mount, is on: statx(fd, ".."), of
+ * which no server hears. A mount that isn't on another is its own.
+ */
+int kernel_statx_above(int fd, uint64_t *mount_id);
+
+/*
  * The unique id of the mount that `fd` is on, Linux 6.12, where a server lets nobody stat it: by
  * name_to_handle_at(fd, ""), which does not block. -EINVAL: an older kernel. -EOPNOTSUPP: not for
  * this file system.

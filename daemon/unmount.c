@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 
 enum {
         UNMOUNT_TRIES = 64, /* stacked faster than this, and we'd never be done */
@@ -37,21 +36,25 @@ static int unmount_find(unsigned features, int fd, uint64_t id) {
         struct kernel_mountinfo info;
         struct kernel_mount mount;
         struct statx stat;
+        uint64_t above;
         int r;
 
         if (features & PROTOCOL_FEATURE_STATMOUNT)
                 return kernel_statmount(id, &mount);
         r = kernel_statx(fd, STATX_MNT_ID, &stat); /* the id may be a unique one */
+        if (r == 0)
+                r = kernel_statx_above(fd, &above);
+        if (r == 0 && above == stat.stx_mnt_id)
+                r = -ENOENT; /* as nearly always: the table is read only where this doesn't tell */
         return r < 0 ? r : kernel_mountinfo(stat.stx_mnt_id, &info);
 }
 
 /*
  * "." takes the topmost of what is stacked on our mount's root, which need not be ours. EINVAL says
  * that ours isn't attached, but also that what was on top of it went by itself just then: so that
- * alone is never believed. Where a look is cheap, there is one after each success as well.
+ * alone is never believed.
  */
 static int unmount_here(unsigned features, int fd, uint64_t id, unsigned *strangers) {
-        bool cheap = features & PROTOCOL_FEATURE_STATMOUNT;
         unsigned taken = 0;
 
         for (unsigned tries = 0; tries < UNMOUNT_TRIES; tries++) {
@@ -60,8 +63,6 @@ static int unmount_here(unsigned features, int fd, uint64_t id, unsigned *strang
                 if (r < 0 && r != -EINVAL)
                         return r;
                 taken += r == 0;
-                if (r == 0 && !cheap)
-                        continue;
                 if (unmount_find(features, fd, id) != -ENOENT)
                         continue;
                 *strangers = taken > 0 ? taken - 1 : 0; /* the last was ours, if any was taken */

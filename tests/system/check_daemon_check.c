@@ -134,11 +134,8 @@ WORLD_TEST(statuses_are_those_of_the_mount) {
                 {"a detached tree", open_detached, PROTOCOL_PROC, STATUS_FOREIGN_NAMESPACE},
                 {"file system 9", open_own, 9, STATUS_UNSUPPORTED_FILE_SYSTEM},
         };
-        struct wire_request hello = {.operation = PROTOCOL_HELLO};
         struct service service = service_start_with("a", NULL);
         FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        bool sees_namespaces =
-                client_call(client, &hello, NULL, 0).flags & PROTOCOL_FEATURE_STATMOUNT;
 
         world_make_root(WORLD_ALICE, "root");
         world_make_root(WORLD_BOB, "bob");
@@ -150,11 +147,6 @@ WORLD_TEST(statuses_are_those_of_the_mount) {
                 struct wire_reply checked =
                         ask(client, PROTOCOL_CHECK, rows[i].file_system, rows[i].open());
 
-                if (rows[i].open == open_detached && !sees_namespaces) {
-                        client_expect(mounted, rows[i].status, mounted.error, mounted.target);
-                        client_expect(checked, STATUS_OK, 0, STATUS_NO_TARGET);
-                        continue;
-                }
                 ck_assert_msg(checked.status == rows[i].status, "%s: status %u (%s), not %u",
                               rows[i].what, checked.status, checked.text, rows[i].status);
                 client_expect(checked, mounted.status, mounted.error, mounted.target);
@@ -231,11 +223,9 @@ WORLD_TEST(own_directory_is_accepted_as_what_is_made_in_it_would_be) {
         client_expect(ask(alice, 0, PROTOCOL_PROC, world_open(0, build)), STATUS_WRONG_NAME, 0, 0);
         client_expect(ask(bob, PROTOCOL_CHECK, PROTOCOL_PROC, world_open(0, build)),
                       STATUS_NOT_AUTHORISED, 0, 0);
-        if (client_call(alice, &(struct wire_request){.operation = PROTOCOL_HELLO}, NULL, 0).flags &
-            PROTOCOL_FEATURE_STATMOUNT)
-                client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC,
-                                  open_tree(AT_FDCWD, build, OPEN_TREE_CLONE | O_CLOEXEC)),
-                              STATUS_FOREIGN_NAMESPACE, 0, 0);
+        client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC,
+                          open_tree(AT_FDCWD, build, OPEN_TREE_CLONE | O_CLOEXEC)),
+                      STATUS_FOREIGN_NAMESPACE, 0, 0);
         ck_assert_int_eq(mount("build", build, "ramfs", 0, NULL), 0);
         ck_assert_int_eq(chown(build, WORLD_ALICE, WORLD_ALICE), 0);
         client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC, world_open(0, build)),

@@ -438,6 +438,15 @@ int kernel_statx(int fd, unsigned mask, struct statx *stat) {
         return fake_leave(0);
 }
 
+int kernel_statx_above(int fd, uint64_t *mount_id) {
+        int r = fake_enter(FAKE_STATX_ABOVE);
+        const struct fake_object *mount = fake_find(fd);
+
+        if (r == 0)
+                *mount_id = fake_id_of(mount->on ?: mount);
+        return fake_leave(r);
+}
+
 int kernel_name_to_handle(int fd, uint64_t *mount_id) {
         int r = fake_enter(FAKE_NAME_TO_HANDLE);
 

@@ -25,6 +25,7 @@ enum {
 
 enum fake_call {
         FAKE_STATX,
+        FAKE_STATX_ABOVE,
         FAKE_NAME_TO_HANDLE,
         FAKE_FSTATFS,
         FAKE_READLINK,
