@@ -32,9 +32,21 @@ int mount_identify(unsigned features, int fd, uint64_t *id) {
         return 0;
 }
 
+/*
+ * EINVAL, as for a directory in another namespace, is also what the kernel says (seen on 6.1) when
+ * a mount on top of the directory is detached just then. In another namespace it goes on saying so.
+ */
+static int mount_attach_on_top(int mount, int target) {
+        int r = -EINVAL;
+
+        for (unsigned tries = 0; tries < MOUNT_ATTACH_TRIES && r == -EINVAL; tries++)
+                r = kernel_move_mount(mount, target);
+        return r;
+}
+
 /* What the kernel's answer means to the client: the one table from errno to status. */
 struct verdict mount_attach(int mount, int target) {
-        int r = kernel_move_mount(mount, target);
+        int r = mount_attach_on_top(mount, target);
         struct verdict verdict;
 
         switch (r) {

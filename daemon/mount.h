@@ -22,6 +22,8 @@ struct mount_setup {
  * kernel has such ids. Negative errno. */
 int mount_identify(unsigned features, int fd, uint64_t *id);
 
+enum { MOUNT_ATTACH_TRIES = 8 };
+
 /*
  * Attaches the detached `mount` to the borrowed directory `target`. STATUS_HOST_FAILED, or the
  * client's fault: vanished, foreign, not a directory; the verdict names no target. Can block,

@@ -117,7 +117,6 @@ static bool is_own_status(const struct wire_reply *reply, int call, int error) {
         if (call != SYS_move_mount)
                 return false;
         return (error == ENOENT && reply->status == STATUS_TARGET_VANISHED) ||
-               (error == EINVAL && reply->status == STATUS_FOREIGN_NAMESPACE) ||
                (error == ENOTDIR && reply->status == STATUS_NOT_A_DIRECTORY);
 }
 
@@ -613,7 +612,6 @@ static const char *judge_error(const struct outcome *outcome, struct trap_call c
                 {"org.mountat1.Error.HostFailed", 0, 0},
                 {"org.mountat1.Error.TargetVanished", SYS_move_mount, ENOENT},
                 {"org.mountat1.Error.TargetVanished", SYS_openat2, ENOENT},
-                {"org.mountat1.Error.ForeignNamespace", SYS_move_mount, EINVAL},
                 {"org.mountat1.Error.NotADirectory", SYS_move_mount, ENOTDIR},
                 {"org.mountat1.Error.NotADirectory", SYS_openat2, ELOOP},
                 {"org.mountat1.Error.NotAuthorised", SYS_openat2, EACCES},

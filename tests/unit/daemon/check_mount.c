@@ -128,6 +128,19 @@ static const struct {
         {ELOOP, STATUS_HOST_FAILED},
 };
 
+/* Somebody else's mount on the directory goes in the moment in which ours is to come on top. */
+START_TEST(refusal_that_does_not_last_is_not_taken_for_another_namespace) {
+        FD_AUTO int directory = directory_at("/proc", 0);
+        FD_AUTO int mount = new_mount();
+
+        fake_calls_reset();
+        fake_fail(FAKE_MOVE_MOUNT, 1, MOUNT_ATTACH_TRIES - 1, EINVAL);
+        ck_assert_uint_eq(mount_attach(mount, directory).status, STATUS_OK);
+        ck_assert_uint_eq(fake_mounts(), 1);
+        fake_uncover(directory);
+}
+END_TEST
+
 START_TEST(each_answer_of_the_kernel_has_its_status) {
         FD_AUTO int directory = directory_at("/proc", 0);
         FD_AUTO int mount = new_mount();
@@ -136,7 +149,7 @@ START_TEST(each_answer_of_the_kernel_has_its_status) {
                 struct verdict verdict;
 
                 fake_calls_reset();
-                fake_fail(FAKE_MOVE_MOUNT, 1, 1, answers[i].error);
+                fake_fail(FAKE_MOVE_MOUNT, 1, MOUNT_ATTACH_TRIES, answers[i].error);
                 verdict = mount_attach(mount, directory);
                 if (answers[i].status == STATUS_HOST_FAILED)
                         has_failed(verdict, answers[i].error);
@@ -481,6 +494,7 @@ int main(void) {
         return SUITE_RUN(
                 "mount", identity_stays_the_same_when_it_is_attached,
                 takes_no_reusable_id_for_a_unique_one, identity_that_is_not_to_be_had_is_an_errno,
+                refusal_that_does_not_last_is_not_taken_for_another_namespace,
                 each_answer_of_the_kernel_has_its_status,
                 target_that_is_not_fit_is_the_clients_fault,
                 verifies_that_it_sits_on_the_directory_itself, what_can_not_be_verified_is_an_error,
