@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -95,17 +96,21 @@ static bool instance_has_ended(const struct instance_stat *stat) {
 
 int instance_self(struct instance *instance) {
         struct instance self = {.pid = getpid()};
-        struct instance_stat stat;
+        struct instance_stat status;
+        struct stat namespace;
         int r;
 
         r = instance_read("sys/kernel/random/boot_id", self.boot_id, sizeof(self.boot_id));
         if (r < 0)
                 return r == -ENOENT ? -EXDEV : r; /* proc(5), subset=pid */
         self.boot_id[strcspn(self.boot_id, "\n")] = '\0';
-        r = instance_read_stat(self.pid, &stat);
+        r = instance_read_stat(self.pid, &status);
         if (r < 0)
                 return r;
-        self.start_time = stat.start_time;
+        if (stat("/proc/self/ns/mnt", &namespace) < 0)
+                return -errno;
+        self.mount_namespace = namespace.st_ino; /* 32 bits wide in the kernel */
+        self.start_time = status.start_time;
         *instance = self;
         return 0;
 }

@@ -21,7 +21,7 @@ struct instance {
         char boot_id[40];    /* NUL-terminated UUID */
         uint64_t start_time; /* clock ticks since boot */
         int32_t pid;
-        uint32_t padding;
+        uint32_t mount_namespace; /* its inode in nsfs; 0: of 0.1, which did not say */
 };
 
 /* The calling process. Negative errno if /proc can't be read; -EXDEV: it shows processes alone. */

@@ -176,8 +176,9 @@ static bool main_open_state(struct program *program, const char *directory, stru
 
         if (found.set_aside[0])
                 log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_STATE_SET_ASIDE},
-                          "%s: the state file is not to be understood: kept as %s", directory,
-                          found.set_aside);
+                          "%s: the state file can't be understood, or an instance in another mount "
+                          "namespace has left it: kept as %s",
+                          directory, found.set_aside);
         if (found.damaged > 0)
                 log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_MOUNTS_LEFT},
                           "%s: %u records of leases are damaged and left out: findmnt --source "

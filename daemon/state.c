@@ -93,10 +93,11 @@ int state_find(struct state_takeover *takeover, const char *name, uint32_t versi
         }
         if (!state_is_understood(&file->header, version, stat.st_size))
                 return 0;
-        file->finding = strncmp(owner->boot_id, self->boot_id, sizeof(self->boot_id)) == 0
-                                ? STATE_LEFT
-                                : STATE_OUTDATED;
-        return 0;
+        if (strncmp(owner->boot_id, self->boot_id, sizeof(self->boot_id)) != 0)
+                file->finding = STATE_OUTDATED;
+        else if (!owner->mount_namespace || owner->mount_namespace == self->mount_namespace)
+                file->finding = STATE_LEFT;
+        return 0; /* in another mount namespace all its mounts would seem to be gone */
 }
 
 /* Under a name that no other has, but for the last when there are too many. */

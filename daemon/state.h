@@ -9,7 +9,8 @@
  * open, locks included.)
  *
  * Nothing that is found is dropped in silence: what 0.1 left is taken over, and a file that isn't
- * understood is kept beside the new one. In `directory` there may be
+ * understood, or is of an instance in another mount namespace, from which its mounts can't be seen,
+ * is kept beside the new one. In `directory` there may be
  *
  *     state                      the file
  *     state.new                  half a take-over: in nobody's way
@@ -82,7 +83,7 @@ struct state {
 struct state_found {
         int32_t pid;        /* with -EBUSY: of the process that runs with the file */
         uint32_t damaged;   /* records that no mountatd can have written: they are left out */
-        char set_aside[64]; /* the names, ", " between them, that files which aren't understood have
+        char set_aside[64]; /* the names, ", " between them, that files which aren't taken over have
                              * now; "": none */
 };
 
@@ -90,8 +91,9 @@ struct state_found {
  * Takes over the state file in `directory`, with room for at least `capacity` records, of
  * STATE_RECORDS_MAX at most: those that a dead predecessor of this boot left are in it, each at its
  * index, all others are free. A file of an earlier boot is replaced, since its mounts are gone.
- * What isn't understood, or is no regular file, is set aside: STATE_SET_ASIDE_MAX of a name are
- * kept, the first ones and the last. The blocks are allocated, so no store can fail later.
+ * What isn't understood, is no regular file or of another mount namespace, is set aside:
+ * STATE_SET_ASIDE_MAX of a name are kept, the first ones and the last. The blocks are allocated, so
+ * no store can fail later.
  *
  * -EXDEV: as instance_self() has it. -EBUSY: a process runs with it, also one of 0.1 or of a
  * version that isn't understood. -EAGAIN: another one is starting at this moment. Then nothing is
@@ -107,7 +109,7 @@ int state_open(const char *directory, uint32_t capacity, struct state *state,
 /*
  * Opens what a dead predecessor of this boot left, in place, to change states alone; what 0.1 left
  * becomes a state file first. Nobody can take over before state_close_left(). -ENOENT: nothing that
- * could be of use; what isn't understood stays where it is, for state_open() to set aside. -EBUSY
+ * could be of use; what would be set aside stays where it is, for state_open() to do so. -EBUSY
  * and -EAGAIN as above.
  */
 int state_open_left(const char *directory, struct state *state, struct state_found *found);

@@ -18,7 +18,7 @@ enum {
 
 enum state_finding {
         STATE_ABSENT,
-        STATE_UNKNOWN,  /* not understood */
+        STATE_UNKNOWN,  /* not understood, or of another mount namespace */
         STATE_OUTDATED, /* of an earlier boot: its mounts are gone */
         STATE_LEFT,     /* by a dead instance of this boot */
 };

@@ -514,6 +514,41 @@ WORLD_TEST(lease_below_a_closed_root_is_told_of_and_left_for_root) {
         ck_assert(!service_has_logged(&service, "left"));
 }
 
+static void run_beside(void *argument) {
+        struct service *service = argument;
+        struct service sweeper, stranger;
+
+        ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
+        sweeper = service_spawn(
+                &(struct service_plan){.name = "a", .start = SERVICE_BARE, .options = {"--sweep"}});
+        ck_assert_int_eq(service_wait(&sweeper), 0);
+        ck_assert(service_has_state(service));
+        stranger = service_start_with("a", NULL);
+        ck_assert(service_has_logged(&stranger, "another mount namespace"));
+        ck_assert_int_eq(kill(stranger.pid, SIGTERM), 0);
+        ck_assert_int_eq(service_wait(&stranger), 0);
+}
+
+/* There, all that the predecessor mounted would seem to be gone: nothing of it may be forgotten. */
+WORLD_TEST(instance_in_another_mount_namespace_forgets_nothing) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        char kept[PATH_MAX], state[PATH_MAX];
+
+        client_hold_root(client, WORLD_ALICE, world_make_root(WORLD_ALICE, "0"));
+        ck_assert_int_eq(chmod(world_path("0"), 0755), 0);
+        kill_service(&service);
+        world_join(world_spawn(0, run_beside, &service));
+        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+
+        snprintf(kept, sizeof(kept), "%s/state.unknown-1", service.runtime);
+        snprintf(state, sizeof(state), "%s/state", service.runtime);
+        ck_assert_int_eq(rename(kept, state), 0);
+        service = service_start_with("a", NULL);
+        world_wait_for(service_has_logged(&service, "left 1 leases"));
+        service_stop(&service);
+}
+
 WORLD_TEST(successor_of_a_daemon_killed_without_leases_has_nothing_to_tell) {
         struct service service = service_start_with("a", NULL);
 
@@ -686,6 +721,7 @@ int main(void) {
         tcase_add_test(tests, successor_of_a_killed_daemon_tells_what_it_left_and_serves);
         tcase_add_test(tests, successor_that_is_stopped_at_once_sweeps_first);
         tcase_add_test(tests, lease_below_a_closed_root_is_told_of_and_left_for_root);
+        tcase_add_test(tests, instance_in_another_mount_namespace_forgets_nothing);
         tcase_add_test(tests, successor_of_a_daemon_killed_without_leases_has_nothing_to_tell);
         tcase_add_test(tests, zombie_predecessor_counts_as_dead);
         tcase_add_test(tests, state_file_that_is_garbage_is_replaced_and_kept_beside);

@@ -385,6 +385,8 @@ static const struct {
         {"capacity 9", offsetof(struct state_header, capacity), 9, WHOLE, true},
         {"capacity 11", offsetof(struct state_header, capacity), 11, WHOLE, true},
         {"capacity 2^32-1", offsetof(struct state_header, capacity), UINT32_MAX, WHOLE, true},
+        {"another mount namespace", offsetof(struct state_header, instance.mount_namespace), 1,
+         WHOLE, true},
         {"a byte less", offsetof(struct state_header, version), 2, WHOLE - 1, true},
         {"a byte more", offsetof(struct state_header, version), 2, WHOLE + 1, true},
         {"sparse and huge", offsetof(struct state_header, capacity), STATE_RECORDS_MAX + 1,

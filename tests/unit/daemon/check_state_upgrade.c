@@ -424,7 +424,7 @@ START_TEST(in_place_each_is_judged_beside_the_other) {
 END_TEST
 
 START_TEST(full_file_system_costs_0_1_no_lease) {
-        const struct instance dead = state_files_dead_instance();
+        struct instance dead;
         struct state_found found = {0};
         struct state_files files;
         struct state state;
@@ -432,6 +432,7 @@ START_TEST(full_file_system_costs_0_1_no_lease) {
 
         if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0)
                 test_skip("a mount namespace of its own needs CAP_SYS_ADMIN");
+        dead = state_files_dead_instance();
         state_files_start(&files);
         ck_assert_int_eq(mount("none", files.directory, "tmpfs", 0, "size=12k"), 0);
         write_ledger(&files, &dead);
