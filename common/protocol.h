@@ -32,6 +32,7 @@ enum protocol_operation {
 enum protocol_file_system {
         PROTOCOL_PROC = 1,
         PROTOCOL_SYSFS = 2,
+        PROTOCOL_DEV = 3,
 };
 
 enum protocol_option {
@@ -53,5 +54,6 @@ enum protocol_feature {
         PROTOCOL_FEATURE_PIDS_ONLY = 1 << 3,
         PROTOCOL_FEATURE_ADOPT = 1 << 4,
         PROTOCOL_FEATURE_KEEP = 1 << 6,
+        PROTOCOL_FEATURE_DEV = 1 << 7,
         PROTOCOL_FEATURE_CHECK = 1 << 8,
 };

@@ -7,6 +7,7 @@
 
 #include "common/wire.h"
 
+#include "common/file_system.h"
 #include "common/text.h"
 
 #include <endian.h>
@@ -60,7 +61,7 @@ static bool wire_has_lease(uint16_t operation) {
 }
 
 static bool wire_knows_file_system(const struct wire_target *target) {
-        return target->file_system == PROTOCOL_PROC || target->file_system == PROTOCOL_SYSFS;
+        return file_system_name(target->file_system);
 }
 
 static bool wire_knows_options(const struct wire_target *target) {

@@ -147,6 +147,55 @@ int kernel_open_tree_clone(int fd) {
         return clone < 0 ? -errno : clone;
 }
 
+int kernel_open_tree_clone_all(int fd) {
+        int clone = open_tree(fd, "",
+                              OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
+
+        return clone < 0 ? -errno : clone;
+}
+
+int kernel_mount_setattr(int mount, uint64_t set, uint64_t clear) {
+        struct mount_attr attr = {.attr_set = set, .attr_clr = clear, .propagation = MS_PRIVATE};
+
+        return mount_setattr(mount, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 ? -errno : 0;
+}
+
+int kernel_open_node(const char *path) {
+        int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+        return fd < 0 ? -errno : fd;
+}
+
+int kernel_make_file(int directory, const char *name) {
+        int fd = openat(directory, name, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+
+        if (fd < 0)
+                return -errno;
+        close(fd);
+        return 0;
+}
+
+int kernel_make_directory(int directory, const char *name) {
+        return mkdirat(directory, name, 0755) < 0 ? -errno : 0;
+}
+
+int kernel_make_link(int directory, const char *name, const char *target) {
+        return symlinkat(target, directory, name) < 0 ? -errno : 0;
+}
+
+int kernel_make_read_only(int mount) {
+        FD_AUTO int context = fspick(mount, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+
+        if (context < 0 || fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
+            fsconfig(context, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+                return -errno;
+        return 0;
+}
+
+int kernel_move_mount_below(int mount, int directory, const char *name) {
+        return move_mount(mount, "", directory, name, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
 int kernel_move_mount(int mount, int target) {
         unsigned flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
 

@@ -60,8 +60,33 @@ void kernel_fscontext_message(int context, char *text, size_t size);
  * attached destroys it. */
 int kernel_fsmount(int context, unsigned attributes);
 
-/* A detached clone of the mount `fd`. -EINVAL before Linux 6.15 when `fd` is detached itself. */
+/* A detached clone of the mount `fd`, or of what `fd` is on, from there. -EINVAL before Linux 6.15
+ * when `fd` is detached itself. */
 int kernel_open_tree_clone(int fd);
+
+/* The same with all that is mounted below it. */
+int kernel_open_tree_clone_all(int fd);
+
+/* Sets and clears MOUNT_ATTR_* of one mount, which is nobody's peer from now on. */
+int kernel_mount_setattr(int mount, uint64_t set, uint64_t clear);
+
+/* An O_PATH of a device's node, by a path of ours; the caller owns it. Follows no link. */
+int kernel_open_node(const char *path);
+
+/* ---- in a file system of our own, of which `directory` is open ---- */
+
+int kernel_make_file(int directory, const char *name);
+int kernel_make_directory(int directory, const char *name);
+int kernel_make_link(int directory, const char *name, const char *target);
+
+/* The superblock of `mount` is read-only from now on. */
+int kernel_make_read_only(int mount);
+
+/* Attaches the detached `mount` to that file or directory. -EINVAL before Linux 6.15 when
+ * `directory` is detached itself. */
+int kernel_move_mount_below(int mount, int directory, const char *name);
+
+/* ---- a client's directories ---- */
 
 /*
  * Attaches the detached `mount` to the directory `target`, of which nothing is looked up.

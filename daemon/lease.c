@@ -30,8 +30,10 @@ static struct verdict lease_create(struct lease *lease, struct templates *templa
         return VERDICT_OK;
 }
 
-static struct verdict lease_attach(struct lease *lease, unsigned features,
+static struct verdict lease_attach(struct lease *lease, struct templates *templates,
                                    const struct lease_orders *orders) {
+        unsigned features = templates_setup(templates)->features;
+
         for (unsigned i = 0; i < orders->count; i++) {
                 const struct lease_order *order = &orders->orders[i];
                 struct verdict verdict = mount_attach(lease->fds[i], order->target);
@@ -41,6 +43,8 @@ static struct verdict lease_attach(struct lease *lease, unsigned features,
                         verdict = mount_verify(features, lease->fds[i], lease->record->mounts[i],
                                                order->facts);
                 }
+                if (verdict.status == STATUS_OK)
+                        verdict = template_complete(templates, order->kind, lease->fds[i]);
                 if (verdict.status != STATUS_OK) {
                         verdict.target = i;
                         return verdict;
@@ -105,7 +109,7 @@ struct verdict lease_grant(struct leases *leases, struct holder *holder,
                 return verdict;
         verdict = lease_create(lease, templates, orders);
         if (verdict.status == STATUS_OK)
-                verdict = lease_attach(lease, templates_setup(templates)->features, orders);
+                verdict = lease_attach(lease, templates, orders);
         if (verdict.status == STATUS_OK) {
                 uint64_t granted = lease->record->lease; /* once published, it can be gone */
 

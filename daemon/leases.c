@@ -87,6 +87,15 @@ uint64_t leases_now(void) {
         return (uint64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+/* How many mounts the kernel will hold. */
+static unsigned leases_weigh(const struct leases *leases, const struct lease_orders *orders) {
+        unsigned mounts = 0;
+
+        for (unsigned i = 0; i < orders->count; i++)
+                mounts += templates_mounts(leases->templates, orders->orders[i].kind);
+        return mounts;
+}
+
 static void leases_fill(struct leases *leases, struct lease *lease, const struct holder *holder,
                         const struct lease_orders *orders) {
         const struct instance *self = &leases->state.header->instance;
@@ -99,6 +108,7 @@ static void leases_fill(struct leases *leases, struct lease *lease, const struct
         record->pid = holder->subject.pid;
         record->count = orders->count;
         record->kept = orders->keep;
+        record->mounted = leases_weigh(leases, orders);
         for (unsigned i = 0; i < orders->count; i++)
                 record->file_systems[i] = orders->orders[i].file_system;
         record_set_state(record, RECORD_ATTACHING);
@@ -116,7 +126,8 @@ struct verdict leases_reserve(struct leases *leases, struct holder *holder,
         while (random <= RECORD_INDEX(UINT64_MAX))
                 if (getrandom(&random, sizeof(random), 0) < 0 && errno != EINTR)
                         return verdict_host_failed(-errno, STATUS_NO_TARGET);
-        verdict = quota_charge(leases->quota, holder->subject.uid, QUOTA_MOUNTS, orders->count);
+        verdict = quota_charge(leases->quota, holder->subject.uid, QUOTA_MOUNTS,
+                               leases_weigh(leases, orders));
         if (verdict.status != STATUS_OK)
                 return verdict;
 
@@ -154,7 +165,7 @@ bool leases_publish(struct leases *leases, struct lease *lease) {
 void leases_drop(struct leases *leases, struct lease *lease) {
         struct record *record = lease->record;
         uid_t uid = record->uid;
-        unsigned count = record->count;
+        unsigned mounted = record->mounted;
 
         pthread_mutex_lock(&leases->mutex);
         record_set_state(record, RECORD_FREE);
@@ -163,7 +174,7 @@ void leases_drop(struct leases *leases, struct lease *lease) {
         LIST_INSERT_HEAD(&leases->free, lease, entry);
         leases->counts.leases--;
         pthread_mutex_unlock(&leases->mutex);
-        quota_return(leases->quota, uid, QUOTA_MOUNTS, count);
+        quota_return(leases->quota, uid, QUOTA_MOUNTS, mounted);
 }
 
 void leases_orphan(struct leases *leases, struct lease *lease) {
@@ -512,7 +523,7 @@ static int leases_import(struct leases *leases) {
                         continue;
                 }
                 r = quota_charge_anyway(leases->quota, lease->record->uid, QUOTA_MOUNTS,
-                                        lease->record->count);
+                                        lease->record->mounted);
                 if (r < 0)
                         return r;
                 leases_link(leases, &leases->left, lease);

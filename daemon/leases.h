@@ -57,7 +57,7 @@ struct leases *leases_free(struct leases *leases);
 /* One mount to be made. */
 struct lease_order {
         enum template_kind kind;
-        uint8_t file_system; /* PROTOCOL_PROC or PROTOCOL_SYSFS, for the record */
+        uint8_t file_system; /* the protocol's, for the record */
         int target;          /* borrowed: the directory that was judged */
         const struct target_facts *facts;
 };

@@ -17,6 +17,7 @@
 #include "daemon/manager.h"
 
 #include "common/fd.h"
+#include "common/file_system.h"
 #include "common/text.h"
 #include "daemon/bus_question.h"
 #include "daemon/kernel.h"
@@ -112,12 +113,6 @@ static const char *manager_path_fault(const char *path) {
         return NULL;
 }
 
-static uint32_t manager_file_system(const char *name) {
-        if (strcmp(name, "proc") == 0)
-                return PROTOCOL_PROC;
-        return strcmp(name, "sysfs") == 0 ? PROTOCOL_SYSFS : 0;
-}
-
 /* What the decoder for the socket's bytes says of that request of version 1. */
 static struct verdict manager_judge_request(struct wire_request *wire) {
         uint8_t bytes[WIRE_REQUEST_MAX];
@@ -160,7 +155,7 @@ static int call_read_mount(struct call *call, sd_bus_message *message, struct ve
                                                    "at most 16 file systems at a time");
                         return 0;
                 }
-                wire->targets[wire->n_targets++].file_system = manager_file_system(name);
+                wire->targets[wire->n_targets++].file_system = file_system_from_name(name);
         }
         if (r >= 0)
                 *verdict = manager_judge_request(wire);
@@ -209,7 +204,7 @@ static struct verdict manager_judge_opening(int error, uint32_t target) {
 }
 
 static int manager_open_below(int root, uint32_t file_system) {
-        return kernel_open_below(root, file_system == PROTOCOL_PROC ? "proc" : "sys");
+        return kernel_open_below(root, file_system_directory(file_system));
 }
 
 static struct verdict call_open_targets(struct call *call) {
@@ -242,7 +237,7 @@ static int call_unmount(struct call *call) {
         return 0;
 }
 
-/* The lease of the mount on `proc` or `sys` of the root; 0: there is none. */
+/* The lease of the mount on `proc`, `sys` or `dev` of the root; 0: there is none. */
 static uint64_t call_find_lease(const struct call *call, int root, uint32_t file_system) {
         const struct context *context = call->manager->context;
         FD_AUTO int fd = manager_open_below(root, file_system);
@@ -253,15 +248,15 @@ static uint64_t call_find_lease(const struct call *call, int root, uint32_t file
         return leases_find_mount(context->leases, id);
 }
 
-/* One lease or two: when that on `proc` is gone, so is what it had on `sys`. */
+/* One lease or more: when that on `proc` is gone, so is what it had on the others. */
 static int call_unmount_path(struct call *call) {
         FD_AUTO int root = kernel_open_place(call->root, 0);
         struct verdict verdict =
                 root < 0 ? manager_judge_opening(root, STATUS_NO_TARGET)
                          : verdict_explain(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET,
-                                           "no mount of mountatd's is on proc or sys there");
+                                           "no mount of mountatd's is on proc, sys or dev there");
 
-        for (uint32_t fs = PROTOCOL_PROC; root >= 0 && fs <= PROTOCOL_SYSFS; fs++) {
+        for (uint32_t fs = PROTOCOL_PROC; root >= 0 && fs <= PROTOCOL_DEV; fs++) {
                 uint64_t lease = call_find_lease(call, root, fs);
 
                 if (lease == 0)
@@ -323,7 +318,7 @@ static int manager_append_lease(sd_bus_message *reply, const struct record *reco
         uint64_t now = leases_now();
 
         for (uint32_t i = 0; i < record->count; i++)
-                names[i] = (char *)(record->file_systems[i] == PROTOCOL_SYSFS ? "sysfs" : "proc");
+                names[i] = (char *)file_system_name(record->file_systems[i]);
         if (r >= 0)
                 r = sd_bus_message_append(reply, "tuuss", record->lease, record->uid,
                                           (uint32_t)record->pid, place,
@@ -486,11 +481,13 @@ static void call_refuse(const struct call *call, const struct verdict *verdict, 
 static void call_pass_on_refusal(const struct call *call) {
         const struct wire_request *wire = &call->request.wire;
         const struct wire_reply *reply = &call->request.reply;
-        const char *target = "";
+        const char *directory = NULL;
+        char target[8] = "";
 
         if (reply->target < wire->n_targets)
-                target = wire->targets[reply->target].file_system == PROTOCOL_PROC ? "proc: "
-                                                                                   : "sys: ";
+                directory = file_system_directory(wire->targets[reply->target].file_system);
+        if (directory)
+                snprintf(target, sizeof(target), "%s: ", directory);
         call_reply_error(call, reply->status, target, reply->text);
 }
 
@@ -774,6 +771,7 @@ MANAGER_ACCESSOR(manager_get_features) {
                 {PROTOCOL_FEATURE_PIDS_ONLY, "pids-only"},
                 {PROTOCOL_FEATURE_ADOPT, "adopt"},
                 {PROTOCOL_FEATURE_KEEP, "keep"},
+                {PROTOCOL_FEATURE_DEV, "dev"},
                 {PROTOCOL_FEATURE_CHECK, "check"},
         };
         const struct manager *manager = userdata;

@@ -19,6 +19,16 @@
 /* The kernel's MNT_UNIQUE_ID_OFFSET: no reusable id is above, no unique one below. */
 #define MOUNT_REUSABLE_MAX (1ULL << 31)
 
+/* What the root of each is, to the kernel. */
+static const struct {
+        const char *name;
+        uint64_t magic;
+} mount_types[] = {
+        [PROTOCOL_PROC] = {"proc", PROC_SUPER_MAGIC},
+        [PROTOCOL_SYSFS] = {"sysfs", SYSFS_MAGIC},
+        [PROTOCOL_DEV] = {"tmpfs", TMPFS_MAGIC},
+};
+
 int mount_identify(unsigned features, int fd, uint64_t *id) {
         bool unique = features & PROTOCOL_FEATURE_UNIQUE_IDS;
         struct statx stat;
@@ -44,14 +54,10 @@ static int mount_attach_on_top(int mount, int target) {
         return r;
 }
 
-/* What the kernel's answer means to the client: the one table from errno to status. */
-struct verdict mount_attach(int mount, int target) {
-        int r = mount_attach_on_top(mount, target);
+struct verdict mount_judge(int error) {
         struct verdict verdict;
 
-        switch (r) {
-        case 0:
-                return VERDICT_OK;
+        switch (error) {
         case -ENOENT:
                 return verdict_refuse(STATUS_TARGET_VANISHED, STATUS_NO_TARGET);
         case -EINVAL:
@@ -59,14 +65,20 @@ struct verdict mount_attach(int mount, int target) {
         case -ENOTDIR:
                 return verdict_refuse(STATUS_NOT_A_DIRECTORY, STATUS_NO_TARGET);
         case -ENOSPC:
-                verdict = verdict_host_failed(r, STATUS_NO_TARGET);
+                verdict = verdict_host_failed(error, STATUS_NO_TARGET);
                 snprintf(verdict.text, sizeof(verdict.text),
                          "the sysctl fs.mount-max is reached, in mountatd's mount namespace or in "
                          "one that receives its mounts");
                 return verdict;
         default:
-                return verdict_host_failed(r, STATUS_NO_TARGET);
+                return verdict_host_failed(error, STATUS_NO_TARGET);
         }
+}
+
+struct verdict mount_attach(int mount, int target) {
+        int r = mount_attach_on_top(mount, target);
+
+        return r < 0 ? mount_judge(r) : VERDICT_OK;
 }
 
 /* Both mounts are held open, so their reusable ids are not given to others meanwhile. */
@@ -110,7 +122,6 @@ struct verdict mount_verify(unsigned features, int mount, uint64_t id,
  */
 static int mount_find_in_table(const struct mount_setup *setup, const struct mount_name *name,
                                struct kernel_mountinfo *info) {
-        const char *type = name->file_system == PROTOCOL_PROC ? "proc" : "sysfs";
         int r;
 
         /* Of a predecessor that knew unique ids: it may be there, but we can't tell. */
@@ -119,7 +130,8 @@ static int mount_find_in_table(const struct mount_setup *setup, const struct mou
         r = kernel_mountinfo(name->id, info);
         if (r < 0)
                 return r;
-        return strcmp(info->source, setup->source) == 0 && strcmp(info->file_system, type) == 0
+        return strcmp(info->source, setup->source) == 0 &&
+                               strcmp(info->file_system, mount_types[name->file_system].name) == 0
                        ? 0
                        : -ENOENT;
 }
@@ -145,13 +157,14 @@ int mount_recognise(const struct mount_setup *setup, int fd, uint8_t file_system
 
 /* The record names a mount by its id; that it is procfs or sysfs is asked of the kernel. */
 static int mount_locate_exactly(const struct mount_name *name, char *path) {
-        uint64_t magic = name->file_system == PROTOCOL_PROC ? PROC_SUPER_MAGIC : SYSFS_MAGIC;
         struct kernel_mount mount;
         int r = kernel_statmount(name->id, &mount);
 
         if (r < 0)
                 return r;
-        return mount.magic == magic ? kernel_statmount_place(name->id, path, PATH_MAX) : -ENOENT;
+        return mount.magic == mount_types[name->file_system].magic
+                       ? kernel_statmount_place(name->id, path, PATH_MAX)
+                       : -ENOENT;
 }
 
 int mount_locate(const struct mount_setup *setup, const struct mount_name *name, char *path) {

@@ -22,6 +22,9 @@ struct mount_setup {
  * kernel has such ids. Negative errno. */
 int mount_identify(unsigned features, int fd, uint64_t *id);
 
+/* What an answer of move_mount(2) other than 0 means to the client; the verdict names no target. */
+struct verdict mount_judge(int error);
+
 enum { MOUNT_ATTACH_TRIES = 8 };
 
 /*
@@ -41,8 +44,8 @@ struct verdict mount_verify(unsigned features, int mount, uint64_t id,
 
 /*
  * The id of the mount on whose root `fd` is open, which a client sent; without exact ids, of one
- * that the mount table calls ours and a `file_system` (PROTOCOL_PROC or PROTOCOL_SYSFS). -EINVAL,
- * -ENOENT: it isn't such a root. Doesn't block.
+ * that the mount table calls ours and a `file_system` (PROTOCOL_PROC, PROTOCOL_SYSFS,
+ * PROTOCOL_DEV). -EINVAL, -ENOENT: it isn't such a root. Doesn't block.
  */
 int mount_recognise(const struct mount_setup *setup, int fd, uint8_t file_system, uint64_t *id);
 

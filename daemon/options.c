@@ -23,8 +23,11 @@ enum {
         /* Templates, epoll, bus, journal, jobs, and connections that are being refused. */
         OPTIONS_SPARE = 256 + REFUSALS_CLOSERS_MAX + REFUSALS_WAITING_MAX,
         OPTIONS_INSTANCE_MAX = 32,
+        OPTIONS_SHM_DEFAULT = 64 << 20,
         OPTIONS_FIRST = 256, /* what getopt_long() returns for the first row: beyond all letters */
 };
+
+#define OPTIONS_SHM_MAX (1ULL << 40)
 
 struct options_row {
         const char *name;
@@ -156,6 +159,39 @@ static bool options_apply_system_calls(struct options *options, const struct opt
         return true;
 }
 
+/* Bytes, or with K, M, G or T behind it that much of 1024, as tmpfs(5) takes it. */
+static bool options_apply_dev_shm_size(struct options *options, const struct options_row *row,
+                                       const char *value, FILE *errors) {
+        static const char units[] = "KMGT";
+        unsigned long long parsed;
+        const char *unit;
+        unsigned shift = 0;
+        char *end;
+
+        errno = 0;
+        parsed = strtoull(value, &end, 10);
+        unit = *end ? strchr(units, *end) : NULL;
+        if (unit) {
+                shift = 10 * (unit - units + 1);
+                end++;
+        }
+        if (errno || value[0] < '0' || value[0] > '9' || *end || parsed > OPTIONS_SHM_MAX >> shift)
+                return options_refuse(row, value,
+                                      "give a size of at most 1T, such as 64M; or 0 for no shm",
+                                      errors);
+        options->dev_shm_size = parsed << shift;
+        return true;
+}
+
+static bool options_apply_no_dev(struct options *options, const struct options_row *row,
+                                 const char *value, FILE *errors) {
+        (void)row;
+        (void)value;
+        (void)errors;
+        options->no_dev = true;
+        return true;
+}
+
 static bool options_apply_sweep(struct options *options, const struct options_row *row,
                                 const char *value, FILE *errors) {
         (void)row;
@@ -192,6 +228,11 @@ static const struct options_row options_table[] = {
         NUMBER("adopt-timeout", adopt_timeout, 0, 3600,
                "seconds after a start in which clients can adopt what they held of a predecessor "
                "that died (default 30)"),
+        {"dev-shm-size", "SIZE",
+         "the most that can be in the shm of a dev: bytes, or with K, M, G or T; 0: none (default "
+         "64M)",
+         options_apply_dev_shm_size, 0, 0, 0},
+        {"no-dev", NULL, "mount no dev for anybody", options_apply_no_dev, 0, 0, 0},
         {"instance", "NAME", "run beside other instances: source mountatd:NAME, own directory",
          options_apply_instance, 0, 0, 0},
         {"runtime-directory", "DIR",
@@ -215,7 +256,8 @@ enum { OPTIONS_COUNT = sizeof(options_table) / sizeof(options_table[0]) };
 
 void options_print_help(FILE *file) {
         fputs("mountatd [OPTION…]\n\n"
-              "Mounts procfs and sysfs for unprivileged clients, on directories that they send as\n"
+              "Mounts procfs, sysfs and a /dev for unprivileged clients, on directories that they "
+              "send as\n"
               "file descriptors. See mountatd(8).\n\n",
               file);
         for (size_t i = 0; i < OPTIONS_COUNT; i++) {
@@ -275,6 +317,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
                 .max_targets = PROTOCOL_TARGETS_MAX,
                 .idle_timeout = 60,
                 .adopt_timeout = 30,
+                .dev_shm_size = OPTIONS_SHM_DEFAULT,
                 .log_level = LOG_INFO,
         };
         if (!options->policy) {

@@ -25,6 +25,8 @@ struct options {
         unsigned max_targets;
         unsigned idle_timeout;  /* seconds, 0: never */
         unsigned adopt_timeout; /* seconds */
+        uint64_t dev_shm_size;  /* bytes, 0: none */
+        bool no_dev;
         bool sweep;
         int log_level;
         enum seccomp_mode seccomp_mode;

@@ -4,6 +4,7 @@
 
 #include "daemon/policy.h"
 
+#include "common/file_system.h"
 #include "common/protocol.h"
 #include "common/text.h"
 
@@ -148,7 +149,7 @@ bool policy_is_local(uint64_t magic) {
 static bool policy_is_named(const char *path, uint32_t file_system) {
         const char *slash = strrchr(path, '/');
 
-        return slash && strcmp(slash + 1, file_system == PROTOCOL_PROC ? "proc" : "sys") == 0;
+        return slash && strcmp(slash + 1, file_system_directory(file_system)) == 0;
 }
 
 /* ---- why not ---- */
@@ -269,9 +270,10 @@ struct verdict policy_judge(const struct policy *policy, const struct subject *s
 struct verdict policy_judge_check(const struct policy *policy, const struct subject *subject,
                                   uint32_t file_system, const struct target_facts *facts) {
         bool opened = policy_has_build_directory(policy, subject, facts->path, '\0');
-        bool named = policy_is_named(facts->path, PROTOCOL_PROC) ||
-                     policy_is_named(facts->path, PROTOCOL_SYSFS);
+        bool named = false;
 
+        for (uint32_t i = PROTOCOL_PROC; i <= PROTOCOL_DEV; i++)
+                named = named || policy_is_named(facts->path, i);
         if (named && !opened)
                 return policy_judge(policy, subject, file_system, facts);
         if (facts->type == TARGET_OTHER)

@@ -6,10 +6,10 @@
  * no syscall, no clock, so that a table can test all of it. Any thread once the policy is built.
  *
  * A target must be a directory that exists, isn't itself the root of a mount, and is called "proc"
- * for procfs or "sys" for sysfs. The security is in the rest: it is owned by the peer and on a
- * local file system (ext4, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs, bcachefs), or it is below a
- * build directory that the administrator opened to the peer. And its path is text, as text.h
- * defines it: service managers list every mount, and fail all of them for a name that isn't.
+ * for procfs, "sys" for sysfs or "dev" for a /dev. The security is in the rest: it is owned by the
+ * peer and on a local file system (ext4, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs, bcachefs), or it
+ * is below a build directory that the administrator opened to the peer. And its path is text, as
+ * text.h defines it: service managers list every mount, and fail all of them for a name that isn't.
  *
  * An administrator, who vouches for the request, needs neither: the
  * owner's rule is there to keep users out of each other's directories. All other rules stay.
@@ -67,16 +67,16 @@ bool policy_is_local(uint64_t magic);
 
 /*
  * VERDICT_OK, or the first of the protocol's reasons that applies, with what it was compared with
- * where that isn't obvious. `file_system` is a PROTOCOL_PROC or PROTOCOL_SYSFS.
+ * where that isn't obvious. `file_system` is one of the protocol's.
  */
 struct verdict policy_judge(const struct policy *policy, const struct subject *subject,
                             uint32_t file_system, const struct target_facts *facts);
 
 /*
  * The same for a request that only checks, and may come before there is anything to mount on. A
- * directory by another name than proc and sys, or a build directory that is open to the subject, is
- * judged as the place of mounts to come: as a mountpoint of the same owner right below it would be.
- * So it may be the root of a mount itself, as Buildbarn's FUSE is.
+ * directory by another name than proc, sys and dev, or a build directory that is open to the
+ * subject, is judged as the place of mounts to come: as a mountpoint of the same owner right below
+ * it would be. So it may be the root of a mount itself, as Buildbarn's FUSE is.
  */
 struct verdict policy_judge_check(const struct policy *policy, const struct subject *subject,
                                   uint32_t file_system, const struct target_facts *facts);

@@ -89,9 +89,14 @@ static struct verdict request_judge_target(struct service *service, uint32_t i) 
         const struct context *context = service->context;
         struct target_facts *facts = &service->facts[i];
         int fd = service->request->fds.fds[i];
-        struct verdict verdict;
+        struct verdict verdict =
+                templates_judge(context->templates, service->request->wire.targets[i].file_system);
         int r;
 
+        if (verdict.status != STATUS_OK) {
+                verdict.target = i;
+                return verdict;
+        }
         r = target_inspect(fd, context->proc, templates_setup(context->templates)->features, facts);
         if (r < 0)
                 return verdict_host_failed(r, i);
@@ -139,6 +144,8 @@ static enum template_kind request_kind(const struct service *service, uint32_t i
 
         if (target->file_system == PROTOCOL_SYSFS)
                 return TEMPLATE_SYSFS;
+        if (target->file_system == PROTOCOL_DEV)
+                return TEMPLATE_DEV;
         if (writable)
                 return pids ? TEMPLATE_PROC_WRITABLE_PIDS : TEMPLATE_PROC_WRITABLE;
         return pids ? TEMPLATE_PROC_PIDS : TEMPLATE_PROC;

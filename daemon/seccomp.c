@@ -36,10 +36,16 @@ static const int seccomp_calls[] = {
         SCMP_SYS(fsopen),
         SCMP_SYS(fsconfig),
         SCMP_SYS(fsmount),
+        SCMP_SYS(fspick),
         SCMP_SYS(open_tree),
         SCMP_SYS(move_mount),
+        SCMP_SYS(mount_setattr),
         SCMP_SYS(umount2),
         SCMP_SYS(fchdir),
+
+        /* in a tmpfs of its own: dev.h */
+        SCMP_SYS(mkdirat),
+        SCMP_SYS(symlinkat),
 
         /* asking what a descriptor is, and where: kernel.h */
         KERNEL_SYS_STATMOUNT,

@@ -8,6 +8,7 @@
  */
 
 #include "common/fd.h"
+#include "common/file_system.h"
 #include "daemon/state_private.h"
 
 #include <assert.h>
@@ -30,11 +31,11 @@ static_assert(sizeof(struct state_header) == 80 && sizeof(struct record) == 200,
 bool record_is_sane(const struct record *record, uint32_t index) {
         if (record->state < RECORD_ATTACHING || record->state > RECORD_RELEASING ||
             record->lease == 0 || RECORD_INDEX(record->lease) != index || record->count < 1 ||
-            record->count > PROTOCOL_TARGETS_MAX || record->kept > 1)
+            record->count > PROTOCOL_TARGETS_MAX || record->kept > 1 ||
+            record->mounted < record->count || record->mounted > RECORD_MOUNTED_MAX)
                 return false;
         for (uint32_t i = 0; i < record->count; i++)
-                if (record->file_systems[i] != PROTOCOL_PROC &&
-                    record->file_systems[i] != PROTOCOL_SYSFS)
+                if (!file_system_name(record->file_systems[i]))
                         return false;
         return true;
 }

@@ -51,6 +51,8 @@ enum record_state {
         RECORD_RELEASING = 3, /* the mounts may or may not be detached yet */
 };
 
+enum { RECORD_MOUNTED_MAX = 16 * PROTOCOL_TARGETS_MAX }; /* of a lease's, more than any can have */
+
 /* The lower bits of a lease's id are the index of its record. */
 #define RECORD_INDEX(lease) ((uint32_t)((lease) & (STATE_RECORDS_MAX - 1)))
 
@@ -64,8 +66,9 @@ struct record {
         uint32_t uid;   /* the client's */
         int32_t pid;    /* the client's, 0 if it is in a pid namespace that we can't see */
         uint32_t count;
-        uint32_t kept; /* 1: for its user, by the daemon; 0: held by a connection */
-        uint8_t file_systems[PROTOCOL_TARGETS_MAX]; /* PROTOCOL_PROC, PROTOCOL_SYSFS */
+        uint16_t kept;    /* 1: for its user, by the daemon; 0: held by a connection */
+        uint16_t mounted; /* how many mounts the kernel holds for it: what is charged */
+        uint8_t file_systems[PROTOCOL_TARGETS_MAX]; /* the protocol's */
         uint64_t mounts[PROTOCOL_TARGETS_MAX];      /* ids, unique where the kernel has such */
 };
 

@@ -67,6 +67,7 @@ static struct record record_from_1(const struct record_1 *old) {
                 .pid = old->pid,
                 .count = old->count,
                 .kept = old->origin,
+                .mounted = old->count,
         };
 
         memcpy(record.file_systems, old->file_systems, sizeof(record.file_systems));

@@ -10,15 +10,15 @@
 
 #include "common/fd.h"
 #include "common/protocol.h"
+#include "daemon/dev.h"
 #include "daemon/kernel.h"
+#include "daemon/superblock.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
 
 struct template_ahead {
@@ -28,70 +28,35 @@ struct template_ahead {
 
 struct templates {
         struct mount_setup setup;
+        struct dev *dev;                /* owned; NULL: none is offered, */
+        struct verdict no_dev;          /* and why */
+        atomic_bool dev_wanted;         /* by anybody, once */
         atomic_int fds[TEMPLATE_KINDS]; /* -EBADF until made */
         pthread_mutex_t mutex;          /* guards all below */
         struct template_ahead ahead[TEMPLATE_KINDS];
 };
 
-static const struct template_recipe {
-        const char *file_system;
-        unsigned attributes; /* besides the forced ones */
-        bool superblock_read_only;
-        bool pids_only;
-        bool usual; /* worth having ahead */
-} template_recipes[TEMPLATE_KINDS] = {
-        [TEMPLATE_PROC] = {"proc", MOUNT_ATTR_RDONLY, true, false, true},
-        [TEMPLATE_PROC_PIDS] = {"proc", MOUNT_ATTR_RDONLY, true, true, false},
-        [TEMPLATE_PROC_WRITABLE] = {"proc", 0, false, false, false},
-        [TEMPLATE_PROC_WRITABLE_PIDS] = {"proc", 0, false, true, false},
-        [TEMPLATE_SYSFS] = {"sysfs", MOUNT_ATTR_RDONLY, false, false, true},
+#define TEMPLATE_FORCED (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
+#define TEMPLATE_HIDEPID                                                                           \
+        { "hidepid", "ptraceable" }
+#define TEMPLATE_PIDS                                                                              \
+        { "subset", "pid" }
+#define TEMPLATE_READ_ONLY                                                                         \
+        { "ro", NULL }
+
+static const struct superblock_recipe template_recipes[TEMPLATE_KINDS] = {
+        [TEMPLATE_PROC] = {"proc",
+                           TEMPLATE_FORCED | MOUNT_ATTR_RDONLY,
+                           {TEMPLATE_HIDEPID, TEMPLATE_READ_ONLY}},
+        [TEMPLATE_PROC_PIDS] = {"proc",
+                                TEMPLATE_FORCED | MOUNT_ATTR_RDONLY,
+                                {TEMPLATE_HIDEPID, TEMPLATE_PIDS, TEMPLATE_READ_ONLY}},
+        [TEMPLATE_PROC_WRITABLE] = {"proc", TEMPLATE_FORCED, {TEMPLATE_HIDEPID}},
+        [TEMPLATE_PROC_WRITABLE_PIDS] = {"proc",
+                                         TEMPLATE_FORCED,
+                                         {TEMPLATE_HIDEPID, TEMPLATE_PIDS}},
+        [TEMPLATE_SYSFS] = {"sysfs", TEMPLATE_FORCED | MOUNT_ATTR_RDONLY, {{NULL, NULL}}},
 };
-
-/* ---- superblocks ---- */
-
-static int template_configure(int context, const struct template_recipe *recipe,
-                              const char *source) {
-        int r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "source", source);
-
-        if (r == 0 && strcmp(recipe->file_system, "proc") == 0)
-                r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "hidepid", "ptraceable");
-        if (r == 0 && recipe->pids_only)
-                r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "subset", "pid");
-        if (r == 0 && recipe->superblock_read_only)
-                r = kernel_fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL);
-        if (r == 0)
-                r = kernel_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL);
-        return r;
-}
-
-static struct verdict template_fail(int error, const char *text) {
-        struct verdict verdict = verdict_host_failed(error, STATUS_NO_TARGET);
-
-        if (text[0])
-                snprintf(verdict.text, sizeof(verdict.text), "%s", text);
-        return verdict;
-}
-
-/* A new superblock, mounted nowhere: `*fd` is its root. */
-static struct verdict template_make(const struct template_recipe *recipe, const char *source,
-                                    int *fd) {
-        const unsigned forced = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-        FD_AUTO int context = kernel_fsopen(recipe->file_system);
-        char text[sizeof(((struct verdict *)NULL)->text)] = "";
-        int r;
-
-        if (context < 0)
-                return verdict_host_failed(context, STATUS_NO_TARGET);
-        r = template_configure(context, recipe, source);
-        if (r == 0)
-                r = kernel_fsmount(context, forced | recipe->attributes);
-        if (r < 0) {
-                kernel_fscontext_message(context, text, sizeof(text));
-                return template_fail(r, text);
-        }
-        *fd = r;
-        return VERDICT_OK;
-}
 
 /* The template of `kind`, made now if it is the first time; borrowed. */
 static struct verdict template_find(struct templates *templates, enum template_kind kind,
@@ -100,7 +65,7 @@ static struct verdict template_find(struct templates *templates, enum template_k
         struct verdict verdict;
 
         if (fd < 0) {
-                verdict = template_make(&template_recipes[kind], templates->setup.source, &fd);
+                verdict = superblock_make(&template_recipes[kind], templates->setup.source, &fd);
                 if (verdict.status != STATUS_OK)
                         return verdict;
                 if (!atomic_compare_exchange_strong(&templates->fds[kind], &none, fd)) {
@@ -119,8 +84,10 @@ static struct verdict template_create(struct templates *templates, enum template
         struct verdict verdict;
         int template, fd;
 
+        if (kind == TEMPLATE_DEV)
+                return dev_make(templates->dev, ret);
         if (!(templates->setup.features & PROTOCOL_FEATURE_CLONES))
-                return template_make(&template_recipes[kind], templates->setup.source, ret);
+                return superblock_make(&template_recipes[kind], templates->setup.source, ret);
         verdict = template_find(templates, kind, &template);
         if (verdict.status != STATUS_OK)
                 return verdict;
@@ -184,9 +151,18 @@ static bool template_is_short(struct templates *templates, enum template_kind ki
 
 struct verdict template_obtain(struct templates *templates, enum template_kind kind,
                                struct template_clone *clone) {
+        if (kind == TEMPLATE_DEV)
+                atomic_store_explicit(&templates->dev_wanted, true, memory_order_relaxed);
         if (template_take(templates, kind, clone))
                 return VERDICT_OK;
         return template_clone(templates, kind, clone);
+}
+
+/* Worth having ahead: a /dev only where it has been asked for, since each has memory of its own. */
+static bool template_is_usual(struct templates *templates, enum template_kind kind) {
+        if (kind == TEMPLATE_DEV)
+                return atomic_load_explicit(&templates->dev_wanted, memory_order_relaxed);
+        return kind == TEMPLATE_PROC || kind == TEMPLATE_SYSFS;
 }
 
 static bool template_replenish(struct templates *templates, enum template_kind kind) {
@@ -205,7 +181,7 @@ void templates_replenish(struct templates *templates) {
         if (!(templates->setup.features & PROTOCOL_FEATURE_CLONES))
                 return;
         for (int kind = 0; kind < TEMPLATE_KINDS; kind++)
-                if (template_recipes[kind].usual && !template_replenish(templates, kind))
+                if (template_is_usual(templates, kind) && !template_replenish(templates, kind))
                         return;
 }
 
@@ -240,7 +216,7 @@ static int template_probe_clones(int proc) {
 static int template_probe_pids_only(const char *source) {
         FD_AUTO int fd = -EBADF;
 
-        return -template_make(&template_recipes[TEMPLATE_PROC_PIDS], source, &fd).error;
+        return -superblock_make(&template_recipes[TEMPLATE_PROC_PIDS], source, &fd).error;
 }
 
 /* `proc` is the detached procfs template. A call that fails for good, however, isn't used. */
@@ -278,6 +254,8 @@ struct verdict templates_new(const char *source, struct templates **ret) {
         if (!templates)
                 return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
         templates->setup.source = source;
+        templates->no_dev = verdict_explain(STATUS_UNSUPPORTED_FILE_SYSTEM, STATUS_NO_TARGET,
+                                            "this mountatd offers no dev: see its --no-dev");
         pthread_mutex_init(&templates->mutex, NULL);
         for (int kind = 0; kind < TEMPLATE_KINDS; kind++)
                 atomic_init(&templates->fds[kind], -EBADF);
@@ -294,6 +272,29 @@ struct verdict templates_new(const char *source, struct templates **ret) {
         return verdict;
 }
 
+struct verdict templates_offer_dev(struct templates *templates, uint64_t shm_size) {
+        struct verdict verdict = dev_new(&templates->setup, shm_size, &templates->dev);
+
+        if (verdict.status == STATUS_OK)
+                templates->setup.features |= PROTOCOL_FEATURE_DEV;
+        else
+                templates->no_dev = verdict_explain(STATUS_UNSUPPORTED_FILE_SYSTEM,
+                                                    STATUS_NO_TARGET, verdict.text);
+        return verdict;
+}
+
+struct verdict templates_judge(const struct templates *templates, uint32_t file_system) {
+        return file_system == PROTOCOL_DEV && !templates->dev ? templates->no_dev : VERDICT_OK;
+}
+
+unsigned templates_mounts(const struct templates *templates, enum template_kind kind) {
+        return kind == TEMPLATE_DEV ? dev_mounts(templates->dev) : 1;
+}
+
+struct verdict template_complete(struct templates *templates, enum template_kind kind, int mount) {
+        return kind == TEMPLATE_DEV ? dev_complete(templates->dev, mount) : VERDICT_OK;
+}
+
 struct templates *templates_free(struct templates *templates) {
         if (!templates)
                 return NULL;
@@ -304,6 +305,7 @@ struct templates *templates_free(struct templates *templates) {
                         fd_close(ahead->clones[--ahead->count].fd);
                 fd_close(atomic_load(&templates->fds[kind]));
         }
+        dev_free(templates->dev);
         pthread_mutex_destroy(&templates->mutex);
         free(templates);
         return NULL;

@@ -9,7 +9,7 @@
  * What is forced, at creation, before anything is attached: nosuid, nodev, noexec; procfs with
  * hidepid=ptraceable and, but for the writable kinds, read-only at the superblock (as a mount
  * attribute alone, the root of a user namespace could lift it); sysfs read-only as a mount
- * attribute (its superblock is the host's).
+ * attribute (its superblock is the host's). A /dev is a tree of mounts: dev.h.
  */
 
 #include "common/status.h"
@@ -27,6 +27,7 @@ enum template_kind {
         TEMPLATE_PROC_WRITABLE,
         TEMPLATE_PROC_WRITABLE_PIDS,
         TEMPLATE_SYSFS,
+        TEMPLATE_DEV,
         TEMPLATE_KINDS,
 };
 
@@ -40,6 +41,18 @@ struct templates;
  */
 struct verdict templates_new(const char *source, struct templates **templates);
 struct templates *templates_free(struct templates *templates);
+
+/*
+ * Has a /dev to offer from now on; `shm_size` as in dev_new(). Before any other thread.
+ * STATUS_HOST_FAILED, with a sentence: it can't be had on this host, and who asks is told so.
+ */
+struct verdict templates_offer_dev(struct templates *templates, uint64_t shm_size);
+
+/* VERDICT_OK, or STATUS_UNSUPPORTED_FILE_SYSTEM with a text that says why it isn't offered. */
+struct verdict templates_judge(const struct templates *templates, uint32_t file_system);
+
+/* How many mounts the kernel holds for one of that kind. */
+unsigned templates_mounts(const struct templates *templates, enum template_kind kind);
 
 /* What the kernel can do, and the label; borrowed. */
 const struct mount_setup *templates_setup(const struct templates *templates);
@@ -57,6 +70,12 @@ struct template_clone {
  */
 struct verdict template_obtain(struct templates *templates, enum template_kind kind,
                                struct template_clone *clone);
+
+/*
+ * Adds to the attached clone what could not be in it before: dev_complete(). If not STATUS_OK, the
+ * caller detaches it.
+ */
+struct verdict template_complete(struct templates *templates, enum template_kind kind, int mount);
 
 /*
  * Makes clones for requests to come: when nobody waits. Any thread; doesn't block. What fails now

@@ -72,15 +72,6 @@ START_TEST(takes_paths_that_the_kernel_would_take) {
 }
 END_TEST
 
-START_TEST(knows_two_file_systems) {
-        ck_assert_uint_eq(manager_file_system("proc"), PROTOCOL_PROC);
-        ck_assert_uint_eq(manager_file_system("sysfs"), PROTOCOL_SYSFS);
-        ck_assert_uint_eq(manager_file_system("sys"), 0);
-        ck_assert_uint_eq(manager_file_system(""), 0);
-        ck_assert_uint_eq(manager_file_system("tmpfs"), 0);
-}
-END_TEST
-
 /* As on the socket. */
 START_TEST(judges_requests_as_the_decoder_does) {
         struct wire_request wire = {.operation = PROTOCOL_MOUNT,
@@ -327,12 +318,11 @@ int main(void) {
         return SUITE_RUN(
                 "manager", refuses_method_without_a_row, asks_for_consent_as_the_table_says,
                 takes_absolute_paths_without_dots_alone, takes_paths_that_the_kernel_would_take,
-                knows_two_file_systems, judges_requests_as_the_decoder_does,
-                tells_a_place_of_the_greatest_length_whole, cuts_a_longer_one_between_escapes,
-                tells_no_more_than_is_left_of_all, admits_32_calls_of_a_sender,
-                admits_no_more_than_can_be_identified, admits_none_when_closed,
-                nobodys_questions_use_up_everybodys, asks_fewer_questions_than_the_bus_lets_wait,
-                runs_nothing_that_does_not_wait, runs_the_oldest_first,
-                a_user_leaves_threads_for_others, runs_eight_in_all, makes_one_list_at_a_time,
-                is_null_safe);
+                judges_requests_as_the_decoder_does, tells_a_place_of_the_greatest_length_whole,
+                cuts_a_longer_one_between_escapes, tells_no_more_than_is_left_of_all,
+                admits_32_calls_of_a_sender, admits_no_more_than_can_be_identified,
+                admits_none_when_closed, nobodys_questions_use_up_everybodys,
+                asks_fewer_questions_than_the_bus_lets_wait, runs_nothing_that_does_not_wait,
+                runs_the_oldest_first, a_user_leaves_threads_for_others, runs_eight_in_all,
+                makes_one_list_at_a_time, is_null_safe);
 }

@@ -187,9 +187,9 @@ START_TEST(hello_tells_features_and_version) {
                 ask(PROTOCOL_HELLO, 0);
                 serve();
                 ck_assert_uint_eq(reply->status, STATUS_OK);
-                ck_assert_uint_eq(reply->flags, feature_sets[f] | PROTOCOL_FEATURE_ADOPT |
-                                                        PROTOCOL_FEATURE_KEEP |
-                                                        PROTOCOL_FEATURE_CHECK);
+                ck_assert_uint_eq(reply->flags,
+                                  feature_sets[f] | PROTOCOL_FEATURE_ADOPT | PROTOCOL_FEATURE_KEEP |
+                                          PROTOCOL_FEATURE_DEV | PROTOCOL_FEATURE_CHECK);
                 ck_assert_uint_eq(reply->lease, 0);
                 ck_assert_str_eq(reply->text, "mountatd " MOUNTATD_VERSION);
                 end();

@@ -99,7 +99,7 @@ static const struct {
         {"a directory by its path", SYS_chdir, {0}},
         {"a timer that sends signals", SYS_timer_create, {0}},
         {"setns", SYS_setns, {-1}},
-        {"mount_setattr", SYS_mount_setattr, {-1}},
+        {"quotactl", SYS_quotactl, {-1}},
         {"open_by_handle_at", SYS_open_by_handle_at, {-1}},
         {"bpf", SYS_bpf, {-1}},
         {"keyctl", SYS_keyctl, {-1}},

@@ -48,6 +48,7 @@ static struct record sane(uint32_t index, enum record_state state) {
                 .uid = 1000 + index,
                 .pid = 5,
                 .count = 2,
+                .mounted = 2,
                 .file_systems = {PROTOCOL_PROC, PROTOCOL_SYSFS},
                 .mounts = {100 + index, 200 + index},
         };
@@ -615,8 +616,10 @@ static const struct {
         uint64_t value;
         bool is_sane;
 } damages[] = {
-        {"nothing", offsetof(struct record, kept), 4, 0, true},
-        {"kept", offsetof(struct record, kept), 4, 1, true},
+        {"nothing", offsetof(struct record, kept), 2, 0, true},
+        {"kept", offsetof(struct record, kept), 2, 1, true},
+        {"a dev", offsetof(struct record, file_systems), 1, PROTOCOL_DEV, true},
+        {"as many as can be", offsetof(struct record, mounted), 2, RECORD_MOUNTED_MAX, true},
         {"pid 0", offsetof(struct record, pid), 4, 0, true},
         {"uid 0", offsetof(struct record, uid), 4, 0, true},
         {"attaching", offsetof(struct record, state), 4, RECORD_ATTACHING, true},
@@ -626,7 +629,9 @@ static const struct {
         {"free", offsetof(struct record, state), 4, RECORD_FREE, false},
         {"state 4", offsetof(struct record, state), 4, RECORD_RELEASING + 1, false},
         {"state -1", offsetof(struct record, state), 4, UINT32_MAX, false},
-        {"kept 2", offsetof(struct record, kept), 4, 2, false},
+        {"kept 2", offsetof(struct record, kept), 2, 2, false},
+        {"fewer than it names", offsetof(struct record, mounted), 2, 1, false},
+        {"more than can be", offsetof(struct record, mounted), 2, RECORD_MOUNTED_MAX + 1, false},
         {"no lease", offsetof(struct record, lease), 8, 0, false},
         {"another's index", offsetof(struct record, lease), 8, 0x123456789abc0004, false},
         {"an index beyond", offsetof(struct record, lease), 8, 0x123456789abcffff, false},
@@ -635,7 +640,7 @@ static const struct {
         {"17 mounts", offsetof(struct record, count), 4, 17, false},
         {"2^32-1 mounts", offsetof(struct record, count), 4, UINT32_MAX, false},
         {"kind 0", offsetof(struct record, file_systems), 1, 0, false},
-        {"kind 3", offsetof(struct record, file_systems) + 1, 1, 3, false},
+        {"kind 4", offsetof(struct record, file_systems) + 1, 1, 4, false},
         {"kind 255", offsetof(struct record, file_systems) + 1, 1, 255, false},
 };
 
@@ -659,7 +664,7 @@ START_TEST(record_is_sane_or_not) {
         for (unsigned count = 1; count <= PROTOCOL_TARGETS_MAX; count++) {
                 struct record record = sane(STATE_RECORDS_MAX - 1, RECORD_LIVE);
 
-                record.count = count;
+                record.count = record.mounted = count;
                 memset(record.file_systems, PROTOCOL_SYSFS, count);
                 ck_assert(record_is_sane(&record, STATE_RECORDS_MAX - 1));
         }

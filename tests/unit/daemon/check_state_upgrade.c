@@ -62,6 +62,7 @@ static struct record new_record(uint32_t index, uint32_t state, uint32_t kept) {
                 .pid = 14,
                 .count = 2,
                 .kept = kept,
+                .mounted = 2,
                 .file_systems = {PROTOCOL_PROC, PROTOCOL_SYSFS},
                 .mounts = {100 + index, 200 + index},
         };

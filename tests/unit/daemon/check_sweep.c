@@ -921,7 +921,7 @@ START_TEST(damaged_record_is_left_alone) {
         predecessor_leave(RECORD_RELEASING, 0);
         predecessor.left[0].count = PROTOCOL_TARGETS_MAX + 1;
         predecessor_leave(RECORD_RELEASING, 0);
-        predecessor.left[1].file_systems[1] = 3;
+        predecessor.left[1].file_systems[1] = 4;
         predecessor_leave(4, 0);
         fake_calls_reset();
         ck_assert_uint_eq(sweep_left_file(directory, after), 0);

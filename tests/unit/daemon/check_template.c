@@ -16,15 +16,16 @@
 
 enum {
         FORCED = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
-        AHEAD = 4, /* clones of a usual kind, as template.c has it */
-        USUAL = 2, /* kinds of which clones are made ahead */
+        KINDS = TEMPLATE_DEV, /* that are one superblock: check_dev.c has the other */
+        AHEAD = 4,            /* clones of a usual kind, as template.c has it */
+        USUAL = 2,            /* kinds of which clones are made ahead */
 };
 
 static const struct {
         enum template_kind kind;
         const char *options;
         unsigned attributes;
-} kinds[TEMPLATE_KINDS] = {
+} kinds[KINDS] = {
         {TEMPLATE_PROC, "proc,source=label,hidepid=ptraceable,ro", FORCED | MOUNT_ATTR_RDONLY},
         {TEMPLATE_PROC_PIDS, "proc,source=label,hidepid=ptraceable,subset=pid,ro",
          FORCED | MOUNT_ATTR_RDONLY},
@@ -179,22 +180,21 @@ START_TEST(forces_options_and_attributes_on_every_kind) {
 
                 if (!(feature_sets[f] & PROTOCOL_FEATURE_PIDS_ONLY))
                         fake_features(feature_sets[f] | PROTOCOL_FEATURE_PIDS_ONLY);
-                for (size_t i = 0; i < TEMPLATE_KINDS * 2; i++) {
+                for (size_t i = 0; i < KINDS * 2; i++) {
                         FD_AUTO int directory =
                                 fake_directory(&(struct fake_directory){.path = "/r/proc"});
                         struct template_clone clone;
 
-                        if (i == TEMPLATE_KINDS) /* those that are made ahead are no different */
+                        if (i == KINDS) /* those that are made ahead are no different */
                                 templates_replenish(templates);
                         ck_assert_uint_eq(
-                                template_obtain(templates, kinds[i % TEMPLATE_KINDS].kind, &clone)
-                                        .status,
+                                template_obtain(templates, kinds[i % KINDS].kind, &clone).status,
                                 STATUS_OK);
                         ck_assert_uint_eq(mount_attach(clone.fd, directory).status, STATUS_OK);
                         ck_assert_str_eq(fake_mount_on(directory)->options,
-                                         kinds[i % TEMPLATE_KINDS].options);
+                                         kinds[i % KINDS].options);
                         ck_assert_uint_eq(fake_mount_on(directory)->attributes,
-                                          kinds[i % TEMPLATE_KINDS].attributes);
+                                          kinds[i % KINDS].attributes);
                         fd_close(clone.fd);
                 }
                 templates_free(templates);
@@ -220,10 +220,10 @@ START_TEST(clones_one_template_per_kind) {
 
         fake_calls_reset();
         for (unsigned round = 0; round < 5; round++)
-                for (size_t i = 0; i < TEMPLATE_KINDS; i++)
+                for (size_t i = 0; i < KINDS; i++)
                         obtain(templates, kinds[i].kind);
         ck_assert_uint_eq(fake_calls(FAKE_FSOPEN), 3); /* two were there from the start */
-        ck_assert_uint_eq(fake_calls(FAKE_OPEN_TREE), 5 * TEMPLATE_KINDS);
+        ck_assert_uint_eq(fake_calls(FAKE_OPEN_TREE), 5 * KINDS);
         templates_free(templates);
         ck_assert_uint_eq(descriptors_count(), descriptors);
 }

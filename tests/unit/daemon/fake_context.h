@@ -122,6 +122,7 @@ static inline struct record fake_context_left_at(uint32_t index, uid_t uid, enum
                 .uid = uid,
                 .pid = 77,
                 .count = count,
+                .mounted = count,
         };
 
         for (unsigned i = 0; i < count; i++) {
@@ -210,6 +211,7 @@ static inline void fake_context_start_as(struct fake_context *fake,
         ck_assert_ptr_nonnull(context->quota);
         ck_assert_uint_eq(templates_new("mountatd", &context->templates).status, STATUS_OK);
         ck_assert_uint_eq(templates_setup(context->templates)->features, setup->features);
+        ck_assert_uint_eq(templates_offer_dev(context->templates, 64 << 20).status, STATUS_OK);
         fake_context_start_leases(fake, setup);
         context->proc = target_open_proc();
         ck_assert_int_ge(context->proc, 0);

@@ -31,10 +31,26 @@ enum {
         FAKE_ELSEWHERE = 999,  /* and the one that foreign ones are on */
 };
 
+enum { FAKE_PARTS_MAX = 8 };
+
 enum fake_type {
         FAKE_TYPE_DIRECTORY,
         FAKE_TYPE_CONTEXT,
         FAKE_TYPE_MOUNT,
+};
+
+struct fake_part {
+        char name[8];
+        struct fake_mount mount;
+};
+
+/* The host's devices, which are mounted somewhere and can be cloned on every kernel. */
+static const struct fake_node {
+        const char *path;
+        unsigned major, minor;
+} fake_nodes[] = {
+        {"/dev/null", 1, 3},   {"/dev/zero", 1, 5},    {"/dev/full", 1, 7},
+        {"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0},
 };
 
 struct fake_object {
@@ -46,6 +62,10 @@ struct fake_object {
         bool created;            /* a context's superblock */
         bool failed;             /* a context has something to say */
         bool stranger;
+        const struct fake_node *node; /* of the host */
+        struct fake_part parts[FAKE_PARTS_MAX];
+        unsigned n_parts;
+        bool is_part;
         const struct fake_object *on; /* directory or mount; NULL: not attached */
         struct fake_object *same;     /* another descriptor of that object */
         LIST_ENTRY(fake_object) by_inode;
@@ -58,6 +78,7 @@ static pthread_mutex_t fake_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct fake_list fake_objects[FAKE_BUCKETS]; /* newest first: inodes can come again */
 static struct fake_list fake_table;                 /* what is attached */
 static unsigned fake_can;
+static const char *fake_misplaced;
 static uint64_t fake_last_id = FAKE_UNIQUE + FAKE_ELSEWHERE;
 
 static uint8_t fake_log[FAKE_CALLS_MAX];
@@ -400,6 +421,8 @@ static uint64_t fake_magic_of(const struct fake_object *object) {
                 return object->directory.magic;
         if (strncmp(object->mount.options, "proc,", 5) == 0)
                 return PROC_SUPER_MAGIC;
+        if (strncmp(object->mount.options, "tmpfs,", 6) == 0)
+                return TMPFS_MAGIC;
         return strncmp(object->mount.options, "sysfs,", 6) == 0 ? SYSFS_MAGIC : FAKE_EXT4;
 }
 
@@ -414,6 +437,14 @@ static void fake_stat_mount(const struct fake_object *object, unsigned mask, str
         stat->stx_attributes_mask |= STATX_ATTR_MOUNT_ROOT;
         if (!object || object->type == FAKE_TYPE_MOUNT || (object->directory.flags & FAKE_IS_ROOT))
                 stat->stx_attributes |= STATX_ATTR_MOUNT_ROOT;
+}
+
+static void fake_stat_node(const struct fake_node *node, struct statx *stat) {
+        bool misplaced = fake_misplaced && strcmp(fake_misplaced, node->path) == 0;
+
+        stat->stx_mode = S_IFCHR | 0666;
+        stat->stx_rdev_major = node->major;
+        stat->stx_rdev_minor = node->minor + misplaced;
 }
 
 int kernel_statx(int fd, unsigned mask, struct statx *stat) {
@@ -433,6 +464,8 @@ int kernel_statx(int fd, unsigned mask, struct statx *stat) {
 
                 stat->stx_mask |= STATX_BASIC_STATS;
                 stat->stx_mode = file ? S_IFREG | 0644 : S_IFDIR | 0755;
+                if (object && object->node)
+                        fake_stat_node(object->node, stat);
                 stat->stx_uid = object ? object->directory.owner : 0;
         }
         return fake_leave(0);
@@ -649,10 +682,131 @@ int kernel_open_tree_clone(int fd) {
         const struct fake_object *mount = fake_find_typed(fd, FAKE_TYPE_MOUNT);
         struct fake_object *clone;
 
-        if (r == 0 && !(fake_can & PROTOCOL_FEATURE_CLONES))
+        if (r == 0 && !mount->node && !(fake_can & PROTOCOL_FEATURE_CLONES))
                 r = -EINVAL;
         return fake_leave(r < 0 ? r : fake_new_mount(&mount->mount, &clone));
 }
+
+int kernel_open_tree_clone_all(int fd) {
+        int r = fake_enter(FAKE_OPEN_TREE_ALL);
+        const struct fake_object *mount = fake_find_typed(fd, FAKE_TYPE_MOUNT);
+        struct fake_object *clone;
+
+        if (r == 0 && !(fake_can & PROTOCOL_FEATURE_CLONES))
+                r = -EINVAL;
+        if (r < 0)
+                return fake_leave(r);
+        r = fake_new_mount(&mount->mount, &clone);
+        memcpy(clone->parts, mount->parts, sizeof(clone->parts));
+        clone->n_parts = mount->n_parts;
+        return fake_leave(r);
+}
+
+int kernel_mount_setattr(int fd, uint64_t set, uint64_t clear) {
+        int r = fake_enter(FAKE_SETATTR);
+        struct fake_object *mount = fake_find_typed(fd, FAKE_TYPE_MOUNT);
+
+        if (r == 0)
+                mount->mount.attributes = (mount->mount.attributes | set) & ~clear;
+        return fake_leave(r);
+}
+
+/* ---- a tree of our own ---- */
+
+int kernel_open_node(const char *path) {
+        int r = fake_enter(FAKE_OPEN_NODE);
+        const struct fake_node *node = fake_nodes;
+        struct fake_mount like = {.attributes = MOUNT_ATTR_NODEV}; /* to be lifted */
+        struct fake_object *object;
+
+        while (strcmp(node->path, path) != 0)
+                node++;
+        if (r < 0)
+                return fake_leave(r);
+        snprintf(like.options, sizeof(like.options), "%s", path);
+        r = fake_new_mount(&like, &object);
+        object->node = node;
+        return fake_leave(r);
+}
+
+void fake_misplace(const char *path) {
+        fake_misplaced = path;
+}
+
+static int fake_make(int fd, const char *name, const char *target) {
+        int r = fake_enter(FAKE_MAKE);
+        struct fake_mount *mount = &fake_find_typed(fd, FAKE_TYPE_MOUNT)->mount;
+        size_t used = strlen(mount->files);
+
+        if (mount->attributes & MOUNT_ATTR_RDONLY)
+                fake_die("made in a read-only mount");
+        if (r == 0)
+                snprintf(mount->files + used, sizeof(mount->files) - used, "%s%s%s%s",
+                         used ? " " : "", name, target ? "=" : "", target ?: "");
+        return fake_leave(r);
+}
+
+int kernel_make_file(int directory, const char *name) {
+        return fake_make(directory, name, NULL);
+}
+
+int kernel_make_directory(int directory, const char *name) {
+        return fake_make(directory, name, NULL);
+}
+
+int kernel_make_link(int directory, const char *name, const char *target) {
+        return fake_make(directory, name, target);
+}
+
+int kernel_make_read_only(int fd) {
+        int r = fake_enter(FAKE_READ_ONLY);
+        char *options = fake_find_typed(fd, FAKE_TYPE_MOUNT)->mount.options;
+
+        if (r == 0)
+                strcat(options, ",ro");
+        return fake_leave(r);
+}
+
+static bool fake_has_file(const char *files, const char *name) {
+        size_t length = strlen(name);
+
+        for (const char *at = files; (at = strstr(at, name)); at += length)
+                if ((at == files || at[-1] == ' ') && (at[length] == ' ' || !at[length]))
+                        return true;
+        return false;
+}
+
+int kernel_move_mount_below(int fd, int directory, const char *name) {
+        int r = fake_enter(FAKE_MOVE_BELOW);
+        struct fake_object *mount = fake_find_typed(fd, FAKE_TYPE_MOUNT);
+        struct fake_object *root = fake_find_typed(directory, FAKE_TYPE_MOUNT);
+        struct fake_part *part = &root->parts[root->n_parts];
+
+        if (mount->is_part || mount->on || root->n_parts == FAKE_PARTS_MAX)
+                fake_die("a part is attached twice, or there are too many");
+        if (r == 0 && !fake_has_file(root->mount.files, name))
+                r = -ENOENT;
+        if (r == 0 && !root->on && !(fake_can & PROTOCOL_FEATURE_CLONES))
+                r = -EINVAL;
+        if (r < 0)
+                return fake_leave(r);
+        snprintf(part->name, sizeof(part->name), "%s", name);
+        part->mount = mount->mount;
+        root->n_parts++;
+        mount->is_part = true;
+        return fake_leave(0);
+}
+
+const struct fake_mount *fake_part(int fd, const char *name) {
+        const struct fake_object *root = fake_find_typed(fd, FAKE_TYPE_MOUNT);
+
+        for (unsigned i = 0; i < root->n_parts; i++)
+                if (strcmp(root->parts[i].name, name) == 0)
+                        return &root->parts[i].mount;
+        return NULL;
+}
+
+/* ---- attaching ---- */
 
 int kernel_move_mount(int fd, int target) {
         int r = fake_enter(FAKE_MOVE_MOUNT);

@@ -34,6 +34,12 @@ enum fake_call {
         FAKE_MESSAGE,
         FAKE_FSMOUNT,
         FAKE_OPEN_TREE,
+        FAKE_OPEN_TREE_ALL,
+        FAKE_SETATTR,
+        FAKE_OPEN_NODE,
+        FAKE_MAKE, /* a file, a directory, a link */
+        FAKE_READ_ONLY,
+        FAKE_MOVE_BELOW,
         FAKE_MOVE_MOUNT,
         FAKE_UMOUNT,
         FAKE_UNSHARE,
@@ -81,6 +87,7 @@ int fake_directory(const struct fake_directory *directory);
 
 struct fake_mount {
         char options[256]; /* "proc,source=mountatd,ro", in the order they were given */
+        char files[256]; /* "pts shm null … fd=/proc/self/fd …", in the order they were made */
         unsigned attributes;
         uint64_t id;     /* unique */
         uint64_t id_old; /* the other kind */
@@ -92,6 +99,12 @@ unsigned fake_strangers(void);
 
 /* The topmost mount on the directory, NULL if there is none. Good until it is detached. */
 const struct fake_mount *fake_mount_on(int directory);
+
+/* What was attached to that file or directory of the mount `fd`; NULL: nothing. */
+const struct fake_mount *fake_part(int fd, const char *name);
+
+/* The host has another device at that path, from now on; NULL: everything is in its place. */
+void fake_misplace(const char *path);
 
 /* Somebody else mounts on the directory, on top of whatever is there already. */
 void fake_cover(int directory);
