@@ -412,8 +412,10 @@ START_TEST(accepts_no_other_byte_where_the_value_is_fixed) {
                 for (size_t at = fixed[f].first; at <= fixed[f].last; at++)
                         for (unsigned flip = 1; flip < 256; flip++) {
                                 bytes[at] ^= flip;
-                                /* procfs becomes sysfs, mount becomes adopt, a flag is set */
+                                /* procfs becomes sysfs or dev, mount becomes adopt, a flag is set
+                                 */
                                 bool allowed = (at == 32 && bytes[at] == PROTOCOL_SYSFS) ||
+                                               (at == 32 && bytes[at] == PROTOCOL_DEV) ||
                                                (at == 6 && bytes[at] == PROTOCOL_ADOPT) ||
                                                (at == 28 && bytes[at] == PROTOCOL_KEEP) ||
                                                (at == 28 && bytes[at] == PROTOCOL_CHECK);
