@@ -215,7 +215,7 @@ func (c *call) wait(ctx context.Context) (*reply, error) {
 // require gives an error if the daemon lacks one of those features, which it is asked for once. To
 // ask it for more would be malformed.
 func (c *channel) require(ctx context.Context, features Feature) error {
-	if c.has(features) {
+	if c.lacks(features) == 0 {
 		return nil
 	}
 	call, err := c.start(ctx, &request{operation: operationHello}, nil)
@@ -233,16 +233,22 @@ func (c *channel) require(ctx context.Context, features Feature) error {
 	c.mu.Lock()
 	c.features = Feature(reply.flags)
 	c.mu.Unlock()
-	if c.has(features) {
-		return nil
+	if lacks := c.lacks(features); lacks != 0 {
+		return newLackError(lacks, reply.text)
 	}
-	return newLackError(features, reply.text)
+	return nil
 }
 
-func (c *channel) has(features Feature) bool {
+// lacks gives those of the features that the daemon is too old for, as far as is known. One that can
+// check knows of a dev, and where it offers none it says why when it is asked to mount one.
+func (c *channel) lacks(features Feature) Feature {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return features&^c.features == 0
+	known := c.features
+	if known&FeatureCheck != 0 {
+		known |= FeatureDev
+	}
+	return features &^ known
 }
 
 // dial connects. Where the queue of the socket is full, connect(2) without blocking fails at once:

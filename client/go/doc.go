@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mountat asks mountatd to mount /proc and /sys in a directory tree that you hold open, and
-// to unmount them again. No privilege is needed.
+// Package mountat asks mountatd to mount /proc, /sys and /dev in a directory tree that you hold open,
+// and to unmount them again. No privilege is needed.
 //
 // A mount that succeeded is a [Lease]. It belongs to the connection that asked, the [Client]: when
 // that ends, for whatever reason, the daemon releases all its leases. So a program that dies leaves
@@ -15,8 +15,8 @@
 // noticed, unless the daemon stays away: a call that has waited for 45 seconds, or until the end of
 // its context, fails with [ErrLost] and may be tried again.
 //
-// To be adopted, mounts must be found by name: proc and sys below the root, or the parent's proc or
-// sys of a [Target]. Roots and parents may be renamed meanwhile. A lease is lost if this process may
+// To be adopted, mounts must be found by name: proc, sys and dev below the root, or that of the
+// parent of a [Target]. Roots and parents may be renamed meanwhile. A lease is lost if this process may
 // no longer search those directories, if something else is mounted on top, if one of its mounts is
 // gone, or if the daemon refuses, which it does after its --adopt-timeout (30 s) and to a process of
 // another user. [Lease.Done] tells at once, and Release why: [ErrLeaseLost]. What is still mounted of

@@ -31,7 +31,7 @@ type Error struct {
 	Operation string     // "mount", "unmount", "hello", "connect", "adopt"
 	Status    Status     // what the daemon said, or would have said
 	Errno     unix.Errno // the host's, for StatusHostFailed; else what the status stands for
-	Target    int        // index of the target at fault (procfs comes first), or -1
+	Target    int        // index of the target at fault (of Mount: procfs, sysfs, dev), or -1
 	Text      string     // for a person, printable UTF-8: the reason, what to do; may be empty
 }
 
@@ -65,19 +65,30 @@ func newReplyError(op operation, r *reply, targets int) *Error {
 	return e
 }
 
-// newLackError is about a daemon that is too old for what a mount takes.
+// What a daemon may be too old for, and what it would say of it; of several, the first counts.
+var lacks = [...]struct {
+	feature Feature
+	status  Status
+	what    string
+}{
+	{FeatureDev, StatusUnsupportedFileSystem, "mount a dev"},
+	{FeatureKeep, StatusUnknownOperation, "keep mounts beyond a connection"},
+	{FeatureCheck, StatusUnknownOperation, "check directories without mounting"},
+}
+
+// newLackError is about a daemon that is too old for one of these features, all of which are in lacks.
 func newLackError(features Feature, version string) *Error {
-	what := "check directories without mounting"
-	if features&FeatureKeep != 0 {
-		what = "keep mounts beyond a connection"
+	i := 0
+	for i < len(lacks)-1 && features&lacks[i].feature == 0 {
+		i++
 	}
 	return &Error{
 		Operation: operationMount.String(),
-		Status:    StatusUnknownOperation,
-		Errno:     StatusUnknownOperation.errno(0),
+		Status:    lacks[i].status,
+		Errno:     lacks[i].status.errno(0),
 		Target:    -1,
 		Text: fmt.Sprintf("%s can't %s: that takes mountatd 0.2 or later: upgrade it, and restart "+
-			"its service", escape(version), what),
+			"its service", escape(version), lacks[i].what),
 	}
 }
 

@@ -58,7 +58,8 @@ func (c *Client) Mount(ctx context.Context, root *os.File, flags Flags) (*Lease,
 // comes back at once meets its own mounts, and the daemon answers a question about those when they
 // are gone. Whatever it says: what counts is whether the directory can be opened then.
 func (c *Client) awaitLeaving(ctx context.Context, own *root) {
-	for _, mountpoint := range mountpoints {
+	for i := range fileSystems {
+		mountpoint := &fileSystems[i]
 		if own.flags&mountpoint.flag == 0 {
 			continue
 		}
@@ -79,8 +80,8 @@ type Target struct {
 	Options    Option
 }
 
-// MountTargets mounts on 1 to 16 directories, all of them or none. The daemon wants them named proc
-// or sys, and owned by this user or below a build directory of the administrator's. A lease keeps a
+// MountTargets mounts on 1 to 16 directories, all of them or none. The daemon wants them named proc,
+// sys or dev, and owned by this user or below a build directory of the administrator's. A lease keeps a
 // descriptor per target. If the daemon goes away: as [Client.Mount] has it.
 func (c *Client) MountTargets(ctx context.Context, targets ...Target) (*Lease, error) {
 	lease, fds, err := c.openTargets(targets)
@@ -101,8 +102,8 @@ func (c *Client) MountTargetsKept(ctx context.Context, targets ...Target) (*Leas
 }
 
 // Check tells whether the daemon would mount on 1 to 16 directories: nil, or the error that the
-// mount would give. Nothing is mounted. A directory by another name than proc and sys, or a build
-// directory of the administrator's, is judged as a mountpoint of the same owner right below it would
+// mount would give. Nothing is mounted. A directory by another name than those, or a build directory
+// of the administrator's, is judged as a mountpoint of the same owner right below it would
 // be, so that a program can see whether it is set up while there is nothing to mount on yet. A
 // daemon older than 0.2 isn't asked: [StatusUnknownOperation].
 func (c *Client) Check(ctx context.Context, targets ...Target) error {
@@ -114,7 +115,7 @@ func (c *Client) Check(ctx context.Context, targets ...Target) error {
 	q := inquiry{
 		request:  request{operation: operationMount, flags: protocolCheck, targets: lease.targets},
 		fds:      fds,
-		features: FeatureCheck,
+		features: FeatureCheck | featuresOf(lease.targets),
 	}
 	if err := c.connection.ask(ctx, &q); err != nil {
 		return failed(operationMount, err)
@@ -123,6 +124,14 @@ func (c *Client) Check(ctx context.Context, targets ...Target) error {
 		return newReplyError(operationMount, q.reply, len(lease.targets))
 	}
 	return nil
+}
+
+// featuresOf is what a daemon must have to mount all of the targets.
+func featuresOf(targets []wireTarget) (features Feature) {
+	for _, target := range targets {
+		features |= target.fileSystem.features()
+	}
+	return features
 }
 
 // openTargets gives a lease that isn't granted yet, with descriptors of its own for the targets.
@@ -163,7 +172,7 @@ func (c *Client) mount(ctx context.Context, lease *Lease, fds []int) (*Lease, er
 		return lease, nil
 	case err == nil:
 		lease.abandon(q.inDoubt)
-		return nil, explainMount(&q)
+		return nil, explainMount(ctx, &q)
 	case q.call != nil:
 		if lease.root != nil {
 			lease.root.clear() // a directory that is gone can't be mounted on any more
@@ -203,8 +212,15 @@ func (c *Client) askMount(ctx context.Context, q *inquiry) error {
 	}
 }
 
-func explainMount(q *inquiry) error {
+func explainMount(ctx context.Context, q *inquiry) error {
 	refusal := newReplyError(operationMount, q.reply, len(q.request.targets))
+	if refusal.Status == StatusUnsupportedFileSystem && refusal.Target >= 0 {
+		features := q.request.targets[refusal.Target].fileSystem.features()
+		var lack *Error
+		if errors.As(q.channel.require(ctx, features), &lack) && lack.Status == refusal.Status {
+			refusal.Text = lack.Text // a daemon of 0.1 doesn't know that there is such a thing
+		}
+	}
 	if q.inDoubt && refusal.Status == StatusAlreadyMounted {
 		then := "it is released within its --adopt-timeout"
 		if q.request.flags == protocolKeep {

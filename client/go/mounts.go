@@ -42,7 +42,7 @@ func (l *Lease) openMounts() (fds []int, err error) {
 }
 
 func (l *Lease) openMount(i int) (fd int, err error) {
-	name := mountName(l.targets[i].fileSystem)
+	name := l.targets[i].fileSystem.name()
 	if l.root != nil {
 		fd, err = l.root.openMount(name)
 	} else {
@@ -62,13 +62,6 @@ func (l *Lease) openMount(i int) (fd int, err error) {
 
 func isBareErrno(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ESTALE)
-}
-
-func mountName(fileSystem FileSystem) string {
-	if fileSystem == FileSystemProc {
-		return "proc"
-	}
-	return "sys"
 }
 
 // openBeside opens what the name of a directory leads to.

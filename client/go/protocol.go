@@ -50,7 +50,40 @@ type FileSystem uint32
 const (
 	FileSystemProc  FileSystem = 1 // on a directory named proc
 	FileSystemSysfs FileSystem = 2 // on a directory named sys
+	FileSystemDev   FileSystem = 3 // on a directory named dev
 )
+
+// What can be mounted, in the order of the targets of [Client.Mount].
+var fileSystems = [...]struct {
+	fileSystem FileSystem
+	name       string // of the directory: the only one that the daemon accepts
+	flag       Flags
+	features   Feature // without which no daemon mounts it
+}{
+	{FileSystemProc, "proc", Proc, 0},
+	{FileSystemSysfs, "sys", Sysfs, 0},
+	{FileSystemDev, "dev", Dev, FeatureDev},
+}
+
+// name is that of the directory to mount on; empty if there is no such file system.
+func (f FileSystem) name() string {
+	for i := range fileSystems {
+		if fileSystems[i].fileSystem == f {
+			return fileSystems[i].name
+		}
+	}
+	return ""
+}
+
+// features is what a daemon must have to mount it.
+func (f FileSystem) features() Feature {
+	for i := range fileSystems {
+		if fileSystems[i].fileSystem == f {
+			return fileSystems[i].features
+		}
+	}
+	return 0
+}
 
 // Option is a bit set of what a client may ask of a [Target]; it can only get less than it would
 // without.
@@ -72,5 +105,6 @@ const (
 	FeaturePIDsOnly  Feature = 1 << 3
 	FeatureAdopt     Feature = 1 << 4
 	FeatureKeep      Feature = 1 << 6 // [Keep], [Client.MountTargetsKept]
+	FeatureDev       Feature = 1 << 7 // [Dev], FileSystemDev
 	FeatureCheck     Feature = 1 << 8 // [Client.Check]
 )

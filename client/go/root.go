@@ -27,30 +27,49 @@ const (
 	// mounted on stays. A daemon older than 0.2 isn't asked: [StatusUnknownOperation].
 	Keep Flags = 1 << 5
 
-	flagsAll = Proc | Sysfs | Create | ReadOnly | PIDsOnly | Keep
+	// Dev is a /dev on dev below the root, of which nothing can be changed: null, zero, full, random,
+	// urandom, tty, with pts and shm that no other lease sees, and fd, stdin, stdout and stderr, which
+	// are links into /proc. Nine mounts, that count as such against the daemon's limits. A daemon that
+	// has none to offer: [StatusUnsupportedFileSystem].
+	Dev Flags = 1 << 6
+
+	flagsMounts = Proc | Sysfs | Dev
+	flagsAll    = flagsMounts | Create | ReadOnly | PIDsOnly | Keep
 )
 
 func (f Flags) check() error {
 	switch {
 	case f&^flagsAll != 0:
 		return fmt.Errorf("mountatd: mount: unknown flags %#x: %w", uint32(f&^flagsAll), unix.EINVAL)
-	case f&(Proc|Sysfs) == 0:
-		return fmt.Errorf("mountatd: mount: nothing to mount: give Proc, Sysfs or both: %w",
-			unix.EINVAL)
+	case f&flagsMounts == 0:
+		return fmt.Errorf("mountatd: mount: nothing to mount: give Proc, Sysfs or Dev: %w", unix.EINVAL)
 	case f&PIDsOnly != 0 && f&Proc == 0:
 		return fmt.Errorf("mountatd: mount: PIDsOnly is about procfs: give Proc too: %w", unix.EINVAL)
 	}
 	return nil
 }
 
-// The mountpoints below a root, in the order of a request's targets.
-var mountpoints = [...]struct {
-	flag       Flags
-	fileSystem FileSystem
-	name       string
-}{
-	{Proc, FileSystemProc, "proc"},
-	{Sysfs, FileSystemSysfs, "sys"},
+// Targets are what [Client.Mount] with these flags mounts, in its order, but all on one directory: for
+// [Client.Check], which judges a root as it would the mountpoints below it, one target at a time.
+func (f Flags) Targets(directory *os.File) (targets []Target) {
+	for i := range fileSystems {
+		if f&fileSystems[i].flag != 0 {
+			fileSystem := fileSystems[i].fileSystem
+			targets = append(targets, Target{directory, fileSystem, f.options(fileSystem)})
+		}
+	}
+	return targets
+}
+
+func (f Flags) options(fileSystem FileSystem) Option {
+	var options Option
+	if f&ReadOnly != 0 {
+		options |= OptionReadOnly
+	}
+	if f&PIDsOnly != 0 && fileSystem == FileSystemProc {
+		options |= OptionPIDsOnly
+	}
+	return options
 }
 
 // As the directories of a real system: nobody writes under a mount.
@@ -139,7 +158,8 @@ func (r *root) mkdir(name string, flag Flags) error {
 // openTargets opens the mountpoints, and makes those that are missing if it may. The caller owns
 // the descriptors. After an error, clear() removes what was made.
 func (r *root) openTargets() (targets []wireTarget, fds []int, err error) {
-	for _, mountpoint := range mountpoints {
+	for i := range fileSystems {
+		mountpoint := &fileSystems[i]
 		if r.flags&mountpoint.flag == 0 {
 			continue
 		}
@@ -157,20 +177,9 @@ func (r *root) openTargets() (targets []wireTarget, fds []int, err error) {
 			return nil, nil, openFailed(mountpoint.name, len(fds), err)
 		}
 		fds = append(fds, fd)
-		targets = append(targets, wireTarget{mountpoint.fileSystem, r.options(mountpoint.fileSystem)})
+		targets = append(targets, wireTarget{mountpoint.fileSystem, r.flags.options(mountpoint.fileSystem)})
 	}
 	return targets, fds, nil
-}
-
-func (r *root) options(fileSystem FileSystem) Option {
-	var options Option
-	if r.flags&ReadOnly != 0 {
-		options |= OptionReadOnly
-	}
-	if r.flags&PIDsOnly != 0 && fileSystem == FileSystemProc {
-		options |= OptionPIDsOnly
-	}
-	return options
 }
 
 func closeAll(fds []int) {
@@ -210,8 +219,8 @@ func openFailed(name string, target int, err error) error {
 // directory that somebody put something in stays.
 func (r *root) clear() bool {
 	bare := true
-	for i := len(mountpoints) - 1; i >= 0; i-- {
-		mountpoint := &mountpoints[i]
+	for i := len(fileSystems) - 1; i >= 0; i-- {
+		mountpoint := &fileSystems[i]
 		switch {
 		case r.created&mountpoint.flag != 0:
 			if r.rmdir(mountpoint.name) {
