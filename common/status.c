@@ -28,7 +28,7 @@ static const struct {
                                    "the directory is not owned by you, nor below a build directory "
                                    "that is open to you: see mountatd's --build-directory"},
         [STATUS_WRONG_NAME] = {"wrong-name",
-                               "a target must be named proc (for procfs) or sys (for sysfs)"},
+                               "a target must be named proc (for procfs), sys (for sysfs) or dev"},
         [STATUS_ALREADY_MOUNTED] = {"already-mounted",
                                     "something is mounted on the directory already"},
         [STATUS_FOREIGN_NAMESPACE] = {"foreign-namespace",
@@ -45,7 +45,7 @@ static const struct {
         [STATUS_SHUTTING_DOWN] = {"shutting-down", "mountatd is stopping: connect again"},
         [STATUS_TARGET_VANISHED] = {"target-vanished", "the directory has been removed"},
         [STATUS_UNSUPPORTED_FILE_SYSTEM] = {"unsupported-file-system",
-                                            "mountatd mounts proc and sysfs alone, onto local file "
+                                            "mountatd mounts proc, sysfs and dev alone, onto local file "
                                             "systems or below a build directory"},
 };
 

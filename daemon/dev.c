@@ -117,13 +117,14 @@ static struct verdict dev_make_root(const struct dev *dev, int *ret) {
 
 /* A tree that is attached can be detached by somebody else at any moment, one that isn't can't. */
 static struct verdict dev_attach(const struct dev *dev, int mount, int root, const char *name) {
+        bool attached = !(dev->setup->features & PROTOCOL_FEATURE_CLONES);
         int r = kernel_move_mount_below(mount, root, name);
 
         if (r == 0)
                 return VERDICT_OK;
-        if (dev->setup->features & PROTOCOL_FEATURE_CLONES)
-                return verdict_host_failed(r, STATUS_NO_TARGET);
-        return mount_judge(r == -EINVAL ? -ENOENT : r);
+        if (attached && (r == -EINVAL || r == -ENOENT))
+                return verdict_refuse(STATUS_TARGET_VANISHED, STATUS_NO_TARGET);
+        return r == -ENOSPC ? mount_judge(r) : verdict_host_failed(r, STATUS_NO_TARGET);
 }
 
 static struct verdict dev_add_node(const struct dev *dev, int i, int root) {

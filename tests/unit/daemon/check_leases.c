@@ -568,6 +568,7 @@ static struct record left_at(uint32_t index, uid_t uid, enum record_state state,
         struct record record = fake_context_left_at(index, uid, state, count);
 
         record.writer_pid = 1;
+        record.mounted = count; /* so that one is one */
         return record;
 }
 
@@ -658,6 +659,29 @@ START_TEST(what_was_left_counts_and_is_nobodys) {
 }
 END_TEST
 
+/* As many as the kernel holds for it, also of what a predecessor counted otherwise. */
+START_TEST(dev_counts_as_all_its_mounts) {
+        struct record left = left_at(3, 1000, RECORD_LIVE, 1);
+        struct holder holder = holder_of(1000);
+        struct lease_orders orders = orders_for(2, false);
+        struct lease *lease = NULL;
+
+        left.mounted = 8; /* it had no shm */
+        start_after(18, 18, &left, 1);
+        counts_are(1, 1, 0, 8);
+        orders.orders[1].kind = TEMPLATE_DEV;
+        orders.orders[1].file_system = PROTOCOL_DEV;
+        ck_assert_uint_eq(leases_reserve(leases, &holder, &orders, &lease).status, STATUS_OK);
+        ck_assert_uint_eq(lease->record->mounted, 10);
+        counts_are(2, 1, 0, 18);
+        refuses_mounts(&holder, 1, "--max-mounts");
+        leases_drop(leases, lease);
+        counts_are(1, 1, 0, 8);
+        forget_left();
+        end();
+}
+END_TEST
+
 /* More than the limits allow, which may have been higher then. */
 START_TEST(what_was_left_may_exceed_the_limits) {
         struct holder holder = holder_of(1001);
@@ -726,7 +750,7 @@ static const struct {
         {"a mount more", offsetof(struct record, count), 4, 6},
         {"no mount", offsetof(struct record, count), 4, 0},
         {"another first kind", offsetof(struct record, file_systems), 1, 2},
-        {"another last kind", offsetof(struct record, file_systems) + 4, 1, 2},
+        {"another last kind", offsetof(struct record, file_systems) + 4, 1, 3},
         {"another first mount", offsetof(struct record, mounts), 8, 302},
         {"another last mount", offsetof(struct record, mounts) + 4 * 8, 8, 304},
 };
@@ -1371,7 +1395,8 @@ int main(void) {
                 kept_lease_outlives_its_holder_and_is_its_users,
                 lease_that_is_not_kept_is_its_holders_alone, administrator_takes_what_another_holds,
                 administrator_takes_an_orphan, lease_to_keep_comes_too_late_for_the_stop,
-                what_was_left_counts_and_is_nobodys, what_was_left_may_exceed_the_limits,
+                what_was_left_counts_and_is_nobodys, dev_counts_as_all_its_mounts,
+                what_was_left_may_exceed_the_limits,
                 left_lease_is_adopted_once_and_then_like_any_other,
                 each_disagreement_is_no_adoption, lease_that_was_not_live_is_never_adopted,
                 held_lease_is_not_adopted, nothing_is_adopted_after_the_stop,

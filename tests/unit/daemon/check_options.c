@@ -65,6 +65,8 @@ START_TEST(has_the_documented_defaults) {
         ck_assert_uint_eq(options.max_targets, 16);
         ck_assert_uint_eq(options.idle_timeout, 60);
         ck_assert_uint_eq(options.adopt_timeout, 30);
+        ck_assert_uint_eq(options.dev_shm_size, 64 << 20);
+        ck_assert(!options.no_dev);
         ck_assert(!options.sweep);
         ck_assert_int_eq(options.log_level, LOG_INFO);
         ck_assert_uint_eq(options.seccomp_mode, SECCOMP_ENFORCE);
@@ -141,6 +143,25 @@ START_TEST(takes_each_number_up_to_its_edges) {
 }
 END_TEST
 
+START_TEST(size_has_a_unit_or_none) {
+        static const struct {
+                const char *value;
+                uint64_t size;
+        } sizes[] = {{"0", 0},          {"0M", 0},          {"4096", 4096},    {"1K", 1024},
+                     {"64M", 64 << 20}, {"3G", 3ULL << 30}, {"1T", 1ULL << 40}};
+        struct options options;
+
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+                ck_assert_uint_eq(parse_one(&options, "dev-shm-size", sizes[i].value), OPTIONS_RUN);
+                ck_assert_uint_eq(options.dev_shm_size, sizes[i].size);
+                options_free(&options);
+        }
+        ck_assert_uint_eq(PARSE(&options, "--no-dev"), OPTIONS_RUN);
+        ck_assert(options.no_dev);
+        options_free(&options);
+}
+END_TEST
+
 static const struct {
         const char *name;
         const char *value;
@@ -170,6 +191,22 @@ static const struct {
         {"log-level", "DEBUG", OPTIONS_WRONG},
         {"log-level", "7", OPTIONS_WRONG},
         {"log-level", "debugs", OPTIONS_WRONG},
+        {"dev-shm-size", "0", OPTIONS_RUN},
+        {"dev-shm-size", "1T", OPTIONS_RUN},
+        {"dev-shm-size", "1099511627776", OPTIONS_RUN},
+        {"dev-shm-size", "1099511627777", OPTIONS_WRONG},
+        {"dev-shm-size", "1025G", OPTIONS_WRONG},
+        {"dev-shm-size", "2T", OPTIONS_WRONG},
+        {"dev-shm-size", "18446744073709551615K", OPTIONS_WRONG},
+        {"dev-shm-size", "18446744073709551616", OPTIONS_WRONG},
+        {"dev-shm-size", "", OPTIONS_WRONG},
+        {"dev-shm-size", "M", OPTIONS_WRONG},
+        {"dev-shm-size", "64m", OPTIONS_WRONG},
+        {"dev-shm-size", "64MB", OPTIONS_WRONG},
+        {"dev-shm-size", "-1", OPTIONS_WRONG},
+        {"dev-shm-size", " 1", OPTIONS_WRONG},
+        {"dev-shm-size", "1 M", OPTIONS_WRONG},
+        {"dev-shm-size", "50%", OPTIONS_WRONG},
         {"system-calls", "enforce", OPTIONS_RUN},
         {"system-calls", "log", OPTIONS_RUN},
         {"system-calls", "off", OPTIONS_RUN},
@@ -590,10 +627,10 @@ END_TEST
 int main(void) {
         return SUITE_RUN(
                 "options", has_the_documented_defaults, takes_each_number_up_to_its_edges,
-                judges_every_string, path_may_be_as_long_as_the_kernels, keeps_what_it_was_given,
-                repeatable_options_add_up, last_of_the_others_wins, refuses_what_is_no_option,
-                sweep_is_asked_for_beside_other_options, refusals_and_calls_have_their_limits,
-                help_and_version_are_asked_for, help_lists_every_option_and_default,
-                fits_the_limits_into_the_processes, fitted_limits_never_exceed_the_processes,
-                connections_and_mounts_give_way_together);
+                size_has_a_unit_or_none, judges_every_string, path_may_be_as_long_as_the_kernels,
+                keeps_what_it_was_given, repeatable_options_add_up, last_of_the_others_wins,
+                refuses_what_is_no_option, sweep_is_asked_for_beside_other_options,
+                refusals_and_calls_have_their_limits, help_and_version_are_asked_for,
+                help_lists_every_option_and_default, fits_the_limits_into_the_processes,
+                fitted_limits_never_exceed_the_processes, connections_and_mounts_give_way_together);
 }

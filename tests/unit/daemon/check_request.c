@@ -305,6 +305,9 @@ static const struct {
         {STATUS_ALREADY_MOUNTED, PROTOCOL_SYSFS, {"/r0/proc", US, 0, 0}},
         {STATUS_WRONG_NAME, PROTOCOL_SYSFS, {"/r1/proc", US, 0, 0}},
         {STATUS_WRONG_NAME, PROTOCOL_PROC, {"/r0/sys", 0, FAKE_FUSE, 0}},
+        {STATUS_WRONG_NAME, PROTOCOL_DEV, {"/r0/sys", US, 0, 0}},
+        {STATUS_NOT_A_DIRECTORY, PROTOCOL_DEV, {"/r0/dev", US, 0, FAKE_IS_FILE}},
+        {STATUS_NOT_AUTHORISED, PROTOCOL_DEV, {"/r0/dev", US, FAKE_FUSE, 0}},
         {STATUS_NOT_AUTHORISED, PROTOCOL_SYSFS, {"/r0/sys", US, FAKE_FUSE, FAKE_IS_HIDDEN}},
         {STATUS_NOT_AUTHORISED, PROTOCOL_SYSFS, {"/r0/sys", US + 1, 0, 0}},
         {STATUS_NOT_AUTHORISED, PROTOCOL_SYSFS, {"/r0/sys", 0, 0, 0}},
@@ -315,6 +318,7 @@ static const struct {
          {"/r0/sys", US, FAKE_FUSE, FAKE_IS_DETACHED | FAKE_IS_HIDDEN}},
         {STATUS_TARGET_VANISHED, PROTOCOL_SYSFS, {"/r0/sys", US, 0, FAKE_VANISHES}},
         {STATUS_OK, PROTOCOL_SYSFS, {"/r0/sys", US, 0, 0}},
+        {STATUS_OK, PROTOCOL_DEV, {"/r0/dev", US, 0, 0}},
 };
 
 START_TEST(judges_each_target_and_tells_which) {
@@ -811,6 +815,37 @@ static void serve_check(void) {
         ck_assert_uint_eq(fake.context.mounts_total, total);
         wire->flags = 0;
 }
+
+/* Asked for with others, it is what is at fault; the others are mounted as ever. */
+START_TEST(dev_that_is_not_offered_is_refused_with_the_reason) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                log_open(LOG_EMERG);
+                fake_context_start_as(
+                        &fake, &(struct fake_setup){.features = feature_sets[f], .no_dev = true});
+                hold();
+                ask(PROTOCOL_HELLO, 0);
+                serve();
+                ck_assert_uint_eq(reply->flags & PROTOCOL_FEATURE_DEV, 0);
+                ask_good(2);
+                ask_target(PROTOCOL_DEV, 0, &(struct fake_directory){"/r/dev", US, 0, 0});
+                for (unsigned check = 0; check < 2; check++) {
+                        if (check)
+                                serve_check();
+                        else
+                                serve();
+                        ck_assert_uint_eq(reply->status, STATUS_UNSUPPORTED_FILE_SYSTEM);
+                        ck_assert_uint_eq(reply->target, 2);
+                        ck_assert_ptr_nonnull(strstr(reply->text, "--no-dev"));
+                        fake_context_is_clean(&fake, 3);
+                }
+                ask_good(2);
+                serve();
+                ck_assert_uint_eq(reply->status, STATUS_OK);
+                ck_assert_uint_eq(unmount(reply->lease), STATUS_OK);
+                end();
+        }
+}
+END_TEST
 
 START_TEST(check_is_answered_as_the_mount_would_be) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
@@ -1319,7 +1354,9 @@ int main(void) {
                 decoders_refusal_is_the_answer, operation_that_is_not_in_the_table_does_not_exist,
                 wants_one_descriptor_per_target,
                 our_own_lack_of_descriptors_is_not_the_clients_fault,
-                judges_each_target_and_tells_which, other_file_system_is_refused_without_a_mount,
+                judges_each_target_and_tells_which,
+                dev_that_is_not_offered_is_refused_with_the_reason,
+                other_file_system_is_refused_without_a_mount,
                 judges_all_targets_before_it_mounts_one, build_directory_opens_what_is_hidden,
                 build_directory_elsewhere_is_refused_before_anything_is_mounted,
                 file_system_is_never_asked_what_it_is, options_take_away_and_never_add,

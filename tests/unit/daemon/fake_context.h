@@ -32,6 +32,7 @@
 struct fake_setup {
         unsigned features;               /* of the fake kernel */
         const struct quota_limit *quota; /* QUOTA_KINDS of them; NULL: 64 of each */
+        bool no_dev;                     /* is offered */
         const struct record *left;       /* by a predecessor */
         size_t n_left;
 };
@@ -113,7 +114,7 @@ static inline uint64_t fake_context_id(unsigned features, const struct fake_moun
         return features & PROTOCOL_FEATURE_UNIQUE_IDS ? mount->id : mount->id_old;
 }
 
-/* What a lease of the user's with so many mounts looks like: proc, sys, proc, … */
+/* What a lease of the user's with so many mounts looks like: proc, sys, dev, proc, … */
 static inline struct record fake_context_left_at(uint32_t index, uid_t uid, enum record_state state,
                                                  unsigned count) {
         struct record record = {
@@ -122,11 +123,11 @@ static inline struct record fake_context_left_at(uint32_t index, uid_t uid, enum
                 .uid = uid,
                 .pid = 77,
                 .count = count,
-                .mounted = count,
+                .mounted = count + count / 3 * 8, /* a dev is nine */
         };
 
         for (unsigned i = 0; i < count; i++) {
-                record.file_systems[i] = i % 2 ? PROTOCOL_SYSFS : PROTOCOL_PROC;
+                record.file_systems[i] = PROTOCOL_PROC + i % 3;
                 record.mounts[i] = index * 100 + i + 1;
         }
         return record;
@@ -136,13 +137,13 @@ static inline struct record fake_context_left_at(uint32_t index, uid_t uid, enum
 static inline struct record fake_context_left(unsigned features, uint32_t index, uid_t uid,
                                               enum record_state state, const int *directories,
                                               unsigned count) {
+        static const char *const options[] = {"proc,source=mountatd,ro", "sysfs,source=mountatd",
+                                              "tmpfs,source=mountatd,ro"};
         struct record record = fake_context_left_at(index, uid, state, count);
 
         for (unsigned i = 0; i < count; i++)
                 record.mounts[i] = fake_context_id(
-                        features,
-                        fake_mount_before(directories[i], i % 2 ? "sysfs,source=mountatd"
-                                                                : "proc,source=mountatd,ro"));
+                        features, fake_mount_before(directories[i], options[i % 3]));
         return record;
 }
 
@@ -186,7 +187,7 @@ static inline void fake_context_prepare(void) {
 
 /* Every template is there, so that from here on a descriptor is a mount. */
 static inline void fake_context_make_templates(struct fake_context *fake) {
-        for (enum template_kind kind = 0; kind < TEMPLATE_KINDS; kind++) {
+        for (enum template_kind kind = 0; kind < TEMPLATE_DEV; kind++) { /* a dev's was offered */
                 struct template_clone clone = {.fd = -EBADF};
 
                 template_obtain(fake->context.templates, kind, &clone);
@@ -211,7 +212,9 @@ static inline void fake_context_start_as(struct fake_context *fake,
         ck_assert_ptr_nonnull(context->quota);
         ck_assert_uint_eq(templates_new("mountatd", &context->templates).status, STATUS_OK);
         ck_assert_uint_eq(templates_setup(context->templates)->features, setup->features);
-        ck_assert_uint_eq(templates_offer_dev(context->templates, 64 << 20).status, STATUS_OK);
+        if (!setup->no_dev)
+                ck_assert_uint_eq(templates_offer_dev(context->templates, 64 << 20).status,
+                                  STATUS_OK);
         fake_context_start_leases(fake, setup);
         context->proc = target_open_proc();
         ck_assert_int_ge(context->proc, 0);
