@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A /dev as those inside see it. */
+
+#include "common/fd.h"
+#include "tests/fixtures/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <termios.h>
+#include <unistd.h>
+
+static const char *const nodes[] = {"null", "zero", "full", "random", "urandom", "tty"};
+
+enum {
+        N_NODES = sizeof(nodes) / sizeof(nodes[0]),
+        WHOLE = 1 + N_NODES + 2, /* mounts, with pts and shm */
+};
+
+/* How many of the mounts of a whole one are there. */
+static unsigned count_mounts(const char *dev) {
+        struct world_mount mount;
+        char path[256];
+        unsigned count = world_find_mount(0, dev, &mount);
+
+        for (unsigned i = 0; i < N_NODES; i++) {
+                snprintf(path, sizeof(path), "%s/%s", dev, nodes[i]);
+                count += world_find_mount(0, path, &mount);
+        }
+        snprintf(path, sizeof(path), "%s/pts", dev);
+        count += world_find_mount(0, path, &mount);
+        snprintf(path, sizeof(path), "%s/shm", dev);
+        return count + world_find_mount(0, path, &mount);
+}
+
+/* The directory of the user's that it is to be mounted on. Its path is good for the whole test. */
+static const char *make_dev(uid_t uid, const char *root) {
+        static char paths[8][256];
+        static unsigned n_paths;
+        char *path = paths[n_paths++ % 8], name[64];
+
+        world_make_root(uid, root);
+        ck_assert_int_eq(chmod(world_path("%s", root), 0755), 0);
+        snprintf(name, sizeof(name), "%s/dev", root);
+        snprintf(path, sizeof(paths[0]), "%s", world_make_directory(uid, 0755, name));
+        return path;
+}
+
+static uint64_t hold(int client, const char *dev) {
+        return client_hold(client, WORLD_ALICE, dev, PROTOCOL_DEV, 0);
+}
+
+/* ---- whole, and gone at once ---- */
+
+static void is_mounted(const char *path, const char *type, const char *options) {
+        struct world_mount mount;
+
+        ck_assert_msg(world_find_mount(0, path, &mount), "%s", path);
+        if (type)
+                ck_assert_str_eq(mount.type, type);
+        ck_assert_msg(strcmp(mount.options, options) == 0, "%s: %s", path, mount.options);
+}
+
+WORLD_TEST(is_whole_and_ends_with_one_unmount) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        const char *dev = make_dev(WORLD_ALICE, "root");
+        char path[256];
+
+        for (unsigned i = 0; i < 3; i++) {
+                uint64_t lease = hold(client, dev);
+
+                ck_assert_uint_eq(count_mounts(dev), WHOLE);
+                is_mounted(dev, "tmpfs", "ro,nosuid,noexec,relatime");
+                for (unsigned n = 0; n < N_NODES; n++) {
+                        snprintf(path, sizeof(path), "%s/%s", dev, nodes[n]);
+                        is_mounted(path, NULL, "ro,nosuid,noexec,relatime");
+                }
+                snprintf(path, sizeof(path), "%s/pts", dev);
+                is_mounted(path, "devpts", "rw,nosuid,noexec,relatime");
+                snprintf(path, sizeof(path), "%s/shm", dev);
+                is_mounted(path, "tmpfs", "rw,nosuid,nodev,noexec,relatime");
+                client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+                ck_assert_uint_eq(count_mounts(dev), 0);
+        }
+        ck_assert_int_eq(world_rmdir(WORLD_ALICE, dev), 0);
+        service_stop(&service);
+}
+
+WORLD_TEST(ends_with_its_connection_and_with_the_daemon) {
+        struct service service = service_start_with("a", NULL);
+        int client = client_connect(&service, WORLD_ALICE);
+        const char *dev = make_dev(WORLD_ALICE, "root");
+
+        hold(client, dev);
+        close(client);
+        world_wait_for(count_mounts(dev) == 0);
+        client = client_connect(&service, WORLD_ALICE);
+        hold(client, dev);
+        service_stop(&service);
+        ck_assert_uint_eq(count_mounts(dev), 0);
+        close(client);
+}
+
+WORLD_TEST(what_a_killed_daemon_left_is_adopted_or_swept) {
+        static const int denied[] = {0, CALL_STATMOUNT};
+
+        for (unsigned i = 0; i < 2; i++) {
+                const struct service_plan plan = {
+                        .name = "a", .options = {"--adopt-timeout=1"}, .denied = {denied[i]}};
+                struct service service = service_start(&plan);
+                FD_AUTO int client = client_connect(&service, WORLD_ALICE), again = -EBADF;
+                const char *adopted = make_dev(WORLD_ALICE, i ? "c" : "a");
+                const char *swept = make_dev(WORLD_ALICE, i ? "d" : "b");
+                struct wire_request request = {
+                        .operation = PROTOCOL_ADOPT,
+                        .lease = hold(client, adopted),
+                        .n_targets = 1,
+                        .targets = {{PROTOCOL_DEV, 0}},
+                };
+                int root;
+
+                hold(client, swept);
+                world_kill(service.pid);
+                service = service_start(&plan);
+                again = client_connect(&service, WORLD_ALICE);
+                root = world_open(WORLD_ALICE, adopted);
+                client_expect(client_call(again, &request, &root, 1), STATUS_OK, 0,
+                              STATUS_NO_TARGET);
+                close(root);
+                world_wait_for(count_mounts(swept) == 0);
+                ck_assert_uint_eq(count_mounts(adopted), WHOLE);
+                client_expect(client_unmount(again, request.lease), STATUS_OK, 0, STATUS_NO_TARGET);
+                ck_assert_uint_eq(count_mounts(adopted), 0);
+                service_stop(&service);
+        }
+}
+
+/* ---- the devices ---- */
+
+static int open_in(const char *dev, const char *name, int flags) {
+        char path[256];
+
+        snprintf(path, sizeof(path), "%s/%s", dev, name);
+        return open(path, flags | O_CLOEXEC | O_NOCTTY);
+}
+
+static void use_devices(void *argument) {
+        const char *dev = argument;
+        char bytes[16];
+        int fd;
+
+        fd = open_in(dev, "null", O_RDWR);
+        ck_assert_int_eq(write(fd, "x", 1), 1);
+        ck_assert_int_eq(read(fd, bytes, 1), 0);
+        close(fd);
+        fd = open_in(dev, "zero", O_RDONLY);
+        memset(bytes, 1, sizeof(bytes));
+        ck_assert_int_eq(read(fd, bytes, sizeof(bytes)), sizeof(bytes));
+        ck_assert_int_eq(bytes[0] | bytes[15], 0);
+        close(fd);
+        fd = open_in(dev, "full", O_WRONLY);
+        ck_assert(write(fd, "x", 1) < 0 && errno == ENOSPC);
+        close(fd);
+        fd = open_in(dev, "random", O_RDONLY);
+        ck_assert_int_eq(read(fd, bytes, sizeof(bytes)), sizeof(bytes));
+        close(fd);
+        fd = open_in(dev, "urandom", O_RDONLY);
+        ck_assert_int_eq(read(fd, bytes, sizeof(bytes)), sizeof(bytes));
+        close(fd);
+        ck_assert_int_ge(setsid(), 0); /* no terminal, whoever has one */
+        ck_assert(open_in(dev, "tty", O_RDWR) < 0 && errno == ENXIO);
+}
+
+/* Each way in which a node or the directory could be changed. */
+static void change_nodes(void *argument) {
+        const struct timespec now[2] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_NOW}};
+        const char *dev = argument;
+        char path[256], other[256];
+
+        snprintf(other, sizeof(other), "%s/other", dev);
+        for (unsigned i = 0; i < N_NODES; i++) {
+                const struct {
+                        const char *what;
+                        int r;
+                        int error;
+                } tries[] = {
+                        {"chmod",
+                         (snprintf(path, sizeof(path), "%s/%s", dev, nodes[i]), errno = 0,
+                          chmod(path, 0600)),
+                         errno},
+                        {"chown", chown(path, 1, 1), errno},
+                        {"unlink", unlink(path), errno},
+                        {"rename", rename(path, other), errno},
+                        {"link", link(path, other), errno},
+                        {"utimes", utimensat(AT_FDCWD, path, now, 0), errno},
+                        {"umount", umount(path), errno},
+                };
+
+                for (size_t t = 0; t < sizeof(tries) / sizeof(tries[0]); t++)
+                        ck_assert_msg(tries[t].r < 0 &&
+                                              (tries[t].error == EROFS || tries[t].error == EPERM ||
+                                               tries[t].error == EACCES ||
+                                               tries[t].error == EXDEV || tries[t].error == EBUSY),
+                                      "%s of %s: %d, %s", tries[t].what, nodes[i], tries[t].r,
+                                      strerror(tries[t].error));
+        }
+        ck_assert(mknod(other, S_IFCHR | 0666, makedev(1, 1)) < 0 &&
+                  (errno == EROFS || errno == EPERM));
+        ck_assert(mkdir(other, 0755) < 0 && (errno == EROFS || errno == EACCES));
+        ck_assert(symlink("x", other) < 0 && (errno == EROFS || errno == EACCES));
+        ck_assert(open(other, O_CREAT | O_WRONLY | O_CLOEXEC, 0600) < 0 &&
+                  (errno == EROFS || errno == EACCES));
+        ck_assert(chmod(dev, 0777) < 0 && (errno == EROFS || errno == EPERM));
+}
+
+/* As an action that is root in a container without capabilities. */
+static void lose_capabilities(void) {
+        cap_t none = cap_init();
+
+        for (int cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
+                ck_assert_int_eq(prctl(PR_CAPBSET_DROP, cap), 0);
+        ck_assert_int_eq(cap_set_proc(none), 0);
+        cap_free(none);
+}
+
+static void use_as_root(void *argument) {
+        lose_capabilities();
+        use_devices(argument);
+        change_nodes(argument);
+}
+
+static void use_as_user(void *argument) {
+        use_devices(argument);
+        change_nodes(argument);
+}
+
+WORLD_TEST(devices_are_used_and_never_changed) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        const char *dev;
+        struct stat before, after;
+        char path[256];
+
+        /* As Buildbarn's FUSE is mounted: devices of the directory itself can't be opened. */
+        world_make_directory(0, 0755, "nodev");
+        ck_assert_int_eq(mount("none", world_path("nodev"), "tmpfs", MS_NODEV, "mode=0755"), 0);
+        dev = make_dev(WORLD_ALICE, "nodev/root");
+        ck_assert_int_eq(stat("/dev/null", &before), 0);
+        hold(client, dev);
+        world_run_as(WORLD_ALICE, use_as_user, (void *)dev);
+        world_run_as(WORLD_BOB, use_as_user, (void *)dev);
+        world_run_as(0, use_as_root, (void *)dev);
+        ck_assert_int_eq(stat("/dev/null", &after), 0);
+        ck_assert_uint_eq(before.st_mode, after.st_mode);
+        ck_assert_int_eq(before.st_ctim.tv_sec, after.st_ctim.tv_sec);
+        snprintf(path, sizeof(path), "%s/kmsg", dev);
+        ck_assert(access(path, F_OK) < 0 && errno == ENOENT);
+        service_stop(&service);
+}
+
+WORLD_TEST(links_lead_to_descriptors_and_the_own_ptmx) {
+        static const char *const links[][2] = {{"fd", "/proc/self/fd"},
+                                               {"stdin", "/proc/self/fd/0"},
+                                               {"stdout", "/proc/self/fd/1"},
+                                               {"stderr", "/proc/self/fd/2"},
+                                               {"ptmx", "pts/ptmx"}};
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        const char *dev = make_dev(WORLD_ALICE, "root");
+        char path[256], target[64];
+
+        hold(client, dev);
+        for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+                ssize_t length;
+
+                snprintf(path, sizeof(path), "%s/%s", dev, links[i][0]);
+                length = readlink(path, target, sizeof(target) - 1);
+                ck_assert_int_gt(length, 0);
+                target[length] = '\0';
+                ck_assert_str_eq(target, links[i][1]);
+        }
+        service_stop(&service);
+}
+
+/* ---- what is a lease's own ---- */
+
+struct pair {
+        const char *own, *other;
+};
+
+static void use_pty(void *argument) {
+        const struct pair *pair = argument;
+        int master = open_in(pair->own, "ptmx", O_RDWR), unlock = 0, slave, number;
+        struct stat stat;
+        char name[16], path[256], byte;
+
+        ck_assert_int_ge(master, 0);
+        ck_assert_int_eq(ioctl(master, TIOCGPTN, &number), 0);
+        ck_assert_int_eq(number, 0); /* the first of its own */
+        ck_assert_int_eq(ioctl(master, TIOCSPTLCK, &unlock), 0);
+        snprintf(name, sizeof(name), "pts/%d", number);
+        slave = open_in(pair->own, name, O_RDWR);
+        ck_assert_int_ge(slave, 0);
+        ck_assert_int_eq(write(slave, "x", 1), 1);
+        ck_assert_int_eq(read(master, &byte, 1), 1);
+        ck_assert_int_eq(byte, 'x');
+        ck_assert_int_eq(fstat(slave, &stat), 0);
+        ck_assert_uint_eq(stat.st_mode & 07777, 0620);
+        ck_assert_uint_eq(stat.st_gid, 5);
+        ck_assert_uint_eq(stat.st_uid, WORLD_ALICE);
+        snprintf(path, sizeof(path), "%s/%s", pair->other, name);
+        ck_assert(access(path, F_OK) < 0 && errno == ENOENT);
+}
+
+static void use_shm(void *argument) {
+        const struct pair *pair = argument;
+        static char block[64 * 1024];
+        int fd = open_in(pair->own, "shm/x", O_CREAT | O_EXCL | O_RDWR);
+        unsigned blocks = 0;
+        char path[256];
+
+        ck_assert_int_ge(fd, 0);
+        while (write(fd, block, sizeof(block)) == (ssize_t)sizeof(block))
+                blocks++;
+        ck_assert_int_eq(errno, ENOSPC);
+        ck_assert_uint_eq(blocks, 16); /* of the 1 MiB */
+        snprintf(path, sizeof(path), "%s/shm/x", pair->other);
+        ck_assert(access(path, F_OK) < 0 && errno == ENOENT);
+}
+
+WORLD_TEST(ptys_and_shared_memory_are_seen_by_no_other) {
+        struct service service = service_start_with("a", "--dev-shm-size=1M");
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        struct pair pair = {make_dev(WORLD_ALICE, "a"), make_dev(WORLD_ALICE, "b")};
+        uint64_t lease = hold(client, pair.own);
+        char path[256];
+
+        hold(client, pair.other);
+        world_run_as(WORLD_ALICE, use_pty, &pair);
+        world_run_as(WORLD_ALICE, use_shm, &pair);
+        client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        hold(client, pair.own);
+        snprintf(path, sizeof(path), "%s/shm/x", pair.own); /* gone with its lease */
+        ck_assert(access(path, F_OK) < 0 && errno == ENOENT);
+        service_stop(&service);
+}
+
+/* ---- limits and options ---- */
+
+/* Each as many as the kernel holds for it. */
+WORLD_TEST(limit_of_mounts_counts_all_of_them) {
+        struct service service =
+                service_start_with("a", "--max-mounts=10", "--max-mounts-per-user=10");
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        const char *dev = make_dev(WORLD_ALICE, "a"), *other = make_dev(WORLD_ALICE, "b");
+        FD_AUTO int target = world_open(WORLD_ALICE, other);
+        uint64_t lease = hold(client, dev);
+
+        client_expect(client_mount(client, PROTOCOL_DEV, 0, target), STATUS_LIMIT_EXCEEDED, 0,
+                      STATUS_NO_TARGET);
+        client_hold(client, WORLD_ALICE, world_path("a/proc"), PROTOCOL_PROC, 0);
+        client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(client_mount(client, PROTOCOL_DEV, 0, target), STATUS_OK, 0,
+                      STATUS_NO_TARGET);
+        service_stop(&service);
+}
+
+WORLD_TEST(shm_can_be_left_out) {
+        struct service service = service_start_with("a", "--dev-shm-size=0", "--max-mounts=8",
+                                                    "--max-mounts-per-user=8");
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        const char *dev = make_dev(WORLD_ALICE, "root");
+        char path[256];
+
+        hold(client, dev);
+        ck_assert_uint_eq(count_mounts(dev), WHOLE - 1);
+        snprintf(path, sizeof(path), "%s/shm", dev);
+        ck_assert(access(path, F_OK) < 0 && errno == ENOENT);
+        service_stop(&service);
+}
+
+static void expect_not_offered(struct service *service, const char *text) {
+        FD_AUTO int client = client_connect(service, WORLD_ALICE);
+        FD_AUTO int target = world_open(WORLD_ALICE, make_dev(WORLD_ALICE, "root"));
+        struct wire_request hello = {.operation = PROTOCOL_HELLO};
+        struct wire_reply reply = client_call(client, &hello, NULL, 0);
+
+        ck_assert_uint_eq(reply.flags & PROTOCOL_FEATURE_DEV, 0);
+        reply = client_mount(client, PROTOCOL_DEV, 0, target);
+        client_expect(reply, STATUS_UNSUPPORTED_FILE_SYSTEM, 0, 0);
+        ck_assert_msg(strstr(reply.text, text), "%s", reply.text);
+        client_hold_root(client, WORLD_ALICE, world_path("root")); /* all else is as ever */
+        service_stop(service);
+}
+
+WORLD_TEST(administrator_can_do_without) {
+        struct service service = service_start_with("a", "--no-dev");
+
+        expect_not_offered(&service, "--no-dev");
+}
+
+/* As container runtimes make it: a tmpfs, and each node mounted; never writable here. */
+static void make_dev_of_a_container(const char *missing) {
+        char from[32], to[256];
+
+        world_make_directory(0, 0755, "container");
+        ck_assert_int_eq(mount("none", world_path("container"), "tmpfs", MS_NOSUID, "mode=0755"),
+                         0);
+        for (unsigned i = 0; i < N_NODES; i++) {
+                if (missing && strcmp(missing, nodes[i]) == 0)
+                        continue;
+                snprintf(from, sizeof(from), "/dev/%s", nodes[i]);
+                snprintf(to, sizeof(to), "%s/%s", world_path("container"), nodes[i]);
+                close(open(to, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+                ck_assert_int_eq(mount(from, to, NULL, MS_BIND, NULL), 0);
+                ck_assert_int_eq(mount(NULL, to, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL), 0);
+        }
+        ck_assert_int_eq(mount(world_path("container"), "/dev", NULL, MS_BIND | MS_REC, NULL), 0);
+}
+
+WORLD_TEST(dev_of_a_container_will_do) {
+        struct service service;
+        int client;
+        const char *dev;
+
+        make_dev_of_a_container(NULL);
+        service = service_start_with("a", NULL);
+        client = client_connect(&service, WORLD_ALICE);
+        dev = make_dev(WORLD_ALICE, "root");
+        hold(client, dev);
+        ck_assert_uint_eq(count_mounts(dev), WHOLE);
+        world_run_as(WORLD_ALICE, use_as_user, (void *)dev);
+        service_stop(&service);
+        close(client);
+}
+
+WORLD_TEST(node_that_the_host_lacks_is_named) {
+        struct service service;
+
+        make_dev_of_a_container("full");
+        service = service_start_with("a", NULL);
+        world_wait_for(service_has_logged(&service, "no dev is offered: /dev/full"));
+        expect_not_offered(&service, "/dev/full");
+}
+
+/* ---- where it can't be ---- */
+
+WORLD_TEST(target_is_judged_as_any_other) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        const char *dev = make_dev(WORLD_ALICE, "root"), *bobs = make_dev(WORLD_BOB, "bob");
+        FD_AUTO int target = world_open(WORLD_ALICE, dev), file = -EBADF;
+        FD_AUTO int proc = world_open(WORLD_ALICE, world_path("root/proc"));
+        FD_AUTO int other = world_open(0, bobs);
+
+        world_make_directory(WORLD_ALICE, 0755, "files");
+        file = open(world_path("files/dev"), O_CREAT | O_RDONLY | O_CLOEXEC, 0644);
+        client_expect(client_mount(client, PROTOCOL_DEV, 0, proc), STATUS_WRONG_NAME, 0, 0);
+        client_expect(client_mount(client, PROTOCOL_PROC, 0, target), STATUS_WRONG_NAME, 0, 0);
+        client_expect(client_mount(client, PROTOCOL_DEV, 0, file), STATUS_NOT_A_DIRECTORY, 0, 0);
+        client_expect(client_mount(client, PROTOCOL_DEV, 0, other), STATUS_NOT_AUTHORISED, 0, 0);
+        client_expect(client_mount(client, PROTOCOL_DEV, PROTOCOL_PIDS_ONLY, target),
+                      STATUS_MALFORMED, 0, 0);
+        hold(client, dev);
+        client_expect(client_mount(client, PROTOCOL_DEV, 0, target), STATUS_ALREADY_MOUNTED, 0, 0);
+        ck_assert_uint_eq(count_mounts(dev), WHOLE);
+        service_stop(&service);
+}
+
+int main(void) {
+        TCase *tests = tcase_create("dev");
+
+        tcase_add_test(tests, is_whole_and_ends_with_one_unmount);
+        tcase_add_test(tests, ends_with_its_connection_and_with_the_daemon);
+        tcase_add_test(tests, what_a_killed_daemon_left_is_adopted_or_swept);
+        tcase_add_test(tests, devices_are_used_and_never_changed);
+        tcase_add_test(tests, links_lead_to_descriptors_and_the_own_ptmx);
+        tcase_add_test(tests, ptys_and_shared_memory_are_seen_by_no_other);
+        tcase_add_test(tests, limit_of_mounts_counts_all_of_them);
+        tcase_add_test(tests, shm_can_be_left_out);
+        tcase_add_test(tests, administrator_can_do_without);
+        tcase_add_test(tests, dev_of_a_container_will_do);
+        tcase_add_test(tests, node_that_the_host_lacks_is_named);
+        tcase_add_test(tests, target_is_judged_as_any_other);
+        return world_run(tests);
+}
