@@ -256,9 +256,13 @@ static int connection_prepare(struct connection *connection, const struct connec
         return holding->fate == HOLDING_KEPT ? result : holding_explain(holding, failure);
 }
 
-static bool connection_lacks(const struct connection *connection,
-                             const struct connection_call *call) {
-        return call->features & ~connection->features;
+/* A daemon that knows of dev and has none to give is asked: it says why. All since 0.2 do. */
+static uint32_t connection_lacks(const struct connection *connection,
+                                 const struct connection_call *call) {
+        uint32_t lacks = call->features & ~connection->features;
+
+        return connection->features & PROTOCOL_FEATURE_CHECK ? lacks & ~PROTOCOL_FEATURE_DEV
+                                                             : lacks;
 }
 
 /*
@@ -279,16 +283,31 @@ static int connection_greet(struct connection *connection, struct connection_cal
         return 0;
 }
 
-static int connection_explain_lack(const struct connection_call *call, struct failure *failure) {
-        bool keep = call->features & PROTOCOL_FEATURE_KEEP;
-        char version[PROTOCOL_TEXT_MAX];
+static const struct {
+        uint32_t feature;
+        enum mountat_status status;
+        const char *what;
+} connection_lacking[] = {
+        {PROTOCOL_FEATURE_KEEP, MOUNTAT_STATUS_UNKNOWN_OPERATION,
+         "keep mounts beyond a connection"},
+        {PROTOCOL_FEATURE_CHECK, MOUNTAT_STATUS_UNKNOWN_OPERATION,
+         "check directories without mounting"},
+        {PROTOCOL_FEATURE_DEV, MOUNTAT_STATUS_UNSUPPORTED_FILE_SYSTEM, "mount a dev"},
+};
 
-        return failure_status(failure, MOUNTAT_STATUS_UNKNOWN_OPERATION, MOUNTAT_NO_TARGET,
+static int connection_explain_lack(const struct connection *connection,
+                                   const struct connection_call *call, struct failure *failure) {
+        uint32_t lacks = connection_lacks(connection, call);
+        char version[PROTOCOL_TEXT_MAX];
+        size_t i = 0;
+
+        while (!(lacks & connection_lacking[i].feature))
+                i++;
+        return failure_status(failure, connection_lacking[i].status, MOUNTAT_NO_TARGET,
                               "%s can't %s: that takes mountatd 0.2 or later: upgrade it, and "
                               "restart its service",
                               text_escape(version, sizeof(version), call->reply.text),
-                              keep ? "keep mounts beyond a connection"
-                                   : "check directories without mounting");
+                              connection_lacking[i].what);
 }
 
 /*
@@ -331,6 +350,6 @@ int connection_ask(struct connection *connection, struct connection_call *call,
         if (call->reply.status != STATUS_OK)
                 return failure_reply(failure, &call->reply, call->request.n_targets);
         if (connection_lacks(connection, call))
-                return connection_explain_lack(call, failure);
+                return connection_explain_lack(connection, call, failure);
         return 0;
 }

@@ -58,7 +58,8 @@ bool connection_is_whole(const struct connection *connection);
 /*
  * One request from start to end: 0 when the daemon did what was asked. Recovers first, and after a
  * loss recovers and asks again. An unmount of a lease that was lost on the way isn't asked:
- * -ENOENT. A daemon that lacks a feature that the call takes isn't asked either: -ENOSYS.
+ * -ENOENT. A daemon that lacks a feature that the call takes isn't asked either: -ENOSYS, or
+ * -EOPNOTSUPP for a file system.
  */
 int connection_ask(struct connection *connection, struct connection_call *call,
                    struct failure *failure);

@@ -13,9 +13,13 @@ static const struct {
         uint32_t bit;
         const char *name;
 } hello_features[] = {
-        {MOUNTAT_FEATURE_CLONES, "clones"},         {MOUNTAT_FEATURE_STATMOUNT, "statmount"},
-        {MOUNTAT_FEATURE_UNIQUE_IDS, "unique-ids"}, {MOUNTAT_FEATURE_PIDS_ONLY, "pids-only"},
-        {MOUNTAT_FEATURE_ADOPT, "adopt"},           {MOUNTAT_FEATURE_KEEP, "keep"},
+        {MOUNTAT_FEATURE_CLONES, "clones"},
+        {MOUNTAT_FEATURE_STATMOUNT, "statmount"},
+        {MOUNTAT_FEATURE_UNIQUE_IDS, "unique-ids"},
+        {MOUNTAT_FEATURE_PIDS_ONLY, "pids-only"},
+        {MOUNTAT_FEATURE_ADOPT, "adopt"},
+        {MOUNTAT_FEATURE_KEEP, "keep"},
+        {MOUNTAT_FEATURE_DEV, "dev"},
         {MOUNTAT_FEATURE_CHECK, "check"},
 };
 

@@ -10,6 +10,7 @@
 #include "client/holding.h"
 
 #include "common/fd.h"
+#include "common/file_system.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,12 +69,14 @@ int holding_keep_targets(struct holding *holding, const struct mountat_target *t
 }
 
 static int holding_open_target(const struct mountat_target *target) {
-        const char *name = target->file_system == MOUNTAT_FILE_SYSTEM_PROC ? "proc" : "sys";
+        const char *name = file_system_directory(target->file_system);
         FD_AUTO int parent = openat(target->fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
         int fd;
 
         if (parent < 0)
                 return -errno;
+        if (!name) /* granted by a daemon that knows more than this library */
+                return -EOPNOTSUPP;
         fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
 }

@@ -12,6 +12,7 @@
 
 #include "client/connection.h"
 #include "client/failure.h"
+#include "client/flag.h"
 #include "client/keeper.h"
 #include "client/root.h"
 #include "client/turn.h"
@@ -27,6 +28,7 @@
 
 static_assert((int)MOUNTAT_FILE_SYSTEM_PROC == (int)PROTOCOL_PROC, "common/protocol.h");
 static_assert((int)MOUNTAT_FILE_SYSTEM_SYSFS == (int)PROTOCOL_SYSFS, "common/protocol.h");
+static_assert((int)MOUNTAT_FILE_SYSTEM_DEV == (int)PROTOCOL_DEV, "common/protocol.h");
 static_assert((int)MOUNTAT_OPTION_READ_ONLY == (int)PROTOCOL_READ_ONLY, "common/protocol.h");
 static_assert((int)MOUNTAT_OPTION_PIDS_ONLY == (int)PROTOCOL_PIDS_ONLY, "common/protocol.h");
 static_assert(MOUNTAT_TARGETS_MAX == PROTOCOL_TARGETS_MAX, "common/protocol.h");
@@ -39,12 +41,12 @@ static_assert((int)MOUNTAT_FEATURE_PIDS_ONLY == (int)PROTOCOL_FEATURE_PIDS_ONLY,
               "common/protocol.h");
 static_assert((int)MOUNTAT_FEATURE_ADOPT == (int)PROTOCOL_FEATURE_ADOPT, "common/protocol.h");
 static_assert((int)MOUNTAT_FEATURE_KEEP == (int)PROTOCOL_FEATURE_KEEP, "common/protocol.h");
+static_assert((int)MOUNTAT_FEATURE_DEV == (int)PROTOCOL_FEATURE_DEV, "common/protocol.h");
 static_assert((int)MOUNTAT_FEATURE_CHECK == (int)PROTOCOL_FEATURE_CHECK, "common/protocol.h");
 
 enum {
-        MOUNTAT_FILE_SYSTEM_FLAGS = MOUNTAT_PROC | MOUNTAT_SYSFS,
-        MOUNTAT_FLAGS = MOUNTAT_FILE_SYSTEM_FLAGS | MOUNTAT_CREATE | MOUNTAT_READ_ONLY |
-                        MOUNTAT_PIDS_ONLY | MOUNTAT_KEEP,
+        MOUNTAT_FLAGS = FLAG_FILE_SYSTEMS | MOUNTAT_CREATE | MOUNTAT_READ_ONLY | MOUNTAT_PIDS_ONLY |
+                        MOUNTAT_KEEP,
         /* Milliseconds: */
         MOUNTAT_SWEEP = 2000, /* in which an instance undoes what its predecessor had half done */
         MOUNTAT_LOOK_PAUSE = 20,
@@ -291,6 +293,8 @@ static void mountat_fill_in(struct connection_call *call, const struct mountat_t
                         .options = targets[i].options,
                 };
                 fds[i] = targets[i].fd;
+                if (targets[i].file_system == MOUNTAT_FILE_SYSTEM_DEV)
+                        call->features |= PROTOCOL_FEATURE_DEV;
         }
         call->fds = fds;
 }
@@ -410,9 +414,10 @@ static int mountat_check_flags(struct mountat *mountat, uint32_t flags) {
                 return failure_client(&mountat->failure, EINVAL, MOUNTAT_NO_TARGET,
                                       "unknown flags 0x%x: this libmountat is older than they are",
                                       flags & ~(uint32_t)MOUNTAT_FLAGS);
-        if (!(flags & MOUNTAT_FILE_SYSTEM_FLAGS))
-                return failure_client(&mountat->failure, EINVAL, MOUNTAT_NO_TARGET,
-                                      "nothing to mount: give MOUNTAT_PROC, MOUNTAT_SYSFS or both");
+        if (!(flags & FLAG_FILE_SYSTEMS))
+                return failure_client(
+                        &mountat->failure, EINVAL, MOUNTAT_NO_TARGET,
+                        "nothing to mount: give MOUNTAT_PROC, MOUNTAT_SYSFS or MOUNTAT_DEV");
         if ((flags & MOUNTAT_PIDS_ONLY) && !(flags & MOUNTAT_PROC))
                 return failure_client(&mountat->failure, EINVAL, MOUNTAT_NO_TARGET,
                                       "MOUNTAT_PIDS_ONLY is about procfs: give MOUNTAT_PROC too");
@@ -451,10 +456,9 @@ static int mountat_open_targets(struct mountat *mountat, struct root *root,
 
         if (result == 0 || mountat->failure.status != MOUNTAT_STATUS_ALREADY_MOUNTED)
                 return result;
-        if (root->flags & MOUNTAT_PROC)
-                mountat_await_leaving(mountat, root, MOUNTAT_FILE_SYSTEM_PROC);
-        if (root->flags & MOUNTAT_SYSFS)
-                mountat_await_leaving(mountat, root, MOUNTAT_FILE_SYSTEM_SYSFS);
+        for (uint32_t i = FLAG_FIRST; i <= FLAG_LAST; i++)
+                if (root->flags & flag_of(i))
+                        mountat_await_leaving(mountat, root, i);
         failure_clear(&mountat->failure);
         return root_open_targets(root, targets, &mountat->failure);
 }

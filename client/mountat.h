@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * libmountat: asks mountatd to mount /proc and /sys in a directory tree that you hold open, and to
- * unmount them again. No privilege is needed.
+ * libmountat: asks mountatd to mount /proc, /sys and /dev in a directory tree that you hold open,
+ * and to unmount them again. No privilege is needed.
  *
  *         struct mountat *mountat = mountat_new();
  *         uint64_t lease;
@@ -63,10 +63,15 @@ enum mountat_flag {
         MOUNTAT_CREATE = 1 << 2,    /* make the directories that are missing */
         MOUNTAT_READ_ONLY = 1 << 3, /* also where the administrator allows a writable procfs */
         MOUNTAT_PIDS_ONLY = 1 << 4, /* procfs with processes and nothing else: subset=pid */
-        MOUNTAT_KEEP = 1 << 5       /* the lease outlives the connection: mountat_mount_kept() */
+        MOUNTAT_KEEP = 1 << 5,      /* the lease outlives the connection: mountat_mount_kept() */
+        MOUNTAT_DEV = 1 << 6        /* a /dev of its own on `dev` below the root */
 };
 
-enum mountat_file_system { MOUNTAT_FILE_SYSTEM_PROC = 1, MOUNTAT_FILE_SYSTEM_SYSFS = 2 };
+enum mountat_file_system {
+        MOUNTAT_FILE_SYSTEM_PROC = 1,
+        MOUNTAT_FILE_SYSTEM_SYSFS = 2,
+        MOUNTAT_FILE_SYSTEM_DEV = 3 /* libmountat(3) has what is in it */
+};
 
 /* Options of a target. */
 enum mountat_option {
@@ -82,6 +87,7 @@ enum mountat_feature {
         MOUNTAT_FEATURE_PIDS_ONLY = 1 << 3,
         MOUNTAT_FEATURE_ADOPT = 1 << 4,
         MOUNTAT_FEATURE_KEEP = 1 << 6, /* MOUNTAT_KEEP, mountat_mount_kept() */
+        MOUNTAT_FEATURE_DEV = 1 << 7,  /* MOUNTAT_DEV, MOUNTAT_FILE_SYSTEM_DEV */
         MOUNTAT_FEATURE_CHECK = 1 << 8 /* mountat_check() */
 };
 
@@ -169,13 +175,16 @@ int mountat_hello(struct mountat *mountat, const char **version, uint32_t *featu
  * If the daemon goes away before it answers, it is asked again. It may have granted the lease at
  * the very end, with nobody left to be told its id: then -EBUSY, and the text says so, until the
  * mount is released at the end of the --adopt-timeout.
+ *
+ * MOUNTAT_DEV: -EOPNOTSUPP if the daemon has no /dev to give. One older than 0.2 isn't asked.
  */
 int mountat_mount_root(struct mountat *mountat, int root_fd, uint32_t flags, uint64_t *lease);
 
 /*
  * Mounts on `n` directories, 1 to MOUNTAT_TARGETS_MAX, all of them or none. The daemon wants them
- * named `proc` or `sys`, and owned by this user or below a build directory of the administrator's.
- * A lease keeps a descriptor per target. If the daemon goes away: as above.
+ * named `proc`, `sys` or `dev`, and owned by this user or below a build directory of the
+ * administrator's. A lease keeps a descriptor per target. If the daemon goes away, or has no /dev:
+ * as above.
  */
 int mountat_mount(struct mountat *mountat, const struct mountat_target *targets, size_t n,
                   uint64_t *lease);
@@ -194,9 +203,10 @@ int mountat_mount_kept(struct mountat *mountat, const struct mountat_target *tar
 
 /*
  * Would the daemon mount on these directories, 1 to MOUNTAT_TARGETS_MAX? 0, or what the mount would
- * give; nothing is mounted. A directory by another name than `proc` and `sys`, or a build directory
- * of the administrator's, is judged as a mountpoint of the same owner right below it would be, so
- * that a program can see at its start whether it is set up, while there is nothing below yet.
+ * give; nothing is mounted. A directory by another name than `proc`, `sys` and `dev`, or a build
+ * directory of the administrator's, is judged as a mountpoint of the same owner right below it
+ * would be, so that a program can see at its start whether it is set up, while there is nothing
+ * below yet.
  *
  * -ENOSYS, before anything is asked: the daemon is older than 0.2 (MOUNTAT_FEATURE_CHECK).
  */
@@ -231,8 +241,8 @@ const char *mountat_error_text(const struct mountat *mountat);
 int mountat_error_errno(const struct mountat *mountat);
 
 /*
- * The index of the target at fault, or MOUNTAT_NO_TARGET. In mountat_mount_root() procfs comes
- * first: with MOUNTAT_SYSFS alone sysfs is 0.
+ * The index of the target at fault, or MOUNTAT_NO_TARGET. mountat_mount_root() has those of its
+ * flags in the order procfs, sysfs, dev: with MOUNTAT_SYSFS alone sysfs is 0.
  */
 uint32_t mountat_error_target(const struct mountat *mountat);
 

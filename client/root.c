@@ -8,21 +8,13 @@
 #include "client/root.h"
 
 #include "common/fd.h"
+#include "common/file_system.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-
-static const struct root_mountpoint {
-        uint32_t flag;
-        uint32_t file_system;
-        const char *name;
-} root_mountpoints[ROOT_TARGETS_MAX] = {
-        {MOUNTAT_PROC, MOUNTAT_FILE_SYSTEM_PROC, "proc"},
-        {MOUNTAT_SYSFS, MOUNTAT_FILE_SYSTEM_SYSFS, "sys"},
-};
 
 enum {
         ROOT_MODE = 0555, /* as the directories of a real system: nobody writes under a mount */
@@ -57,9 +49,9 @@ static int root_openat(const struct root *root, const char *name, enum root_side
         return fd < 0 ? -errno : (int)fd;
 }
 
-static int root_make(struct root *root, const struct root_mountpoint *mountpoint) {
-        if (mkdirat(root->fd, mountpoint->name, ROOT_MODE) == 0)
-                root->created |= mountpoint->flag;
+static int root_make(struct root *root, uint32_t file_system) {
+        if (mkdirat(root->fd, file_system_directory(file_system), ROOT_MODE) == 0)
+                root->created |= flag_of(file_system);
         else if (errno != EEXIST)
                 return -errno;
         return 0;
@@ -98,49 +90,49 @@ static int root_open_failed(const char *name, int error, uint32_t target, struct
         }
 }
 
-static int root_open_target(struct root *root, const struct root_mountpoint *mountpoint,
-                            uint32_t target, struct failure *failure) {
-        int fd = root_openat(root, mountpoint->name, ROOT_BENEATH_MOUNT);
+static int root_open_target(struct root *root, uint32_t file_system, uint32_t target,
+                            struct failure *failure) {
+        const char *name = file_system_directory(file_system);
+        int fd = root_openat(root, name, ROOT_BENEATH_MOUNT);
         int result;
 
         if (fd == -ENOENT && (root->flags & MOUNTAT_CREATE)) {
-                result = root_make(root, mountpoint);
+                result = root_make(root, file_system);
                 if (result < 0)
                         return failure_client(failure, -result, target,
-                                              "cannot create %s below the root: %s",
-                                              mountpoint->name, strerrordesc_np(-result));
-                fd = root_openat(root, mountpoint->name, ROOT_BENEATH_MOUNT);
+                                              "cannot create %s below the root: %s", name,
+                                              strerrordesc_np(-result));
+                fd = root_openat(root, name, ROOT_BENEATH_MOUNT);
         }
-        return fd < 0 ? root_open_failed(mountpoint->name, fd, target, failure) : fd;
+        return fd < 0 ? root_open_failed(name, fd, target, failure) : fd;
 }
 
-static uint32_t root_options(const struct root *root, const struct root_mountpoint *mountpoint) {
+static uint32_t root_options(const struct root *root, uint32_t file_system) {
         uint32_t options = 0;
 
         if (root->flags & MOUNTAT_READ_ONLY)
                 options |= MOUNTAT_OPTION_READ_ONLY;
-        if ((root->flags & MOUNTAT_PIDS_ONLY) && mountpoint->flag == MOUNTAT_PROC)
+        if ((root->flags & MOUNTAT_PIDS_ONLY) && file_system == MOUNTAT_FILE_SYSTEM_PROC)
                 options |= MOUNTAT_OPTION_PIDS_ONLY;
         return options;
 }
 
 int root_open_targets(struct root *root, struct root_targets *targets, struct failure *failure) {
         *targets = (struct root_targets){0};
-        for (size_t i = 0; i < ROOT_TARGETS_MAX; i++) {
-                const struct root_mountpoint *mountpoint = &root_mountpoints[i];
+        for (uint32_t i = FLAG_FIRST; i <= FLAG_LAST; i++) {
                 int fd;
 
-                if (!(root->flags & mountpoint->flag))
+                if (!(root->flags & flag_of(i)))
                         continue;
-                fd = root_open_target(root, mountpoint, targets->count, failure);
+                fd = root_open_target(root, i, targets->count, failure);
                 if (fd < 0) {
                         root_targets_close(targets);
                         return fd;
                 }
                 targets->targets[targets->count++] = (struct mountat_target){
                         .fd = fd,
-                        .file_system = mountpoint->file_system,
-                        .options = root_options(root, mountpoint),
+                        .file_system = i,
+                        .options = root_options(root, i),
                 };
         }
         return 0;
@@ -152,15 +144,12 @@ void root_targets_close(struct root_targets *targets) {
 }
 
 int root_open_mount(const struct root *root, uint32_t file_system) {
-        for (size_t i = 0; i < ROOT_TARGETS_MAX; i++)
-                if (root_mountpoints[i].file_system == file_system)
-                        return root_openat(root, root_mountpoints[i].name, ROOT_ON_TOP);
-        return -EINVAL;
+        return root_openat(root, file_system_directory(file_system), ROOT_ON_TOP);
 }
 
 void root_remove(struct root *root) {
-        for (size_t i = ROOT_TARGETS_MAX; i-- > 0;)
-                if (root->created & root_mountpoints[i].flag)
-                        unlinkat(root->fd, root_mountpoints[i].name, AT_REMOVEDIR);
+        for (uint32_t i = FLAG_LAST; i >= FLAG_FIRST; i--)
+                if (root->created & flag_of(i))
+                        unlinkat(root->fd, file_system_directory(i), AT_REMOVEDIR);
         root->created = 0;
 }

@@ -2,23 +2,24 @@
 #pragma once
 
 /*
- * One input root and its mountpoints `proc` and `sys`: opened below it, made where they are
+ * One input root and its mountpoints `proc`, `sys` and `dev`: opened below it, made where they are
  * missing, removed again. May block for as long as the file system of the root does.
  */
 
 #include "client/failure.h"
+#include "client/flag.h"
 #include "client/mountat.h"
 
 #include <stdint.h>
 
 enum {
-        ROOT_TARGETS_MAX = 2,
+        ROOT_TARGETS_MAX = FLAG_COUNT,
 };
 
 struct root {
         int fd;           /* owned, -EBADF for none */
         uint32_t flags;   /* of enum mountat_flag: what is mounted, and how */
-        uint32_t created; /* of MOUNTAT_PROC and MOUNTAT_SYSFS: whose directory was made here */
+        uint32_t created; /* of FLAG_FILE_SYSTEMS: whose directory was made here */
 };
 
 /* The opened mountpoints. Owns their descriptors. */
@@ -31,7 +32,7 @@ struct root_targets {
 int root_open(struct root *root, int fd, uint32_t flags, struct failure *failure);
 
 /*
- * Opens the mountpoints for the root's flags, procfs first. On failure `*targets` is empty, and
+ * Opens the mountpoints for the root's flags, in their order. On failure `*targets` is empty, and
  * what was made until then is left to root_remove().
  */
 int root_open_targets(struct root *root, struct root_targets *targets, struct failure *failure);
