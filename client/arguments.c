@@ -4,7 +4,8 @@
 
 #include "client/arguments.h"
 
-#include "client/mountat.h"
+#include "client/flag.h"
+#include "common/file_system.h"
 #include "common/text.h"
 
 #include <err.h>
@@ -18,6 +19,7 @@ enum {
         OPTION_TIMEOUT,
         OPTION_CREATE,
         OPTION_FILE_SYSTEM,
+        OPTION_DEV,
         OPTION_PIDS_ONLY,
         OPTION_READ_ONLY,
         OPTION_KEEP_FDS,
@@ -37,6 +39,7 @@ static const struct option arguments_options[] = {
         {"timeout", required_argument, NULL, OPTION_TIMEOUT},
         {"create", no_argument, NULL, OPTION_CREATE},
         {"file-system", required_argument, NULL, OPTION_FILE_SYSTEM},
+        {"dev", no_argument, NULL, OPTION_DEV},
         {"pids-only", no_argument, NULL, OPTION_PIDS_ONLY},
         {"read-only", no_argument, NULL, OPTION_READ_ONLY},
         {"keep-fds", no_argument, NULL, OPTION_KEEP_FDS},
@@ -58,6 +61,7 @@ static uint32_t arguments_group(int option) {
                 return ARGUMENTS_CONNECTION;
         case OPTION_CREATE:
         case OPTION_FILE_SYSTEM:
+        case OPTION_DEV:
         case OPTION_PIDS_ONLY:
         case OPTION_READ_ONLY:
                 return ARGUMENTS_MOUNT;
@@ -102,12 +106,11 @@ static int arguments_timeout(struct arguments *arguments, const char *text) {
 }
 
 static int arguments_file_system(struct arguments *arguments, const char *text) {
-        if (strcmp(text, "proc") == 0)
-                arguments->flags |= MOUNTAT_PROC;
-        else if (strcmp(text, "sysfs") == 0)
-                arguments->flags |= MOUNTAT_SYSFS;
-        else
-                return arguments_complain("--file-system takes proc or sysfs, not", text);
+        uint32_t flag = flag_of(file_system_from_name(text));
+
+        if (!flag)
+                return arguments_complain("--file-system takes proc, sysfs or dev, not", text);
+        arguments->flags |= flag;
         return 0;
 }
 
@@ -135,6 +138,9 @@ static int arguments_set(struct arguments *arguments, int option) {
                 return 0;
         case OPTION_FILE_SYSTEM:
                 return arguments_file_system(arguments, optarg);
+        case OPTION_DEV:
+                arguments->dev = true;
+                return 0;
         case OPTION_PIDS_ONLY:
                 arguments->flags |= MOUNTAT_PIDS_ONLY;
                 return 0;
@@ -170,11 +176,13 @@ static int arguments_set(struct arguments *arguments, int option) {
 static int arguments_finish(struct arguments *arguments, uint32_t accepted) {
         if (!(accepted & ARGUMENTS_MOUNT))
                 return 0;
-        if (!(arguments->flags & (MOUNTAT_PROC | MOUNTAT_SYSFS)))
+        if (!(arguments->flags & FLAG_FILE_SYSTEMS))
                 arguments->flags |= MOUNTAT_PROC | MOUNTAT_SYSFS;
+        if (arguments->dev)
+                arguments->flags |= MOUNTAT_DEV;
         if ((arguments->flags & MOUNTAT_PIDS_ONLY) && !(arguments->flags & MOUNTAT_PROC))
-                return arguments_complain("--pids-only is about procfs, which is not in",
-                                          "--file-system sysfs");
+                return arguments_complain("--pids-only is about procfs: give it too, by",
+                                          "--file-system proc");
         return 0;
 }
 

@@ -10,10 +10,10 @@
 
 enum arguments_option {
         ARGUMENTS_CONNECTION = 1 << 0, /* --socket, --timeout */
-        ARGUMENTS_MOUNT = 1 << 1,      /* --create, --file-system, --pids-only, --read-only */
-        ARGUMENTS_OUTPUT = 1 << 2,     /* --json, --no-legend */
-        ARGUMENTS_SCOPE = 1 << 3,      /* --all */
-        ARGUMENTS_COMMAND = 1 << 4,    /* --keep-fds */
+        ARGUMENTS_MOUNT = 1 << 1,   /* --create, --dev, --file-system, --pids-only, --read-only */
+        ARGUMENTS_OUTPUT = 1 << 2,  /* --json, --no-legend */
+        ARGUMENTS_SCOPE = 1 << 3,   /* --all */
+        ARGUMENTS_COMMAND = 1 << 4, /* --keep-fds */
 };
 
 struct arguments {
@@ -22,6 +22,7 @@ struct arguments {
         uint32_t flags;     /* of enum mountat_flag */
         uint32_t asked;     /* of enum arguments_asked */
         enum table_format format;
+        bool dev;      /* besides what is mounted by default, or was asked for */
         bool legend;   /* titles and a sum, for people */
         bool all;      /* an administrator may be asked for what is others' */
         bool keep_fds; /* the command inherits every descriptor */

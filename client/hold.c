@@ -25,9 +25,10 @@ enum hold_source {
 };
 
 static int hold_announce(const struct session *session) {
-        char path[4 * PATH_MAX];
+        char path[4 * PATH_MAX], file_systems[SESSION_FILE_SYSTEMS_MAX];
 
-        printf("mounted %s below %s, lease %016" PRIx64 "\n", session_file_systems(session->flags),
+        printf("mounted %s below %s, lease %016" PRIx64 "\n",
+               session_file_systems(session->flags, file_systems),
                text_escape(path, sizeof(path), session->path), session->lease);
         if (fflush(stdout) == 0)
                 return 0;

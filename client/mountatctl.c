@@ -88,9 +88,12 @@ enum {
 static const char help_options[] =
         "\n"
         "Options of run, hold and mount:\n"
-        "  --create            make ROOT/proc and ROOT/sys if missing; run and hold remove them "
+        "  --create            make the directories that are missing; run and hold remove them "
         "again\n"
-        "  --file-system NAME  mount NAME, proc or sysfs; may be repeated (default: both)\n"
+        "  --dev               mount a /dev too: null zero full random urandom tty, ptys, shm\n"
+        "  --file-system NAME  mount NAME, proc, sysfs or dev; may be repeated (default: proc "
+        "and\n"
+        "                      sysfs)\n"
         "  --pids-only         procfs with processes and nothing else\n"
         "  --read-only         even where the administrator allows a writable procfs\n"
         "\n"
@@ -131,8 +134,8 @@ static int help_print(void) {
                 printf("%s mountatctl %s %s\n", i == 0 ? "Usage:" : "      ", commands[i].name,
                        commands[i].synopsis);
 
-        printf("\nMounts /proc and /sys in the directory tree ROOT through mountatd, without "
-               "privilege.\n\n");
+        printf("\nMounts /proc, /sys and with --dev /dev in the directory tree ROOT through "
+               "mountatd,\nwithout privilege.\n\n");
         for (size_t i = 0; i < COMMANDS; i++)
                 printf("  %-8s %s\n", commands[i].name, commands[i].summary);
         fputs(help_options, stdout);

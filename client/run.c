@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * mountatctl run: a command with ROOT as its root directory, and /proc and /sys in there for as
- * long as it takes. This process stays outside as the lease's owner: if it is killed, the daemon
+ * mountatctl run: a command with ROOT as its root directory, and /proc, /sys and /dev in there for
+ * as long as it takes. This process stays outside as the lease's owner: if it is killed, the daemon
  * unmounts and the kernel kills the command.
  */
 

@@ -4,7 +4,9 @@
 
 #include "client/session.h"
 
+#include "client/flag.h"
 #include "common/fd.h"
+#include "common/file_system.h"
 #include "common/text.h"
 
 #include <err.h>
@@ -53,24 +55,38 @@ int session_connect(struct session *session, const struct arguments *arguments) 
         return result;
 }
 
-const char *session_file_systems(uint32_t flags) {
-        flags &= MOUNTAT_PROC | MOUNTAT_SYSFS;
-        return flags == MOUNTAT_PROC ? "proc" : flags == MOUNTAT_SYSFS ? "sysfs" : "proc and sysfs";
+const char *session_file_systems(uint32_t flags, char text[static SESSION_FILE_SYSTEMS_MAX]) {
+        char *end = text;
+
+        flags &= FLAG_FILE_SYSTEMS;
+        *text = '\0';
+        for (uint32_t i = FLAG_FIRST; i <= FLAG_LAST; i++) {
+                if (!(flags & flag_of(i)))
+                        continue;
+                flags &= ~flag_of(i);
+                if (end > text)
+                        end = stpcpy(end, flags ? ", " : " and ");
+                end = stpcpy(end, file_system_name(i));
+        }
+        return text;
 }
 
-/* The flag of the target at fault, or all flags: procfs comes first where there are two. */
+/* The flag of the target at fault, or all flags. */
 static uint32_t session_culprit(const struct session *session) {
         uint32_t target = mountat_error_target(session->mountat);
 
-        if (target == MOUNTAT_NO_TARGET)
-                return session->flags;
-        return target == 0 && (session->flags & MOUNTAT_PROC) ? MOUNTAT_PROC : MOUNTAT_SYSFS;
+        for (uint32_t i = FLAG_FIRST; i <= FLAG_LAST; i++)
+                if ((session->flags & flag_of(i)) && target-- == 0)
+                        return flag_of(i);
+        return session->flags;
 }
 
 static void session_complain_root(const struct session *session, const char *verb, uint32_t flags) {
         char path[4 * PATH_MAX], what[SESSION_WHAT_MAX];
+        char file_systems[SESSION_FILE_SYSTEMS_MAX];
 
-        snprintf(what, sizeof(what), "cannot %s %s below %s", verb, session_file_systems(flags),
+        snprintf(what, sizeof(what), "cannot %s %s below %s", verb,
+                 session_file_systems(flags, file_systems),
                  text_escape(path, sizeof(path), session->path));
         session_complain(session, what);
 }

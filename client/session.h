@@ -12,6 +12,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum {
+        SESSION_FILE_SYSTEMS_MAX = 32,
+};
+
 struct session {
         struct mountat *mountat; /* owned */
         const char *path;        /* of the root, as the user gave it; for messages */
@@ -56,8 +60,8 @@ int session_patience(const struct session *session);
  */
 int session_tend(struct session *session);
 
-/* "proc and sysfs", "proc" or "sysfs". */
-const char *session_file_systems(uint32_t flags);
+/* "proc, sysfs and dev", as far as the flags have them; `text` is filled in and returned. */
+const char *session_file_systems(uint32_t flags, char text[static SESSION_FILE_SYSTEMS_MAX]);
 
 /* Tells standard error that `what` (already escaped) failed, with the library's last error. */
 void session_complain(const struct session *session, const char *what);

@@ -27,7 +27,7 @@
 
 enum {
         UNMOUNT_LEASE_DIGITS = 16,
-        UNMOUNT_LEASES_MAX = 64, /* below one directory: there are proc and sys */
+        UNMOUNT_LEASES_MAX = 64, /* below one directory: there are proc, sys and dev */
 };
 
 /* "0x" or all of 16 hexadecimal digits, as list prints it; or decimal, as busctl does. */

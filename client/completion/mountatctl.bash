@@ -11,7 +11,7 @@ _mountatctl() {
         local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} options=
         local command=${COMP_WORDS[1]}
         local connection='--socket --timeout' output='--json --no-legend'
-        local mount='--create --file-system --pids-only --read-only'
+        local mount='--create --dev --file-system --pids-only --read-only'
 
         COMPREPLY=()
         if ((COMP_CWORD == 1)); then
@@ -25,7 +25,7 @@ _mountatctl() {
                 return
                 ;;
         --file-system)
-                mapfile -t COMPREPLY < <(compgen -W 'proc sysfs' -- "$current")
+                mapfile -t COMPREPLY < <(compgen -W 'proc sysfs dev' -- "$current")
                 return
                 ;;
         --socket)

@@ -24,7 +24,8 @@ _mountatctl() {
                 'status:print what the daemon says of itself'
         )
         connection=('--socket=[socket of mountatd]:socket:_files' '--timeout=[for each answer]:seconds:')
-        mount=('--create[make missing mountpoints]' '*--file-system=[what to mount]:file system:(proc sysfs)'
+        mount=('--create[make missing mountpoints]' '--dev[mount a /dev too]'
+                '*--file-system=[what to mount]:file system:(proc sysfs dev)'
                 '--pids-only[procfs with processes alone]' '--read-only[in any case]')
         output=('--json=[format]:format:(short pretty off)' '--no-legend[no titles, no sum]')
         all=('--help[print help]' '--version[print the version]')

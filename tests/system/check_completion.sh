@@ -83,7 +83,7 @@ options_are_those_that_are_accepted() {
 
 values_are_offered() {
         tap_equal "$(offered list --json '')" "$(printf '%s\n' off pretty short)"
-        tap_equal "$(offered mount --file-system '')" "$(printf '%s\n' proc sysfs)"
+        tap_equal "$(offered mount --file-system '')" "$(printf '%s\n' dev proc sysfs)"
 }
 
 leases_and_directories_are_offered() {
