@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 static const struct wire_reply able = {
-        .flags = PROTOCOL_FEATURE_KEEP | PROTOCOL_FEATURE_CHECK,
+        .flags = SCRIPTED_FEATURES,
         .text = "mountatd 0.2.0",
 };
 
@@ -166,10 +166,102 @@ START_TEST(both_say_that_nobody_listens) {
 }
 END_TEST
 
-START_TEST(hello_names_keep_and_check) {
+START_TEST(hello_names_keep_dev_and_check) {
         start(keeping);
         ck_assert_int_eq(ctl("hello"), 0);
-        ck_assert_str_eq(output, "mountatd 0.2.0\nkeep\ncheck\n");
+        ck_assert_str_eq(output, "mountatd 0.2.0\nkeep\ndev\ncheck\n");
+}
+END_TEST
+
+static const struct {
+        const char *options;
+        const char *mounted;
+} selections[] = {
+        {"", "proc and sysfs"},
+        {"--dev", "proc, sysfs and dev"},
+        {"--file-system proc", "proc"},
+        {"--file-system proc --dev", "proc and dev"},
+        {"--file-system sysfs --dev", "sysfs and dev"},
+        {"--file-system dev", "dev"},
+        {"--file-system dev --dev", "dev"},
+        {"--dev --file-system sysfs --file-system proc", "proc, sysfs and dev"},
+};
+
+static void holding(int connection) {
+        for (;;) {
+                struct wire_request request = peer_receive_only(connection);
+
+                peer_answer(
+                        connection, &request,
+                        request.operation == PROTOCOL_HELLO
+                                ? able
+                                : (struct wire_reply){.lease = request.operation == PROTOCOL_MOUNT
+                                                                       ? SCRIPTED_LEASE
+                                                                       : 0});
+        }
+}
+
+START_TEST(options_say_what_is_mounted) {
+        char expected[64];
+
+        start(holding);
+        ck_assert_int_eq(ctl("hold --create %s root </dev/null", selections[_i].options), 0);
+        snprintf(expected, sizeof(expected), "mounted %s below root", selections[_i].mounted);
+        expect_output(expected);
+        ck_assert(!is_there("proc") && !is_there("sys") && !is_there("dev"));
+}
+END_TEST
+
+START_TEST(pids_only_without_procfs_is_refused) {
+        ck_assert_int_eq(ctl("mount --pids-only --file-system dev root"), 2);
+        expect_output("--file-system proc");
+        ck_assert_int_eq(ctl("mount --file-system devpts root"), 2);
+        expect_output("--file-system takes proc, sysfs or dev, not devpts");
+}
+END_TEST
+
+START_TEST(an_older_daemon_without_dev_is_named) {
+        start(old);
+        ck_assert_int_eq(ctl("hold --create --dev root </dev/null"), 1);
+        expect_output("cannot mount proc, sysfs and dev below root: unsupported-file-system");
+        expect_output("mountatd 0.1.0 can't mount a dev");
+        ck_assert(!is_there("proc") && !is_there("dev"));
+}
+END_TEST
+
+static const struct {
+        const char *options;
+        uint32_t target;
+        const char *named;
+} culprits[] = {
+        {"--dev", 0, "mount proc below"},
+        {"--dev", 1, "mount sysfs below"},
+        {"--dev", 2, "mount dev below"},
+        {"--file-system dev", 0, "mount dev below"},
+        {"--file-system proc --dev", 1, "mount dev below"},
+        {"--dev", STATUS_NO_TARGET, "mount proc, sysfs and dev below"},
+};
+
+static uint32_t culprit;
+
+static void blaming(int connection) {
+        for (;;) {
+                struct wire_request request = peer_receive_only(connection);
+
+                peer_answer(connection, &request,
+                            request.operation == PROTOCOL_HELLO
+                                    ? able
+                                    : (struct wire_reply){.status = STATUS_WRONG_NAME,
+                                                          .target = culprit});
+        }
+}
+
+START_TEST(a_failure_names_the_file_system_at_fault) {
+        culprit = culprits[_i].target;
+        start(blaming);
+        ck_assert_int_eq(ctl("mount --create %s root", culprits[_i].options), 1);
+        expect_output(culprits[_i].named);
+        ck_assert(!is_there("dev"));
 }
 END_TEST
 
@@ -184,6 +276,11 @@ int main(void) {
         tcase_add_test(tests, mount_of_anothers_directory_names_the_other_way);
         tcase_add_test(tests, unmount_that_the_host_refuses_ends_there);
         tcase_add_test(tests, both_say_that_nobody_listens);
-        tcase_add_test(tests, hello_names_keep_and_check);
+        tcase_add_test(tests, hello_names_keep_dev_and_check);
+        tcase_add_loop_test(tests, options_say_what_is_mounted, 0, N_ELEMENTS(selections));
+        tcase_add_test(tests, pids_only_without_procfs_is_refused);
+        tcase_add_test(tests, an_older_daemon_without_dev_is_named);
+        tcase_add_loop_test(tests, a_failure_names_the_file_system_at_fault, 0,
+                            N_ELEMENTS(culprits));
         return scripted_run(suite);
 }

@@ -56,7 +56,7 @@ static struct plan {
 static struct ledger {
         unsigned connections;
         unsigned granted;
-        dev_t devices[PROTOCOL_SYSFS + 1]; /* of the last mount, by file system */
+        dev_t devices[PROTOCOL_DEV + 1]; /* of the last mount, by file system */
 } peer;
 
 static void peer_place(int fd, const char *suffix, char *path, size_t size) {
@@ -89,7 +89,8 @@ static void peer_grant(const struct wire_request *request, const struct fdpass_s
 }
 
 static void peer_unmount_all(void) {
-        static const char *const names[] = {"proc", "sys", "other/proc", "other/sys", "moved/proc"};
+        static const char *const names[] = {"proc",      "sys",        "dev",      "other/proc",
+                                            "other/sys", "moved/proc", "moved/dev"};
 
         for (size_t i = 0; i < N_ELEMENTS(names); i++) {
                 char path[256];
@@ -125,6 +126,9 @@ static void peer_adopt(const struct wire_request *request, const struct fdpass_s
 static void peer_act(const struct wire_request *request, const struct fdpass_set *set,
                      struct wire_reply *reply) {
         switch (request->operation) {
+        case PROTOCOL_HELLO:
+                reply->flags = SCRIPTED_FEATURES;
+                break;
         case PROTOCOL_MOUNT:
                 peer_grant(request, set, reply);
                 break;
@@ -293,6 +297,47 @@ RECOVERY_TEST(recovering_what_is_whole_does_nothing) {
 
 RECOVERY_TEST(recovering_what_was_never_connected_fails) {
         expect_client_failure(mountat_recover(scripted.mountat), ENOTCONN);
+}
+
+/* Each is asked for its features before the mount. */
+RECOVERY_TEST(a_lease_with_a_dev_is_adopted_and_unmounted) {
+        plan.requests[0] = 2;
+        start();
+        ck_assert_int_eq(mount_root(BOTH | MOUNTAT_DEV | MOUNTAT_CREATE), 0);
+        ck_assert_int_eq(recover(), 0);
+        ck_assert(is_mounted("proc") && is_mounted("sys") && is_mounted("dev"));
+        ck_assert_int_eq(unmount(), 0);
+        ck_assert(!is_mounted("proc") && !is_there("dev"));
+}
+
+RECOVERY_TEST(a_target_named_dev_is_found_where_its_parent_was_moved_to) {
+        struct mountat_target target = {.file_system = MOUNTAT_FILE_SYSTEM_DEV};
+        uint64_t lease = 77;
+
+        plan.requests[0] = 2;
+        start();
+        ck_assert_int_eq(mkdirat(scripted.root, "other", 0755), 0);
+        ck_assert_int_eq(mkdirat(scripted.root, "other/dev", 0755), 0);
+        target.fd = openat(scripted.root, "other/dev", O_PATH | O_CLOEXEC);
+        ck_assert_int_eq(mountat_mount(scripted.mountat, &target, 1, &lease), 0);
+        close(target.fd);
+        ck_assert_int_eq(renameat(scripted.root, "other", scripted.root, "moved"), 0);
+        ck_assert_int_eq(recover(), 0);
+        ck_assert(is_mounted("moved/dev"));
+        ck_assert_int_eq(mountat_unmount(scripted.mountat, lease), 0);
+        ck_assert(!is_mounted("moved/dev"));
+}
+
+RECOVERY_TEST(a_dev_that_is_gone_loses_the_lease) {
+        char path[256];
+
+        plan.requests[0] = 2;
+        start();
+        ck_assert_int_eq(mount_root(BOTH | MOUNTAT_DEV | MOUNTAT_CREATE), 0);
+        snprintf(path, sizeof(path), "%s/root/dev", scripted.dir);
+        ck_assert_int_eq(umount2(path, MNT_DETACH), 0);
+        expect_failure(recover(), ENOENT, MOUNTAT_STATUS_NO_SUCH_LEASE);
+        expect_text("gone");
 }
 
 RECOVERY_TEST(a_mount_that_was_not_begun_is_asked_for_again) {
@@ -635,6 +680,9 @@ int main(void) {
                 the_next_instance_may_die_while_it_adopts,
                 recovering_what_is_whole_does_nothing,
                 recovering_what_was_never_connected_fails,
+                a_lease_with_a_dev_is_adopted_and_unmounted,
+                a_target_named_dev_is_found_where_its_parent_was_moved_to,
+                a_dev_that_is_gone_loses_the_lease,
                 a_mount_that_was_not_begun_is_asked_for_again,
                 a_mount_that_was_never_sent_is_asked_for_again,
                 a_mount_that_nobody_was_told_of_is_said_to_be_in_doubt,

@@ -179,6 +179,8 @@ void peer_obliging(int connection) {
                 struct wire_request request = peer_receive_only(connection);
                 struct wire_reply reply = {.target = STATUS_NO_TARGET};
 
+                if (request.operation == PROTOCOL_HELLO)
+                        reply.flags = SCRIPTED_FEATURES;
                 if (request.operation == PROTOCOL_MOUNT)
                         reply.lease = SCRIPTED_LEASE;
                 peer_answer(connection, &request, reply);

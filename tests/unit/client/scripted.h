@@ -23,6 +23,8 @@
 
 enum {
         SCRIPTED_SHORT = 100, /* milliseconds: a timeout that is waited for */
+        /* Of a daemon of today, as far as the library asks for them. */
+        SCRIPTED_FEATURES = PROTOCOL_FEATURE_KEEP | PROTOCOL_FEATURE_DEV | PROTOCOL_FEATURE_CHECK,
 };
 
 struct scripted {
