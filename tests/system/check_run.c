@@ -5,15 +5,13 @@
  * what the command gets, how it ends, and that nothing is left of it.
  */
 
-#include "tests/fixtures/client.h"
+#include "tests/fixtures/ctl.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <linux/securebits.h>
-#include <poll.h>
 #include <pty.h>
 #include <sched.h>
 #include <signal.h>
@@ -24,265 +22,11 @@
 #include <sys/capability.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#define BUSYBOX "/bin/busybox"
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
-
-enum {
-        ARGUMENTS_MAX = 16,
-        OUTPUT_MAX = 8192,
-};
-
-/* ---- the input root ---- */
-
-static const char *const applets[] = {"cat", "grep", "id", "ls", "sh", "sleep"};
-
-static void copy(const char *from, const char *to, mode_t mode) {
-        char bytes[1 << 16];
-        FILE *in = fopen(from, "re"), *out = fopen(to, "wxe");
-        size_t n;
-
-        ck_assert_ptr_nonnull(in);
-        ck_assert_ptr_nonnull(out);
-        while ((n = fread(bytes, 1, sizeof(bytes), in)) > 0)
-                ck_assert_uint_eq(fwrite(bytes, 1, n, out), n);
-        fclose(in);
-        ck_assert_int_eq(fclose(out), 0);
-        ck_assert_int_eq(chmod(to, mode), 0);
-}
-
-static void write_file(const char *path, const char *text, mode_t mode) {
-        FILE *file = fopen(path, "wxe");
-
-        ck_assert_ptr_nonnull(file);
-        fputs(text, file);
-        ck_assert_int_eq(fclose(file), 0);
-        ck_assert_int_eq(chmod(path, mode), 0);
-}
-
-/* Of mode 0700; proc and sys are yet to be made. */
-static const char *make_bare_root(uid_t uid) {
-        const char *root = world_make_directory(uid, 0700, "root");
-
-        world_make_directory(uid, 0755, "root/bin");
-        copy(BUSYBOX, world_path("root/bin/busybox"), 0755);
-        for (size_t i = 0; i < N_ELEMENTS(applets); i++)
-                ck_assert_int_eq(symlink("busybox", world_path("root/bin/%s", applets[i])), 0);
-        return root;
-}
-
-static const char *make_root(uid_t uid) {
-        const char *root = make_bare_root(uid);
-
-        world_make_directory(uid, 0755, "root/proc");
-        world_make_directory(uid, 0755, "root/sys");
-        return root;
-}
-
-/* As WORLD_TEST, skipped as well where there is nothing to run. */
-#define RUN_TEST(name)                                                                             \
-        static void name##_run(void);                                                              \
-        WORLD_TEST(name) {                                                                         \
-                if (access(BUSYBOX, X_OK) < 0)                                                     \
-                        test_skip_report(#name, "busybox is not installed");                       \
-                else                                                                               \
-                        name##_run();                                                              \
-        }                                                                                          \
-        static void name##_run(void)
-
-/* ---- who runs it ---- */
-
-static void become_alice(void) {
-        world_become(WORLD_ALICE);
-}
-
-/* Alice, as a service manager starts her with AmbientCapabilities=CAP_SYS_CHROOT. */
-static void become_alice_who_may_chroot(void) {
-        const cap_value_t chroot = CAP_SYS_CHROOT;
-        cap_t caps = cap_init();
-
-        ck_assert_int_eq(prctl(PR_SET_KEEPCAPS, 1), 0);
-        world_become(WORLD_ALICE);
-        ck_assert_int_eq(cap_set_flag(caps, CAP_PERMITTED, 1, &chroot, CAP_SET), 0);
-        ck_assert_int_eq(cap_set_flag(caps, CAP_INHERITABLE, 1, &chroot, CAP_SET), 0);
-        ck_assert_int_eq(cap_set_proc(caps), 0);
-        ck_assert_int_eq(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SYS_CHROOT, 0, 0), 0);
-        cap_free(caps);
-}
-
-static void stay_root(void) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-}
-
-/* A root without a capability but that one, and none comes with execve(2). */
-static void become_root_who_may_chroot(void) {
-        const cap_value_t chroot = CAP_SYS_CHROOT;
-        cap_t caps = cap_init();
-
-        ck_assert_int_eq(prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NO_SETUID_FIXUP, 0, 0, 0),
-                         0);
-        ck_assert_int_eq(cap_set_flag(caps, CAP_PERMITTED, 1, &chroot, CAP_SET), 0);
-        ck_assert_int_eq(cap_set_flag(caps, CAP_INHERITABLE, 1, &chroot, CAP_SET), 0);
-        ck_assert_int_eq(cap_set_proc(caps), 0);
-        ck_assert_int_eq(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SYS_CHROOT, 0, 0), 0);
-        cap_free(caps);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-}
-
-/* A root without any. */
-static void become_root_who_may_nothing(void) {
-        for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
-                prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-}
-
-/* The sanitizer has a thread in mountatctl, with which there is no unshare(CLONE_NEWUSER). */
-#if defined(__SANITIZE_THREAD__)
-#define BECOME_USUALLY become_alice_who_may_chroot
-#define CAN_UNSHARE false
-#else
-#define BECOME_USUALLY become_alice
-#define CAN_UNSHARE true
-#endif
-
-/* As RUN_TEST, of what happens in a user namespace. */
-#define USERNS_TEST(name)                                                                          \
-        static void name##_unshared(void);                                                         \
-        RUN_TEST(name) {                                                                           \
-                if (!CAN_UNSHARE)                                                                  \
-                        test_skip_report(#name, "impossible here: the sanitizer has a thread");    \
-                else                                                                               \
-                        name##_unshared();                                                         \
-        }                                                                                          \
-        static void name##_unshared(void)
-
-/* ---- mountatctl ---- */
-
-struct program {
-        pid_t pid;
-        int input;  /* the writing end */
-        int output; /* both streams; ends when nobody has them any more */
-        char said[OUTPUT_MAX];
-        size_t length;
-};
-
-struct ctl {
-        const struct service *service;
-        const char *arguments[ARGUMENTS_MAX];
-        const char *path;     /* of the environment, if not /bin */
-        void (*become)(void); /* in its process, if it isn't to become Alice */
-};
-
-__attribute__((noreturn)) static void ctl_exec(const struct ctl *ctl) {
-        const char *binary = getenv("MOUNTATCTL_BINARY") ?: MOUNTATCTL_BINARY;
-        const char *arguments[ARGUMENTS_MAX + 2] = {"mountatctl"};
-
-        memcpy(arguments + 1, ctl->arguments, sizeof(ctl->arguments));
-        if (ctl->become)
-                ctl->become();
-        else
-                BECOME_USUALLY();
-        setrlimit(RLIMIT_CORE, &(struct rlimit){0});
-        setenv("MOUNTATD_SOCKET", ctl->service->socket, 1);
-        setenv("PATH", ctl->path ?: "/bin", 1);
-        setenv("LC_ALL", "C.UTF-8", 1);
-        execv(binary, (char **)arguments);
-        perror(binary);
-        _exit(99);
-}
-
-static struct program ctl_start(const struct ctl *ctl) {
-        struct program program = {0};
-        int input[2], output[2];
-
-        ck_assert_int_eq(pipe2(input, O_CLOEXEC), 0);
-        ck_assert_int_eq(pipe2(output, O_CLOEXEC), 0);
-        program.pid = fork();
-        ck_assert_int_ge(program.pid, 0);
-        if (program.pid == 0) {
-                dup2(input[0], STDIN_FILENO);
-                dup2(output[1], STDOUT_FILENO);
-                dup2(output[1], STDERR_FILENO);
-                ctl_exec(ctl);
-        }
-        close(input[0]);
-        close(output[1]);
-        program.input = input[1];
-        program.output = output[0];
-        return program;
-}
-
-/* What it says next. False at the end. */
-static bool program_listen(struct program *program) {
-        struct pollfd readable = {.fd = program->output, .events = POLLIN};
-        ssize_t n;
-
-        ck_assert_uint_lt(program->length, OUTPUT_MAX - 1);
-        ck_assert_msg(poll(&readable, 1, WORLD_PATIENCE_MS) == 1, "no end, and nothing after: %s",
-                      program->said);
-        n = read(program->output, program->said + program->length,
-                 OUTPUT_MAX - 1 - program->length);
-        if (n <= 0) /* EIO: the other side of a terminal */
-                return false;
-        program->length += n;
-        return true;
-}
-
-static void program_await(struct program *program, const char *text) {
-        while (!strstr(program->said, text))
-                ck_assert_msg(program_listen(program), "no \"%s\" in: %s", text, program->said);
-}
-
-static void program_await_end(struct program *program) {
-        while (program_listen(program))
-                continue;
-}
-
-static void program_expect(const struct program *program, const char *text) {
-        ck_assert_msg(strstr(program->said, text) != NULL, "no \"%s\" in: %s", text, program->said);
-}
-
-/* Its wait status. */
-static int program_reap(struct program *program) {
-        int status;
-
-        close(program->input);
-        program_await_end(program);
-        close(program->output);
-        ck_assert_int_eq(waitpid(program->pid, &status, 0), program->pid);
-        return status;
-}
-
-/* It must exit by itself with that, and leave no mount. */
-static void program_expect_exit(struct program *program, const struct service *service,
-                                int expected) {
-        int status = program_reap(program);
-
-        ck_assert_msg(WIFEXITED(status), "ended with 0x%x: %s", status, program->said);
-        ck_assert_msg(WEXITSTATUS(status) == expected, "exit status %d instead of %d: %s",
-                      WEXITSTATUS(status), expected, program->said);
-        ck_assert_uint_eq(world_count_mounts(0, service->source), 0);
-}
-
-/* Runs to its end: what it said, and its status. */
-static struct program run(const struct ctl *ctl, int expected) {
-        struct program program = ctl_start(ctl);
-
-        program_expect_exit(&program, ctl->service, expected);
-        return program;
-}
-
-/* "mountatctl run ROOT -- sh -c SCRIPT" */
-static struct ctl shell(const struct service *service, const char *root, const char *script) {
-        return (struct ctl){
-                .service = service,
-                .arguments = {"run", root, "--", "sh", "-c", script},
-        };
-}
 
 /* ---- exit statuses ---- */
 
@@ -304,12 +48,12 @@ RUN_TEST(exit_status_is_the_command_s) {
                 {"no-such-program", 127},
         };
         struct service service = service_start_with("run", NULL);
-        const char *root = make_root(WORLD_ALICE);
+        const char *root = ctl_make_root(WORLD_ALICE);
 
         for (size_t i = 0; i < N_ELEMENTS(commands); i++) {
-                struct ctl ctl = shell(&service, root, commands[i].script);
+                struct ctl ctl = ctl_shell(&service, root, commands[i].script);
 
-                run(&ctl, commands[i].status);
+                ctl_run(&ctl, commands[i].status);
         }
         service_stop(&service);
 }
@@ -317,18 +61,18 @@ RUN_TEST(exit_status_is_the_command_s) {
 RUN_TEST(exit_status_tells_its_own_failures_apart) {
         struct service service = service_start_with("run", NULL);
         struct service nobody = {0};
-        const char *root = make_root(WORLD_ALICE);
+        const char *root = ctl_make_root(WORLD_ALICE);
         const char *empty = world_make_directory(WORLD_ALICE, 0755, "empty");
         const char *bobs = world_make_root(WORLD_BOB, "bobs");
 
         ck_assert_int_eq(chmod(bobs, 0755), 0);
         strcpy(nobody.socket, world_path("nobody"));
         strcpy(nobody.source, service.source);
-        write_file(world_path("root/data"), "data\n", 0644);
-        write_file(world_path("root/script"), "#!/bin/no-such-shell\n", 0755);
-        write_file(world_path("root/bin/text"), "data\n", 0644);
+        ctl_write_file(world_path("root/data"), "data\n", 0644);
+        ctl_write_file(world_path("root/script"), "#!/bin/no-such-shell\n", 0755);
+        ctl_write_file(world_path("root/bin/text"), "data\n", 0644);
         world_make_directory(WORLD_ALICE, 0755, "root/closed");
-        copy(BUSYBOX, world_path("root/closed/busybox"), 0755);
+        ctl_copy_file(CTL_BUSYBOX, world_path("root/closed/busybox"), 0755);
         ck_assert_int_eq(chmod(world_path("root/closed"), 0700), 0);
         ck_assert_int_eq(chown(world_path("root/closed"), 0, 0), 0);
 
@@ -375,7 +119,7 @@ RUN_TEST(exit_status_tells_its_own_failures_apart) {
                 struct program program;
 
                 memcpy(ctl.arguments, attempts[i].arguments, sizeof(attempts[i].arguments));
-                program = run(&ctl, attempts[i].status);
+                program = ctl_run(&ctl, attempts[i].status);
                 program_expect(&program, attempts[i].text);
         }
         service_stop(&service);
@@ -383,7 +127,7 @@ RUN_TEST(exit_status_tells_its_own_failures_apart) {
 
 RUN_TEST(dashes_before_the_command_may_be_left_out) {
         struct service service = service_start_with("run", NULL);
-        const char *root = make_root(WORLD_ALICE);
+        const char *root = ctl_make_root(WORLD_ALICE);
         struct ctl ctl = {
                 .service = &service,
                 .arguments = {"run", root, "sh"},
@@ -401,8 +145,8 @@ RUN_TEST(command_has_proc_and_sys_and_the_root_for_its_own) {
         static const char script[] = "pwd; ls -di / /..; test -e /proc/self/status && "
                                      "test -d /sys/kernel && id -u && cat && echo end";
         struct service service = service_start_with("run", NULL);
-        const char *root = make_root(WORLD_ALICE);
-        struct ctl ctl = shell(&service, root, script);
+        const char *root = ctl_make_root(WORLD_ALICE);
+        struct ctl ctl = ctl_shell(&service, root, script);
         struct program program = ctl_start(&ctl);
         char expected[64];
         struct stat stat;
@@ -421,18 +165,18 @@ RUN_TEST(command_has_proc_and_sys_and_the_root_for_its_own) {
 }
 
 static void leave_a_descriptor_open(void) {
-        BECOME_USUALLY();
+        CTL_BECOME_USUALLY();
         ck_assert_int_eq(dup2(STDERR_FILENO, 77), 77);
 }
 
 RUN_TEST(command_has_no_descriptor_but_the_standard_ones) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = shell(&service, make_root(WORLD_ALICE),
-                               "for fd in /proc/$$/fd/*; do echo ${fd##*/}; done; echo end");
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE),
+                                   "for fd in /proc/$$/fd/*; do echo ${fd##*/}; done; echo end");
         struct program program;
 
         ctl.become = leave_a_descriptor_open;
-        program = run(&ctl, 0);
+        program = ctl_run(&ctl, 0);
         program_expect(&program, "0\n1\n2\n");
         ck_assert_ptr_null(strstr(program.said, "77"));
         service_stop(&service);
@@ -459,7 +203,7 @@ static void become_a_command_of_make(void) {
         ck_assert_int_eq(close_range(3, MAKE_READER - 1, 0), 0);
         ck_assert_int_eq(write(MAKE_WRITER, "+", 1), 1);
         ck_assert_int_eq(setenv("MAKEFLAGS", make_flags, 1), 0);
-        BECOME_USUALLY();
+        CTL_BECOME_USUALLY();
 }
 
 /* Takes a token, gives it back, and tells what else there is. */
@@ -469,8 +213,8 @@ static void become_a_command_of_make(void) {
 
 static const char *make_root_and_outer_directory(void) {
         world_make_directory(WORLD_ALICE, 0755, "outer");
-        write_file(world_path("outer/secret"), "seen\n", 0644);
-        return make_root(WORLD_ALICE);
+        ctl_write_file(world_path("outer/secret"), "seen\n", 0644);
+        return ctl_make_root(WORLD_ALICE);
 }
 
 RUN_TEST(job_server_of_make_is_passed_on) {
@@ -486,14 +230,14 @@ RUN_TEST(job_server_of_make_is_passed_on) {
                 {"", false},
         };
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = shell(&service, make_root_and_outer_directory(), BE_MAKE);
+        struct ctl ctl = ctl_shell(&service, make_root_and_outer_directory(), BE_MAKE);
 
         ctl.become = become_a_command_of_make;
         for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
                 struct program program;
 
                 make_flags = cases[i].flags;
-                program = run(&ctl, 0);
+                program = ctl_run(&ctl, 0);
                 ck_assert_int_eq(strstr(program.said, "token +\n") != NULL, cases[i].passed);
                 ck_assert_int_eq(strstr(program.said, " 71 -> pipe:") != NULL, cases[i].passed);
                 program_expect(&program, " 0 -> ");
@@ -515,7 +259,7 @@ RUN_TEST(keep_fds_passes_all_on_but_its_own) {
         struct program program;
 
         make_flags = "";
-        program = run(&ctl, 0);
+        program = ctl_run(&ctl, 0);
         program_expect(&program, "token +\n");
         program_expect(&program, " 72 -> ");
         program_expect(&program, "seen\n");
@@ -531,21 +275,21 @@ static const char read_capabilities[] = "grep -E '^(Cap|NoNewPrivs)' /proc/self/
                                         "cat /proc/self/uid_map";
 
 RUN_TEST(command_of_a_user_has_no_capability) {
-        void (*const users[])(void) = {BECOME_USUALLY, become_alice_who_may_chroot};
+        void (*const users[])(void) = {CTL_BECOME_USUALLY, ctl_become_alice_who_may_chroot};
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = shell(&service, make_root(WORLD_ALICE), read_capabilities);
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE), read_capabilities);
 
         for (size_t i = 0; i < N_ELEMENTS(users); i++) {
                 struct program program;
 
                 ctl.become = users[i];
-                program = run(&ctl, 0);
+                program = ctl_run(&ctl, 0);
                 program_expect(&program, "CapPrm:\t0000000000000000\n");
                 program_expect(&program, "CapEff:\t0000000000000000\n");
                 program_expect(&program, "CapAmb:\t0000000000000000\n");
                 program_expect(&program, "NoNewPrivs:\t1\n");
                 /* With the capability there is no need of a namespace. */
-                program_expect(&program, users[i] == become_alice ? " 1\n" : " 4294967295\n");
+                program_expect(&program, users[i] == ctl_become_alice ? " 1\n" : " 4294967295\n");
         }
         service_stop(&service);
 }
@@ -553,11 +297,11 @@ RUN_TEST(command_of_a_user_has_no_capability) {
 /* As with chroot(8): it is root's affair what he runs. */
 RUN_TEST(command_of_root_keeps_the_capabilities_and_gains_none) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = shell(&service, make_root(0), read_capabilities);
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(0), read_capabilities);
         struct program program;
 
-        ctl.become = stay_root;
-        program = run(&ctl, 0);
+        ctl.become = ctl_stay_root;
+        program = ctl_run(&ctl, 0);
         ck_assert_ptr_null(strstr(program.said, "CapEff:\t0000000000000000\n"));
         program_expect(&program, "CapAmb:\t0000000000000000\n");
         program_expect(&program, "NoNewPrivs:\t1\n");
@@ -590,7 +334,7 @@ static void become_alice_who_is_refused(void) {
         };
         struct sock_fprog program = {.len = N_ELEMENTS(filter), .filter = filter};
 
-        become_alice();
+        ctl_become_alice();
         ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0), 0);
 }
@@ -599,10 +343,10 @@ static void become_alice_who_is_refused(void) {
 static void set_sysctls(const char *clone, const char *restricted) {
         ck_assert_int_eq(mount("tmpfs", "/proc/sys/kernel", "tmpfs", 0, NULL), 0);
         if (clone)
-                write_file("/proc/sys/kernel/unprivileged_userns_clone", clone, 0644);
+                ctl_write_file("/proc/sys/kernel/unprivileged_userns_clone", clone, 0644);
         if (restricted)
-                write_file("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", restricted,
-                           0644);
+                ctl_write_file("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", restricted,
+                               0644);
 }
 
 #define REFUSE_UNSHARE(error)                                                                      \
@@ -638,7 +382,7 @@ USERNS_TEST(denial_of_a_user_namespace_is_explained) {
                 {{SYS_chroot, 0, 0, 0, EPERM}, NULL, "1\n", "cannot chroot in a user namespace"},
         };
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = shell(&service, make_root(WORLD_ALICE), "exit 0");
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE), "exit 0");
 
         ctl.become = become_alice_who_is_refused;
         for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
@@ -646,7 +390,7 @@ USERNS_TEST(denial_of_a_user_namespace_is_explained) {
 
                 set_sysctls(cases[i].clone, cases[i].restricted);
                 refusal = cases[i].refusal;
-                program = run(&ctl, 125);
+                program = ctl_run(&ctl, 125);
                 program_expect(&program, cases[i].text);
                 program_expect(&program, "user namespace");
                 program_expect(&program, "CAP_SYS_CHROOT");
@@ -667,7 +411,7 @@ static void write_there(const char *path, const char *text) {
 static void become_alice_without_namespaces(void) {
         char map[32];
 
-        become_alice();
+        ctl_become_alice();
         ck_assert_int_eq(unshare(CLONE_NEWUSER), 0);
         prctl(PR_SET_DUMPABLE, 1);
         snprintf(map, sizeof(map), "%u %u 1", WORLD_ALICE, WORLD_ALICE);
@@ -680,30 +424,30 @@ static void become_alice_without_namespaces(void) {
 static void become_alice_in_a_chroot(void) {
         ck_assert_int_eq(chroot(world_path("jail")), 0);
         ck_assert_int_eq(chdir("/"), 0);
-        become_alice();
+        ctl_become_alice();
 }
 
 /* By the kernel itself. */
 USERNS_TEST(what_the_kernel_denies_is_explained) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = shell(&service, make_root(WORLD_ALICE), "exit 0");
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE), "exit 0");
         const char *jail = world_make_directory(0, 0755, "jail");
         struct program program;
 
         ctl.become = become_alice_without_namespaces;
-        program = run(&ctl, 125);
+        program = ctl_run(&ctl, 125);
         program_expect(&program, "user.max_user_namespaces is 0");
 
         ck_assert_int_eq(mount("/", jail, NULL, MS_BIND | MS_REC, NULL), 0);
         ctl.become = become_alice_in_a_chroot;
-        program = run(&ctl, 125);
+        program = ctl_run(&ctl, 125);
         program_expect(&program, "a process in a chroot");
         ck_assert_int_eq(umount2(jail, MNT_DETACH), 0);
 
         ck_assert_int_eq(mount("/proc", "/proc", NULL, MS_BIND | MS_REC, NULL), 0);
         ck_assert_int_eq(mount(NULL, "/proc", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
-        ctl.become = become_alice;
-        program = run(&ctl, 125);
+        ctl.become = ctl_become_alice;
+        program = ctl_run(&ctl, 125);
         program_expect(&program, "/proc is read-only here");
         ck_assert_int_eq(umount2("/proc", MNT_DETACH), 0);
         service_stop(&service);
@@ -712,27 +456,27 @@ USERNS_TEST(what_the_kernel_denies_is_explained) {
 /* Linux 5.12 and later. */
 USERNS_TEST(root_without_capabilities_is_told_what_it_needs) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = shell(&service, make_root(0), "exit 0");
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(0), "exit 0");
         struct program program;
 
-        ctl.become = become_root_who_may_nothing;
-        program = run(&ctl, 125);
+        ctl.become = ctl_become_root_who_may_nothing;
+        program = ctl_run(&ctl, 125);
         program_expect(&program, "CAP_SETFCAP");
         service_stop(&service);
 }
 
 static void become_alice_who_may_not_search(void) {
         ck_assert_int_eq(chmod(world_path("root"), 0600), 0);
-        become_alice();
+        ctl_become_alice();
 }
 
 RUN_TEST(root_that_may_not_be_searched_is_told) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = shell(&service, make_root(WORLD_ALICE), "exit 0");
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE), "exit 0");
         struct program program;
 
         ctl.become = become_alice_who_may_not_search;
-        program = run(&ctl, 125);
+        program = ctl_run(&ctl, 125);
         program_expect(&program, "Permission denied");
         service_stop(&service);
 }
@@ -761,8 +505,8 @@ static unsigned count_lines(const char *text, const char *part) {
 
 RUN_TEST(files_of_one_s_own_process_stay_read_only) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = shell(&service, make_root(WORLD_ALICE), open_own_files);
-        struct program program = run(&ctl, 0);
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE), open_own_files);
+        struct program program = ctl_run(&ctl, 0);
 
         program_expect(&program, "comm: ");
         program_expect(&program, "oom_score_adj: ");
@@ -774,13 +518,13 @@ RUN_TEST(files_of_one_s_own_process_stay_read_only) {
 
 RUN_TEST(writable_procfs_lets_them_be_written) {
         struct service service = service_start_with("run", "--writable-proc=60001");
-        struct ctl ctl = shell(&service, make_root(WORLD_ALICE),
-                               "echo -n renamed >/proc/$$/comm; cat /proc/$$/comm; "
-                               "echo 600 >/proc/$$/oom_score_adj; cat /proc/$$/oom_score_adj");
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE),
+                                   "echo -n renamed >/proc/$$/comm; cat /proc/$$/comm; "
+                                   "echo 600 >/proc/$$/oom_score_adj; cat /proc/$$/oom_score_adj");
         struct program program;
 
-        ctl.become = become_alice_who_may_chroot;
-        program = run(&ctl, 0);
+        ctl.become = ctl_become_alice_who_may_chroot;
+        program = ctl_run(&ctl, 0);
         ck_assert_str_eq(program.said, "renamed\n600\n");
         service_stop(&service);
 }
@@ -788,17 +532,17 @@ RUN_TEST(writable_procfs_lets_them_be_written) {
 static void become_alice_who_has_set_hers(void) {
         write_there("/proc/self/oom_score_adj", "700");
         write_there("/proc/self/coredump_filter", "0x11");
-        BECOME_USUALLY();
+        CTL_BECOME_USUALLY();
 }
 
 RUN_TEST(command_inherits_what_was_set_before) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = shell(&service, make_root(WORLD_ALICE),
-                               "cat /proc/self/oom_score_adj /proc/self/coredump_filter");
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE),
+                                   "cat /proc/self/oom_score_adj /proc/self/coredump_filter");
         struct program program;
 
         ctl.become = become_alice_who_has_set_hers;
-        program = run(&ctl, 0);
+        program = ctl_run(&ctl, 0);
         ck_assert_str_eq(program.said, "700\n00000011\n");
         service_stop(&service);
 }
@@ -814,11 +558,11 @@ static const char read_roots_files[] =
 
 RUN_TEST(root_without_capabilities_reads_what_is_root_s) {
         struct service service = service_start_with("run", NULL);
-        const char *root = make_root(0);
+        const char *root = ctl_make_root(0);
         struct ctl ctl = {.service = &service,
                           .arguments = {"run", root, "--", "sh", "-c", read_roots_files},
-                          .become = become_root_who_may_chroot};
-        struct program program = run(&ctl, 0);
+                          .become = ctl_become_root_who_may_chroot};
+        struct program program = ctl_run(&ctl, 0);
 
         program_expect(&program, "CapEff:\t0000000000000000\n");
         ck_assert_uint_eq(count_lines(program.said, "read timer_list"),
@@ -832,12 +576,12 @@ RUN_TEST(root_without_capabilities_reads_what_is_root_s) {
 
 RUN_TEST(pids_only_keeps_it_from_them) {
         struct service service = service_start_with("run", NULL);
-        const char *root = make_root(0);
+        const char *root = ctl_make_root(0);
         struct ctl ctl = {
                 .service = &service,
                 .arguments = {"run", "--pids-only", root, "--", "sh", "-c", read_roots_files},
-                .become = become_root_who_may_chroot};
-        struct program program = run(&ctl, 0);
+                .become = ctl_become_root_who_may_chroot};
+        struct program program = ctl_run(&ctl, 0);
 
         program_expect(&program, "CapEff:\t0000000000000000\n");
         ck_assert_uint_eq(count_lines(program.said, "read "), 0);
@@ -849,16 +593,16 @@ RUN_TEST(pids_only_keeps_it_from_them) {
 
 USERNS_TEST(files_of_others_are_nobody_s_in_a_user_namespace) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl =
-                shell(&service, make_root(WORLD_ALICE), "busybox stat -c %u:%g /data /proc /bin");
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE),
+                                   "busybox stat -c %u:%g /data /proc /bin");
         struct program program;
 
-        write_file(world_path("root/data"), "", 0644);
-        ctl.become = become_alice;
-        program = run(&ctl, 0);
+        ctl_write_file(world_path("root/data"), "", 0644);
+        ctl.become = ctl_become_alice;
+        program = ctl_run(&ctl, 0);
         program_expect(&program, "65534:65534\n65534:65534\n60001:");
-        ctl.become = become_alice_who_may_chroot;
-        program = run(&ctl, 0);
+        ctl.become = ctl_become_alice_who_may_chroot;
+        program = ctl_run(&ctl, 0);
         program_expect(&program, "0:0\n0:0\n60001:");
         service_stop(&service);
 }
@@ -886,7 +630,7 @@ RUN_TEST(missing_directories_are_made_and_removed) {
                 {NULL, NULL, "exec /no", 127},
         };
         struct service service = service_start_with("run", NULL);
-        const char *root = make_bare_root(WORLD_ALICE);
+        const char *root = ctl_make_bare_root(WORLD_ALICE);
 
         for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
                 const char *there = cases[i].there, *file_system = cases[i].file_system;
@@ -903,7 +647,7 @@ RUN_TEST(missing_directories_are_made_and_removed) {
                         snprintf(name, sizeof(name), "root/%s", there);
                         world_make_directory(WORLD_ALICE, 0755, name);
                 }
-                run(&ctl, cases[i].status);
+                ctl_run(&ctl, cases[i].status);
                 ck_assert_int_eq(is_there(world_path("root/proc")),
                                  there && strcmp(there, "proc") == 0);
                 ck_assert_int_eq(is_there(world_path("root/sys")),
@@ -918,12 +662,12 @@ RUN_TEST(made_directories_are_removed_when_the_mount_fails) {
         struct service service = service_start_with("run", NULL);
         struct ctl ctl = {
                 .service = &service,
-                .arguments = {"run", "--create", make_bare_root(WORLD_ALICE), "--", "sh"},
+                .arguments = {"run", "--create", ctl_make_bare_root(WORLD_ALICE), "--", "sh"},
         };
         struct program program;
 
-        write_file(world_path("root/sys"), "", 0644);
-        program = run(&ctl, 125);
+        ctl_write_file(world_path("root/sys"), "", 0644);
+        program = ctl_run(&ctl, 125);
         program_expect(&program, "not-a-directory");
         ck_assert(!is_there(world_path("root/proc")));
         service_stop(&service);
@@ -938,11 +682,11 @@ static const int forwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUS
 
 RUN_TEST(signals_reach_the_command_which_may_catch_them) {
         struct service service = service_start_with("run", NULL);
-        const char *root = make_root(WORLD_ALICE);
+        const char *root = ctl_make_root(WORLD_ALICE);
 
         for (size_t i = 0; i < N_ELEMENTS(forwarded); i++) {
                 char script[128];
-                struct ctl ctl = shell(&service, root, script);
+                struct ctl ctl = ctl_shell(&service, root, script);
                 struct program program;
 
                 snprintf(script, sizeof(script),
@@ -958,7 +702,7 @@ RUN_TEST(signals_reach_the_command_which_may_catch_them) {
 
 RUN_TEST(signals_that_end_the_command_are_told_by_the_status) {
         struct service service = service_start_with("run", NULL);
-        const char *root = make_bare_root(WORLD_ALICE);
+        const char *root = ctl_make_bare_root(WORLD_ALICE);
 
         for (size_t i = 0; i < N_ELEMENTS(forwarded); i++) {
                 /* No shell: those of busybox ignore SIGQUIT now and then. */
@@ -982,9 +726,9 @@ RUN_TEST(signals_that_end_the_command_are_told_by_the_status) {
 /* The terminal has told the command already. */
 RUN_TEST(keys_of_a_terminal_reach_the_command_once) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = shell(&service, make_root(WORLD_ALICE),
-                               "trap 'n=$((n + 1)); echo interrupted' INT; "
-                               "trap 'echo $n times; exit 9' USR1; " SLEEP_FOR_EVER);
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE),
+                                   "trap 'n=$((n + 1)); echo interrupted' INT; "
+                                   "trap 'echo $n times; exit 9' USR1; " SLEEP_FOR_EVER);
         struct program program = {0};
 
         program.pid = forkpty(&program.output, NULL, NULL, NULL);
@@ -1008,7 +752,8 @@ RUN_TEST(keys_of_a_terminal_reach_the_command_once) {
 
 RUN_TEST(command_and_mounts_go_when_mountatctl_is_killed) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = shell(&service, make_root(WORLD_ALICE), "echo ready; exec sleep 1000");
+        struct ctl ctl =
+                ctl_shell(&service, ctl_make_root(WORLD_ALICE), "echo ready; exec sleep 1000");
         struct program program = ctl_start(&ctl);
         int status;
 
@@ -1024,13 +769,13 @@ RUN_TEST(command_and_mounts_go_when_mountatctl_is_killed) {
 /* PR_SET_PDEATHSIG is the command's alone. */
 RUN_TEST(what_the_command_started_outlives_a_kill) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = shell(&service, make_root(WORLD_ALICE),
-                               "sleep 1000 >/dev/null 2>&1 & echo left $!; exec sleep 1000");
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE),
+                                   "sleep 1000 >/dev/null 2>&1 & echo left $!; exec sleep 1000");
         struct program program;
         int status, left;
 
         world_make_directory(WORLD_ALICE, 0755, "root/dev");
-        write_file(world_path("root/dev/null"), "", 0666); /* as a shell wants for "&" */
+        ctl_write_file(world_path("root/dev/null"), "", 0666); /* as a shell wants for "&" */
         program = ctl_start(&ctl);
         program_await(&program, "\n");
         ck_assert_int_eq(sscanf(program.said, "left %d", &left), 1);
@@ -1047,7 +792,7 @@ RUN_TEST(command_goes_on_when_its_mounts_are_lost) {
         struct service service = service_start_with("run", NULL);
         struct ctl ctl = {
                 .service = &service,
-                .arguments = {"run", "--timeout", "1", make_root(WORLD_ALICE), "--", "sh", "-c",
+                .arguments = {"run", "--timeout", "1", ctl_make_root(WORLD_ALICE), "--", "sh", "-c",
                               "echo ready; read status; exit $status"},
         };
         struct program program = ctl_start(&ctl);
@@ -1076,7 +821,7 @@ static struct program hold(const struct service *service, const char *root) {
 RUN_TEST(hold_ends_with_its_input_or_a_signal) {
         static const int signals[] = {0, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
         struct service service = service_start_with("run", NULL);
-        const char *root = make_bare_root(WORLD_ALICE);
+        const char *root = ctl_make_bare_root(WORLD_ALICE);
 
         for (size_t i = 0; i < N_ELEMENTS(signals); i++) {
                 struct program program = hold(&service, root);
@@ -1097,7 +842,7 @@ RUN_TEST(hold_ends_with_its_input_or_a_signal) {
 static void become_alice_far_down(void) {
         char name[NAME_MAX + 1];
 
-        BECOME_USUALLY();
+        CTL_BECOME_USUALLY();
         memset(name, 'd', NAME_MAX);
         name[NAME_MAX] = '\0';
         ck_assert_int_eq(chdir(world_path("deep")), 0);
@@ -1116,7 +861,7 @@ RUN_TEST(path_beyond_path_max_is_refused) {
         struct program program;
 
         world_make_directory(WORLD_ALICE, 0755, "deep");
-        program = run(&ctl, 1);
+        program = ctl_run(&ctl, 1);
         program_expect(&program, "File name too long");
         service_stop(&service);
 }
@@ -1207,7 +952,7 @@ RUN_TEST(remount_of_sysfs_changes_the_machine_s) {
 
 RUN_TEST(mounts_go_when_hold_is_killed) {
         struct service service = service_start_with("run", NULL);
-        struct program program = hold(&service, make_bare_root(WORLD_ALICE));
+        struct program program = hold(&service, ctl_make_bare_root(WORLD_ALICE));
         int status;
 
         ck_assert_int_eq(kill(program.pid, SIGKILL), 0);
