@@ -109,6 +109,47 @@ BUS_TEST(mounts_lists_and_unmounts_a_root_of_mode_0700) {
         bus_stage_close(&stage);
 }
 
+/* One lease for all three, and D-Bus finds it below the root. */
+BUS_TEST(mounts_lists_and_unmounts_a_dev) {
+        struct bus_stage stage = ctl_stage_open();
+        struct world_mount found;
+        const char *root;
+
+        root = world_make_root(WORLD_ALICE, "root");
+        expect(ctl(WORLD_ALICE, "mount --dev %s", root), 1, "cannot mount dev below");
+        expect(ctl(WORLD_ALICE, "mount --create --dev %s", root), 0, "\n");
+        ck_assert(world_find_mount(0, world_path("root/dev/null"), &found));
+        expect(ctl(WORLD_ALICE, "list"), 0, " proc,sysfs,dev ");
+        expect(ctl(WORLD_ALICE, "list"), 0, "1 leases.");
+        expect(ctl(WORLD_ALICE, "list --json=short"), 0, "[\"proc\",\"sysfs\",\"dev\"]");
+        expect(ctl(WORLD_ALICE, "status --json=short"), 0, "\"dev\"");
+        expect(ctl(WORLD_ALICE, "hello"), 0, "\ndev\n");
+        expect_silence(ctl(WORLD_ALICE, "unmount %s", root));
+        ck_assert(!world_find_mount(0, world_path("root/dev/null"), &found));
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+
+        expect(ctl(WORLD_ALICE, "mount --file-system dev %s", root), 0, "\n");
+        expect(ctl(WORLD_ALICE, "list"), 0, " dev ");
+        expect_silence(ctl(0, "unmount %s", root));
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        bus_stage_close(&stage);
+}
+
+BUS_TEST(features_lack_the_dev_that_isn_t_offered) {
+        struct bus_stage stage = ctl_stage_open();
+
+        world_make_root(WORLD_ALICE, "root");
+        service_stop(&stage.service);
+        stage.service = service_start(&(struct service_plan){
+                .name = "a", .start = SERVICE_LISTENS, .unnamed = true, .options = {"--no-dev"}});
+        system_bus_wait_for("org.mountat1");
+        ck_assert_ptr_null(strstr(expect(ctl(0, "status"), 0, "keep").output, "dev,"));
+        ck_assert_ptr_null(strstr(expect(ctl(0, "hello"), 0, "keep").output, "dev"));
+        expect(ctl(WORLD_ALICE, "mount --create --dev %s", world_path("root")), 1, "--no-dev");
+        expect(ctl(WORLD_ALICE, "mount %s", world_path("root")), 0, "\n");
+        bus_stage_close(&stage);
+}
+
 /* As scripts for systemd's tools have it. */
 BUS_TEST(knows_quiet_and_no_pager) {
         struct bus_stage stage = ctl_stage_open();
@@ -323,6 +364,8 @@ int main(void) {
         TCase *tests = tcase_create("ctl");
 
         tcase_add_test(tests, mounts_lists_and_unmounts_a_root_of_mode_0700);
+        tcase_add_test(tests, mounts_lists_and_unmounts_a_dev);
+        tcase_add_test(tests, features_lack_the_dev_that_isn_t_offered);
         tcase_add_test(tests, knows_quiet_and_no_pager);
         tcase_add_test(tests, unmounts_by_lease_ones_own_and_as_root_anybodys);
         tcase_add_test(tests, unmounts_below_a_directory_as_root_for_another_user);
