@@ -35,11 +35,19 @@ static void library_end(struct route_user *user) {
         free(library);
 }
 
-static void library_mount(struct route_user *user) {
+static void library_mount_these(struct route_user *user, uint32_t flags) {
         struct library *library = user->state;
 
-        library_must(library, mountat_mount_root(library->mountat, user->root,
-                                                 MOUNTAT_PROC | MOUNTAT_SYSFS, &library->lease));
+        library_must(library,
+                     mountat_mount_root(library->mountat, user->root, flags, &library->lease));
+}
+
+static void library_mount(struct route_user *user) {
+        library_mount_these(user, MOUNTAT_PROC | MOUNTAT_SYSFS);
+}
+
+static void library_mount_dev(struct route_user *user) {
+        library_mount_these(user, MOUNTAT_PROC | MOUNTAT_SYSFS | MOUNTAT_DEV);
 }
 
 static void library_unmount(struct route_user *user) {
@@ -55,6 +63,16 @@ const struct route route_mountatd = {
         .begin = library_begin,
         .end = library_end,
         .mount = library_mount,
+        .unmount = library_unmount,
+};
+
+const struct route route_dev = {
+        .name = "mountatd, dev",
+        .what = "the same with a dev as well",
+        .stride = 1,
+        .begin = library_begin,
+        .end = library_end,
+        .mount = library_mount_dev,
         .unmount = library_unmount,
 };
 

@@ -114,9 +114,9 @@ static void main_add(struct routes *routes, const struct route *route) {
 
 static struct routes main_choose_routes(const struct options *options) {
         static const struct route *const all[] = {
-                &route_direct,  &route_direct_child, &route_mountatd, &route_hello,
-                &route_connect, &route_mountatctl,   &route_mount8,   &route_bwrap,
-                &route_unshare, &route_bus,          &route_systemd};
+                &route_direct, &route_direct_child, &route_mountatd,   &route_dev,
+                &route_hello,  &route_connect,      &route_mountatctl, &route_mount8,
+                &route_bwrap,  &route_unshare,      &route_bus,        &route_systemd};
         static const char *const names[MAIN_AGAINST] = {"against", "against: hello",
                                                         "against: connect"};
         struct routes routes = {.legend = table_new("routes", "The ways that are compared")};

@@ -67,12 +67,13 @@ int scene_make_root(unsigned number) {
         scene_must(root, path);
         scene_must(mkdirat(root, "proc", 0755), "proc");
         scene_must(mkdirat(root, "sys", 0755), "sys");
+        scene_must(mkdirat(root, "dev", 0755), "dev");
         free(path);
         return root;
 }
 
 bool scene_is_covered(int root) {
-        static const char *const names[] = {"proc", "sys"};
+        static const char *const names[] = {"proc", "sys", "dev"};
 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
                 struct statx stat;

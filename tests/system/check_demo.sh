@@ -48,7 +48,8 @@ succeeds() {
         start_demo
         finish_demo 0
         tap_contains "$(cat "$output")" "hello from rustc"
-        tap_equal "$(tail -n 1 "$output")" "   Nothing."
+        tap_contains "$(cat "$output")" "a process substitution works"
+        tap_equal "$(tail -n 1 "$output")" "6 passed, 0 failed, 0 skipped"
         left_nothing
 }
 
