@@ -73,9 +73,9 @@ call() {
 
 declare -A layer=(
         [kernel]=10 [log]=10 [privilege]=10 [instance]=10
-        [seccomp]=20 [target]=20 [state]=20 [unmount]=20 [quota]=20
+        [seccomp]=20 [target]=20 [state]=20 [unmount]=20 [quota]=20 [superblock]=20
         [policy]=25 [mount]=25 [thread]=25
-        [template]=30
+        [dev]=28 [template]=30
         [leases]=35
         [lease]=40
         [sweep]=45 [request]=45
