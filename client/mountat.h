@@ -70,7 +70,7 @@ enum mountat_flag {
 enum mountat_file_system {
         MOUNTAT_FILE_SYSTEM_PROC = 1,
         MOUNTAT_FILE_SYSTEM_SYSFS = 2,
-        MOUNTAT_FILE_SYSTEM_DEV = 3 /* what is in it: mountatctl(1) */
+        MOUNTAT_FILE_SYSTEM_DEV = 3 /* what is in it: mountatd(8) */
 };
 
 /* Options of a target. */
