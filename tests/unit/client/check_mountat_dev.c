@@ -231,7 +231,7 @@ START_TEST(a_daemon_that_has_none_says_why_itself) {
 END_TEST
 
 int main(void) {
-        Suite *suite = suite_create("dev");
+        Suite *suite = suite_create("mountat_dev");
         TCase *asking = scripted_case(suite, "asking");
         TCase *lacking = scripted_case(suite, "lacking");
 
