@@ -47,7 +47,7 @@ struct dev {
 
 static const struct superblock_recipe dev_root = {
         .file_system = "tmpfs",
-        .attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+        .attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
         .options = {{"mode", "0755"}, {"size", "64k"}, {"nr_inodes", "32"}},
 };
 

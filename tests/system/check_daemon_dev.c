@@ -92,7 +92,7 @@ WORLD_TEST(is_whole_and_ends_with_one_unmount) {
                 uint64_t lease = hold(client, dev);
 
                 ck_assert_uint_eq(count_mounts(dev), WHOLE);
-                is_mounted(dev, "tmpfs", "ro,nosuid,noexec,relatime");
+                is_mounted(dev, "tmpfs", "ro,nosuid,nodev,noexec,relatime");
                 for (unsigned n = 0; n < N_NODES; n++) {
                         snprintf(path, sizeof(path), "%s/%s", dev, nodes[n]);
                         is_node(path);

@@ -65,7 +65,8 @@ START_TEST(has_nodes_that_can_not_be_changed_and_what_is_its_own) {
                 const struct fake_mount *mount = fake_mount_on(directory);
                 char device[16];
 
-                is_mount(mount, "tmpfs,source=label,mode=0755,size=64k,nr_inodes=32,ro", OF_A_NODE);
+                is_mount(mount, "tmpfs,source=label,mode=0755,size=64k,nr_inodes=32,ro",
+                         OF_A_NODE | MOUNT_ATTR_NODEV);
                 ck_assert_str_eq(mount->files,
                                  "pts shm null zero full random urandom tty fd=/proc/self/fd "
                                  "stdin=/proc/self/fd/0 stdout=/proc/self/fd/1 "
