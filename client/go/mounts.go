@@ -42,7 +42,7 @@ func (l *Lease) openMounts() (fds []int, err error) {
 }
 
 func (l *Lease) openMount(i int) (fd int, err error) {
-	name := l.targets[i].fileSystem.name()
+	name := l.targets[i].fileSystem.Directory()
 	if l.root != nil {
 		fd, err = l.root.openMount(name)
 	} else {

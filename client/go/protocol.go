@@ -65,8 +65,9 @@ var fileSystems = [...]struct {
 	{FileSystemDev, "dev", Dev, FeatureDev},
 }
 
-// name is that of the directory to mount on; empty if there is no such file system.
-func (f FileSystem) name() string {
+// Directory is the name of the directory to mount on, such as "proc"; empty if there is no such file
+// system.
+func (f FileSystem) Directory() string {
 	for i := range fileSystems {
 		if fileSystems[i].fileSystem == f {
 			return fileSystems[i].name

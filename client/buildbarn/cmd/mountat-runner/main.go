@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Mountat-runner stands between Buildbarn's bb_worker and bb_runner, and gives the input root of
-// each action /proc and /sys by asking mountatd. It needs no privilege. See README.md.
+// each action /proc, /sys and /dev by asking mountatd. It needs no privilege. See README.md.
 package main
 
 import (

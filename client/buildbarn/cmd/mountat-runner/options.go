@@ -35,8 +35,8 @@ type options struct {
 
 const usage = `mountat-runner --listen=PATH --runner=PATH --build-directory=DIR [OPTION…]
 
-Stands between Buildbarn's bb_worker and bb_runner, and gives the input root of each action /proc
-and /sys by asking mountatd.
+Stands between Buildbarn's bb_worker and bb_runner, and gives the input root of each action /proc,
+/sys and, where asked for, /dev by asking mountatd.
 
 `
 
@@ -55,13 +55,14 @@ func parseOptions(arguments []string, stderr io.Writer) (*options, error) {
 	set.Func("build-directory", "the `DIR` that bb_runner has as buildDirectoryPath", o.path(&o.buildDirectory))
 	set.Func("mountatd", "mountatd's socket `PATH` (default $MOUNTATD_SOCKET, else "+mountat.DefaultSocket+")",
 		o.path(&o.mountatd))
-	set.Func("mount", "what actions get: `LIST` of proc, sys, pids-only (procfs with processes alone), read-only\n"+
-		"(also where mountatd would let it be written to) (default proc,sys)", o.setMount)
+	set.Func("mount", "what actions get: `LIST` of proc, sys, dev (devices, ptys and shared memory of their own),\n"+
+		"pids-only (procfs with processes alone), read-only (also where mountatd would let it be\n"+
+		"written to) (default proc,sys)", o.setMount)
 	set.Func("metrics", "serve Prometheus metrics on `ADDRESS`: a Unix socket's path, or HOST:PORT of the\n"+
 		"loopback interface (default none)", o.setMetrics)
 	set.DurationVar(&o.mountTimeout, "mount-timeout", 5*time.Second, "for mountatd to answer")
 	set.DurationVar(&o.releaseTimeout, "release-timeout", 15*time.Second,
-		"for /proc and /sys to be gone after the action; then it fails, and may be tried again")
+		"for the mounts to be gone after the action; then it fails, and may be tried again")
 	set.DurationVar(&o.stopTimeout, "stop-timeout", time.Minute,
 		"for running actions to end after SIGTERM; then they are cancelled")
 	set.IntVar(&o.maxMessageSize, "max-message-size", 64<<20, "largest gRPC message in `BYTES`")
@@ -122,16 +123,18 @@ func (o *options) setMount(value string) error {
 			flags |= mountat.Proc
 		case "sys":
 			flags |= mountat.Sysfs
+		case "dev":
+			flags |= mountat.Dev
 		case "pids-only":
 			flags |= mountat.Proc | mountat.PIDsOnly
 		case "read-only":
 			flags |= mountat.ReadOnly
 		default:
-			return fmt.Errorf("%q is none of proc, sys, pids-only, read-only", name)
+			return fmt.Errorf("%q is none of proc, sys, dev, pids-only, read-only", name)
 		}
 	}
-	if flags&(mountat.Proc|mountat.Sysfs) == 0 {
-		return errors.New("give proc, sys or both")
+	if flags&(mountat.Proc|mountat.Sysfs|mountat.Dev) == 0 {
+		return errors.New("give at least one of proc, sys, dev")
 	}
 	o.mount = flags
 	return nil

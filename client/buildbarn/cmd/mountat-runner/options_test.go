@@ -35,6 +35,8 @@ func TestWhatActionsGet(t *testing.T) {
 	for list, want := range map[string]mountat.Flags{
 		"proc":               mountat.Proc | mountat.Create,
 		"sys":                mountat.Sysfs | mountat.Create,
+		"proc,sys,dev":       mountat.Proc | mountat.Sysfs | mountat.Dev | mountat.Create,
+		"dev":                mountat.Dev | mountat.Create,
 		"pids-only":          mountat.Proc | mountat.PIDsOnly | mountat.Create,
 		"sys,read-only,proc": mountat.Proc | mountat.Sysfs | mountat.ReadOnly | mountat.Create,
 	} {
@@ -60,7 +62,7 @@ func TestMetricsStayOnTheMachine(t *testing.T) {
 func TestRefusesWrongOptionsWithASentence(t *testing.T) {
 	for _, wrong := range []string{
 		"--listen=relative", "--runner=", "--build-directory=x", "--listen=/run/r", "--listen-mode=8",
-		"--listen-mode=1777", "--mount=", "--mount=read-only", "--mount=dev", "--mount-timeout=0",
+		"--listen-mode=1777", "--mount=", "--mount=read-only", "--mount=shm", "--mount=proc,,dev", "--mount-timeout=0",
 		"--release-timeout=-1s", "--stop-timeout=-1s", "--max-message-size=5", "--unknown", "argument",
 	} {
 		_, said, err := parse(wrong)

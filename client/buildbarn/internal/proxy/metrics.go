@@ -39,7 +39,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}),
 		leases: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mountat_runner_leases",
-			Help: "Leases held now: actions with /proc and /sys.",
+			Help: "Leases held now: actions that have their mounts.",
 		}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mountat_runner_failures_total",
@@ -47,15 +47,15 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}, []string{"step"}),
 		ready: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mountat_runner_ready",
-			Help: "1 if actions can have /proc and /sys, as far as is known; else 0.",
+			Help: "1 if actions can have their mounts, as far as is known; else 0.",
 		}),
 		unready: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mountat_runner_unready",
-			Help: "1 for the reason why actions can't have /proc and /sys; else 0.",
+			Help: "1 for the reason why actions can't have their mounts; else 0.",
 		}, []string{"reason"}),
 		mount: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "mountat_runner_mount_duration_seconds",
-			Help:    "From connecting to mountatd until /proc and /sys are there.",
+			Help:    "From connecting to mountatd until all mounts are there.",
 			Buckets: buckets,
 		}),
 		release: prometheus.NewHistogram(prometheus.HistogramOpts{

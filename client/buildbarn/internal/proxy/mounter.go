@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	mountat "github.com/mountatd/mountatd/client/go"
@@ -40,8 +41,13 @@ type absent struct{ error }
 
 func (a absent) Unwrap() error { return a.error }
 
+// noDev is the refusal of a mountatd that mounts no dev for anybody.
+type noDev struct{ error }
+
+func (n noDev) Unwrap() error { return n.error }
+
 // check asks the daemon whether it would mount below directory, which stays the caller's. One that is
-// older than 0.2 can only be asked whether it is there.
+// older than 0.2 can only be asked whether it is there, and has no dev.
 func (m *mounter) check(ctx context.Context, directory *os.File) error {
 	timed, cancel := context.WithTimeout(ctx, m.mountTimeout)
 	defer cancel()
@@ -50,36 +56,25 @@ func (m *mounter) check(ctx context.Context, directory *os.File) error {
 		return err
 	}
 	defer client.Close()
-	for _, target := range m.targets(directory) {
+	for _, target := range m.flags.Targets(directory) {
 		err := client.Check(timed, target) // one by one: twice the same directory is refused
-		if errors.Is(err, mountat.StatusUnknownOperation) {
-			return nil
-		}
-		if err != nil {
-			return err
+		if err != nil && !errors.Is(err, mountat.StatusUnknownOperation) {
+			return classify(timed, client, err, target.FileSystem)
 		}
 	}
 	return nil
 }
 
-// targets are what an action gets, all on one directory.
-func (m *mounter) targets(directory *os.File) (targets []mountat.Target) {
-	var options mountat.Option
-	if m.flags&mountat.ReadOnly != 0 {
-		options |= mountat.OptionReadOnly
+// classify tells a daemon that has no dev from one that doesn't mount on this directory: both say that
+// the file system isn't supported.
+func classify(ctx context.Context, client *mountat.Client, err error, of mountat.FileSystem) error {
+	if of != mountat.FileSystemDev || !errors.Is(err, mountat.StatusUnsupportedFileSystem) {
+		return err
 	}
-	if m.flags&mountat.Sysfs != 0 {
-		targets = append(targets, mountat.Target{Directory: directory,
-			FileSystem: mountat.FileSystemSysfs, Options: options})
+	if hello, failed := client.Hello(ctx); failed == nil && hello.Features&mountat.FeatureDev == 0 {
+		return noDev{err}
 	}
-	if m.flags&mountat.PIDsOnly != 0 {
-		options |= mountat.OptionPIDsOnly
-	}
-	if m.flags&mountat.Proc != 0 {
-		targets = append(targets, mountat.Target{Directory: directory,
-			FileSystem: mountat.FileSystemProc, Options: options})
-	}
-	return targets
+	return err
 }
 
 // mount mounts below root, which stays the caller's.
@@ -92,10 +87,32 @@ func (m *mounter) mount(ctx context.Context, root *os.File) (*hold, error) {
 	}
 	lease, err := client.Mount(timed, root, m.flags)
 	if err != nil {
-		client.Close()
-		return nil, err
+		defer client.Close()
+		return nil, m.classifyMount(timed, client, err)
 	}
 	return &hold{client, lease, m.releaseTimeout}, nil
+}
+
+func (m *mounter) classifyMount(ctx context.Context, client *mountat.Client, err error) error {
+	var refusal *mountat.Error
+	targets := m.flags.Targets(nil)
+	if errors.As(err, &refusal) && refusal.Target >= 0 && refusal.Target < len(targets) {
+		return classify(ctx, client, err, targets[refusal.Target].FileSystem)
+	}
+	return err
+}
+
+// mountpoints are what an action gets, such as "/proc and /sys", for a person.
+func (m *mounter) mountpoints() string {
+	var names []string
+	for _, target := range m.flags.Targets(nil) {
+		names = append(names, "/"+target.FileSystem.Directory())
+	}
+	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 func (m *mounter) dial(ctx context.Context) (*mountat.Client, error) {
@@ -143,6 +160,9 @@ func (m *mounter) obstacle(err error, buildDirectory *os.File) *obstacle {
 	var refusal *mountat.Error
 	reason, cure := reasonInputRoot, ""
 	switch {
+	case errors.As(err, new(noDev)):
+		reason = mountat.StatusUnsupportedFileSystem.String()
+		cure = ": or give actions none: leave dev out of mountat-runner's --mount"
 	case errors.As(err, &refusal):
 		reason, cure = refusal.Status.String(), cureOf(refusal.Status, buildDirectory)
 	case isNoAnswer(err):
@@ -182,7 +202,7 @@ func (m *mounter) failed(ctx context.Context, err error) error {
 		return status.FromContextError(ctx.Err()).Err()
 	}
 	if errors.Is(err, mountat.StatusNotADirectory) || errors.Is(err, unix.ELOOP) {
-		return status.Errorf(codes.InvalidArgument, "the input root cannot get /proc and /sys: %v", err)
+		return status.Errorf(codes.InvalidArgument, "the input root cannot get %s: %v", m.mountpoints(), err)
 	}
 	return status.Error(codes.Unavailable, m.explain(err))
 }
@@ -191,7 +211,7 @@ func (m *mounter) explain(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Sprintf("mountatd didn't answer within %v: %v", m.mountTimeout, err)
 	}
-	return fmt.Sprintf("/proc and /sys cannot be mounted: %v", err)
+	return fmt.Sprintf("%s cannot be mounted: %v", m.mountpoints(), err)
 }
 
 // lost is closed when the mounts are gone, or are about to be, without release having been called.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package proxy stands between bb_worker and bb_runner. It serves Buildbarn's runner protocol, gives
-// the input root of each action /proc and /sys, and forwards.
+// the input root of each action /proc, /sys and /dev, and forwards.
 //
 // Messages pass through as they are: they are decoded as empty messages, whose unknown fields are
 // kept. So no Buildbarn module is needed, and fields of later versions survive. A method that isn't
@@ -47,18 +47,20 @@ type Proxy struct {
 // New makes a Proxy.
 func New(options Options) *Proxy {
 	metrics := newMetrics(options.Registerer)
+	mounter := mounter{
+		socket:         options.Socket,
+		flags:          options.Flags,
+		mountTimeout:   options.MountTimeout,
+		releaseTimeout: options.ReleaseTimeout,
+	}
 	return &Proxy{
 		runner:         options.Runner,
 		buildDirectory: options.BuildDirectory,
-		mounter: mounter{
-			socket:         options.Socket,
-			flags:          options.Flags,
-			mountTimeout:   options.MountTimeout,
-			releaseTimeout: options.ReleaseTimeout,
-		},
+		mounter:        mounter,
 		readiness: readiness{
 			log:      options.Log,
 			metrics:  metrics,
+			what:     mounter.mountpoints(),
 			pauseMin: pauseMin,
 			pauseMax: pauseMax,
 		},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mountatd/mountatd/client/buildbarn/internal/testdaemon"
+	mountat "github.com/mountatd/mountatd/client/go"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
@@ -47,6 +48,28 @@ func TestAnActionHasProcAndSysAndLeavesNothing(t *testing.T) {
 	}
 	if left := b.names(path, "proc"); len(left) != 0 || daemon.Mounts() != 0 {
 		t.Errorf("%q in proc, %d mounts", left, daemon.Mounts())
+	}
+}
+
+func TestAnActionHasADevAndLeavesNothing(t *testing.T) {
+	b := newBench(t, testdaemon.Start(t).Socket)
+	b.proxy.mounter.flags |= mountat.Dev
+	b.expectReady(1)
+	path := b.newRoot("a")
+	b.backend.onRun = func(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
+		if err := os.WriteFile(b.in(path, "dev/null"), []byte("away"), 0); err != nil {
+			t.Error(err)
+		}
+		if err := os.WriteFile(b.in(path, "dev/shm/mine"), nil, 0o600); err != nil {
+			t.Error(err)
+		}
+		return new(emptypb.Empty), nil
+	}
+	if _, err := b.run(runRequest(path)); err != nil {
+		t.Fatal(err)
+	}
+	if left := b.names(path); len(left) != 0 {
+		t.Errorf("there is %q", left)
 	}
 }
 

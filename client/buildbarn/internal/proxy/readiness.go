@@ -37,6 +37,7 @@ type obstacle struct {
 type readiness struct {
 	log      *slog.Logger
 	metrics  *metrics
+	what     string // actions can have
 	pauseMin time.Duration
 	pauseMax time.Duration
 
@@ -99,7 +100,7 @@ func (r *readiness) change(reason, text string) {
 	r.metrics.setReady(r.reason, reason)
 	r.asked, r.reason = true, reason
 	if reason == "" {
-		r.log.Info("ready: actions can have /proc and /sys")
+		r.log.Info("ready: actions can have " + r.what)
 	} else {
 		r.log.Warn("not ready, so bb_worker takes no work: "+text, slog.String("reason", reason))
 	}

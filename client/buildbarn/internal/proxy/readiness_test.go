@@ -199,12 +199,50 @@ func TestChecksWhatActionsGet(t *testing.T) {
 	for _, flags := range []mountat.Flags{
 		mountat.Proc, mountat.Sysfs, mountat.Proc | mountat.PIDsOnly | mountat.ReadOnly,
 		mountat.Proc | mountat.Sysfs | mountat.PIDsOnly | mountat.ReadOnly,
+		mountat.Dev, mountat.Proc | mountat.Sysfs | mountat.Dev | mountat.ReadOnly,
 	} {
 		b := newBench(t, testdaemon.Start(t).Socket)
 		b.proxy.mounter.flags = flags | mountat.Create
 		b.expectReady(1)
 		b.giveBuildDirectory()
 		b.expectUnready("not-authorised")
+	}
+}
+
+// A daemon that offers no dev, and one that is too old for it: no build directory is named to cure it.
+func TestUnreadyWithoutADev(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		socket func(t *testing.T) string
+		wanted string
+	}{
+		{"not offered", func(t *testing.T) string { return testdaemon.Start(t, "--no-dev").Socket }, "--no-dev"},
+		{"too old", func(t *testing.T) string { return startOld(t, mountat.StatusUnsupportedFileSystem) },
+			"mountatd 0.1.0 can't mount a dev: that takes mountatd 0.2 or later"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, c.socket(t))
+			b.proxy.mounter.flags |= mountat.Dev
+			b.expectUnready("unsupported-file-system", c.wanted, "leave dev out of mountat-runner's --mount")
+			_, err := b.run(runRequest(b.newRoot("a")))
+			if status.Code(err) != codes.Unavailable || !strings.Contains(fmt.Sprint(err), c.wanted) {
+				t.Errorf("Run: %v", err)
+			}
+			b.expectMetrics(0, "unsupported-file-system")
+			if err := b.checkReadiness(); strings.Contains(fmt.Sprint(err), "--build-directory=") {
+				t.Errorf("a wrong cure: %v", err)
+			}
+		})
+	}
+}
+
+// Of a FUSE that isn't named all file systems are refused, and that is what to cure first.
+func TestUnreadyOnFUSEThatIsNotNamedForADevToo(t *testing.T) {
+	for _, flags := range []mountat.Flags{mountat.Dev, mountat.Proc | mountat.Dev} {
+		b := newBench(t, testdaemon.Start(t).Socket)
+		b.proxy.mounter.flags = flags | mountat.Create
+		b.mountFUSE()
+		b.expectUnready("not-authorised", "add --build-directory="+b.buildDirectory)
 	}
 }
 
@@ -314,14 +352,7 @@ func TestStaysReadyAfterWhatIsTheActions(t *testing.T) {
 // A daemon of 0.1 has no check: whether it answers is all that can be asked. And after a refusal
 // it is as above.
 func TestADaemonWithoutCheckIsAskedWhetherItIsThere(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "socket")
-	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: socket, Net: "unixpacket"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	go serveOld(t, listener)
-	b := newBench(t, socket)
+	b := newBench(t, startOld(t, mountat.StatusForeignNamespace))
 	b.expectReady(1)
 	path := b.newRoot("a")
 	if _, err := b.run(runRequest(path)); status.Code(err) != codes.Unavailable {
@@ -330,8 +361,26 @@ func TestADaemonWithoutCheckIsAskedWhetherItIsThere(t *testing.T) {
 	b.expectUnready("foreign-namespace")
 }
 
-// serveOld says hello with the features of 0.1, and refuses all else as if from another namespace.
-func serveOld(t *testing.T, listener *net.UnixListener) {
+// startOld gives the socket of a daemon of 0.1 that refuses to mount.
+func startOld(t *testing.T, refusal mountat.Status) (socket string) {
+	t.Helper()
+	directory, err := os.MkdirTemp("", "old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(directory) })
+	socket = filepath.Join(directory, "socket")
+	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: socket, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go serveOld(t, listener, refusal)
+	return socket
+}
+
+// serveOld says hello with the features of 0.1, and refuses all else, for the last of its targets.
+func serveOld(t *testing.T, listener *net.UnixListener, refusal mountat.Status) {
 	for {
 		connection, err := listener.AcceptUnix()
 		if err != nil {
@@ -354,7 +403,9 @@ func serveOld(t *testing.T, listener *net.UnixListener) {
 				if hello {
 					binary.LittleEndian.PutUint32(reply[36:], 0x1f)
 				} else {
-					binary.LittleEndian.PutUint32(reply[24:], uint32(mountat.StatusForeignNamespace))
+					binary.LittleEndian.PutUint32(reply[24:], uint32(refusal))
+					targets := binary.LittleEndian.Uint32(request[24:])
+					binary.LittleEndian.PutUint32(reply[32:], targets-1)
 				}
 				connection.Write(reply)
 			}

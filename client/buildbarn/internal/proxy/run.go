@@ -44,8 +44,8 @@ func (p *Proxy) run(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty
 
 	switch {
 	case errors.Is(runErr, errLost):
-		return nil, p.fail(stepLost, path, status.Error(codes.Unavailable,
-			"mountatd went away during the action, and /proc and /sys with it"))
+		return nil, p.fail(stepLost, path, status.Errorf(codes.Unavailable,
+			"mountatd went away during the action, and %s with it", p.mounter.mountpoints()))
 	case releaseErr != nil && ctx.Err() == nil:
 		return nil, releaseErr
 	}
@@ -112,7 +112,7 @@ func (p *Proxy) release(held *hold, path string) error {
 		return nil
 	}
 	return p.fail(stepRelease, path, status.Errorf(codes.Unavailable,
-		"/proc and /sys cannot be unmounted: %v", err))
+		"%s cannot be unmounted: %v", p.mounter.mountpoints(), err))
 }
 
 // fail counts and logs a failure, once. What the caller itself ended is none.
