@@ -35,6 +35,7 @@ func (c *cases) runKind(kind string) {
 		{"without mountat-runner, a program can't read /proc/self/exe", c.failsWithout},
 		{"with it, a static program reads /proc/self/exe", c.worksWith},
 		{"an action has sysfs, sees no process of others, can't write to /proc/sys", c.isConfined},
+		{"an action has a /dev of its own, of which it can change nothing", c.isConfinedInDev},
 		{"the privileges: bb_runner, mountatd, mountat-runner", c.privileges},
 	} {
 		c.test(kind, each.name, func() error { return each.run(kind) })
@@ -46,8 +47,9 @@ func (c *cases) runKind(kind string) {
 		name string
 		run  func(kind string) error
 	}{
-		{"root without proc and sys, output path /: nothing of ours in it", c.outputsOfBare},
-		{"root with proc and sys, output path /: both are there, and empty", c.outputsOfReady},
+		{"inputRootCharacterDeviceNodes alone: go fails on FUSE, works on native", c.nodesOf},
+		{"root without proc, sys, dev, output path /: nothing of ours in it", c.outputsOfBare},
+		{"root with proc, sys, dev, output path /: all are there, and empty", c.outputsOfReady},
 		{"command not found", c.commandNotFound},
 		{"a root without /usr/bin/env: the action can't be started", c.cannotStart},
 		{"non-zero exit", c.nonZeroExit},
@@ -75,9 +77,24 @@ func (c *cases) test(kind, name string, run func() error) {
 	}
 }
 
-// shell is an action of the root with empty proc and sys.
+// shell is an action of the root with empty mountpoints.
 func (c *cases) shell(kind, script string) action {
 	return action{kind: kind, root: c.roots[rootReady], command: []string{"/bin/sh", "-c", script}}
+}
+
+// The devices that an action has, as the shell lists them, with all else of /dev.
+const devices = "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero"
+
+func (c *cases) isConfinedInDev(kind string) error {
+	o := c.client.run(c.shell(kind, `
+		cd /dev && echo *
+		echo gone >null && busybox head -c 2 zero | busybox wc -c
+		(echo x >full) 2>&- && echo full takes it
+		for change in "chmod 0 null" "rm null" "mv null none" "mknod own c 1 3" "mkdir own" "touch own"; do
+			busybox $change 2>&- && echo did $change
+		done
+		echo pts/* shm/*`))
+	return errors.Join(expectExit(o, 0, devices+"\n2\npts/ptmx shm/*"), c.expectNothingLeft(kind))
 }
 
 func expectExit(o outcome, code int32, stdout string) error {
@@ -100,7 +117,7 @@ func (c *cases) nextActionRuns(kind string) error {
 
 func (c *cases) failsWithout(kind string) error {
 	a := c.shell(kind, readExe)
-	a.plain = true
+	a.mounts = mountsNone
 	return expectExit(c.client.runWhenReady(a), 1, "")
 }
 
@@ -131,49 +148,6 @@ func (c *cases) isConfined(kind string) error {
 	return nil
 }
 
-func (c *cases) runToolchain(kind string, toolchain *toolchain) {
-	without := fmt.Sprintf("without mountat-runner, %s fails", toolchain.name)
-	with := fmt.Sprintf("with it, %s works from an uploaded input root", toolchain.name)
-	if reason := toolchain.why(); reason != "" {
-		c.results.skip(kind, without, reason)
-		c.results.skip(kind, with, reason)
-		return
-	}
-	a := action{kind: kind, command: toolchain.command}
-	c.test(kind, without, func() error {
-		if c.roots[toolchain.name] == nil {
-			t, err := toolchain.newTree(c.inputs)
-			if err != nil {
-				return err
-			}
-			if err := c.uploadRoot(toolchain.name, t); err != nil {
-				return err
-			}
-		}
-		plain := a
-		plain.root, plain.plain = c.roots[toolchain.name], true
-		o := c.client.run(plain)
-		if o.err != nil || o.code == 0 || !strings.Contains(o.stdout+o.stderr, toolchain.says) {
-			return fmt.Errorf("wanted a failure that says %q, got: %v", toolchain.says, o)
-		}
-		return nil
-	})
-	c.test(kind, with, func() error {
-		a.root = c.roots[toolchain.name]
-		if toolchain.output != "" {
-			a.outputs = []string{toolchain.output}
-		}
-		o := c.client.run(a)
-		if err := expectExit(o, 0, toolchain.stdout); err != nil {
-			return err
-		}
-		if toolchain.output != "" && (len(o.result.OutputFiles) != 1 || o.result.OutputFiles[0].Digest.SizeBytes == 0) {
-			return fmt.Errorf("there is no %s: %v", toolchain.output, o.result.OutputFiles)
-		}
-		return c.expectNothingLeft(kind)
-	})
-}
-
 // outputsOf runs an action in that root whose output is all of it.
 func (c *cases) outputsOf(kind, root string) (*remoteexecution.Directory, error) {
 	a := c.shell(kind, readExe+" && touch /made")
@@ -190,7 +164,7 @@ func (c *cases) outputsOfBare(kind string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(expectNames("directories", directory.Directories, "bin", "dev", "usr"),
+	return errors.Join(expectNames("directories", directory.Directories, "bin", "usr"),
 		expectNames("files", directory.Files, "made"), c.expectNothingLeft(kind))
 }
 
@@ -201,7 +175,8 @@ func (c *cases) outputsOfReady(kind string) error {
 	}
 	empty := newBlob(nil).digest
 	for _, each := range directory.Directories {
-		if (each.Name == "proc" || each.Name == "sys") && each.Digest.Hash != empty.Hash {
+		isMountpoint := each.Name == "proc" || each.Name == "sys" || each.Name == "dev"
+		if isMountpoint && each.Digest.Hash != empty.Hash {
 			return fmt.Errorf("%s isn't empty", each.Name)
 		}
 	}
@@ -258,7 +233,8 @@ func (c *cases) timeout(kind string) error {
 
 func (c *cases) daemonisedChild(kind string) error {
 	// Buildbarn waits for who holds the output, of which it lets an action have more descriptors.
-	o := c.client.run(c.shell(kind, "(exec <&- >&- 2>&- 11>&- 12>&-; cd /proc; exec setsid sleep 600) & sleep 0.2; "+readExe))
+	o := c.client.run(c.shell(kind, `(for fd in $(busybox seq 0 30); do eval "exec $fd>&-"; done
+		cd /proc; exec setsid sleep 600) & sleep 0.2; `+readExe))
 	if err := expectExit(o, 0, "/bin/readlink"); err != nil {
 		return err
 	}
@@ -300,7 +276,8 @@ func (c *cases) many(kind string) error {
 		group.Add(1)
 		go func() {
 			defer group.Done()
-			a := c.shell(kind, readExe)
+			// What others have in theirs at the same time isn't seen.
+			a := c.shell(kind, "test ! -e /dev/shm/mine && touch /dev/shm/mine && "+readExe)
 			if i%2 == 1 {
 				a.root = c.roots[rootBare]
 			}

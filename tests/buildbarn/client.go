@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -159,11 +160,19 @@ func (c *client) inputRoot(ctx context.Context, t *tree) (*remoteexecution.Diges
 	return root.digest, c.upload(ctx, blobs)
 }
 
+// What actions can get: the values of the platform property mounts.
+const (
+	mountsNone = "none"         // bb_runner itself, without mountat-runner
+	mountsTwo  = "proc,sys"     // the usual
+	mountsAll  = "proc,sys,dev" // the property of actions unless said otherwise
+)
+
 // action is what shall be run, and where.
 type action struct {
 	root    *remoteexecution.Digest
 	kind    string // of build directory
-	plain   bool   // by bb_runner itself, without mountat-runner
+	mounts  string // which of config/worker.libsonnet's runners; empty: mountsAll
+	nodes   bool   // with bb_worker's device nodes
 	command []string
 	outputs []string
 	timeout time.Duration
@@ -186,9 +195,9 @@ func (o outcome) String() string {
 }
 
 func (a *action) messages() (*remoteexecution.Digest, map[string]blob, error) {
-	mounts := "yes"
-	if a.plain {
-		mounts = "no"
+	mounts, nodes := cmp.Or(a.mounts, mountsAll), "no"
+	if a.nodes {
+		nodes = "yes"
 	}
 	command, err := newMessageBlob(&remoteexecution.Command{
 		Arguments:   a.command,
@@ -208,6 +217,7 @@ func (a *action) messages() (*remoteexecution.Digest, map[string]blob, error) {
 		Platform: &remoteexecution.Platform{Properties: []*remoteexecution.Platform_Property{
 			{Name: "build-directory", Value: a.kind},
 			{Name: "mounts", Value: mounts},
+			{Name: "nodes", Value: nodes},
 		}},
 	}
 	if a.timeout > 0 {

@@ -17,7 +17,7 @@ import (
 func (c *cases) whileSleeping(kind, script string, do func() error) (<-chan outcome, error) {
 	result := make(chan outcome, 1)
 	go func() { result <- c.client.run(c.shell(kind, script)) }()
-	if err := c.expectMounts(2); err != nil {
+	if err := c.expectMounts(mountsOfAll); err != nil {
 		return result, err
 	}
 	return result, do()

@@ -67,7 +67,7 @@ type cases struct {
 
 // The input roots of cases.roots. Toolchains have theirs by their names.
 const (
-	rootReady = "ready" // with empty proc and sys
+	rootReady = "ready" // with empty proc, sys and dev
 	rootBare  = "bare"  // without
 	rootNoEnv = "no env"
 )
@@ -77,7 +77,7 @@ func newCases(s *stack, inputs string) (*cases, error) {
 	if err := isStatic(busyboxPath); err != nil {
 		return nil, err
 	}
-	ready, err := newBusyboxTree("/proc", "/sys")
+	ready, err := newBusyboxTree("/proc", "/sys", "/dev")
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (c *cases) uploadRoot(name string, t *tree) error {
 func (c *cases) awaitWorkers() error {
 	for _, kind := range kinds {
 		a := c.shell(kind, "true")
-		a.plain = true
+		a.mounts = mountsNone
 		if err := expectExit(c.client.runWhenReady(a), 0, ""); err != nil {
 			return fmt.Errorf("the first action with %s: %w\n%s", kind, err, c.workers[kind].tail())
 		}

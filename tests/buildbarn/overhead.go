@@ -16,18 +16,19 @@ import (
 
 const overheadActions = 200 // of each sort
 
-// overhead measures the same action with and without mountat-runner, one at a time and in turns:
-// from the client's request to its answer. Nothing is asserted about times.
+// overhead measures the same action without mountat-runner, with /proc and /sys, and with a /dev too, one
+// at a time and in turns: from the client's request to its answer. Nothing is asserted about times.
 func (c *cases) overhead(kind string) error {
 	before, err := c.metrics(kind)
 	if err != nil {
 		return err
 	}
-	var took [2][]time.Duration // without, with
+	ways := [...]string{mountsNone, mountsTwo, mountsAll}
+	var took [len(ways)][]time.Duration
 	for range overheadActions {
-		for with := range took {
+		for with, mounts := range ways {
 			a := c.shell(kind, "true")
-			a.plain = with == 0
+			a.mounts = mounts
 			start := time.Now()
 			if err := expectExit(c.client.run(a), 0, ""); err != nil {
 				return err
@@ -40,12 +41,13 @@ func (c *cases) overhead(kind string) error {
 		return err
 	}
 
-	without, with := quantile(took[0], 50), quantile(took[1], 50)
-	comment(fmt.Sprintf("overhead, %s: %d actions each, in turns; median without %v, with %v, difference %v",
-		kind, overheadActions, round(without), round(with), round(with-without)))
-	comment(fmt.Sprintf("overhead, %s: 95 of 100 without within %v, with within %v",
-		kind, round(quantile(took[0], 95)), round(quantile(took[1], 95))))
-	comment(fmt.Sprintf("overhead, %s: of that in mountat-runner %s to mount, %s to release (mean)", kind,
+	without := quantile(took[0], 50)
+	for with, mounts := range ways {
+		median := quantile(took[with], 50)
+		comment(fmt.Sprintf("overhead, %s: %d actions each, in turns; mounts %s: median %v, difference %v, 95 of 100 within %v",
+			kind, overheadActions, mounts, round(median), round(median-without), round(quantile(took[with], 95))))
+	}
+	comment(fmt.Sprintf("overhead, %s: of the last in mountat-runner %s to mount, %s to release (mean)", kind,
 		mean(before, after, "mountat_runner_mount_duration_seconds"),
 		mean(before, after, "mountat_runner_release_duration_seconds")))
 	return c.expectNothingLeft(kind)
@@ -72,7 +74,7 @@ func (c *cases) metrics(kind string) (map[string]float64, error) {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", c.socket(kind+"-metrics"))
+			return new(net.Dialer).DialContext(ctx, "unix", c.socket(kind+"-mountat-metrics"))
 		},
 	}
 	answer, err := (&http.Client{Transport: transport}).Get("http://localhost/metrics")

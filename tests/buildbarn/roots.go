@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"context"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -30,7 +32,6 @@ func newBusyboxTree(mountpoints ...string) (*tree, error) {
 	} {
 		t.addFile(name, busybox, true)
 	}
-	t.addFile("/dev/null", nil, false) // as good as any to read nothing from
 	for _, name := range mountpoints {
 		t.directory(name)
 	}
@@ -52,38 +53,23 @@ func isStatic(path string) error {
 	return nil
 }
 
-// toolchain is a real compiler or the like, of this machine.
-type toolchain struct {
-	name    string
-	program string
-	files   []string // what it needs beside its libraries
-	source  string   // in tests/inputs
-	command []string
-	says    string // without /proc
-	output  string // a file, or
-	stdout  string // what it prints
+// toolRoots are input roots with programs of this machine, the libraries that they need, and what they
+// shall work on. None has a /dev.
+var toolRoots = map[string]func(inputs string) (*tree, error){
+	"rust": func(inputs string) (*tree, error) {
+		return newToolTree(inputs, "rust", "/usr/bin/rustc", "/usr/lib/rustlib")
+	},
+	"node": func(inputs string) (*tree, error) {
+		return newToolTree(inputs, "node", "/usr/bin/node")
+	},
+	"go":    newGoTree,
+	"tools": newToolsTree,
 }
 
-var toolchains = []toolchain{{
-	name:    "rustc",
-	program: "/usr/bin/rustc",
-	files:   []string{"/usr/lib/rustlib"},
-	source:  "rust/hello.rs",
-	command: []string{"/usr/bin/rustc", "--emit=obj", "-o", "hello.o", "hello.rs"},
-	says:    "/proc/self/exe",
-	output:  "hello.o",
-}, {
-	name:    "node",
-	program: "/usr/bin/node",
-	source:  "node/hello.js",
-	command: []string{"/usr/bin/node", "hello.js"},
-	says:    "wrong: process.execPath",
-	stdout:  "hello from node",
-}}
-
-// newTree is an input root with the toolchain, the libraries that it needs, and its source.
-func (c *toolchain) newTree(inputs string) (*tree, error) {
-	t, err := newBusyboxTree("/proc", "/sys")
+// newToolTree has those paths of this machine and the files of a directory in tests/inputs. A program
+// that isn't installed isn't there.
+func newToolTree(inputs, sources string, paths ...string) (*tree, error) {
+	t, err := newBusyboxTree("/proc", "/sys", "/tmp")
 	if err != nil {
 		return nil, err
 	}
@@ -92,21 +78,123 @@ func (c *toolchain) newTree(inputs string) (*tree, error) {
 			t.add(name, &tree{link: strings.TrimPrefix(target, "/")})
 		}
 	}
-	libraries, err := librariesOf(c.program)
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		with := []string{path}
+		if info.Mode().IsRegular() {
+			libraries, err := librariesOf(path)
+			if err != nil {
+				return nil, err
+			}
+			with = append(with, libraries...)
+		}
+		for _, name := range with {
+			if err := t.addHost(name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return t, t.addSources(filepath.Join(inputs, sources), "/")
+}
+
+// addSources copies the files of a directory to another path.
+func (t *tree) addSources(directory, to string) error {
+	entries, err := os.ReadDir(directory)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		content, err := os.ReadFile(filepath.Join(directory, entry.Name()))
+		if err != nil {
+			return err
+		}
+		t.addFile(filepath.Join(to, entry.Name()), content, false)
+	}
+	return nil
+}
+
+// newToolsTree has what a build runs beside compilers.
+func newToolsTree(inputs string) (*tree, error) {
+	paths := []string{"/bin/bash", "/usr/bin/script", "/usr/bin/openssl", "/usr/bin/mktemp", "/usr/bin/sort",
+		"/usr/bin/python3"}
+	library, err := exec.CommandContext(context.Background(), "/usr/bin/python3", "-c",
+		"import sysconfig; print(sysconfig.get_path('stdlib'))").Output()
+	if err == nil {
+		paths = append(paths, strings.TrimSpace(string(library)))
+	}
+	return newToolTree(inputs, "python", paths...)
+}
+
+// goScript starts go without a network, and with what has been compiled before.
+const goScript = `export GOROOT=%s GOCACHE=/cache HOME=/home CGO_ENABLED=0 GOFLAGS=-trimpath GOTOOLCHAIN=local GOPROXY=off
+cd /src && exec $GOROOT/bin/go "$@"
+`
+
+// newGoTree has as much of the Go that is here as a small program takes. The standard library has been
+// compiled, and is found in the cache: that takes longest.
+func newGoTree(inputs string) (*tree, error) {
+	t, err := newToolTree(inputs, "go")
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range append(append(libraries, c.program), c.files...) {
-		if err := t.addHost(name); err != nil {
+	source := filepath.Join(inputs, "go")
+	cache, err := os.MkdirTemp("", "go")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(cache)
+	run := func(arguments ...string) (string, error) {
+		command := exec.CommandContext(context.Background(), "go", arguments...)
+		command.Dir = source
+		command.Env = append(os.Environ(), "GOCACHE="+cache, "CGO_ENABLED=0", "GOFLAGS=-trimpath", "GOTOOLCHAIN=local")
+		output, err := command.Output()
+		return strings.TrimSpace(string(output)), err
+	}
+	root, err := run("env", "GOROOT")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := run("build", "-o", os.DevNull, "."); err != nil {
+		return nil, err
+	}
+	const list = "{{$dir := .Dir}}{{if .Standard}}{{range .GoFiles}}{{$dir}}/{{.}}\n{{end}}" +
+		"{{range .SFiles}}{{$dir}}/{{.}}\n{{end}}{{range .HFiles}}{{$dir}}/{{.}}\n{{end}}" +
+		"{{range .EmbedFiles}}{{$dir}}/{{.}}\n{{end}}{{end}}"
+	files, err := run("list", "-deps", "-f", list, ".")
+	if err != nil {
+		return nil, err
+	}
+	tools := root + "/pkg/tool/" + runtime.GOOS + "_" + runtime.GOARCH
+	paths := append(strings.Fields(files), root+"/bin/go", root+"/VERSION", root+"/go.env", root+"/src/go.mod",
+		root+"/pkg/include", tools+"/asm", tools+"/compile", tools+"/link")
+	for _, path := range paths {
+		if err := t.addHost(path); err != nil {
 			return nil, err
 		}
 	}
-	source, err := os.ReadFile(filepath.Join(inputs, c.source))
-	if err != nil {
-		return nil, err
-	}
-	t.addFile("/"+filepath.Base(c.source), source, false)
-	return t, nil
+	// What it would leave running outlives the action, and bb_worker waits for that.
+	t.addFile("/home/.config/go/telemetry/mode", []byte("off 2024-01-01"), false)
+	t.addFile("/go.sh", fmt.Appendf(nil, goScript, root), false)
+	return t, errors.Join(t.addSources(source, "/src"), t.addCache(cache))
+}
+
+// addCache copies what go has compiled.
+func (t *tree) addCache(cache string) error {
+	return filepath.WalkDir(cache, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err == nil {
+			t.addFile("/cache"+strings.TrimPrefix(path, cache), content, false)
+		}
+		return err
+	})
 }
 
 // librariesOf asks the loader.
@@ -124,17 +212,4 @@ func librariesOf(program string) ([]string, error) {
 		}
 	}
 	return paths, nil
-}
-
-// why tells why the toolchain can't be tried here, empty if it can.
-func (c *toolchain) why() string {
-	for _, path := range append([]string{c.program}, c.files...) {
-		if _, err := os.Stat(path); err != nil {
-			if pathError, ok := err.(*fs.PathError); ok {
-				err = pathError.Err
-			}
-			return fmt.Sprintf("%s: %v", path, err)
-		}
-	}
-	return ""
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,6 +30,9 @@ const (
 )
 
 const exitInterrupted = 130
+
+// Of an action with /proc, /sys and a /dev.
+const mountsOfAll = 11
 
 var kinds = []string{kindFUSE, kindNative}
 
@@ -138,13 +142,16 @@ func (s *stack) describe(mountatd string) {
 	})
 	for _, kind := range kinds {
 		s.runners[kind] = s.add(s.runner(kind))
-		s.proxies[kind] = s.add(s.proxy(kind))
+		s.proxies[kind] = s.add(s.proxy(kind, kind+"-mountat", mountsAll))
+		s.add(s.proxy(kind, kind+"-mountat-two", mountsTwo))
 	}
 
-	// FUSE is mounted by root, as Buildbarn deploys it; the native worker needs no privilege.
+	// FUSE is mounted by root, as Buildbarn deploys it; the native worker needs no privilege but for
+	// making device nodes.
 	s.workers[kindFUSE] = s.add(s.buildbarn("bb_worker", "fuse-worker", ""))
 	native := s.add(s.buildbarn("bb_worker", "native-worker", ""))
-	native.command = append(as(workerUser, workerUser), native.command...)
+	native.command = slices.Concat(as(workerUser, workerUser),
+		[]string{"--inh-caps=+mknod", "--ambient-caps=+mknod"}, native.command)
 	s.workers[kindNative] = native
 	// One that is killed leaves a FUSE that is busy until its actions have been killed: its
 	// successor can't mount, and tries again by being started again.
@@ -181,21 +188,22 @@ func (s *stack) runner(kind string) *process {
 }
 
 // proxy is mountat-runner: no capability, and in the group that may ask mountatd.
-func (s *stack) proxy(kind string) *process {
+func (s *stack) proxy(kind, name, mounts string) *process {
 	return &process{
-		name:    kind + "-mountat",
-		socket:  s.socket(kind + "-mountat"),
+		name:    name,
+		socket:  s.socket(name),
 		network: "unix",
 		command: []string{"setpriv", fmt.Sprint("--reuid=", mountatUser), fmt.Sprint("--regid=", mountatUser),
 			fmt.Sprint("--groups=", mountGroup), "--inh-caps=-all", "--ambient-caps=-all",
 			"--bounding-set=-all", "--no-new-privs",
 			s.in("mountat-runner"),
-			"--listen=" + s.socket(kind+"-mountat"),
+			"--listen=" + s.socket(name),
+			"--mount=" + mounts,
 			"--listen-mode=0666",
 			"--runner=" + s.socket(kind+"-runner"),
 			"--build-directory=" + s.buildDirectory(kind),
 			"--mountatd=" + s.in("mountatd/socket"),
-			"--metrics=" + s.socket(kind+"-metrics"),
+			"--metrics=" + s.socket(name+"-metrics"),
 		},
 	}
 }
@@ -205,13 +213,16 @@ func as(user, group int) []string {
 	return []string{"setpriv", fmt.Sprint("--reuid=", user), fmt.Sprint("--regid=", group), "--clear-groups"}
 }
 
-// mountpoints are those of mountatd's mounts.
+// mountpoints are all below the build directories: not all of a /dev has mountatd's name.
 func (s *stack) mountpoints() ([]string, error) {
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	var paths []string
 	for line := range strings.Lines(string(table)) {
-		if strings.Contains(line, " mountatd:"+s.instance+" ") {
-			paths = append(paths, strings.Fields(line)[4]) // proc_pid_mountinfo(5)
+		path := strings.Fields(line)[4] // proc_pid_mountinfo(5)
+		for _, kind := range kinds {
+			if strings.HasPrefix(path, s.buildDirectory(kind)+"/") {
+				paths = append(paths, path)
+			}
 		}
 	}
 	return paths, err

@@ -63,8 +63,14 @@ func (t *tree) addFile(name string, content []byte, executable bool) {
 // link, what it leads to.
 func (t *tree) addHost(name string) error {
 	return filepath.WalkDir(name, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
+		if err != nil {
 			return err
+		}
+		if entry.IsDir() {
+			if isSuperfluous(entry.Name()) {
+				return fs.SkipDir
+			}
+			return nil
 		}
 		info, err := os.Stat(name)
 		if errors.Is(err, fs.ErrNotExist) && entry.Type()&fs.ModeSymlink != 0 {
@@ -79,6 +85,12 @@ func (t *tree) addHost(name string) error {
 		t.addFile(name, content, info.Mode()&0o111 != 0)
 		return nil
 	})
+}
+
+// isSuperfluous is about directories in python's library that are large, and nothing for a build.
+func isSuperfluous(directory string) bool {
+	return slices.Contains([]string{"__pycache__", "test", "idlelib", "tkinter", "ensurepip", "lib2to3",
+		"dist-packages", "site-packages"}, directory) || strings.HasPrefix(directory, "config-3")
 }
 
 // blob is content with its digest.

@@ -51,6 +51,11 @@ toolchains nodejs                /usr/bin/node                   a runtime that 
 toolchains default-jdk-headless  /usr/bin/javac                  a compiler that needs /proc
 buildbarn  busybox-static        /bin/busybox                    input roots in one program
 buildbarn  util-linux            /usr/bin/setpriv                users without privilege
+buildbarn  bash                  /bin/bash                       an action that needs /dev/fd
+buildbarn  coreutils             /usr/bin/sort                   actions that need devices
+buildbarn  python3               /usr/bin/python3                actions that need shm, and ptys
+buildbarn  openssl               /usr/bin/openssl                an action that may need devices
+buildbarn  bsdutils              /usr/bin/script                 an action that needs a pty
 bench      bubblewrap            /usr/bin/bwrap                  what it is compared with
 bench      util-linux            /usr/bin/unshare                what it is compared with
 bench      mount                 /usr/bin/mount                  what it is compared with

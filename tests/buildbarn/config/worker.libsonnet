@@ -2,8 +2,9 @@
 
 local common = import 'common.libsonnet';
 
-// A worker whose build directory is of that kind. It has both runners: the one behind
-// mountat-runner, which actions ask for with mounts=yes, and the plain one.
+// A worker whose build directory is of that kind. It has the plain runner, and the same behind
+// mountat-runner; actions ask for what they want by mounts. With nodes=yes there are the devices in
+// the input root that people usually configure.
 function(kind, buildDirectory) {
   blobstore: common.storage,
   browserUrl: 'http://localhost',
@@ -19,12 +20,16 @@ function(kind, buildDirectory) {
       platform: { properties: [
         { name: 'build-directory', value: kind },
         { name: 'mounts', value: runner.mounts },
+        { name: 'nodes', value: nodes },
       ] },
-      workerId: { 'build-directory': kind, mounts: runner.mounts },
+      workerId: { 'build-directory': kind, mounts: runner.mounts, nodes: nodes },
+      inputRootCharacterDeviceNodes:
+        if nodes == 'yes' then ['full', 'null', 'random', 'tty', 'urandom', 'zero'] else [],
     } for runner in [
-      { socket: 'mountat', mounts: 'yes' },
-      { socket: 'runner', mounts: 'no' },
-    ]],
+      { socket: 'runner', mounts: 'none' },
+      { socket: 'mountat-two', mounts: 'proc,sys' },
+      { socket: 'mountat', mounts: 'proc,sys,dev' },
+    ] for nodes in ['no', 'yes']],
   }],
   filePool: { blockDevice: { file: {
     path: common.area + '/' + kind + '/pool',

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// toolchain is a real compiler or the like, of this machine, with something for it to do.
+type toolchain struct {
+	name    string
+	program string // of this machine; without it, there is nothing to be tried
+	root    string // in toolRoots
+	command []string
+	fails   string // what it says without mountat-runner; empty: that isn't tried
+	lacks   string // what it says with /proc and /sys; empty: it works
+	output  string // a file, or
+	stdout  string // what it prints
+}
+
+var toolchains = []toolchain{{
+	name:    "rustc",
+	program: "/usr/bin/rustc",
+	root:    "rust",
+	command: []string{"/usr/bin/rustc", "--emit=obj", "-o", "hello.o", "hello.rs"},
+	fails:   "/proc/self/exe",
+	output:  "hello.o",
+}, {
+	name:    "node",
+	program: "/usr/bin/node",
+	root:    "node",
+	command: []string{"/usr/bin/node", "hello.js"},
+	fails:   "wrong: process.execPath",
+	stdout:  "hello from node",
+}, {
+	name:    "go",
+	program: "/bin/sh",
+	root:    "go",
+	command: []string{"/bin/sh", "/go.sh", "run", "."},
+	fails:   "/dev/null: no such file",
+	lacks:   "/dev/null: no such file",
+	stdout:  "hello from go",
+}, {
+	name:    "bash <()",
+	program: "/bin/bash",
+	root:    "tools",
+	command: []string{"/bin/bash", "-c", "cat <(echo one) <(echo two)"},
+	lacks:   "/dev/fd/",
+	stdout:  "one\ntwo",
+},
+	multiprocessing("fork"),
+	multiprocessing("spawn"),
+	multiprocessing("forkserver"),
+	{
+		name:    "python's pty",
+		program: "/usr/bin/python3",
+		root:    "tools",
+		command: []string{"/usr/bin/python3", "terminal.py"},
+		lacks:   "out of pty devices",
+		stdout:  "/dev/pts/0", // the first of its own
+	}, {
+		name:    "script",
+		program: "/usr/bin/script",
+		root:    "tools",
+		command: []string{"/usr/bin/script", "--quiet", "--return", "--command", "/bin/busybox tty", "/tmp/log"},
+		lacks:   "pseudo-terminal",
+		stdout:  "/dev/pts/0",
+	}, {
+		name:    "openssl rand",
+		program: "/usr/bin/openssl",
+		root:    "tools",
+		command: []string{"/bin/sh", "-c", "openssl rand -hex 16 | busybox wc -c"},
+		stdout:  "33",
+	}, {
+		name:    "mktemp",
+		program: "/usr/bin/mktemp",
+		root:    "tools",
+		command: []string{"/bin/sh", "-c", "file=$(/usr/bin/mktemp) && busybox test -f $file && echo made"},
+		stdout:  "made",
+	}, {
+		name:    "sort --parallel",
+		program: "/usr/bin/sort",
+		root:    "tools",
+		command: []string{"/bin/bash", "-c", "set -e -o pipefail; busybox seq 50000 |" +
+			" /usr/bin/sort --parallel=2 --random-sort --random-source=/dev/urandom |" +
+			" /usr/bin/sort --parallel=2 --numeric-sort --buffer-size=100K | busybox tail -n 1"},
+		lacks:  "/dev/urandom",
+		stdout: "50000",
+	},
+}
+
+func multiprocessing(how string) toolchain {
+	return toolchain{
+		name:    "python's multiprocessing, " + how,
+		program: "/usr/bin/python3",
+		root:    "tools",
+		command: []string{"/usr/bin/python3", "processes.py", how},
+		lacks:   "[Errno ",
+		stdout:  "0 1 4",
+	}
+}
+
+// why tells why the toolchain can't be tried here, empty if it can.
+func (t *toolchain) why() string {
+	_, err := os.Stat(t.program)
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		return fmt.Sprintf("%s: %v", t.program, pathError.Err)
+	}
+	return ""
+}
+
+func (c *cases) runToolchain(kind string, t *toolchain) {
+	without := fmt.Sprintf("without mountat-runner, %s fails", t.name)
+	two := fmt.Sprintf("with /proc and /sys, %s works", t.name)
+	if t.lacks != "" {
+		two = fmt.Sprintf("with /proc and /sys, and no /dev, %s fails", t.name)
+	}
+	all := fmt.Sprintf("with /dev too, %s works", t.name)
+	if reason := t.why(); reason != "" {
+		for _, name := range []string{without, two, all} {
+			c.results.skip(kind, name, reason)
+		}
+		return
+	}
+	if t.fails != "" {
+		c.test(kind, without, func() error { return c.expectToolFails(kind, t, mountsNone, t.fails) })
+	}
+	c.test(kind, two, func() error {
+		if t.lacks != "" {
+			return c.expectToolFails(kind, t, mountsTwo, t.lacks)
+		}
+		return c.expectToolWorks(kind, t, action{mounts: mountsTwo})
+	})
+	// The second root has a /dev, and bb_worker makes device nodes in it.
+	c.test(kind, all, func() error {
+		return errors.Join(c.expectToolWorks(kind, t, action{}),
+			c.expectToolWorks(kind, t, action{nodes: true}))
+	})
+}
+
+func (c *cases) expectToolFails(kind string, t *toolchain, mounts, says string) error {
+	root, err := c.toolRoot(t.root, false)
+	if err != nil {
+		return err
+	}
+	o := c.client.run(action{kind: kind, mounts: mounts, root: root, command: t.command})
+	if o.err != nil || o.code == 0 || !strings.Contains(o.stdout+o.stderr, says) {
+		return fmt.Errorf("wanted a failure that says %q, got: %v", says, o)
+	}
+	return c.expectNothingLeft(kind)
+}
+
+func (c *cases) expectToolWorks(kind string, t *toolchain, a action) (err error) {
+	a.kind, a.command = kind, t.command
+	if t.output != "" {
+		a.outputs = []string{t.output}
+	}
+	if a.root, err = c.toolRoot(t.root, a.nodes); err != nil {
+		return err
+	}
+	o := c.client.run(a)
+	o.stdout = strings.ReplaceAll(o.stdout, "\r", "") // a terminal's
+	if err := expectExit(o, 0, t.stdout); err != nil {
+		return fmt.Errorf("nodes %v: %w", a.nodes, err)
+	}
+	if t.output != "" && (len(o.result.OutputFiles) != 1 || o.result.OutputFiles[0].Digest.SizeBytes == 0) {
+		return fmt.Errorf("there is no %s: %v", t.output, o.result.OutputFiles)
+	}
+	return c.expectNothingLeft(kind)
+}
+
+// nodesOf shows what inputRootCharacterDeviceNodes is worth by itself: on FUSE, which is nodev, nothing.
+func (c *cases) nodesOf(kind string) error {
+	t := &toolchains[2]
+	root, err := c.toolRoot(t.root, false)
+	if err != nil {
+		return err
+	}
+	o := c.client.run(action{kind: kind, mounts: mountsTwo, nodes: true, root: root, command: t.command})
+	if kind == kindNative {
+		return errors.Join(expectExit(o, 0, t.stdout), c.expectNothingLeft(kind))
+	}
+	const says = "open /dev/null: permission denied"
+	if o.err != nil || o.code == 0 || !strings.Contains(o.stderr, says) {
+		return fmt.Errorf("wanted a failure that says %q, got: %v", says, o)
+	}
+	return c.expectNothingLeft(kind)
+}
+
+// toolRoot uploads a root when it is first needed.
+func (c *cases) toolRoot(name string, withDev bool) (rootDigest, error) {
+	key := fmt.Sprint(name, withDev)
+	if c.roots[key] == nil {
+		t, err := toolRoots[name](c.inputs)
+		if err != nil {
+			return nil, err
+		}
+		if withDev { // as images of containers have it
+			t.addFile("/dev/console", nil, false)
+			t.directory("/dev/pts")
+			t.directory("/dev/shm")
+		}
+		if err := c.uploadRoot(key, t); err != nil {
+			return nil, err
+		}
+	}
+	return c.roots[key], nil
+}
