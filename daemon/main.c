@@ -125,12 +125,15 @@ static bool main_check_privileges(void) {
 }
 
 /* What the host lacks for it is no reason not to serve. */
-static void main_offer_dev(struct program *program) {
+static bool main_offer_dev(const struct program *program) {
         struct verdict verdict =
                 templates_offer_dev(program->context.templates, program->options.dev_shm_size);
 
+        if (verdict.status == STATUS_HOST_FAILED)
+                return main_fail(-verdict.error, verdict.text);
         if (verdict.status != STATUS_OK)
                 log_write(LOG_NOTICE, NULL, "no dev is offered: %s", verdict.text);
+        return true;
 }
 
 static bool main_probe(struct program *program) {
@@ -149,8 +152,8 @@ static bool main_probe(struct program *program) {
         verdict = templates_new(program->source, &context->templates);
         if (verdict.status != STATUS_OK)
                 return main_fail(-verdict.error, verdict.text);
-        if (!program->options.no_dev && !program->options.sweep)
-                main_offer_dev(program);
+        if (!program->options.no_dev && !program->options.sweep && !main_offer_dev(program))
+                return false;
         log_write(LOG_DEBUG, NULL, "kernel features: 0x%x",
                   templates_setup(context->templates)->features);
         return true;

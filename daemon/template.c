@@ -277,10 +277,11 @@ struct verdict templates_offer_dev(struct templates *templates, uint64_t shm_siz
 
         if (verdict.status == STATUS_OK)
                 templates->setup.features |= PROTOCOL_FEATURE_DEV;
-        else
-                templates->no_dev = verdict_explain(STATUS_UNSUPPORTED_FILE_SYSTEM,
-                                                    STATUS_NO_TARGET, verdict.text);
-        return verdict;
+        if (verdict.status == STATUS_OK || template_is_shortage(-verdict.error))
+                return verdict;
+        templates->no_dev =
+                verdict_explain(STATUS_UNSUPPORTED_FILE_SYSTEM, STATUS_NO_TARGET, verdict.text);
+        return templates->no_dev;
 }
 
 struct verdict templates_judge(const struct templates *templates, uint32_t file_system) {

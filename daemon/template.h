@@ -44,7 +44,8 @@ struct templates *templates_free(struct templates *templates);
 
 /*
  * Has a /dev to offer from now on; `shm_size` as in dev_new(). Before any other thread.
- * STATUS_HOST_FAILED, with a sentence: it can't be had on this host, and who asks is told so.
+ * STATUS_UNSUPPORTED_FILE_SYSTEM, with a sentence: it can't be had on this host, and who asks is
+ * told so. STATUS_HOST_FAILED: a shortage, which says nothing about the host.
  */
 struct verdict templates_offer_dev(struct templates *templates, uint64_t shm_size);
 

@@ -201,6 +201,18 @@ static void connected(struct rig *rig) {
                 rig_measure(rig);
 }
 
+/* From the first on some are made ahead: those count as the daemon's own. */
+static void connected_with_dev(struct rig *rig) {
+        bool is_new = !rig->service.pid;
+
+        connected(rig);
+        if (is_new) {
+                ck_assert_uint_eq(rig_mount_dev(rig).reply.status, STATUS_OK);
+                ck_assert_uint_eq(rig_unmount(rig).reply.status, STATUS_OK);
+                rig_measure(rig);
+        }
+}
+
 static void finds_no_fault(const struct rig *rig) {
         const char *fault = rig_find_fault(rig);
 
@@ -216,6 +228,12 @@ static void disconnected(struct rig *rig) {
 static void holding(struct rig *rig) {
         connected(rig);
         ck_assert_uint_eq(rig_mount(rig).reply.status, STATUS_OK);
+        finds_no_fault(rig);
+}
+
+static void holding_dev(struct rig *rig) {
+        connected_with_dev(rig);
+        ck_assert_uint_eq(rig_mount_dev(rig).reply.status, STATUS_OK);
         finds_no_fault(rig);
 }
 
@@ -699,9 +717,11 @@ static const struct route routes[] = {
         {"check", &plan, connected, rig_check, judge_and_settle},
         {"mount", &plan, connected, rig_mount, judge_and_settle},
         {"mount (fallback)", &old_plan, connected, rig_mount, judge_and_settle},
+        {"mount (dev)", &plan, connected_with_dev, rig_mount_dev, judge_and_settle},
         {"keep", &plan, connected, rig_mount_to_keep, judge_and_settle},
         {"unmount", &plan, holding, rig_unmount, judge_and_settle},
         {"unmount (fallback)", &old_plan, holding, rig_unmount, judge_and_settle},
+        {"unmount (dev)", &plan, holding_dev, rig_unmount, judge_and_settle},
         {"unmount (kept)", &plan, holding_from_before, rig_unmount, judge_and_settle},
         {"disconnect", &plan, holding, leave, judge_and_settle},
         {"adopt", &plan, left_lease_and_successor, adopt, judge_adoption},

@@ -255,6 +255,12 @@ static void keep_root(struct rig *rig) {
         believe(&outcome);
 }
 
+/* In one piece: its root is adopted by nobody here, so that it must go as a whole. */
+static void mount_dev(struct rig *rig) {
+        rig_mount_dev(rig);
+        belief = IN_DOUBT;
+}
+
 static void check_root(struct rig *rig) {
         rig_check(rig);
 }
@@ -356,6 +362,7 @@ static const struct route {
         {"refuse", at_limit, come_again},
         {"check", idle, check_root},
         {"mount", idle, mount_root},
+        {"mount (dev)", idle, mount_dev},
         {"keep", idle, keep_root, KEPT},
         {"unmount", holding, unmount_root},
         {"unmount (kept)", keeping_from_before, unmount_root, KEPT},

@@ -24,15 +24,19 @@ enum {
         RIG_PATIENCE_MS = 10000,
         RIG_PAUSE_US = 500,
         RIG_CLOSE_MS = 200,
-        RIG_MOUNTS = 2,   /* of the one lease */
+        RIG_MOUNTS = 2,   /* of the one lease, */
+        RIG_OF_DEV = 3,   /* or of the dev that it is, those with our label */
         RIG_IDLE_MAX = 3, /* threads that are kept without work, besides the spare one */
         RIG_OTHERS = 1 + SERVICE_THREADS_OF_RUNTIME, /* threads: the main one */
 };
 
 void rig_prepare(struct rig *rig, const struct service_plan *plan) {
-        *rig = (struct rig){.plan = plan, .alice = -EBADF, .root = world_path("root")};
-        if (access(rig->root, F_OK) < 0)
+        *rig = (struct rig){
+                .plan = plan, .alice = -EBADF, .root = world_path("root"), .held = RIG_MOUNTS};
+        if (access(rig->root, F_OK) < 0) {
                 world_make_root(WORLD_ALICE, "root");
+                world_make_directory(WORLD_ALICE, 0755, "root/dev");
+        }
         /* One capability must be able to sweep there. */
         ck_assert_int_eq(chmod(rig->root, 0755), 0);
 }
@@ -140,7 +144,22 @@ static struct outcome rig_ask_with_root(struct rig *rig, struct wire_request req
         if (rig_said_ok(&outcome) && !(request.flags & PROTOCOL_CHECK)) {
                 rig->lease = outcome.reply.lease;
                 rig->kept = request.flags & PROTOCOL_KEEP;
-                rig->mounts = RIG_MOUNTS;
+                rig->mounts = rig->held = RIG_MOUNTS;
+        }
+        return outcome;
+}
+
+struct outcome rig_mount_dev(struct rig *rig) {
+        FD_AUTO int fd = world_open(WORLD_ALICE, world_path("root/dev"));
+        struct wire_request request = {
+                .operation = PROTOCOL_MOUNT, .n_targets = 1, .targets = {{PROTOCOL_DEV, 0}}};
+        struct outcome outcome = rig_ask(rig, &request, &fd);
+
+        if (rig_said_ok(&outcome)) {
+                rig->lease = outcome.reply.lease;
+                rig->kept = false;
+                rig->mounts = RIG_OF_DEV;
+                rig->held = 1;
         }
         return outcome;
 }
@@ -182,7 +201,8 @@ struct outcome rig_unmount(struct rig *rig) {
 
         if (rig_said_ok(&outcome) || outcome.answer == ANSWER_CLOSED)
                 rig->lease = 0;
-        else if (outcome.answer == ANSWER_REPLY && outcome.reply.target < RIG_MOUNTS)
+        else if (outcome.answer == ANSWER_REPLY && rig->held == RIG_MOUNTS &&
+                 outcome.reply.target < RIG_MOUNTS)
                 rig->mounts = rig_count_left(rig, outcome.reply.target);
         return outcome;
 }
@@ -303,7 +323,7 @@ void rig_settle(const struct rig *rig) {
 static const char *rig_compare_all(const struct rig *rig) {
         static char text[128];
         unsigned mounts = rig->lease ? rig->mounts : 0;
-        unsigned held = rig->lease ? RIG_MOUNTS : 0; /* until all of a lease can go */
+        unsigned held = rig->lease ? rig->held : 0; /* until all of a lease can go */
         unsigned fds = rig->fds + (rig->alice >= 0) + rig->n_guests + held, has_fds;
         const char *fault;
 

@@ -29,10 +29,11 @@ struct rig {
         int alice;                  /* her connection, or -EBADF */
         int guests[RIG_GUESTS_MAX]; /* further connections, of Bob's */
         unsigned n_guests;
-        uint64_t lease;             /* hers: proc and sys of the root are mounted; 0: none */
-        bool kept;                  /* the lease, beyond the connection that asked for it */
-        unsigned mounts;            /* of the lease that there are */
-        unsigned fds;               /* that the daemon has open for itself, */
+        uint64_t lease;  /* hers: proc and sys, or dev, of the root are mounted; 0: none */
+        bool kept;       /* the lease, beyond the connection that asked for it */
+        unsigned mounts; /* of the lease that there are */
+        unsigned held;   /* descriptors of its */
+        unsigned fds;    /* that the daemon has open for itself, */
         struct rig_threads threads; /* and has without a connection */
 };
 
@@ -91,6 +92,7 @@ struct outcome rig_listen(struct rig *rig);
 /* Alice asks; `lease`, `kept` and `alice` are as the answer says. */
 struct outcome rig_hello(struct rig *rig);
 struct outcome rig_mount(struct rig *rig);
+struct outcome rig_mount_dev(struct rig *rig);
 struct outcome rig_mount_to_keep(struct rig *rig);
 struct outcome rig_check(struct rig *rig);
 struct outcome rig_unmount(struct rig *rig);

@@ -128,6 +128,41 @@ START_TEST(takes_any_error_of_a_probe_for_no) {
 }
 END_TEST
 
+/* What the host lacks is told to whoever asks; a shortage is no reason to offer none for ever. */
+START_TEST(dev_that_can_not_be_had_is_told_from_a_shortage) {
+        static const struct {
+                int error;
+                enum status status;
+        } rows[] = {
+                {ENOENT, STATUS_UNSUPPORTED_FILE_SYSTEM},
+                {EPERM, STATUS_UNSUPPORTED_FILE_SYSTEM},
+                {ENOMEM, STATUS_HOST_FAILED},
+                {EMFILE, STATUS_HOST_FAILED},
+                {ENFILE, STATUS_HOST_FAILED},
+                {EINTR, STATUS_HOST_FAILED},
+        };
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                struct templates *templates = start(FAKE_ALL_FEATURES);
+                struct verdict verdict;
+
+                ck_assert_uint_eq(templates_judge(templates, PROTOCOL_DEV).status,
+                                  STATUS_UNSUPPORTED_FILE_SYSTEM);
+                fake_calls_reset();
+                fake_fail(FAKE_OPEN_NODE, 1, 1, rows[i].error);
+                verdict = templates_offer_dev(templates, 1 << 20);
+                ck_assert_uint_eq(verdict.status, rows[i].status);
+                ck_assert_ptr_nonnull(strstr(verdict.text, "/dev/null"));
+                ck_assert_uint_eq(templates_setup(templates)->features, FAKE_ALL_FEATURES);
+                if (verdict.status == STATUS_UNSUPPORTED_FILE_SYSTEM)
+                        ck_assert_str_eq(templates_judge(templates, PROTOCOL_DEV).text,
+                                         verdict.text);
+                ck_assert_uint_eq(templates_judge(templates, PROTOCOL_SYSFS).status, STATUS_OK);
+                templates_free(templates);
+        }
+}
+END_TEST
+
 /* It would be the daemon's answer for all its life, and a predecessor's mounts would be forgotten.
  */
 START_TEST(does_not_take_a_shortage_for_an_answer) {
@@ -484,6 +519,7 @@ int main(void) {
         return SUITE_RUN(
                 "template", finds_out_what_the_kernel_can_do,
                 unique_ids_and_statmount_are_of_use_together, takes_any_error_of_a_probe_for_no,
+                dev_that_can_not_be_had_is_told_from_a_shortage,
                 does_not_take_a_shortage_for_an_answer, does_not_start_without_procfs_and_sysfs,
                 forces_options_and_attributes_on_every_kind,
                 without_the_option_pids_only_is_the_kernels_error, clones_one_template_per_kind,
