@@ -16,8 +16,8 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 # Not fdpass and connection, whose limit on descriptors valgrind keeps for itself; not the library,
 # for openat2(2); not privilege, seccomp and instance, whose processes are what valgrind would have to
 # be.
-modules=(common/{wire,text,status}
-        daemon/{policy,target,state,state_upgrade,quota,leases,lease,mount,unmount,template,sweep}
+modules=(common/{wire,text,status,file_system}
+        daemon/{policy,target,state,state_upgrade,quota,leases,lease,mount,unmount,dev,template,sweep}
         daemon/{request,thread,refusal,manager,bus_questions,options,log,log_line})
 # shellcheck disable=SC2054 # commas are valgrind's
 memcheck=(valgrind --quiet --error-exitcode=99 --leak-check=full
@@ -28,7 +28,7 @@ memcheck=(valgrind --quiet --error-exitcode=99 --leak-check=full
 run_module() {
         local program=$repository/build/dev/tests/unit/${1%/*}/check_${1#*/}
 
-        # A few of the characters that check_text compares with sd-bus's do.
+        # A few of the characters that check_text compares do, and of the calls that check_lease fails.
         CK_TIMEOUT_MULTIPLIER=10 MOUNTATD_STRIDE=1009 "${memcheck[@]}" "$program"
 }
 

@@ -285,6 +285,11 @@ static enum status wanted_status(const struct step *step, int error) {
         return STATUS_HOST_FAILED;
 }
 
+/* In memcheck a few of them do. */
+static unsigned find_stride(void) {
+        return getenv("MOUNTATD_STRIDE") ? 11 : 1;
+}
+
 START_TEST(each_call_that_fails_undoes_the_grant) {
         static struct step steps[1024];
 
@@ -298,7 +303,7 @@ START_TEST(each_call_that_fails_undoes_the_grant) {
                 ck_assert_uint_ge(calls, 4 * sizes[s]);
                 ck_assert_uint_eq(release(id, &strangers).status, STATUS_OK);
 
-                for (unsigned n = 1; n <= calls; n++)
+                for (unsigned n = 1; n <= calls; n += find_stride())
                         for (unsigned e = 0; e < N_ERRORS; e++) {
                                 enum status status = wanted_status(&steps[n - 1], errors[e]);
                                 struct verdict verdict;
