@@ -40,7 +40,7 @@ enum {
 struct dev {
         const struct mount_setup *setup;
         int nodes[DEV_NODES];
-        int template; /* -EBADF where it could not be cloned */
+        int tree; /* the template, -EBADF where it could not be cloned */
         bool has_shm;
         char shm_size[24];
 };
@@ -127,14 +127,18 @@ static struct verdict dev_attach(const struct dev *dev, int mount, int root, con
         return r == -ENOSPC ? mount_judge(r) : verdict_host_failed(r, STATUS_NO_TARGET);
 }
 
-static struct verdict dev_add_node(const struct dev *dev, int i, int root) {
+static int dev_clone_node(const struct dev *dev, int i) {
         FD_AUTO int node = kernel_open_tree_clone(dev->nodes[i]);
-        int r = node;
+        int r = node < 0 ? node : kernel_mount_setattr(node, DEV_NODE_ATTRIBUTES, MOUNT_ATTR_NODEV);
 
-        if (r >= 0)
-                r = kernel_mount_setattr(node, DEV_NODE_ATTRIBUTES, MOUNT_ATTR_NODEV);
-        return r < 0 ? verdict_host_failed(r, STATUS_NO_TARGET)
-                     : dev_attach(dev, node, root, dev_nodes[i].name);
+        return r < 0 ? r : fd_take(&node);
+}
+
+static struct verdict dev_add_node(const struct dev *dev, int i, int root) {
+        FD_AUTO int node = dev_clone_node(dev, i);
+
+        return node < 0 ? verdict_host_failed(node, STATUS_NO_TARGET)
+                        : dev_attach(dev, node, root, dev_nodes[i].name);
 }
 
 static struct verdict dev_add_nodes(const struct dev *dev, int root) {
@@ -172,9 +176,9 @@ struct verdict dev_make(struct dev *dev, int *ret) {
         FD_AUTO int root = -EBADF;
         struct verdict verdict;
 
-        if (dev->template <0)
+        if (dev->tree < 0)
                 return dev_make_root(dev, ret);
-        root = kernel_open_tree_clone_all(dev->template);
+        root = kernel_open_tree_clone_all(dev->tree);
         if (root < 0)
                 return verdict_host_failed(root, STATUS_NO_TARGET);
         verdict = dev_add_own(dev, root);
@@ -186,7 +190,7 @@ struct verdict dev_make(struct dev *dev, int *ret) {
 struct verdict dev_complete(struct dev *dev, int root) {
         struct verdict verdict = VERDICT_OK;
 
-        if (dev->template >= 0)
+        if (dev->tree >= 0)
                 return verdict;
         verdict = dev_add_nodes(dev, root);
         return verdict.status == STATUS_OK ? dev_add_own(dev, root) : verdict;
@@ -201,17 +205,20 @@ static struct verdict dev_make_template(struct dev *dev) {
         if (verdict.status == STATUS_OK)
                 verdict = dev_add_nodes(dev, root);
         if (verdict.status == STATUS_OK)
-                dev->template = fd_take(&root);
+                dev->tree = fd_take(&root);
         return verdict;
 }
 
-/* One is made, of which nothing is kept: a kernel can lack devpts. */
+/* One is made, of which nothing is kept, and of its parts those that a host can refuse. */
 static struct verdict dev_try(struct dev *dev) {
-        FD_AUTO int root = -EBADF, pts = -EBADF;
+        FD_AUTO int root = -EBADF, node = -EBADF, pts = -EBADF;
         struct verdict verdict = dev_make(dev, &root);
 
-        return verdict.status == STATUS_OK &&
-               dev->template <0 ? superblock_make(&dev_pts, dev->setup->source, &pts) : verdict;
+        if (verdict.status != STATUS_OK || dev->tree >= 0)
+                return verdict;
+        node = dev_clone_node(dev, 0);
+        return node < 0 ? verdict_host_failed(node, STATUS_NO_TARGET)
+                        : superblock_make(&dev_pts, dev->setup->source, &pts);
 }
 
 struct verdict dev_new(const struct mount_setup *setup, uint64_t shm_size, struct dev **ret) {
@@ -221,7 +228,7 @@ struct verdict dev_new(const struct mount_setup *setup, uint64_t shm_size, struc
         if (!dev)
                 return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
         dev->setup = setup;
-        dev->template = -EBADF;
+        dev->tree = -EBADF;
         dev->has_shm = shm_size > 0;
         snprintf(dev->shm_size, sizeof(dev->shm_size), "%" PRIu64, shm_size);
         for (int i = 0; i < DEV_NODES; i++)
@@ -245,7 +252,7 @@ struct dev *dev_free(struct dev *dev) {
                 return NULL;
         for (int i = 0; i < DEV_NODES; i++)
                 fd_close(dev->nodes[i]);
-        fd_close(dev->template);
+        fd_close(dev->tree);
         free(dev);
         return NULL;
 }
