@@ -44,9 +44,10 @@ static const struct {
         [STATUS_HOST_FAILED] = {"host-failed", "the host refused"},
         [STATUS_SHUTTING_DOWN] = {"shutting-down", "mountatd is stopping: connect again"},
         [STATUS_TARGET_VANISHED] = {"target-vanished", "the directory has been removed"},
-        [STATUS_UNSUPPORTED_FILE_SYSTEM] = {"unsupported-file-system",
-                                            "mountatd mounts proc, sysfs and dev alone, onto local file "
-                                            "systems or below a build directory"},
+        [STATUS_UNSUPPORTED_FILE_SYSTEM] =
+                {"unsupported-file-system",
+                 "mountatd mounts proc, sysfs and dev alone, onto local file "
+                 "systems or below a build directory"},
 };
 
 const char *status_name(uint32_t status) {
