@@ -49,6 +49,7 @@ toolchains cargo                 /usr/bin/cargo                  a build tool th
 toolchains golang-go             /usr/bin/go                     a compiler that needs /proc
 toolchains nodejs                /usr/bin/node                   a runtime that needs /proc
 toolchains default-jdk-headless  /usr/bin/javac                  a compiler that needs /proc
+toolchains libpython3.11-testsuite /usr/lib/python3.11/test/test_pty.py Python's own tests
 buildbarn  busybox-static        /bin/busybox                    input roots in one program
 buildbarn  util-linux            /usr/bin/setpriv                users without privilege
 buildbarn  bash                  /bin/bash                       an action that needs /dev/fd
