@@ -38,12 +38,13 @@ root_make() {
         chown -R "$root_user:$root_user" "$root/build"
 }
 
-# The devices that Buildbarn gives an input root. /dev is another file system, so not in the overlay.
+# The devices that Buildbarn gives an input root, and no more: what the machine's root has there, below
+# the /dev that is another file system, may be anything.
 root_make_devices() {
         local name major minor
 
+        find "$root/dev" -mindepth 1 -delete
         while read -r name major minor; do
-                rm -f "$root/dev/$name"
                 mknod --mode=0666 "$root/dev/$name" c "$major" "$minor"
         done <<<'null 1 3
 zero 1 5
