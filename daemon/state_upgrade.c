@@ -66,7 +66,7 @@ static struct record record_from_1(const struct record_1 *old) {
                 .uid = old->uid,
                 .pid = old->pid,
                 .count = old->count,
-                .kept = old->origin,
+                .kept = old->origin > 1 ? UINT16_MAX : old->origin, /* damaged stays damaged */
                 .mounted = old->count,
         };
 

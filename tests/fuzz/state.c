@@ -34,7 +34,10 @@ static void disturb(struct script *script, char *bytes, size_t size) {
                 bytes[i] ^= (char)script_byte(script);
 }
 
-/* 0.1's record is ours without the namespace, which is the fourth of eight bytes. */
+/*
+ * 0.1's record is ours without the namespace, which is the fourth of eight bytes, and has four
+ * bytes for `kept`, where ours has `mounted` behind it.
+ */
 static void put_records(struct found_file *file, size_t record_size, unsigned count) {
         for (uint32_t i = 0; i < count; i++) {
                 struct record record = {
@@ -47,6 +50,8 @@ static void put_records(struct found_file *file, size_t record_size, unsigned co
                 };
                 char *place = file->bytes + STATE_HEADER_SIZE + i * record_size;
 
+                if (record_size == sizeof(record))
+                        record.mounted = record.count;
                 memset(record.file_systems, PROTOCOL_SYSFS, sizeof(record.file_systems));
                 memcpy(place, &record, 24);
                 memcpy(place + record_size - sizeof(record) + 32, (char *)&record + 32,
@@ -96,6 +101,14 @@ static void make(struct found_file *file, struct script *script, size_t record_s
         }
 }
 
+static void expected_of_0_1(struct record *record) {
+        uint32_t kept;
+
+        memcpy(&kept, &record->kept, sizeof(kept));
+        record->kept = kept <= 1 ? kept : UINT16_MAX;
+        record->mounted = record->count <= PROTOCOL_TARGETS_MAX ? record->count : 0;
+}
+
 /* A record of the file that is in order, as it must come out. */
 static struct record expected(const struct found_file *file, size_t record_size, uint32_t index) {
         const char *place = file->bytes + STATE_HEADER_SIZE + index * record_size;
@@ -106,6 +119,8 @@ static struct record expected(const struct found_file *file, size_t record_size,
                sizeof(record) - 32);
         if (record_size == sizeof(record))
                 memcpy(&record.mount_namespace, place + 24, 8);
+        else
+                expected_of_0_1(&record);
         if (!record_is_sane(&record, index))
                 record = (struct record){0};
         return record;

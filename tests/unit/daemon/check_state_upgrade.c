@@ -228,6 +228,8 @@ START_TEST(damaged_records_of_0_1_are_counted) {
         } rows[] = {
                 {offsetof(struct record_of_0_1, state), 4},
                 {offsetof(struct record_of_0_1, origin), 2},
+                {offsetof(struct record_of_0_1, origin), 0x10000}, /* not what its lower half says
+                                                                    */
                 {offsetof(struct record_of_0_1, count), 17},
                 {offsetof(struct record_of_0_1, lease), 1},
                 {offsetof(struct record_of_0_1, file_systems), 0},
