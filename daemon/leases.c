@@ -108,7 +108,6 @@ static void leases_fill(struct leases *leases, struct lease *lease, const struct
         record->pid = holder->subject.pid;
         record->count = orders->count;
         record->kept = orders->keep;
-        record->mounted = leases_weigh(leases, orders);
         for (unsigned i = 0; i < orders->count; i++)
                 record->file_systems[i] = orders->orders[i].file_system;
         record_set_state(record, RECORD_ATTACHING);
@@ -121,13 +120,14 @@ struct verdict leases_reserve(struct leases *leases, struct holder *holder,
         struct verdict verdict;
         struct lease *lease;
         uint64_t random = 0;
+        unsigned mounted;
 
         assert(orders->count > 0 && orders->count <= PROTOCOL_TARGETS_MAX);
         while (random <= RECORD_INDEX(UINT64_MAX))
                 if (getrandom(&random, sizeof(random), 0) < 0 && errno != EINTR)
                         return verdict_host_failed(-errno, STATUS_NO_TARGET);
-        verdict = quota_charge(leases->quota, holder->subject.uid, QUOTA_MOUNTS,
-                               leases_weigh(leases, orders));
+        mounted = leases_weigh(leases, orders);
+        verdict = quota_charge(leases->quota, holder->subject.uid, QUOTA_MOUNTS, mounted);
         if (verdict.status != STATUS_OK)
                 return verdict;
 
@@ -136,6 +136,7 @@ struct verdict leases_reserve(struct leases *leases, struct holder *holder,
         *lease->record = (struct record){
                 .lease = (random & ~(uint64_t)RECORD_INDEX(UINT64_MAX)) |
                          leases_index(leases, lease),
+                .mounted = mounted,
         };
         leases_fill(leases, lease, holder, orders);
         lease->busy = true;

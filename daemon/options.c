@@ -35,8 +35,8 @@ struct options_row {
         const char *help;
         bool (*apply)(struct options *options, const struct options_row *row, const char *value,
                       FILE *errors);
+        size_t offset; /* in the options: of numbers, strings and flags */
         /* of numbers: */
-        size_t offset;
         unsigned min;
         unsigned max;
 };
@@ -183,21 +183,11 @@ static bool options_apply_dev_shm_size(struct options *options, const struct opt
         return true;
 }
 
-static bool options_apply_no_dev(struct options *options, const struct options_row *row,
-                                 const char *value, FILE *errors) {
-        (void)row;
+static bool options_apply_flag(struct options *options, const struct options_row *row,
+                               const char *value, FILE *errors) {
         (void)value;
         (void)errors;
-        options->no_dev = true;
-        return true;
-}
-
-static bool options_apply_sweep(struct options *options, const struct options_row *row,
-                                const char *value, FILE *errors) {
-        (void)row;
-        (void)value;
-        (void)errors;
-        options->sweep = true;
+        *(bool *)((char *)options + row->offset) = true;
         return true;
 }
 
@@ -232,7 +222,8 @@ static const struct options_row options_table[] = {
          "the most that can be in the shm of a dev: bytes, or with K, M, G or T; 0: none (default "
          "64M)",
          options_apply_dev_shm_size, 0, 0, 0},
-        {"no-dev", NULL, "mount no dev for anybody", options_apply_no_dev, 0, 0, 0},
+        {"no-dev", NULL, "mount no dev for anybody", options_apply_flag,
+         offsetof(struct options, no_dev), 0, 0},
         {"instance", "NAME", "run beside other instances: source mountatd:NAME, own directory",
          options_apply_instance, 0, 0, 0},
         {"runtime-directory", "DIR",
@@ -247,7 +238,7 @@ static const struct options_row options_table[] = {
         {"sweep", NULL,
          "don't serve: unmount, with root's rights, what a dead instance left and no client can "
          "adopt",
-         options_apply_sweep, 0, 0, 0},
+         options_apply_flag, offsetof(struct options, sweep), 0, 0},
         {"help", NULL, "print this", NULL, 0, 0, 0},
         {"version", NULL, "print the version and the features of this build", NULL, 0, 0, 0},
 };

@@ -493,16 +493,6 @@ static const char open_own_files[] =
         "for file in " OWN_FILES "; do test -e /proc/$$/$file || continue; "
         "echo \"$file: $( (: >>/proc/$$/$file) 2>&1 && echo opened)\"; done";
 
-static unsigned count_lines(const char *text, const char *part) {
-        unsigned n = 0;
-
-        while ((text = strstr(text, part))) {
-                n++;
-                text++;
-        }
-        return n;
-}
-
 RUN_TEST(files_of_one_s_own_process_stay_read_only) {
         struct service service = service_start_with("run", NULL);
         struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE), open_own_files);
@@ -510,9 +500,9 @@ RUN_TEST(files_of_one_s_own_process_stay_read_only) {
 
         program_expect(&program, "comm: ");
         program_expect(&program, "oom_score_adj: ");
-        ck_assert_uint_eq(count_lines(program.said, ": opened"), 0);
-        ck_assert_uint_eq(count_lines(program.said, "Read-only file system"),
-                          count_lines(program.said, "\n"));
+        ck_assert_uint_eq(program_count(&program, ": opened"), 0);
+        ck_assert_uint_eq(program_count(&program, "Read-only file system"),
+                          program_count(&program, "\n"));
         service_stop(&service);
 }
 
@@ -565,9 +555,9 @@ RUN_TEST(root_without_capabilities_reads_what_is_root_s) {
         struct program program = ctl_run(&ctl, 0);
 
         program_expect(&program, "CapEff:\t0000000000000000\n");
-        ck_assert_uint_eq(count_lines(program.said, "read timer_list"),
+        ck_assert_uint_eq(program_count(&program, "read timer_list"),
                           access("/proc/timer_list", F_OK) == 0);
-        ck_assert_uint_eq(count_lines(program.said, "read slabinfo"),
+        ck_assert_uint_eq(program_count(&program, "read slabinfo"),
                           access("/proc/slabinfo", F_OK) == 0);
         program_expect(&program, "Read-only file system");
         ck_assert_ptr_null(strstr(program.said, "written"));
@@ -584,7 +574,7 @@ RUN_TEST(pids_only_keeps_it_from_them) {
         struct program program = ctl_run(&ctl, 0);
 
         program_expect(&program, "CapEff:\t0000000000000000\n");
-        ck_assert_uint_eq(count_lines(program.said, "read "), 0);
+        ck_assert_uint_eq(program_count(&program, "read "), 0);
         ck_assert_ptr_null(strstr(program.said, "written"));
         service_stop(&service);
 }

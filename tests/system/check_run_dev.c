@@ -171,16 +171,6 @@ static const char tamper[] =
         "try cp /bin/true /dev/shm/true; chmod 755 /dev/shm/true; try /dev/shm/true\n"
         "rm -f /dev/shm/true /dev/shm/error; echo left $(ls /dev/shm)\n";
 
-static unsigned count(const char *text, const char *part) {
-        unsigned n = 0;
-
-        while ((text = strstr(text, part))) {
-                n++;
-                text++;
-        }
-        return n;
-}
-
 WORLD_TEST(nobody_changes_the_nodes) {
         static const struct {
                 uid_t owner;
@@ -204,11 +194,11 @@ WORLD_TEST(nobody_changes_the_nodes) {
                 ctl.become = users[i].become;
                 program = ctl_run(&ctl, 0);
                 /* A program can be copied to shm, and not executed. */
-                ck_assert_msg(count(program.said, "done: ") == 1, "%s", program.said);
+                ck_assert_msg(program_count(&program, "done: ") == 1, "%s", program.said);
                 program_expect(&program, "done: cp /bin/true");
                 program_expect(&program, "left\n");
-                ck_assert_uint_ge(count(program.said, "Read-only file system"), 40);
-                ck_assert_uint_eq(count(program.said, "mknod: "), 6);
+                ck_assert_uint_ge(program_count(&program, "Read-only file system"), 40);
+                ck_assert_uint_eq(program_count(&program, "mknod: "), 6);
         }
         ck_assert_int_eq(stat("/dev/null", &after), 0);
         ck_assert(after.st_mode == before.st_mode && after.st_uid == before.st_uid &&

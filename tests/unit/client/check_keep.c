@@ -5,8 +5,6 @@
 #include "tests/unit/client/scripted.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static const struct wire_reply able = {
@@ -48,16 +46,6 @@ static void answer_unmount(int connection, struct wire_reply reply) {
 static void expect_hang_up(int connection) {
         peer_receive_only(connection);
         peer_check(false);
-}
-
-/* The client has hung up, and the peer has received what it should have and nothing else. */
-static void expect_end(void) {
-        int status;
-
-        scripted.mountat = mountat_free(scripted.mountat);
-        ck_assert_int_eq(waitpid(scripted.peer, &status, 0), scripted.peer);
-        scripted.peer = -1;
-        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS);
 }
 
 static struct mountat_target target(void) {

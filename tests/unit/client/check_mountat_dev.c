@@ -7,9 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -26,16 +24,6 @@ static void answer_hello(int connection) {
 
         peer_check(request.operation == PROTOCOL_HELLO);
         peer_answer(connection, &request, greeting);
-}
-
-/* The client has hung up, and no check of the peer's failed. */
-static void expect_end(void) {
-        int status;
-
-        scripted.mountat = mountat_free(scripted.mountat);
-        ck_assert_int_eq(waitpid(scripted.peer, &status, 0), scripted.peer);
-        scripted.peer = -1;
-        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS);
 }
 
 static void start(uint32_t features, const char *version, void (*script)(int connection)) {

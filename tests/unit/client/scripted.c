@@ -215,6 +215,15 @@ void expect_closed(const char *why) {
         expect_text("connects again");
 }
 
+void expect_end(void) {
+        int status;
+
+        scripted.mountat = mountat_free(scripted.mountat);
+        ck_assert_int_eq(waitpid(scripted.peer, &status, 0), scripted.peer);
+        scripted.peer = -1;
+        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS);
+}
+
 void wait_for_hang_up(void) {
         struct pollfd poller = {.fd = mountat_fd(scripted.mountat), .events = POLLIN};
 

@@ -78,6 +78,7 @@ void expect_text(const char *part);
 void expect_closed(const char *why); /* after a call that failed so */
 void expect_short(int64_t since);
 void wait_for_hang_up(void);
+void expect_end(void);           /* the client hangs up, and no check of the peer's failed */
 bool is_there(const char *name); /* below the root */
 void make_mountpoints(void);
 int mount_root(uint32_t flags); /* checks that a failure leaves the lease alone */
