@@ -210,7 +210,7 @@ WORLD_TEST(nobody_changes_the_nodes) {
 
 /* Has a terminal and a file, until its input ends. */
 static const char occupy[] =
-        "echo mine >/dev/shm/x; script -qfec 'tty; read' /dev/null; echo end $(ls /dev/shm)";
+        "echo mine >/dev/shm/x; script -qfec 'tty; read line' /dev/null; echo end $(ls /dev/shm)";
 static const char look[] = "echo shm $(ls /dev/shm); echo pts $(ls /dev/pts); "
                            "script -qec tty /dev/null";
 
