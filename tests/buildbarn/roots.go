@@ -59,10 +59,14 @@ var toolRoots = map[string]func(inputs string) (*tree, error){
 	"rust": func(inputs string) (*tree, error) {
 		return newToolTree(inputs, "rust", "/usr/bin/rustc", "/usr/lib/rustlib")
 	},
+	"cargo": func(inputs string) (*tree, error) {
+		return newToolTree(inputs, "crate", "/usr/bin/cargo", "/usr/bin/rustc", "/usr/lib/rustlib")
+	},
 	"node": func(inputs string) (*tree, error) {
 		return newToolTree(inputs, "node", "/usr/bin/node")
 	},
 	"go":    newGoTree,
+	"java":  newJavaTree,
 	"tools": newToolsTree,
 }
 
@@ -99,23 +103,21 @@ func newToolTree(inputs, sources string, paths ...string) (*tree, error) {
 			}
 		}
 	}
-	return t, t.addSources(filepath.Join(inputs, sources), "/")
+	return t, t.addSources(filepath.Join(inputs, sources), "")
 }
 
-// addSources copies the files of a directory to another path.
+// addSources copies the files below a directory to another path.
 func (t *tree) addSources(directory, to string) error {
-	entries, err := os.ReadDir(directory)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		content, err := os.ReadFile(filepath.Join(directory, entry.Name()))
-		if err != nil {
+	return filepath.WalkDir(directory, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
 			return err
 		}
-		t.addFile(filepath.Join(to, entry.Name()), content, false)
-	}
-	return nil
+		content, err := os.ReadFile(path)
+		if err == nil {
+			t.addFile(to+strings.TrimPrefix(path, directory), content, false)
+		}
+		return err
+	})
 }
 
 // newToolsTree has what a build runs beside compilers.
@@ -180,21 +182,25 @@ func newGoTree(inputs string) (*tree, error) {
 	// What it would leave running outlives the action, and bb_worker waits for that.
 	t.addFile("/home/.config/go/telemetry/mode", []byte("off 2024-01-01"), false)
 	t.addFile("/go.sh", fmt.Appendf(nil, goScript, root), false)
-	return t, errors.Join(t.addSources(source, "/src"), t.addCache(cache))
+	return t, errors.Join(t.addSources(source, "/src"), t.addSources(cache, "/cache"))
 }
 
-// addCache copies what go has compiled.
-func (t *tree) addCache(cache string) error {
-	return filepath.WalkDir(cache, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		if err == nil {
-			t.addFile("/cache"+strings.TrimPrefix(path, cache), content, false)
-		}
-		return err
-	})
+// newJavaTree has the compiler and the machine where they are, since they look for the rest from there.
+func newJavaTree(inputs string) (*tree, error) {
+	compiler, err := filepath.EvalSymlinks("/usr/bin/javac")
+	if err != nil {
+		return nil, err
+	}
+	home := filepath.Dir(filepath.Dir(compiler))
+	t, err := newToolTree(inputs, "java", compiler, home+"/bin/java", home+"/conf", home+"/lib",
+		home+"/lib/server/libjvm.so")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"java", "javac"} {
+		t.add("/usr/bin/"+name, &tree{link: home + "/bin/" + name})
+	}
+	return t, nil
 }
 
 // librariesOf asks the loader.

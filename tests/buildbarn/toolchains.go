@@ -22,6 +22,16 @@ type toolchain struct {
 	stdout  string // what it prints
 }
 
+var compilerOfGo = toolchain{
+	name:    "go",
+	program: "/bin/sh",
+	root:    "go",
+	command: []string{"/bin/sh", "/go.sh", "run", "."},
+	fails:   "/dev/null: no such file",
+	lacks:   "/dev/null: no such file",
+	stdout:  "hello from go",
+}
+
 var toolchains = []toolchain{{
 	name:    "rustc",
 	program: "/usr/bin/rustc",
@@ -30,28 +40,37 @@ var toolchains = []toolchain{{
 	fails:   "/proc/self/exe",
 	output:  "hello.o",
 }, {
+	name:    "cargo",
+	program: "/usr/bin/cargo",
+	root:    "cargo",
+	command: []string{"/bin/sh", "-c", "HOME=/tmp cargo check --offline && echo checked"},
+	fails:   "could not execute process `rustc -vV`", // whose input is /dev/null
+	lacks:   "could not execute process `rustc -vV`",
+	stdout:  "checked",
+}, {
+	name:    "javac",
+	program: "/usr/bin/javac",
+	root:    "java",
+	command: []string{"/bin/sh", "-c", "/usr/bin/javac Hello.java && /usr/bin/java Hello"},
+	fails:   "javac: error while loading shared libraries: libjli.so",
+	stdout:  "hello from java",
+}, {
 	name:    "node",
 	program: "/usr/bin/node",
 	root:    "node",
 	command: []string{"/usr/bin/node", "hello.js"},
 	fails:   "wrong: process.execPath",
 	stdout:  "hello from node",
-}, {
-	name:    "go",
-	program: "/bin/sh",
-	root:    "go",
-	command: []string{"/bin/sh", "/go.sh", "run", "."},
-	fails:   "/dev/null: no such file",
-	lacks:   "/dev/null: no such file",
-	stdout:  "hello from go",
-}, {
-	name:    "bash <()",
-	program: "/bin/bash",
-	root:    "tools",
-	command: []string{"/bin/bash", "-c", "cat <(echo one) <(echo two)"},
-	lacks:   "/dev/fd/",
-	stdout:  "one\ntwo",
 },
+	compilerOfGo,
+	{
+		name:    "bash <()",
+		program: "/bin/bash",
+		root:    "tools",
+		command: []string{"/bin/bash", "-c", "cat <(echo one) <(echo two)"},
+		lacks:   "/dev/fd/",
+		stdout:  "one\ntwo",
+	},
 	multiprocessing("fork"),
 	multiprocessing("spawn"),
 	multiprocessing("forkserver"),
@@ -176,7 +195,7 @@ func (c *cases) expectToolWorks(kind string, t *toolchain, a action) (err error)
 
 // nodesOf shows what inputRootCharacterDeviceNodes is worth by itself: on FUSE, which is nodev, nothing.
 func (c *cases) nodesOf(kind string) error {
-	t := &toolchains[2]
+	t := &compilerOfGo
 	root, err := c.toolRoot(t.root, false)
 	if err != nil {
 		return err
