@@ -435,6 +435,37 @@ WORLD_TEST(daemon_without_descriptors_says_so_and_recovers) {
         service_stop(&service);
 }
 
+/* With one more to open each time, until they suffice. */
+WORLD_TEST(dev_for_which_descriptors_do_not_suffice_leaves_nothing) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE), dev = -EBADF;
+        struct wire_reply reply = {.status = STATUS_HOST_FAILED};
+        struct world_mount mount;
+
+        client_hello(client);
+        world_make_root(WORLD_ALICE, "root");
+        world_make_directory(WORLD_ALICE, 0755, "root/dev");
+        dev = world_open(WORLD_ALICE, world_path("root/dev"));
+        for (unsigned more = 0; reply.status != STATUS_OK; more++) {
+                struct rlimit before = starve(&service, more);
+                bool is_mounted;
+
+                reply = client_mount(client, PROTOCOL_DEV, 0, dev);
+                is_mounted = world_find_mount(0, world_path("root/dev"), &mount);
+                ck_assert_int_eq(is_mounted, reply.status == STATUS_OK);
+                if (!is_mounted) {
+                        client_expect(reply, STATUS_HOST_FAILED, EMFILE,
+                                      more == 0 ? STATUS_NO_TARGET : 0);
+                        world_wait_for(service_count_fds(&service) == service.fds + 1);
+                }
+                ck_assert_uint_le(more, 16);
+                ck_assert_int_eq(prlimit(service.pid, RLIMIT_NOFILE, &before, NULL), 0);
+        }
+        client_expect(client_unmount(client, reply.lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        ck_assert(!world_find_mount(0, world_path("root/dev"), &mount));
+        service_stop(&service);
+}
+
 WORLD_TEST(connection_that_finds_no_descriptor_waits_for_one) {
         struct service service = service_start_with("a", NULL);
         FD_AUTO int client = client_connect(&service, WORLD_ALICE), second = -EBADF;
@@ -509,6 +540,43 @@ WORLD_TEST(full_mount_table_is_the_hosts_refusal_and_named) {
 
         ck_assert_int_eq(umount(world_path("second")), 0);
         client_hold_root(client, WORLD_ALICE, world_path("root"));
+        service_stop(&service);
+}
+
+enum { DEV_MOUNTS = 9 };
+
+/* A /dev has several mounts: whichever of them is one too many, none is left. */
+WORLD_TEST(dev_for_which_there_is_no_room_leaves_nothing) {
+        struct service service = service_start_with("a", NULL);
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE), dev = -EBADF;
+
+        world_make_root(WORLD_ALICE, "root");
+        world_make_directory(WORLD_ALICE, 0755, "root/dev");
+        dev = world_open(WORLD_ALICE, world_path("root/dev"));
+        for (int i = 0; i < DEV_MOUNTS; i++) {
+                char name[16];
+
+                snprintf(name, sizeof(name), "spare%d", i);
+                make_spare_mount(name);
+        }
+        if (!fill_mount_namespace()) {
+                test_skip_report("dev_for_which_there_is_no_room_leaves_nothing",
+                                 "fs.mount-max is above a million");
+                service_stop(&service);
+                return;
+        }
+        for (int i = 0; i < DEV_MOUNTS; i++) {
+                struct wire_reply reply = client_mount(client, PROTOCOL_DEV, 0, dev);
+
+                client_expect(reply, STATUS_HOST_FAILED, ENOSPC, 0);
+                ck_assert_msg(strstr(reply.text, "fs.mount-max"), "%s", reply.text);
+                ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/dev")), 0);
+                fd_close(dev);
+                world_make_directory(WORLD_ALICE, 0755, "root/dev");
+                dev = world_open(WORLD_ALICE, world_path("root/dev"));
+                ck_assert_int_eq(umount(world_path("spare%d", i)), 0);
+        }
+        client_expect(client_mount(client, PROTOCOL_DEV, 0, dev), STATUS_OK, 0, STATUS_NO_TARGET);
         service_stop(&service);
 }
 
@@ -599,8 +667,10 @@ int main(void) {
         tcase_add_test(tests, limits_that_fit_are_not_told_of);
         tcase_add_test(tests, connections_that_nobody_asked_for_give_way_to_the_host);
         tcase_add_test(tests, daemon_without_descriptors_says_so_and_recovers);
+        tcase_add_test(tests, dev_for_which_descriptors_do_not_suffice_leaves_nothing);
         tcase_add_test(tests, connection_that_finds_no_descriptor_waits_for_one);
         tcase_add_test(tests, full_mount_table_is_the_hosts_refusal_and_named);
+        tcase_add_test(tests, dev_for_which_there_is_no_room_leaves_nothing);
         tcase_add_test(tests, stopping_daemon_answers_what_it_has_received_and_releases_all);
         return world_run(tests);
 }
