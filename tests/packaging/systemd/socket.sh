@@ -177,15 +177,13 @@ toolchain_runs() {
                 mkdir -p /tmp/input/upper /tmp/input/work /srv/input
                 mount -t overlay input /srv/input \
                         -o lowerdir=/,upperdir=/tmp/input/upper,workdir=/tmp/input/work
-                rm -rf /srv/input/proc /srv/input/sys
-                install -d -o runner /srv/input/proc /srv/input/sys /srv/input/build
-                rm -f /srv/input/dev/null
-                mknod -m 666 /srv/input/dev/null c 1 3
+                rm -rf /srv/input/proc /srv/input/sys /srv/input/dev
+                install -d -o runner /srv/input/proc /srv/input/sys /srv/input/dev /srv/input/build
                 printf "fn main() { println!(\"hello from rustc\"); }\n" >/srv/input/build/hello.rs'
         output=$(machine_run systemd-run --quiet --pipe --wait --property=User=runner \
                 --property=SupplementaryGroups=mountat --setenv=TMPDIR=/build \
-                mountatctl run /srv/input -- /bin/sh -c \
-                '/usr/bin/rustc -o /build/hello /build/hello.rs && /build/hello' 2>&1) || true
+                mountatctl run --dev /srv/input -- /bin/bash -c \
+                'cat <(/usr/bin/rustc -o /build/hello /build/hello.rs && /build/hello)' 2>&1) || true
         machine_run umount /srv/input
         tap_contains "$output" "hello from rustc"
 }

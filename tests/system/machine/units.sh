@@ -83,6 +83,11 @@ units_leave_one_capability() {
                 "/proc/$(units_daemon)/status")" $'200000\n200000\n200000\n1'
 }
 
+# What a dev takes is denied by none of the unit's lines.
+units_offer_dev() {
+        tap_contains "$(units_client hello)" $'\ndev'
+}
+
 # units_keep_mounts_through COMMAND…, which replaces the daemon.
 units_keep_mounts_through() {
         local before
@@ -129,6 +134,7 @@ units_test() {
         tap_test "the units install" units_install "$1"
         tap_test "a client of the socket's group starts the daemon" units_start_by_socket
         tap_test "the daemon has one capability" units_leave_one_capability
+        tap_test "it offers a dev" units_offer_dev
         tap_test "systemctl restart keeps what a client holds" \
                 units_keep_mounts_through systemctl restart mountatd.service
         tap_test "a crash keeps what a client holds" units_keep_mounts_through units_crash
