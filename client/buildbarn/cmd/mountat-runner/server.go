@@ -32,6 +32,9 @@ type server struct {
 	grpc     *grpc.Server
 	health   *health.Server
 	metrics  *http.Server
+
+	listener        net.Listener
+	metricsListener net.Listener // nil without --metrics
 }
 
 func newServer(o *options, log *slog.Logger) (*server, error) {
@@ -91,17 +94,43 @@ func dialRunner(o *options) (*grpc.ClientConn, error) {
 
 // run serves until ctx ends, then stops in good order. When kill is closed it no longer waits.
 func (s *server) run(ctx context.Context, kill <-chan struct{}) error {
-	defer s.runner.Close()
-	listener, err := listenUnix(s.options.listen, s.options.listenMode)
+	if err := s.listen(); err != nil {
+		return err
+	}
+	return s.serve(ctx, kill)
+}
+
+// listen binds what serve serves on; close is for when that isn't called.
+func (s *server) listen() (err error) {
+	s.listener, err = listenUnix(s.options.listen, s.options.listenMode)
 	if err != nil {
 		return fmt.Errorf("cannot listen: %w", err)
 	}
-	failed := make(chan error, 2)
-	if err := s.serveMetrics(failed); err != nil {
-		listener.Close()
-		return err
+	if s.options.metrics == "" {
+		return nil
 	}
-	go func() { failed <- s.grpc.Serve(listener) }()
+	s.metricsListener, err = listenMetrics(s.options.metrics)
+	if err != nil {
+		s.close()
+		return fmt.Errorf("cannot listen for metrics: %w", err)
+	}
+	return nil
+}
+
+func (s *server) close() {
+	s.runner.Close()
+	s.listener.Close()
+	if s.metricsListener != nil {
+		s.metricsListener.Close()
+	}
+}
+
+// serve is the rest of run.
+func (s *server) serve(ctx context.Context, kill <-chan struct{}) error {
+	defer s.close() // a stop that comes before gRPC has the listener leaves it open
+	failed := make(chan error, 2)
+	s.serveMetrics(failed)
+	go func() { failed <- s.grpc.Serve(s.listener) }()
 	s.log.Info("serving", slog.String("listen", s.options.listen),
 		slog.String("runner", s.options.runner))
 
@@ -109,6 +138,7 @@ func (s *server) run(ctx context.Context, kill <-chan struct{}) error {
 	// bb_worker's FUSE, may come later.
 	go s.proxy.Check(ctx)
 
+	var err error
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
@@ -117,23 +147,18 @@ func (s *server) run(ctx context.Context, kill <-chan struct{}) error {
 	return err
 }
 
-func (s *server) serveMetrics(failed chan<- error) error {
-	if s.options.metrics == "" {
-		return nil
-	}
-	listener, err := listenMetrics(s.options.metrics)
-	if err != nil {
-		return fmt.Errorf("cannot listen for metrics: %w", err)
+func (s *server) serveMetrics(failed chan<- error) {
+	if s.metricsListener == nil {
+		return
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
 	s.metrics = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	go s.serveHTTP(listener, failed)
-	return nil
+	go s.serveHTTP(failed)
 }
 
-func (s *server) serveHTTP(listener net.Listener, failed chan<- error) {
-	if err := s.metrics.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+func (s *server) serveHTTP(failed chan<- error) {
+	if err := s.metrics.Serve(s.metricsListener); !errors.Is(err, http.ErrServerClosed) {
 		failed <- fmt.Errorf("metrics: %w", err)
 	}
 }
