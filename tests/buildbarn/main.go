@@ -75,7 +75,7 @@ const (
 func newCases(s *stack, inputs string) (*cases, error) {
 	c := &cases{stack: s, inputs: inputs, roots: make(map[string]rootDigest)}
 	if err := isStatic(busyboxPath); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: install busybox-static", err)
 	}
 	ready, err := newBusyboxTree("/proc", "/sys", "/dev")
 	if err != nil {

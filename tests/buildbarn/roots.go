@@ -47,7 +47,7 @@ func isStatic(path string) error {
 	defer file.Close()
 	for _, segment := range file.Progs {
 		if segment.Type == elf.PT_INTERP {
-			return fmt.Errorf("%s is not static: install busybox-static", path)
+			return fmt.Errorf("%s is not static", path)
 		}
 	}
 	return nil

@@ -105,7 +105,11 @@ func (s *stack) makeDirectories() error {
 		}
 	}
 	// A copy, since the checkout may be closed to its user.
-	content, err := os.ReadFile(filepath.Join(s.bin, "mountat-runner"))
+	program := filepath.Join(s.bin, "mountat-runner")
+	if err := isStatic(program); err != nil {
+		return err
+	}
+	content, err := os.ReadFile(program)
 	if err != nil {
 		return err
 	}

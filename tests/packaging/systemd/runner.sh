@@ -22,7 +22,7 @@ runner_readme_lines() {
 runner_is_installed() {
         local build
 
-        build=$(runner_readme_lines "go build")
+        build=$(runner_readme_lines "CGO_ENABLED=0 go build")
         (cd "$runner_module" && eval "${build/-o /-o $machine_root}")
         machine_run sh -e -c "cd /srv/buildbarn
                 $(runner_readme_lines '(install|systemd-sysusers)')"

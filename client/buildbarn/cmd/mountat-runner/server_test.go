@@ -27,10 +27,6 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-func TestMain(m *testing.M) {
-	testdaemon.Main(m)
-}
-
 // running is a server with its sockets in a directory of its own.
 type running struct {
 	t          *testing.T

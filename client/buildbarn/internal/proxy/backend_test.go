@@ -21,7 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testdaemon.Main(m)
+	os.Exit(testdaemon.Main(m))
 }
 
 // backend is a runner that does what a test says.

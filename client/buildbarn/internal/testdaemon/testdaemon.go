@@ -24,14 +24,15 @@ import (
 
 const inNamespaceVariable = "MOUNTAT_TEST_IN_NAMESPACE"
 
-// Main is for TestMain. Where it can't move, tests that need the daemon are skipped.
-func Main(m *testing.M) {
+// Main is for TestMain, which exits with the code. Where it can't move, tests that need the daemon are
+// skipped.
+func Main(m *testing.M) (code int) {
 	if os.Geteuid() == 0 && os.Getenv(inNamespaceVariable) == "" && program() != "" {
 		if code, ran := runInNamespace(); ran {
-			os.Exit(code)
+			return code
 		}
 	}
-	os.Exit(m.Run())
+	return m.Run()
 }
 
 func runInNamespace() (code int, ran bool) {
