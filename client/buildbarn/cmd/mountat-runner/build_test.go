@@ -16,6 +16,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVariable); role != "" {
+		actAs(role)
+		return
+	}
 	code := testdaemon.Main(m)
 	if buildDirectory != "" {
 		os.RemoveAll(buildDirectory)

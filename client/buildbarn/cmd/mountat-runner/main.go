@@ -47,12 +47,43 @@ func program(arguments []string) int {
 		log.Error(err.Error())
 		return 1
 	}
+	if o.command != nil {
+		return runWith(s, notifyForwarded())
+	}
 	ctx, kill := onSignals()
 	if err := s.run(ctx, kill); err != nil {
 		log.Error(err.Error())
 		return 1
 	}
 	return 0
+}
+
+// runWith serves for as long as the command runs. That gets the signals, and running actions are
+// served until it is done with them. The exit status is the command's.
+func runWith(s *server, signals <-chan os.Signal) int {
+	if err := s.listen(); err != nil {
+		s.log.Error(err.Error())
+		return 1
+	}
+	c, failure := startCommand(s.options.command, s.log)
+	if failure != nil {
+		s.close()
+		s.log.Error(failure.Error())
+		return failure.exit
+	}
+	go c.forward(signals)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-c.ended
+		s.log.Info("the command has ended", slog.Int("status", c.exitStatus()))
+		cancel()
+	}()
+	if err := s.serve(ctx, nil); err != nil {
+		s.log.Error(err.Error())
+		c.end(s.options.stopTimeout)
+		return 1
+	}
+	return c.exitStatus()
 }
 
 // hide makes /proc/PID of this process root's. An action of the same user, which sees it through

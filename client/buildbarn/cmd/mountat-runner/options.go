@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,14 +32,21 @@ type options struct {
 	stopTimeout    time.Duration
 	maxMessageSize int
 	version        bool
+	command        []string // what to run as a child, if anything
 }
 
-const usage = `mountat-runner --listen=PATH --runner=PATH --build-directory=DIR [OPTION…]
+const usage = `mountat-runner --listen=PATH --runner=PATH --build-directory=DIR [OPTION…] [-- COMMAND…]
 
 Stands between Buildbarn's bb_worker and bb_runner, and gives the input root of each action /proc,
 /sys and, where asked for, /dev by asking mountatd.
 
+COMMAND, bb_runner with its arguments, is started as a child: signals are passed on to it, and when it
+ends, mountat-runner ends with its exit status.
+
 `
+
+// separator is what the command comes after. It is no option's value.
+const separator = "--"
 
 // parseOptions writes what is wrong, or the help, to stderr.
 func parseOptions(arguments []string, stderr io.Writer) (*options, error) {
@@ -64,9 +72,12 @@ func parseOptions(arguments []string, stderr io.Writer) (*options, error) {
 	set.DurationVar(&o.releaseTimeout, "release-timeout", 15*time.Second,
 		"for the mounts to be gone after the action; then it fails, and may be tried again")
 	set.DurationVar(&o.stopTimeout, "stop-timeout", time.Minute,
-		"for running actions to end after SIGTERM; then they are cancelled")
+		"for running actions to end after SIGTERM, or after COMMAND; then they are cancelled")
 	set.IntVar(&o.maxMessageSize, "max-message-size", 64<<20, "largest gRPC message in `BYTES`")
 	set.BoolVar(&o.version, "version", false, "print the version")
+	if i := slices.Index(arguments, separator); i >= 0 {
+		arguments, o.command = arguments[:i], arguments[i+1:]
+	}
 	if err := set.Parse(arguments); err != nil {
 		return nil, err
 	}
@@ -80,7 +91,10 @@ func parseOptions(arguments []string, stderr io.Writer) (*options, error) {
 func (o *options) check(rest []string) error {
 	switch {
 	case len(rest) > 0:
-		return fmt.Errorf("unexpected argument %q: all is given by options", rest[0])
+		return fmt.Errorf("unexpected argument %q: all is given by options, but for a command after --",
+			rest[0])
+	case o.command != nil && len(o.command) == 0:
+		return errors.New("there is no command after --")
 	case o.version:
 		return nil
 	case o.listen == "" || o.runner == "" || o.buildDirectory == "":

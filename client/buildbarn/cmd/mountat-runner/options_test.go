@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"flag"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,6 +56,27 @@ func TestMetricsStayOnTheMachine(t *testing.T) {
 	for _, address := range []string{":9980", "0.0.0.0:9980", "192.0.2.1:1", "example.org:1", "[::]:1", "x"} {
 		if _, _, err := parse("--metrics=" + address); err == nil {
 			t.Errorf("%s: accepted", address)
+		}
+	}
+}
+
+func TestWhatComesAfterTheDashesIsTheCommand(t *testing.T) {
+	for _, want := range [][]string{{"bb_runner"}, {"/bb/bb_runner", "config", "--mount=shm", "--", "--help"}, {""}} {
+		o, said, err := parse(append([]string{"--mount=dev", "--"}, want...)...)
+		if err != nil || !slices.Equal(o.command, want) || o.mount != mountat.Dev|mountat.Create {
+			t.Errorf("%q: %+v, %v, said %q", want, o, err, said)
+		}
+	}
+	if o, _, err := parse(); err != nil || o.command != nil {
+		t.Errorf("without: %+v, %v", o, err)
+	}
+	for text, arguments := range map[string][]string{
+		"there is no command after --": {"--"},
+		`unexpected argument "a"`:      {"a", "--", "b"},
+		"flag needs an argument":       {"--listen", "--", "b"},
+	} {
+		if _, said, err := parse(arguments...); err == nil || !strings.Contains(said, text) {
+			t.Errorf("%q: %v, said %q", arguments, err, said)
 		}
 	}
 }
