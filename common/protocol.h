@@ -27,6 +27,14 @@ enum protocol_operation {
         PROTOCOL_UNMOUNT = 3,
         PROTOCOL_ADOPT =
                 4, /* a lease of an instance that died; the targets are the mounts' roots */
+        PROTOCOL_ENTER = 5, /* the client's namespaces; the targets are those, of the kinds below */
+};
+
+/* In place of a file system in the targets of enter: each once, and the mount namespace always. */
+enum protocol_namespace {
+        PROTOCOL_NAMESPACE_MOUNT = 1,
+        PROTOCOL_NAMESPACE_PID = 2,     /* whose processes a procfs shows */
+        PROTOCOL_NAMESPACE_NETWORK = 3, /* whose interfaces a sysfs shows */
 };
 
 enum protocol_file_system {
@@ -53,6 +61,7 @@ enum protocol_feature {
         PROTOCOL_FEATURE_UNIQUE_IDS = 1 << 2,
         PROTOCOL_FEATURE_PIDS_ONLY = 1 << 3,
         PROTOCOL_FEATURE_ADOPT = 1 << 4,
+        PROTOCOL_FEATURE_ENTER = 1 << 5, /* for this client's user */
         PROTOCOL_FEATURE_KEEP = 1 << 6,
         PROTOCOL_FEATURE_DEV = 1 << 7,
         PROTOCOL_FEATURE_CHECK = 1 << 8,

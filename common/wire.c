@@ -53,23 +53,45 @@ static void write64(uint8_t *p, uint64_t v) {
 
 /* Which operations carry targets, and which a lease. */
 static bool wire_has_targets(uint16_t operation) {
-        return operation == PROTOCOL_MOUNT || operation == PROTOCOL_ADOPT;
+        return operation == PROTOCOL_MOUNT || operation == PROTOCOL_ADOPT ||
+               operation == PROTOCOL_ENTER;
 }
 
 static bool wire_has_lease(uint16_t operation) {
         return operation == PROTOCOL_UNMOUNT || operation == PROTOCOL_ADOPT;
 }
 
-static bool wire_knows_file_system(const struct wire_target *target) {
+static bool wire_knows_kind(uint16_t operation, const struct wire_target *target) {
+        if (operation == PROTOCOL_ENTER)
+                return target->file_system >= PROTOCOL_NAMESPACE_MOUNT &&
+                       target->file_system <= PROTOCOL_NAMESPACE_NETWORK;
         return file_system_name(target->file_system);
 }
 
-static bool wire_knows_options(const struct wire_target *target) {
+static bool wire_knows_options(uint16_t operation, const struct wire_target *target) {
         uint32_t known = PROTOCOL_READ_ONLY;
 
-        if (target->file_system == PROTOCOL_PROC)
+        if (operation == PROTOCOL_ENTER)
+                known = 0;
+        else if (target->file_system == PROTOCOL_PROC)
                 known |= PROTOCOL_PIDS_ONLY;
         return !(target->options & ~known);
+}
+
+/* Each kind once, and the mount namespace among them. */
+static struct verdict wire_judge_namespaces(const struct wire_request *request) {
+        uint32_t seen = 0;
+
+        for (uint32_t i = 0; i < request->n_targets; i++) {
+                uint32_t kind = 1U << request->targets[i].file_system;
+
+                if (seen & kind)
+                        return verdict_refuse(STATUS_MALFORMED, i);
+                seen |= kind;
+        }
+        return seen & 1U << PROTOCOL_NAMESPACE_MOUNT
+                       ? VERDICT_OK
+                       : verdict_refuse(STATUS_MALFORMED, STATUS_NO_TARGET);
 }
 
 static bool wire_knows_flags(const struct wire_request *request) {
@@ -85,7 +107,7 @@ static struct verdict wire_judge(const struct wire_request *request, size_t size
 
         if (request->version != PROTOCOL_VERSION)
                 return verdict_refuse(STATUS_UNSUPPORTED_VERSION, STATUS_NO_TARGET);
-        if (request->operation < PROTOCOL_HELLO || request->operation > PROTOCOL_ADOPT)
+        if (request->operation < PROTOCOL_HELLO || request->operation > PROTOCOL_ENTER)
                 return verdict_refuse(STATUS_UNKNOWN_OPERATION, STATUS_NO_TARGET);
         if (!wire_knows_flags(request) || (request->lease && !wire_has_lease(request->operation)))
                 return verdict_refuse(STATUS_MALFORMED, STATUS_NO_TARGET);
@@ -95,12 +117,12 @@ static struct verdict wire_judge(const struct wire_request *request, size_t size
                 return verdict_refuse(STATUS_MALFORMED, STATUS_NO_TARGET);
 
         for (uint32_t i = 0; i < request->n_targets; i++)
-                if (!wire_knows_file_system(&request->targets[i]))
+                if (!wire_knows_kind(request->operation, &request->targets[i]))
                         return verdict_refuse(STATUS_UNSUPPORTED_FILE_SYSTEM, i);
         for (uint32_t i = 0; i < request->n_targets; i++)
-                if (!wire_knows_options(&request->targets[i]))
+                if (!wire_knows_options(request->operation, &request->targets[i]))
                         return verdict_refuse(STATUS_MALFORMED, i);
-        return VERDICT_OK;
+        return request->operation == PROTOCOL_ENTER ? wire_judge_namespaces(request) : VERDICT_OK;
 }
 
 int wire_decode_request(const void *bytes, size_t size, struct wire_request *request,

@@ -6,6 +6,7 @@
 
 #include "common/fd.h"
 #include "daemon/log.h"
+#include "daemon/namespaces.h"
 #include "daemon/refusal.h"
 
 #include <errno.h>
@@ -139,6 +140,8 @@ static struct work *connection_serve(struct work *work, int error) {
         TAILQ_REMOVE(&all->served, connection, entry);
         pthread_mutex_unlock(&all->mutex);
         connection_release(connection);
+        templates_free(connection->holder.templates);
+        namespaces_free(connection->holder.namespaces);
         /* What the client has queued goes with it, and counts as its connection until then. */
         fd_close(connection->fd);
         connection_return(connection, QUOTA_CONNECTIONS);

@@ -5,6 +5,7 @@
 #include "common/fd.h"
 #include "common/protocol.h"
 #include "daemon/kernel.h"
+#include "daemon/namespaces.h"
 #include "daemon/superblock.h"
 
 #include <errno.h>
@@ -103,7 +104,7 @@ static int dev_populate(const struct dev *dev, int root) {
 
 static struct verdict dev_make_root(const struct dev *dev, int *ret) {
         FD_AUTO int root = -EBADF;
-        struct verdict verdict = superblock_make(&dev_root, dev->setup->source, &root);
+        struct verdict verdict = superblock_make(&dev_root, dev->setup->source, NULL, &root);
         int r;
 
         if (verdict.status != STATUS_OK)
@@ -127,10 +128,19 @@ static struct verdict dev_attach(const struct dev *dev, int mount, int root, con
         return r == -ENOSPC ? mount_judge(r) : verdict_host_failed(r, STATUS_NO_TARGET);
 }
 
+/* The host's node can be cloned from its own mount namespace alone. */
 static int dev_clone_node(const struct dev *dev, int i) {
-        FD_AUTO int node = kernel_open_tree_clone(dev->nodes[i]);
-        int r = node < 0 ? node : kernel_mount_setattr(node, DEV_NODE_ATTRIBUTES, MOUNT_ATTR_NODEV);
+        uint64_t place = namespaces_here();
+        FD_AUTO int node = -EBADF;
+        int r = namespaces_go(0), back;
 
+        if (r == 0)
+                r = node = kernel_open_tree_clone(dev->nodes[i]);
+        if (r >= 0)
+                r = kernel_mount_setattr(node, DEV_NODE_ATTRIBUTES, MOUNT_ATTR_NODEV);
+        back = namespaces_go(place);
+        if (r == 0)
+                r = back;
         return r < 0 ? r : fd_take(&node);
 }
 
@@ -153,7 +163,7 @@ static struct verdict dev_add_superblock(const struct dev *dev,
                                          const struct superblock_recipe *recipe, int root,
                                          const char *name) {
         FD_AUTO int fd = -EBADF;
-        struct verdict verdict = superblock_make(recipe, dev->setup->source, &fd);
+        struct verdict verdict = superblock_make(recipe, dev->setup->source, NULL, &fd);
 
         return verdict.status == STATUS_OK ? dev_attach(dev, fd, root, name) : verdict;
 }
@@ -218,7 +228,7 @@ static struct verdict dev_try(struct dev *dev) {
                 return verdict;
         node = dev_clone_node(dev, 0);
         return node < 0 ? verdict_host_failed(node, STATUS_NO_TARGET)
-                        : superblock_make(&dev_pts, dev->setup->source, &pts);
+                        : superblock_make(&dev_pts, dev->setup->source, NULL, &pts);
 }
 
 struct verdict dev_new(const struct mount_setup *setup, uint64_t shm_size, struct dev **ret) {

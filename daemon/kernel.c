@@ -11,18 +11,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/nsfs.h>
 #include <linux/openat2.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
+        KERNEL_CHILD_STACK = 32 * 1024,
         KERNEL_AT_HANDLE_MNT_ID_UNIQUE = 1 << 0,
         KERNEL_STATMOUNT_SB_BASIC = 1 << 0,
         KERNEL_STATMOUNT_MNT_BASIC = 1 << 1,
@@ -62,6 +67,23 @@ struct kernel_statmount {
 };
 
 _Static_assert(sizeof(struct kernel_statmount) == 512, "the layout of the kernel's header");
+
+/* include/uapi/linux/nsfs.h */
+#define KERNEL_NS_GET_MNTNS_ID _IOR(NSIO, 5, uint64_t)
+#define KERNEL_NS_GET_TGID_IN_PIDNS _IOR(NSIO, 9, int)
+
+struct kernel_mnt_ns_info {
+        uint32_t size;
+        uint32_t nr_mounts;
+        uint64_t mnt_ns_id;
+};
+
+static int kernel_proc = -EBADF;
+
+int kernel_prepare(void) {
+        kernel_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return kernel_proc < 0 ? -errno : 0;
+}
 
 int kernel_statx(int fd, unsigned mask, struct statx *stat) {
         return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, mask, stat) < 0 ? -errno : 0;
@@ -214,6 +236,69 @@ int kernel_fchdir(int fd) {
         return fchdir(fd) < 0 ? -errno : 0;
 }
 
+int kernel_namespace_kind(int fd) {
+        uint64_t magic;
+        int r = kernel_fstatfs(fd, &magic);
+
+        if (r < 0)
+                return r;
+        if (magic != NSFS_MAGIC)
+                return -EINVAL;
+        r = ioctl(fd, NS_GET_NSTYPE);
+        return r < 0 ? -errno : r;
+}
+
+int kernel_mount_namespace_id(int fd, uint64_t *id) {
+        struct stat stat;
+
+        if (ioctl(fd, KERNEL_NS_GET_MNTNS_ID, id) == 0)
+                return 0;
+        if (errno != ENOTTY || fstat(fd, &stat) < 0)
+                return -errno;
+        *id = stat.st_ino;
+        return 0;
+}
+
+int kernel_pid_namespace_has(int fd, pid_t pid) {
+        return ioctl(fd, KERNEL_NS_GET_TGID_IN_PIDNS, pid) < 0 ? -errno : 0;
+}
+
+int kernel_open_mount_namespace(int fd, enum kernel_direction direction, uint64_t *id) {
+        struct kernel_mnt_ns_info info = {.size = sizeof(info)};
+        int next = ioctl(fd, _IOR(NSIO, direction, struct kernel_mnt_ns_info), &info);
+
+        if (next < 0)
+                return -errno;
+        *id = info.mnt_ns_id;
+        return next;
+}
+
+int kernel_setns(int fd, int kind) {
+        return setns(fd, kind) < 0 ? -errno : 0;
+}
+
+int kernel_chroot_here(void) {
+        return chroot(".") < 0 ? -errno : 0;
+}
+
+/* vfork(2) would have the child return from here. Its end is told by no signal. */
+int kernel_run_in_child(int (*run)(void *argument), void *argument) {
+        _Alignas(16) char stack[KERNEL_CHILD_STACK];
+        pid_t pid =
+                clone(run, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_FILES, argument);
+
+        if (pid < 0)
+                return -errno;
+        while (waitpid(pid, NULL, __WCLONE) < 0)
+                if (errno != EINTR)
+                        return -errno;
+        return 0;
+}
+
+int kernel_fsconfig_fd(int context, const char *key, int fd) {
+        return fsconfig(context, FSCONFIG_SET_FD, key, NULL, fd) < 0 ? -errno : 0;
+}
+
 int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
         struct kernel_mnt_id_req request = {
                 .size = sizeof(request),
@@ -290,8 +375,19 @@ static bool kernel_parse_mountinfo(const char *line, uint64_t id, struct kernel_
         return true;
 }
 
+/* By a descriptor: on the thread's own /proc there may be anything. */
+static FILE *kernel_open_mountinfo(void) {
+        FD_AUTO int fd =
+                openat(kernel_proc, "thread-self/mountinfo", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        FILE *table = fd < 0 ? NULL : fdopen(fd, "r");
+
+        if (table)
+                fd_take(&fd);
+        return table;
+}
+
 int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info) {
-        FILE *table = fopen("/proc/thread-self/mountinfo", "re");
+        FILE *table = kernel_open_mountinfo();
         char *line = NULL;
         size_t size = 0;
         int r = -ENOENT;

@@ -14,9 +14,16 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 
 /* statmount(2), by number: newer than libc's and libseccomp's tables. */
 enum { KERNEL_SYS_STATMOUNT = 457 };
+
+/*
+ * Opens /proc, once in the process, before the first thread: from a client's mount namespace no
+ * path of ours leads there.
+ */
+int kernel_prepare(void);
 
 /* statx(fd, ""), without asking a server for fresh attributes: does not block. */
 int kernel_statx(int fd, unsigned mask, struct statx *stat);
@@ -106,6 +113,41 @@ int kernel_unshare_fs(void);
  * procfs and sysfs of ours. */
 int kernel_fchdir(int fd);
 
+/* ---- namespaces ---- */
+
+/* The CLONE_NEW* of the namespace that `fd` is. -EINVAL: it is none; -EBADF: it isn't open for
+ * reading. Asks no driver: NS_GET_NSTYPE of ioctl_ns(2), and only of an nsfs. Blocks on FUSE. */
+int kernel_namespace_kind(int fd);
+
+/* What a mount namespace is called: its unique id, Linux 6.11 (NS_GET_MNTNS_ID); before, its inode,
+ * which is good as long as it lives. */
+int kernel_mount_namespace_id(int fd, uint64_t *id);
+
+/* 0: the process with that pid, to us, is in the pid namespace, or below it. -ESRCH: it isn't.
+ * -ENOTTY before Linux 6.12. NS_GET_TGID_IN_PIDNS. */
+int kernel_pid_namespace_has(int fd, pid_t pid);
+
+/* Opens a mount namespace beside the one that `fd` is, with its id; Linux 6.12. NS_MNT_GET_NEXT and
+ * _PREV: between them, all that there are. -ENOENT: no more. -ENOTTY: an older kernel. */
+enum kernel_direction {
+        KERNEL_NEXT = 11,
+        KERNEL_PREVIOUS = 12,
+};
+int kernel_open_mount_namespace(int fd, enum kernel_direction direction, uint64_t *id);
+
+/* setns(2): the calling thread is in there from now on; of a mount namespace, at its root. For a
+ * pid namespace, the children that it makes. */
+int kernel_setns(int fd, int kind);
+
+/* The calling thread's root becomes its working directory. */
+int kernel_chroot_here(void);
+
+/* Runs it in a child that shares memory and descriptors with the calling thread, which waits. */
+int kernel_run_in_child(int (*run)(void *argument), void *argument);
+
+/* FSCONFIG_SET_FD. -EINVAL also of a key that the kernel doesn't know. */
+int kernel_fsconfig_fd(int context, const char *key, int fd);
+
 struct kernel_mount {
         uint64_t parent;     /* its unique mount id */
         uint64_t parent_old; /* its reusable one */
@@ -131,8 +173,8 @@ struct kernel_mountinfo {
 };
 
 /*
- * The line of the mount with that reusable id in /proc/self/mountinfo, proc(5): for kernels without
- * statmount. Reads the whole table. -ENOENT: no such mount in this mount namespace.
+ * The line of the mount with that reusable id in mountinfo, proc(5): for kernels without statmount.
+ * Reads the whole table of the calling thread's mount namespace. -ENOENT: no such mount there.
  */
 int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info);
 

@@ -8,6 +8,7 @@
 #include "daemon/lease.h"
 
 #include "common/fd.h"
+#include "daemon/namespaces.h"
 #include "daemon/unmount.h"
 
 #include <errno.h>
@@ -54,8 +55,8 @@ static struct verdict lease_attach(struct lease *lease, struct templates *templa
 }
 
 /* What is attached, detached, in order: the index at fault is that of the first mount left. */
-static struct verdict lease_detach(struct lease *lease, unsigned features, unsigned *strangers) {
-        *strangers = 0;
+static struct verdict lease_detach_all(struct lease *lease, unsigned features,
+                                       unsigned *strangers) {
         for (unsigned i = 0; i < lease->record->count; i++) {
                 unsigned found;
                 int r;
@@ -71,6 +72,18 @@ static struct verdict lease_detach(struct lease *lease, unsigned features, unsig
                 lease->attached &= ~(1U << i);
         }
         return VERDICT_OK;
+}
+
+/* In another namespace the kernel would say of each that it isn't mounted. */
+static struct verdict lease_detach(struct lease *lease, unsigned features, unsigned *strangers) {
+        int r = namespaces_go(lease->record->mount_namespace);
+
+        *strangers = 0;
+        if (r == -ENOENT)
+                lease->attached = 0; /* the namespace is no more, and they with it */
+        else if (r < 0)
+                return verdict_host_failed(r, STATUS_NO_TARGET);
+        return lease_detach_all(lease, features, strangers);
 }
 
 /* Detaches and forgets it. Refused: it stays this thread's. */
@@ -100,7 +113,7 @@ void lease_dispose(struct lease_remains *remains) {
 
 struct verdict lease_grant(struct leases *leases, struct holder *holder,
                            const struct lease_orders *orders, uint64_t *id) {
-        struct templates *templates = leases_templates(leases);
+        struct templates *templates = holder->templates ?: leases_templates(leases);
         struct lease_remains remains;
         struct lease *lease;
         struct verdict verdict = leases_reserve(leases, holder, orders, &lease);

@@ -7,6 +7,7 @@
 #include "daemon/leases.h"
 
 #include "common/fd.h"
+#include "daemon/namespaces.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -96,6 +97,11 @@ static unsigned leases_weigh(const struct leases *leases, const struct lease_ord
         return mounts;
 }
 
+/* Where its mounts are. */
+static uint64_t leases_namespace(const struct holder *holder) {
+        return holder->namespaces ? holder->namespaces->id : 0;
+}
+
 static void leases_fill(struct leases *leases, struct lease *lease, const struct holder *holder,
                         const struct lease_orders *orders) {
         const struct instance *self = &leases->state.header->instance;
@@ -104,6 +110,7 @@ static void leases_fill(struct leases *leases, struct lease *lease, const struct
         record->granted = leases_now();
         record->writer_start_time = self->start_time;
         record->writer_pid = self->pid;
+        record->mount_namespace = leases_namespace(holder);
         record->uid = holder->subject.uid;
         record->pid = holder->subject.pid;
         record->count = orders->count;
@@ -195,7 +202,7 @@ static struct lease *leases_find_left(struct leases *leases, const struct holder
                 return NULL;
         record = lease->record;
         if (record->state != RECORD_LIVE || record->kept || record->uid != holder->subject.uid ||
-            record->count != claim->count ||
+            record->mount_namespace != leases_namespace(holder) || record->count != claim->count ||
             memcmp(record->file_systems, claim->file_systems, claim->count) != 0 ||
             memcmp(record->mounts, mounts, claim->count * sizeof(mounts[0])) != 0)
                 return NULL;
@@ -268,6 +275,15 @@ struct lease *leases_take_next(struct leases *leases, struct holder *holder) {
                 leases_mark_taken(leases, holder, lease);
         pthread_mutex_unlock(&leases->mutex);
         return lease;
+}
+
+bool leases_are_held(struct leases *leases, const struct holder *holder) {
+        bool held;
+
+        pthread_mutex_lock(&leases->mutex);
+        held = !LIST_EMPTY(&holder->leases);
+        pthread_mutex_unlock(&leases->mutex);
+        return held;
 }
 
 void leases_give_back(struct leases *leases, struct lease *lease) {

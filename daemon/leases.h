@@ -24,6 +24,7 @@
 
 struct lease;
 struct leases;
+struct namespaces;
 
 /*
  * Who holds leases: a connection, or a call over D-Bus, which holds nothing for longer than it
@@ -32,6 +33,8 @@ struct leases;
 struct holder {
         struct subject subject;
         int socket; /* of the connection, open as long as it holds anything; -EBADF: none */
+        struct namespaces *namespaces; /* that it has entered; NULL: none. Owned by the keeper, */
+        struct templates *templates;   /* as are the templates for them */
         /* the table's own: */
         LIST_HEAD(, lease) leases;
         bool gone;
@@ -134,6 +137,9 @@ struct lease *leases_take(struct leases *leases, struct holder *holder, uint64_t
 
 /* The same for the next that the holder holds. */
 struct lease *leases_take_next(struct leases *leases, struct holder *holder);
+
+/* Whether the holder holds any. */
+bool leases_are_held(struct leases *leases, const struct holder *holder);
 
 /* It could not be released: its holder may try again, if there still is one. */
 void leases_give_back(struct leases *leases, struct lease *lease);

@@ -8,8 +8,10 @@
 
 #include "common/fd.h"
 #include "common/version.h"
+#include "daemon/kernel.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
+#include "daemon/namespaces.h"
 #include "daemon/options.h"
 #include "daemon/privilege.h"
 #include "daemon/seccomp.h"
@@ -110,9 +112,9 @@ static bool main_raise_descriptors(struct options *options) {
         return true;
 }
 
-static bool main_drop_privileges(void) {
+static bool main_drop_privileges(const struct options *options) {
         const char *step;
-        int r = privilege_drop(&step);
+        int r = privilege_drop(policy_joins(options->policy), &step);
 
         return r == 0 || main_fail(r, step);
 }
@@ -141,9 +143,16 @@ static bool main_probe(struct program *program) {
         struct verdict verdict;
         int r;
 
+        r = kernel_prepare();
+        if (r < 0)
+                return main_fail(r, "opening /proc");
         r = unmount_prepare();
         if (r < 0)
                 return main_fail(r, "opening /");
+        if (program->options.sweep || policy_joins(program->options.policy))
+                r = namespaces_prepare();
+        if (r < 0)
+                return main_fail(r, "opening our namespaces");
         r = target_open_proc();
         if (r < 0)
                 return main_fail(r, "/proc/self/fd: mountatd needs procfs on /proc");
@@ -236,7 +245,7 @@ static bool main_take_over(struct program *program) {
 }
 
 static bool main_confine(const struct options *options) {
-        int r = seccomp_confine(options->seccomp_mode);
+        int r = seccomp_confine(options->seccomp_mode, policy_joins(options->policy));
 
         return r == 0 ||
                main_fail(r, "confining the system calls: without seccomp, give --system-calls=off");
@@ -394,7 +403,7 @@ static bool main_run(struct program *program) {
         if (!main_block_signals())
                 return false;
         program->socket = listener_open(options->listen, stderr);
-        return program->socket >= 0 && main_drop_privileges() && main_start_log() &&
+        return program->socket >= 0 && main_drop_privileges(options) && main_start_log() &&
                main_raise_descriptors(&program->options) && main_probe(program) &&
                main_take_over(program) && main_confine(options) && main_start_threads(program) &&
                main_check_privileges() && main_serve(program);

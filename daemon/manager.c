@@ -770,12 +770,14 @@ MANAGER_ACCESSOR(manager_get_features) {
                 {PROTOCOL_FEATURE_UNIQUE_IDS, "unique-ids"},
                 {PROTOCOL_FEATURE_PIDS_ONLY, "pids-only"},
                 {PROTOCOL_FEATURE_ADOPT, "adopt"},
+                {PROTOCOL_FEATURE_ENTER, "enter"}, /* for some users */
                 {PROTOCOL_FEATURE_KEEP, "keep"},
                 {PROTOCOL_FEATURE_DEV, "dev"},
                 {PROTOCOL_FEATURE_CHECK, "check"},
         };
         const struct manager *manager = userdata;
-        unsigned known = context_features(manager->context);
+        unsigned known = context_features(manager->context) |
+                         (policy_joins(manager->context->policy) ? PROTOCOL_FEATURE_ENTER : 0);
         int r = sd_bus_message_open_container(message, 'a', "s");
 
         for (unsigned i = 0; r >= 0 && i < sizeof(features) / sizeof(features[0]); i++)

@@ -8,7 +8,9 @@
 #include "common/fdpass.h"
 #include "daemon/kernel.h"
 #include "daemon/log.h"
+#include "daemon/namespaces.h"
 #include "daemon/refusal.h"
+#include "daemon/template.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -20,6 +22,7 @@
 
 enum {
         OPTIONS_PER_CONNECTION = 1 + FDPASS_MAX, /* its socket, and what a message brings */
+        OPTIONS_PER_JOINED = NAMESPACES_KINDS - 1 + TEMPLATE_DEV, /* and templates for them */
         /* Templates, epoll, bus, journal, jobs, and connections that are being refused. */
         OPTIONS_SPARE = 256 + REFUSALS_CLOSERS_MAX + REFUSALS_WAITING_MAX,
         OPTIONS_INSTANCE_MAX = 32,
@@ -39,6 +42,7 @@ struct options_row {
         /* of numbers: */
         unsigned min;
         unsigned max;
+        int (*add_user)(struct policy *policy, uid_t uid); /* of users */
 };
 
 static bool options_refuse(const struct options_row *row, const char *value, const char *why,
@@ -114,13 +118,13 @@ static bool options_apply_build_directory(struct options *options, const struct 
         return r == 0 || options_refuse(row, value, "out of memory", errors);
 }
 
-static bool options_apply_writable_proc(struct options *options, const struct options_row *row,
-                                        const char *value, FILE *errors) {
+static bool options_apply_user(struct options *options, const struct options_row *row,
+                               const char *value, FILE *errors) {
         uid_t uid;
 
         if (!options_parse_user(value, &uid))
                 return options_refuse(row, value, "there is no such user", errors);
-        return policy_add_writable_proc(options->policy, uid) == 0 ||
+        return row->add_user(options->policy, uid) == 0 ||
                options_refuse(row, value, "out of memory", errors);
 }
 
@@ -201,7 +205,11 @@ static const struct options_row options_table[] = {
          "let clients (only USER, if given) mount on directories of anybody below DIR; repeatable",
          options_apply_build_directory, 0, 0, 0},
         {"writable-proc", "USER", "let USER have a procfs that isn't read-only; repeatable",
-         options_apply_writable_proc, 0, 0, 0},
+         options_apply_user, .add_user = policy_add_writable_proc},
+        {"join", "USER",
+         "enter the mount namespaces of USER's clients, as of containers, to mount in there; "
+         "repeatable",
+         options_apply_user, .add_user = policy_add_join},
         NUMBER("max-connections", limits[QUOTA_CONNECTIONS].total, 1, 65536,
                "connections at a time (default 2048, or what RLIMIT_NOFILE leaves)"),
         NUMBER("max-connections-per-user", limits[QUOTA_CONNECTIONS].per_user, 1, 65536,
@@ -370,10 +378,17 @@ void options_free(struct options *options) {
 
 /* ---- what the host allows ---- */
 
-/* A connection takes its socket, and what a message brings while it is served; a mount one. */
+/* A connection takes its socket, what a message brings while it is served, and where its client's
+ * namespaces can be entered, what is kept of those; a mount one. */
+static uint64_t options_of_connections(const struct options *options) {
+        unsigned each =
+                OPTIONS_PER_CONNECTION + (policy_joins(options->policy) ? OPTIONS_PER_JOINED : 0);
+
+        return (uint64_t)options->limits[QUOTA_CONNECTIONS].total * each;
+}
+
 static uint64_t options_descriptors(const struct options *options) {
-        return (uint64_t)options->limits[QUOTA_CONNECTIONS].total * OPTIONS_PER_CONNECTION +
-               options->limits[QUOTA_MOUNTS].total;
+        return options_of_connections(options) + options->limits[QUOTA_MOUNTS].total;
 }
 
 /* The part of `room` that is the limit's, of all that `needed` more than that. */
@@ -407,14 +422,14 @@ int options_fit(struct options *options, uint64_t descriptors, uint64_t mount_ma
         /* What was asked for has its room first; the rest is shared as the defaults are, and mounts
          * have what the division leaves. */
         if (options->max_connections_given)
-                fixed += (uint64_t)*connections * OPTIONS_PER_CONNECTION;
+                fixed += options_of_connections(options);
         if (options->max_mounts_given)
                 fixed += *mounts;
         needed = options_descriptors(options) - fixed;
         if (!options->max_connections_given && fixed < room && needed > room - fixed)
                 *connections = options_share(*connections, room - fixed, needed);
         needed = options_descriptors(options) - *mounts;
-        if (!options->max_mounts_given && needed<room && * mounts> room - needed)
+        if (!options->max_mounts_given && room > needed && room - needed < *mounts)
                 *mounts = room - needed;
         if (options_descriptors(options) > room)
                 return options_complain(options, "RLIMIT_NOFILE", descriptors, errors);

@@ -21,11 +21,15 @@ struct policy_build_directory {
         char *path;
 };
 
+struct policy_users {
+        size_t count;
+        uid_t *uids;
+};
+
 struct policy {
         size_t n_build_directories;
-        size_t n_writable_proc;
         struct policy_build_directory *build_directories;
-        uid_t *writable_proc;
+        struct policy_users writable_proc, join;
 };
 
 struct policy *policy_new(void) {
@@ -38,7 +42,8 @@ struct policy *policy_free(struct policy *policy) {
         for (size_t i = 0; i < policy->n_build_directories; i++)
                 free(policy->build_directories[i].path);
         free(policy->build_directories);
-        free(policy->writable_proc);
+        free(policy->writable_proc.uids);
+        free(policy->join.uids);
         free(policy);
         return NULL;
 }
@@ -98,22 +103,41 @@ bool policy_next_build_directory(const struct policy *policy, size_t *cursor, co
         return true;
 }
 
-int policy_add_writable_proc(struct policy *policy, uid_t uid) {
-        uid_t *grown =
-                reallocarray(policy->writable_proc, policy->n_writable_proc + 1, sizeof(*grown));
+static int policy_users_add(struct policy_users *users, uid_t uid) {
+        uid_t *grown = reallocarray(users->uids, users->count + 1, sizeof(*grown));
 
         if (!grown)
                 return -ENOMEM;
-        policy->writable_proc = grown;
-        grown[policy->n_writable_proc++] = uid;
+        users->uids = grown;
+        grown[users->count++] = uid;
         return 0;
 }
 
-bool policy_allows_writable_proc(const struct policy *policy, uid_t uid) {
-        for (size_t i = 0; i < policy->n_writable_proc; i++)
-                if (policy->writable_proc[i] == uid)
+static bool policy_users_have(const struct policy_users *users, uid_t uid) {
+        for (size_t i = 0; i < users->count; i++)
+                if (users->uids[i] == uid)
                         return true;
         return false;
+}
+
+int policy_add_writable_proc(struct policy *policy, uid_t uid) {
+        return policy_users_add(&policy->writable_proc, uid);
+}
+
+bool policy_allows_writable_proc(const struct policy *policy, uid_t uid) {
+        return policy_users_have(&policy->writable_proc, uid);
+}
+
+int policy_add_join(struct policy *policy, uid_t uid) {
+        return policy_users_add(&policy->join, uid);
+}
+
+bool policy_allows_join(const struct policy *policy, uid_t uid) {
+        return policy_users_have(&policy->join, uid);
+}
+
+bool policy_joins(const struct policy *policy) {
+        return policy->join.count > 0;
 }
 
 static bool policy_is_open(const struct policy_build_directory *directory,

@@ -62,6 +62,14 @@ int policy_add_writable_proc(struct policy *policy, uid_t uid);
 
 bool policy_allows_writable_proc(const struct policy *policy, uid_t uid);
 
+/* Lets `uid` have the daemon enter its namespaces. -ENOMEM. */
+int policy_add_join(struct policy *policy, uid_t uid);
+
+bool policy_allows_join(const struct policy *policy, uid_t uid);
+
+/* Whether it lets anybody. */
+bool policy_joins(const struct policy *policy);
+
 /* Whether the file system with this magic is one of the local ones. */
 bool policy_is_local(uint64_t magic);
 

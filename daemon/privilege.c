@@ -29,31 +29,43 @@ enum {
                                     SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
 };
 
-#define PRIVILEGE_MASK (1ULL << CAP_SYS_ADMIN)
+static const cap_value_t privilege_kept[] = {CAP_SYS_ADMIN, CAP_SYS_CHROOT};
+static int privilege_n_kept = 1; /* of those; set by privilege_drop() */
+
+static unsigned long long privilege_mask(void) {
+        unsigned long long mask = 0;
+
+        for (int i = 0; i < privilege_n_kept; i++)
+                mask |= 1ULL << privilege_kept[i];
+        return mask;
+}
 
 static int privilege_drop_bounding(void) {
         for (cap_value_t cap = 0; CAP_IS_SUPPORTED(cap); cap++)
-                if (cap != CAP_SYS_ADMIN && cap_get_bound(cap) > 0 && cap_drop_bound(cap) < 0)
+                if (!(privilege_mask() & 1ULL << cap) && cap_get_bound(cap) > 0 &&
+                    cap_drop_bound(cap) < 0)
                         return -errno;
         return 0;
 }
 
 static int privilege_set_capabilities(void) {
-        const cap_value_t keep = CAP_SYS_ADMIN;
         cap_t caps = cap_init();
         int r = 0;
 
         if (!caps)
                 return -errno;
-        if (cap_set_flag(caps, CAP_PERMITTED, 1, &keep, CAP_SET) < 0 ||
-            cap_set_flag(caps, CAP_EFFECTIVE, 1, &keep, CAP_SET) < 0 || cap_set_proc(caps) < 0)
+        if (cap_set_flag(caps, CAP_PERMITTED, privilege_n_kept, privilege_kept, CAP_SET) < 0 ||
+            cap_set_flag(caps, CAP_EFFECTIVE, privilege_n_kept, privilege_kept, CAP_SET) < 0 ||
+            cap_set_proc(caps) < 0)
                 r = -errno;
         cap_free(caps);
         return r;
 }
 
-int privilege_drop(const char **step) {
+int privilege_drop(bool join, const char **step) {
         int r;
+
+        privilege_n_kept = 1 + join;
 
         *step = "dropping the bounding set";
         r = privilege_drop_bounding();
@@ -68,7 +80,8 @@ int privilege_drop(const char **step) {
         if (cap_reset_ambient() < 0 && errno != EPERM)
                 return -errno;
 
-        *step = "keeping CAP_SYS_ADMIN alone (is it permitted at all?)";
+        *step = join ? "keeping CAP_SYS_ADMIN and CAP_SYS_CHROOT alone: --join takes both"
+                     : "keeping CAP_SYS_ADMIN alone (is it permitted at all?)";
         r = privilege_set_capabilities();
         if (r < 0)
                 return r;
@@ -81,14 +94,14 @@ int privilege_drop(const char **step) {
 
 /* Reads "NAME:\thex" lines of a status file and compares; NULL if all is as it must be. */
 static const char *privilege_judge_status(FILE *status) {
-        static const struct {
+        const struct {
                 const char *name, *what;
                 unsigned long long value;
         } lines[] = {
                 {"CapInh", "the inheritable set is not empty", 0},
-                {"CapPrm", "the permitted set is not CAP_SYS_ADMIN alone", PRIVILEGE_MASK},
-                {"CapEff", "the effective set is not CAP_SYS_ADMIN alone", PRIVILEGE_MASK},
-                {"CapBnd", "the bounding set is not CAP_SYS_ADMIN alone", PRIVILEGE_MASK},
+                {"CapPrm", "the permitted set is not CAP_SYS_ADMIN alone", privilege_mask()},
+                {"CapEff", "the effective set is not CAP_SYS_ADMIN alone", privilege_mask()},
+                {"CapBnd", "the bounding set is not CAP_SYS_ADMIN alone", privilege_mask()},
                 {"CapAmb", "the ambient set is not empty", 0},
                 {"NoNewPrivs", "no_new_privs is not set", 1},
         };

@@ -8,7 +8,9 @@
 
 #include "daemon/request.h"
 
+#include "common/fd.h"
 #include "daemon/log.h"
+#include "daemon/namespaces.h"
 #include "daemon/target.h"
 
 #include <errno.h>
@@ -36,9 +38,12 @@ unsigned context_features(const struct context *context) {
 }
 
 static struct verdict request_hello(struct service *service) {
+        const struct context *context = service->context;
         struct wire_reply *reply = &service->request->reply;
 
-        reply->flags = context_features(service->context);
+        reply->flags = context_features(context);
+        if (policy_allows_join(context->policy, service->holder->subject.uid))
+                reply->flags |= PROTOCOL_FEATURE_ENTER;
         snprintf(reply->text, sizeof(reply->text), "mountatd %s", MOUNTATD_VERSION);
         return VERDICT_OK;
 }
@@ -173,11 +178,23 @@ static bool request_is_too_late(const struct service *service) {
         return atomic_load(&service->context->stopping);
 }
 
+/* In another mount namespace than ours. */
+static bool request_is_away(const struct service *service) {
+        const struct namespaces *namespaces = service->holder->namespaces;
+
+        return namespaces && namespaces->id != 0;
+}
+
 static struct verdict request_mount(struct service *service) {
         struct verdict verdict;
 
         if (request_is_too_late(service))
                 return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
+        if ((service->request->wire.flags & PROTOCOL_KEEP) && request_is_away(service))
+                return verdict_explain(
+                        STATUS_FOREIGN_NAMESPACE, STATUS_NO_TARGET,
+                        "a lease can be kept beyond its connection in mountatd's own "
+                        "mount namespace alone");
         verdict = request_judge(service);
         if (verdict.status == STATUS_OK && !(service->request->wire.flags & PROTOCOL_CHECK))
                 verdict = request_grant(service);
@@ -218,6 +235,49 @@ static struct verdict request_adopt(struct service *service) {
         return verdict;
 }
 
+/* ---- enter ---- */
+
+static struct verdict request_join(struct service *service, int fds[static NAMESPACES_KINDS]) {
+        struct holder *holder = service->holder;
+        struct namespaces *namespaces;
+        struct templates *templates;
+        struct verdict verdict = namespaces_enter(fds, holder->subject.pid, &namespaces);
+
+        if (verdict.status != STATUS_OK)
+                return verdict;
+        templates = templates_derive(service->context->templates, namespaces);
+        if (!templates) {
+                namespaces_free(namespaces);
+                return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
+        }
+        holder->namespaces = namespaces;
+        holder->templates = templates;
+        return verdict;
+}
+
+/* Once, and before anything is mounted: what a connection holds is all in one namespace. */
+static struct verdict request_enter(struct service *service) {
+        struct request *request = service->request;
+        struct holder *holder = service->holder;
+        int fds[NAMESPACES_KINDS] = {-EBADF, -EBADF, -EBADF, -EBADF};
+        struct verdict verdict;
+
+        if (!policy_allows_join(service->context->policy, holder->subject.uid))
+                return verdict_explain(
+                        STATUS_FOREIGN_NAMESPACE, STATUS_NO_TARGET,
+                        "mountatd enters no mount namespace of yours, as a container "
+                        "has one: see --join in mountatd(8)");
+        if (holder->namespaces || leases_are_held(service->context->leases, holder))
+                return verdict_explain(STATUS_MALFORMED, STATUS_NO_TARGET,
+                                       "enter once on a connection, and before the first mount");
+        for (uint32_t i = 0; i < request->wire.n_targets; i++)
+                fds[request->wire.targets[i].file_system] = fd_take(&request->fds.fds[i]);
+        verdict = request_join(service, fds);
+        for (unsigned i = 0; i < NAMESPACES_KINDS; i++)
+                fd_close(fds[i]);
+        return verdict;
+}
+
 /* ---- the table ---- */
 
 static const struct request_operation {
@@ -228,6 +288,7 @@ static const struct request_operation {
         [PROTOCOL_MOUNT] = {"mount", request_mount},
         [PROTOCOL_UNMOUNT] = {"unmount", request_unmount},
         [PROTOCOL_ADOPT] = {"adopt", request_adopt},
+        [PROTOCOL_ENTER] = {"enter", request_enter},
 };
 
 static const struct request_operation *request_operation(uint16_t operation) {
@@ -237,9 +298,17 @@ static const struct request_operation *request_operation(uint16_t operation) {
         return &request_operations[operation];
 }
 
+/* Where its mounts are, should the thread not have got back there the last time. */
+static int request_go(const struct service *service) {
+        const struct namespaces *namespaces = service->holder->namespaces;
+
+        return namespaces ? namespaces_go(namespaces->id) : 0;
+}
+
 static struct verdict request_act(struct service *service) {
         const struct request *request = service->request;
         const struct request_operation *operation = request_operation(request->wire.operation);
+        int r;
 
         if (request->decoded.status != STATUS_OK)
                 return request->decoded;
@@ -249,14 +318,26 @@ static struct verdict request_act(struct service *service) {
                 return verdict_host_failed(-EMFILE, STATUS_NO_TARGET);
         if (request->fds.count != request->wire.n_targets)
                 return verdict_refuse(STATUS_WRONG_FD_COUNT, STATUS_NO_TARGET);
-        return operation->act(service);
+        r = request_go(service);
+        return r < 0 ? verdict_host_failed(r, STATUS_NO_TARGET) : operation->act(service);
 }
 
 /* ---- what came of it ---- */
 
+/* How a client finds out that it is in another mount namespace: no failure, before it has entered.
+ */
+static bool request_is_to_enter(const struct service *service, const struct verdict *verdict) {
+        const struct holder *holder = service->holder;
+
+        return verdict->status == STATUS_FOREIGN_NAMESPACE && !holder->namespaces &&
+               policy_allows_join(service->context->policy, holder->subject.uid);
+}
+
 static void request_count(const struct service *service, const struct verdict *verdict) {
         struct context *context = service->context;
 
+        if (request_is_to_enter(service, verdict))
+                return;
         if (verdict->status != STATUS_OK)
                 atomic_fetch_add_explicit(&context->failures_total, 1, memory_order_relaxed);
         else if (service->request->wire.operation == PROTOCOL_MOUNT &&
@@ -293,6 +374,8 @@ static void request_log(const struct service *service, const struct verdict *ver
 
         if (verdict->status == STATUS_OK)
                 log_write(LOG_DEBUG, &subject, "done");
+        else if (request_is_to_enter(service, verdict))
+                log_write(LOG_DEBUG, &subject, "%s", status_name(verdict->status));
         else
                 log_write_limited(verdict->status == STATUS_HOST_FAILED ? LOG_WARNING : LOG_INFO,
                                   &subject, "%s", status_name(verdict->status));

@@ -12,6 +12,7 @@
 #include "daemon/kernel.h"
 
 #include <errno.h>
+#include <linux/nsfs.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
@@ -20,6 +21,8 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define SECCOMP_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* SCMP_SYS() is negative where an architecture has no such call. */
 static const int seccomp_calls[] = {
@@ -161,6 +164,17 @@ static const struct seccomp_argument {
         {SCMP_SYS(prlimit64), 0, UINT32_MAX, 0}, /* its own: the C library's stacks */
 };
 
+/* With --join. An ioctl(2) of nsfs alone: ioctl_ns(2). The child is that of kernel_run_in_child().
+ */
+static const int seccomp_join_calls[] = {SCMP_SYS(chroot), SCMP_SYS(wait4)};
+static const struct seccomp_argument seccomp_join_arguments[] = {
+        {SCMP_SYS(setns), 1, UINT32_MAX, CLONE_NEWNS},
+        {SCMP_SYS(setns), 1, UINT32_MAX, CLONE_NEWPID},
+        {SCMP_SYS(setns), 1, UINT32_MAX, CLONE_NEWNET},
+        {SCMP_SYS(ioctl), 1, 0xff00, NSIO << 8},
+        {SCMP_SYS(clone), SECCOMP_CLONE_FLAGS, UINT32_MAX, CLONE_VM | CLONE_VFORK | CLONE_FILES},
+};
+
 static int seccomp_allow_argument(scmp_filter_ctx filter, const struct seccomp_argument *row) {
         const struct scmp_arg_cmp equal = {
                 .arg = row->argument,
@@ -172,17 +186,28 @@ static int seccomp_allow_argument(scmp_filter_ctx filter, const struct seccomp_a
         return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, row->call, 1, &equal);
 }
 
-static int seccomp_allow(scmp_filter_ctx filter) {
-        /* abort(3), of this process alone */
-        const struct seccomp_argument tgkill = {SCMP_SYS(tgkill), 0, UINT32_MAX, getpid()};
+static int seccomp_allow_all(scmp_filter_ctx filter, const int *calls, size_t n_calls,
+                             const struct seccomp_argument *arguments, size_t n_arguments) {
         int r = 0;
 
-        for (size_t i = 0; r == 0 && i < sizeof(seccomp_calls) / sizeof(seccomp_calls[0]); i++)
-                if (seccomp_calls[i] >= 0)
-                        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, seccomp_calls[i], 0);
-        for (size_t i = 0; r == 0 && i < sizeof(seccomp_arguments) / sizeof(seccomp_arguments[0]);
-             i++)
-                r = seccomp_allow_argument(filter, &seccomp_arguments[i]);
+        for (size_t i = 0; r == 0 && i < n_calls; i++)
+                if (calls[i] >= 0)
+                        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+        for (size_t i = 0; r == 0 && i < n_arguments; i++)
+                r = seccomp_allow_argument(filter, &arguments[i]);
+        return r;
+}
+
+static int seccomp_allow(scmp_filter_ctx filter, bool join) {
+        /* abort(3), of this process alone */
+        const struct seccomp_argument tgkill = {SCMP_SYS(tgkill), 0, UINT32_MAX, getpid()};
+        int r = seccomp_allow_all(filter, seccomp_calls, SECCOMP_COUNT(seccomp_calls),
+                                  seccomp_arguments, SECCOMP_COUNT(seccomp_arguments));
+
+        if (r == 0 && join)
+                r = seccomp_allow_all(filter, seccomp_join_calls, SECCOMP_COUNT(seccomp_join_calls),
+                                      seccomp_join_arguments,
+                                      SECCOMP_COUNT(seccomp_join_arguments));
         return r < 0 ? r : seccomp_allow_argument(filter, &tgkill);
 }
 
@@ -208,14 +233,15 @@ static int seccomp_hide_clone3(void) {
 
 #ifdef MOUNTATD_SANITIZED
 /* The sanitizers' runtime makes calls of its own. */
-int seccomp_confine(enum seccomp_mode mode) {
+int seccomp_confine(enum seccomp_mode mode, bool join) {
         (void)mode;
+        (void)join;
         (void)seccomp_allow;
         (void)seccomp_hide_clone3;
         return 0;
 }
 #else
-static int seccomp_confine_to_list(enum seccomp_mode mode) {
+static int seccomp_confine_to_list(enum seccomp_mode mode, bool join) {
         scmp_filter_ctx filter =
                 seccomp_init(mode == SECCOMP_LOG ? SCMP_ACT_LOG : SCMP_ACT_ERRNO(EPERM));
         int r;
@@ -226,21 +252,21 @@ static int seccomp_confine_to_list(enum seccomp_mode mode) {
         if (r == 0)
                 r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
         if (r == 0)
-                r = seccomp_allow(filter);
+                r = seccomp_allow(filter, join);
         if (r == 0)
                 r = seccomp_load(filter);
         seccomp_release(filter);
         return r;
 }
 
-int seccomp_confine(enum seccomp_mode mode) {
+int seccomp_confine(enum seccomp_mode mode, bool join) {
         int r = 0;
 
         if (mode == SECCOMP_OFF)
                 return 0;
         if (mode == SECCOMP_ENFORCE)
                 r = seccomp_hide_clone3();
-        return r < 0 ? r : seccomp_confine_to_list(mode);
+        return r < 0 ? r : seccomp_confine_to_list(mode, join);
 }
 #endif
 

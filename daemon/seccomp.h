@@ -14,11 +14,14 @@ enum seccomp_mode {
         SECCOMP_OFF,
 };
 
+#include <stdbool.h>
+
 /*
- * For all threads that there are and will be; it can't be undone. Needs no_new_privs or
+ * For all threads that there are and will be; it can't be undone. With `join` what namespaces.h
+ * calls is allowed as well. Needs no_new_privs or
  * CAP_SYS_ADMIN. Negative errno, -EINVAL of a kernel without filters.
  */
-int seccomp_confine(enum seccomp_mode mode);
+int seccomp_confine(enum seccomp_mode mode, bool join);
 
 /* "enforce", "log", "off"; -EINVAL. */
 int seccomp_mode_from_name(const char *name);

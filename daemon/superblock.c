@@ -1,16 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+/*
+ * Made at home, wherever the thread is: for the mount namespace of a container with a user
+ * namespace the kernel would let nothing be shown that is masked there (mount_too_revealing() in
+ * fs/namespace.c).
+ */
+
 #include "daemon/superblock.h"
 
 #include "common/fd.h"
+#include "common/protocol.h"
 #include "daemon/kernel.h"
+#include "daemon/namespaces.h"
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mount.h>
 
-static int superblock_configure(int context, const struct superblock_recipe *recipe,
-                                const char *source) {
-        int r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "source", source);
+/* One in the making. */
+struct superblock {
+        const struct superblock_recipe *recipe;
+        const char *source;
+        int pid_namespace; /* to be told to the file system; -EBADF: none */
+        int result;        /* its root, or a negative errno */
+        char text[sizeof(((struct verdict *)NULL)->text)];
+};
+
+static int superblock_configure(int context, const struct superblock *superblock) {
+        const struct superblock_recipe *recipe = superblock->recipe;
+        int r = kernel_fsconfig(context, FSCONFIG_SET_STRING, "source", superblock->source);
 
         for (int i = 0; r == 0 && i < SUPERBLOCK_OPTIONS_MAX && recipe->options[i].key; i++) {
                 const struct superblock_option *option = &recipe->options[i];
@@ -19,32 +39,97 @@ static int superblock_configure(int context, const struct superblock_recipe *rec
                                     option->value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG,
                                     option->key, option->value);
         }
+        if (r == 0 && superblock->pid_namespace >= 0)
+                r = kernel_fsconfig_fd(context, "pidns", superblock->pid_namespace);
         return r < 0 ? r : kernel_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL);
 }
 
-static struct verdict superblock_fail(int error, const char *text) {
-        struct verdict verdict = verdict_host_failed(error, STATUS_NO_TARGET);
+static int superblock_make_one(void *argument) {
+        struct superblock *superblock = argument;
+        FD_AUTO int context = kernel_fsopen(superblock->recipe->file_system);
+        int r = context;
 
-        if (text[0])
-                snprintf(verdict.text, sizeof(verdict.text), "%s", text);
+        superblock->text[0] = '\0';
+        if (r >= 0)
+                r = superblock_configure(context, superblock);
+        if (r == 0)
+                r = kernel_fsmount(context, superblock->recipe->attributes);
+        if (r < 0 && context >= 0)
+                kernel_fscontext_message(context, superblock->text, sizeof(superblock->text));
+        superblock->result = r;
+        return 0;
+}
+
+/*
+ * Before Linux 6.17 a procfs is told no pid namespace: it shows that of the process which makes it,
+ * a child, since a process is of one pid namespace for all its life.
+ */
+static int superblock_make_proc(struct superblock *superblock,
+                                const struct namespaces *namespaces) {
+        int r;
+
+        superblock->pid_namespace = namespaces->fds[PROTOCOL_NAMESPACE_PID];
+        r = superblock_make_one(superblock);
+        if (superblock->result != -EINVAL || !strstr(superblock->text, "Unknown parameter"))
+                return r;
+        superblock->pid_namespace = -EBADF;
+        r = namespaces_run_in(namespaces, PROTOCOL_NAMESPACE_PID, superblock_make_one, superblock);
+        if (r == -EINVAL)
+                snprintf(superblock->text, sizeof(superblock->text),
+                         "the client's pid namespace is not below mountatd's");
+        return r;
+}
+
+static struct verdict superblock_lacks(const char *text) {
+        return verdict_explain(STATUS_FOREIGN_NAMESPACE, STATUS_NO_TARGET, text);
+}
+
+static struct verdict superblock_judge(const struct superblock *superblock) {
+        struct verdict verdict = verdict_host_failed(superblock->result, STATUS_NO_TARGET);
+
+        if (superblock->text[0])
+                snprintf(verdict.text, sizeof(verdict.text), "%s", superblock->text);
         return verdict;
 }
 
-struct verdict superblock_make(const struct superblock_recipe *recipe, const char *source,
-                               int *fd) {
-        FD_AUTO int context = kernel_fsopen(recipe->file_system);
-        char text[sizeof(((struct verdict *)NULL)->text)] = "";
+/* At home. */
+static struct verdict superblock_make_for(struct superblock *superblock,
+                                          const struct namespaces *namespaces) {
+        bool proc = namespaces && strcmp(superblock->recipe->file_system, "proc") == 0;
+        bool sysfs = namespaces && strcmp(superblock->recipe->file_system, "sysfs") == 0;
         int r;
 
-        if (context < 0)
-                return verdict_host_failed(context, STATUS_NO_TARGET);
-        r = superblock_configure(context, recipe, source);
-        if (r == 0)
-                r = kernel_fsmount(context, recipe->attributes);
+        if (proc && namespaces->fds[PROTOCOL_NAMESPACE_PID] < 0)
+                return superblock_lacks("enter with your pid namespace to have a procfs");
+        if (sysfs && namespaces->fds[PROTOCOL_NAMESPACE_NETWORK] < 0)
+                return superblock_lacks("enter with your network namespace to have a sysfs");
+        if (proc)
+                r = superblock_make_proc(superblock, namespaces);
+        else if (sysfs)
+                r = namespaces_run_in(namespaces, PROTOCOL_NAMESPACE_NETWORK, superblock_make_one,
+                                      superblock);
+        else
+                r = superblock_make_one(superblock);
+        if (r < 0)
+                superblock->result = r;
+        return superblock->result < 0 ? superblock_judge(superblock) : VERDICT_OK;
+}
+
+struct verdict superblock_make(const struct superblock_recipe *recipe, const char *source,
+                               const struct namespaces *namespaces, int *fd) {
+        struct superblock superblock = {recipe, source, -EBADF, -ECHILD, ""};
+        uint64_t place = namespaces_here();
+        int r = namespaces_go(0);
+        struct verdict verdict = r < 0 ? verdict_host_failed(r, STATUS_NO_TARGET)
+                                       : superblock_make_for(&superblock, namespaces);
+
+        r = namespaces_go(place);
+        if (verdict.status != STATUS_OK)
+                return verdict;
         if (r < 0) {
-                kernel_fscontext_message(context, text, sizeof(text));
-                return superblock_fail(r, text);
+                fd_close(superblock.result);
+                return verdict_host_failed(r, STATUS_NO_TARGET);
         }
-        *fd = r;
+        *fd = superblock.result;
         return VERDICT_OK;
 }

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* A new superblock, mounted nowhere. */
+/*
+ * A new superblock, mounted nowhere. A procfs shows a pid namespace, a sysfs a network namespace;
+ * nothing else that is made here depends on where it is made.
+ */
 
 #include "common/status.h"
+
+struct namespaces;
 
 /* Of fsconfig(2): without a value it is a flag. */
 struct superblock_option {
@@ -20,7 +25,10 @@ struct superblock_recipe {
 };
 
 /*
- * `*fd` is its root, close-on-exec, the caller's; `source` is its label in the mount table.
- * STATUS_HOST_FAILED, with the kernel's own words, if any. Any thread, doesn't block.
+ * `*fd` is its root, close-on-exec, the caller's; `source` is its label in the mount table;
+ * `namespaces` are those that it is to show, NULL: the daemon's. STATUS_HOST_FAILED, with the
+ * kernel's own words, if any; STATUS_FOREIGN_NAMESPACE: the client didn't say which one it is to
+ * show. Any thread, doesn't block.
  */
-struct verdict superblock_make(const struct superblock_recipe *recipe, const char *source, int *fd);
+struct verdict superblock_make(const struct superblock_recipe *recipe, const char *source,
+                               const struct namespaces *namespaces, int *fd);

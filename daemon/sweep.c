@@ -10,6 +10,7 @@
 #include "common/fd.h"
 #include "daemon/kernel.h"
 #include "daemon/log.h"
+#include "daemon/namespaces.h"
 #include "daemon/unmount.h"
 
 #include <errno.h>
@@ -72,9 +73,17 @@ static bool sweep_may_appear(const struct record *record, const struct instance 
  * one is out of reach, at `place` of PATH_MAX bytes.
  */
 static int sweep_record(const struct sweep *sweep, const struct record *record, char *place) {
+        int result = namespaces_go(0); /* for our /proc */
+        bool may_appear;
+
+        if (result < 0)
+                return result;
         /* Asked first: what is attached in its last moment must be seen below. */
-        bool may_appear = sweep_may_appear(record, sweep->self);
-        int result = 0;
+        may_appear = sweep_may_appear(record, sweep->self);
+        result = namespaces_go(record->mount_namespace);
+        if (result < 0)
+                return result == -ENOENT ? 0
+                                         : result; /* the namespace is no more, nor its mounts */
 
         for (uint32_t i = 0; i < record->count; i++) {
                 const struct mount_name name = sweep_name(record, i);
@@ -163,7 +172,9 @@ static void sweep_keep_one(const struct sweep *sweep, const struct record *recor
 
         for (uint32_t i = 0; i < PROTOCOL_TARGETS_MAX; i++)
                 fds[i] = -EBADF;
-        r = sweep_open_all(sweep, record, fds, &count, place);
+        r = namespaces_go(record->mount_namespace); /* our own: nothing is kept in others */
+        if (r == 0)
+                r = sweep_open_all(sweep, record, fds, &count, place);
         if (r == 0 && count == 0)
                 leases_forget(sweep->leases, record->lease); /* somebody else unmounted it */
         else if (r == 0)

@@ -28,11 +28,13 @@ struct template_ahead {
 
 struct templates {
         struct mount_setup setup;
-        struct dev *dev;                /* owned; NULL: none is offered, */
-        struct verdict no_dev;          /* and why */
-        atomic_bool dev_wanted;         /* by anybody, once */
-        atomic_int fds[TEMPLATE_KINDS]; /* -EBADF until made */
-        pthread_mutex_t mutex;          /* guards all below */
+        struct templates *home;              /* of which these were derived, NULL: none, */
+        const struct namespaces *namespaces; /* and for what; both borrowed */
+        struct dev *dev;                     /* owned; NULL: none is offered, */
+        struct verdict no_dev;               /* and why */
+        atomic_bool dev_wanted;              /* by anybody, once */
+        atomic_int fds[TEMPLATE_KINDS];      /* -EBADF until made */
+        pthread_mutex_t mutex;               /* guards all below */
         struct template_ahead ahead[TEMPLATE_KINDS];
 };
 
@@ -58,6 +60,11 @@ static const struct superblock_recipe template_recipes[TEMPLATE_KINDS] = {
         [TEMPLATE_SYSFS] = {"sysfs", TEMPLATE_FORCED | MOUNT_ATTR_RDONLY, {{NULL, NULL}}},
 };
 
+/* Of a /dev nothing depends on whose it is. */
+static struct templates *templates_home(struct templates *templates) {
+        return templates->home ?: templates;
+}
+
 /* The template of `kind`, made now if it is the first time; borrowed. */
 static struct verdict template_find(struct templates *templates, enum template_kind kind,
                                     int *ret) {
@@ -65,7 +72,8 @@ static struct verdict template_find(struct templates *templates, enum template_k
         struct verdict verdict;
 
         if (fd < 0) {
-                verdict = superblock_make(&template_recipes[kind], templates->setup.source, &fd);
+                verdict = superblock_make(&template_recipes[kind], templates->setup.source,
+                                          templates->namespaces, &fd);
                 if (verdict.status != STATUS_OK)
                         return verdict;
                 if (!atomic_compare_exchange_strong(&templates->fds[kind], &none, fd)) {
@@ -87,7 +95,8 @@ static struct verdict template_create(struct templates *templates, enum template
         if (kind == TEMPLATE_DEV)
                 return dev_make(templates->dev, ret);
         if (!(templates->setup.features & PROTOCOL_FEATURE_CLONES))
-                return superblock_make(&template_recipes[kind], templates->setup.source, ret);
+                return superblock_make(&template_recipes[kind], templates->setup.source,
+                                       templates->namespaces, ret);
         verdict = template_find(templates, kind, &template);
         if (verdict.status != STATUS_OK)
                 return verdict;
@@ -151,6 +160,8 @@ static bool template_is_short(struct templates *templates, enum template_kind ki
 
 struct verdict template_obtain(struct templates *templates, enum template_kind kind,
                                struct template_clone *clone) {
+        if (kind == TEMPLATE_DEV)
+                templates = templates_home(templates);
         if (kind == TEMPLATE_DEV)
                 atomic_store_explicit(&templates->dev_wanted, true, memory_order_relaxed);
         if (template_take(templates, kind, clone))
@@ -216,7 +227,7 @@ static int template_probe_clones(int proc) {
 static int template_probe_pids_only(const char *source) {
         FD_AUTO int fd = -EBADF;
 
-        return -superblock_make(&template_recipes[TEMPLATE_PROC_PIDS], source, &fd).error;
+        return -superblock_make(&template_recipes[TEMPLATE_PROC_PIDS], source, NULL, &fd).error;
 }
 
 /* `proc` is the detached procfs template. A call that fails for good, however, isn't used. */
@@ -246,20 +257,27 @@ static struct verdict template_probe(struct mount_setup *setup, int proc) {
 
 /* ---- all of them ---- */
 
-struct verdict templates_new(const char *source, struct templates **ret) {
+static struct templates *templates_alloc(const char *source) {
         struct templates *templates = calloc(1, sizeof(*templates));
-        struct verdict verdict;
-        int proc, sysfs;
 
         if (!templates)
-                return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
+                return NULL;
         templates->setup.source = source;
         templates->no_dev = verdict_explain(STATUS_UNSUPPORTED_FILE_SYSTEM, STATUS_NO_TARGET,
                                             "this mountatd offers no dev: see its --no-dev");
         pthread_mutex_init(&templates->mutex, NULL);
         for (int kind = 0; kind < TEMPLATE_KINDS; kind++)
                 atomic_init(&templates->fds[kind], -EBADF);
+        return templates;
+}
 
+struct verdict templates_new(const char *source, struct templates **ret) {
+        struct templates *templates = templates_alloc(source);
+        struct verdict verdict;
+        int proc, sysfs;
+
+        if (!templates)
+                return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
         verdict = template_find(templates, TEMPLATE_PROC, &proc);
         if (verdict.status == STATUS_OK)
                 verdict = template_find(templates, TEMPLATE_SYSFS, &sysfs);
@@ -284,6 +302,17 @@ struct verdict templates_offer_dev(struct templates *templates, uint64_t shm_siz
         return templates->no_dev;
 }
 
+struct templates *templates_derive(struct templates *home, const struct namespaces *namespaces) {
+        struct templates *templates = templates_alloc(home->setup.source);
+
+        if (!templates)
+                return NULL;
+        templates->setup = home->setup;
+        templates->home = home;
+        templates->namespaces = namespaces;
+        return templates;
+}
+
 struct verdict templates_judge(const struct templates *templates, uint32_t file_system) {
         return file_system == PROTOCOL_DEV && !templates->dev ? templates->no_dev : VERDICT_OK;
 }
@@ -293,7 +322,8 @@ unsigned templates_mounts(const struct templates *templates, enum template_kind 
 }
 
 struct verdict template_complete(struct templates *templates, enum template_kind kind, int mount) {
-        return kind == TEMPLATE_DEV ? dev_complete(templates->dev, mount) : VERDICT_OK;
+        return kind == TEMPLATE_DEV ? dev_complete(templates_home(templates)->dev, mount)
+                                    : VERDICT_OK;
 }
 
 struct templates *templates_free(struct templates *templates) {

@@ -31,6 +31,7 @@ enum template_kind {
         TEMPLATE_KINDS,
 };
 
+struct namespaces;
 struct templates;
 
 /*
@@ -48,6 +49,12 @@ struct templates *templates_free(struct templates *templates);
  * told so. STATUS_HOST_FAILED: a shortage, which says nothing about the host.
  */
 struct verdict templates_offer_dev(struct templates *templates, uint64_t shm_size);
+
+/*
+ * The same for the namespaces of a client: templates of their own, where those show in what is
+ * mounted. Both are borrowed, and must live on. For one thread. NULL: out of memory.
+ */
+struct templates *templates_derive(struct templates *home, const struct namespaces *namespaces);
 
 /* VERDICT_OK, or STATUS_UNSUPPORTED_FILE_SYSTEM with a text that says why it isn't offered. */
 struct verdict templates_judge(const struct templates *templates, uint32_t file_system);

@@ -6,6 +6,7 @@
 
 #include "common/fd.h"
 #include "daemon/log.h"
+#include "daemon/namespaces.h"
 #include "daemon/unmount.h"
 
 #include <errno.h>
@@ -81,23 +82,25 @@ static bool thread_await_work(struct thread *thread) {
         return true;
 }
 
-static void thread_do_work(struct work *work, bool *isolated) {
+/* False: the thread is nowhere from where others could be served. */
+static bool thread_do_work(struct work *work, bool *isolated) {
         int r = *isolated ? 0 : unmount_isolate();
 
         *isolated = r == 0;
         while (work)
                 work = work->run(work, r);
+        return namespaces_return();
 }
 
 static void *thread_run(void *argument) {
         struct thread *thread = argument;
         struct threads *threads = thread->threads;
-        bool isolated = false;
+        bool isolated = false, fit = true;
 
         pthread_mutex_lock(&threads->mutex);
-        while (thread_await_work(thread)) {
+        while (fit && thread_await_work(thread)) {
                 pthread_mutex_unlock(&threads->mutex);
-                thread_do_work(thread->work, &isolated);
+                fit = thread_do_work(thread->work, &isolated);
                 pthread_mutex_lock(&threads->mutex);
                 thread->work = NULL;
         }

@@ -72,7 +72,7 @@ call() {
 # ---- the layers: a module may include its own header and those of lower layers ----
 
 declare -A layer=(
-        [kernel]=10 [log]=10 [privilege]=10 [instance]=10
+        [kernel]=10 [log]=10 [privilege]=10 [instance]=10 [namespaces]=15
         [seccomp]=20 [target]=20 [state]=20 [unmount]=20 [quota]=20 [superblock]=20
         [policy]=25 [mount]=25 [thread]=25
         [dev]=28 [template]=30

@@ -17,7 +17,7 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 # for openat2(2); not privilege, seccomp and instance, whose processes are what valgrind would have to
 # be.
 modules=(common/{wire,text,status,file_system}
-        daemon/{policy,target,state,state_upgrade,quota,leases,lease,mount,unmount,dev,template,sweep}
+        daemon/{policy,target,state,state_upgrade,quota,leases,lease,mount,unmount,namespaces,dev,template,sweep}
         daemon/{request,thread,refusal,manager,bus_questions,options,log,log_line})
 # shellcheck disable=SC2054 # commas are valgrind's
 memcheck=(valgrind --quiet --error-exitcode=99 --leak-check=full

@@ -434,7 +434,7 @@ static enum status judge_flags(uint16_t operation, uint32_t flags) {
         struct wire_request request = {
                 .version = PROTOCOL_VERSION,
                 .operation = operation,
-                .n_targets = operation == PROTOCOL_MOUNT || operation == PROTOCOL_ADOPT,
+                .n_targets = operation >= PROTOCOL_MOUNT && operation != PROTOCOL_UNMOUNT,
                 .flags = flags,
                 .targets[0].file_system = PROTOCOL_PROC,
         };
@@ -458,6 +458,7 @@ START_TEST(knows_the_flags_of_a_mount_one_at_a_time) {
                 ck_assert_uint_eq(judge_flags(PROTOCOL_HELLO, bit), STATUS_MALFORMED);
                 ck_assert_uint_eq(judge_flags(PROTOCOL_UNMOUNT, bit), STATUS_MALFORMED);
                 ck_assert_uint_eq(judge_flags(PROTOCOL_ADOPT, bit), STATUS_MALFORMED);
+                ck_assert_uint_eq(judge_flags(PROTOCOL_ENTER, bit), STATUS_MALFORMED);
         }
 }
 END_TEST

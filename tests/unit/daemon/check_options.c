@@ -71,6 +71,7 @@ START_TEST(has_the_documented_defaults) {
         ck_assert_int_eq(options.log_level, LOG_INFO);
         ck_assert_uint_eq(options.seccomp_mode, SECCOMP_ENFORCE);
         ck_assert(!policy_allows_writable_proc(options.policy, 0));
+        ck_assert(!policy_joins(options.policy));
         options_free(&options);
 }
 END_TEST
@@ -226,6 +227,11 @@ static const struct {
         {"writable-proc", " 0", OPTIONS_WRONG},
         {"writable-proc", "0 ", OPTIONS_WRONG},
         {"writable-proc", "no-such-user-here", OPTIONS_WRONG},
+        {"join", "root", OPTIONS_RUN},
+        {"join", "4294967294", OPTIONS_RUN},
+        {"join", "4294967295", OPTIONS_WRONG},
+        {"join", "", OPTIONS_WRONG},
+        {"join", "no-such-user-here", OPTIONS_WRONG},
         {"build-directory", "/srv/build", OPTIONS_RUN},
         {"build-directory", "/srv/build/", OPTIONS_RUN},
         {"build-directory", "/srv/build:root", OPTIONS_RUN},
@@ -303,7 +309,7 @@ START_TEST(repeatable_options_add_up) {
 
         ck_assert_uint_eq(PARSE(&options, "--build-directory=/a", "--build-directory=/b:1000",
                                 "--writable-proc=1000", "--build-directory", "/c:d:1001",
-                                "--writable-proc=root"),
+                                "--writable-proc=root", "--join=1000", "--join=root"),
                           OPTIONS_RUN);
         ck_assert_uint_eq(judge(&options, 1, "/a/proc"), STATUS_OK);
         ck_assert_uint_eq(judge(&options, 1000, "/b/proc"), STATUS_OK);
@@ -314,6 +320,9 @@ START_TEST(repeatable_options_add_up) {
         ck_assert(policy_allows_writable_proc(options.policy, 1000));
         ck_assert(policy_allows_writable_proc(options.policy, 0));
         ck_assert(!policy_allows_writable_proc(options.policy, 1001));
+        ck_assert(policy_allows_join(options.policy, 1000));
+        ck_assert(policy_allows_join(options.policy, 0));
+        ck_assert(!policy_allows_join(options.policy, 1001));
         options_free(&options);
 }
 END_TEST
@@ -577,6 +586,26 @@ static void check_fit(struct asked asked, uint64_t descriptors, uint64_t mount_m
                 ck_assert_uint_eq(r.mounts, asked.mounts);
 }
 
+/* As many connections as have room with what is kept of their namespaces. */
+START_TEST(connections_that_may_join_take_more_descriptors) {
+        enum { JOINED = 3 + 5 }; /* their namespaces, and a template of each kind for them */
+        char *said = NULL;
+        size_t size = 0;
+        FILE *file = open_memstream(&said, &size);
+        struct options options;
+
+        ck_assert_uint_eq(PARSE(&options, "--join=root", "--max-connections=10", "--max-mounts=10"),
+                          OPTIONS_RUN);
+        ck_assert_int_eq(options_fit(&options, 10 * (SOCKET + JOINED) + 10 + SPARE, 10, file),
+                         10 * (SOCKET + JOINED) + 10 + SPARE);
+        ck_assert_int_eq(options_fit(&options, 10 * (SOCKET + JOINED) + 9 + SPARE, 10, file),
+                         -ENOBUFS);
+        fclose(file);
+        free(said);
+        options_free(&options);
+}
+END_TEST
+
 START_TEST(fitted_limits_never_exceed_the_processes) {
         static const unsigned counts[] = {0, 1, 2, 100, 2048, 16384, 65535, 65536};
         static const uint64_t limits[] = {0,          1,         2,          99,
@@ -632,5 +661,6 @@ int main(void) {
                 refuses_what_is_no_option, sweep_is_asked_for_beside_other_options,
                 refusals_and_calls_have_their_limits, help_and_version_are_asked_for,
                 help_lists_every_option_and_default, fits_the_limits_into_the_processes,
+                connections_that_may_join_take_more_descriptors,
                 fitted_limits_never_exceed_the_processes, connections_and_mounts_give_way_together);
 }

@@ -348,6 +348,23 @@ START_TEST(many_build_directories_are_all_open) {
 }
 END_TEST
 
+START_TEST(joining_is_for_the_named_alone) {
+        struct policy *policy = policy_new();
+
+        ck_assert(!policy_joins(policy));
+        ck_assert(!policy_allows_join(policy, 0));
+        ck_assert_int_eq(policy_add_join(policy, 100), 0);
+        ck_assert_int_eq(policy_add_join(policy, 0), 0);
+        ck_assert(policy_joins(policy));
+        ck_assert(policy_allows_join(policy, 100));
+        ck_assert(policy_allows_join(policy, 0));
+        ck_assert(!policy_allows_join(policy, 10));
+        ck_assert(!policy_allows_join(policy, POLICY_ANY_USER));
+        ck_assert(!policy_allows_writable_proc(policy, 100));
+        policy_free(policy);
+}
+END_TEST
+
 START_TEST(writable_proc_is_for_the_named_alone) {
         struct policy *policy = policy_new();
 
@@ -635,14 +652,14 @@ START_TEST(check_of_a_mountpoint_is_judged_as_its_mount) {
 END_TEST
 
 int main(void) {
-        return SUITE_RUN("policy", judges_every_row, empty_policy_opens_nothing_but_ones_own,
-                         root_needs_to_own_it_too, takes_exactly_the_local_file_systems,
-                         refusal_names_what_was_compared, long_paths_leave_room_for_the_advice,
-                         no_build_directory_is_said_to_be_none,
-                         takes_only_paths_as_the_kernel_spells_them,
-                         many_build_directories_are_all_open, writable_proc_is_for_the_named_alone,
-                         administrator_needs_no_ownership_but_all_else, pid_makes_no_difference,
-                         check_knows_a_build_directory_by_its_whole_path,
-                         check_judges_a_place_as_a_mountpoint_in_it,
-                         check_of_a_mountpoint_is_judged_as_its_mount);
+        return SUITE_RUN(
+                "policy", judges_every_row, empty_policy_opens_nothing_but_ones_own,
+                root_needs_to_own_it_too, takes_exactly_the_local_file_systems,
+                refusal_names_what_was_compared, long_paths_leave_room_for_the_advice,
+                no_build_directory_is_said_to_be_none, takes_only_paths_as_the_kernel_spells_them,
+                many_build_directories_are_all_open, writable_proc_is_for_the_named_alone,
+                joining_is_for_the_named_alone, administrator_needs_no_ownership_but_all_else,
+                pid_makes_no_difference, check_knows_a_build_directory_by_its_whole_path,
+                check_judges_a_place_as_a_mountpoint_in_it,
+                check_of_a_mountpoint_is_judged_as_its_mount);
 }

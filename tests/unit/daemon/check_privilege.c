@@ -17,11 +17,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void drops(void) {
+static void drops_for(bool join) {
         const char *step = NULL;
-        int r = privilege_drop(&step);
+        int r = privilege_drop(join, &step);
 
         ck_assert_msg(r == 0, "%s: %s", step, strerror(-r));
+}
+
+static void drops(void) {
+        drops_for(false);
 }
 
 static void is_refused(const char *part) {
@@ -62,12 +66,11 @@ static bool has(cap_value_t cap, cap_flag_t flag) {
                         test_skip("dropping capabilities needs them");                             \
         } while (0)
 
-START_TEST(keeps_exactly_one_capability) {
-        NEEDS_FULL_CAPABILITIES;
-        drops();
+static void keeps(bool join) {
+        drops_for(join);
         is_accepted();
         for (cap_value_t cap = 0; CAP_IS_SUPPORTED(cap); cap++) {
-                bool kept = cap == CAP_SYS_ADMIN;
+                bool kept = cap == CAP_SYS_ADMIN || (join && cap == CAP_SYS_CHROOT);
 
                 ck_assert_int_eq(has(cap, CAP_PERMITTED), kept);
                 ck_assert_int_eq(has(cap, CAP_EFFECTIVE), kept);
@@ -77,6 +80,32 @@ START_TEST(keeps_exactly_one_capability) {
         }
         ck_assert_int_eq(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 1);
         ck_assert_uint_eq(cap_get_secbits(), 0xef);
+}
+
+START_TEST(keeps_exactly_one_capability) {
+        NEEDS_FULL_CAPABILITIES;
+        keeps(false);
+}
+END_TEST
+
+START_TEST(keeps_a_second_one_to_join) {
+        NEEDS_FULL_CAPABILITIES;
+        keeps(true);
+}
+END_TEST
+
+START_TEST(second_one_that_it_lacks_is_named) {
+        const cap_value_t keep[] = {CAP_SYS_ADMIN, CAP_SETPCAP};
+        const char *step = NULL;
+        cap_t caps = cap_init();
+
+        NEEDS_FULL_CAPABILITIES;
+        cap_set_flag(caps, CAP_PERMITTED, 2, keep, CAP_SET);
+        cap_set_flag(caps, CAP_EFFECTIVE, 2, keep, CAP_SET);
+        ck_assert_int_eq(cap_set_proc(caps), 0);
+        cap_free(caps);
+        ck_assert_int_eq(privilege_drop(true, &step), -EPERM);
+        ck_assert_ptr_nonnull(strstr(step, "CAP_SYS_CHROOT"));
 }
 END_TEST
 
@@ -168,7 +197,7 @@ START_TEST(without_the_one_it_names_the_step) {
 
         ck_assert_int_eq(cap_set_proc(caps), 0);
         cap_free(caps);
-        ck_assert_int_eq(privilege_drop(&step), -EPERM);
+        ck_assert_int_eq(privilege_drop(false, &step), -EPERM);
         ck_assert_ptr_nonnull(strstr(step, "CAP_SYS_ADMIN"));
 }
 END_TEST
@@ -252,11 +281,11 @@ START_TEST(thread_that_is_made_afterwards_is_accepted) {
 END_TEST
 
 int main(void) {
-        return SUITE_RUN("privilege", keeps_exactly_one_capability, can_be_done_twice,
-                         nothing_can_be_had_back, end_state_of_a_unit_is_accepted,
-                         bounding_set_that_it_can_not_drop_is_refused,
-                         securebits_that_it_can_not_lock_are_refused,
-                         without_the_one_it_names_the_step, refuses_a_process_that_dropped_nothing,
-                         refuses_what_is_missing_by_its_name, thread_that_was_there_before_is_seen,
-                         thread_that_is_made_afterwards_is_accepted);
+        return SUITE_RUN(
+                "privilege", keeps_exactly_one_capability, keeps_a_second_one_to_join,
+                second_one_that_it_lacks_is_named, can_be_done_twice, nothing_can_be_had_back,
+                end_state_of_a_unit_is_accepted, bounding_set_that_it_can_not_drop_is_refused,
+                securebits_that_it_can_not_lock_are_refused, without_the_one_it_names_the_step,
+                refuses_a_process_that_dropped_nothing, refuses_what_is_missing_by_its_name,
+                thread_that_was_there_before_is_seen, thread_that_is_made_afterwards_is_accepted);
 }

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 
 enum { US = 1000 };
 
@@ -234,7 +235,7 @@ START_TEST(decoders_refusal_is_the_answer) {
 END_TEST
 
 START_TEST(operation_that_is_not_in_the_table_does_not_exist) {
-        static const uint16_t operations[] = {0, 5, 6, 0x7fff, 0x8001, 0xffff};
+        static const uint16_t operations[] = {0, 6, 7, 0x7fff, 0x8001, 0xffff};
 
         start(FAKE_ALL_FEATURES);
         for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
@@ -1303,7 +1304,7 @@ static const struct {
 } names[] = {
         {PROTOCOL_HELLO, "hello"},       {PROTOCOL_MOUNT, "mount"}, {PROTOCOL_UNMOUNT, "unmount"},
         {PROTOCOL_ADOPT, "adopt"},       {77, "unknown"},           {0, "unknown"},
-        {PROTOCOL_ADOPT + 1, "unknown"},
+        {PROTOCOL_ENTER + 1, "unknown"},
 };
 
 START_TEST(each_request_has_one_line_of_the_log_with_its_name) {
@@ -1348,6 +1349,299 @@ START_TEST(each_request_has_one_line_of_the_log_with_its_name) {
 }
 END_TEST
 
+/* ---- enter ---- */
+
+enum { CONTAINER = 7 }; /* the id of each namespace of the client's */
+
+static void ask_enter(void) {
+        static const int kinds[] = {CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET};
+
+        fdpass_set_close(fds);
+        ask(PROTOCOL_ENTER, 0);
+        for (unsigned i = 0; i < 3; i++) {
+                wire->targets[wire->n_targets++].file_system = PROTOCOL_NAMESPACE_MOUNT + i;
+                fds->fds[fds->count++] = fake_namespace(kinds[i], CONTAINER);
+        }
+}
+
+static enum status enter(void) {
+        ask_enter();
+        request_serve(&fake.context, holder, &request);
+        fdpass_set_close(fds);
+        return reply->status;
+}
+
+static void leave(void) {
+        holder->templates = templates_free(holder->templates);
+        holder->namespaces = namespaces_free(holder->namespaces);
+}
+
+static void start_joining(unsigned features) {
+        start(features);
+        ck_assert_int_eq(policy_add_join(fake.policy, US), 0);
+}
+
+/* `count` targets in the container. */
+static void ask_inside(unsigned count) {
+        ask_good(count);
+        fdpass_set_close(fds);
+        for (unsigned i = 0; i < count; i++)
+                fds->fds[fds->count++] = fake_directory(
+                        &(struct fake_directory){.path = i % 2 ? "/r/sys" : "/r/proc",
+                                                 .owner = US,
+                                                 .mount_namespace = CONTAINER});
+}
+
+static void serve_inside(void) {
+        request_serve(&fake.context, holder, &request);
+        lease_dispose(&request.remains);
+        ck_assert_uint_eq(fake_where(), CONTAINER);
+}
+
+static uint64_t mount_inside(void) {
+        ask_inside(2);
+        serve_inside();
+        ck_assert_msg(reply->status == STATUS_OK, "%s", reply->text);
+        ck_assert_uint_eq(fake_mounts(), 2);
+        return reply->lease;
+}
+
+static unsigned hello_flags(void) {
+        ask(PROTOCOL_HELLO, 0);
+        request_serve(&fake.context, holder, &request);
+        return reply->flags;
+}
+
+START_TEST(enter_is_for_those_who_may_join) {
+        start(FAKE_ALL_FEATURES);
+        ck_assert_int_eq(policy_add_join(fake.policy, US + 1), 0);
+        ck_assert_uint_eq(hello_flags() & PROTOCOL_FEATURE_ENTER, 0);
+        fake_calls_reset();
+        ck_assert_uint_eq(enter(), STATUS_FOREIGN_NAMESPACE);
+        ck_assert_ptr_nonnull(strstr(reply->text, "--join"));
+        ck_assert_ptr_null(holder->namespaces);
+        ck_assert_uint_eq(fake_calls(FAKE_ANY), 0);
+
+        ck_assert_int_eq(policy_add_join(fake.policy, US), 0);
+        ck_assert_uint_ne(hello_flags() & PROTOCOL_FEATURE_ENTER, 0);
+        ck_assert_uint_eq(enter(), STATUS_OK);
+        ck_assert_uint_eq(fake_where(), CONTAINER);
+        leave();
+        end();
+}
+END_TEST
+
+START_TEST(mounts_are_made_where_the_client_is) {
+        int log = capture();
+
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                uint64_t lease;
+
+                start_joining(feature_sets[f]);
+                log_set_level(LOG_INFO);
+                ask_inside(2);
+                serve(); /* as whoever may enter finds out that there is something to enter */
+                ck_assert_uint_eq(reply->status, STATUS_FOREIGN_NAMESPACE);
+                ck_assert_str_eq(captured(log), "");
+                ck_assert_uint_eq(fake.context.failures_total, 0);
+                ck_assert_uint_eq(enter(), STATUS_OK);
+                for (unsigned twice = 0; twice < 2; twice++) {
+                        lease = mount_inside();
+                        ck_assert_ptr_nonnull(
+                                strstr(fake_mount_on(fds->fds[0])->options, ",pidns=7"));
+                        ck_assert_ptr_nonnull(
+                                strstr(fake_mount_on(fds->fds[1])->options, ",net=7"));
+                        ck_assert_uint_eq(fake_context_record(&fake, lease).mount_namespace,
+                                          CONTAINER);
+                        fdpass_set_close(fds);
+                        ask(PROTOCOL_UNMOUNT, lease);
+                        serve_inside();
+                        ck_assert_uint_eq(reply->status, STATUS_OK);
+                        ck_assert_uint_eq(fake_mounts(), 0);
+                }
+                ask_good(1); /* at home, which is foreign now */
+                serve_inside();
+                ck_assert_uint_eq(reply->status, STATUS_FOREIGN_NAMESPACE);
+                ck_assert_ptr_nonnull(strstr(captured(log), "foreign-namespace"));
+                ck_assert_uint_eq(fake.context.failures_total, 1);
+                leave();
+                end();
+        }
+}
+END_TEST
+
+START_TEST(enters_once_and_before_the_first_mount) {
+        uint64_t lease;
+
+        start_joining(FAKE_ALL_FEATURES);
+        ask_good(1);
+        serve();
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        lease = reply->lease;
+        ck_assert_uint_eq(enter(), STATUS_MALFORMED);
+        ck_assert_ptr_nonnull(strstr(reply->text, "before the first mount"));
+        ck_assert_uint_eq(fake_where(), 0);
+        ck_assert_uint_eq(unmount(lease), STATUS_OK);
+
+        ck_assert_uint_eq(enter(), STATUS_OK);
+        ck_assert_uint_eq(enter(), STATUS_MALFORMED);
+        ck_assert_uint_eq(fake_where(), CONTAINER);
+        leave();
+        end();
+}
+END_TEST
+
+START_TEST(what_is_to_be_kept_is_mounted_at_home_alone) {
+        start_joining(FAKE_ALL_FEATURES);
+        ck_assert_uint_eq(enter(), STATUS_OK);
+        ask_inside(2);
+        wire->flags = PROTOCOL_KEEP;
+        serve_inside();
+        ck_assert_uint_eq(reply->status, STATUS_FOREIGN_NAMESPACE);
+        ck_assert_ptr_nonnull(strstr(reply->text, "kept"));
+        ck_assert_uint_eq(fake_mounts(), 0);
+        leave();
+        end();
+}
+END_TEST
+
+START_TEST(what_is_kept_at_home_is_released_from_inside) {
+        uint64_t kept;
+
+        start_joining(FAKE_ALL_FEATURES);
+        ask_good(2);
+        wire->flags = PROTOCOL_KEEP;
+        serve();
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        kept = reply->lease;
+        ck_assert_uint_eq(enter(), STATUS_OK);
+        ask(PROTOCOL_UNMOUNT, kept);
+        request_serve(&fake.context, holder, &request);
+        lease_dispose(&request.remains);
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        ck_assert_uint_eq(fake_mounts(), 0);
+
+        ask(PROTOCOL_UNMOUNT, mount_inside());
+        fdpass_set_close(fds);
+        serve_inside();
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        leave();
+        end();
+}
+END_TEST
+
+/* Else it would look for its client's mounts at home, and take them for gone. */
+START_TEST(thread_that_did_not_get_back_does_so_for_the_next_request) {
+        enum { TRIES = 8 };
+        uint64_t lease;
+
+        start_joining(FAKE_ALL_FEATURES);
+        ck_assert_uint_eq(enter(), STATUS_OK);
+        lease = mount_inside();
+        ask_inside(1);
+        wire->targets[0].options = PROTOCOL_PIDS_ONLY; /* for which there is no template yet */
+        fake_calls_reset();
+        fake_fail(FAKE_SETNS, 2, TRIES, ENOMEM); /* after the one that leads home */
+        request_serve(&fake.context, holder, &request);
+        ck_assert_uint_eq(reply->status, STATUS_HOST_FAILED);
+        ck_assert_uint_eq(fake_where(), CONTAINER); /* to undo what there was */
+
+        ask(PROTOCOL_UNMOUNT, lease);
+        fdpass_set_close(fds);
+        serve_inside();
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        ck_assert_uint_eq(fake_mounts(), 0);
+        leave();
+        end();
+}
+END_TEST
+
+/* By whoever has to, from home. */
+START_TEST(lease_is_released_in_its_namespace) {
+        struct holder admin = {.subject = {.pid = 1, .trust = TRUST_ADMINISTRATOR}};
+        struct lease_remains remains;
+
+        for (unsigned is_orphan = 0; is_orphan < 2; is_orphan++) {
+                uint64_t lease;
+                int container;
+
+                start_joining(FAKE_ALL_FEATURES);
+                container = fake_namespace(CLONE_NEWNS, CONTAINER);
+                ck_assert_uint_eq(enter(), STATUS_OK);
+                lease = mount_inside();
+                if (is_orphan)
+                        leases_abandon(fake.context.leases, holder);
+                leave();
+                if (is_orphan)
+                        ck_assert_int_eq(lease_release_held(fake.context.leases,
+                                                            leases_orphans(fake.context.leases)),
+                                         0);
+                else {
+                        ck_assert_uint_eq(
+                                lease_release(fake.context.leases, &admin, lease, &remains).status,
+                                STATUS_OK);
+                        lease_dispose(&remains);
+                }
+                ck_assert_uint_eq(fake_mounts(), 0);
+                ck_assert(namespaces_return());
+                fd_close(container);
+                end();
+        }
+}
+END_TEST
+
+START_TEST(lease_ends_with_its_namespace_and_not_before) {
+        int container;
+
+        start_joining(FAKE_ALL_FEATURES);
+        ck_assert_uint_eq(enter(), STATUS_OK);
+        mount_inside();
+        leases_abandon(fake.context.leases, holder);
+        leave();
+        container = fake_namespace(CLONE_NEWNS, CONTAINER);
+        fake_calls_reset();
+        fake_fail(FAKE_NAMESPACE, 1, 1, EPERM);
+        ck_assert_int_eq(
+                lease_release_held(fake.context.leases, leases_orphans(fake.context.leases)),
+                -EPERM);
+        ck_assert_uint_eq(leases_count(fake.context.leases).orphans, 1);
+        for (unsigned i = 0; i < 2; i++)
+                fake_uncover(fds->fds[i]);
+        fake_end_namespace(CONTAINER);
+        ck_assert_int_eq(
+                lease_release_held(fake.context.leases, leases_orphans(fake.context.leases)), 0);
+        fd_close(container);
+        end();
+}
+END_TEST
+
+START_TEST(lease_is_adopted_where_it_is) {
+        log_open(LOG_EMERG);
+        for (unsigned i = 0; i < 2; i++)
+                left_on[i] = fake_directory(&(struct fake_directory){
+                        .path = "/r/x", .owner = US, .mount_namespace = CONTAINER});
+        left = fake_context_left(FAKE_ALL_FEATURES, 3, US, RECORD_LIVE, left_on, 2);
+        left.mount_namespace = CONTAINER;
+        fake_context_start_as(
+                &fake,
+                &(struct fake_setup){.features = FAKE_ALL_FEATURES, .left = &left, .n_left = 1});
+        hold();
+        ck_assert_int_eq(policy_add_join(fake.policy, US), 0);
+        ask_adopt();
+        serve();
+        ck_assert_uint_eq(reply->status, STATUS_NO_SUCH_LEASE);
+        ck_assert_uint_eq(enter(), STATUS_OK);
+        ask_adopt();
+        serve_inside();
+        ck_assert_msg(reply->status == STATUS_OK, "%s", reply->text);
+        ck_assert_int_eq(lease_release_held(fake.context.leases, holder), 0);
+        ck_assert_uint_eq(fake_mounts(), 0);
+        leave();
+        forget_left();
+        end();
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN(
                 "request", hello_tells_features_and_version, mounts_and_unmounts,
@@ -1379,5 +1673,11 @@ int main(void) {
                 kept_lease_that_can_not_be_taken_back_stays,
                 what_came_is_closed_and_clones_are_made_when_nobody_waits,
                 stop_and_the_clients_end_are_seen_after_the_mount, mounts_and_failures_are_counted,
-                each_request_has_one_line_of_the_log_with_its_name);
+                each_request_has_one_line_of_the_log_with_its_name, enter_is_for_those_who_may_join,
+                mounts_are_made_where_the_client_is, enters_once_and_before_the_first_mount,
+                what_is_to_be_kept_is_mounted_at_home_alone,
+                what_is_kept_at_home_is_released_from_inside,
+                thread_that_did_not_get_back_does_so_for_the_next_request,
+                lease_is_released_in_its_namespace, lease_ends_with_its_namespace_and_not_before,
+                lease_is_adopted_where_it_is);
 }

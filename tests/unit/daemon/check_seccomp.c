@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/nsfs.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -30,9 +32,13 @@
 
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 
-static void confine(enum seccomp_mode mode) {
+static void confine_to(enum seccomp_mode mode, bool join) {
         ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        ck_assert_int_eq(seccomp_confine(mode), 0);
+        ck_assert_int_eq(seccomp_confine(mode, join), 0);
+}
+
+static void confine(enum seccomp_mode mode) {
+        confine_to(mode, false);
 }
 
 START_TEST(off_is_no_filter) {
@@ -145,6 +151,62 @@ START_TEST(what_is_not_on_the_list_is_refused) {
                 ck_assert_msg(r == -1 && errno == EPERM, "%s: %ld, %s", refused[i].name, r,
                               strerror(errno));
         }
+        leave();
+}
+END_TEST
+
+/* The kernel's own answer to what is allowed, of descriptors and paths that there are none of. */
+static const struct {
+        const char *name;
+        long number;
+        long arguments[4];
+        int error; /* EPERM: it is refused */
+} joining[] = {
+        {"setns of a mount namespace", SYS_setns, {-1, CLONE_NEWNS}, EBADF},
+        {"setns of a pid namespace", SYS_setns, {-1, CLONE_NEWPID}, EBADF},
+        {"setns of a network namespace", SYS_setns, {-1, CLONE_NEWNET}, EBADF},
+        {"setns of a user namespace", SYS_setns, {-1, CLONE_NEWUSER}, EPERM},
+        {"setns of anything", SYS_setns, {-1, 0}, EPERM},
+        {"setns of several", SYS_setns, {-1, CLONE_NEWNS | CLONE_NEWUSER}, EPERM},
+        {"chroot", SYS_chroot, {0}, EFAULT},
+        {"a question about a namespace", SYS_ioctl, {-1, NS_GET_NSTYPE}, EBADF},
+        {"another ioctl", SYS_ioctl, {-1, 0x5412}, EPERM}, /* TIOCSTI */
+        {"waiting for a child", SYS_wait4, {-1, 0, WNOHANG}, ECHILD},
+        {"a process of its own", SYS_clone, {SIGCHLD}, EPERM},
+        {"a child that is told of",
+         SYS_clone,
+         {CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD},
+         EPERM},
+        {"a mount namespace", SYS_unshare, {CLONE_NEWNS}, EPERM},
+        {"execve", SYS_execve, {0}, EPERM},
+        {"open_by_handle_at", SYS_open_by_handle_at, {-1}, EPERM},
+};
+
+static int end_child(void *argument) {
+        *(bool *)argument = true;
+        return 0;
+}
+
+START_TEST(what_joining_takes_is_allowed_with_it) {
+        static char stack[16384] __attribute__((aligned(16)));
+        bool ran = false;
+        pid_t child = check_fork();
+
+        if (child != 0)
+                check_waitpid_and_exit(child);
+        confine_to(SECCOMP_ENFORCE, true);
+        for (size_t i = 0; i < N_ELEMENTS(joining); i++) {
+                const long *arguments = joining[i].arguments;
+                long r = syscall(joining[i].number, arguments[0], arguments[1], arguments[2],
+                                 arguments[3]);
+
+                ck_assert_msg(r == -1 && errno == joining[i].error, "%s: %ld, %s", joining[i].name,
+                              r, strerror(errno));
+        }
+        child = clone(end_child, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_FILES, &ran);
+        ck_assert_int_gt(child, 0);
+        ck_assert_int_eq(waitpid(child, NULL, __WCLONE), child);
+        ck_assert(ran);
         leave();
 }
 END_TEST
@@ -267,8 +329,8 @@ END_TEST
 
 int main(void) {
         return SUITE_RUN("seccomp", modes_have_names, off_is_no_filter,
-                         what_is_not_on_the_list_is_refused, clone3_is_not_there,
-                         limits_of_its_own_can_be_asked_for,
+                         what_is_not_on_the_list_is_refused, what_joining_takes_is_allowed_with_it,
+                         clone3_is_not_there, limits_of_its_own_can_be_asked_for,
                          failed_assertion_ends_it_by_its_own_signal, threads_are_made_and_confined,
                          call_that_the_library_has_no_name_for_is_allowed,
                          logging_alone_refuses_nothing, refusal_is_logged_by_the_kernel,

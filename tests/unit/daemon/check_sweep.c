@@ -13,6 +13,7 @@
 #include "tests/unit/daemon/fake_context.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/wait.h>
 
 static const unsigned feature_sets[] = {
@@ -37,6 +38,7 @@ enum {
 static struct {
         struct fake_context fake;
         unsigned features;
+        uint64_t in; /* the mount namespace of what is left next */
         struct instance self;
         unsigned n_left;
         struct record left[N_LEFT_MAX];
@@ -51,14 +53,18 @@ static void predecessor_leave(enum record_state state, unsigned flags) {
 
         for (unsigned i = 0; i < COUNT; i++) {
                 snprintf(paths[n][i], sizeof(paths[n][i]), "/left%u/%s", n, i ? "sys" : "proc");
-                predecessor.directories[n][i] = fake_directory(&(struct fake_directory){
-                        .path = paths[n][i], .owner = 1000, .flags = flags});
+                predecessor.directories[n][i] =
+                        fake_directory(&(struct fake_directory){.path = paths[n][i],
+                                                                .owner = 1000,
+                                                                .flags = flags,
+                                                                .mount_namespace = predecessor.in});
         }
         predecessor.left[n] = fake_context_left(predecessor.features, 10 + n, 1000, state,
                                                 predecessor.directories[n], COUNT);
         /* By whoever had our pid before us, who is gone. */
         predecessor.left[n].writer_pid = predecessor.self.pid;
         predecessor.left[n].writer_start_time = predecessor.self.start_time - 1;
+        predecessor.left[n].mount_namespace = predecessor.in;
         for (unsigned i = 0; i < COUNT; i++)
                 predecessor.mounts[n][i] = fake_mount_on(predecessor.directories[n][i]);
 }
@@ -67,6 +73,7 @@ static void predecessor_leave(enum record_state state, unsigned flags) {
 static void predecessor_begin(unsigned features) {
         predecessor.features = features;
         predecessor.n_left = 0;
+        predecessor.in = 0;
         ck_assert_int_eq(instance_self(&predecessor.self), 0);
 }
 
@@ -160,6 +167,50 @@ START_TEST(what_is_attached_is_detached) {
                         ck_assert_uint_eq(logged(""), 0);
                         predecessor_end();
                 }
+}
+END_TEST
+
+/* Of a connection that had entered the namespaces of its client. */
+START_TEST(what_is_in_another_namespace_is_detached_in_there) {
+        enum { CONTAINER = 7 };
+
+        for (unsigned s = 0; s < 3; s++) {
+                int container = fake_namespace(CLONE_NEWNS, CONTAINER);
+
+                predecessor_begin(FAKE_ALL_FEATURES);
+                predecessor.in = CONTAINER;
+                predecessor_leave(states[s], 0);
+                predecessor.in = 0;
+                predecessor_leave(states[s], 0);
+                predecessor_start();
+
+                fake_fail(FAKE_NAMESPACE, 1, 1, EPERM);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                ck_assert_uint_eq(fake_mounts(), COUNT); /* it can't be told whether it is gone */
+                ck_assert_uint_eq(left(), 1);
+                fake_calls_reset();
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                ck_assert_uint_eq(fake_mounts(), 0);
+                ck_assert_uint_eq(left(), 0);
+                ck_assert(namespaces_return());
+                predecessor.fake.descriptors--;
+                predecessor.fake.descriptors_before--;
+                fd_close(container);
+                predecessor_end();
+        }
+}
+END_TEST
+
+START_TEST(what_was_in_a_namespace_that_has_ended_is_forgotten) {
+        predecessor_begin(FAKE_ALL_FEATURES);
+        predecessor.in = 7;
+        predecessor_leave(RECORD_LIVE, 0);
+        predecessor_start();
+        for (unsigned i = 0; i < COUNT; i++)
+                fake_uncover(predecessor.directories[0][i]);
+        sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+        ck_assert_uint_eq(left(), 0);
+        predecessor_end();
 }
 END_TEST
 
@@ -933,7 +984,9 @@ END_TEST
 
 int main(void) {
         return SUITE_RUN(
-                "sweep", what_is_attached_is_detached, what_is_gone_is_forgotten,
+                "sweep", what_is_attached_is_detached,
+                what_is_in_another_namespace_is_detached_in_there,
+                what_was_in_a_namespace_that_has_ended_is_forgotten, what_is_gone_is_forgotten,
                 what_can_be_adopted_is_left_until_it_is_time,
                 what_may_yet_be_attached_stays_until_its_writer_is_gone,
                 what_turns_up_late_is_detached, mount_that_has_no_id_yet_may_get_one,

@@ -76,9 +76,11 @@ static unsigned real_features(void) {
 }
 
 static int inspect(int fd, unsigned features) {
+        int proc, prepared = kernel_prepare(), r;
         unsigned descriptors = descriptors_count();
-        int proc = target_open_proc(), r;
 
+        ck_assert_int_eq(prepared, 0);
+        proc = target_open_proc();
         ck_assert_int_ge(proc, 0);
         memset(&facts, 0x5a, sizeof(facts));
         r = target_inspect(fd, proc, features, &facts);

@@ -8,6 +8,7 @@
  */
 
 #include "common/fd.h"
+#include "daemon/namespaces.h"
 #include "daemon/request.h"
 #include "daemon/target.h"
 #include "daemon/unmount.h"
@@ -176,12 +177,14 @@ static inline void fake_context_start_leases(struct fake_context *fake,
         ck_assert_int_eq(leases_new(&leases, &fake->context.leases), 0);
 }
 
-/* Once in the process; a descriptor of "/" is open from then on. */
+/* Once in the process; descriptors of "/" and of our namespaces are open from then on. */
 static inline void fake_context_prepare(void) {
         static bool prepared;
 
         if (!prepared)
                 ck_assert_int_eq(unmount_prepare(), 0);
+        if (!prepared)
+                ck_assert_int_eq(namespaces_prepare(), 0);
         prepared = true;
 }
 

@@ -13,6 +13,7 @@
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@ enum fake_type {
         FAKE_TYPE_DIRECTORY,
         FAKE_TYPE_CONTEXT,
         FAKE_TYPE_MOUNT,
+        FAKE_TYPE_NAMESPACE,
 };
 
 struct fake_part {
@@ -58,9 +60,11 @@ struct fake_object {
         dev_t device;
         ino_t inode;
         struct fake_directory directory;
+        int kind;                /* of a namespace: CLONE_NEW*, */
+        uint64_t namespace;      /* and its id, 0 when it has ended */
         struct fake_mount mount; /* of a context: what it will be */
         bool created;            /* a context's superblock */
-        bool failed;             /* a context has something to say */
+        const char *failed;      /* what a context has to say */
         bool stranger;
         const struct fake_node *node; /* of the host */
         struct fake_part parts[FAKE_PARTS_MAX];
@@ -92,7 +96,11 @@ static pthread_cond_t fake_unblocked = PTHREAD_COND_INITIALIZER;
 static enum fake_call fake_block_kind;
 static unsigned fake_block_times, fake_n_blocked, fake_n_unblocks;
 
+static pid_t fake_hidden;
+static bool fake_lacks_pidns;
+
 static _Thread_local bool fake_isolated;
+static _Thread_local uint64_t fake_here, fake_net, fake_pid, fake_pid_of_children;
 static _Thread_local const struct fake_object *fake_cwd; /* NULL: "/" */
 
 static void __attribute__((noreturn)) fake_die(const char *what) {
@@ -400,7 +408,8 @@ static uint64_t fake_id_of(const struct fake_object *object) {
                 return FAKE_ROOT;
         if (object->type == FAKE_TYPE_MOUNT)
                 return object->mount.id_old;
-        if (object->directory.flags & (FAKE_IS_FOREIGN | FAKE_IS_DETACHED))
+        if ((object->directory.flags & (FAKE_IS_FOREIGN | FAKE_IS_DETACHED)) ||
+            object->directory.mount_namespace != fake_here)
                 return FAKE_ELSEWHERE;
         return object->directory.magic == FAKE_FUSE ? FAKE_ROOT_FUSE : FAKE_ROOT;
 }
@@ -511,7 +520,13 @@ int kernel_readlink(int proc, int fd, char *path, size_t size) {
         return fake_leave(r);
 }
 
-/* In our namespace. */
+/* In the calling thread's namespace. */
+static bool fake_is_here(const struct fake_object *mount) {
+        const struct fake_directory *place = fake_place_of(mount);
+
+        return !(place->flags & FAKE_IS_DETACHED) && place->mount_namespace == fake_here;
+}
+
 static struct fake_object *fake_find_attached(uint64_t id, bool unique) {
         struct fake_object *found;
 
@@ -519,7 +534,7 @@ static struct fake_object *fake_find_attached(uint64_t id, bool unique) {
                 if ((unique ? found->mount.id : found->mount.id_old) == id)
                         break;
         }
-        return found && (fake_place_of(found)->flags & FAKE_IS_DETACHED) ? NULL : found;
+        return found && fake_is_here(found) ? found : NULL;
 }
 
 int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
@@ -595,7 +610,8 @@ static int fake_open_path(const char *path, uint64_t resolve) {
         LIST_FOREACH(mount, &fake_table, by_table) {
                 const struct fake_directory *place = fake_place_of(mount);
 
-                if (strcmp(place->path, path) != 0 || mount->on->type != FAKE_TYPE_DIRECTORY)
+                if (strcmp(place->path, path) != 0 || mount->on->type != FAKE_TYPE_DIRECTORY ||
+                    place->mount_namespace != fake_here)
                         continue;
                 if ((place->flags & FAKE_IS_REMOTE) && (resolve & RESOLVE_CACHED))
                         return -EAGAIN;
@@ -636,6 +652,35 @@ int kernel_fsopen(const char *file_system) {
         return fake_leave(r);
 }
 
+/* That of who makes it. */
+static void fake_show_namespace(struct fake_object *context) {
+        char *options = context->mount.options;
+        size_t used = strlen(options), size = sizeof(context->mount.options);
+
+        if (fake_pid && strncmp(options, "proc,", 5) == 0)
+                snprintf(options + used, size - used, ",pidns=%u", (unsigned)fake_pid);
+        if (fake_net && strncmp(options, "sysfs,", 6) == 0)
+                snprintf(options + used, size - used, ",net=%u", (unsigned)fake_net);
+}
+
+int kernel_fsconfig_fd(int fd, const char *key, int value) {
+        int r = fake_enter(FAKE_FSCONFIG_FD);
+        struct fake_object *context = fake_find_typed(fd, FAKE_TYPE_CONTEXT);
+        const struct fake_object *namespace = fake_find_typed(value, FAKE_TYPE_NAMESPACE);
+        char *options = context->mount.options;
+        size_t used = strlen(options), size = sizeof(context->mount.options);
+
+        context->failed = r < 0 ? "the fake kernel refuses" : NULL;
+        if (r == 0 && fake_lacks_pidns) {
+                context->failed = "proc: Unknown parameter 'pidns'";
+                r = -EINVAL;
+        }
+        if (r == 0)
+                snprintf(options + used, size - used, ",%s=%u", key,
+                         (unsigned)namespace->namespace);
+        return fake_leave(r);
+}
+
 int kernel_fsconfig(int fd, unsigned command, const char *key, const char *value) {
         int r = fake_enter(FAKE_FSCONFIG);
         struct fake_object *context = fake_find_typed(fd, FAKE_TYPE_CONTEXT);
@@ -644,13 +689,14 @@ int kernel_fsconfig(int fd, unsigned command, const char *key, const char *value
 
         if (r == 0 && key && strcmp(key, "subset") == 0 && !(fake_can & PROTOCOL_FEATURE_PIDS_ONLY))
                 r = -EINVAL;
-        context->failed = r < 0;
+        context->failed = r < 0 ? "the fake kernel refuses" : NULL;
         if (r < 0)
                 return fake_leave(r);
 
-        if (command == FSCONFIG_CMD_CREATE)
+        if (command == FSCONFIG_CMD_CREATE) {
+                fake_show_namespace(context);
                 context->created = true;
-        else
+        } else
                 snprintf(options + used, size - used, ",%s%s%s", key, value ? "=" : "",
                          value ?: "");
         return fake_leave(0);
@@ -658,8 +704,7 @@ int kernel_fsconfig(int fd, unsigned command, const char *key, const char *value
 
 void kernel_fscontext_message(int fd, char *text, size_t size) {
         fake_enter(FAKE_MESSAGE);
-        snprintf(text, size, "%s",
-                 fake_find_typed(fd, FAKE_TYPE_CONTEXT)->failed ? "the fake kernel refuses" : "");
+        snprintf(text, size, "%s", fake_find_typed(fd, FAKE_TYPE_CONTEXT)->failed ?: "");
         fake_leave(0);
 }
 
@@ -670,6 +715,8 @@ int kernel_fsmount(int fd, unsigned attributes) {
 
         if (!context->created)
                 fake_die("fsmount of a superblock that doesn't exist");
+        if (fake_here)
+                fake_die("what is masked in a container would be masked in the mount");
         if (r < 0)
                 return fake_leave(r);
         r = fake_new_mount(&context->mount, &mount);
@@ -682,7 +729,7 @@ int kernel_open_tree_clone(int fd) {
         const struct fake_object *mount = fake_find_typed(fd, FAKE_TYPE_MOUNT);
         struct fake_object *clone;
 
-        if (r == 0 && !mount->node && !(fake_can & PROTOCOL_FEATURE_CLONES))
+        if (r == 0 && (mount->node ? fake_here != 0 : !(fake_can & PROTOCOL_FEATURE_CLONES)))
                 r = -EINVAL;
         return fake_leave(r < 0 ? r : fake_new_mount(&mount->mount, &clone));
 }
@@ -818,8 +865,9 @@ int kernel_move_mount(int fd, int target) {
                 fake_die("a mount is attached twice");
         if (r == 0 && (flags & FAKE_IS_FILE))
                 r = -ENOTDIR;
-        else if (r == 0 && ((flags & FAKE_IS_FOREIGN) ||
-                            ((flags & FAKE_IS_DETACHED) && !(fake_can & PROTOCOL_FEATURE_CLONES))))
+        else if (r == 0 &&
+                 ((flags & FAKE_IS_FOREIGN) || directory->directory.mount_namespace != fake_here ||
+                  ((flags & FAKE_IS_DETACHED) && !(fake_can & PROTOCOL_FEATURE_CLONES))))
                 r = -EINVAL;
         else if (r == 0 && (flags & (FAKE_IS_DELETED | FAKE_VANISHES)))
                 r = -ENOENT;
@@ -870,8 +918,154 @@ int kernel_umount_here(void) {
         if (r < 0)
                 return fake_leave(r);
         topmost = fake_topmost_on(fake_cwd) ?: (struct fake_object *)fake_cwd;
-        if (!topmost->on || (fake_place_of(topmost)->flags & FAKE_IS_DETACHED))
+        if (!topmost->on || !fake_is_here(topmost))
                 return fake_leave(-EINVAL);
         fake_detach(topmost);
         return fake_leave(0);
+}
+
+/* ---- namespaces ---- */
+
+int fake_namespace(int kind, uint64_t id) {
+        struct fake_object *object;
+        int fd;
+
+        pthread_mutex_lock(&fake_mutex);
+        fd = fake_new(FAKE_TYPE_NAMESPACE, &object);
+        object->kind = kind;
+        object->namespace = id;
+        return fake_leave(fd);
+}
+
+/* The next mount namespace by its id, of a kernel in which all were made after ours. */
+static struct fake_object *fake_next_namespace(uint64_t after) {
+        struct fake_object *object, *next = NULL;
+
+        for (unsigned i = 0; i < FAKE_BUCKETS; i++)
+                LIST_FOREACH(object, &fake_objects[i], by_inode) {
+                        if (object->type == FAKE_TYPE_NAMESPACE && !object->same &&
+                            object->kind == CLONE_NEWNS && object->namespace > after &&
+                            (!next || object->namespace < next->namespace))
+                                next = object;
+                }
+        return next;
+}
+
+void fake_end_namespace(uint64_t id) {
+        pthread_mutex_lock(&fake_mutex);
+        fake_next_namespace(id - 1)->namespace = 0;
+        fake_leave(0);
+}
+
+void fake_hide_process(pid_t pid) {
+        fake_hidden = pid;
+}
+
+void fake_forget_pidns(void) {
+        fake_lacks_pidns = true;
+}
+
+uint64_t fake_where(void) {
+        return fake_here;
+}
+
+int kernel_prepare(void) {
+        return 0;
+}
+
+static bool fake_is_own_mount_namespace(int fd) {
+        struct stat own, there;
+
+        if (stat("/proc/self/ns/mnt", &own) < 0 || fstat(fd, &there) < 0)
+                fake_die("not a descriptor");
+        return there.st_dev == own.st_dev && there.st_ino == own.st_ino;
+}
+
+int kernel_namespace_kind(int fd) {
+        int r = fake_enter(FAKE_NAMESPACE);
+        const struct fake_object *object = fake_find(fd);
+
+        if (r == 0 && object && object->type == FAKE_TYPE_NAMESPACE)
+                r = object->kind;
+        else if (r == 0)
+                r = !object && fake_is_own_mount_namespace(fd) ? CLONE_NEWNS : -EINVAL;
+        return fake_leave(r);
+}
+
+/* What isn't of here is one of this process's. */
+int kernel_mount_namespace_id(int fd, uint64_t *id) {
+        int r = fake_enter(FAKE_NAMESPACE);
+        const struct fake_object *object = fake_find(fd);
+
+        *id = object ? object->namespace : FAKE_OWN_NAMESPACE;
+        return fake_leave(r);
+}
+
+int kernel_pid_namespace_has(int fd, pid_t pid) {
+        int r = fake_enter(FAKE_NAMESPACE);
+
+        fake_find_typed(fd, FAKE_TYPE_NAMESPACE);
+        if (r == 0 && pid == fake_hidden)
+                r = -ESRCH;
+        return fake_leave(r);
+}
+
+int kernel_open_mount_namespace(int fd, enum kernel_direction direction, uint64_t *id) {
+        int r = fake_enter(FAKE_NAMESPACE);
+        const struct fake_object *object = fake_find(fd);
+        struct fake_object *next =
+                fake_next_namespace(object ? object->namespace : FAKE_OWN_NAMESPACE);
+
+        if (r == 0 && (direction == KERNEL_PREVIOUS || !next))
+                r = -ENOENT;
+        if (r < 0)
+                return fake_leave(r);
+        *id = next->namespace;
+        return fake_leave(fake_reopen(next));
+}
+
+int kernel_setns(int fd, int kind) {
+        int r = fake_enter(FAKE_SETNS);
+        const struct fake_object *object = fake_find(fd);
+        uint64_t id = object ? object->namespace : 0;
+
+        if (object && (object->type != FAKE_TYPE_NAMESPACE || object->kind != kind))
+                fake_die("setns into what is none");
+        if (kind == CLONE_NEWNS && !fake_isolated)
+                fake_die("setns in a thread that shares its root");
+        if (r < 0)
+                return fake_leave(r);
+        switch (kind) {
+        case CLONE_NEWNS:
+                fake_here = id;
+                fake_cwd = NULL;
+                break;
+        case CLONE_NEWPID:
+                fake_pid_of_children = id;
+                break;
+        default:
+                fake_net = id;
+                break;
+        }
+        return fake_leave(0);
+}
+
+int kernel_chroot_here(void) {
+        int r = fake_enter(FAKE_CHROOT);
+
+        if (fake_cwd)
+                fake_die("a chroot into a mount");
+        return fake_leave(r);
+}
+
+int kernel_run_in_child(int (*run)(void *argument), void *argument) {
+        int r = fake_enter(FAKE_CHILD);
+
+        fake_leave(0);
+        if (r < 0)
+                return r;
+        fake_pid = fake_pid_of_children;
+        run(argument);
+        fake_pid = 0;
+        return 0;
 }

@@ -50,6 +50,11 @@ enum fake_call {
         FAKE_MOUNTINFO,
         FAKE_OPEN_PLACE,
         FAKE_OPEN_BELOW,
+        FAKE_NAMESPACE, /* a question about one */
+        FAKE_SETNS,
+        FAKE_CHROOT,
+        FAKE_CHILD,
+        FAKE_FSCONFIG_FD,
         FAKE_ANY, /* also their number */
 };
 
@@ -76,17 +81,38 @@ enum fake_flag {
 struct fake_directory {
         const char *path; /* borrowed */
         uid_t owner;
-        uint64_t magic; /* FAKE_FUSE; 0: FAKE_EXT4 */
-        unsigned flags; /* FAKE_IS_* */
+        uint64_t magic;           /* FAKE_FUSE; 0: FAKE_EXT4 */
+        unsigned flags;           /* FAKE_IS_* */
+        uint64_t mount_namespace; /* that it is in, and foreign in any other; 0: ours */
 };
 
 /* A descriptor of the directory, which the caller owns. */
 int fake_directory(const struct fake_directory *directory);
 
+/* ---- namespaces ---- */
+
+/* A descriptor of the namespace of the kind, a CLONE_NEW*, with that id, not 0 or
+ * FAKE_OWN_NAMESPACE; the caller owns it. */
+enum { FAKE_OWN_NAMESPACE = 1 };
+int fake_namespace(int kind, uint64_t id);
+
+/* A mount namespace is no more. */
+void fake_end_namespace(uint64_t id);
+
+/* The process is in none of them; 0: in all, as at the beginning. */
+void fake_hide_process(pid_t pid);
+
+/* The kernel is one before Linux 6.17: no procfs is told its pid namespace. */
+void fake_forget_pidns(void);
+
+/* The mount namespace that the calling thread is in, 0: ours. */
+uint64_t fake_where(void);
+
 /* ---- mounts ---- */
 
 struct fake_mount {
-        char options[256]; /* "proc,source=mountatd,ro", in the order they were given */
+        char options[256]; /* "proc,source=mountatd,ro", in the order they were given, and at the
+                              end "pidns=7" or "net=7" if it shows that namespace */
         char files[256]; /* "pts shm null … fd=/proc/self/fd …", in the order they were made */
         unsigned attributes;
         uint64_t id;     /* unique */

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Where a thread is, it knows itself. One that can't get home does nothing more for others. */
+
+#include "daemon/namespaces.h"
+
+#include "common/fd.h"
+#include "common/protocol.h"
+#include "daemon/kernel.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { NAMESPACES_RETURN_TRIES = 8 };
+
+static const struct {
+        const char *name, *path;
+        int kind;
+} namespaces_kinds[NAMESPACES_KINDS] = {
+        [PROTOCOL_NAMESPACE_MOUNT] = {"mount", "/proc/self/ns/mnt", CLONE_NEWNS},
+        [PROTOCOL_NAMESPACE_PID] = {"pid", "/proc/self/ns/pid", CLONE_NEWPID},
+        [PROTOCOL_NAMESPACE_NETWORK] = {"network", "/proc/self/ns/net", CLONE_NEWNET},
+};
+
+static int namespaces_root = -EBADF; /* ours; it may be another than that of our mount namespace */
+static int namespaces_ours[NAMESPACES_KINDS] = {-EBADF, -EBADF, -EBADF, -EBADF};
+
+/* The calling thread's: the mount namespace that it is in, 0: ours; and that of its client, which
+ * it comes back to, borrowed. */
+static _Thread_local uint64_t namespaces_place;
+static _Thread_local const struct namespaces *namespaces_entered;
+static _Thread_local bool namespaces_lost; /* in a pid or network namespace of another's */
+
+int namespaces_prepare(void) {
+        namespaces_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (namespaces_root < 0)
+                return -errno;
+        for (unsigned i = PROTOCOL_NAMESPACE_MOUNT; i < NAMESPACES_KINDS; i++) {
+                namespaces_ours[i] = open(namespaces_kinds[i].path, O_RDONLY | O_CLOEXEC);
+                if (namespaces_ours[i] < 0)
+                        return -errno;
+        }
+        return 0;
+}
+
+/* ---- going there and back ---- */
+
+static int namespaces_try_home(void) {
+        int r = kernel_setns(namespaces_ours[PROTOCOL_NAMESPACE_MOUNT], CLONE_NEWNS);
+
+        if (r == 0)
+                r = kernel_fchdir(namespaces_root);
+        return r < 0 ? r : kernel_chroot_here();
+}
+
+/* Out of memory for a moment, it may be. */
+static int namespaces_go_home(void) {
+        int r = namespaces_place == 0 ? 0 : -EAGAIN;
+
+        for (int i = 0; i < NAMESPACES_RETURN_TRIES && r < 0; i++)
+                r = namespaces_try_home();
+        if (r == 0)
+                namespaces_place = 0;
+        return r;
+}
+
+bool namespaces_return(void) {
+        return namespaces_go_home() == 0 && !namespaces_lost;
+}
+
+/* Among all that there are, in one direction from our own. -ENOENT: it isn't. */
+static int namespaces_walk(uint64_t id, enum kernel_direction direction) {
+        FD_AUTO int from = -EBADF;
+        uint64_t found;
+        int fd = kernel_open_mount_namespace(namespaces_ours[PROTOCOL_NAMESPACE_MOUNT], direction,
+                                             &found);
+
+        while (fd >= 0 && found != id) {
+                fd_close(from);
+                from = fd;
+                fd = kernel_open_mount_namespace(from, direction, &found);
+        }
+        return fd;
+}
+
+/* 1: this process is in it, and `*fd` is it. */
+static int namespaces_look_at(int proc, const char *pid, uint64_t id, int *fd) {
+        FD_AUTO int found = -EBADF;
+        uint64_t found_id;
+        char path[64];
+        int r;
+
+        snprintf(path, sizeof(path), "%s/ns/mnt", pid);
+        found = openat(proc, path, O_RDONLY | O_CLOEXEC);
+        if (found < 0)
+                return errno == ENOENT || errno == ESRCH ? 0 : -errno; /* it has ended */
+        r = kernel_mount_namespace_id(found, &found_id);
+        if (r < 0 || found_id != id)
+                return r;
+        *fd = fd_take(&found);
+        return 1;
+}
+
+/* Before Linux 6.12: among those of processes, which takes root's rights. What could not be looked
+ * at might be it. */
+static int namespaces_search(uint64_t id) {
+        DIR *proc = opendir("/proc");
+        struct dirent *entry;
+        int fd = -ENOENT, denied = -ENOENT;
+
+        if (!proc)
+                return -errno;
+        while ((entry = readdir(proc))) {
+                int r = entry->d_name[0] >= '1' && entry->d_name[0] <= '9'
+                                ? namespaces_look_at(dirfd(proc), entry->d_name, id, &fd)
+                                : 0;
+
+                if (r > 0)
+                        break;
+                if (r < 0)
+                        denied = r;
+        }
+        closedir(proc);
+        return fd >= 0 ? fd : denied;
+}
+
+static int namespaces_find(uint64_t id) {
+        int fd;
+
+        if (namespaces_root < 0)
+                return -EOPNOTSUPP; /* --join isn't given any more */
+        fd = namespaces_walk(id, KERNEL_NEXT);
+        if (fd == -ENOENT)
+                fd = namespaces_walk(id, KERNEL_PREVIOUS);
+        return fd == -ENOTTY ? namespaces_search(id) : fd;
+}
+
+static int namespaces_go_to(int fd, uint64_t id) {
+        int r = -EAGAIN;
+
+        for (int i = 0; i < NAMESPACES_RETURN_TRIES && r < 0; i++)
+                r = kernel_setns(fd, CLONE_NEWNS);
+        if (r == 0)
+                namespaces_place = id;
+        return r;
+}
+
+uint64_t namespaces_here(void) {
+        return namespaces_place;
+}
+
+int namespaces_go(uint64_t id) {
+        FD_AUTO int fd = -EBADF;
+        int r;
+
+        if (id == namespaces_place)
+                return 0;
+        r = namespaces_go_home();
+        if (r < 0 || id == 0)
+                return r;
+        if (namespaces_entered && namespaces_entered->id == id)
+                return namespaces_go_to(namespaces_entered->fds[PROTOCOL_NAMESPACE_MOUNT], id);
+        fd = namespaces_find(id);
+        return fd < 0 ? fd : namespaces_go_to(fd, id);
+}
+
+int namespaces_run_in(const struct namespaces *namespaces, unsigned kind,
+                      int (*run)(void *argument), void *argument) {
+        int flag = namespaces_kinds[kind].kind, r = kernel_setns(namespaces->fds[kind], flag), back;
+
+        if (r < 0)
+                return r;
+        r = kind == PROTOCOL_NAMESPACE_PID ? kernel_run_in_child(run, argument) : run(argument);
+        for (int i = 0; i < NAMESPACES_RETURN_TRIES; i++) {
+                back = kernel_setns(namespaces_ours[kind], flag);
+                if (back == 0)
+                        break;
+        }
+        namespaces_lost |= back < 0;
+        return r;
+}
+
+/* ---- a client's ---- */
+
+static struct verdict namespaces_judge_kind(unsigned kind, int fd) {
+        struct verdict verdict = VERDICT_OK;
+        int found = kernel_namespace_kind(fd);
+
+        if (found == namespaces_kinds[kind].kind)
+                return verdict;
+        if (found < 0 && found != -EINVAL && found != -EBADF && found != -ENOTTY)
+                return verdict_host_failed(found, STATUS_NO_TARGET);
+        verdict = verdict_refuse(STATUS_MALFORMED, STATUS_NO_TARGET);
+        snprintf(verdict.text, sizeof(verdict.text),
+                 "what was sent as a %s namespace is none: send a descriptor of %s, opened for "
+                 "reading",
+                 namespaces_kinds[kind].name, namespaces_kinds[kind].path);
+        return verdict;
+}
+
+/* Whose processes a procfs will show. Before Linux 6.12 that one could open it has to do. */
+static struct verdict namespaces_judge_peer(int fd, pid_t peer) {
+        int r = peer > 0 ? kernel_pid_namespace_has(fd, peer) : -ENOENT;
+
+        if (r == 0 || r == -ENOTTY)
+                return VERDICT_OK;
+        if (r == -ENOENT)
+                return verdict_explain(
+                        STATUS_FOREIGN_NAMESPACE, STATUS_NO_TARGET,
+                        "mountatd can't see your processes: run it in a pid namespace above "
+                        "yours, as with hostPID or a shared process namespace");
+        if (r == -ESRCH)
+                return verdict_explain(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
+                                       "that pid namespace isn't yours: send /proc/self/ns/pid");
+        return verdict_host_failed(r, STATUS_NO_TARGET);
+}
+
+static struct verdict namespaces_judge(const int *fds, pid_t peer) {
+        struct verdict verdict = VERDICT_OK;
+
+        for (unsigned i = PROTOCOL_NAMESPACE_MOUNT;
+             verdict.status == STATUS_OK && i < NAMESPACES_KINDS; i++)
+                if (fds[i] >= 0)
+                        verdict = namespaces_judge_kind(i, fds[i]);
+        if (verdict.status == STATUS_OK && fds[PROTOCOL_NAMESPACE_PID] >= 0)
+                verdict = namespaces_judge_peer(fds[PROTOCOL_NAMESPACE_PID], peer);
+        return verdict;
+}
+
+static int namespaces_identify(const struct namespaces *namespaces, uint64_t *id) {
+        uint64_t own;
+        int r = kernel_mount_namespace_id(namespaces_ours[PROTOCOL_NAMESPACE_MOUNT], &own);
+
+        if (r == 0)
+                r = kernel_mount_namespace_id(namespaces->fds[PROTOCOL_NAMESPACE_MOUNT], id);
+        if (r == 0 && *id == own)
+                *id = 0;
+        return r;
+}
+
+struct verdict namespaces_enter(int fds[static NAMESPACES_KINDS], pid_t peer,
+                                struct namespaces **ret) {
+        struct verdict verdict = namespaces_judge(fds, peer);
+        struct namespaces *namespaces;
+        int r;
+
+        if (verdict.status != STATUS_OK)
+                return verdict;
+        namespaces = calloc(1, sizeof(*namespaces));
+        if (!namespaces)
+                return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
+        for (unsigned i = 0; i < NAMESPACES_KINDS; i++)
+                namespaces->fds[i] = fds[i];
+        r = namespaces_identify(namespaces, &namespaces->id);
+        if (r == 0 && namespaces->id)
+                r = namespaces_go_to(namespaces->fds[PROTOCOL_NAMESPACE_MOUNT], namespaces->id);
+        if (r < 0) {
+                free(namespaces);
+                return verdict_host_failed(r, STATUS_NO_TARGET);
+        }
+        for (unsigned i = 0; i < NAMESPACES_KINDS; i++)
+                fds[i] = -EBADF;
+        namespaces_entered = namespaces;
+        *ret = namespaces;
+        return VERDICT_OK;
+}
+
+struct namespaces *namespaces_free(struct namespaces *namespaces) {
+        if (!namespaces)
+                return NULL;
+        namespaces_go_home();
+        namespaces_entered = NULL;
+        for (unsigned i = 0; i < NAMESPACES_KINDS; i++)
+                fd_close(namespaces->fds[i]);
+        free(namespaces);
+        return NULL;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The namespaces of a client that lives in a container. The thread of its connection goes into its
+ * mount namespace and stays, since mounts are attached and detached in there alone; what is mounted
+ * shows its pid and network namespaces. In there the root is the container's, which can hang or
+ * lie: no path is named (setns(2), mount_namespaces(7)).
+ *
+ * Nothing is kept of a namespace longer than its connection: who holds a mount namespace keeps all
+ * that is mounted in it busy. Whoever has something to undo in one later finds it by its id.
+ */
+
+#include "common/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Opens our own ones, once in the process, before the first thread. Without it nobody enters, and
+ * all else here finds every thread at home. Negative errno. */
+int namespaces_prepare(void);
+
+/* What a client sent, by enum protocol_namespace; -EBADF: it sent none. */
+enum { NAMESPACES_KINDS = 4 };
+
+struct namespaces {
+        uint64_t id; /* of the mount namespace, as in records; 0: it is our own */
+        int fds[NAMESPACES_KINDS];
+};
+
+/*
+ * Brings the calling thread, an isolated one, into the namespaces of the process `peer`, which sent
+ * `fds`; what is kept of those is taken out. STATUS_OK: `*namespaces` is the caller's, to be freed
+ * by the same thread. STATUS_MALFORMED: one of them isn't what it was said to be.
+ * STATUS_NOT_AUTHORISED: the pid namespace isn't the peer's. STATUS_FOREIGN_NAMESPACE: the peer's
+ * processes can't be seen from here. STATUS_HOST_FAILED. The verdict names no target.
+ */
+struct verdict namespaces_enter(int fds[static NAMESPACES_KINDS], pid_t peer,
+                                struct namespaces **namespaces);
+
+/* Brings the thread back. NULL-safe. */
+struct namespaces *namespaces_free(struct namespaces *namespaces);
+
+/*
+ * Brings the calling thread, an isolated one, into the mount namespace with that id, 0 for our own,
+ * where it stays until the next call, or namespaces_return(). Does nothing for a thread that is
+ * there. -ENOENT: there is no such any more; if not 0, the thread is where it was, or at home.
+ */
+int namespaces_go(uint64_t id);
+
+/* Where the calling thread is. */
+uint64_t namespaces_here(void);
+
+/* Home, where every thread must be that takes up other work. False: it can't. */
+bool namespaces_return(void);
+
+/* Runs it in the client's pid namespace, in a child, or in its network namespace, on the calling
+ * thread. Negative errno: it was not run. */
+int namespaces_run_in(const struct namespaces *namespaces, unsigned kind,
+                      int (*run)(void *argument), void *argument);
