@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +91,30 @@ static const struct service_plan bus_plan = {
         .attend = trap_attend,
 };
 
+/* From where Alice's mount namespace is another one. */
+static int elsewhere = -EBADF;
+
+/* The child has the standard descriptors alone, and trap_enter() counts on that. */
+static void enter_elsewhere(void) {
+        char path[64];
+        int fd;
+
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", getppid(), elsewhere);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (setns(fd, CLONE_NEWNS) < 0)
+                _exit(127);
+        close(fd);
+        trap_enter();
+}
+
+static const struct service_plan joining_plan = {
+        .name = "faults",
+        .start = SERVICE_LISTENS,
+        .options = {"--join=60001"},
+        .enter = enter_elsewhere,
+        .attend = trap_attend,
+};
+
 /* ---- the routes ---- */
 
 /*
@@ -114,6 +139,8 @@ static bool is_any(int number, const int *numbers) {
 
 /* The one table of the errors that have a status of their own. */
 static bool is_own_status(const struct wire_reply *reply, int call, int error) {
+        if (call == SYS_ioctl && error == ENOTTY)
+                return reply->status == STATUS_MALFORMED; /* as of what is no namespace */
         if (call != SYS_move_mount)
                 return false;
         return (error == ENOENT && reply->status == STATUS_TARGET_VANISHED) ||
@@ -227,6 +254,39 @@ static void disconnected(struct rig *rig) {
 
 static void holding(struct rig *rig) {
         connected(rig);
+        ck_assert_uint_eq(rig_mount(rig).reply.status, STATUS_OK);
+        finds_no_fault(rig);
+}
+
+/* A mount namespace that is nobody's but the daemon's. */
+static void make_elsewhere(void) {
+        int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+        if (elsewhere < 0) {
+                ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
+                elsewhere = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+                ck_assert_int_eq(setns(own, CLONE_NEWNS), 0);
+        }
+        close(own);
+}
+
+static void connected_elsewhere(struct rig *rig) {
+        make_elsewhere();
+        connected(rig);
+        if (rig->inside) {
+                rig_hang_up(rig);
+                connected(rig);
+        }
+}
+
+static void inside(struct rig *rig) {
+        connected_elsewhere(rig);
+        ck_assert_uint_eq(rig_enter(rig).reply.status, STATUS_OK);
+        finds_no_fault(rig);
+}
+
+static void holding_inside(struct rig *rig) {
+        inside(rig);
         ck_assert_uint_eq(rig_mount(rig).reply.status, STATUS_OK);
         finds_no_fault(rig);
 }
@@ -718,12 +778,16 @@ static const struct route routes[] = {
         {"mount", &plan, connected, rig_mount, judge_and_settle},
         {"mount (fallback)", &old_plan, connected, rig_mount, judge_and_settle},
         {"mount (dev)", &plan, connected_with_dev, rig_mount_dev, judge_and_settle},
+        {"enter", &joining_plan, connected_elsewhere, rig_enter, judge_and_settle},
+        {"mount (joined)", &joining_plan, inside, rig_mount, judge_and_settle},
         {"keep", &plan, connected, rig_mount_to_keep, judge_and_settle},
         {"unmount", &plan, holding, rig_unmount, judge_and_settle},
         {"unmount (fallback)", &old_plan, holding, rig_unmount, judge_and_settle},
         {"unmount (dev)", &plan, holding_dev, rig_unmount, judge_and_settle},
+        {"unmount (joined)", &joining_plan, holding_inside, rig_unmount, judge_and_settle},
         {"unmount (kept)", &plan, holding_from_before, rig_unmount, judge_and_settle},
         {"disconnect", &plan, holding, leave, judge_and_settle},
+        {"disconnect (joined)", &joining_plan, holding_inside, leave, judge_and_settle},
         {"adopt", &plan, left_lease_and_successor, adopt, judge_adoption},
         {"adopt (fallback)", &old_plan, left_lease_and_successor, adopt, judge_adoption},
         {"sweep", &sweeping_plan, left_to_nobody, start_and_sweep, judge_sweep},

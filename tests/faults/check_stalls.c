@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -279,6 +280,110 @@ HOSTILE_TEST(file_system_that_slips_over_the_target_gets_no_mount) {
         service_stop(&stage.service);
 }
 
+/* ---- in a container ---- */
+
+struct visit {
+        const struct service *service;
+        const struct hostile *hostile;
+        int proc;       /* /proc, to which no path leads any more */
+        int targets[2]; /* proc and sys of a root in there */
+        int namespaces[3];
+};
+
+/* The root of this process, and of whoever enters its mount namespace, becomes that file system,
+ * with the world's files in it; and that stops. */
+static void visit_begin(struct visit *visit) {
+        static const char *const names[] = {"ns/mnt", "ns/pid", "ns/net"};
+        char path[128];
+
+        ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
+        ck_assert_int_eq(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+        snprintf(path, sizeof(path), "%s/world", visit->hostile->path);
+        ck_assert_int_eq(mount(world_path("."), path, NULL, MS_BIND, NULL), 0);
+        ck_assert_int_eq(mount(visit->hostile->path, "/", NULL, MS_BIND | MS_REC, NULL), 0);
+        visit->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        for (unsigned i = 0; i < 3; i++) {
+                snprintf(path, sizeof(path), "/proc/self/%s", names[i]);
+                visit->namespaces[i] = open(path, O_RDONLY | O_CLOEXEC);
+                ck_assert_int_ge(visit->namespaces[i], 0);
+        }
+        ck_assert_int_eq(setns(visit->namespaces[0], CLONE_NEWNS), 0);
+        visit->targets[0] = open("/world/root/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        visit->targets[1] = open("/world/root/sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        ck_assert(visit->targets[0] >= 0 && visit->targets[1] >= 0);
+        ck_assert_int_eq(kill(visit->hostile->pid, SIGSTOP), 0);
+}
+
+static unsigned visit_count_mounts(const struct visit *visit) {
+        int fd = openat(visit->proc, "self/mountinfo", O_RDONLY | O_CLOEXEC);
+        FILE *table = fdopen(fd, "r");
+        char line[2048];
+        unsigned count = 0;
+
+        ck_assert_ptr_nonnull(table);
+        while (fgets(line, sizeof(line), table))
+                count += strstr(line, visit->service->source) != NULL;
+        fclose(table);
+        return count;
+}
+
+static uint64_t visit_mount(const struct visit *visit, int client) {
+        struct wire_request request = {
+                .operation = PROTOCOL_MOUNT,
+                .n_targets = 2,
+                .targets = {{PROTOCOL_PROC, 0}, {PROTOCOL_SYSFS, 0}},
+        };
+        struct wire_reply reply = client_call(client, &request, visit->targets, 2);
+
+        client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
+        ck_assert_uint_eq(visit_count_mounts(visit), 2);
+        return reply.lease;
+}
+
+static void visit(void *argument) {
+        struct visit *visit = argument;
+        struct wire_request enter = {
+                .operation = PROTOCOL_ENTER,
+                .n_targets = 3,
+                .targets = {{PROTOCOL_NAMESPACE_MOUNT, 0},
+                            {PROTOCOL_NAMESPACE_PID, 0},
+                            {PROTOCOL_NAMESPACE_NETWORK, 0}},
+        };
+        int client = client_connect(visit->service, WORLD_ALICE);
+
+        visit_begin(visit);
+        client_expect(client_call(client, &enter, visit->namespaces, 3), STATUS_OK, 0,
+                      STATUS_NO_TARGET);
+        for (unsigned i = 0; i < 3; i++) {
+                uint64_t lease = visit_mount(visit, client);
+
+                client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+                ck_assert_uint_eq(visit_count_mounts(visit), 0);
+        }
+        visit_mount(visit, client);
+        close(client);
+        world_wait_for(visit_count_mounts(visit) == 0);
+}
+
+/* In there no path is named, and so nothing is asked of a root that doesn't answer. */
+HOSTILE_TEST(container_whose_root_has_stopped_is_served) {
+        static const int denied[] = {0, CALL_STATMOUNT};
+
+        world_make_root(WORLD_ALICE, "root");
+        for (unsigned i = 0; i < 2; i++) {
+                struct hostile hostile = hostile_start_shared(0, i ? "h1" : "h0");
+                struct service service = service_start(&(struct service_plan){
+                        .name = "a", .options = {"--join=60001"}, .denied = {denied[i]}});
+                struct visit visiting = {.service = &service, .hostile = &hostile};
+
+                world_run_as(0, visit, &visiting);
+                ck_assert_uint_eq(service_count_stuck(&service), 0);
+                world_wait_for(service_count_fds(&service) == service.fds);
+                hostile_end(&hostile);
+                service_stop(&service);
+        }
+}
+
 int main(void) {
         TCase *tests = tcase_create("stalls");
 
@@ -292,5 +397,6 @@ int main(void) {
                        build_directory_behind_a_stalled_file_system_keeps_no_daemon_from_starting);
         tcase_add_test(tests, user_with_a_slow_file_system_delays_nobody_else);
         tcase_add_test(tests, file_system_that_slips_over_the_target_gets_no_mount);
+        tcase_add_test(tests, container_whose_root_has_stopped_is_served);
         return world_run(tests);
 }

@@ -33,6 +33,7 @@ struct rig {
         bool kept;       /* the lease, beyond the connection that asked for it */
         unsigned mounts; /* of the lease that there are */
         unsigned held;   /* descriptors of its */
+        unsigned inside; /* descriptors of her namespaces, if she has had those entered */
         unsigned fds;    /* that the daemon has open for itself, */
         struct rig_threads threads; /* and has without a connection */
 };
@@ -62,6 +63,9 @@ void rig_reach(struct rig *rig);
 
 /* Connects Alice and says hello. False: there is no answer, and no connection. */
 bool rig_connect(struct rig *rig);
+
+/* Has the daemon enter her namespaces, once on a connection. */
+struct outcome rig_enter(struct rig *rig);
 
 /* Whether the daemon closes it, after what it has said. */
 bool rig_is_left(struct rig *rig);

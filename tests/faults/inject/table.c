@@ -112,6 +112,8 @@ static const struct table_row table[] = {
         {"chdir", {SYS_chdir}, ALLOCATES | SLEEPS, {EACCES, EIO}},
         {"fchdir", {SYS_fchdir}, ALLOCATES | SLEEPS, {EACCES, EIO}},
         {"unshare", {SYS_unshare}, ALLOCATES | FILLS, {EPERM}},
+        {"setns", {SYS_setns}, ALLOCATES | FILLS, {EPERM, EINVAL}},
+        {"chroot", {SYS_chroot}, ALLOCATES, {EPERM, EACCES}},
 
         /* the process */
         {"execve", {SYS_execve}, .never = "the daemon begins behind it"},

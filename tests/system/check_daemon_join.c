@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Clients in containers, whose mount namespace the daemon enters. */
+
+#include "common/fd.h"
+#include "tests/fixtures/client.h"
+#include "tests/fixtures/container.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <net/if.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#define JOIN "--join=60001" /* Alice */
+
+enum { PROC, SYS, DEV, PLACES };
+
+static const char *const places[PLACES] = {"proc", "sys", "dev"};
+
+/* What the tests and the processes in containers share. */
+struct scene {
+        struct service service;
+        uint64_t lease;
+        sig_atomic_t step; /* that has been taken */
+};
+
+static struct scene *scene_new(void) {
+        struct scene *scene = mmap(NULL, sizeof(*scene), PROT_READ | PROT_WRITE,
+                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+        ck_assert_ptr_ne(scene, MAP_FAILED);
+        world_make_root(WORLD_ALICE, "root");
+        world_make_directory(WORLD_ALICE, 0755, "root/dev");
+        /* A sweep comes by paths, and has nobody's rights. */
+        ck_assert_int_eq(chmod(world_path("root"), 0755), 0);
+        return scene;
+}
+
+static struct scene *scene_start(void) {
+        struct scene *scene = scene_new();
+
+        scene->service = service_start_with("a", JOIN);
+        return scene;
+}
+
+/* ---- as a client ---- */
+
+static struct wire_reply enter_with(int client, const int *fds, unsigned n_targets) {
+        struct wire_request request = {.operation = PROTOCOL_ENTER, .n_targets = n_targets};
+
+        for (unsigned i = 0; i < n_targets; i++)
+                request.targets[i].file_system = PROTOCOL_NAMESPACE_MOUNT + i;
+        return client_call(client, &request, fds, n_targets);
+}
+
+static void open_own(int fds[static 3]) {
+        static const char *const names[] = {"mnt", "pid", "net"};
+
+        for (unsigned i = 0; i < 3; i++) {
+                char path[32];
+
+                snprintf(path, sizeof(path), "/proc/self/ns/%s", names[i]);
+                fds[i] = open(path, O_RDONLY | O_CLOEXEC);
+                ck_assert_int_ge(fds[i], 0);
+        }
+}
+
+static void close_three(const int fds[static 3]) {
+        for (unsigned i = 0; i < 3; i++)
+                close(fds[i]);
+}
+
+static struct wire_reply enter(int client) {
+        struct wire_reply reply;
+        int fds[3];
+
+        open_own(fds);
+        reply = enter_with(client, fds, 3);
+        close_three(fds);
+        return reply;
+}
+
+/* Connected, and in the container. */
+static int entered(const struct scene *scene) {
+        int client = client_connect(&scene->service, -1);
+
+        client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET);
+        return client;
+}
+
+static struct wire_reply mount_all(int client) {
+        struct wire_request request = {.operation = PROTOCOL_MOUNT, .n_targets = PLACES};
+        struct wire_reply reply;
+        int targets[PLACES];
+
+        for (unsigned i = 0; i < PLACES; i++) {
+                request.targets[i].file_system = PROTOCOL_PROC + i;
+                targets[i] = open(world_path("root/%s", places[i]), O_PATH | O_DIRECTORY);
+                ck_assert_int_ge(targets[i], 0);
+        }
+        reply = client_call(client, &request, targets, PLACES);
+        close_three(targets);
+        return reply;
+}
+
+/* How many of the three, as process `pid` sees it (0: this one). */
+static unsigned count_in(pid_t pid) {
+        struct world_mount mount;
+        unsigned count = 0;
+
+        for (unsigned i = 0; i < PLACES; i++)
+                count += world_find_mount(pid, world_path("root/%s", places[i]), &mount);
+        return count;
+}
+
+/* ---- what is mounted ---- */
+
+/* Those that this process sees in its own /proc, and no other. */
+static void shows_own_processes(void) {
+        char link[64] = "", pid[16];
+
+        snprintf(pid, sizeof(pid), "%d", getpid());
+        ck_assert_int_gt(readlink(world_path("root/proc/self"), link, sizeof(link) - 1), 0);
+        ck_assert_str_eq(link, pid);
+        for (int i = 1; i < 300; i++) {
+                char own[32];
+
+                snprintf(own, sizeof(own), "/proc/%d", i);
+                if (access(own, F_OK) < 0)
+                        ck_assert_int_lt(access(world_path("root/proc/%d", i), F_OK), 0);
+        }
+}
+
+static void shows_own_interfaces(void) {
+        DIR *directory = opendir(world_path("root/sys/class/net"));
+        struct dirent *entry;
+
+        ck_assert_ptr_nonnull(directory);
+        while ((entry = readdir(directory)))
+                ck_assert(entry->d_name[0] == '.' || if_nametoindex(entry->d_name) != 0);
+        closedir(directory);
+}
+
+static void has_devices(void) {
+        char bytes[8];
+        int fd = open(world_path("root/dev/zero"), O_RDONLY | O_CLOEXEC);
+
+        ck_assert_int_eq(read(fd, bytes, sizeof(bytes)), sizeof(bytes));
+        close(fd);
+        fd = open(world_path("root/dev/pts/ptmx"), O_RDWR | O_NOCTTY | O_CLOEXEC);
+        ck_assert_int_ge(fd, 0);
+        close(fd);
+}
+
+static void mount_and_look(void *argument) {
+        struct scene *scene = argument;
+        int client = client_connect(&scene->service, -1);
+
+        client_expect(mount_all(client), STATUS_FOREIGN_NAMESPACE, 0, 0);
+        client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET);
+        for (unsigned i = 0; i < 3; i++) {
+                struct wire_reply reply = mount_all(client);
+
+                client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
+                ck_assert_uint_eq(count_in(0), PLACES);
+                shows_own_processes();
+                shows_own_interfaces();
+                has_devices();
+                client_expect(client_unmount(client, reply.lease), STATUS_OK, 0, STATUS_NO_TARGET);
+                ck_assert_uint_eq(count_in(0), 0);
+        }
+        client_expect(mount_all(client), STATUS_OK, 0, STATUS_NO_TARGET);
+        close(client);
+        world_wait_for(count_in(0) == 0);
+}
+
+static void mount_in(enum container_kind kind) {
+        struct scene *scene = scene_start();
+        struct container container = container_start(kind);
+        int clients[8];
+        char name[8];
+
+        for (unsigned i = 0; i < 3; i++) {
+                container_run(&container, mount_and_look, scene);
+                ck_assert_uint_eq(count_in(0), 0);
+        }
+        world_wait_for(service_count_fds(&scene->service) <= scene->service.fds + 4);
+        container_kill(&container);
+        /* The threads that were in there serve others, who are here. */
+        for (unsigned i = 0; i < 8; i++) {
+                clients[i] = client_connect(&scene->service, WORLD_BOB);
+                snprintf(name, sizeof(name), "bob%u", i);
+                client_hold_root(clients[i], WORLD_BOB, world_make_root(WORLD_BOB, name));
+        }
+        service_stop(&scene->service);
+        for (unsigned i = 0; i < 8; i++)
+                close(clients[i]);
+}
+
+WORLD_TEST(container_has_mounts_of_its_own) {
+        mount_in(CONTAINER_ROOTFUL);
+}
+
+WORLD_TEST(rootless_container_has_them_as_well) {
+        const char *lacking = container_lacks(CONTAINER_ROOTLESS);
+
+        if (lacking)
+                test_skip_report("rootless_container_has_them_as_well", lacking);
+        else
+                mount_in(CONTAINER_ROOTLESS);
+}
+
+/* ---- who may, and with what ---- */
+
+static void be_refused(void *argument) {
+        struct scene *scene = argument;
+        FD_AUTO int client = client_connect(&scene->service, -1);
+        struct wire_request hello = {.operation = PROTOCOL_HELLO};
+        struct wire_reply reply;
+
+        ck_assert_uint_eq(client_call(client, &hello, NULL, 0).flags & PROTOCOL_FEATURE_ENTER, 0);
+        reply = enter(client);
+        client_expect(reply, STATUS_FOREIGN_NAMESPACE, 0, STATUS_NO_TARGET);
+        ck_assert_ptr_nonnull(strstr(reply.text, "--join"));
+        client_hello(client);
+}
+
+WORLD_TEST(daemon_enters_nowhere_unless_it_is_told_to) {
+        static const char *const options[] = {NULL, "--join=60002"};
+        struct container container = container_start(CONTAINER_ROOTFUL);
+        struct scene *scene = scene_new();
+
+        for (unsigned i = 0; i < 2; i++) {
+                scene->service = service_start_with("a", options[i]);
+                container_run(&container, be_refused, scene);
+                service_stop(&scene->service);
+        }
+        container_kill(&container);
+}
+
+/* In the place of each of the three. */
+static void send_what_is_none(void *argument) {
+        struct scene *scene = argument;
+        FD_AUTO int client = client_connect(&scene->service, -1);
+
+        for (unsigned place = 0; place < 3; place++) {
+                const int wrong[] = {
+                        open("/dev/null", O_RDWR | O_CLOEXEC),
+                        open("/proc/self/status", O_RDONLY | O_CLOEXEC),
+                        open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC),
+                        open("/proc/self/ns/mnt", O_PATH | O_CLOEXEC),
+                        open(world_path("root"), O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+                        open(place == 0 ? "/proc/self/ns/pid" : "/proc/self/ns/mnt",
+                             O_RDONLY | O_CLOEXEC),
+                        socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
+                        dup(client),
+                };
+
+                for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+                        int fds[3], right;
+
+                        ck_assert_int_ge(wrong[i], 0);
+                        open_own(fds);
+                        right = fds[place];
+                        fds[place] = wrong[i];
+                        client_expect(enter_with(client, fds, 3), STATUS_MALFORMED, 0,
+                                      STATUS_NO_TARGET);
+                        fds[place] = right;
+                        close_three(fds);
+                        close(wrong[i]);
+                }
+        }
+        client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET); /* nothing has come of it */
+        client_expect(enter(client), STATUS_MALFORMED, 0, STATUS_NO_TARGET);
+        client_expect(mount_all(client), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(enter(client), STATUS_MALFORMED, 0, STATUS_NO_TARGET);
+}
+
+WORLD_TEST(what_is_no_namespace_is_refused) {
+        struct scene *scene = scene_start();
+        struct container container = container_start(CONTAINER_ROOTFUL);
+
+        container_run(&container, send_what_is_none, scene);
+        container_kill(&container);
+        service_stop(&scene->service);
+}
+
+/* ---- others' namespaces ---- */
+
+struct pair {
+        struct scene *scene;
+        int mount, pid; /* of the other container */
+};
+
+static bool kernel_tells_whose_processes(int pid_namespace) {
+        return ioctl(pid_namespace, _IOR(NSIO, 9, int), getpid()) >= 0 || errno != ENOTTY;
+}
+
+static void enter_others(void *argument) {
+        const struct pair *pair = argument;
+        int fds[3], own;
+        int client = client_connect(&pair->scene->service, -1);
+
+        open_own(fds);
+        own = fds[1];
+        fds[1] = pair->pid;
+        if (kernel_tells_whose_processes(own))
+                client_expect(enter_with(client, fds, 3), STATUS_NOT_AUTHORISED, 0,
+                              STATUS_NO_TARGET);
+        fds[1] = own;
+        own = fds[0];
+        fds[0] = pair->mount;
+        /* It was given it, and may be let in; but its directories are elsewhere. */
+        client_expect(enter_with(client, fds, 3), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(mount_all(client), STATUS_FOREIGN_NAMESPACE, 0, 0);
+        fds[0] = own;
+        close_three(fds);
+        close(client);
+}
+
+WORLD_TEST(another_containers_namespaces_are_of_no_use) {
+        struct scene *scene = scene_start();
+        struct container one = container_start(CONTAINER_ROOTFUL);
+        struct container other = container_start(CONTAINER_ROOTFUL);
+        struct pair pair = {scene, container_open(&other, "mnt"), container_open(&other, "pid")};
+
+        container_run(&one, enter_others, &pair);
+        ck_assert_uint_eq(count_in(one.init) + count_in(other.init), 0);
+        close(pair.mount);
+        close(pair.pid);
+        container_kill(&one);
+        container_kill(&other);
+        service_stop(&scene->service);
+}
+
+/* ---- ends ---- */
+
+static void hold_all(void *argument) {
+        struct scene *scene = argument;
+        int client = entered(scene);
+        struct wire_reply reply = mount_all(client);
+
+        client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
+        scene->lease = reply.lease;
+        scene->step = 1;
+        for (;;)
+                pause();
+}
+
+static pid_t hold_in(const struct container *container, struct scene *scene) {
+        pid_t holder;
+
+        scene->step = 0;
+        holder = container_spawn(container, hold_all, scene);
+        world_wait_for(scene->step == 1);
+        ck_assert_uint_eq(count_in(container->init), PLACES);
+        return holder;
+}
+
+/* Whether a mount namespace with the id is left, of all that there are; true where the kernel can't
+ * tell. */
+static bool is_there(uint64_t id) {
+        struct {
+                uint32_t size, mounts;
+                uint64_t id;
+        } info = {.size = sizeof(info)};
+
+        for (unsigned direction = 11; direction <= 12; direction++) { /* NS_MNT_GET_NEXT, _PREV */
+                int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC), next;
+
+                while ((next = ioctl(fd, _IOC(_IOC_READ, NSIO, direction, sizeof(info)), &info)) >=
+                       0) {
+                        close(fd);
+                        fd = next;
+                        if (info.id == id)
+                                break;
+                }
+                close(fd);
+                if (next >= 0)
+                        return true;
+        }
+        return false;
+}
+
+static uint64_t id_of(const struct container *container) {
+        FD_AUTO int fd = container_open(container, "mnt");
+        uint64_t id = 0;
+
+        ioctl(fd, _IOR(NSIO, 5, uint64_t), &id); /* NS_GET_MNTNS_ID */
+        return id;
+}
+
+WORLD_TEST(client_that_is_killed_leaves_nothing) {
+        struct scene *scene = scene_start();
+        struct container container = container_start(CONTAINER_ROOTFUL);
+
+        world_kill(hold_in(&container, scene));
+        world_wait_for(count_in(container.init) == 0);
+        container_kill(&container);
+        service_stop(&scene->service);
+}
+
+WORLD_TEST(container_that_ends_is_kept_by_nobody) {
+        struct scene *scene = scene_start();
+        struct container container = container_start(CONTAINER_ROOTFUL);
+        uint64_t id = id_of(&container);
+        pid_t holder = hold_in(&container, scene);
+
+        container_kill(&container);
+        world_kill(holder);
+        world_wait_for(!is_there(id));
+        world_wait_for(service_count_fds(&scene->service) <= scene->service.fds + 4);
+        service_stop(&scene->service);
+}
+
+static void adopt(void *argument) {
+        struct scene *scene = argument;
+        struct wire_request request = {
+                .operation = PROTOCOL_ADOPT,
+                .lease = scene->lease,
+                .n_targets = PLACES,
+                .targets = {{PROTOCOL_PROC, 0}, {PROTOCOL_SYSFS, 0}, {PROTOCOL_DEV, 0}},
+        };
+        FD_AUTO int client = client_connect(&scene->service, -1);
+        int roots[PLACES];
+
+        for (unsigned i = 0; i < PLACES; i++)
+                roots[i] = open(world_path("root/%s", places[i]), O_PATH | O_DIRECTORY);
+        if (scene->step == 1) { /* without entering: it isn't there */
+                ck_assert_uint_eq(client_call(client, &request, roots, PLACES).status,
+                                  STATUS_NO_SUCH_LEASE);
+                client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET);
+        }
+        client_expect(client_call(client, &request, roots, PLACES), STATUS_OK, 0, STATUS_NO_TARGET);
+        ck_assert_uint_eq(count_in(0), PLACES);
+        client_expect(client_unmount(client, scene->lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        ck_assert_uint_eq(count_in(0), 0);
+        close_three(roots);
+}
+
+WORLD_TEST(lease_of_a_daemon_that_died_is_adopted_in_there) {
+        struct scene *scene = scene_start();
+        struct container container = container_start(CONTAINER_ROOTFUL);
+        pid_t holder = hold_in(&container, scene);
+
+        world_kill(scene->service.pid);
+        ck_assert_uint_eq(count_in(container.init), PLACES);
+        scene->service = service_start_with("a", JOIN);
+        container_run(&container, adopt, scene);
+        world_kill(holder);
+        container_kill(&container);
+        service_stop(&scene->service);
+}
+
+/* In there, if the kernel can say where that is; else by mountatd --sweep. */
+WORLD_TEST(lease_that_nobody_adopts_is_swept_in_there) {
+        struct scene *scene = scene_start();
+        struct container container = container_start(CONTAINER_ROOTFUL);
+        bool can_be_found = is_there(id_of(&container));
+        pid_t holder = hold_in(&container, scene);
+
+        world_kill(scene->service.pid);
+        world_kill(holder);
+        scene->service = service_start_with("a", JOIN, "--adopt-timeout=0");
+        if (can_be_found)
+                world_wait_for(count_in(container.init) == 0);
+        else
+                ck_assert_uint_eq(count_in(container.init), PLACES);
+        container_kill(&container);
+        service_stop(&scene->service);
+}
+
+WORLD_TEST(lease_of_a_container_that_ended_is_forgotten) {
+        struct scene *scene = scene_start();
+        struct container container = container_start(CONTAINER_ROOTFUL);
+        bool can_be_found = is_there(id_of(&container));
+        pid_t holder = hold_in(&container, scene);
+
+        world_kill(scene->service.pid);
+        container_kill(&container);
+        world_kill(holder);
+        scene->service = service_start_with("a", JOIN, "--adopt-timeout=0");
+        service_stop(&scene->service);
+        if (can_be_found)
+                ck_assert(!service_has_state(&scene->service));
+}
+
+/* ---- privileges ---- */
+
+WORLD_TEST(capability_that_it_lacks_is_named_at_the_start) {
+        struct service service = service_spawn(&(struct service_plan){
+                .name = "a",
+                .options = {JOIN},
+                .wrapper = {"setpriv", "--bounding-set", "-sys_chroot"},
+        });
+        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+
+        service_expect_refusal(&service, "CAP_SYS_CHROOT");
+}
+
+int main(void) {
+        TCase *tests = tcase_create("join");
+
+        tcase_add_test(tests, container_has_mounts_of_its_own);
+        tcase_add_test(tests, rootless_container_has_them_as_well);
+        tcase_add_test(tests, daemon_enters_nowhere_unless_it_is_told_to);
+        tcase_add_test(tests, what_is_no_namespace_is_refused);
+        tcase_add_test(tests, another_containers_namespaces_are_of_no_use);
+        tcase_add_test(tests, client_that_is_killed_leaves_nothing);
+        tcase_add_test(tests, container_that_ends_is_kept_by_nobody);
+        tcase_add_test(tests, lease_of_a_daemon_that_died_is_adopted_in_there);
+        tcase_add_test(tests, lease_that_nobody_adopts_is_swept_in_there);
+        tcase_add_test(tests, lease_of_a_container_that_ended_is_forgotten);
+        tcase_add_test(tests, capability_that_it_lacks_is_named_at_the_start);
+        return world_run(tests);
+}
