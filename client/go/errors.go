@@ -28,7 +28,7 @@ var (
 
 // Error is a refusal. It unwraps to its Status and to its Errno.
 type Error struct {
-	Operation string     // "mount", "unmount", "hello", "connect", "adopt"
+	Operation string     // "mount", "unmount", "hello", "connect", "adopt", "enter"
 	Status    Status     // what the daemon said, or would have said
 	Errno     unix.Errno // the host's, for StatusHostFailed; else what the status stands for
 	Target    int        // index of the target at fault (of Mount: procfs, sysfs, dev), or -1

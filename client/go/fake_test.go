@@ -5,6 +5,7 @@ package mountat
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -76,6 +77,7 @@ type fakeRequest struct {
 	targets   uint32
 	flags     uint32
 	fds       int
+	links     []string // what the descriptors of an enter are
 }
 
 // receive gives the next request; false when the client has gone.
@@ -97,9 +99,62 @@ func (p *fakePeer) receive() (fakeRequest, bool) {
 	for i := range messages {
 		fds, _ := unix.ParseUnixRights(&messages[i])
 		r.fds += len(fds)
+		if r.operation == operationEnter {
+			r.links = append(r.links, links(p.t, fds)...)
+		}
 		closeAll(fds)
 	}
+	if r.operation == operationEnter {
+		if status, index := judgeEnter(b[:n]); status != StatusOK || r.fds != int(r.targets) {
+			p.t.Errorf("enter is %v at %d, with %d descriptors", status, index, r.fds)
+		}
+	}
 	return r, true
+}
+
+func links(t *testing.T, fds []int) (links []string) {
+	t.Helper()
+	for _, fd := range fds {
+		link, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+		if err != nil {
+			t.Error(err)
+		}
+		links = append(links, link)
+	}
+	return links
+}
+
+// judgeEnter is the daemon's verdict on the bytes of an enter, as in common/wire.c.
+func judgeEnter(b []byte) (status Status, index uint32) {
+	word := func(offset int) uint32 { return binary.LittleEndian.Uint32(b[offset:]) }
+	count := word(24)
+	if word(28) != 0 || binary.LittleEndian.Uint64(b[16:]) != 0 ||
+		len(b) != requestHeaderSize+targetSize*int(count) || count < 1 || count > protocolTargetsMax {
+		return StatusMalformed, protocolNoTarget
+	}
+	for i := range count {
+		kind := FileSystem(word(requestHeaderSize + targetSize*int(i)))
+		if kind < namespaceMount || kind > namespaceNetwork {
+			return StatusUnsupportedFileSystem, i
+		}
+	}
+	for i := range count {
+		if word(requestHeaderSize+targetSize*int(i)+4) != 0 {
+			return StatusMalformed, i
+		}
+	}
+	seen := make(map[FileSystem]bool)
+	for i := range count {
+		kind := FileSystem(word(requestHeaderSize + targetSize*int(i)))
+		if seen[kind] {
+			return StatusMalformed, i
+		}
+		seen[kind] = true
+	}
+	if !seen[namespaceMount] {
+		return StatusMalformed, protocolNoTarget
+	}
+	return StatusOK, protocolNoTarget
 }
 
 func (p *fakePeer) mustReceive(want operation) fakeRequest {

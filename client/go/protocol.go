@@ -26,6 +26,14 @@ const (
 	operationMount   operation = 2
 	operationUnmount operation = 3
 	operationAdopt   operation = 4
+	operationEnter   operation = 5
+)
+
+// In place of a file system in the targets of enter: each once, and the mount namespace always.
+const (
+	namespaceMount   FileSystem = 1
+	namespacePID     FileSystem = 2 // whose processes a procfs shows
+	namespaceNetwork FileSystem = 3 // whose interfaces a sysfs shows
 )
 
 func (o operation) String() string {
@@ -40,6 +48,8 @@ func (o operation) String() string {
 		return "unmount"
 	case operationAdopt:
 		return "adopt"
+	case operationEnter:
+		return "enter"
 	}
 	return "unknown operation"
 }
@@ -105,6 +115,7 @@ const (
 	FeatureUniqueIDs Feature = 1 << 2
 	FeaturePIDsOnly  Feature = 1 << 3
 	FeatureAdopt     Feature = 1 << 4
+	FeatureEnter     Feature = 1 << 5 // for this user: it mounts in his containers
 	FeatureKeep      Feature = 1 << 6 // [Keep], [Client.MountTargetsKept]
 	FeatureDev       Feature = 1 << 7 // [Dev], FileSystemDev
 	FeatureCheck     Feature = 1 << 8 // [Client.Check]

@@ -94,6 +94,23 @@ func (v *vector) checkRequest() {
 	}
 }
 
+// checkEnter compares the verdict of the tests' own daemon, which judges what this package sends.
+func (v *vector) checkEnter() {
+	index := uint32(protocolNoTarget)
+	if v.values["index"] != "none" {
+		index = uint32(v.number("index"))
+	}
+	want := Status(v.number("status"))
+	if status, at := judgeEnter(v.bytes); status != want || at != index {
+		v.t.Errorf("judged as %v at %d, want %v at %d", status, at, want, index)
+	}
+}
+
+func (v *vector) isEnter() bool {
+	return v.values["message"] == "request" && v.values["status"] != "close" &&
+		v.number("version") == protocolVersion && operation(v.number("operation")) == operationEnter
+}
+
 func (v *vector) checkReply() {
 	got, err := decodeReply(v.bytes)
 	if v.values["status"] == "close" {
@@ -134,10 +151,14 @@ func TestGoldenVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	requests, replies := 0, 0
+	requests, replies, enters := 0, 0, 0
 	for _, path := range paths {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			v := readVector(t, path)
+			if v.isEnter() {
+				enters++
+				v.checkEnter()
+			}
 			switch {
 			case v.values["message"] == "reply":
 				replies++
@@ -148,8 +169,8 @@ func TestGoldenVectors(t *testing.T) {
 			}
 		})
 	}
-	if requests < 12 || replies < 20 {
-		t.Errorf("only %d requests and %d replies were found", requests, replies)
+	if requests < 12 || replies < 20 || enters < 12 {
+		t.Errorf("only %d requests, %d to enter, and %d replies were found", requests, enters, replies)
 	}
 }
 
