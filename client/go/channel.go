@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,11 +22,16 @@ type channel struct {
 	socket  *net.UnixConn
 	sending chan struct{} // holds one token while somebody sends
 	over    chan struct{} // closed when the connection has ended, after err is set
+	away    *atomic.Bool  // the Dialer's
 
 	mu       sync.Mutex // guards all below
 	cookie   uint64
 	pending  map[uint64]*call
-	features Feature // of the daemon, as far as known: see require
+	greeted  bool
+	features Feature // of the daemon that was greeted; none before
+	home     bool    // something was mounted without entering: so there is no need for it
+	entered  bool
+	entrance *entrance // under way, or final; nil: none was tried
 	err      error
 }
 
@@ -39,9 +45,10 @@ type call struct {
 }
 
 // newChannel takes the socket. Somebody must read() from it.
-func newChannel(socket *net.UnixConn) *channel {
+func newChannel(socket *net.UnixConn, away *atomic.Bool) *channel {
 	return &channel{
 		socket:  socket,
+		away:    away,
 		sending: make(chan struct{}, 1),
 		over:    make(chan struct{}),
 		pending: make(map[uint64]*call),
@@ -117,9 +124,28 @@ func (c *channel) deliver(datagram []byte, flags int) error {
 		return lost(fmt.Errorf("%w: a reply that fits no request", ErrProtocol))
 	}
 	delete(c.pending, reply.cookie)
+	c.learn(reply)
 	call.reply = reply
 	close(call.done)
 	return nil
+}
+
+// learn is for what outlasts the call, also one that nobody waits for any more. To be called with the
+// lock held.
+func (c *channel) learn(r *reply) {
+	if r.status != StatusOK {
+		return
+	}
+	switch r.operation {
+	case operationHello:
+		c.greeted, c.features = true, Feature(r.flags)
+	case operationEnter:
+		c.entered = true
+		c.away.Store(true)
+	case operationMount, operationAdopt:
+		// A check doesn't count: before Linux 6.8 it can't tell whose namespace a directory is in.
+		c.home = c.home || !c.entered && r.lease != 0
+	}
 }
 
 // start sends a request with its descriptors, which stay the caller's. After an error nothing was
@@ -218,25 +244,30 @@ func (c *channel) require(ctx context.Context, features Feature) error {
 	if c.lacks(features) == 0 {
 		return nil
 	}
-	call, err := c.start(ctx, &request{operation: operationHello}, nil)
+	reply, err := c.greet(ctx)
 	if err != nil {
 		return err
 	}
-	reply, err := call.wait(ctx)
-	if err != nil {
-		return err
-	}
-	if reply.status != StatusOK {
-		return newReplyError(operationHello, reply, 0)
-	}
-
-	c.mu.Lock()
-	c.features = Feature(reply.flags)
-	c.mu.Unlock()
 	if lacks := c.lacks(features); lacks != 0 {
 		return newLackError(lacks, reply.text)
 	}
 	return nil
+}
+
+// greet asks the daemon what it can do.
+func (c *channel) greet(ctx context.Context) (*reply, error) {
+	call, err := c.start(ctx, &request{operation: operationHello}, nil)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := call.wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if reply.status != StatusOK {
+		return nil, newReplyError(operationHello, reply, 0)
+	}
+	return reply, nil
 }
 
 // lacks gives those of the features that the daemon is too old for, as far as is known. One that can

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +32,21 @@ type Client struct {
 // relative path must stay true, for connecting again. Of a daemon that isn't there Dial says so at
 // once.
 func Dial(ctx context.Context, path string) (*Client, error) {
+	return (&Dialer{Socket: path}).Dial(ctx)
+}
+
+// Dialer connects any number of Clients to one daemon. What one of them finds out, that this process is
+// in another mount namespace than the daemon, the others need not; so who opens a Client for each mount
+// has one Dialer for all of them. The zero Dialer is ready. It must not be copied.
+type Dialer struct {
+	Socket string // as [Dial] takes it
+
+	away atomic.Bool // it is: a connection is to enter before it mounts
+}
+
+// Dial is the function [Dial] with the Dialer's socket. May be called by many at once.
+func (d *Dialer) Dial(ctx context.Context) (*Client, error) {
+	path := d.Socket
 	if path == "" {
 		path = socketPath()
 	}
@@ -38,7 +54,7 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to mountatd at %s: %w%s", escape(path), err, advice(err))
 	}
-	return &Client{newConnection(path, newChannel(socket))}, nil
+	return &Client{newConnection(path, newChannel(socket, &d.away))}, nil
 }
 
 func socketPath() string {

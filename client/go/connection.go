@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,7 @@ const (
 // newConnection to fail.
 type connection struct {
 	path     string
+	away     *atomic.Bool // the Dialer's
 	patience time.Duration
 	over     chan struct{}      // closed when all has ended, after err is set
 	closing  context.Context    // ends then, too
@@ -51,6 +53,7 @@ type connection struct {
 func newConnection(path string, ch *channel) *connection {
 	c := &connection{
 		path:     path,
+		away:     ch.away,
 		patience: lostPatience,
 		over:     make(chan struct{}),
 		kick:     make(chan struct{}, 1),
@@ -271,7 +274,7 @@ func (c *connection) reconnect() *channel {
 		c.absence = fmt.Errorf("connecting to %s again: %w", escape(c.path), err)
 		return nil
 	}
-	ch := newChannel(socket)
+	ch := newChannel(socket, c.away)
 	go ch.read()
 	if c.err != nil {
 		ch.fail(c.err)
@@ -314,24 +317,20 @@ func (c *connection) offer(ch *channel, l *Lease) (again bool) {
 		c.lose(l, err)
 		return false
 	}
-	call, err := ch.start(c.closing, l.adoption(), fds)
+	q := inquiry{request: *l.adoption(), fds: fds}
+	err = q.askOf(c.closing, ch)
 	closeAll(fds)
-	if err != nil {
-		return true
+	if err == nil && q.reply.status != StatusOK {
+		err = newReplyError(operationAdopt, q.reply, len(l.targets))
 	}
-	reply, err := call.wait(c.closing)
-	if err != nil {
-		return true
-	}
-
-	switch reply.status {
-	case StatusOK:
+	if err == nil {
 		c.settle(l, ch)
 		return false
-	case StatusHostFailed, StatusShuttingDown, StatusLimitExceeded:
+	}
+	if refusal, ok := err.(*Error); !ok || refusal.Status.isPassing() {
 		return true
 	}
-	c.lose(l, newReplyError(operationAdopt, reply, len(l.targets)))
+	c.lose(l, err)
 	return false
 }
 
@@ -364,21 +363,58 @@ func (c *connection) ask(ctx context.Context, q *inquiry) error {
 			return err
 		}
 		q.channel = ch
-		if err = ch.require(ctx, q.features); err == nil {
-			q.call, err = ch.start(ctx, &q.request, q.fds)
-		}
-		if err == nil {
-			q.reply, err = q.call.wait(ctx)
-			if err == nil || !errors.Is(err, ErrLost) {
-				return err
-			}
-			q.call = nil
-			q.inDoubt = true
-		}
-		if !errors.Is(err, ErrLost) || losses == lossesMax {
+		err = q.askOf(ctx, ch)
+		if err == nil || !errors.Is(err, ErrLost) || losses == lossesMax {
 			return err
 		}
 	}
+}
+
+// askOf asks one instance: first to enter this process' namespaces, if that is known to be needed,
+// and if the answer is that it would be, once more after that. An error is of what was asked last.
+func (q *inquiry) askOf(ctx context.Context, ch *channel) error {
+	q.call = nil
+	if q.isOfNamespace() && ch.away.Load() {
+		if err := ch.enter(ctx); err != nil {
+			return err
+		}
+	}
+	inside := ch.hasEntered()
+	err := q.askOnce(ctx, ch)
+	if err != nil || inside || !q.isOfNamespace() || q.reply.status != StatusForeignNamespace {
+		return err
+	}
+
+	q.call = nil
+	if err := ch.enter(ctx); err != nil {
+		return err
+	}
+	if !ch.hasEntered() {
+		return nil
+	}
+	return q.askOnce(ctx, ch)
+}
+
+// isOfNamespace tells whether the answer depends on the mount namespace that the daemon is in.
+func (q *inquiry) isOfNamespace() bool {
+	return q.request.operation == operationMount || q.request.operation == operationAdopt
+}
+
+func (q *inquiry) askOnce(ctx context.Context, ch *channel) error {
+	err := ch.require(ctx, q.features)
+	if err != nil {
+		return err
+	}
+	q.call, err = ch.start(ctx, &q.request, q.fds)
+	if err != nil {
+		return err
+	}
+	q.reply, err = q.call.wait(ctx)
+	if errors.Is(err, ErrLost) {
+		q.call = nil
+		q.inDoubt = true
+	}
+	return err
 }
 
 // await gives a channel: with l, one that has it.

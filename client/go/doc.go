@@ -22,6 +22,15 @@
 // another user. [Lease.Done] tells at once, and Release why: [ErrLeaseLost]. What is still mounted of
 // it is released by the daemon.
 //
+// # Containers
+//
+// A program in another mount namespace than the daemon's, as a container has one, gets its mounts if the
+// administrator lets its user: mountatd's --join, [FeatureEnter]. When the daemon says that a directory is
+// elsewhere, the Client sends it the mount, pid and network namespace of this process, and asks once more;
+// from then on the /proc that it gets is that of the container. Later connections of the Client, and of
+// the others of its [Dialer], begin with that. Otherwise, and for kept leases in any case, there is
+// [StatusForeignNamespace].
+//
 // # Errors
 //
 // What the daemon refuses is an [*Error] with a [Status]:

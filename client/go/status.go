@@ -64,6 +64,11 @@ func (s Status) Error() string {
 	return "mountatd: " + s.String()
 }
 
+// isPassing tells whether the same request can succeed later.
+func (s Status) isPassing() bool {
+	return s == StatusHostFailed || s == StatusShuttingDown || s == StatusLimitExceeded
+}
+
 // The kernel's largest errno, include/linux/err.h.
 const errnoMax = 4095
 

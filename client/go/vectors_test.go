@@ -189,3 +189,19 @@ func TestAdoptionIsTheGoldenOne(t *testing.T) {
 		t.Errorf("encoded as\n%x, want\n%x", got, v.bytes)
 	}
 }
+
+func TestEnterIsTheGoldenOne(t *testing.T) {
+	if _, err := os.Stat(vectorsPath); err != nil {
+		t.Skip("the golden vectors are not here:", err)
+	}
+	v := readVector(t, vectorsPath+"/request-enter.txt")
+	targets, fds, err := openNamespaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(fds)
+	r := request{operation: operationEnter, cookie: v.number("cookie"), targets: targets}
+	if got := r.encode(); !bytes.Equal(got, v.bytes) {
+		t.Errorf("encoded as\n%x, want\n%x", got, v.bytes)
+	}
+}
