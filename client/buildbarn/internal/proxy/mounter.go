@@ -21,9 +21,10 @@ import (
 const absencePatience = time.Second
 
 // mounter gets leases from mountatd. Each has a connection of its own: when this program is killed,
-// the kernel closes it, and the daemon unmounts.
+// the kernel closes it, and the daemon unmounts. That this program is in a container, if it is, is found
+// out by the first of them.
 type mounter struct {
-	socket         string
+	dialer         *mountat.Dialer
 	flags          mountat.Flags
 	mountTimeout   time.Duration
 	releaseTimeout time.Duration
@@ -119,7 +120,7 @@ func (m *mounter) dial(ctx context.Context) (*mountat.Client, error) {
 	giveUp := time.Now().Add(absencePatience)
 	var absence error
 	for {
-		client, err := mountat.Dial(ctx, m.socket)
+		client, err := m.dialer.Dial(ctx)
 		if err == nil {
 			return client, nil
 		}
@@ -164,7 +165,7 @@ func (m *mounter) obstacle(err error, buildDirectory *os.File) *obstacle {
 		reason = mountat.StatusUnsupportedFileSystem.String()
 		cure = ": or give actions none: leave dev out of mountat-runner's --mount"
 	case errors.As(err, &refusal):
-		reason, cure = refusal.Status.String(), cureOf(refusal.Status, buildDirectory)
+		reason, cure = refusal.Status.String(), cureOf(refusal, buildDirectory)
 	case isNoAnswer(err):
 		reason = reasonNoAnswer
 	}
@@ -172,14 +173,17 @@ func (m *mounter) obstacle(err error, buildDirectory *os.File) *obstacle {
 }
 
 // cureOf is what to do, in this program's terms, where the daemon's own text can't know them.
-func cureOf(refusal mountat.Status, buildDirectory *os.File) string {
-	switch refusal {
+func cureOf(refusal *mountat.Error, buildDirectory *os.File) string {
+	if refusal.Operation == "enter" && refusal.Status != mountat.StatusHostFailed {
+		return "" // it is about this process, and says all of it
+	}
+	switch refusal.Status {
 	case mountat.StatusNotAuthorised, mountat.StatusUnsupportedFileSystem:
 		return fmt.Sprintf(": add --build-directory=%s:%d to mountatd's options (MOUNTATD_OPTIONS in "+
 			"/etc/default/mountatd), and restart it", nameOf(buildDirectory), os.Geteuid())
 	case mountat.StatusForeignNamespace:
-		return ": in containers, run both in one; as services, without PrivateTmp=, ProtectSystem= " +
-			"and the like"
+		return fmt.Sprintf(": in containers, add --join=%d to mountatd's options, or run both in one; as "+
+			"services, run both without PrivateTmp=, ProtectSystem= and the like", os.Geteuid())
 	case mountat.StatusHostFailed:
 		return ": mountatd's log has more"
 	}

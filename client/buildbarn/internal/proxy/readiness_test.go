@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // expectUnready asks twice: the answer says all of wanted, the log says it once.
@@ -166,12 +167,44 @@ func TestUnreadyInAnotherMountNamespace(t *testing.T) {
 	for _, options := range [][]string{{"--build-directory=" + b.buildDirectory}, nil} {
 		daemon.SetOptions(options...)
 		daemon.Restart()
-		b.expectUnready("foreign-namespace", "one mount namespace", "PrivateTmp=")
+		b.expectUnready("foreign-namespace", "one mount namespace", "PrivateTmp=",
+			fmt.Sprintf("--join=%d", os.Geteuid()))
 		daemon.Stop()
 	}
 	daemon.SetApart(false)
 	daemon.Restart()
 	b.expectReady(1)
+}
+
+// As in a container, where mountatd may join. That it takes that is found out once, by the first check:
+// mountatd's log has a refusal for it, and none for an action or for another check.
+func TestReadyInAnotherMountNamespaceThatMountatdJoins(t *testing.T) {
+	daemon := testdaemon.Start(t)
+	b := newBench(t, daemon.Socket)
+	b.backend.onRun = func(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
+		if n := daemon.Mounts(); n != 2 { // in this namespace, which isn't the daemon's
+			t.Errorf("%d mounts during the action", n)
+		}
+		return new(emptypb.Empty), nil
+	}
+	daemon.Stop()
+	daemon.SetApart(true)
+	daemon.SetOptions(fmt.Sprintf("--join=%d", os.Geteuid()))
+	for _, refusals := range []int{1, 0} {
+		daemon.Restart()
+		for range 3 {
+			b.expectReady(1)
+			path := b.newRoot("a")
+			if _, err := b.run(runRequest(path)); err != nil {
+				t.Fatal(err)
+			}
+			b.checkNothingLeft(path)
+		}
+		daemon.Stop()
+		if n := daemon.Logged("foreign-namespace"); n != refusals {
+			t.Errorf("%d refusals, want %d", n, refusals)
+		}
+	}
 }
 
 func TestUnreadyWhileMountatdIsAway(t *testing.T) {

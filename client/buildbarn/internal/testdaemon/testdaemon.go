@@ -172,6 +172,11 @@ func (d *Daemon) end() {
 	}
 }
 
+// Logged counts the lines of its log with that text; after Stop or Kill.
+func (d *Daemon) Logged(text string) int {
+	return strings.Count(d.log.String(), text)
+}
+
 // Freeze stops every thread of it, until Continue.
 func (d *Daemon) Freeze() {
 	d.t.Helper()
