@@ -34,7 +34,7 @@ static const struct {
         [STATUS_FOREIGN_NAMESPACE] = {"foreign-namespace",
                                       "the directory is in another mount namespace than mountatd, "
                                       "or in a detached tree: run client and daemon in one mount "
-                                      "namespace"},
+                                      "namespace; for containers, see --join in mountatd(8)"},
         [STATUS_LIMIT_EXCEEDED] = {"limit-exceeded",
                                    "a limit of mountatd is reached: release leases, close "
                                    "connections, or raise it"},
