@@ -60,6 +60,11 @@ static void connection_forget_all(struct connection *connection) {
 
 /* ---- connecting ---- */
 
+static void connection_begin(struct connection *connection) {
+        connection->number++;
+        connection->instance = (struct instance){0};
+}
+
 int connection_open(struct connection *connection, const char *path) {
         int result = channel_connect(&connection->channel, path);
 
@@ -67,7 +72,9 @@ int connection_open(struct connection *connection, const char *path) {
                 return result;
         connection_forget_all(connection);
         strcpy(connection->path, path); /* a longer one can't be connected to */
-        connection->complete = ++connection->number;
+        connection_begin(connection);
+        if (!connection->foreign)
+                connection->complete = connection->number;
         return 0;
 }
 
@@ -125,8 +132,62 @@ static int connection_connect(struct connection *connection, int64_t patience,
         }
         if (result < 0)
                 return connection_unanswered(connection, result, failure);
-        connection->number++;
+        connection_begin(connection);
         return 0;
+}
+
+/* ---- entering ---- */
+
+static bool connection_has_leases(const struct connection *connection) {
+        const struct holding *holding = connection->holdings;
+
+        while (holding &&
+               (holding->fate != HOLDING_KEPT || holding->connection != connection->number))
+                holding = holding->next;
+        return holding;
+}
+
+/* As instance_enter(). What a connection holds is all in one namespace. */
+static int connection_enter(struct connection *connection, struct wire_reply *reply) {
+        int result;
+
+        if (connection_has_leases(connection))
+                return 0;
+        result = instance_enter(&connection->instance, &connection->channel, reply);
+        connection->foreign |= result > 0;
+        return result;
+}
+
+/* Before all else, where it is known to be needed. */
+static int connection_arrive(struct connection *connection, struct failure *failure) {
+        struct wire_reply reply = {.status = STATUS_OK};
+        int result;
+
+        if (!connection->foreign || connection->instance.entered)
+                return 0;
+        result = connection_enter(connection, &reply);
+        if (result < 0)
+                return connection_broken(connection, result, failure);
+        /* Refused for good, or not offered any more: what is asked for next is told why. */
+        if (reply.status == STATUS_OK || connection->channel.fd >= 0)
+                return 0;
+        return failure_reply(failure, &reply, 0);
+}
+
+/* As channel_exchange(), and once more if the daemon had to enter first. */
+static int connection_exchange(struct connection *connection, struct wire_request *request,
+                               const int *fds, struct wire_reply *reply) {
+        struct channel *channel = &connection->channel;
+        int result;
+
+        if (request->operation == PROTOCOL_HELLO)
+                return instance_hello(&connection->instance, channel, request, reply);
+        result = channel_exchange(channel, request, fds, reply);
+        if (result < 0 || reply->status != STATUS_FOREIGN_NAMESPACE ||
+            (reply->operation != PROTOCOL_MOUNT && reply->operation != PROTOCOL_ADOPT))
+                return result;
+        result = connection_enter(connection, reply);
+        return result > 0 ? channel_exchange(channel, request, fds, reply) : result;
 }
 
 /* ---- adopting ---- */
@@ -135,10 +196,15 @@ static bool connection_is_shortage(int error) {
         return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
 }
 
-/* Whether the same offer could be taken later. */
-static bool connection_is_passing(uint16_t status) {
-        return status == STATUS_HOST_FAILED || status == STATUS_LIMIT_EXCEEDED ||
-               status == STATUS_SHUTTING_DOWN;
+/* Of one that isn't in our namespace, what it says of a lease in there isn't the reason. */
+static void connection_lose(const struct connection *connection, struct holding *holding,
+                            const struct wire_reply *reply) {
+        const struct wire_reply foreign = {.status = STATUS_FOREIGN_NAMESPACE};
+        const struct instance *instance = &connection->instance;
+
+        if (connection->foreign && !instance_is_inside(instance))
+                reply = instance->entered ? &instance->entering : &foreign;
+        holding_lose_refused(holding, reply);
 }
 
 /* 0, or negative with the lease in one of three states: lost, or else with or without a channel. */
@@ -165,7 +231,7 @@ static int connection_offer(struct connection *connection, struct holding *holdi
 
         for (uint32_t i = 0; i < holding->count; i++)
                 request.targets[i].file_system = holding->targets[i].file_system;
-        result = channel_exchange(&connection->channel, &request, fds, &reply);
+        result = connection_exchange(connection, &request, fds, &reply);
         for (uint32_t i = 0; i < holding->count; i++)
                 fd_close(fds[i]);
 
@@ -175,8 +241,9 @@ static int connection_offer(struct connection *connection, struct holding *holdi
                 holding->connection = connection->number;
                 return 0;
         }
-        if (reply.operation == PROTOCOL_ADOPT && !connection_is_passing(reply.status))
-                holding_lose(holding, HOLDING_REFUSED, 0);
+        if ((reply.operation == PROTOCOL_ADOPT || reply.operation == PROTOCOL_ENTER) &&
+            !instance_is_passing(reply.status))
+                connection_lose(connection, holding, &reply);
         return failure_reply(failure, &reply, 0);
 }
 
@@ -231,7 +298,9 @@ int connection_recover(struct connection *connection, int64_t patience, struct f
                                  : connection_connect(connection, patience, failure);
                 if (result < 0)
                         return result;
-                result = connection_offer_all(connection, failure);
+                result = connection_arrive(connection, failure);
+                if (result == 0)
+                        result = connection_offer_all(connection, failure);
                 if (result != -ECONNRESET || connection->channel.fd >= 0 ||
                     losses >= CONNECTION_LOSSES_MAX || connection_pause(connection, losses) < 0)
                         return result;
@@ -259,10 +328,11 @@ static int connection_prepare(struct connection *connection, const struct connec
 /* A daemon that knows of dev and has none to give is asked: it says why. All since 0.2 do. */
 static uint32_t connection_lacks(const struct connection *connection,
                                  const struct connection_call *call) {
-        uint32_t lacks = call->features & ~connection->features;
+        uint32_t lacks = call->features & ~connection->instance.features;
 
-        return connection->features & PROTOCOL_FEATURE_CHECK ? lacks & ~PROTOCOL_FEATURE_DEV
-                                                             : lacks;
+        return connection->instance.features & PROTOCOL_FEATURE_CHECK
+                       ? lacks & ~PROTOCOL_FEATURE_DEV
+                       : lacks;
 }
 
 /*
@@ -271,16 +341,10 @@ static uint32_t connection_lacks(const struct connection *connection,
  */
 static int connection_greet(struct connection *connection, struct connection_call *call) {
         struct wire_request hello = {.operation = PROTOCOL_HELLO};
-        int result;
 
-        if (connection->greeted == connection->number && !connection_lacks(connection, call))
+        if (connection->instance.greeted && !connection_lacks(connection, call))
                 return 0;
-        result = channel_exchange(&connection->channel, &hello, NULL, &call->reply);
-        if (result < 0 || call->reply.status != STATUS_OK)
-                return result;
-        connection->greeted = connection->number;
-        connection->features = call->reply.flags;
-        return 0;
+        return instance_hello(&connection->instance, &connection->channel, &hello, &call->reply);
 }
 
 static const struct {
@@ -322,8 +386,9 @@ static int connection_try(struct connection *connection, struct connection_call 
         result = call->features ? connection_greet(connection, call) : 0;
         if (result < 0 || call->reply.status != STATUS_OK || connection_lacks(connection, call))
                 return result;
-        result = channel_exchange(channel, &call->request, call->fds, &call->reply);
-        if (result == -ECONNRESET && channel->fd < 0)
+        result = connection_exchange(connection, &call->request, call->fds, &call->reply);
+        /* It, and not what was asked on the way. */
+        if (result == -ECONNRESET && channel->fd < 0 && call->request.cookie == channel->cookie)
                 call->in_doubt |= channel->delivered;
         return result;
 }

@@ -11,11 +11,13 @@
 
 #include "common/fd.h"
 #include "common/file_system.h"
+#include "common/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -138,6 +140,14 @@ void holding_lose(struct holding *holding, enum holding_fate fate, int error) {
         holding->error = error;
 }
 
+/* That there is no such lease says less than that it was lost. */
+void holding_lose_refused(struct holding *holding, const struct wire_reply *reply) {
+        holding_lose(holding, HOLDING_REFUSED, 0);
+        if (reply->status != STATUS_NO_SUCH_LEASE)
+                snprintf(holding->refusal, sizeof(holding->refusal), "%s",
+                         reply->text[0] ? reply->text : status_sentence(reply->status));
+}
+
 int holding_explain(const struct holding *holding, struct failure *failure) {
         static const char *const reasons[] = {
                 [HOLDING_BARE] = "its mounts were gone",
@@ -145,11 +155,14 @@ int holding_explain(const struct holding *holding, struct failure *failure) {
                 [HOLDING_REFUSED] = "the next instance had released it already",
         };
         bool errno_known = holding->error < 0;
+        char refusal[sizeof(failure->text)];
 
+        text_escape(refusal, sizeof(refusal), holding->refusal);
         failure_status(failure, MOUNTAT_STATUS_NO_SUCH_LEASE, MOUNTAT_NO_TARGET,
                        "the lease %016" PRIx64 " was lost when mountatd went away: %s%s%s: what is "
                        "left of it is released within mountatd's --adopt-timeout",
-                       holding->id, reasons[holding->fate], errno_known ? ": " : "",
+                       holding->id, refusal[0] ? refusal : reasons[holding->fate],
+                       errno_known ? ": " : "",
                        errno_known ? strerrordesc_np(-holding->error) : "");
         return -ENOENT;
 }

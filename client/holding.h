@@ -27,7 +27,8 @@ struct holding {
         uint64_t connection; /* the one that it belongs to */
         bool kept;           /* by the daemon, for the user: it belongs to no connection */
         enum holding_fate fate;
-        int error;        /* negative errno, of HOLDING_UNREACHABLE */
+        int error;                           /* negative errno, of HOLDING_UNREACHABLE */
+        char refusal[PROTOCOL_TEXT_MAX + 1]; /* the daemon's text, of HOLDING_REFUSED; or "" */
         struct root root; /* without a descriptor where the targets were given one by one */
         uint32_t count;
         struct mountat_target targets[MOUNTAT_TARGETS_MAX]; /* own descriptors, or none */
@@ -61,6 +62,9 @@ int holding_check_bare(const struct holding *holding);
 
 /* From now on it is lost. What leads to its mounts stays open, to see when they are gone. */
 void holding_lose(struct holding *holding, enum holding_fate fate, int error);
+
+/* The same for one that the next instance didn't take, and that it knows. */
+void holding_lose_refused(struct holding *holding, const struct wire_reply *reply);
 
 /* Says that it is lost, and why. -ENOENT. */
 int holding_explain(const struct holding *holding, struct failure *failure);

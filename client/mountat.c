@@ -40,6 +40,7 @@ static_assert((int)MOUNTAT_FEATURE_UNIQUE_IDS == (int)PROTOCOL_FEATURE_UNIQUE_ID
 static_assert((int)MOUNTAT_FEATURE_PIDS_ONLY == (int)PROTOCOL_FEATURE_PIDS_ONLY,
               "common/protocol.h");
 static_assert((int)MOUNTAT_FEATURE_ADOPT == (int)PROTOCOL_FEATURE_ADOPT, "common/protocol.h");
+static_assert((int)MOUNTAT_FEATURE_ENTER == (int)PROTOCOL_FEATURE_ENTER, "common/protocol.h");
 static_assert((int)MOUNTAT_FEATURE_KEEP == (int)PROTOCOL_FEATURE_KEEP, "common/protocol.h");
 static_assert((int)MOUNTAT_FEATURE_DEV == (int)PROTOCOL_FEATURE_DEV, "common/protocol.h");
 static_assert((int)MOUNTAT_FEATURE_CHECK == (int)PROTOCOL_FEATURE_CHECK, "common/protocol.h");

@@ -86,9 +86,10 @@ enum mountat_feature {
         MOUNTAT_FEATURE_UNIQUE_IDS = 1 << 2,
         MOUNTAT_FEATURE_PIDS_ONLY = 1 << 3,
         MOUNTAT_FEATURE_ADOPT = 1 << 4,
-        MOUNTAT_FEATURE_KEEP = 1 << 6, /* MOUNTAT_KEEP, mountat_mount_kept() */
-        MOUNTAT_FEATURE_DEV = 1 << 7,  /* MOUNTAT_DEV, MOUNTAT_FILE_SYSTEM_DEV */
-        MOUNTAT_FEATURE_CHECK = 1 << 8 /* mountat_check() */
+        MOUNTAT_FEATURE_ENTER = 1 << 5, /* for this user: see mountat_new() */
+        MOUNTAT_FEATURE_KEEP = 1 << 6,  /* MOUNTAT_KEEP, mountat_mount_kept() */
+        MOUNTAT_FEATURE_DEV = 1 << 7,   /* MOUNTAT_DEV, MOUNTAT_FILE_SYSTEM_DEV */
+        MOUNTAT_FEATURE_CHECK = 1 << 8  /* mountat_check() */
 };
 
 #define MOUNTAT_TARGETS_MAX 16
@@ -102,7 +103,16 @@ struct mountat_target {
         uint32_t options;     /* of enum mountat_option */
 };
 
-/* A connection that isn't connected yet; NULL without memory. The caller owns it. */
+/*
+ * A connection that isn't connected yet; NULL without memory. The caller owns it.
+ *
+ * Where this process is in another mount namespace than the daemon, as in a container, the daemon
+ * is asked to enter it, at the first mount or check that is refused for that reason; from then on
+ * all mounts of the connection are made there, and procfs shows the processes of this one's pid
+ * namespace. It does so for users whom its administrator named with --join (mountatd(8)), and if
+ * this process has a procfs on /proc. Else the refusal is the call's: -EXDEV, and the text says
+ * what to do.
+ */
 struct mountat *mountat_new(void);
 
 /*
@@ -193,6 +203,7 @@ int mountat_mount(struct mountat *mountat, const struct mountat_target *targets,
  * The same with a lease that is the user's and not the connection's: it outlives both the
  * connection and restarts of the daemon, which keeps it by itself, counts against the user's
  * limits, and ends by mountat_unmount() on any connection of this user, or with the daemon's stop.
+ * In another mount namespace than the daemon's there is none, -EXDEV: see mountat_new().
  * No descriptor is kept. After a timeout there may be a lease all the same, whose id nobody was
  * told: "mountatctl list" has it. (mountat_keep() is about connections, not about this.)
  *

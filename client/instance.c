@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * An enter that is refused costs the daemon a line in its log: so it is asked only for a reason,
+ * only where hello says that it may succeed, and never twice on a connection.
+ */
+
+#include "client/instance.h"
+
+#include "client/namespaces.h"
+#include "common/fd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+int instance_hello(struct instance *instance, struct channel *channel, struct wire_request *hello,
+                   struct wire_reply *reply) {
+        int result = channel_exchange(channel, hello, NULL, reply);
+
+        if (result < 0 || reply->status != STATUS_OK)
+                return result;
+        instance->greeted = true;
+        instance->features = reply->flags;
+        return 0;
+}
+
+bool instance_is_inside(const struct instance *instance) {
+        return instance->entered && instance->entering.status == STATUS_OK;
+}
+
+bool instance_is_passing(uint32_t status) {
+        return status == STATUS_HOST_FAILED || status == STATUS_LIMIT_EXCEEDED ||
+               status == STATUS_SHUTTING_DOWN;
+}
+
+/* One that doesn't enter may be too old to know what its administrator has to do. */
+static int instance_advise(struct wire_reply *reply) {
+        if (reply->status == STATUS_FOREIGN_NAMESPACE && !strstr(reply->text, "--join"))
+                snprintf(reply->text, sizeof(reply->text), "%s", status_sentence(reply->status));
+        return 0;
+}
+
+/* This process' own trouble, of which it may be rid a moment later, is its caller's. */
+static int instance_explain_namespaces(int error, struct wire_reply *reply) {
+        if (error == -EMFILE || error == -ENFILE || error == -ENOMEM)
+                return error;
+        if (reply->status == STATUS_FOREIGN_NAMESPACE)
+                snprintf(reply->text, sizeof(reply->text),
+                         "mountatd can enter your mount namespace, and isn't shown it: cannot open "
+                         "/proc/self/ns/mnt: %s: mount a procfs on /proc",
+                         strerrordesc_np(-error));
+        return 0;
+}
+
+static int instance_take_answer(struct instance *instance, struct channel *channel,
+                                struct wire_reply *reply) {
+        if (reply->operation != PROTOCOL_ENTER)
+                return 0;
+        reply->target = STATUS_NO_TARGET;
+        instance->entered = true;
+        instance->entering = *reply;
+        if (instance_is_passing(reply->status))
+                channel_close(channel,
+                              "was closed because mountatd could not enter this mount namespace");
+        return reply->status == STATUS_OK;
+}
+
+static int instance_send_namespaces(struct instance *instance, struct channel *channel,
+                                    struct wire_reply *reply) {
+        struct wire_request request;
+        int fds[NAMESPACES_MAX];
+        int result = namespaces_open(&request, fds);
+
+        if (result < 0)
+                return instance_explain_namespaces(result, reply);
+        result = channel_exchange(channel, &request, fds, reply);
+        for (uint32_t i = 0; i < request.n_targets; i++)
+                fd_close(fds[i]);
+        return result < 0 ? result : instance_take_answer(instance, channel, reply);
+}
+
+int instance_enter(struct instance *instance, struct channel *channel, struct wire_reply *reply) {
+        if (instance->entered) {
+                if (!instance_is_inside(instance))
+                        *reply = instance->entering;
+                return 0;
+        }
+        if (!instance->greeted) {
+                struct wire_request hello = {.operation = PROTOCOL_HELLO};
+                struct wire_reply greeting;
+                int result = instance_hello(instance, channel, &hello, &greeting);
+
+                if (result < 0)
+                        return result;
+                if (greeting.status != STATUS_OK) {
+                        *reply = greeting;
+                        return 0;
+                }
+        }
+        return instance->features & PROTOCOL_FEATURE_ENTER
+                       ? instance_send_namespaces(instance, channel, reply)
+                       : instance_advise(reply);
+}
