@@ -18,6 +18,7 @@ static const struct {
         {MOUNTAT_FEATURE_UNIQUE_IDS, "unique-ids"},
         {MOUNTAT_FEATURE_PIDS_ONLY, "pids-only"},
         {MOUNTAT_FEATURE_ADOPT, "adopt"},
+        {MOUNTAT_FEATURE_ENTER, "enter"},
         {MOUNTAT_FEATURE_KEEP, "keep"},
         {MOUNTAT_FEATURE_DEV, "dev"},
         {MOUNTAT_FEATURE_CHECK, "check"},

@@ -18,6 +18,9 @@ static void mount_advise(const struct session *session) {
         if (mountat_error_status(session->mountat) == MOUNTAT_STATUS_NOT_AUTHORISED)
                 warnx("an administrator can mount there over D-Bus: see MountPath in "
                       "org.mountat1(5)");
+        if (mountat_error_status(session->mountat) == MOUNTAT_STATUS_FOREIGN_NAMESPACE)
+                warnx("in a container, what is mounted ends with who holds it: use mountatctl run "
+                      "or mountatctl hold");
 }
 
 int command_mount(const struct arguments *arguments) {
