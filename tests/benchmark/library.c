@@ -103,3 +103,22 @@ const struct route route_connect = {
         .stride = 1,
         .mount = library_connect,
 };
+
+/* The same with the mounts: what an action costs of which the runner connects anew. */
+static void library_connect_and_mount(struct route_user *user) {
+        library_begin(user);
+        library_mount(user);
+}
+
+static void library_unmount_and_leave(struct route_user *user) {
+        library_unmount(user);
+        library_end(user);
+}
+
+const struct route route_anew = {
+        .name = "mountatd, anew",
+        .what = "the same as mountatd, on a connection each time",
+        .stride = 1,
+        .mount = library_connect_and_mount,
+        .unmount = library_unmount_and_leave,
+};

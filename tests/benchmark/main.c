@@ -29,7 +29,7 @@ struct options {
         const char *against; /* another mountatd */
 };
 
-enum { MAIN_ROUTES_MAX = 16, MAIN_PAUSES = 3, MAIN_AGAINST = 3 };
+enum { MAIN_ROUTES_MAX = 20, MAIN_PAUSES = 3, MAIN_AGAINST = 3, MAIN_JOINED = 2 };
 
 /* The routes that can be had here; others are told in the legend. */
 struct routes {
@@ -100,6 +100,11 @@ static const struct route *const main_ours[MAIN_AGAINST] = {&route_mountatd, &ro
                                                             &route_connect};
 static struct route main_theirs[MAIN_AGAINST];
 
+/* The same from within a mount namespace that isn't the daemon's. */
+static struct service main_elsewhere;
+static const struct route *const main_home[MAIN_JOINED] = {&route_mountatd, &route_anew};
+static struct route main_joined[MAIN_JOINED];
+
 static void main_add(struct routes *routes, const struct route *route) {
         const char *missing = route->missing ? route->missing() : NULL;
 
@@ -114,13 +119,22 @@ static void main_add(struct routes *routes, const struct route *route) {
 
 static struct routes main_choose_routes(const struct options *options) {
         static const struct route *const all[] = {
-                &route_direct, &route_direct_child, &route_mountatd,   &route_dev,
-                &route_hello,  &route_connect,      &route_mountatctl, &route_mount8,
-                &route_bwrap,  &route_unshare,      &route_bus,        &route_systemd};
+                &route_direct,  &route_direct_child, &route_mountatd, &route_dev,
+                &route_anew,    &main_joined[0],     &main_joined[1], &route_hello,
+                &route_connect, &route_mountatctl,   &route_mount8,   &route_bwrap,
+                &route_unshare, &route_bus,          &route_systemd};
+        static const char *const joined[MAIN_JOINED] = {"mountatd, joined",
+                                                        "mountatd, joined anew"};
         static const char *const names[MAIN_AGAINST] = {"against", "against: hello",
                                                         "against: connect"};
         struct routes routes = {.legend = table_new("routes", "The ways that are compared")};
 
+        for (unsigned i = 0; i < MAIN_JOINED; i++) {
+                main_joined[i] = *main_home[i];
+                main_joined[i].name = joined[i];
+                main_joined[i].what = "the same in a container, whose mount namespace it enters";
+                main_joined[i].service = &main_elsewhere;
+        }
         table_column(routes.legend, "route");
         table_column(routes.legend, "what it does");
         for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
@@ -289,6 +303,24 @@ static void main_judge(const struct routes *routes, unsigned pause,
                                       compare_microseconds(daemon, COMPARE_CYCLE, 0.5));
 }
 
+/* A lease in a container to one at home: on a connection that is kept, and on one each time. */
+static void main_judge_joined(const struct routes *routes, struct compare_result *results) {
+        static const double wanted[MAIN_JOINED] = {1.15, 2};
+
+        for (unsigned i = 0; i < MAIN_JOINED; i++) {
+                char name[64];
+
+                snprintf(name, sizeof(name), "cycle of \"%s\" to \"%s\"", main_joined[i].name,
+                         main_home[i]->name);
+                report_target(
+                        name, REPORT_AT_MOST, wanted[i], " x",
+                        compare_microseconds(main_result(routes, results, &main_joined[i]),
+                                             COMPARE_CYCLE, 0.5) /
+                                compare_microseconds(main_result(routes, results, main_home[i]),
+                                                     COMPARE_CYCLE, 0.5));
+        }
+}
+
 static void main_merge(struct compare_result *sum, struct compare_result *result, unsigned runs) {
         for (int step = 0; step < COMPARE_STEPS; step++)
                 samples_append(&sum->steps[step], &result->steps[step]);
@@ -316,6 +348,8 @@ static void main_compare(const struct options *options, const struct routes *rou
                         compare_run(routes->list, routes->count, &compare, plan->service,
                                     plan->root, plan->path, results);
                         main_judge(routes, main_pauses[pause], results);
+                        if (main_pauses[pause] == 150)
+                                main_judge_joined(routes, results);
                         if (options->against)
                                 main_judge_against(routes, main_pauses[pause], results);
                         for (unsigned i = 0; i < routes->count; i++)
@@ -342,6 +376,9 @@ static void main_run(const struct options *options) {
         routes = main_choose_routes(options);
         service = service_listen(NULL);
         service_start(&service, NULL);
+        main_elsewhere = service_listen(NULL);
+        main_elsewhere.elsewhere = true;
+        service_start(&main_elsewhere, (const char *const[]){"--join=0", NULL});
         if (options->against) {
                 main_against = service_listen(options->against);
                 service_start(&main_against, NULL);
@@ -365,6 +402,7 @@ static void main_run(const struct options *options) {
                 errx(EXIT_FAILURE, "something is still mounted");
         if (options->against)
                 service_stop(&main_against);
+        service_stop(&main_elsewhere);
         service_stop(&service);
         bus_stop();
         free(path);

@@ -38,6 +38,6 @@ struct route {
 };
 
 /* In the table's order; the first is what the others are compared with. */
-extern const struct route route_direct, route_direct_child, route_mountatd, route_dev, route_hello,
-        route_connect, route_mountatctl, route_mount8, route_bwrap, route_unshare, route_systemd,
-        route_bus;
+extern const struct route route_direct, route_direct_child, route_mountatd, route_dev, route_anew,
+        route_hello, route_connect, route_mountatctl, route_mount8, route_bwrap, route_unshare,
+        route_systemd, route_bus;

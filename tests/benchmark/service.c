@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,6 +76,8 @@ void service_start(struct service *service, const char *const *options) {
                 err(EXIT_FAILURE, "fork");
         if (service->pid == 0) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
+                if (service->elsewhere && unshare(CLONE_NEWNS) < 0)
+                        err(EXIT_FAILURE, "unshare");
                 service_exec(service, options);
         }
 }

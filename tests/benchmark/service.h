@@ -6,6 +6,7 @@
  * listens already.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -15,6 +16,8 @@ struct service {
         char *path; /* of the socket */
         const char *binary;
         unsigned number;
+        bool elsewhere; /* in a mount namespace of its own: who is here lives in a container to it
+                         */
 };
 
 /* The socket alone; a client may connect already. `binary` is NULL for the mountatd that was built
