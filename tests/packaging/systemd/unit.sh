@@ -13,15 +13,56 @@ score_is_at_most() {
         [[ $score ]] && ((score <= $1))
 }
 
-# The README's lines, as they stand there, in Debian's directory.
-user_variant_is_installed() {
+# install_variant NAME: by the README's lines, as they stand there, in Debian's directory.
+install_variant() {
         local lines
 
-        lines=$(sed -n '/^    cd .*examples\/user$/,/^$/{ s/^    //; s/sudo //g; p }' \
+        lines=$(sed -n "/^    cd .*examples\/$1\$/,/^\$/{ s/^    //; s/sudo //g; p }" \
                 "$repository/README.md")
         [[ $lines ]]
         machine_run sh -e -c "$lines"
+}
+
+user_variant_is_installed() {
+        install_variant user
         tap_equal "$(machine_show User)" mountatd
+}
+
+join_variant_is_installed() {
+        machine_run sh -e -c 'cp /etc/default/mountatd /root/default
+                echo "MOUNTATD_OPTIONS=--join=runner" >>/etc/default/mountatd'
+        install_variant join
+        tap_contains "$(machine_as runner mountatctl hello)" $'\nenter'
+        tap_equal "$(machine_run sed -nE 's/^(CapPrm|CapEff|CapBnd):\t0*//p' \
+                "/proc/$(machine_show MainPID)/status")" $'240000\n240000\n240000'
+}
+
+# In a unit with a mount namespace of its own. What is held there ends with the end of standard input.
+joined_client_is_served() {
+        local output
+
+        machine_run sh -e -c 'install -d -o runner /srv/inside
+                for name in proc sys dev; do install -d -o runner /srv/inside/$name; done'
+        output=$(machine_run systemd-run --quiet --pipe --wait --property=User=runner \
+                --property=PrivateMounts=yes --property=SupplementaryGroups=mountat \
+                /bin/bash -c 'exec 3>&1
+                        {
+                                for ((i = 0; i < 200; i++)); do
+                                        grep -q /srv/inside/dev/shm /proc/self/mountinfo && break
+                                        sleep 0.05
+                                done
+                                grep -c /srv/inside/ /proc/self/mountinfo >&3
+                                head -c 3 /srv/inside/dev/zero | wc -c >&3
+                        } | mountatctl hold --quiet --dev /srv/inside' 2>&1) || true
+        tap_equal "$output" $'11\n3'
+        tap_equal "$(machine_run grep -c /srv/inside /proc/self/mountinfo || true)" 0
+}
+
+join_variant_is_removed() {
+        machine_run sh -e -c 'rm -r /etc/systemd/system/mountatd.service.d /srv/inside
+                mv /root/default /etc/default/mountatd
+                systemctl daemon-reload
+                systemctl restart mountatd.service'
 }
 
 user_variant_is_on_the_bus() {
