@@ -237,7 +237,7 @@ int kernel_fchdir(int fd) {
 }
 
 int kernel_namespace_kind(int fd) {
-        uint64_t magic;
+        uint64_t magic = 0;
         int r = kernel_fstatfs(fd, &magic);
 
         if (r < 0)

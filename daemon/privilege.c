@@ -29,15 +29,10 @@ enum {
                                     SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
 };
 
-static const cap_value_t privilege_kept[] = {CAP_SYS_ADMIN, CAP_SYS_CHROOT};
-static int privilege_n_kept = 1; /* of those; set by privilege_drop() */
+static bool privilege_joins; /* set by privilege_drop() */
 
 static unsigned long long privilege_mask(void) {
-        unsigned long long mask = 0;
-
-        for (int i = 0; i < privilege_n_kept; i++)
-                mask |= 1ULL << privilege_kept[i];
-        return mask;
+        return 1ULL << CAP_SYS_ADMIN | (privilege_joins ? 1ULL << CAP_SYS_CHROOT : 0);
 }
 
 static int privilege_drop_bounding(void) {
@@ -49,14 +44,15 @@ static int privilege_drop_bounding(void) {
 }
 
 static int privilege_set_capabilities(void) {
+        static const cap_value_t kept[] = {CAP_SYS_ADMIN, CAP_SYS_CHROOT};
+        const int count = privilege_joins ? 2 : 1;
         cap_t caps = cap_init();
         int r = 0;
 
         if (!caps)
                 return -errno;
-        if (cap_set_flag(caps, CAP_PERMITTED, privilege_n_kept, privilege_kept, CAP_SET) < 0 ||
-            cap_set_flag(caps, CAP_EFFECTIVE, privilege_n_kept, privilege_kept, CAP_SET) < 0 ||
-            cap_set_proc(caps) < 0)
+        if (cap_set_flag(caps, CAP_PERMITTED, count, kept, CAP_SET) < 0 ||
+            cap_set_flag(caps, CAP_EFFECTIVE, count, kept, CAP_SET) < 0 || cap_set_proc(caps) < 0)
                 r = -errno;
         cap_free(caps);
         return r;
@@ -65,7 +61,7 @@ static int privilege_set_capabilities(void) {
 int privilege_drop(bool join, const char **step) {
         int r;
 
-        privilege_n_kept = 1 + join;
+        privilege_joins = join;
 
         *step = "dropping the bounding set";
         r = privilege_drop_bounding();

@@ -184,8 +184,8 @@ func refusedInContainer(t *testing.T, client *Client, path string) {
 	}
 }
 
-// The mounts are in there alone, and outlive the daemon as all do. Its log has the one refusal by which
-// the client found out.
+// The mounts are in there alone, and outlive the daemon as all do. For debugging, its log has the
+// one refusal by which the client found out.
 func TestRealDaemonMountsInAContainer(t *testing.T) {
 	for _, uid := range []int{0, 12345} {
 		t.Run(fmt.Sprint("uid ", uid), func(t *testing.T) { testContainerOf(t, uid) })
@@ -193,7 +193,7 @@ func TestRealDaemonMountsInAContainer(t *testing.T) {
 }
 
 func testContainerOf(t *testing.T, uid int) {
-	daemon := startDaemon(t, fmt.Sprintf("--join=%d", uid))
+	daemon := startDaemon(t, fmt.Sprintf("--join=%d", uid), "--log-level=debug")
 	path := filepath.Join(filepath.Dir(daemon.socket), "build") // t.TempDir is not for others
 	if err := os.Mkdir(path, 0o755); err != nil {
 		t.Fatal(err)

@@ -177,7 +177,7 @@ func TestUnreadyInAnotherMountNamespace(t *testing.T) {
 }
 
 // As in a container, where mountatd may join. That it takes that is found out once, by the first check:
-// mountatd's log has a refusal for it, and none for an action or for another check.
+// for debugging, mountatd's log has a refusal for it, and none for an action or for another check.
 func TestReadyInAnotherMountNamespaceThatMountatdJoins(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
@@ -189,7 +189,7 @@ func TestReadyInAnotherMountNamespaceThatMountatdJoins(t *testing.T) {
 	}
 	daemon.Stop()
 	daemon.SetApart(true)
-	daemon.SetOptions(fmt.Sprintf("--join=%d", os.Geteuid()))
+	daemon.SetOptions(fmt.Sprintf("--join=%d", os.Geteuid()), "--log-level=debug")
 	for _, refusals := range []int{1, 0} {
 		daemon.Restart()
 		for range 3 {
