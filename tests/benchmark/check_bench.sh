@@ -14,7 +14,8 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 
 tables=(machine routes pause_150 pause_2000 pause_0 mounts namespaces clients leases start targets)
 # What can be had wherever the benchmark's packages are; and where systemd is process 1.
-routes=(direct 'direct, child' mountatd mountatctl 'mount(8)' D-Bus)
+routes=(direct 'direct, child' mountatd 'mountatd, dev' 'mountatd, anew' 'mountatd, joined'
+        'mountatd, joined anew' mountatctl 'mount(8)' D-Bus)
 routes_of_one_step=(hello 'bwrap --proc' 'unshare -m')
 if [[ -d /run/systemd/system ]]; then
         routes+=(systemd-mount)
@@ -24,6 +25,10 @@ targets=(
         'mount to direct, 150 us of pause'
         'unmount to direct, 150 us of pause'
         "cycle of mount(8) and umount(8) to the daemon's"
+        'mount with a dev to without'
+        'unmount with a dev to without'
+        'cycle in a container to one at home'
+        'cycle in a container to one at home, connecting anew'
         'cycle to direct, 2 ms of pause'
         'mount to direct, 2 ms of pause'
         'unmount to direct, 2 ms of pause'
