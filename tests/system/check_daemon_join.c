@@ -503,9 +503,10 @@ WORLD_TEST(capability_that_it_lacks_is_named_at_the_start) {
                 .options = {JOIN},
                 .wrapper = {"setpriv", "--bounding-set", "-sys_chroot"},
         });
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        int client = client_connect(&service, WORLD_ALICE);
 
         service_expect_refusal(&service, "CAP_SYS_CHROOT");
+        close(client);
 }
 
 int main(void) {
