@@ -23,11 +23,9 @@
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
-        KERNEL_CHILD_STACK = 32 * 1024,
         KERNEL_AT_HANDLE_MNT_ID_UNIQUE = 1 << 0,
         KERNEL_STATMOUNT_SB_BASIC = 1 << 0,
         KERNEL_STATMOUNT_MNT_BASIC = 1 << 1,
@@ -273,26 +271,35 @@ int kernel_open_mount_namespace(int fd, enum kernel_direction direction, uint64_
         return next;
 }
 
+int kernel_is_same_namespace(int a, int b) {
+        struct stat one, other;
+
+        if (fstat(a, &one) < 0 || fstat(b, &other) < 0)
+                return -errno;
+        return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+int kernel_namespace_owner(int fd, uid_t *maker) {
+        FD_AUTO int owner = ioctl(fd, NS_GET_USERNS), own = -EBADF;
+        int r;
+
+        if (owner < 0)
+                return -errno;
+        own = openat(kernel_proc, "self/ns/user", O_RDONLY | O_CLOEXEC);
+        if (own < 0)
+                return -errno;
+        r = kernel_is_same_namespace(owner, own);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        return ioctl(owner, NS_GET_OWNER_UID, maker) < 0 ? -errno : 1;
+}
+
 int kernel_setns(int fd, int kind) {
         return setns(fd, kind) < 0 ? -errno : 0;
 }
 
 int kernel_chroot_here(void) {
         return chroot(".") < 0 ? -errno : 0;
-}
-
-/* vfork(2) would have the child return from here. Its end is told by no signal. */
-int kernel_run_in_child(int (*run)(void *argument), void *argument) {
-        _Alignas(16) char stack[KERNEL_CHILD_STACK];
-        pid_t pid =
-                clone(run, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_FILES, argument);
-
-        if (pid < 0)
-                return -errno;
-        while (waitpid(pid, NULL, __WCLONE) < 0)
-                if (errno != EINTR)
-                        return -errno;
-        return 0;
 }
 
 int kernel_fsconfig_fd(int context, const char *key, int fd) {

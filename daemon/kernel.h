@@ -135,15 +135,18 @@ enum kernel_direction {
 };
 int kernel_open_mount_namespace(int fd, enum kernel_direction direction, uint64_t *id);
 
-/* setns(2): the calling thread is in there from now on; of a mount namespace, at its root. For a
- * pid namespace, the children that it makes. */
+/* Whether both descriptors are the same namespace. */
+int kernel_is_same_namespace(int a, int b);
+
+/* 0: it belongs to our own user namespace. 1: to another, and `*maker` is the uid that made that.
+ * NS_GET_USERNS, NS_GET_OWNER_UID. */
+int kernel_namespace_owner(int fd, uid_t *maker);
+
+/* setns(2): the calling thread is in there from now on; of a mount namespace, at its root. */
 int kernel_setns(int fd, int kind);
 
 /* The calling thread's root becomes its working directory. */
 int kernel_chroot_here(void);
-
-/* Runs it in a child that shares memory and descriptors with the calling thread, which waits. */
-int kernel_run_in_child(int (*run)(void *argument), void *argument);
 
 /* FSCONFIG_SET_FD. -EINVAL also of a key that the kernel doesn't know. */
 int kernel_fsconfig_fd(int context, const char *key, int fd);

@@ -161,10 +161,16 @@ struct verdict lease_adopt(struct leases *leases, struct holder *holder,
 
 struct verdict lease_release(struct leases *leases, struct holder *holder, uint64_t id,
                              struct lease_remains *remains) {
-        struct lease *lease = leases_take(leases, holder, id);
         struct verdict verdict;
+        struct lease *lease;
+        int r;
 
         remains->strangers = remains->count = 0;
+        /* First: what can't be got at stays its holder's, who is there. */
+        r = namespaces_go(leases_place(leases, id));
+        if (r < 0 && r != -ENOENT)
+                return verdict_host_failed(r, STATUS_NO_TARGET);
+        lease = leases_take(leases, holder, id);
         if (!lease)
                 return verdict_refuse(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET);
         verdict = lease_end(leases, lease, remains);

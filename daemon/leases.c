@@ -277,6 +277,17 @@ struct lease *leases_take_next(struct leases *leases, struct holder *holder) {
         return lease;
 }
 
+uint64_t leases_place(struct leases *leases, uint64_t id) {
+        const struct lease *lease;
+        uint64_t place;
+
+        pthread_mutex_lock(&leases->mutex);
+        lease = leases_find(leases, id);
+        place = lease ? lease->record->mount_namespace : 0;
+        pthread_mutex_unlock(&leases->mutex);
+        return place;
+}
+
 bool leases_are_held(struct leases *leases, const struct holder *holder) {
         bool held;
 

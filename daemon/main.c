@@ -150,7 +150,7 @@ static bool main_probe(struct program *program) {
         if (r < 0)
                 return main_fail(r, "opening /");
         if (program->options.sweep || policy_joins(program->options.policy))
-                r = namespaces_prepare();
+                r = namespaces_prepare(program->options.sweep);
         if (r < 0)
                 return main_fail(r, "opening our namespaces");
         r = target_open_proc();
@@ -420,6 +420,7 @@ static void main_release_orphans(struct leases *leases) {
                 r = lease_release_held(leases, leases_kept(leases));
         if (r == 0)
                 r = lease_release_held(leases, leases_orphans(leases));
+        namespaces_return();
         if (r < 0)
                 log_write(LOG_ERR,
                           &(struct log_subject){.event = LOG_EVENT_MOUNTS_LEFT, .error = r},

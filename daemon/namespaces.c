@@ -26,16 +26,20 @@ static const struct {
         [PROTOCOL_NAMESPACE_NETWORK] = {"network", "/proc/self/ns/net", CLONE_NEWNET},
 };
 
+#define NAMESPACES_NOWHERE UINT64_MAX /* on the way home */
+
 static int namespaces_root = -EBADF; /* ours; it may be another than that of our mount namespace */
+static bool namespaces_searches;
 static int namespaces_ours[NAMESPACES_KINDS] = {-EBADF, -EBADF, -EBADF, -EBADF};
 
 /* The calling thread's: the mount namespace that it is in, 0: ours; and that of its client, which
  * it comes back to, borrowed. */
 static _Thread_local uint64_t namespaces_place;
 static _Thread_local const struct namespaces *namespaces_entered;
-static _Thread_local bool namespaces_lost; /* in a pid or network namespace of another's */
+static _Thread_local bool namespaces_lost; /* in a network namespace of another's */
 
-int namespaces_prepare(void) {
+int namespaces_prepare(bool search) {
+        namespaces_searches = search;
         namespaces_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (namespaces_root < 0)
                 return -errno;
@@ -52,8 +56,10 @@ int namespaces_prepare(void) {
 static int namespaces_try_home(void) {
         int r = kernel_setns(namespaces_ours[PROTOCOL_NAMESPACE_MOUNT], CLONE_NEWNS);
 
-        if (r == 0)
-                r = kernel_fchdir(namespaces_root);
+        if (r < 0)
+                return r;
+        namespaces_place = NAMESPACES_NOWHERE;
+        r = kernel_fchdir(namespaces_root);
         return r < 0 ? r : kernel_chroot_here();
 }
 
@@ -105,8 +111,7 @@ static int namespaces_look_at(int proc, const char *pid, uint64_t id, int *fd) {
         return 1;
 }
 
-/* Before Linux 6.12: among those of processes, which takes root's rights. What could not be looked
- * at might be it. */
+/* Among those of processes. What could not be looked at might be it. */
 static int namespaces_search(uint64_t id) {
         DIR *proc = opendir("/proc");
         struct dirent *entry;
@@ -136,7 +141,10 @@ static int namespaces_find(uint64_t id) {
         fd = namespaces_walk(id, KERNEL_NEXT);
         if (fd == -ENOENT)
                 fd = namespaces_walk(id, KERNEL_PREVIOUS);
-        return fd == -ENOTTY ? namespaces_search(id) : fd;
+        /* Before Linux 6.12 there is no list, and outside the first pid namespace it is denied. */
+        if (namespaces_searches && (fd == -ENOTTY || fd == -EPERM))
+                fd = namespaces_search(id);
+        return fd;
 }
 
 static int namespaces_go_to(int fd, uint64_t id) {
@@ -168,20 +176,17 @@ int namespaces_go(uint64_t id) {
         return fd < 0 ? fd : namespaces_go_to(fd, id);
 }
 
-int namespaces_run_in(const struct namespaces *namespaces, unsigned kind,
-                      int (*run)(void *argument), void *argument) {
-        int flag = namespaces_kinds[kind].kind, r = kernel_setns(namespaces->fds[kind], flag), back;
+int namespaces_run_in_network(const struct namespaces *namespaces, void (*run)(void *argument),
+                              void *argument) {
+        int r = kernel_setns(namespaces->fds[PROTOCOL_NAMESPACE_NETWORK], CLONE_NEWNET), back = -1;
 
         if (r < 0)
                 return r;
-        r = kind == PROTOCOL_NAMESPACE_PID ? kernel_run_in_child(run, argument) : run(argument);
-        for (int i = 0; i < NAMESPACES_RETURN_TRIES; i++) {
-                back = kernel_setns(namespaces_ours[kind], flag);
-                if (back == 0)
-                        break;
-        }
+        run(argument);
+        for (int i = 0; i < NAMESPACES_RETURN_TRIES && back < 0; i++)
+                back = kernel_setns(namespaces_ours[PROTOCOL_NAMESPACE_NETWORK], CLONE_NEWNET);
         namespaces_lost |= back < 0;
-        return r;
+        return 0;
 }
 
 /* ---- a client's ---- */
@@ -215,8 +220,29 @@ static struct verdict namespaces_judge_peer(int fd, pid_t peer) {
                         "yours, as with hostPID or a shared process namespace");
         if (r == -ESRCH)
                 return verdict_explain(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
-                                       "that pid namespace isn't yours: send /proc/self/ns/pid");
+                                       "that pid namespace isn't yours, or the process that "
+                                       "connected has ended: connect, and send /proc/self/ns/pid");
         return verdict_host_failed(r, STATUS_NO_TARGET);
+}
+
+/*
+ * Who has CAP_SYS_ADMIN in the user namespace that a pid or network namespace belongs to can change
+ * the superblock that shows it (s_user_ns in fs/proc/root.c and fs/sysfs/mount.c), and lift what is
+ * forced on it. That gives what is root's in there to whom the host's root is one of: and so it
+ * may be in one that root has made.
+ */
+static struct verdict namespaces_judge_owner(int fd) {
+        uid_t maker = 0;
+        int r = kernel_namespace_owner(fd, &maker);
+
+        if (r < 0)
+                return verdict_host_failed(r, STATUS_NO_TARGET);
+        return r == 0 || maker != 0
+                       ? VERDICT_OK
+                       : verdict_explain(
+                                 STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
+                                 "root has made your user namespace, and may be in it: what "
+                                 "mountatd mounts could be made writable in there");
 }
 
 static struct verdict namespaces_judge(const int *fds, pid_t peer) {
@@ -228,18 +254,25 @@ static struct verdict namespaces_judge(const int *fds, pid_t peer) {
                         verdict = namespaces_judge_kind(i, fds[i]);
         if (verdict.status == STATUS_OK && fds[PROTOCOL_NAMESPACE_PID] >= 0)
                 verdict = namespaces_judge_peer(fds[PROTOCOL_NAMESPACE_PID], peer);
+        for (unsigned i = PROTOCOL_NAMESPACE_PID;
+             verdict.status == STATUS_OK && i < NAMESPACES_KINDS; i++)
+                if (fds[i] >= 0)
+                        verdict = namespaces_judge_owner(fds[i]);
         return verdict;
 }
 
-static int namespaces_identify(const struct namespaces *namespaces, uint64_t *id) {
-        uint64_t own;
-        int r = kernel_mount_namespace_id(namespaces_ours[PROTOCOL_NAMESPACE_MOUNT], &own);
+static int namespaces_identify(struct namespaces *namespaces) {
+        int r = 0;
 
-        if (r == 0)
-                r = kernel_mount_namespace_id(namespaces->fds[PROTOCOL_NAMESPACE_MOUNT], id);
-        if (r == 0 && *id == own)
-                *id = 0;
-        return r;
+        for (unsigned i = PROTOCOL_NAMESPACE_MOUNT; r >= 0 && i < NAMESPACES_KINDS; i++)
+                if (namespaces->fds[i] >= 0) {
+                        r = kernel_is_same_namespace(namespaces->fds[i], namespaces_ours[i]);
+                        namespaces->ours[i] = r > 0;
+                }
+        if (r < 0 || namespaces->ours[PROTOCOL_NAMESPACE_MOUNT])
+                return r < 0 ? r : 0;
+        return kernel_mount_namespace_id(namespaces->fds[PROTOCOL_NAMESPACE_MOUNT],
+                                         &namespaces->id);
 }
 
 struct verdict namespaces_enter(int fds[static NAMESPACES_KINDS], pid_t peer,
@@ -255,7 +288,7 @@ struct verdict namespaces_enter(int fds[static NAMESPACES_KINDS], pid_t peer,
                 return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
         for (unsigned i = 0; i < NAMESPACES_KINDS; i++)
                 namespaces->fds[i] = fds[i];
-        r = namespaces_identify(namespaces, &namespaces->id);
+        r = namespaces_identify(namespaces);
         if (r == 0 && namespaces->id)
                 r = namespaces_go_to(namespaces->fds[PROTOCOL_NAMESPACE_MOUNT], namespaces->id);
         if (r < 0) {

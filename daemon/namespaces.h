@@ -17,9 +17,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Opens our own ones, once in the process, before the first thread. Without it nobody enters, and
- * all else here finds every thread at home. Negative errno. */
-int namespaces_prepare(void);
+/*
+ * Opens our own ones, once in the process, before the first thread. Without it nobody enters, and
+ * all else here finds every thread at home. `search`: with root's rights, which it takes, a mount
+ * namespace is also looked for among those of processes, where the kernel lists none. Negative
+ * errno.
+ */
+int namespaces_prepare(bool search);
 
 /* What a client sent, by enum protocol_namespace; -EBADF: it sent none. */
 enum { NAMESPACES_KINDS = 4 };
@@ -27,14 +31,17 @@ enum { NAMESPACES_KINDS = 4 };
 struct namespaces {
         uint64_t id; /* of the mount namespace, as in records; 0: it is our own */
         int fds[NAMESPACES_KINDS];
+        bool ours[NAMESPACES_KINDS]; /* it was sent, and is our own */
 };
 
 /*
  * Brings the calling thread, an isolated one, into the namespaces of the process `peer`, which sent
  * `fds`; what is kept of those is taken out. STATUS_OK: `*namespaces` is the caller's, to be freed
  * by the same thread. STATUS_MALFORMED: one of them isn't what it was said to be.
- * STATUS_NOT_AUTHORISED: the pid namespace isn't the peer's. STATUS_FOREIGN_NAMESPACE: the peer's
- * processes can't be seen from here. STATUS_HOST_FAILED. The verdict names no target.
+ * STATUS_NOT_AUTHORISED: the pid namespace isn't the peer's, or the host's root may be in the user
+ * namespace that it or the network namespace belongs to, where the superblock could be changed.
+ * STATUS_FOREIGN_NAMESPACE: the peer's processes can't be seen from here. STATUS_HOST_FAILED. The
+ * verdict names no target.
  */
 struct verdict namespaces_enter(int fds[static NAMESPACES_KINDS], pid_t peer,
                                 struct namespaces **namespaces);
@@ -55,7 +62,6 @@ uint64_t namespaces_here(void);
 /* Home, where every thread must be that takes up other work. False: it can't. */
 bool namespaces_return(void);
 
-/* Runs it in the client's pid namespace, in a child, or in its network namespace, on the calling
- * thread. Negative errno: it was not run. */
-int namespaces_run_in(const struct namespaces *namespaces, unsigned kind,
-                      int (*run)(void *argument), void *argument);
+/* Runs it in the client's network namespace. Negative errno: it was not run. */
+int namespaces_run_in_network(const struct namespaces *namespaces, void (*run)(void *argument),
+                              void *argument);

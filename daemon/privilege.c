@@ -95,9 +95,18 @@ static const char *privilege_judge_status(FILE *status) {
                 unsigned long long value;
         } lines[] = {
                 {"CapInh", "the inheritable set is not empty", 0},
-                {"CapPrm", "the permitted set is not CAP_SYS_ADMIN alone", privilege_mask()},
-                {"CapEff", "the effective set is not CAP_SYS_ADMIN alone", privilege_mask()},
-                {"CapBnd", "the bounding set is not CAP_SYS_ADMIN alone", privilege_mask()},
+                {"CapPrm",
+                 privilege_joins ? "the permitted set is not CAP_SYS_ADMIN and CAP_SYS_CHROOT alone"
+                                 : "the permitted set is not CAP_SYS_ADMIN alone",
+                 privilege_mask()},
+                {"CapEff",
+                 privilege_joins ? "the effective set is not CAP_SYS_ADMIN and CAP_SYS_CHROOT alone"
+                                 : "the effective set is not CAP_SYS_ADMIN alone",
+                 privilege_mask()},
+                {"CapBnd",
+                 privilege_joins ? "the bounding set is not CAP_SYS_ADMIN and CAP_SYS_CHROOT alone"
+                                 : "the bounding set is not CAP_SYS_ADMIN alone",
+                 privilege_mask()},
                 {"CapAmb", "the ambient set is not empty", 0},
                 {"NoNewPrivs", "no_new_privs is not set", 1},
         };

@@ -198,6 +198,12 @@ static struct verdict request_mount(struct service *service) {
         verdict = request_judge(service);
         if (verdict.status == STATUS_OK && !(service->request->wire.flags & PROTOCOL_CHECK))
                 verdict = request_grant(service);
+        if (verdict.status == STATUS_FOREIGN_NAMESPACE && !verdict.text[0] &&
+            request_is_away(service))
+                return verdict_explain(
+                        verdict.status, verdict.target,
+                        "the directory is in another mount namespace than the one that "
+                        "this connection has entered, or in a detached tree");
         /* The stop came while it was being granted, so it was undone: not the host's failure. */
         if (verdict.error == ECONNRESET && request_is_too_late(service))
                 return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);

@@ -164,15 +164,12 @@ static const struct seccomp_argument {
         {SCMP_SYS(prlimit64), 0, UINT32_MAX, 0}, /* its own: the C library's stacks */
 };
 
-/* With --join. An ioctl(2) of nsfs alone: ioctl_ns(2). The child is that of kernel_run_in_child().
- */
-static const int seccomp_join_calls[] = {SCMP_SYS(chroot), SCMP_SYS(wait4)};
+/* With --join. An ioctl(2) of nsfs alone: ioctl_ns(2). */
+static const int seccomp_join_calls[] = {SCMP_SYS(chroot)};
 static const struct seccomp_argument seccomp_join_arguments[] = {
         {SCMP_SYS(setns), 1, UINT32_MAX, CLONE_NEWNS},
-        {SCMP_SYS(setns), 1, UINT32_MAX, CLONE_NEWPID},
         {SCMP_SYS(setns), 1, UINT32_MAX, CLONE_NEWNET},
         {SCMP_SYS(ioctl), 1, 0xff00, NSIO << 8},
-        {SCMP_SYS(clone), SECCOMP_CLONE_FLAGS, UINT32_MAX, CLONE_VM | CLONE_VFORK | CLONE_FILES},
 };
 
 static int seccomp_allow_argument(scmp_filter_ctx filter, const struct seccomp_argument *row) {

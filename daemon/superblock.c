@@ -44,12 +44,11 @@ static int superblock_configure(int context, const struct superblock *superblock
         return r < 0 ? r : kernel_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL);
 }
 
-static int superblock_make_one(void *argument) {
+static void superblock_make_one(void *argument) {
         struct superblock *superblock = argument;
         FD_AUTO int context = kernel_fsopen(superblock->recipe->file_system);
         int r = context;
 
-        superblock->text[0] = '\0';
         if (r >= 0)
                 r = superblock_configure(context, superblock);
         if (r == 0)
@@ -57,62 +56,67 @@ static int superblock_make_one(void *argument) {
         if (r < 0 && context >= 0)
                 kernel_fscontext_message(context, superblock->text, sizeof(superblock->text));
         superblock->result = r;
-        return 0;
 }
 
-/*
- * Before Linux 6.17 a procfs is told no pid namespace: it shows that of the process which makes it,
- * a child, since a process is of one pid namespace for all its life.
- */
-static int superblock_make_proc(struct superblock *superblock,
-                                const struct namespaces *namespaces) {
-        int r;
+static struct verdict superblock_judge(const struct superblock *superblock) {
+        struct verdict verdict;
 
-        superblock->pid_namespace = namespaces->fds[PROTOCOL_NAMESPACE_PID];
-        r = superblock_make_one(superblock);
-        if (superblock->result != -EINVAL || !strstr(superblock->text, "Unknown parameter"))
-                return r;
-        superblock->pid_namespace = -EBADF;
-        r = namespaces_run_in(namespaces, PROTOCOL_NAMESPACE_PID, superblock_make_one, superblock);
-        if (r == -EINVAL)
-                snprintf(superblock->text, sizeof(superblock->text),
-                         "the client's pid namespace is not below mountatd's");
-        return r;
+        if (superblock->result >= 0)
+                return VERDICT_OK;
+        verdict = verdict_host_failed(superblock->result, STATUS_NO_TARGET);
+        if (superblock->text[0])
+                snprintf(verdict.text, sizeof(verdict.text), "%s", superblock->text);
+        return verdict;
 }
 
 static struct verdict superblock_lacks(const char *text) {
         return verdict_explain(STATUS_FOREIGN_NAMESPACE, STATUS_NO_TARGET, text);
 }
 
-static struct verdict superblock_judge(const struct superblock *superblock) {
-        struct verdict verdict = verdict_host_failed(superblock->result, STATUS_NO_TARGET);
+/*
+ * Before Linux 6.17 a procfs is told no pid namespace: it shows that of the process which makes it.
+ * One of ours in there would be within reach of the container's ptrace(2), for a moment: so there
+ * is none.
+ */
+static struct verdict superblock_make_proc(struct superblock *superblock,
+                                           const struct namespaces *namespaces) {
+        if (namespaces->fds[PROTOCOL_NAMESPACE_PID] < 0)
+                return superblock_lacks("enter with your pid namespace to have a procfs");
+        if (!namespaces->ours[PROTOCOL_NAMESPACE_PID])
+                superblock->pid_namespace = namespaces->fds[PROTOCOL_NAMESPACE_PID];
+        superblock_make_one(superblock);
+        if (superblock->result != -EINVAL || superblock->pid_namespace < 0)
+                return superblock_judge(superblock);
+        return strstr(superblock->text, "Unknown parameter")
+                       ? superblock_lacks(
+                                 "a procfs for another pid namespace takes Linux 6.17: share "
+                                 "mountatd's, as with hostPID or a shared process "
+                                 "namespace")
+                       : superblock_lacks(superblock->text);
+}
 
-        if (superblock->text[0])
-                snprintf(verdict.text, sizeof(verdict.text), "%s", superblock->text);
-        return verdict;
+static struct verdict superblock_make_sysfs(struct superblock *superblock,
+                                            const struct namespaces *namespaces) {
+        int r = 0;
+
+        if (namespaces->fds[PROTOCOL_NAMESPACE_NETWORK] < 0)
+                return superblock_lacks("enter with your network namespace to have a sysfs");
+        if (namespaces->ours[PROTOCOL_NAMESPACE_NETWORK])
+                superblock_make_one(superblock);
+        else
+                r = namespaces_run_in_network(namespaces, superblock_make_one, superblock);
+        return r < 0 ? verdict_host_failed(r, STATUS_NO_TARGET) : superblock_judge(superblock);
 }
 
 /* At home. */
 static struct verdict superblock_make_for(struct superblock *superblock,
                                           const struct namespaces *namespaces) {
-        bool proc = namespaces && strcmp(superblock->recipe->file_system, "proc") == 0;
-        bool sysfs = namespaces && strcmp(superblock->recipe->file_system, "sysfs") == 0;
-        int r;
-
-        if (proc && namespaces->fds[PROTOCOL_NAMESPACE_PID] < 0)
-                return superblock_lacks("enter with your pid namespace to have a procfs");
-        if (sysfs && namespaces->fds[PROTOCOL_NAMESPACE_NETWORK] < 0)
-                return superblock_lacks("enter with your network namespace to have a sysfs");
-        if (proc)
-                r = superblock_make_proc(superblock, namespaces);
-        else if (sysfs)
-                r = namespaces_run_in(namespaces, PROTOCOL_NAMESPACE_NETWORK, superblock_make_one,
-                                      superblock);
-        else
-                r = superblock_make_one(superblock);
-        if (r < 0)
-                superblock->result = r;
-        return superblock->result < 0 ? superblock_judge(superblock) : VERDICT_OK;
+        if (namespaces && strcmp(superblock->recipe->file_system, "proc") == 0)
+                return superblock_make_proc(superblock, namespaces);
+        if (namespaces && strcmp(superblock->recipe->file_system, "sysfs") == 0)
+                return superblock_make_sysfs(superblock, namespaces);
+        superblock_make_one(superblock);
+        return superblock_judge(superblock);
 }
 
 struct verdict superblock_make(const struct superblock_recipe *recipe, const char *source,

@@ -68,22 +68,9 @@ static bool sweep_may_appear(const struct record *record, const struct instance 
         return record->state == RECORD_ATTACHING && !instance_is_gone(&writer, self);
 }
 
-/*
- * 0: none of its mounts is left. -EINPROGRESS: one may yet appear. -EAGAIN: it takes patience. Else
- * one is out of reach, at `place` of PATH_MAX bytes.
- */
-static int sweep_record(const struct sweep *sweep, const struct record *record, char *place) {
-        int result = namespaces_go(0); /* for our /proc */
-        bool may_appear;
-
-        if (result < 0)
-                return result;
-        /* Asked first: what is attached in its last moment must be seen below. */
-        may_appear = sweep_may_appear(record, sweep->self);
-        result = namespaces_go(record->mount_namespace);
-        if (result < 0)
-                return result == -ENOENT ? 0
-                                         : result; /* the namespace is no more, nor its mounts */
+static int sweep_mounts(const struct sweep *sweep, const struct record *record, bool may_appear,
+                        char *place) {
+        int result = 0;
 
         for (uint32_t i = 0; i < record->count; i++) {
                 const struct mount_name name = sweep_name(record, i);
@@ -94,6 +81,47 @@ static int sweep_record(const struct sweep *sweep, const struct record *record, 
                 if (r < 0 && (result == 0 || result == -EINPROGRESS))
                         result = r;
         }
+        return result;
+}
+
+/* The end of a mount namespace takes nothing back that its mounts have passed on to others. */
+static void sweep_log_end(const struct record *record) {
+        struct log_subject subject = {
+                .event = LOG_EVENT_MOUNTS_LEFT,
+                .has_peer = true,
+                .uid = record->uid,
+                .pid = record->pid,
+                .operation = "sweep",
+                .lease = record->lease,
+        };
+
+        log_write_limited(
+                LOG_NOTICE, &subject,
+                "the mount namespace of a predecessor's lease has ended: if directories of "
+                "it were shared, findmnt --source mountatd shows what is left of them");
+}
+
+/*
+ * 0: none of its mounts is left. -EINPROGRESS: one may yet appear. -EAGAIN: it takes patience. Else
+ * one is out of reach, at `place` of PATH_MAX bytes. At home again, where what is logged finds its
+ * way.
+ */
+static int sweep_record(const struct sweep *sweep, const struct record *record, char *place) {
+        int result = namespaces_go(0); /* for our /proc */
+        bool may_appear;
+
+        if (result < 0)
+                return result;
+        /* Asked first: what is attached in its last moment must be seen below. */
+        may_appear = sweep_may_appear(record, sweep->self);
+        result = namespaces_go(record->mount_namespace);
+        if (result == 0)
+                result = sweep_mounts(sweep, record, may_appear, place);
+        else if (result == -ENOENT) {
+                sweep_log_end(record);
+                result = 0;
+        }
+        namespaces_return();
         return result;
 }
 

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/nsfs.h>
 #include <net/if.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -295,6 +296,26 @@ WORLD_TEST(what_is_no_namespace_is_refused) {
         service_stop(&scene->service);
 }
 
+/* In it the host's root has all capabilities, and what shows its namespaces can be made writable.
+ */
+static void enter_as_made_by_root(void *argument) {
+        struct scene *scene = argument;
+        FD_AUTO int client = -EBADF;
+
+        ck_assert_int_eq(unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET), 0);
+        client = client_connect(&scene->service, -1);
+        client_expect(enter(client), STATUS_NOT_AUTHORISED, 0, STATUS_NO_TARGET);
+        client_hello(client);
+}
+
+WORLD_TEST(user_namespace_that_root_has_made_is_refused) {
+        struct scene *scene = scene_new();
+
+        scene->service = service_start_with("a", "--join=0");
+        world_run_as(0, enter_as_made_by_root, scene);
+        service_stop(&scene->service);
+}
+
 /* ---- others' namespaces ---- */
 
 struct pair {
@@ -314,7 +335,7 @@ static void enter_others(void *argument) {
         open_own(fds);
         own = fds[1];
         fds[1] = pair->pid;
-        if (kernel_tells_whose_processes(own))
+        if (container_has_pids() && kernel_tells_whose_processes(own))
                 client_expect(enter_with(client, fds, 3), STATUS_NOT_AUTHORISED, 0,
                               STATUS_NO_TARGET);
         fds[1] = own;
@@ -516,6 +537,7 @@ int main(void) {
         tcase_add_test(tests, rootless_container_has_them_as_well);
         tcase_add_test(tests, daemon_enters_nowhere_unless_it_is_told_to);
         tcase_add_test(tests, what_is_no_namespace_is_refused);
+        tcase_add_test(tests, user_namespace_that_root_has_made_is_refused);
         tcase_add_test(tests, another_containers_namespaces_are_of_no_use);
         tcase_add_test(tests, client_that_is_killed_leaves_nothing);
         tcase_add_test(tests, container_that_ends_is_kept_by_nobody);

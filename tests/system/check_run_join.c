@@ -7,6 +7,7 @@
  * "docker exec".
  */
 
+#include "tests/fixtures/container.h"
 #include "tests/fixtures/ctl.h"
 
 #include <errno.h>
@@ -46,7 +47,7 @@ static void contain(int told) {
 }
 
 /* False where there are no such namespaces to be had. */
-static bool container_start(void) {
+static bool inside_start(void) {
         int told[2];
         char byte;
         bool runs;
@@ -61,13 +62,13 @@ static bool container_start(void) {
         return runs;
 }
 
-static void container_end(void) {
+static void inside_end(void) {
         world_kill(container);
         container = -1;
 }
 
 /* Becomes the parent of a process in there, and ends as that does. */
-static void container_enter(void) {
+static void inside_enter(void) {
         int fd = pidfd_open(container, 0), status;
         pid_t pid;
 
@@ -86,18 +87,18 @@ static void container_enter(void) {
 }
 
 static void become_alice_in_there(void) {
-        container_enter();
+        inside_enter();
         CTL_BECOME_USUALLY();
 }
 
 static void become_alice_who_may_chroot_in_there(void) {
-        container_enter();
+        inside_enter();
         ctl_become_alice_who_may_chroot();
 }
 
 /* As an image that nobody mounts a procfs for. */
 static void become_alice_without_proc(void) {
-        container_enter();
+        inside_enter();
         if (unshare(CLONE_NEWNS) < 0 || mount("none", "/proc", "tmpfs", 0, NULL) < 0)
                 _exit(98);
         CTL_BECOME_USUALLY();
@@ -114,12 +115,14 @@ static void become_alice_apart(void) {
 #define JOIN_TEST(name)                                                                            \
         static void name##_contained(void);                                                        \
         RUN_TEST(name) {                                                                           \
-                if (container_start())                                                             \
+                if (!container_has_pids())                                                         \
+                        test_skip_report(#name, "impossible here: Linux before 6.17");             \
+                else if (inside_start())                                                           \
                         name##_contained();                                                        \
                 else                                                                               \
                         test_skip_report(#name, "impossible here: no mount and pid namespace");    \
                 if (container > 0)                                                                 \
-                        container_end();                                                           \
+                        inside_end();                                                              \
         }                                                                                          \
         static void name##_contained(void)
 
@@ -246,7 +249,7 @@ JOIN_TEST(the_end_of_the_container_is_the_end_of_its_leases) {
         struct service service = service_start_with("join", JOIN);
         struct program program = hold(&service, ctl_make_root(WORLD_ALICE));
 
-        container_end();
+        inside_end();
         program_expect_exit(&program, &service, 97);
         world_wait_for(service_count_fds(&service) == service.fds);
         service_stop(&service);
@@ -279,7 +282,7 @@ JOIN_TEST(a_next_daemon_that_does_not_enter_is_named_as_the_reason) {
         program_await(&program, "was lost");
         program_expect_exit(&program, &service, 1);
         program_expect(&program, "--join in mountatd(8)");
-        container_end();
+        inside_end();
         service_stop(&service);
 }
 

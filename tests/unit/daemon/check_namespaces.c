@@ -39,11 +39,15 @@ static int fds[NAMESPACES_KINDS]; /* what the client sends */
 static struct namespaces *entered;
 
 /* This process is Check's, and starts anew for each test. */
-static void prepare(void) {
+static void prepare_to(bool search) {
         fake_features(FAKE_ALL_FEATURES);
         ck_assert_int_eq(unmount_prepare(), 0);
-        ck_assert_int_eq(namespaces_prepare(), 0);
+        ck_assert_int_eq(namespaces_prepare(search), 0);
         ck_assert_int_eq(unmount_isolate(), 0);
+}
+
+static void prepare(void) {
+        prepare_to(false);
 }
 
 static void send_all(uint64_t id) {
@@ -165,6 +169,28 @@ START_TEST(pid_namespace_must_have_the_peer_in_it) {
 }
 END_TEST
 
+START_TEST(user_namespace_that_root_has_made_is_refused) {
+        prepare();
+        send_all(CONTAINER);
+        fake_own_by(0);
+        for (unsigned i = 0; i < 3; i++) {
+                struct verdict verdict;
+
+                if (i > 0) { /* either alone */
+                        send_all(CONTAINER);
+                        fds[PID + i - 1] = fd_close(fds[PID + i - 1]);
+                }
+                verdict = refused();
+                ck_assert_uint_eq(verdict.status, STATUS_NOT_AUTHORISED);
+                ck_assert_ptr_nonnull(strstr(verdict.text, "user namespace"));
+                close_all();
+        }
+        fake_own_by(1000);
+        enter();
+        namespaces_free(entered);
+}
+END_TEST
+
 START_TEST(each_call_that_fails_leaves_the_thread_at_home) {
         unsigned descriptors, calls;
 
@@ -229,16 +255,37 @@ START_TEST(namespace_that_can_not_be_looked_for_is_not_gone) {
 }
 END_TEST
 
-/* Before Linux 6.12 among the processes, of which none is in there. */
-START_TEST(older_kernel_is_asked_process_by_process) {
+/* Before Linux 6.12, and outside the first pid namespace: among the processes, of which none is in
+ * there. */
+START_TEST(where_there_is_no_list_root_asks_each_process) {
+        static const int errors[] = {ENOTTY, EPERM};
         int other, r;
+
+        prepare_to(true);
+        other = fake_namespace(CLONE_NEWNS, CONTAINER);
+        for (unsigned i = 0; i < 2; i++) {
+                fake_calls_reset();
+                fake_fail(FAKE_NAMESPACE, 1, 1, errors[i]);
+                r = namespaces_go(CONTAINER); /* root's rights are not everywhere the same */
+                ck_assert_msg(r == -ENOENT || r == -EACCES, "%d", r);
+                ck_assert_uint_gt(fake_calls(FAKE_NAMESPACE), 1);
+        }
+        fd_close(other);
+}
+END_TEST
+
+START_TEST(where_there_is_no_list_nothing_is_gone) {
+        static const int errors[] = {ENOTTY, EPERM};
+        int other;
 
         prepare();
         other = fake_namespace(CLONE_NEWNS, CONTAINER);
-        fake_fail(FAKE_NAMESPACE, 1, 1, ENOTTY);
-        r = namespaces_go(CONTAINER); /* root's rights are not everywhere the same */
-        ck_assert_msg(r == -ENOENT || r == -EACCES, "%d", r);
-        ck_assert_uint_gt(fake_calls(FAKE_NAMESPACE), 1);
+        for (unsigned i = 0; i < 2; i++) {
+                fake_calls_reset();
+                fake_fail(FAKE_NAMESPACE, 1, 1, errors[i]);
+                ck_assert_int_eq(namespaces_go(CONTAINER), -errors[i]);
+                ck_assert_uint_eq(fake_calls(FAKE_NAMESPACE), 1);
+        }
         fd_close(other);
 }
 END_TEST
@@ -292,27 +339,42 @@ START_TEST(comes_back_to_its_client) {
 }
 END_TEST
 
-static int count(void *argument) {
+/* It would take its own mount namespace for the other, and what is mounted there for gone. */
+START_TEST(thread_that_is_half_way_home_is_nowhere) {
+        prepare();
+        enter();
+        fake_calls_reset();
+        fake_fail(FAKE_CHROOT, 1, TRIES, EPERM);
+        ck_assert_int_eq(namespaces_go(0), -EPERM);
+        ck_assert_uint_eq(fake_where(), 0);
+        ck_assert_uint_ne(namespaces_here(), 0);
+        ck_assert_uint_ne(namespaces_here(), CONTAINER);
+        ck_assert_int_eq(namespaces_go(CONTAINER), 0);
+        ck_assert_uint_eq(fake_where(), CONTAINER);
+        namespaces_free(entered);
+}
+END_TEST
+
+static void count(void *argument) {
         ++*(unsigned *)argument;
-        return 0;
 }
 
-START_TEST(thread_that_is_left_in_another_namespace_takes_up_no_other_work) {
+START_TEST(thread_that_is_left_in_another_network_takes_up_no_other_work) {
         unsigned runs = 0;
 
         prepare();
         enter();
         fake_calls_reset();
         fake_fail(FAKE_SETNS, 1, 1, ENOMEM);
-        ck_assert_int_eq(namespaces_run_in(entered, NETWORK, count, &runs), -ENOMEM);
+        ck_assert_int_eq(namespaces_run_in_network(entered, count, &runs), -ENOMEM);
         ck_assert_uint_eq(runs, 0);
         fake_calls_reset();
         fake_fail(FAKE_SETNS, 2, TRIES - 1, ENOMEM);
-        ck_assert_int_eq(namespaces_run_in(entered, NETWORK, count, &runs), 0);
+        ck_assert_int_eq(namespaces_run_in_network(entered, count, &runs), 0);
         ck_assert_uint_eq(runs, 1);
         fake_calls_reset();
         fake_fail(FAKE_SETNS, 2, TRIES, ENOMEM);
-        ck_assert_int_eq(namespaces_run_in(entered, NETWORK, count, &runs), 0);
+        ck_assert_int_eq(namespaces_run_in_network(entered, count, &runs), 0);
         ck_assert_uint_eq(runs, 2);
         fake_calls_reset();
         namespaces_free(entered);
@@ -357,25 +419,59 @@ static void shows(enum template_kind kind, const char *what) {
 
 START_TEST(what_is_mounted_shows_the_namespaces_of_the_client) {
         prepare();
-        for (unsigned pidns = 0; pidns < 2; pidns++)
-                for (unsigned f = 0; f < 2; f++) {
-                        unsigned descriptors = descriptors_count();
+        for (unsigned f = 0; f < 2; f++) {
+                unsigned descriptors = descriptors_count();
 
-                        derive(feature_sets[f]);
-                        for (unsigned twice = 0; twice < 2; twice++) {
-                                shows(TEMPLATE_PROC, ",pidns=7");
-                                shows(TEMPLATE_PROC_WRITABLE, ",pidns=7");
-                                shows(TEMPLATE_SYSFS, ",net=7");
-                                shows(TEMPLATE_DEV, "tmpfs,");
-                        }
-                        if (f)
-                                shows(TEMPLATE_PROC_PIDS, ",pidns=7");
-                        ck_assert_uint_eq(fake_calls(FAKE_CHILD) > 0, pidns);
-                        end_derived();
-                        ck_assert_uint_eq(descriptors_count(), descriptors);
-                        if (f)
-                                fake_forget_pidns();
+                derive(feature_sets[f]);
+                for (unsigned twice = 0; twice < 2; twice++) {
+                        shows(TEMPLATE_PROC, ",pidns=7");
+                        shows(TEMPLATE_PROC_WRITABLE, ",pidns=7");
+                        shows(TEMPLATE_SYSFS, ",net=7");
+                        shows(TEMPLATE_DEV, "tmpfs,");
                 }
+                if (f)
+                        shows(TEMPLATE_PROC_PIDS, ",pidns=7");
+                end_derived();
+                ck_assert_uint_eq(descriptors_count(), descriptors);
+        }
+}
+END_TEST
+
+/* Then nothing is told, on whatever kernel. */
+START_TEST(what_is_our_own_is_shown_as_at_home) {
+        static const char *const paths[] = {NULL, NULL, "/proc/self/ns/pid", "/proc/self/ns/net"};
+
+        prepare();
+        fake_forget_pidns();
+        ck_assert_uint_eq(templates_new("label", &home).status, STATUS_OK);
+        send_all(CONTAINER);
+        for (unsigned kind = PID; kind <= NETWORK; kind++) {
+                fd_close(fds[kind]);
+                fds[kind] = open(paths[kind], O_RDONLY | O_CLOEXEC);
+        }
+        ck_assert_uint_eq(namespaces_enter(fds, PEER, &entered).status, STATUS_OK);
+        derived = templates_derive(home, entered);
+        fake_calls_reset();
+        shows(TEMPLATE_PROC, "proc,source=label,hidepid=ptraceable,ro");
+        shows(TEMPLATE_SYSFS, "sysfs,source=label");
+        ck_assert_uint_eq(fake_calls(FAKE_FSCONFIG_FD), 0);
+        end_derived();
+}
+END_TEST
+
+/* No process of ours goes into a container to have one made: the words say what to do instead. */
+START_TEST(older_kernel_shows_no_other_pid_namespace) {
+        struct template_clone clone;
+        struct verdict verdict;
+
+        prepare();
+        derive(FAKE_ALL_FEATURES);
+        fake_forget_pidns();
+        verdict = template_obtain(derived, TEMPLATE_PROC, &clone);
+        ck_assert_uint_eq(verdict.status, STATUS_FOREIGN_NAMESPACE);
+        ck_assert_ptr_nonnull(strstr(verdict.text, "Linux 6.17"));
+        shows(TEMPLATE_SYSFS, ",net=7");
+        end_derived();
 }
 END_TEST
 
@@ -438,31 +534,26 @@ static void fails_at_each_call(enum template_kind kind) {
 
 START_TEST(each_call_that_fails_is_told) {
         prepare();
-        for (unsigned pidns = 0; pidns < 2; pidns++)
-                for (unsigned f = 0; f < 2; f++) {
-                        derive(feature_sets[f]);
-                        fails_at_each_call(TEMPLATE_PROC);
-                        fails_at_each_call(TEMPLATE_SYSFS);
-                        end_derived();
-                        if (f)
-                                fake_forget_pidns();
-                }
+        for (unsigned f = 0; f < 2; f++) {
+                derive(feature_sets[f]);
+                fails_at_each_call(TEMPLATE_PROC);
+                fails_at_each_call(TEMPLATE_SYSFS);
+                end_derived();
+        }
 }
 END_TEST
 
-/* The kernel's own words are about the option, which isn't what was wrong. */
 START_TEST(pid_namespace_that_is_not_below_ours_is_told) {
         struct template_clone clone;
         struct verdict verdict;
 
         prepare();
         derive(FAKE_ALL_FEATURES);
-        fake_forget_pidns();
         fake_calls_reset();
-        fake_fail(FAKE_SETNS, 2, 1, EINVAL); /* after the one that leads home */
+        fake_fail(FAKE_FSCONFIG_FD, 1, 1, EINVAL);
         verdict = template_obtain(derived, TEMPLATE_PROC, &clone);
-        ck_assert_uint_eq(verdict.status, STATUS_HOST_FAILED);
-        ck_assert_ptr_nonnull(strstr(verdict.text, "not below mountatd's"));
+        ck_assert_uint_eq(verdict.status, STATUS_FOREIGN_NAMESPACE);
+        ck_assert_str_eq(verdict.text, "the fake kernel refuses"); /* in its own words */
         end_derived();
 }
 END_TEST
@@ -472,12 +563,16 @@ int main(void) {
                 "namespaces", enters_and_stays_until_it_is_freed,
                 needs_no_more_than_the_mount_namespace, own_mount_namespace_is_no_other,
                 what_is_not_what_it_is_sent_as_is_named, pid_namespace_must_have_the_peer_in_it,
+                user_namespace_that_root_has_made_is_refused,
                 each_call_that_fails_leaves_the_thread_at_home, finds_the_one_with_the_id,
                 namespace_that_can_not_be_looked_for_is_not_gone,
-                older_kernel_is_asked_process_by_process, daemon_that_does_not_join_says_so,
+                where_there_is_no_list_root_asks_each_process,
+                where_there_is_no_list_nothing_is_gone, daemon_that_does_not_join_says_so,
                 thread_that_can_not_get_home_says_so, comes_back_to_its_client,
-                thread_that_is_left_in_another_namespace_takes_up_no_other_work,
+                thread_that_is_half_way_home_is_nowhere,
+                thread_that_is_left_in_another_network_takes_up_no_other_work,
                 what_is_mounted_shows_the_namespaces_of_the_client,
+                what_is_our_own_is_shown_as_at_home, older_kernel_shows_no_other_pid_namespace,
                 client_that_did_not_say_which_gets_none, each_call_that_fails_is_told,
                 pid_namespace_that_is_not_below_ours_is_told);
 }

@@ -1463,6 +1463,7 @@ START_TEST(mounts_are_made_where_the_client_is) {
                 serve_inside();
                 ck_assert_uint_eq(reply->status, STATUS_FOREIGN_NAMESPACE);
                 ck_assert_ptr_nonnull(strstr(captured(log), "foreign-namespace"));
+                ck_assert_ptr_nonnull(strstr(reply->text, "has entered"));
                 ck_assert_uint_eq(fake.context.failures_total, 1);
                 leave();
                 end();
@@ -1590,6 +1591,31 @@ START_TEST(lease_is_released_in_its_namespace) {
 }
 END_TEST
 
+START_TEST(lease_that_an_administrator_can_not_get_at_stays_its_holders) {
+        struct holder admin = {.subject = {.pid = 1, .trust = TRUST_ADMINISTRATOR}};
+        struct lease_remains remains;
+        uint64_t lease;
+
+        start_joining(FAKE_ALL_FEATURES);
+        ck_assert_uint_eq(enter(), STATUS_OK);
+        lease = mount_inside();
+        fdpass_set_close(fds);
+        ck_assert_int_eq(namespaces_go(0), 0); /* as another thread, which isn't in there */
+        holder->namespaces->id++;
+        fake_calls_reset();
+        fake_fail(FAKE_NAMESPACE, 1, 1, EPERM);
+        ck_assert_uint_eq(lease_release(fake.context.leases, &admin, lease, &remains).status,
+                          STATUS_HOST_FAILED);
+        holder->namespaces->id--;
+        ask(PROTOCOL_UNMOUNT, lease);
+        serve_inside();
+        ck_assert_uint_eq(reply->status, STATUS_OK);
+        ck_assert_uint_eq(fake_mounts(), 0);
+        leave();
+        end();
+}
+END_TEST
+
 START_TEST(lease_ends_with_its_namespace_and_not_before) {
         int container;
 
@@ -1678,6 +1704,7 @@ int main(void) {
                 what_is_to_be_kept_is_mounted_at_home_alone,
                 what_is_kept_at_home_is_released_from_inside,
                 thread_that_did_not_get_back_does_so_for_the_next_request,
-                lease_is_released_in_its_namespace, lease_ends_with_its_namespace_and_not_before,
-                lease_is_adopted_where_it_is);
+                lease_is_released_in_its_namespace,
+                lease_that_an_administrator_can_not_get_at_stays_its_holders,
+                lease_ends_with_its_namespace_and_not_before, lease_is_adopted_where_it_is);
 }

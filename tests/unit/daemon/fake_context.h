@@ -184,7 +184,7 @@ static inline void fake_context_prepare(void) {
         if (!prepared)
                 ck_assert_int_eq(unmount_prepare(), 0);
         if (!prepared)
-                ck_assert_int_eq(namespaces_prepare(), 0);
+                ck_assert_int_eq(namespaces_prepare(false), 0);
         prepared = true;
 }
 

@@ -97,10 +97,12 @@ static enum fake_call fake_block_kind;
 static unsigned fake_block_times, fake_n_blocked, fake_n_unblocks;
 
 static pid_t fake_hidden;
+static uid_t fake_maker;
+static bool fake_is_owned;
 static bool fake_lacks_pidns;
 
 static _Thread_local bool fake_isolated;
-static _Thread_local uint64_t fake_here, fake_net, fake_pid, fake_pid_of_children;
+static _Thread_local uint64_t fake_here, fake_net;
 static _Thread_local const struct fake_object *fake_cwd; /* NULL: "/" */
 
 static void __attribute__((noreturn)) fake_die(const char *what) {
@@ -657,8 +659,6 @@ static void fake_show_namespace(struct fake_object *context) {
         char *options = context->mount.options;
         size_t used = strlen(options), size = sizeof(context->mount.options);
 
-        if (fake_pid && strncmp(options, "proc,", 5) == 0)
-                snprintf(options + used, size - used, ",pidns=%u", (unsigned)fake_pid);
         if (fake_net && strncmp(options, "sysfs,", 6) == 0)
                 snprintf(options + used, size - used, ",net=%u", (unsigned)fake_net);
 }
@@ -973,12 +973,25 @@ int kernel_prepare(void) {
         return 0;
 }
 
-static bool fake_is_own_mount_namespace(int fd) {
-        struct stat own, there;
+/* Of one of this process's own. */
+static int fake_own_kind(int fd) {
+        static const struct {
+                const char *path;
+                int kind;
+        } own[] = {
+                {"/proc/self/ns/mnt", CLONE_NEWNS},
+                {"/proc/self/ns/pid", CLONE_NEWPID},
+                {"/proc/self/ns/net", CLONE_NEWNET},
+        };
+        struct stat one, there;
 
-        if (stat("/proc/self/ns/mnt", &own) < 0 || fstat(fd, &there) < 0)
+        if (fstat(fd, &there) < 0)
                 fake_die("not a descriptor");
-        return there.st_dev == own.st_dev && there.st_ino == own.st_ino;
+        for (unsigned i = 0; i < 3; i++)
+                if (stat(own[i].path, &one) == 0 && there.st_dev == one.st_dev &&
+                    there.st_ino == one.st_ino)
+                        return own[i].kind;
+        return -EINVAL;
 }
 
 int kernel_namespace_kind(int fd) {
@@ -988,7 +1001,7 @@ int kernel_namespace_kind(int fd) {
         if (r == 0 && object && object->type == FAKE_TYPE_NAMESPACE)
                 r = object->kind;
         else if (r == 0)
-                r = !object && fake_is_own_mount_namespace(fd) ? CLONE_NEWNS : -EINVAL;
+                r = object ? -EINVAL : fake_own_kind(fd);
         return fake_leave(r);
 }
 
@@ -1004,10 +1017,33 @@ int kernel_mount_namespace_id(int fd, uint64_t *id) {
 int kernel_pid_namespace_has(int fd, pid_t pid) {
         int r = fake_enter(FAKE_NAMESPACE);
 
-        fake_find_typed(fd, FAKE_TYPE_NAMESPACE);
+        if (!fake_find(fd))
+                fake_own_kind(fd);
         if (r == 0 && pid == fake_hidden)
                 r = -ESRCH;
         return fake_leave(r);
+}
+
+int kernel_is_same_namespace(int a, int b) {
+        int r = fake_enter(FAKE_NAMESPACE);
+        struct stat one, other;
+
+        if (fstat(a, &one) < 0 || fstat(b, &other) < 0)
+                fake_die("not a descriptor");
+        return fake_leave(r < 0 ? r : one.st_dev == other.st_dev && one.st_ino == other.st_ino);
+}
+
+void fake_own_by(uid_t maker) {
+        fake_maker = maker;
+        fake_is_owned = true;
+}
+
+int kernel_namespace_owner(int fd, uid_t *maker) {
+        int r = fake_enter(FAKE_NAMESPACE);
+
+        fake_find(fd);
+        *maker = fake_maker;
+        return fake_leave(r < 0 ? r : fake_is_owned);
 }
 
 int kernel_open_mount_namespace(int fd, enum kernel_direction direction, uint64_t *id) {
@@ -1035,18 +1071,11 @@ int kernel_setns(int fd, int kind) {
                 fake_die("setns in a thread that shares its root");
         if (r < 0)
                 return fake_leave(r);
-        switch (kind) {
-        case CLONE_NEWNS:
+        if (kind == CLONE_NEWNS) {
                 fake_here = id;
                 fake_cwd = NULL;
-                break;
-        case CLONE_NEWPID:
-                fake_pid_of_children = id;
-                break;
-        default:
+        } else
                 fake_net = id;
-                break;
-        }
         return fake_leave(0);
 }
 
@@ -1056,16 +1085,4 @@ int kernel_chroot_here(void) {
         if (fake_cwd)
                 fake_die("a chroot into a mount");
         return fake_leave(r);
-}
-
-int kernel_run_in_child(int (*run)(void *argument), void *argument) {
-        int r = fake_enter(FAKE_CHILD);
-
-        fake_leave(0);
-        if (r < 0)
-                return r;
-        fake_pid = fake_pid_of_children;
-        run(argument);
-        fake_pid = 0;
-        return 0;
 }

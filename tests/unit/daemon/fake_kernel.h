@@ -53,7 +53,6 @@ enum fake_call {
         FAKE_NAMESPACE, /* a question about one */
         FAKE_SETNS,
         FAKE_CHROOT,
-        FAKE_CHILD,
         FAKE_FSCONFIG_FD,
         FAKE_ANY, /* also their number */
 };
@@ -101,6 +100,9 @@ void fake_end_namespace(uint64_t id);
 
 /* The process is in none of them; 0: in all, as at the beginning. */
 void fake_hide_process(pid_t pid);
+
+/* All that are made here belong to a user namespace that the user has made. */
+void fake_own_by(uid_t maker);
 
 /* The kernel is one before Linux 6.17: no procfs is told its pid namespace. */
 void fake_forget_pidns(void);
