@@ -309,8 +309,13 @@ static void enter_as_made_by_root(void *argument) {
 }
 
 WORLD_TEST(user_namespace_that_root_has_made_is_refused) {
+        const char *lacking = container_lacks(CONTAINER_ROOTLESS);
         struct scene *scene = scene_new();
 
+        if (lacking) {
+                test_skip_report("user_namespace_that_root_has_made_is_refused", lacking);
+                return;
+        }
         scene->service = service_start_with("a", "--join=0");
         world_run_as(0, enter_as_made_by_root, scene);
         service_stop(&scene->service);

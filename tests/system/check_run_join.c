@@ -20,7 +20,6 @@
 #include <sys/mount.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define JOIN "--join=60001" /* WORLD_ALICE */
@@ -30,7 +29,7 @@ enum { NAMESPACES = CLONE_NEWNS | CLONE_NEWPID };
 
 /* ---- the container ---- */
 
-static pid_t container = -1; /* its pid 1 */
+static pid_t keeper = -1, container = -1; /* its parent, and its pid 1 */
 
 /* In its pid 1, of Alice's, whose end is that of all others in there. */
 static void contain(int told) {
@@ -46,25 +45,50 @@ static void contain(int told) {
                 pause();
 }
 
+/* Its parent, which ends as it does. */
+static void keep(int told, int named) {
+        pid_t pid;
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (unshare(NAMESPACES) < 0)
+                _exit(EXIT_FAILURE);
+        pid = fork();
+        if (pid == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                contain(told);
+        }
+        if (pid < 0 || write(named, &pid, sizeof(pid)) != sizeof(pid))
+                _exit(EXIT_FAILURE);
+        close(told);
+        waitpid(pid, NULL, 0);
+        _exit(EXIT_SUCCESS);
+}
+
 /* False where there are no such namespaces to be had. */
 static bool inside_start(void) {
-        int told[2];
+        int told[2], named[2];
         char byte;
         bool runs;
 
         ck_assert_int_eq(pipe2(told, O_CLOEXEC), 0);
-        container = (pid_t)syscall(SYS_clone, NAMESPACES | SIGCHLD, 0, 0, 0, 0);
-        if (container == 0)
-                contain(told[1]);
+        ck_assert_int_eq(pipe2(named, O_CLOEXEC), 0);
+        keeper = fork();
+        ck_assert_int_ge(keeper, 0);
+        if (keeper == 0)
+                keep(told[1], named[1]);
         close(told[1]);
-        runs = container > 0 && read(told[0], &byte, 1) == 1;
+        close(named[1]);
+        runs = read(named[0], &container, sizeof(container)) == sizeof(container) &&
+               read(told[0], &byte, 1) == 1;
         close(told[0]);
+        close(named[0]);
         return runs;
 }
 
 static void inside_end(void) {
-        world_kill(container);
-        container = -1;
+        ck_assert_int_eq(kill(container, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(keeper, NULL, 0), keeper);
+        container = keeper = -1;
 }
 
 /* Becomes the parent of a process in there, and ends as that does. */
@@ -73,7 +97,7 @@ static void inside_enter(void) {
         pid_t pid;
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (fd < 0 || setns(fd, NAMESPACES) < 0) {
+        if (fd < 0 || unshare(CLONE_FS) < 0 || setns(fd, NAMESPACES) < 0) { /* TSan has a thread */
                 perror("entering the container");
                 _exit(98);
         }
