@@ -11,14 +11,14 @@ local area = std.extVar('AREA');
     listenPaths: [$.socket(name)],
     authenticationPolicy: { allow: {} },
   },
-  // A block is as large as the largest file may be.
+  // A block is as large as the largest file may be, and together they hold all input roots.
   largestFile: 256 * 1024 * 1024,
   inMemory(blockSize):: { 'local': {
     keyLocationMapInMemory: { entries: 1024 * 1024 },
     keyLocationMapMaximumGetAttempts: 16,
     keyLocationMapMaximumPutAttempts: 64,
     oldBlocks: 1,
-    currentBlocks: 2,
+    currentBlocks: 6,
     newBlocks: 1,
     blocksInMemory: { blockSizeBytes: blockSize },
   } },
