@@ -97,11 +97,6 @@ static unsigned leases_weigh(const struct leases *leases, const struct lease_ord
         return mounts;
 }
 
-/* Where its mounts are. */
-static uint64_t leases_namespace(const struct holder *holder) {
-        return holder->namespaces ? holder->namespaces->id : 0;
-}
-
 static void leases_fill(struct leases *leases, struct lease *lease, const struct holder *holder,
                         const struct lease_orders *orders) {
         const struct instance *self = &leases->state.header->instance;
@@ -110,7 +105,7 @@ static void leases_fill(struct leases *leases, struct lease *lease, const struct
         record->granted = leases_now();
         record->writer_start_time = self->start_time;
         record->writer_pid = self->pid;
-        record->mount_namespace = leases_namespace(holder);
+        record->mount_namespace = namespaces_id(holder->namespaces);
         record->uid = holder->subject.uid;
         record->pid = holder->subject.pid;
         record->count = orders->count;
@@ -202,7 +197,8 @@ static struct lease *leases_find_left(struct leases *leases, const struct holder
                 return NULL;
         record = lease->record;
         if (record->state != RECORD_LIVE || record->kept || record->uid != holder->subject.uid ||
-            record->mount_namespace != leases_namespace(holder) || record->count != claim->count ||
+            record->mount_namespace != namespaces_id(holder->namespaces) ||
+            record->count != claim->count ||
             memcmp(record->file_systems, claim->file_systems, claim->count) != 0 ||
             memcmp(record->mounts, mounts, claim->count * sizeof(mounts[0])) != 0)
                 return NULL;

@@ -46,6 +46,11 @@ struct namespaces {
 struct verdict namespaces_enter(int fds[static NAMESPACES_KINDS], pid_t peer,
                                 struct namespaces **namespaces);
 
+/* The mount namespace of who has entered those, 0: our own, as of who has entered none (NULL). */
+static inline uint64_t namespaces_id(const struct namespaces *namespaces) {
+        return namespaces ? namespaces->id : 0;
+}
+
 /* Brings the thread back. NULL-safe. */
 struct namespaces *namespaces_free(struct namespaces *namespaces);
 

@@ -180,9 +180,7 @@ static bool request_is_too_late(const struct service *service) {
 
 /* In another mount namespace than ours. */
 static bool request_is_away(const struct service *service) {
-        const struct namespaces *namespaces = service->holder->namespaces;
-
-        return namespaces && namespaces->id != 0;
+        return namespaces_id(service->holder->namespaces) != 0;
 }
 
 static struct verdict request_mount(struct service *service) {
@@ -304,13 +302,6 @@ static const struct request_operation *request_operation(uint16_t operation) {
         return &request_operations[operation];
 }
 
-/* Where its mounts are, should the thread not have got back there the last time. */
-static int request_go(const struct service *service) {
-        const struct namespaces *namespaces = service->holder->namespaces;
-
-        return namespaces ? namespaces_go(namespaces->id) : 0;
-}
-
 static struct verdict request_act(struct service *service) {
         const struct request *request = service->request;
         const struct request_operation *operation = request_operation(request->wire.operation);
@@ -324,7 +315,8 @@ static struct verdict request_act(struct service *service) {
                 return verdict_host_failed(-EMFILE, STATUS_NO_TARGET);
         if (request->fds.count != request->wire.n_targets)
                 return verdict_refuse(STATUS_WRONG_FD_COUNT, STATUS_NO_TARGET);
-        r = request_go(service);
+        /* Where its mounts are, should the thread not have got back there the last time. */
+        r = namespaces_go(namespaces_id(service->holder->namespaces));
         return r < 0 ? verdict_host_failed(r, STATUS_NO_TARGET) : operation->act(service);
 }
 

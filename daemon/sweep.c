@@ -84,16 +84,20 @@ static int sweep_mounts(const struct sweep *sweep, const struct record *record, 
         return result;
 }
 
-/* The end of a mount namespace takes nothing back that its mounts have passed on to others. */
-static void sweep_log_end(const struct record *record) {
-        struct log_subject subject = {
-                .event = LOG_EVENT_MOUNTS_LEFT,
+static struct log_subject sweep_subject(const struct record *record, enum log_event event) {
+        return (struct log_subject){
+                .event = event,
                 .has_peer = true,
                 .uid = record->uid,
                 .pid = record->pid,
                 .operation = "sweep",
                 .lease = record->lease,
         };
+}
+
+/* The end of a mount namespace takes nothing back that its mounts have passed on to others. */
+static void sweep_log_end(const struct record *record) {
+        const struct log_subject subject = sweep_subject(record, LOG_EVENT_MOUNTS_LEFT);
 
         log_write_limited(
                 LOG_NOTICE, &subject,
@@ -126,17 +130,10 @@ static int sweep_record(const struct sweep *sweep, const struct record *record, 
 }
 
 static void sweep_log(const struct record *record, int error, const char *place) {
-        struct log_subject subject = {
-                .event = LOG_EVENT_OUT_OF_REACH,
-                .has_peer = true,
-                .uid = record->uid,
-                .pid = record->pid,
-                .operation = "sweep",
-                .target = place,
-                .lease = record->lease,
-                .error = error,
-        };
+        struct log_subject subject = sweep_subject(record, LOG_EVENT_OUT_OF_REACH);
 
+        subject.target = place;
+        subject.error = error;
         log_write_limited(LOG_WARNING, &subject,
                           "a mount of a predecessor's is out of reach: unmount it as root, or let "
                           "mountatd --sweep do it");

@@ -160,10 +160,10 @@ static bool template_is_short(struct templates *templates, enum template_kind ki
 
 struct verdict template_obtain(struct templates *templates, enum template_kind kind,
                                struct template_clone *clone) {
-        if (kind == TEMPLATE_DEV)
+        if (kind == TEMPLATE_DEV) {
                 templates = templates_home(templates);
-        if (kind == TEMPLATE_DEV)
                 atomic_store_explicit(&templates->dev_wanted, true, memory_order_relaxed);
+        }
         if (template_take(templates, kind, clone))
                 return VERDICT_OK;
         return template_clone(templates, kind, clone);
