@@ -35,12 +35,13 @@ type client struct {
 	execution remoteexecution.ExecutionClient
 }
 
-func newClient(storageSocket, schedulerSocket string) (*client, error) {
-	storage, err := dial(storageSocket)
+// newClient takes what gRPC calls targets.
+func newClient(storageTarget, schedulerTarget string) (*client, error) {
+	storage, err := dial(storageTarget)
 	if err != nil {
 		return nil, err
 	}
-	scheduler, err := dial(schedulerSocket)
+	scheduler, err := dial(schedulerTarget)
 	if err != nil {
 		return nil, err
 	}
@@ -51,8 +52,8 @@ func newClient(storageSocket, schedulerSocket string) (*client, error) {
 	}, nil
 }
 
-func dial(socket string) (*grpc.ClientConn, error) {
-	return grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+func dial(target string) (*grpc.ClientConn, error) {
+	return grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
 }
 
 // upload sends what the storage lacks.
@@ -173,6 +174,7 @@ type action struct {
 	kind    string // of build directory
 	mounts  string // which of config/worker.libsonnet's runners; empty: mountsAll
 	nodes   bool   // with bb_worker's device nodes
+	others  bool   // on a worker of others, that of examples/config
 	command []string
 	outputs []string
 	timeout time.Duration
@@ -194,11 +196,23 @@ func (o outcome) String() string {
 	return fmt.Sprintf("exit code %d, stdout %q, stderr %q", o.code, o.stdout, o.stderr)
 }
 
-func (a *action) messages() (*remoteexecution.Digest, map[string]blob, error) {
-	mounts, nodes := cmp.Or(a.mounts, mountsAll), "no"
+// properties name the worker.
+func (a *action) properties() []*remoteexecution.Platform_Property {
+	if a.others {
+		return []*remoteexecution.Platform_Property{{Name: "OSFamily", Value: "linux"}}
+	}
+	nodes := "no"
 	if a.nodes {
 		nodes = "yes"
 	}
+	return []*remoteexecution.Platform_Property{
+		{Name: "build-directory", Value: a.kind},
+		{Name: "mounts", Value: cmp.Or(a.mounts, mountsAll)},
+		{Name: "nodes", Value: nodes},
+	}
+}
+
+func (a *action) messages() (*remoteexecution.Digest, map[string]blob, error) {
 	command, err := newMessageBlob(&remoteexecution.Command{
 		Arguments:   a.command,
 		OutputPaths: a.outputs,
@@ -214,11 +228,7 @@ func (a *action) messages() (*remoteexecution.Digest, map[string]blob, error) {
 		CommandDigest:   command.digest,
 		InputRootDigest: a.root,
 		DoNotCache:      true,
-		Platform: &remoteexecution.Platform{Properties: []*remoteexecution.Platform_Property{
-			{Name: "build-directory", Value: a.kind},
-			{Name: "mounts", Value: mounts},
-			{Name: "nodes", Value: nodes},
-		}},
+		Platform:        &remoteexecution.Platform{Properties: a.properties()},
 	}
 	if a.timeout > 0 {
 		message.Timeout = durationpb.New(a.timeout)

@@ -2,6 +2,8 @@
 
 // Buildbarn prints TAP: stock Buildbarn, of the version in go.mod, with mountatd and mountat-runner
 // as plain processes. Start it by the script run, which gives it namespaces of its own.
+//
+// With -storage it runs one action, of a cluster that is there: see act.go.
 package main
 
 import (
@@ -17,7 +19,12 @@ func main() {
 	inputs := flag.String("inputs", "", "`DIR` with sources to compile")
 	keep := flag.Bool("keep", false, "keep the logs also when all went well")
 	only := flag.String("only", "", "try the cases alone whose name contains `TEXT`")
+	storage := flag.String("storage", "", "run one action, with the storage at `TARGET`")
+	scheduler := flag.String("scheduler", "", "and the scheduler at `TARGET`")
 	flag.Parse()
+	if *storage != "" {
+		os.Exit(act(*storage, *scheduler, flag.Args()))
+	}
 	os.Exit(program(*bin, *mountatd, *inputs, *only, *keep))
 }
 

@@ -67,7 +67,7 @@ func newStack(bin, mountatd string) (*stack, error) {
 	if err := s.makeDirectories(); err != nil {
 		return s, err
 	}
-	s.client, err = newClient(s.socket("storage"), s.socket("client"))
+	s.client, err = newClient("unix:"+s.socket("storage"), "unix:"+s.socket("client"))
 	if err != nil {
 		return s, err
 	}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What examples/config imports as the cluster's.
+{
+  local storage = { grpc: { client: { address: 'storage:8981' } } },
+
+  blobstore: { contentAddressableStorage: storage, actionCache: storage },
+  browserUrl: 'http://localhost',
+  maximumMessageSizeBytes: 4 * 1024 * 1024,
+  global: {},
+}
