@@ -32,13 +32,16 @@ enum {
         KERNEL_STATMOUNT_MNT_POINT = 1 << 4,
 };
 
-/* struct mnt_id_req, its first version. */
+/* struct mnt_id_req, its second version. */
 struct kernel_mnt_id_req {
         uint32_t size;
         uint32_t spare;
         uint64_t mnt_id;
         uint64_t param;
+        uint64_t mnt_ns_id; /* not in the first, which is what Linux before 6.11 knows */
 };
+
+enum { KERNEL_MNT_ID_REQ_SIZE_1 = 24 };
 
 /* The head of struct statmount, which is 512 bytes before the strings. */
 struct kernel_statmount {
@@ -246,15 +249,19 @@ int kernel_namespace_kind(int fd) {
         return r < 0 ? -errno : r;
 }
 
-int kernel_mount_namespace_id(int fd, uint64_t *id) {
+int kernel_namespace_inode(int fd, uint64_t *inode) {
         struct stat stat;
 
+        if (fstat(fd, &stat) < 0)
+                return -errno;
+        *inode = stat.st_ino;
+        return 0;
+}
+
+int kernel_mount_namespace_id(int fd, uint64_t *id) {
         if (ioctl(fd, KERNEL_NS_GET_MNTNS_ID, id) == 0)
                 return 0;
-        if (errno != ENOTTY || fstat(fd, &stat) < 0)
-                return -errno;
-        *id = stat.st_ino;
-        return 0;
+        return errno == ENOTTY ? kernel_namespace_inode(fd, id) : -errno;
 }
 
 int kernel_pid_namespace_has(int fd, pid_t pid) {
@@ -308,7 +315,7 @@ int kernel_fsconfig_fd(int context, const char *key, int fd) {
 
 int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
         struct kernel_mnt_id_req request = {
-                .size = sizeof(request),
+                .size = KERNEL_MNT_ID_REQ_SIZE_1,
                 .mnt_id = id,
                 .param = KERNEL_STATMOUNT_SB_BASIC | KERNEL_STATMOUNT_MNT_BASIC,
         };
@@ -326,9 +333,13 @@ int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
         return 0;
 }
 
-int kernel_statmount_place(uint64_t id, char *path, size_t size) {
+int kernel_statmount_place(uint64_t id, uint64_t mount_namespace, char *path, size_t size) {
         struct kernel_mnt_id_req request = {
-                .size = sizeof(request), .mnt_id = id, .param = KERNEL_STATMOUNT_MNT_POINT};
+                .size = mount_namespace ? sizeof(request) : KERNEL_MNT_ID_REQ_SIZE_1,
+                .mnt_id = id,
+                .param = KERNEL_STATMOUNT_MNT_POINT,
+                .mnt_ns_id = mount_namespace,
+        };
         struct {
                 struct kernel_statmount fixed;
                 char strings[PATH_MAX];

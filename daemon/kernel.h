@@ -123,6 +123,10 @@ int kernel_namespace_kind(int fd);
  * which is good as long as it lives. */
 int kernel_mount_namespace_id(int fd, uint64_t *id);
 
+/* The inode of a namespace, which is what people know it by: lsns(8), /proc/PID/ns. Does not block.
+ */
+int kernel_namespace_inode(int fd, uint64_t *inode);
+
 /* 0: the process with that pid, to us, is in the pid namespace, or below it. -ESRCH: it isn't.
  * -ENOTTY before Linux 6.12. NS_GET_TGID_IN_PIDNS. */
 int kernel_pid_namespace_has(int fd, pid_t pid);
@@ -164,9 +168,12 @@ struct kernel_mount {
  */
 int kernel_statmount(uint64_t id, struct kernel_mount *mount);
 
-/* Where the mount with that unique id is, as a path from our root; errors as kernel_statmount(),
- * and -EOVERFLOW if it doesn't fit. */
-int kernel_statmount_place(uint64_t id, char *path, size_t size);
+/*
+ * Where the mount with that unique id is, as a path from our root; errors as kernel_statmount(),
+ * and -EOVERFLOW if it doesn't fit. In the mount namespace of that unique id, Linux 6.11, as a path
+ * from that one's root; 0: the calling thread's.
+ */
+int kernel_statmount_place(uint64_t id, uint64_t mount_namespace, char *path, size_t size);
 
 struct kernel_mountinfo {
         uint64_t parent; /* its reusable id */

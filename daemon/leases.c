@@ -106,6 +106,7 @@ static void leases_fill(struct leases *leases, struct lease *lease, const struct
         record->writer_start_time = self->start_time;
         record->writer_pid = self->pid;
         record->mount_namespace = namespaces_id(holder->namespaces);
+        record->namespace_inode = namespaces_inode(holder->namespaces);
         record->uid = holder->subject.uid;
         record->pid = holder->subject.pid;
         record->count = orders->count;
@@ -218,6 +219,7 @@ bool leases_hand_over(struct leases *leases, struct holder *holder, const struct
                         lease->attached |= 1U << i;
                 }
                 lease->record->pid = holder->subject.pid;
+                lease->record->namespace_inode = namespaces_inode(holder->namespaces);
                 leases_relink(leases, holder, lease);
         }
         pthread_mutex_unlock(&leases->mutex);

@@ -163,7 +163,7 @@ static int mount_locate_exactly(const struct mount_name *name, char *path) {
         if (r < 0)
                 return r;
         return mount.magic == mount_types[name->file_system].magic
-                       ? kernel_statmount_place(name->id, path, PATH_MAX)
+                       ? kernel_statmount_place(name->id, 0, path, PATH_MAX)
                        : -ENOENT;
 }
 

@@ -271,8 +271,10 @@ static int namespaces_identify(struct namespaces *namespaces) {
                 }
         if (r < 0 || namespaces->ours[PROTOCOL_NAMESPACE_MOUNT])
                 return r < 0 ? r : 0;
-        return kernel_mount_namespace_id(namespaces->fds[PROTOCOL_NAMESPACE_MOUNT],
-                                         &namespaces->id);
+        r = kernel_namespace_inode(namespaces->fds[PROTOCOL_NAMESPACE_MOUNT], &namespaces->inode);
+        return r < 0 ? r
+                     : kernel_mount_namespace_id(namespaces->fds[PROTOCOL_NAMESPACE_MOUNT],
+                                                 &namespaces->id);
 }
 
 struct verdict namespaces_enter(int fds[static NAMESPACES_KINDS], pid_t peer,

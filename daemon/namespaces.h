@@ -29,7 +29,8 @@ int namespaces_prepare(bool search);
 enum { NAMESPACES_KINDS = 4 };
 
 struct namespaces {
-        uint64_t id; /* of the mount namespace, as in records; 0: it is our own */
+        uint64_t id;    /* of the mount namespace, as in records; 0: it is our own */
+        uint64_t inode; /* of that as well, for people; 0: it is our own */
         int fds[NAMESPACES_KINDS];
         bool ours[NAMESPACES_KINDS]; /* it was sent, and is our own */
 };
@@ -49,6 +50,10 @@ struct verdict namespaces_enter(int fds[static NAMESPACES_KINDS], pid_t peer,
 /* The mount namespace of who has entered those, 0: our own, as of who has entered none (NULL). */
 static inline uint64_t namespaces_id(const struct namespaces *namespaces) {
         return namespaces ? namespaces->id : 0;
+}
+
+static inline uint64_t namespaces_inode(const struct namespaces *namespaces) {
+        return namespaces ? namespaces->inode : 0;
 }
 
 /* Brings the thread back. NULL-safe. */

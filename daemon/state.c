@@ -23,7 +23,7 @@
 
 #define STATE_MAGIC "MNTSTATE"
 
-static_assert(sizeof(struct state_header) == 80 && sizeof(struct record) == 200,
+static_assert(sizeof(struct state_header) == 80 && sizeof(struct record) == 208,
               "what differs is another version");
 
 /* ---- records ---- */
@@ -47,7 +47,14 @@ void record_set_state(struct record *record, enum record_state state) {
 /* ---- what is found ---- */
 
 static size_t state_record_size(uint32_t version) {
-        return version == 1 ? STATE_RECORD_SIZE_1 : sizeof(struct record);
+        switch (version) {
+        case 1:
+                return STATE_RECORD_SIZE_1;
+        case 2:
+                return STATE_RECORD_SIZE_2;
+        default:
+                return sizeof(struct record);
+        }
 }
 
 static size_t state_file_size(const struct state_header *header) {
@@ -61,8 +68,10 @@ static bool state_is_ours(struct state_header *header) {
         return state_translate_header_1(header);
 }
 
+/* Version 1 has a name of its own. */
 static bool state_is_understood(const struct state_header *header, uint32_t version, off_t size) {
-        return header->version == version && header->record_size == state_record_size(version) &&
+        return header->version <= version && header->version >= (version == 1 ? 1 : 2) &&
+               header->record_size == state_record_size(header->version) &&
                header->capacity <= STATE_RECORDS_MAX && state_file_size(header) == (size_t)size;
 }
 

@@ -8,9 +8,9 @@
  * file lock would not do: a thread that is stuck in the kernel keeps a killed process's descriptors
  * open, locks included.)
  *
- * Nothing that is found is dropped in silence: what 0.1 left is taken over, and a file that isn't
- * understood, or is of an instance in another mount namespace, from which its mounts can't be seen,
- * is kept beside the new one. In `directory` there may be
+ * Nothing that is found is dropped in silence: what earlier versions left is taken over, and a file
+ * that isn't understood, or is of an instance in another mount namespace, from which its mounts
+ * can't be seen, is kept beside the new one. In `directory` there may be
  *
  *     state                      the file
  *     state.new                  half a take-over: in nobody's way
@@ -60,7 +60,8 @@ struct record {
         uint64_t lease;
         uint64_t granted;           /* microseconds of CLOCK_BOOTTIME */
         uint64_t writer_start_time; /* of the instance that attaches, as in struct instance */
-        uint64_t mount_namespace;   /* 0: the daemon's own; nothing else is written yet */
+        uint64_t mount_namespace;   /* its id, kernel_mount_namespace_id(); 0: the daemon's own */
+        uint64_t namespace_inode;   /* of that, for people; 0: the daemon's own, or not known */
         int32_t writer_pid;
         uint32_t state; /* enum record_state */
         uint32_t uid;   /* the client's */
@@ -110,10 +111,10 @@ int state_open(const char *directory, uint32_t capacity, struct state *state,
                struct state_found *found);
 
 /*
- * Opens what a dead predecessor of this boot left, in place, to change states alone; what 0.1 left
- * becomes a state file first. Nobody can take over before state_close_left(). -ENOENT: nothing that
- * could be of use; what would be set aside stays where it is, for state_open() to do so. -EBUSY
- * and -EAGAIN as above.
+ * Opens what a dead predecessor of this boot left, in place, to change states alone; what an
+ * earlier version left becomes a file of this one first. Nobody can take over before
+ * state_close_left(). -ENOENT: nothing that could be of use; what would be set aside stays where it
+ * is, for state_open() to do so. -EBUSY and -EAGAIN as above.
  */
 int state_open_left(const char *directory, struct state *state, struct state_found *found);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Between state.c, which has the file, and state_upgrade.c, which alone knows what 0.1 wrote. */
+/* Between state.c, which has the file, and state_upgrade.c, which alone knows what earlier versions
+ * wrote. */
 
 #include "daemon/state.h"
 
@@ -12,8 +13,9 @@
 #define STATE_NAME_1 "ledger" /* 0.1, which counts as version 1 */
 
 enum {
-        STATE_VERSION = 2,
+        STATE_VERSION = 3,
         STATE_RECORD_SIZE_1 = 192,
+        STATE_RECORD_SIZE_2 = 200, /* no inode of the mount namespace */
 };
 
 enum state_finding {
@@ -27,7 +29,7 @@ enum state_finding {
 struct state_file {
         int fd; /* owned; open if it was LEFT */
         enum state_finding finding;
-        struct state_header header; /* of version 1 as well, translated; if it was understood */
+        struct state_header header; /* of an earlier version as well; if it was understood */
         uid_t uid;
         gid_t gid;
 };
@@ -42,14 +44,14 @@ struct state_takeover {
 /* ---- state.c ---- */
 
 /*
- * Looks at what lies under the name, which is of that version. -EBUSY: its instance is alive. That
- * stands in one place in every version, so that a file that isn't understood isn't taken from who
- * runs with it.
+ * Looks at what lies under the name, which is of that version, or of an earlier one of the same
+ * name. -EBUSY: its instance is alive. That stands in one place in every version, so that a file
+ * that isn't understood isn't taken from who runs with it.
  */
 int state_find(struct state_takeover *takeover, const char *name, uint32_t version,
                struct state_file *file);
 
-/* Maps the file of that header, of either version, for the caller to unmap. */
+/* Maps the file of that header, of any version, for the caller to unmap. */
 int state_map(int fd, const struct state_header *header, struct state *state);
 void state_unmap(struct state *state);
 
@@ -64,7 +66,7 @@ int state_put_in_place(int directory, struct state *state);
 bool state_translate_header_1(struct state_header *header);
 
 /*
- * Makes a state file of what 0.1 left, and removes that, unless there is a state file of this boot:
- * what lies beside it has been taken over already.
+ * Makes a state file of this version of what an earlier one left. Of 0.1's, which it removes,
+ * unless there is a state file of this boot: what lies beside it has been taken over already.
  */
 int state_upgrade(struct state_takeover *takeover);

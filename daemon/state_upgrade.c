@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What 0.1 left becomes a state file, so that an upgrade in place loses no lease. The new file is
- * in its place before the old one goes.
+ * What an earlier version left becomes a state file of this one, so that an upgrade in place loses
+ * no lease. The new file is in its place before the old one goes.
  */
 
 #include "common/fd.h"
@@ -38,8 +38,27 @@ struct record_1 {
         uint64_t mounts[PROTOCOL_TARGETS_MAX];
 };
 
-static_assert(sizeof(struct state_header_1) == 72 && sizeof(struct record_1) == STATE_RECORD_SIZE_1,
-              "0.1 is out");
+/* Behind a header like that of today. */
+struct record_2 {
+        uint64_t lease;
+        uint64_t granted;
+        uint64_t writer_start_time;
+        uint64_t mount_namespace;
+        int32_t writer_pid;
+        uint32_t state;
+        uint32_t uid;
+        int32_t pid;
+        uint32_t count;
+        uint16_t kept;
+        uint16_t mounted;
+        uint8_t file_systems[PROTOCOL_TARGETS_MAX];
+        uint64_t mounts[PROTOCOL_TARGETS_MAX];
+};
+
+static_assert(sizeof(struct state_header_1) == 72 &&
+                      sizeof(struct record_1) == STATE_RECORD_SIZE_1 &&
+                      sizeof(struct record_2) == STATE_RECORD_SIZE_2,
+              "they are out");
 
 bool state_translate_header_1(struct state_header *header) {
         struct state_header_1 old;
@@ -75,53 +94,74 @@ static struct record record_from_1(const struct record_1 *old) {
         return record;
 }
 
+static struct record record_from_2(const struct record_2 *old) {
+        struct record record = {
+                .lease = old->lease,
+                .granted = old->granted,
+                .writer_start_time = old->writer_start_time,
+                .mount_namespace = old->mount_namespace,
+                .writer_pid = old->writer_pid,
+                .state = old->state,
+                .uid = old->uid,
+                .pid = old->pid,
+                .count = old->count,
+                .kept = old->kept,
+                .mounted = old->mounted,
+        };
+
+        memcpy(record.file_systems, old->file_systems, sizeof(record.file_systems));
+        memcpy(record.mounts, old->mounts, sizeof(record.mounts));
+        return record;
+}
+
 /* As they are: whoever reads them judges them. */
-static void state_put_records_1(struct state *state, const struct state *old) {
-        const struct record_1 *records = (const struct record_1 *)(const void *)old->records;
+static void state_put_records(struct state *state, const struct state *old, uint32_t version) {
+        const struct record_1 *of_1 = (const struct record_1 *)(const void *)old->records;
+        const struct record_2 *of_2 = (const struct record_2 *)(const void *)old->records;
 
         for (uint32_t i = 0; i < old->capacity; i++)
-                if (records[i].state != RECORD_FREE)
-                        state->records[i] = record_from_1(&records[i]);
+                if (version == 1 && of_1[i].state != RECORD_FREE)
+                        state->records[i] = record_from_1(&of_1[i]);
+                else if (version == 2 && of_2[i].state != RECORD_FREE)
+                        state->records[i] = record_from_2(&of_2[i]);
 }
 
 /*
- * Makes a state file of it, whose instance is that of then. mountatd --sweep does so with root's
- * rights for a daemon that may be a user of its own, so the file's owner stays.
+ * Makes a state file of that file, whose instance is that of then. mountatd --sweep does so with
+ * root's rights for a daemon that may be a user of its own, so the file's owner stays.
  */
-static int state_convert_1(const struct state_takeover *takeover) {
-        const struct state_file *ledger = &takeover->ledger;
+static int state_convert(struct state_takeover *takeover, const struct state_file *from) {
         int directory = takeover->directory, r;
         struct state state = {0}, old = {0};
 
-        r = state_map(ledger->fd, &ledger->header, &old);
+        r = state_map(from->fd, &from->header, &old);
         if (r < 0)
                 return r;
-        r = state_create(directory, old.capacity, &ledger->header.instance, &state);
+        r = state_create(directory, old.capacity, &from->header.instance, &state);
         if (r == 0) {
-                state_put_records_1(&state, &old);
-                if (ledger->uid != geteuid() &&
-                    fchownat(directory, STATE_NAME_NEW, ledger->uid, ledger->gid, 0) < 0)
+                state_put_records(&state, &old, from->header.version);
+                if (from->uid != geteuid() &&
+                    fchownat(directory, STATE_NAME_NEW, from->uid, from->gid, 0) < 0)
                         r = -errno;
         }
         if (r == 0)
                 r = state_put_in_place(directory, &state);
         state_unmap(&state);
         state_unmap(&old);
-        return r;
+        takeover->state.fd = fd_close(takeover->state.fd);
+        return r < 0 ? r : state_find(takeover, STATE_NAME, STATE_VERSION, &takeover->state);
 }
 
 int state_upgrade(struct state_takeover *takeover) {
         struct state_file *state = &takeover->state, *ledger = &takeover->ledger;
         int r = 0;
 
-        if (ledger->finding != STATE_LEFT && ledger->finding != STATE_OUTDATED)
-                return 0;
-        if (ledger->finding == STATE_LEFT && state->finding != STATE_LEFT) {
-                r = state_convert_1(takeover);
-                state->fd = fd_close(state->fd);
-                if (r == 0)
-                        r = state_find(takeover, STATE_NAME, STATE_VERSION, state);
-        }
+        if (state->finding == STATE_LEFT && state->header.version < STATE_VERSION)
+                r = state_convert(takeover, state);
+        if (r < 0 || (ledger->finding != STATE_LEFT && ledger->finding != STATE_OUTDATED))
+                return r;
+        if (ledger->finding == STATE_LEFT && state->finding != STATE_LEFT)
+                r = state_convert(takeover, ledger);
         if (r == 0 && unlinkat(takeover->directory, STATE_NAME_1, 0) < 0)
                 r = -errno;
         return r;

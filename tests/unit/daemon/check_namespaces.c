@@ -88,6 +88,7 @@ START_TEST(enters_and_stays_until_it_is_freed) {
         descriptors = descriptors_count();
         enter();
         ck_assert_uint_eq(entered->id, CONTAINER);
+        ck_assert_uint_eq(entered->inode, FAKE_INODE(CONTAINER));
         ck_assert_uint_eq(fake_where(), CONTAINER);
         for (unsigned kind = 0; kind < NAMESPACES_KINDS; kind++)
                 ck_assert_int_eq(fds[kind], -EBADF);
@@ -116,6 +117,7 @@ START_TEST(own_mount_namespace_is_no_other) {
         fds[MOUNT] = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
         ck_assert_uint_eq(namespaces_enter(fds, PEER, &entered).status, STATUS_OK);
         ck_assert_uint_eq(entered->id, 0);
+        ck_assert_uint_eq(entered->inode, 0);
         ck_assert_uint_eq(fake_calls(FAKE_SETNS), 0);
         namespaces_free(entered);
         ck_assert_uint_eq(fake_calls(FAKE_SETNS), 0);

@@ -1453,6 +1453,8 @@ START_TEST(mounts_are_made_where_the_client_is) {
                                 strstr(fake_mount_on(fds->fds[1])->options, ",net=7"));
                         ck_assert_uint_eq(fake_context_record(&fake, lease).mount_namespace,
                                           CONTAINER);
+                        ck_assert_uint_eq(fake_context_record(&fake, lease).namespace_inode,
+                                          FAKE_INODE(CONTAINER));
                         fdpass_set_close(fds);
                         ask(PROTOCOL_UNMOUNT, lease);
                         serve_inside();
@@ -1660,6 +1662,8 @@ START_TEST(lease_is_adopted_where_it_is) {
         ask_adopt();
         serve_inside();
         ck_assert_msg(reply->status == STATUS_OK, "%s", reply->text);
+        ck_assert_uint_eq(fake_context_record(&fake, left.lease).namespace_inode,
+                          FAKE_INODE(CONTAINER)); /* who left it didn't know */
         ck_assert_int_eq(lease_release_held(fake.context.leases, holder), 0);
         ck_assert_uint_eq(fake_mounts(), 0);
         leave();

@@ -352,7 +352,7 @@ END_TEST
 
 static struct state_header header_of(const struct instance *instance) {
         struct state_header header = {
-                .version = 2,
+                .version = 3,
                 .record_size = sizeof(struct record),
                 .capacity = CAPACITY,
                 .instance = *instance,
@@ -377,19 +377,21 @@ static const struct {
         {"version 0", offsetof(struct state_header, version), 0, WHOLE, true},
         {"version 1", offsetof(struct state_header, version), 1, WHOLE,
          false}, /* has other names */
-        {"version 3", offsetof(struct state_header, version), 3, WHOLE, true},
+        {"version 2, with our records", offsetof(struct state_header, version), 2, WHOLE, true},
+        {"version 4", offsetof(struct state_header, version), 4, WHOLE, true},
         {"version 2^32-1", offsetof(struct state_header, version), UINT32_MAX, WHOLE, true},
         {"record size 0", offsetof(struct state_header, record_size), 0, WHOLE, true},
-        {"record size 199", offsetof(struct state_header, record_size), 199, WHOLE, true},
-        {"record size 201", offsetof(struct state_header, record_size), 201, WHOLE, true},
+        {"record size 207", offsetof(struct state_header, record_size), 207, WHOLE, true},
+        {"record size 209", offsetof(struct state_header, record_size), 209, WHOLE, true},
+        {"record size of version 2", offsetof(struct state_header, record_size), 200, WHOLE, true},
         {"capacity 0", offsetof(struct state_header, capacity), 0, WHOLE, true},
         {"capacity 9", offsetof(struct state_header, capacity), 9, WHOLE, true},
         {"capacity 11", offsetof(struct state_header, capacity), 11, WHOLE, true},
         {"capacity 2^32-1", offsetof(struct state_header, capacity), UINT32_MAX, WHOLE, true},
         {"another mount namespace", offsetof(struct state_header, instance.mount_namespace), 1,
          WHOLE, true},
-        {"a byte less", offsetof(struct state_header, version), 2, WHOLE - 1, true},
-        {"a byte more", offsetof(struct state_header, version), 2, WHOLE + 1, true},
+        {"a byte less", offsetof(struct state_header, version), 3, WHOLE - 1, true},
+        {"a byte more", offsetof(struct state_header, version), 3, WHOLE + 1, true},
         {"sparse and huge", offsetof(struct state_header, capacity), STATE_RECORDS_MAX + 1,
          STATE_HEADER_SIZE + (STATE_RECORDS_MAX + 1) * (off_t)sizeof(struct record), true},
 };

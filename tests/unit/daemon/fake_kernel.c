@@ -522,21 +522,20 @@ int kernel_readlink(int proc, int fd, char *path, size_t size) {
         return fake_leave(r);
 }
 
-/* In the calling thread's namespace. */
-static bool fake_is_here(const struct fake_object *mount) {
+static bool fake_is_in(const struct fake_object *mount, uint64_t mount_namespace) {
         const struct fake_directory *place = fake_place_of(mount);
 
-        return !(place->flags & FAKE_IS_DETACHED) && place->mount_namespace == fake_here;
+        return !(place->flags & FAKE_IS_DETACHED) && place->mount_namespace == mount_namespace;
 }
 
-static struct fake_object *fake_find_attached(uint64_t id, bool unique) {
+static struct fake_object *fake_find_attached(uint64_t id, bool unique, uint64_t mount_namespace) {
         struct fake_object *found;
 
         LIST_FOREACH(found, &fake_table, by_table) {
                 if ((unique ? found->mount.id : found->mount.id_old) == id)
                         break;
         }
-        return found && fake_is_here(found) ? found : NULL;
+        return found && fake_is_in(found, mount_namespace) ? found : NULL;
 }
 
 int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
@@ -552,7 +551,7 @@ int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
                                                                                       : FAKE_FUSE};
                 return fake_leave(0);
         }
-        found = fake_find_attached(id, true);
+        found = fake_find_attached(id, true, fake_here);
         if (!found)
                 return fake_leave(-ENOENT);
         *mount = (struct kernel_mount){
@@ -563,9 +562,10 @@ int kernel_statmount(uint64_t id, struct kernel_mount *mount) {
         return fake_leave(0);
 }
 
-int kernel_statmount_place(uint64_t id, char *path, size_t size) {
+int kernel_statmount_place(uint64_t id, uint64_t mount_namespace, char *path, size_t size) {
         int r = fake_enter(FAKE_STATMOUNT_PLACE);
-        const struct fake_object *found = fake_find_attached(id, true);
+        const struct fake_object *found =
+                fake_find_attached(id, true, mount_namespace ? mount_namespace : fake_here);
 
         if (r == 0 && !(fake_can & PROTOCOL_FEATURE_STATMOUNT))
                 r = -ENOSYS;
@@ -578,7 +578,7 @@ int kernel_statmount_place(uint64_t id, char *path, size_t size) {
 
 int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info) {
         int r = fake_enter(FAKE_MOUNTINFO);
-        const struct fake_object *found = fake_find_attached(old_id, false);
+        const struct fake_object *found = fake_find_attached(old_id, false, fake_here);
         const char *options, *source;
 
         if (r == 0 && (old_id == FAKE_ROOT || old_id == FAKE_ROOT_FUSE)) {
@@ -918,7 +918,7 @@ int kernel_umount_here(void) {
         if (r < 0)
                 return fake_leave(r);
         topmost = fake_topmost_on(fake_cwd) ?: (struct fake_object *)fake_cwd;
-        if (!topmost->on || !fake_is_here(topmost))
+        if (!topmost->on || !fake_is_in(topmost, fake_here))
                 return fake_leave(-EINVAL);
         fake_detach(topmost);
         return fake_leave(0);
@@ -1011,6 +1011,15 @@ int kernel_mount_namespace_id(int fd, uint64_t *id) {
         const struct fake_object *object = fake_find(fd);
 
         *id = object ? object->namespace : FAKE_OWN_NAMESPACE;
+        return fake_leave(r);
+}
+
+/* Another number than its id. */
+int kernel_namespace_inode(int fd, uint64_t *inode) {
+        int r = fake_enter(FAKE_NAMESPACE);
+        const struct fake_object *object = fake_find(fd);
+
+        *inode = FAKE_INODE(object ? object->namespace : FAKE_OWN_NAMESPACE);
         return fake_leave(r);
 }
 

@@ -94,6 +94,7 @@ int fake_directory(const struct fake_directory *directory);
  * FAKE_OWN_NAMESPACE; the caller owns it. */
 enum { FAKE_OWN_NAMESPACE = 1 };
 int fake_namespace(int kind, uint64_t id);
+#define FAKE_INODE(id) (4026532000 + (id)) /* of the one with that id */
 
 /* A mount namespace is no more. */
 void fake_end_namespace(uint64_t id);
