@@ -11,9 +11,13 @@
 #include <stdio.h>
 
 static const struct table_column list_columns[] = {
-        {"lease", "LEASE", TABLE_STRING}, {"uid", "UID", TABLE_NUMBER},
-        {"pid", "PID", TABLE_NUMBER},     {"origin", "ORIGIN", TABLE_STRING},
-        {"age", "SECONDS", TABLE_NUMBER}, {"file_systems", "MOUNTED", TABLE_LIST},
+        {"lease", "LEASE", TABLE_STRING},
+        {"uid", "UID", TABLE_NUMBER},
+        {"pid", "PID", TABLE_NUMBER},
+        {"origin", "ORIGIN", TABLE_STRING},
+        {"age", "SECONDS", TABLE_NUMBER},
+        {"file_systems", "MOUNTED", TABLE_LIST},
+        {"mount_namespace", "NAMESPACE", TABLE_NUMBER},
         {"place", "BELOW", TABLE_STRING},
 };
 
@@ -30,6 +34,9 @@ static int list_add(struct table *table, const struct manager_lease *lease) {
                 r = table_add(table, "%" PRIu64, lease->age);
         if (r == 0)
                 r = table_add(table, "%s", lease->file_systems);
+        if (r == 0)
+                r = lease->elsewhere ? table_add(table, "%" PRIu64, lease->namespace)
+                                     : table_add(table, TABLE_NONE);
         if (r == 0)
                 r = table_add(table, "%s", lease->place);
         return r;

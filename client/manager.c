@@ -95,18 +95,39 @@ int manager_unmount(sd_bus *bus, uint64_t lease) {
         return r < 0 ? manager_fail(what, r) : manager_call(bus, call, what, &reply);
 }
 
-int manager_list(sd_bus *bus, enum manager_scope scope, sd_bus_message **reply) {
+#define MANAGER_LEASE "tuussast"
+#define MANAGER_LEASE_EX MANAGER_LEASE "a{sv}"
+
+static int manager_ask_list(sd_bus *bus, const char *member, enum manager_scope scope,
+                            sd_bus_error *error, sd_bus_message **reply) {
         MANAGER_MESSAGE_AUTO sd_bus_message *call = NULL;
-        int r = manager_prepare(bus, &call, "ListLeases");
+        int r = manager_prepare(bus, &call, member);
 
         /* Unasked, since a list isn't worth a password: a shell's completion makes one, too. */
         if (r == 0)
                 r = sd_bus_message_set_allow_interactive_authorization(call, scope == MANAGER_ALL);
-        if (r >= 0)
-                r = manager_call(bus, call, "cannot list the leases", reply);
+        return r < 0 ? r : sd_bus_call(bus, call, MANAGER_TIMEOUT, error, reply);
+}
+
+int manager_list(sd_bus *bus, enum manager_scope scope, sd_bus_message **reply) {
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+        bool extended = true;
+        int r = manager_ask_list(bus, "ListLeasesEx", scope, &error, reply);
+
+        /* Neither an older daemon has it, nor the bus policy that came with that. */
+        if (sd_bus_error_has_name(&error, SD_BUS_ERROR_UNKNOWN_METHOD) ||
+            sd_bus_error_has_name(&error, SD_BUS_ERROR_ACCESS_DENIED)) {
+                sd_bus_error_free(&error);
+                extended = false;
+                r = manager_ask_list(bus, "ListLeases", scope, &error, reply);
+        }
+        if (sd_bus_error_is_set(&error))
+                manager_complain("cannot list the leases", &error);
+        sd_bus_error_free(&error);
         if (r < 0)
                 return r;
-        r = sd_bus_message_enter_container(*reply, 'a', "(tuussast)");
+        r = sd_bus_message_enter_container(
+                *reply, 'a', extended ? "(" MANAGER_LEASE_EX ")" : "(" MANAGER_LEASE ")");
         return r < 0 ? manager_fail("mountatd's list", r) : 0;
 }
 
@@ -121,11 +142,35 @@ int manager_read_strings(sd_bus_message *reply, char *text, size_t size) {
         return r < 0 ? r : sd_bus_message_exit_container(reply);
 }
 
+/* What isn't known here is for later versions. */
+static int manager_read_rest(sd_bus_message *reply, struct manager_lease *lease) {
+        int r = sd_bus_message_enter_container(reply, 'a', "{sv}");
+        const char *key;
+
+        while (r >= 0 && (r = sd_bus_message_enter_container(reply, 'e', "sv")) > 0) {
+                r = sd_bus_message_read(reply, "s", &key);
+                if (r >= 0 && strcmp(key, "MountNamespace") == 0) {
+                        lease->elsewhere = true;
+                        r = sd_bus_message_read(reply, "v", "t", &lease->namespace);
+                } else if (r >= 0)
+                        r = sd_bus_message_skip(reply, "v");
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(reply);
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(reply);
+}
+
 int manager_next(sd_bus_message *reply, struct manager_lease *lease) {
-        int r = sd_bus_message_enter_container(reply, 'r', "tuussast");
+        const char *contents;
+        int r = sd_bus_message_peek_type(reply, NULL, &contents);
+        bool extended = r > 0 && strcmp(contents, MANAGER_LEASE_EX) == 0;
 
         if (r == 0)
                 return 0;
+        *lease = (struct manager_lease){0};
+        if (r >= 0)
+                r = sd_bus_message_enter_container(reply, 'r',
+                                                   extended ? MANAGER_LEASE_EX : MANAGER_LEASE);
         if (r >= 0)
                 r = sd_bus_message_read(reply, "tuuss", &lease->lease, &lease->uid, &lease->pid,
                                         &lease->place, &lease->origin);
@@ -133,6 +178,8 @@ int manager_next(sd_bus_message *reply, struct manager_lease *lease) {
                 r = manager_read_strings(reply, lease->file_systems, sizeof(lease->file_systems));
         if (r >= 0)
                 r = sd_bus_message_read(reply, "t", &lease->age);
+        if (r >= 0 && extended)
+                r = manager_read_rest(reply, lease);
         if (r >= 0)
                 r = sd_bus_message_exit_container(reply);
         return r < 0 ? manager_fail("mountatd's list", r) : 1;

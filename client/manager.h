@@ -6,6 +6,7 @@
  * Failures are told on standard error here; what is returned says only that there was one.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-bus.h>
@@ -28,7 +29,7 @@ int manager_read_strings(sd_bus_message *reply, char *text, size_t size);
 
 int manager_unmount(sd_bus *bus, uint64_t lease);
 
-/* One lease of ListLeases. Strings are the message's. */
+/* One lease of a list. Strings are the message's. */
 struct manager_lease {
         uint64_t lease;
         uint32_t uid;
@@ -37,6 +38,8 @@ struct manager_lease {
         const char *origin;
         char file_systems[128]; /* separated by commas */
         uint64_t age;           /* seconds */
+        bool elsewhere;         /* in a mount namespace of its own, as a container has one, with */
+        uint64_t namespace;     /* that inode, 0 if it isn't known */
 };
 
 enum manager_scope {
@@ -44,7 +47,8 @@ enum manager_scope {
         MANAGER_ALL, /* if an administrator, who is asked, consents */
 };
 
-/* Asks; then manager_next() gives one after the other: 1, 0 at the end, negative: told. */
+/* Asks, also a daemon that has no more than ListLeases(); then manager_next() gives one after the
+ * other: 1, 0 at the end, negative: told. */
 int manager_list(sd_bus *bus, enum manager_scope scope, sd_bus_message **reply);
 int manager_next(sd_bus_message *reply, struct manager_lease *lease);
 

@@ -114,7 +114,7 @@ static void table_print_list(const char *text) {
 
 static void table_print_value(enum table_type type, const char *text) {
         if (type == TABLE_NUMBER)
-                fputs(text, stdout);
+                fputs(strcmp(text, TABLE_NONE) == 0 ? "null" : text, stdout);
         else if (type == TABLE_LIST)
                 table_print_list(text);
         else

@@ -4,6 +4,7 @@
 /*
  * Rows of what is to be told, written for a person or as JSON. Cells are text that has been escaped
  * already (common/text.h), so that neither a terminal nor a parser can be led astray by a name.
+ * TABLE_NONE stands for no number, null in JSON.
  */
 
 #include <stddef.h>
@@ -13,6 +14,8 @@ enum table_format {
         TABLE_JSON_SHORT,
         TABLE_JSON_PRETTY,
 };
+
+#define TABLE_NONE "-"
 
 enum table_type {
         TABLE_STRING,

@@ -68,7 +68,8 @@ static bool unmount_is_cut(const char *listed, const char *place) {
                strncmp(listed, place, kept) == 0;
 }
 
-/* `*cut`: how many there may be besides, whose places are cut. */
+/* Of those here: in a container there may be a place of the same name. `*cut`: how many there may
+ * be besides, whose places are cut. */
 static int unmount_find(sd_bus *bus, const char *place, uint64_t *leases, unsigned *cut) {
         MANAGER_MESSAGE_AUTO sd_bus_message *reply = NULL;
         struct manager_lease lease;
@@ -76,7 +77,9 @@ static int unmount_find(sd_bus *bus, const char *place, uint64_t *leases, unsign
 
         *cut = 0;
         while (r >= 0 && (r = manager_next(reply, &lease)) > 0)
-                if (strcmp(lease.place, place) == 0 && count < UNMOUNT_LEASES_MAX)
+                if (lease.elsewhere)
+                        continue;
+                else if (strcmp(lease.place, place) == 0 && count < UNMOUNT_LEASES_MAX)
                         leases[count++] = lease.lease;
                 else if (unmount_is_cut(lease.place, place))
                         ++*cut;

@@ -290,7 +290,10 @@ static const char *manager_name_place(char text[static PLACE_MAX + 1], const cha
         return text_abridge(text, max + 1, path);
 }
 
-/* A mount that is gone already, or was never reached, has no place to tell: "". */
+/*
+ * A mount that is gone already, or was never reached, has no place to tell: "". In another mount
+ * namespace a place is as that one spells it, from its root; nobody goes there to look.
+ */
 static void manager_find_place(const struct context *context, const struct record *record, int root,
                                char path[static PATH_MAX]) {
         const struct mount_setup *setup = templates_setup(context->templates);
@@ -300,6 +303,8 @@ static void manager_find_place(const struct context *context, const struct recor
 
         if (root >= 0)
                 r = kernel_readlink(context->proc, root, path, PATH_MAX);
+        else if (record->mount_namespace)
+                r = kernel_statmount_place(name.id, record->mount_namespace, path, PATH_MAX);
         else if (setup->features & PROTOCOL_FEATURE_STATMOUNT) /* else it reads the whole table */
                 r = mount_locate(setup, &name, path);
         if (r < 0 || strcmp(path, "/") == 0) {
@@ -311,10 +316,34 @@ static void manager_find_place(const struct context *context, const struct recor
                 slash[slash == path] = '\0';
 }
 
+enum list_form {
+        LIST_FIXED,    /* ListLeases() */
+        LIST_EXTENDED, /* ListLeasesEx(): with a dictionary behind each lease */
+};
+
+#define LIST_LEASE "tuussast"
+
+static const struct {
+        const char *array, *lease;
+} list_types[] = {
+        [LIST_FIXED] = {"(" LIST_LEASE ")", LIST_LEASE},
+        [LIST_EXTENDED] = {"(" LIST_LEASE "a{sv})", LIST_LEASE "a{sv}"},
+};
+
+/* The dictionary: a key that goes without saying isn't there. */
+static int manager_append_rest(sd_bus_message *reply, const struct record *record) {
+        int r = sd_bus_message_open_container(reply, 'a', "{sv}");
+
+        if (r >= 0 && record->mount_namespace)
+                r = sd_bus_message_append(reply, "{sv}", "MountNamespace", "t",
+                                          record->namespace_inode);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
 static int manager_append_lease(sd_bus_message *reply, const struct record *record,
-                                const char *place) {
+                                const char *place, enum list_form form) {
         char *names[PROTOCOL_TARGETS_MAX + 1] = {0};
-        int r = sd_bus_message_open_container(reply, 'r', "tuussast");
+        int r = sd_bus_message_open_container(reply, 'r', list_types[form].lease);
         uint64_t now = leases_now();
 
         for (uint32_t i = 0; i < record->count; i++)
@@ -328,15 +357,17 @@ static int manager_append_lease(sd_bus_message *reply, const struct record *reco
         if (r >= 0)
                 r = sd_bus_message_append(
                         reply, "t", now > record->granted ? (now - record->granted) / 1000000 : 0);
+        if (r >= 0 && form == LIST_EXTENDED)
+                r = manager_append_rest(reply, record);
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
 /* One lease at a time is copied from the table, with a duplicate of a descriptor of its mount: who
  * releases it meanwhile takes nothing away from here. Doesn't block on any file system. */
-static int call_list(struct call *call) {
+static int call_append_leases(struct call *call, enum list_form form) {
         const struct subject *subject = &call->holder.subject;
         const struct context *context = call->manager->context;
-        int root, r = sd_bus_message_open_container(call->reply, 'a', "(tuussast)");
+        int root, r = sd_bus_message_open_container(call->reply, 'a', list_types[form].array);
         struct record record;
         uint32_t cursor = 0;
         size_t spent = 0;
@@ -348,11 +379,19 @@ static int call_list(struct call *call) {
                         manager_find_place(context, &record, root, path);
                         manager_name_place(place, path, spent);
                         spent += strlen(place);
-                        r = manager_append_lease(call->reply, &record, place);
+                        r = manager_append_lease(call->reply, &record, place, form);
                 }
                 fd_close(root);
         }
         return r < 0 ? r : sd_bus_message_close_container(call->reply);
+}
+
+static int call_list(struct call *call) {
+        return call_append_leases(call, LIST_FIXED);
+}
+
+static int call_list_extended(struct call *call) {
+        return call_append_leases(call, LIST_EXTENDED);
 }
 
 /* ---- the table ---- */
@@ -363,6 +402,8 @@ static const struct method manager_methods[] = {
         {"Unmount", "org.mountat1.unmount-others", CONSENT_NEEDED_FOR_OTHERS, call_read_lease,
          call_unmount},
         {"ListLeases", "org.mountat1.list-others", CONSENT_SHOWS_OTHERS, NULL, call_list},
+        {"ListLeasesEx", "org.mountat1.list-others", CONSENT_SHOWS_OTHERS, NULL,
+         call_list_extended},
 };
 
 const struct method *manager_method(const char *member) {
@@ -411,13 +452,17 @@ static struct verdict manager_admit_question(const struct manager *manager, uid_
         return VERDICT_OK;
 }
 
+static bool call_lists(const struct call *call) {
+        return call->method->consent == CONSENT_SHOWS_OTHERS;
+}
+
 /* A list can be large: none may be under way already, on a thread or to the bus. */
 static bool call_may_list(const struct call *call) {
         const struct call *other;
         uint64_t queued;
 
         TAILQ_FOREACH(other, &call->manager->calls, entry)
-                if (other->state == CALL_RUNNING && other->method == call->method)
+                if (other->state == CALL_RUNNING && call_lists(other))
                         return false;
         return sd_bus_get_n_queued_write(sd_bus_message_get_bus(call->asked), &queued) < 0 ||
                queued == 0;
@@ -433,7 +478,7 @@ static struct call *manager_next(const struct manager *manager) {
                 if (call->state == CALL_WAITING &&
                     manager_count(manager, CALL_RUNNING, call->holder.subject.uid) <
                             RUNNING_PER_USER_MAX &&
-                    (call->method->run != call_list || call_may_list(call)))
+                    (!call_lists(call) || call_may_list(call)))
                         return call;
         return NULL;
 }
@@ -831,6 +876,9 @@ static const sd_bus_vtable manager_vtable[] = {
                                 manager_on_call, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListLeases", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(tuussast)", leases),
                                 manager_on_call, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListLeasesEx", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("a(tuussasta{sv})", leases), manager_on_call,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Version", "s", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Features", "as", manager_get_features, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Leases", "u", manager_get, 0, 0),

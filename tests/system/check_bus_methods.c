@@ -54,7 +54,7 @@ BUS_TEST(every_method_that_can_be_seen_has_a_rule_and_names) {
                 ck_assert_int_eq(sscanf(at, "<method name=\"%63[^\"]", member), 1);
                 ck_assert_msg(manager_method(member) != NULL, "%s has no rule", member);
         }
-        ck_assert_uint_eq(methods, 4);
+        ck_assert_uint_eq(methods, 5);
         ck_assert_ptr_nonnull(strstr(manager, "name=\"file_systems\""));
         ck_assert_ptr_nonnull(strstr(manager, "name=\"root\""));
         ck_assert_ptr_null(strstr(manager, "<signal name=\"Lease"));
@@ -213,6 +213,9 @@ BUS_TEST(root_may_name_directories_of_other_users) {
         ck_assert_uint_eq(lease.uid, 0);
         ck_assert_uint_eq(lease.pid, getpid());
         ck_assert_uint_lt(lease.age, 60);
+        ck_assert_uint_eq(system_bus_list_ex(stage.root, &lease, 1), 1);
+        ck_assert_str_eq(lease.place, world_path("root"));
+        ck_assert(!lease.elsewhere);
         reply = system_bus_call(stage.root, &error, "UnmountPath", "s", world_path("root"));
         ck_assert_msg(reply != NULL, "%s", error.message);
         sd_bus_message_unref(reply);
@@ -279,6 +282,9 @@ BUS_TEST(lease_of_another_user_is_safe) {
         ck_assert_uint_eq(system_bus_list(bob, NULL, 0), 0);
         ck_assert_uint_eq(system_bus_list(alice, NULL, 0), 1);
         ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 1);
+        ck_assert_uint_eq(system_bus_list_ex(bob, NULL, 0), 0);
+        ck_assert_uint_eq(system_bus_list_ex(alice, NULL, 0), 1);
+        ck_assert_uint_eq(system_bus_list_ex(stage.root, NULL, 0), 1);
         system_bus_unmount(stage.root, lease);
         sd_bus_close_unref(alice);
         sd_bus_close_unref(bob);
@@ -317,6 +323,7 @@ BUS_TEST(outside_the_group_only_lists_are_free) {
         world_make_root(WORLD_MALLORY, "root");
         system_bus_expect(mallory, SD_BUS_ERROR_ACCESS_DENIED, "Unmount", "t", (uint64_t)1);
         ck_assert_uint_eq(system_bus_list(mallory, NULL, 0), 0);
+        ck_assert_uint_eq(system_bus_list_ex(mallory, NULL, 0), 0);
         system_bus_expect(mallory, "NotAuthorised", "MountPath", "sas", world_path("root"), 1,
                           "proc");
         system_bus_expect(mallory, "NotAuthorised", "UnmountPath", "s", world_path("root"));
@@ -434,6 +441,7 @@ BUS_TEST(wrong_signatures_are_refused) {
         system_bus_expect(stage.root, SD_BUS_ERROR_INVALID_ARGS, "MountPath", "s", "/srv/root");
         system_bus_expect(stage.root, SD_BUS_ERROR_INVALID_ARGS, "Unmount", "s", "1");
         system_bus_expect(stage.root, SD_BUS_ERROR_INVALID_ARGS, "ListLeases", "u", 1);
+        system_bus_expect(stage.root, SD_BUS_ERROR_INVALID_ARGS, "ListLeasesEx", "u", 1);
         system_bus_expect(stage.root, SD_BUS_ERROR_UNKNOWN_METHOD, "Format", "s", "/");
         system_bus_expect(stage.root, SD_BUS_ERROR_UNKNOWN_METHOD, "Mount", "s", "/");
         bus_stage_close(&stage);
@@ -650,7 +658,7 @@ BUS_TEST(places_of_any_length_fit_a_list) {
         ck_assert_uint_le(strlen(lease.place), 1024);
         ck_assert_str_eq(lease.place + strlen(lease.place) - 3, "...");
         for (unsigned i = 0; i < lists; i++)
-                system_bus_send(stage.root, &answers, "ListLeases", "");
+                system_bus_send(stage.root, &answers, i % 2 ? "ListLeases" : "ListLeasesEx", "");
         system_bus_await(stage.root, &answers, lists);
         ck_assert_uint_eq(answers.done, lists);
         expect_little_memory(&stage.service);

@@ -4,11 +4,19 @@
 
 #include "tests/fixtures/bus_stage.h"
 #include "tests/fixtures/client.h"
+#include "tests/fixtures/container.h"
 
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -334,6 +342,254 @@ BUS_TEST(lists_those_of_others_with_consent) {
         bus_stage_close(&stage);
 }
 
+/* ---- leases in containers ---- */
+
+struct contained {
+        struct container container;
+        uint64_t inode; /* of its mount namespace */
+        pid_t holder;   /* the parent of a mountatctl hold in there */
+        int pipe[2];    /* what that reads */
+};
+
+static struct bus_stage join_stage_open(const char *option) {
+        struct bus_stage stage = ctl_stage_open();
+
+        service_stop(&stage.service);
+        stage.service = service_start(&(struct service_plan){
+                .name = "a",
+                .start = SERVICE_LISTENS,
+                .unnamed = true,
+                .options = {"--join=60001", option},
+        });
+        system_bus_wait_for("org.mountat1");
+        return stage;
+}
+
+/* By one who comes in there as root: a file system, with a root of Alice's that only it has. */
+static void make_root_in(const struct container *container) {
+        pid_t pid = fork();
+
+        ck_assert_int_ge(pid, 0);
+        if (pid == 0) {
+                int fd = container_open(container, "mnt");
+
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                ck_assert_int_eq(unshare(CLONE_FS), 0);
+                ck_assert_int_eq(setns(fd, CLONE_NEWNS), 0);
+                ck_assert_int_eq(mount("none", world_path("there"), "tmpfs", 0, "mode=0755"), 0);
+                world_make_root(WORLD_ALICE, "there/root");
+                _exit(EXIT_SUCCESS);
+        }
+        world_join(pid);
+}
+
+static void hold_in_there(void *argument) {
+        const struct contained *contained = argument;
+
+        dup2(contained->pipe[0], STDIN_FILENO);
+        execl(MOUNTATCTL_PROGRAM, "mountatctl", "hold", "--quiet", world_path("there/root"), NULL);
+        _exit(127);
+}
+
+static struct contained contain(enum container_kind kind) {
+        struct contained contained = {0};
+        char path[64];
+        struct stat stat_of_namespace;
+
+        world_make_directory(0, 0755, "there");
+        contained.container = container_start(kind);
+        make_root_in(&contained.container);
+        snprintf(path, sizeof(path), "/proc/%d/ns/mnt", contained.container.init);
+        ck_assert_int_eq(stat(path, &stat_of_namespace), 0);
+        contained.inode = stat_of_namespace.st_ino;
+        ck_assert_int_eq(pipe2(contained.pipe, O_CLOEXEC), 0);
+        contained.holder = container_spawn(&contained.container, hold_in_there, &contained);
+        world_wait_for(world_count_mounts(contained.container.init, "mountatd") == 2);
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        return contained;
+}
+
+static void contained_end(struct contained *contained) {
+        container_kill(&contained->container);
+        world_kill(contained->holder);
+        close(contained->pipe[0]);
+        close(contained->pipe[1]);
+}
+
+/* What that command says. */
+static const char *__attribute__((format(printf, 1, 2))) told(const char *format, ...) {
+        static char text[1024];
+        char command[512];
+        va_list arguments;
+        FILE *pipe;
+
+        va_start(arguments, format);
+        vsnprintf(command, sizeof(command), format, arguments);
+        va_end(arguments);
+        pipe = popen(command, "re");
+        ck_assert_ptr_nonnull(pipe);
+        text[fread(text, 1, sizeof(text) - 1, pipe)] = '\0';
+        pclose(pipe);
+        return text;
+}
+
+/* The inode of the container's namespace, and the place as it is called in there. */
+static void expect_listed(const struct contained *contained, uid_t uid) {
+        char text[512];
+
+        snprintf(text, sizeof(text), "socket 0 proc,sysfs %" PRIu64 " %s\n", contained->inode,
+                 world_path("there/root"));
+        expect(ctl(uid, "list --no-legend | sed 's/socket *[0-9]*/socket 0/'"), 0, text);
+        snprintf(text, sizeof(text), "%" PRIu64 " %s", contained->inode, world_path("there/root"));
+        expect(ctl(uid, "list --json=short" PYTHON("d[0][\"mount_namespace\"], "
+                                                   "d[0][\"place\"]")),
+               0, text);
+}
+
+/* As other programs tell of it. */
+static void expect_found(const struct contained *contained) {
+        char text[512];
+
+        snprintf(text, sizeof(text), "%s\n%s\n", world_path("there/root/proc"),
+                 world_path("there/root/sys"));
+        ck_assert_str_eq(
+                told("findmnt -N %d --source mountatd -rno TARGET", contained->container.init),
+                text);
+        ck_assert_str_eq(told("findmnt --source mountatd -rno TARGET"), "");
+        snprintf(text, sizeof(text), "%" PRIu64 "\n", contained->inode);
+        ck_assert_str_eq(told("lsns -t mnt -p %d -rno NS", contained->container.init), text);
+}
+
+static void list_in(enum container_kind kind) {
+        struct bus_stage stage = join_stage_open(NULL);
+        struct contained contained = contain(kind);
+        struct system_bus_lease lease;
+
+        expect_listed(&contained, WORLD_ALICE);
+        expect_listed(&contained, 0);
+        expect(ctl(WORLD_BOB, "list"), 0, "0 leases.");
+        expect_found(&contained);
+        ck_assert_uint_eq(system_bus_list(stage.root, &lease, 1), 1);
+        ck_assert_str_eq(lease.place, world_path("there/root"));
+        ck_assert_uint_eq(system_bus_list_ex(stage.root, &lease, 1), 1);
+        ck_assert_str_eq(lease.place, world_path("there/root"));
+        ck_assert(lease.elsewhere);
+        ck_assert_uint_eq(lease.mount_namespace, contained.inode);
+        contained_end(&contained);
+        world_wait_for(system_bus_list(stage.root, NULL, 0) == 0);
+        bus_stage_close(&stage);
+}
+
+BUS_TEST(lists_a_lease_in_a_container) {
+        list_in(CONTAINER_ROOTFUL);
+}
+
+BUS_TEST(lists_a_lease_in_a_rootless_container) {
+        const char *lacking = container_lacks(CONTAINER_ROOTLESS);
+
+        if (lacking)
+                test_skip_report("lists_a_lease_in_a_rootless_container", lacking);
+        else
+                list_in(CONTAINER_ROOTLESS);
+}
+
+BUS_TEST(place_in_a_container_is_not_that_of_the_same_name_here) {
+        struct bus_stage stage = join_stage_open(NULL);
+        struct contained contained = contain(CONTAINER_ROOTFUL);
+
+        world_make_root(WORLD_ALICE, "there/root");
+        expect(ctl(0, "unmount %s", world_path("there/root")), 1, "no lease");
+        ctl_mount(WORLD_ALICE, world_path("there/root"));
+        expect(ctl(0, "list --json=short" PYTHON("len(d), None in [l[\"mount_namespace\"] for l "
+                                                 "in d]")),
+               0, "2 True");
+        expect(ctl(0, "list"), 0, " - ");
+        expect_silence(ctl(0, "unmount %s", world_path("there/root")));
+        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        ck_assert_uint_eq(world_count_mounts(contained.container.init, "mountatd"), 2);
+        expect_listed(&contained, 0);
+        contained_end(&contained);
+        bus_stage_close(&stage);
+}
+
+/* Whether the kernel has ids of mount namespaces, by which it is asked about them. */
+static bool kernel_identifies_namespaces(void) {
+        int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+        uint64_t id;
+        bool known = ioctl(fd, _IOR(0xb7, 5, uint64_t), &id) == 0; /* NS_GET_MNTNS_ID */
+
+        close(fd);
+        return known;
+}
+
+/* Nobody has anything of it open: it is as on record. */
+BUS_TEST(lists_what_a_dead_daemon_left_in_a_container) {
+        struct bus_stage stage = join_stage_open(NULL);
+        struct contained contained = contain(CONTAINER_ROOTFUL);
+        struct system_bus_lease lease;
+
+        world_kill(stage.service.pid);
+        world_kill(contained.holder);
+        stage.service = service_start(&(struct service_plan){
+                .name = "a",
+                .start = SERVICE_LISTENS,
+                .unnamed = true,
+                .options = {"--join=60001", "--adopt-timeout=3600"},
+        });
+        system_bus_wait_for("org.mountat1");
+        if (kernel_identifies_namespaces())
+                expect_listed(&contained, 0);
+        ck_assert_uint_eq(system_bus_list_ex(stage.root, &lease, 1), 1);
+        ck_assert(lease.elsewhere);
+        ck_assert_uint_eq(lease.mount_namespace, contained.inode);
+        contained.holder = 0;
+        container_kill(&contained.container);
+        bus_stage_close(&stage);
+}
+
+/* ---- an older daemon ---- */
+
+/* All that 0.1 has of it. */
+static int on_list_of_old(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        (void)userdata;
+        (void)error;
+        return sd_bus_reply_method_return(call, "a(tuussast)", 1, (uint64_t)0xabc, 60001, 7,
+                                          "/srv/root", "socket", 1, "proc", (uint64_t)5);
+}
+
+static const sd_bus_vtable old_vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD("ListLeases", "", "a(tuussast)", on_list_of_old, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_VTABLE_END,
+};
+
+static void serve_as_old(void *argument) {
+        sd_bus *bus = system_bus_connect(0);
+
+        (void)argument;
+        ck_assert_int_ge(sd_bus_add_object_vtable(bus, NULL, "/org/mountat1",
+                                                  "org.mountat1.Manager", old_vtable, NULL),
+                         0);
+        ck_assert_int_ge(sd_bus_request_name(bus, "org.mountat1", 0), 0);
+        for (;;)
+                if (sd_bus_process(bus, NULL) == 0)
+                        sd_bus_wait(bus, UINT64_MAX);
+}
+
+BUS_TEST(lists_what_an_older_daemon_tells) {
+        pid_t bus, old;
+
+        system_bus_prepare();
+        bus = system_bus_start();
+        old = world_spawn(0, serve_as_old, NULL);
+        system_bus_wait_for("org.mountat1");
+        expect(ctl(0, "list --no-legend"), 0,
+               "0000000000000abc 60001 7 socket 5 proc - /srv/root\n");
+        expect(ctl(WORLD_ALICE, "list --json=short"), 0, "\"mount_namespace\":null");
+        world_kill(old);
+        world_kill(bus);
+}
+
 BUS_TEST(says_what_is_wrong) {
         struct bus_stage stage = ctl_stage_open();
 
@@ -377,6 +633,11 @@ int main(void) {
         tcase_add_test(tests, lists_a_mount_below_what_is_no_text_any_more);
         tcase_add_test(tests, status_shows_build_directories_that_are_not_there);
         tcase_add_test(tests, lists_those_of_others_with_consent);
+        tcase_add_test(tests, lists_a_lease_in_a_container);
+        tcase_add_test(tests, lists_a_lease_in_a_rootless_container);
+        tcase_add_test(tests, place_in_a_container_is_not_that_of_the_same_name_here);
+        tcase_add_test(tests, lists_what_a_dead_daemon_left_in_a_container);
+        tcase_add_test(tests, lists_what_an_older_daemon_tells);
         tcase_add_test(tests, says_what_is_wrong);
         return world_run(tests);
 }

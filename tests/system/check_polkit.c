@@ -53,6 +53,8 @@ BUS_TEST(polkit_lets_a_user_take_and_see_others_leases) {
         polkit = system_bus_start_polkit("org.mountat1.list-others", false);
         ck_assert_uint_eq(system_bus_list(bob, NULL, 0), 1);
         expect_asked("org.mountat1.list-others = 0");
+        ck_assert_uint_eq(system_bus_list_ex(bob, NULL, 0), 1);
+        expect_asked("org.mountat1.list-others = 0");
         system_bus_expect(bob, "NotAuthorised", "Unmount", "t", lease);
         snprintf(line, sizeof(line), "org.mountat1.unmount-others lease=%016" PRIx64 " 0", lease);
         expect_asked(line);

@@ -28,6 +28,7 @@ START_TEST(asks_for_consent_as_the_table_says) {
                 {"UnmountPath", "org.mountat1.unmount", CONSENT_NEEDED},
                 {"Unmount", "org.mountat1.unmount-others", CONSENT_NEEDED_FOR_OTHERS},
                 {"ListLeases", "org.mountat1.list-others", CONSENT_SHOWS_OTHERS},
+                {"ListLeasesEx", "org.mountat1.list-others", CONSENT_SHOWS_OTHERS},
         };
 
         ck_assert_uint_eq(sizeof(rows) / sizeof(rows[0]),
@@ -295,7 +296,7 @@ START_TEST(makes_one_list_at_a_time) {
 
         setup();
         first = add("ListLeases", CALL_WAITING, 1);
-        second = add("ListLeases", CALL_WAITING, 2);
+        second = add("ListLeasesEx", CALL_WAITING, 2);
         other = add("Unmount", CALL_WAITING, 3);
         ck_assert_ptr_eq(manager_next(manager), first);
         first->state = CALL_RUNNING;
