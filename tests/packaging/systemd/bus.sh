@@ -25,6 +25,7 @@ introspection_is_complete() {
         output=$(machine_run busctl introspect "${manager[@]}")
         tap_contains "$output" ".MountPath"
         tap_contains "$output" "a(tuussast)"
+        tap_contains "$output" "a(tuussasta{sv})"
         tap_contains "$output" ".UnmountPath"
         # It has no method that takes descriptors, and no signal.
         ! grep -q -e '^\.Mount ' -e signal <<<"$output"
