@@ -57,6 +57,17 @@ buildbarn  coreutils             /usr/bin/sort                   actions that ne
 buildbarn  python3               /usr/bin/python3                actions that need shm, and ptys
 buildbarn  openssl               /usr/bin/openssl                an action that may need devices
 buildbarn  bsdutils              /usr/bin/script                 an action that needs a pty
+containers debootstrap           /usr/sbin/debootstrap           what the images are made on
+containers podman                /usr/bin/podman                 containers and pods
+containers crun                  /usr/bin/crun                   what starts them
+containers catatonit             /usr/bin/catatonit              the first process of a pod
+containers netavark              /usr/lib/podman/netavark        a network for them
+containers uidmap                /usr/bin/newuidmap              containers of a user without privilege
+containers docker-compose        /usr/bin/docker-compose         compose files
+containers python3-yaml          /usr/lib/python3/dist-packages/yaml/__init__.py reads a manifest
+containers iproute2              /usr/sbin/ip                    an address of the test's own
+containers e2fsprogs             /usr/sbin/mkfs.ext4             a volume that can be busy
+containers busybox-static        /bin/busybox                    an input root in one program
 bench      bubblewrap            /usr/bin/bwrap                  what it is compared with
 bench      util-linux            /usr/bin/unshare                what it is compared with
 bench      mount                 /usr/bin/mount                  what it is compared with

@@ -14,10 +14,8 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/build.sh"
 . "$tests/lib/tap.sh"
 . "$tests/lib/root.sh"
+. "$tests/lib/debian.sh"
 
-suite=bookworm
-# Of debootstrap and of apt in the roots: each package is downloaded once.
-archives=$repository/build/archives
 checkout=/srv/mountatd # in the roots
 
 # Gives up, with the one line of TAP that says why.
@@ -27,40 +25,17 @@ skip_all() {
         exit 0
 }
 
-# That of this machine, if it has the suite: it may have no way to another.
-find_mirror() {
-        local uri codename
-
-        mirror=http://deb.debian.org/debian
-        while read -r uri codename; do
-                if [[ $codename == "$suite" ]]; then
-                        mirror=$uri
-                        break
-                fi
-        done < <(apt-get indextargets --format "\$(REPO_URI) \$(CODENAME)" 'Created-By: Packages')
-        # Where apt alone is told of a proxy, neither debootstrap nor the roots would know.
-        if [[ ! ${http_proxy:-} ]]; then
-                eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
-        fi
-        export http_proxy=${http_proxy:-}
-}
-
 # Sets area, in memory, and pristine, for the root that the others are copies of.
 make_area() {
         area=$(mktemp --directory --tmpdir mountatd-fresh.XXXXXXXX)
         pristine=$area/pristine
         mount -t tmpfs -o mode=0755 mountatd-test "$area"
-        mkdir -p "$archives" "$build_logs"
 }
 
 make_pristine() {
-        local log=$build_logs/fresh.debootstrap.log start=$SECONDS
+        local start=$SECONDS
 
-        if ! debootstrap --variant=minbase --cache-dir="$archives" "$suite" "$pristine" "$mirror" \
-                >"$log" 2>&1; then
-                tail -n 20 "$log"
-                return 1
-        fi
+        debian_make "$pristine"
         echo "# debootstrap took $((SECONDS - start)) s" >&3
 }
 
@@ -87,7 +62,7 @@ enter() {
         mount -t proc proc "$root/proc"
         mount -t sysfs sysfs "$root/sys"
         mount -t tmpfs -o mode=0755 tmpfs "$root/run"
-        mount --bind "$archives" "$root/var/cache/apt/archives"
+        mount --bind "$debian_archives" "$root/var/cache/apt/archives"
         cd "$root"
         pivot_root . .
         umount --lazy .
@@ -162,7 +137,7 @@ exec 3>&1
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-find_mirror
+debian_find_mirror
 make_area
 tap_test "debootstrap makes a root" make_pristine
 if ((tap_failures == 0)); then

@@ -1,0 +1,101 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck source-path=SCRIPTDIR/..
+#
+# The examples, as they stand, with stock Buildbarn: images from the Containerfiles, pods and compose
+# files, in namespaces and a network of the test's own. Needs root; prints TAP.
+#
+#   sudo tests/containers/check_containers.sh [PART OF A TEST'S NAME]
+
+set -euo pipefail
+export LC_ALL=C.UTF-8
+
+tests=$(dirname "$(dirname "$(realpath "$0")")")
+. "$tests/lib/packages.sh"
+. "$tests/lib/build.sh"
+. "$tests/lib/tap.sh"
+. "$tests/lib/go.sh"
+. "$tests/lib/buildbarn.sh"
+. "$tests/lib/debian.sh"
+. "$tests/containers/podman.sh"
+. "$tests/containers/cluster.sh"
+. "$tests/containers/death.sh"
+
+kubernetes=$repository/examples/kubernetes
+compose=$repository/examples/compose
+pods=(joined-fuse joined-native sidecar-fuse sidecar-native propagation-fuse propagation-native)
+
+skip_all() {
+        tap_skip "the examples in containers" "$1"
+        tap_done
+        exit 0
+}
+
+# In namespaces that end with the script, with the machine's network at hand by a descriptor.
+enter_namespaces() {
+        local outer_network
+
+        exec {outer_network}</proc/self/ns/net
+        exec unshare --mount --propagation private --net --pid --fork --kill-child --mount-proc -- \
+                "$(realpath "$0")" --inside "$outer_network" "$area" "$@"
+}
+
+check() {
+        local start=$SECONDS
+
+        if [[ $1 == *"$only"* ]]; then
+                tap_test "$@"
+                echo "# $((SECONDS - start)) s"
+        fi
+}
+
+# check_pod NAME: of kubernetes/NAME.yaml.
+check_pod() {
+        check "$1: an action has /proc, /sys and /dev, and leaves nothing" pod_works "$1"
+        check "$1: each container holds what the example says" pod_holds "$1"
+        check "$1: kill -9 of mountatd: the action goes on" daemon_dies "$1"
+        check "$1: kill -9 of mountat-runner: the next action runs" client_dies "$1"
+        check "$1: kill -9 of both: the next action runs" both_die "$1"
+        check "$1: no namespace and no volume is kept of a pod" pod_ends "$1"
+}
+
+if [[ ${1:-} == --inside ]]; then
+        outer_network=$2 area=$3 only=${4:-}
+        podman_prepare
+        tap_test "the Containerfiles make images" podman_make_images
+        echo "# $SECONDS s"
+        tap_test "Buildbarn's images" podman_make_buildbarn
+        if ((tap_failures == 0)); then
+                cluster_start
+                for pod in "${pods[@]}"; do
+                        check_pod "$pod"
+                done
+                for example in joined sidecar propagation; do
+                        check "compose $example" compose_works "$example"
+                        check "compose $example native" compose_works "$example" native
+                done
+                cluster_stop
+        fi
+        tap_done
+        exit
+fi
+
+if [[ ! -c /dev/fuse ]]; then
+        skip_all "impossible here: there is no /dev/fuse"
+elif [[ ! $(command -v apt-get) ]]; then
+        skip_all "impossible here: the images' base is made by debootstrap, and there is no apt"
+fi
+packages_install build containers || skip_all "a package could not be installed"
+reason=$(buildbarn_why_not)
+if [[ $reason ]]; then
+        skip_all "$reason"
+fi
+build_make_package
+buildbarn_make
+area=$(mktemp --directory --tmpdir="$repository/build" containers.XXXXXXXX)
+trap 'rm -rf --one-file-system "$area"; build_give_back' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+debian_find_mirror
+debian_make "$area/debian"
+(enter_namespaces "$@")

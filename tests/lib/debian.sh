@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# Roots of a fresh Debian 12, by debootstrap. After build.sh.
+
+debian_suite=bookworm
+# Of debootstrap and of apt in the roots: each package is downloaded once.
+debian_archives=$repository/build/archives
+
+# Sets debian_mirror: that of this machine, if it has the suite, since it may have no way to another.
+debian_find_mirror() {
+        local uri codename
+
+        debian_mirror=http://deb.debian.org/debian
+        while read -r uri codename; do
+                if [[ $codename == "$debian_suite" ]]; then
+                        debian_mirror=$uri
+                        break
+                fi
+        done < <(apt-get indextargets --format "\$(REPO_URI) \$(CODENAME)" 'Created-By: Packages')
+        # Where apt alone is told of a proxy, neither debootstrap nor the roots would know.
+        if [[ ! ${http_proxy:-} ]]; then
+                eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
+        fi
+        export http_proxy=${http_proxy:-}
+}
+
+# debian_make ROOT: with what debootstrap leaves there and nothing else; once the mirror is found.
+debian_make() {
+        local log=$build_logs/debootstrap.log
+
+        mkdir -p "$debian_archives" "$build_logs"
+        if ! debootstrap --variant=minbase --cache-dir="$debian_archives" "$debian_suite" "$1" \
+                "$debian_mirror" >"$log" 2>&1; then
+                tail -n 20 "$log"
+                return 1
+        fi
+}
