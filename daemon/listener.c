@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -23,28 +24,60 @@ static int listener_refuse(FILE *errors, int error, const char *path, const char
         return error;
 }
 
-static int listener_take(FILE *errors) {
-        int count = sd_listen_fds(1), fd = SD_LISTEN_FDS_START;
+static void listener_add(struct listener_set *set, int fd, const char *path) {
+        set->fds[set->count] = fd;
+        set->paths[set->count++] = path;
+}
 
-        if (count == 0) {
+/* ---- passed ---- */
+
+static int listener_judge_count(int count, FILE *errors) {
+        if (count < 0)
+                return listener_refuse(errors, count, NULL, "taking the sockets");
+        if (count == 0)
                 fputs("no socket: start mountatd by mountatd.socket or systemd-socket-activate, or "
                       "give --listen=PATH\n",
                       errors);
-                return -EINVAL;
-        }
-        if (count < 0)
-                return listener_refuse(errors, count, NULL, "taking the socket");
-        if (count != 1 || sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0) {
+        if (count > LISTENER_MAX)
                 fprintf(errors,
-                        "%d sockets were passed: mountatd needs exactly one, a listening Unix "
-                        "socket of type SOCK_SEQPACKET (ListenSequentialPacket=)\n",
-                        count);
+                        "%d sockets were passed, and mountatd serves at most %d: remove some of "
+                        "the "
+                        ".socket units with Service=mountatd.service, or of their lines\n",
+                        count, LISTENER_MAX);
+        return count == 0 || count > LISTENER_MAX ? -EINVAL : 0;
+}
+
+/* `name` is that of the unit, if systemd has passed it: FileDescriptorName=. */
+static int listener_take(struct listener_set *set, const char *name, FILE *errors) {
+        int fd = SD_LISTEN_FDS_START + set->count;
+
+        if (sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0) {
+                fprintf(errors,
+                        "the passed socket %u (%s) is no listening Unix socket of type "
+                        "SOCK_SEQPACKET: its .socket unit needs ListenSequentialPacket=\n",
+                        set->count + 1, name);
                 return -EINVAL;
         }
         if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
                 return listener_refuse(errors, -errno, NULL, "making the socket non-blocking");
-        return fd;
+        listener_add(set, fd, NULL);
+        return 0;
 }
+
+static int listener_take_all(struct listener_set *set, FILE *errors) {
+        char **names = NULL;
+        int count = sd_listen_fds_with_names(1, &names);
+        int r = listener_judge_count(count, errors);
+
+        for (int i = 0; r == 0 && i < count; i++)
+                r = listener_take(set, names[i], errors);
+        for (int i = 0; i < count; i++)
+                free(names[i]);
+        free(names);
+        return r;
+}
+
+/* ---- bound here ---- */
 
 /* Whether who has called listen(2) has ended, but for a thread that is stuck in the kernel. */
 static bool listener_is_dead(int connected) {
@@ -99,14 +132,28 @@ static int listener_make(const char *path, FILE *errors) {
         return fd_take(&fd);
 }
 
-int listener_open(const char *path, FILE *errors) {
-        if (!path)
-                return listener_take(errors);
+int listener_open(const char *const *paths, struct listener_set *set, FILE *errors) {
+        *set = (struct listener_set){0};
+        if (!paths[0])
+                return listener_take_all(set, errors);
         if (sd_listen_fds(0) > 0) {
                 fputs("--listen: a socket was passed by the service manager as well: use one of "
                       "the two\n",
                       errors);
                 return -EINVAL;
         }
-        return listener_make(path, errors);
+        for (; *paths; paths++) {
+                int fd = listener_make(*paths, errors);
+
+                if (fd < 0)
+                        return fd;
+                listener_add(set, fd, *paths);
+        }
+        return 0;
+}
+
+void listener_unlink(const struct listener_set *set) {
+        for (unsigned i = 0; i < set->count; i++)
+                if (set->paths[i])
+                        unlink(set->paths[i]);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The order of the start: block signals, take the socket, drop privileges, start the log's thread,
+ * The order of the start: block signals, take the sockets, drop privileges, start the log's thread,
  * raise the limit of descriptors, probe the kernel, take the state over, confine the system calls,
  * start the first thread, check every thread's privileges, serve. And all of it back.
  */
@@ -40,7 +40,7 @@ enum {
 
 struct program {
         struct options options;
-        int socket;
+        struct listener_set listeners;
         char source[64];
         struct context context;
         struct instance self;
@@ -276,8 +276,8 @@ static bool main_start_threads(struct program *program) {
 
 static bool main_serve(struct program *program) {
         const struct server_setup setup = {
-                .socket = program->socket,
-                .idle_timeout = program->options.listen ? 0 : program->options.idle_timeout,
+                .listeners = &program->listeners,
+                .idle_timeout = program->options.listen[0] ? 0 : program->options.idle_timeout,
                 .adopt_timeout = program->options.adopt_timeout,
                 .self = &program->self,
                 .context = &program->context,
@@ -402,8 +402,8 @@ static bool main_run(struct program *program) {
 
         if (!main_block_signals())
                 return false;
-        program->socket = listener_open(options->listen, stderr);
-        return program->socket >= 0 && main_drop_privileges(options) && main_start_log() &&
+        return listener_open(options->listen, &program->listeners, stderr) == 0 &&
+               main_drop_privileges(options) && main_start_log() &&
                main_raise_descriptors(&program->options) && main_probe(program) &&
                main_take_over(program) && main_confine(options) && main_start_threads(program) &&
                main_check_privileges() && main_serve(program);
@@ -447,13 +447,12 @@ static void main_stop(struct program *program, int status) {
         fd_close(context->proc);
         /* Not closed: what clients have queued there that nobody accepted may wait for ever. A
          * process that exits with a thread in the kernel is known to have ended: instance.h. */
-        if (program->socket >= 0 && program->options.listen)
-                unlink(program->options.listen);
+        listener_unlink(&program->listeners);
         log_stop();
 }
 
 int main(int argc, char **argv) {
-        struct program program = {.socket = -EBADF, .context.proc = -EBADF};
+        struct program program = {.context.proc = -EBADF};
         int status = EXIT_SUCCESS;
 
         switch (options_parse(&program.options, argc, argv, stderr)) {

@@ -78,6 +78,21 @@ static bool options_apply_string(struct options *options, const struct options_r
         return true;
 }
 
+static bool options_apply_listen(struct options *options, const struct options_row *row,
+                                 const char *value, FILE *errors) {
+        struct options_row next = *row;
+        char why[64];
+        size_t count = 0;
+
+        while (options->listen[count])
+                count++;
+        snprintf(why, sizeof(why), "mountatd listens at %d places at most", LISTENER_MAX);
+        if (count == LISTENER_MAX)
+                return options_refuse(row, value, why, errors);
+        next.offset = offsetof(struct options, listen) + count * sizeof(options->listen[0]);
+        return options_apply_string(options, &next, value, errors);
+}
+
 /* A name or a number; (uid_t)-1 is no uid. */
 static bool options_parse_user(const char *value, uid_t *uid) {
         const struct passwd *user = getpwnam(value);
@@ -199,8 +214,8 @@ static bool options_apply_flag(struct options *options, const struct options_row
         { name, "N", help, options_apply_number, offsetof(struct options, field), min, max }
 
 static const struct options_row options_table[] = {
-        {"listen", "PATH", "listen there, instead of on a socket from systemd",
-         options_apply_string, offsetof(struct options, listen), 0, 0},
+        {"listen", "PATH", "listen there, instead of on sockets from systemd; repeatable",
+         options_apply_listen, 0, 0, 0},
         {"build-directory", "DIR[:USER]",
          "let clients (only USER, if given) mount on directories of anybody below DIR; repeatable",
          options_apply_build_directory, 0, 0, 0},

@@ -6,6 +6,7 @@
  * options stand in one table in options.c, from which --help is made.
  */
 
+#include "daemon/listener.h"
 #include "daemon/policy.h"
 #include "daemon/quota.h"
 #include "daemon/seccomp.h"
@@ -15,8 +16,9 @@
 #include <stdio.h>
 
 struct options {
-        struct policy *policy;         /* owned */
-        const char *listen;            /* path, or NULL: socket activation */
+        struct policy *policy; /* owned */
+        /* Paths, up to a NULL; none: socket activation. */
+        const char *listen[LISTENER_MAX + 1];
         const char *instance;          /* NULL: the one without a name */
         const char *runtime_directory; /* NULL: main.c decides */
         struct quota_limit limits[QUOTA_KINDS];

@@ -53,7 +53,7 @@ struct server {
         struct server_setup setup;
         sd_event *event;
         struct bus *bus; /* NULL: not wanted */
-        sd_event_source *listening;
+        sd_event_source *listening[LISTENER_MAX];
         sd_event_source *tick;
         sd_event_source *resume;
         sd_event_source *deadline; /* of the end */
@@ -76,6 +76,18 @@ struct server {
 static void server_arm(sd_event_source *timer, uint64_t when) {
         sd_event_source_set_time(timer, when);
         sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
+}
+
+/* At all of the sockets or at none: what the host or a limit is short of, it is for each. */
+static int server_listen(struct server *server, int enabled) {
+        int r = 0;
+
+        for (unsigned i = 0; i < server->setup.listeners->count; i++) {
+                int set = sd_event_source_set_enabled(server->listening[i], enabled);
+
+                r = set < 0 ? set : r;
+        }
+        return r;
 }
 
 /* ---- what is told ---- */
@@ -221,7 +233,7 @@ static int server_on_deadline(sd_event_source *source, uint64_t usec, void *user
 static void server_begin_to_end(struct server *server, const char *state) {
         server->ending = true;
         sd_notify(0, state);
-        sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
+        server_listen(server, SD_EVENT_OFF);
         bus_leave(server->bus);
         server_arm(server->deadline, server_now(server) + SERVER_DRAIN_TIMEOUT);
 }
@@ -328,7 +340,7 @@ static void server_touch(struct server *server) {
 static void server_pause_accepting(struct server *server, int error, uint64_t pause) {
         log_write_limited(error == -EUSERS ? LOG_INFO : LOG_WARNING,
                           &(struct log_subject){.error = error}, "accept");
-        sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
+        server_listen(server, SD_EVENT_OFF);
         server_arm(server->resume, server_now(server) + pause);
 }
 
@@ -336,7 +348,7 @@ static int server_on_resume(sd_event_source *source, uint64_t usec, void *userda
         struct server *server = userdata;
 
         /* epoll_ctl(2) wants memory for it, and may not get it yet. */
-        if (!server->ending && sd_event_source_set_enabled(server->listening, SD_EVENT_ON) < 0)
+        if (!server->ending && server_listen(server, SD_EVENT_ON) < 0)
                 server_arm(source, usec + SERVER_ACCEPT_PAUSE);
         return 0;
 }
@@ -425,10 +437,19 @@ static int server_add_watchdog(struct server *server) {
                                  server);
 }
 
+static int server_add_listeners(struct server *server) {
+        const struct listener_set *set = server->setup.listeners;
+        int r = 0;
+
+        for (unsigned i = 0; r >= 0 && i < set->count; i++)
+                r = sd_event_add_io(server->event, &server->listening[i], set->fds[i], EPOLLIN,
+                                    server_on_connection, server);
+        return r;
+}
+
 static int server_add_sources(struct server *server) {
         const struct server_setup *setup = &server->setup;
-        int r = sd_event_add_io(server->event, &server->listening, setup->socket, EPOLLIN,
-                                server_on_connection, server);
+        int r = server_add_listeners(server);
 
         if (r >= 0)
                 r = sd_event_add_io(server->event, NULL, threads_fd(setup->threads), EPOLLIN,
@@ -496,7 +517,8 @@ int server_run(const struct server_setup *setup) {
         server.bus = bus_free(server.bus);
         if (r >= 0)
                 server_leave_last_lease(&server);
-        sd_event_source_unref(server.listening);
+        for (unsigned i = 0; i < LISTENER_MAX; i++)
+                sd_event_source_unref(server.listening[i]);
         sd_event_source_unref(server.tick);
         sd_event_source_unref(server.resume);
         sd_event_source_unref(server.deadline);

@@ -7,9 +7,10 @@
  */
 
 #include "daemon/connection.h"
+#include "daemon/listener.h"
 
 struct server_setup {
-        int socket;             /* listening, non-blocking; borrowed */
+        const struct listener_set *listeners;
         unsigned idle_timeout;  /* seconds; 0: stay */
         unsigned adopt_timeout; /* seconds for clients to adopt what a predecessor left */
         const struct instance *self;

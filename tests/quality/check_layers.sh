@@ -83,7 +83,7 @@ declare -A layer=(
         [bus_question]=50 # a header for the manager, whose questions bus.c puts
         [manager]=55
         [bus]=60
-        [listener]=65 [server]=65 [options]=65 [main]=70
+        [listener]=63 [server]=65 [options]=65 [main]=70
 )
 
 included() {

@@ -18,7 +18,7 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 # be.
 modules=(common/{wire,text,status,file_system}
         daemon/{policy,target,state,state_upgrade,quota,leases,lease,mount,unmount,namespaces,dev,template,sweep}
-        daemon/{request,thread,refusal,manager,bus_questions,options,log,log_line})
+        daemon/{request,thread,refusal,manager,bus_questions,options,listener,log,log_line})
 # shellcheck disable=SC2054 # commas are valgrind's
 memcheck=(valgrind --quiet --error-exitcode=99 --leak-check=full
         --errors-for-leak-kinds=definite,indirect,possible

@@ -41,15 +41,6 @@ WORLD_TEST(start_without_a_socket_is_refused) {
         service_expect_refusal(&service, "no socket");
 }
 
-WORLD_TEST(start_with_two_sockets_is_refused) {
-        struct service service = service_spawn(
-                &(struct service_plan){.name = "a", .start = SERVICE_ACTIVATED_TWICE});
-        int client = client_connect(&service, WORLD_ALICE);
-
-        service_expect_refusal(&service, "2 sockets were passed");
-        close(client);
-}
-
 WORLD_TEST(start_with_a_stream_socket_is_refused) {
         struct service service = service_spawn(
                 &(struct service_plan){.name = "a", .start = SERVICE_ACTIVATED_STREAM});
@@ -241,6 +232,150 @@ WORLD_TEST(file_that_is_no_socket_is_refused_and_left_alone) {
         service_expect_refusal(&service, path);
         ck_assert_int_eq(lstat(path, &file), 0);
         ck_assert(S_ISREG(file.st_mode));
+}
+
+/* ---- at two sockets ---- */
+
+#define SECOND world_path("second.socket")
+
+/* The same daemon, which serves already, as it is reached by its other socket. */
+static struct service at_second_socket(const struct service *service) {
+        struct service second = *service;
+
+        snprintf(second.socket, sizeof(second.socket), "%s", SECOND);
+        ck_assert_int_eq(chown(second.socket, 0, WORLD_GROUP), 0);
+        ck_assert_int_eq(chmod(second.socket, 0660), 0);
+        return second;
+}
+
+static void expect_limit(struct wire_reply reply, const char *option) {
+        client_expect(reply, STATUS_LIMIT_EXCEEDED, 0, STATUS_NO_TARGET);
+        ck_assert_msg(strstr(reply.text, option), "%s isn't named in: %s", option, reply.text);
+}
+
+/* A lease at each, which takes all that she may have. */
+static void use_all_that_is_allowed(const struct service *services, int *clients) {
+        char name[] = "0";
+
+        for (unsigned i = 0; i < 2; i++, name[0]++) {
+                clients[i] = client_connect(&services[i], WORLD_ALICE);
+                client_hold_root(clients[i], WORLD_ALICE, world_make_root(WORLD_ALICE, name));
+        }
+        ck_assert_uint_eq(world_count_mounts(0, services->source), 4);
+        world_make_root(WORLD_ALICE, "more");
+        for (unsigned i = 0; i < 2; i++) {
+                FD_AUTO int one_more = client_connect(&services[i], WORLD_ALICE), bob = -EBADF;
+
+                expect_limit(client_receive(one_more), "--max-connections-per-user");
+                expect_limit(client_mount_root(clients[i], WORLD_ALICE, world_path("more")),
+                             "--max-mounts-per-user");
+                bob = client_connect(&services[i], WORLD_BOB);
+                client_hello(bob);
+        }
+}
+
+static void start_at_two(enum service_start start, struct service services[static 2]) {
+        const char *const listen = start == SERVICE_LISTENS ? "--listen" : NULL;
+
+        services[0] = service_start(
+                &(struct service_plan){.name = "a",
+                                       .start = start,
+                                       .options = {"--max-connections-per-user=2",
+                                                   "--max-mounts-per-user=4", listen, SECOND}});
+        services[1] = at_second_socket(services);
+}
+
+static void serve_at_two(enum service_start start) {
+        struct service services[2];
+        int clients[2];
+
+        start_at_two(start, services);
+        use_all_that_is_allowed(services, clients);
+        service_stop(services);
+        for (unsigned i = 0; i < 2; i++) {
+                client_expect_closed(clients[i]);
+                close(clients[i]);
+                /* Those that it was passed are the service manager's. */
+                ck_assert_int_eq(access(services[i].socket, F_OK),
+                                 start == SERVICE_LISTENS ? -1 : 0);
+        }
+}
+
+WORLD_TEST(passed_sockets_are_served_alike) {
+        serve_at_two(SERVICE_ACTIVATED_TWICE);
+}
+
+WORLD_TEST(sockets_of_its_own_are_served_alike) {
+        serve_at_two(SERVICE_LISTENS);
+}
+
+WORLD_TEST(daemon_is_not_idle_while_a_lease_is_held_by_its_second_socket) {
+        struct service service = service_spawn(
+                               &(struct service_plan){.name = "a",
+                                                      .start = SERVICE_ACTIVATED_TWICE,
+                                                      .options = {"--idle-timeout=1"}}),
+                       second;
+        int client = client_connect(&service, WORLD_ALICE), held;
+
+        client_hello(client);
+        second = at_second_socket(&service);
+        held = client_connect(&second, WORLD_ALICE);
+        client_hold_root(held, WORLD_ALICE, world_make_root(WORLD_ALICE, "root"));
+        close(client);
+        usleep(2500000);
+        client_hello(held);
+        close(held);
+        ck_assert_int_eq(service_wait(&service), 0);
+        ck_assert(service_has_logged(&service, "idle"));
+}
+
+static struct wire_reply adopt(int client, uint64_t lease, const char *root) {
+        struct wire_request request = {.operation = PROTOCOL_ADOPT,
+                                       .lease = lease,
+                                       .n_targets = 2,
+                                       .targets = {{PROTOCOL_PROC, 0}, {PROTOCOL_SYSFS, 0}}};
+        int roots[2];
+        struct wire_reply reply;
+
+        roots[0] = world_open(WORLD_ALICE, world_path("%s/proc", root));
+        roots[1] = world_open(WORLD_ALICE, world_path("%s/sys", root));
+        reply = client_call(client, &request, roots, 2);
+        close(roots[0]);
+        close(roots[1]);
+        return reply;
+}
+
+/* Neither knows of the other's end; and what was held by the one is adopted by the other. */
+WORLD_TEST(restart_is_survived_at_both_sockets) {
+        static const char *const names[] = {"0", "1"};
+        struct service services[2];
+        uint64_t leases[2];
+        int clients[2];
+
+        start_at_two(SERVICE_LISTENS, services);
+        for (unsigned i = 0; i < 2; i++) {
+                clients[i] = client_connect(&services[i], WORLD_ALICE);
+                leases[i] = client_hold_root(clients[i], WORLD_ALICE,
+                                             world_make_root(WORLD_ALICE, names[i]));
+        }
+        ck_assert_int_eq(kill(services->pid, SIGUSR1), 0);
+        for (unsigned i = 0; i < 2; i++) {
+                client_expect_closed(clients[i]);
+                close(clients[i]);
+        }
+        ck_assert_int_eq(service_wait(services), 0);
+        ck_assert_uint_eq(world_count_mounts(0, services->source), 4);
+
+        start_at_two(SERVICE_LISTENS, services);
+        for (unsigned i = 0; i < 2; i++) {
+                clients[i] = client_connect(&services[1 - i], WORLD_ALICE);
+                client_expect(adopt(clients[i], leases[i], names[i]), STATUS_OK, 0,
+                              STATUS_NO_TARGET);
+        }
+        ck_assert_uint_eq(world_count_mounts(0, services->source), 4);
+        service_stop(services);
+        for (unsigned i = 0; i < 2; i++)
+                close(clients[i]);
 }
 
 /* ---- side by side ---- */
@@ -693,7 +828,6 @@ int main(void) {
         TCase *tests = tcase_create("lifecycle");
 
         tcase_add_test(tests, start_without_a_socket_is_refused);
-        tcase_add_test(tests, start_with_two_sockets_is_refused);
         tcase_add_test(tests, start_with_a_stream_socket_is_refused);
         tcase_add_test(tests, start_with_a_datagram_socket_is_refused);
         tcase_add_test(tests, start_with_a_passed_socket_and_listen_is_refused);
@@ -707,6 +841,10 @@ int main(void) {
         tcase_add_test(tests, stale_socket_is_replaced);
         tcase_add_test(tests, socket_in_use_is_refused_and_left_alone);
         tcase_add_test(tests, file_that_is_no_socket_is_refused_and_left_alone);
+        tcase_add_test(tests, passed_sockets_are_served_alike);
+        tcase_add_test(tests, sockets_of_its_own_are_served_alike);
+        tcase_add_test(tests, daemon_is_not_idle_while_a_lease_is_held_by_its_second_socket);
+        tcase_add_test(tests, restart_is_survived_at_both_sockets);
         tcase_add_test(tests, instances_of_different_names_run_side_by_side);
         tcase_add_test(tests, second_instance_of_a_runtime_directory_is_refused_naming_the_first);
         tcase_add_test(tests, idle_daemon_exits_and_starts_again_at_the_next_connection);

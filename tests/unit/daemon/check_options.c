@@ -53,7 +53,7 @@ START_TEST(has_the_documented_defaults) {
         struct options options;
 
         ck_assert_uint_eq(PARSE(&options, NULL), OPTIONS_RUN);
-        ck_assert_ptr_null(options.listen);
+        ck_assert_ptr_null(options.listen[0]);
         ck_assert_ptr_null(options.instance);
         ck_assert_ptr_null(options.runtime_directory);
         ck_assert_uint_eq(options.limits[QUOTA_CONNECTIONS].total, 2048);
@@ -285,7 +285,8 @@ START_TEST(keeps_what_it_was_given) {
                                 "--runtime-directory=/c", "--log-level=err", "--max-mounts=16384",
                                 "--system-calls=log"),
                           OPTIONS_RUN);
-        ck_assert_str_eq(options.listen, "/a");
+        ck_assert_str_eq(options.listen[0], "/a");
+        ck_assert_ptr_null(options.listen[1]);
         ck_assert_str_eq(options.instance, "b");
         ck_assert_str_eq(options.runtime_directory, "/c");
         ck_assert_int_eq(options.log_level, LOG_ERR);
@@ -303,6 +304,26 @@ static enum status judge(const struct options *options, uid_t uid, const char *p
         return policy_judge(options->policy, &(struct subject){.uid = uid}, PROTOCOL_PROC, &facts)
                 .status;
 }
+
+START_TEST(listens_at_as_many_places_as_it_serves) {
+        const char *arguments[LISTENER_MAX + 2] = {NULL};
+        struct options options;
+
+        for (unsigned i = 0; i <= LISTENER_MAX; i++) {
+                static char places[LISTENER_MAX + 1][32];
+
+                snprintf(places[i], sizeof(places[i]), "--listen=/%u", i);
+                arguments[i] = places[i];
+                ck_assert_uint_eq(parse_all(&options, arguments),
+                                  i < LISTENER_MAX ? OPTIONS_RUN : OPTIONS_WRONG);
+                for (unsigned j = 0; j <= i && j < LISTENER_MAX; j++)
+                        ck_assert_str_eq(options.listen[j], strchr(places[j], '/'));
+                ck_assert_ptr_null(options.listen[i < LISTENER_MAX ? i + 1 : LISTENER_MAX]);
+                options_free(&options);
+        }
+        ck_assert_str_eq(errors, "--listen=/8: mountatd listens at 8 places at most\n");
+}
+END_TEST
 
 START_TEST(repeatable_options_add_up) {
         struct options options;
@@ -657,10 +678,10 @@ int main(void) {
         return SUITE_RUN(
                 "options", has_the_documented_defaults, takes_each_number_up_to_its_edges,
                 size_has_a_unit_or_none, judges_every_string, path_may_be_as_long_as_the_kernels,
-                keeps_what_it_was_given, repeatable_options_add_up, last_of_the_others_wins,
-                refuses_what_is_no_option, sweep_is_asked_for_beside_other_options,
-                refusals_and_calls_have_their_limits, help_and_version_are_asked_for,
-                help_lists_every_option_and_default, fits_the_limits_into_the_processes,
-                connections_that_may_join_take_more_descriptors,
+                keeps_what_it_was_given, listens_at_as_many_places_as_it_serves,
+                repeatable_options_add_up, last_of_the_others_wins, refuses_what_is_no_option,
+                sweep_is_asked_for_beside_other_options, refusals_and_calls_have_their_limits,
+                help_and_version_are_asked_for, help_lists_every_option_and_default,
+                fits_the_limits_into_the_processes, connections_that_may_join_take_more_descriptors,
                 fitted_limits_never_exceed_the_processes, connections_and_mounts_give_way_together);
 }
