@@ -64,7 +64,7 @@ $library_directory/libmountat.so
 $library_directory/libmountat.so.0
 $library_directory/libmountat.so.$version
 $library_directory/pkgconfig/mountat.pc
-/usr/share/doc/mountatd/examples/join/mountatd.service.conf
+$(printf "/usr/share/doc/mountatd/examples/join/%s\n" mountatd-join.socket mountatd.service.conf)
 $(printf "/usr/share/doc/mountatd/examples/user/%s\n" mountatd.service.conf mountatd.sysusers \
         org.mountat1.conf)
 /usr/share/man/man1/mountatctl.1

@@ -101,7 +101,9 @@ tap_test "the unit's exposure is at most 3.8" score_is_at_most 38
 tap_test "with a drop-in it can enter mount namespaces" join_variant_is_installed
 tap_test "and serves a client in one" joined_client_is_served
 tap_test "with an exposure of at most 4.1" score_is_at_most 41
-join_variant_is_removed
+tap_test "a container's socket outlives restarts" second_socket_is_served
+tap_test "without a group it is in a closed directory" open_socket_is_in_a_closed_directory
+tap_test "the second socket stops with the first" join_variant_is_removed
 tap_test "with the drop-in it runs as a user of its own" user_variant_is_installed
 tap_test "that has CAP_SYS_ADMIN alone" capabilities_are_one mountatd
 tap_test "in the mount namespace of PID 1" namespace_is_that_of_pid_1

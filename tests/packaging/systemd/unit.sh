@@ -58,8 +58,83 @@ joined_client_is_served() {
         tap_equal "$(machine_run grep -c /srv/inside /proc/self/mountinfo || true)" 0
 }
 
+# What a container has of the host: its own mounts, and in /run/mountatd the second socket's directory.
+container_start() {
+        machine_run systemd-run --quiet --collect --unit=container --property=User=runner \
+                --property=SupplementaryGroups=mountat --property=PrivateMounts=yes \
+                --property=ProtectSystem=yes --property=PrivateTmp=yes \
+                --property=BindReadOnlyPaths=/run/mountatd-join:/run/mountatd \
+                /bin/bash -c 'sleep infinity | mountatctl hold /srv/inside'
+        machine_await 10 container_holds
+}
+
+container_pid() {
+        machine_run pgrep --full --exact 'mountatctl hold /srv/inside'
+}
+
+# Whatever the daemon was meanwhile.
+container_holds() {
+        [[ $(machine_run grep -c ' /srv/inside/' "/proc/$(container_pid)/mountinfo") == 2 ]]
+}
+
+container_as_runner() {
+        machine_run nsenter --target "$(container_pid)" --mount -- setpriv --reuid=runner \
+                --regid=runner --groups="$(machine_run getent group mountat | cut -d : -f 3)" \
+                --inh-caps=-all --bounding-set=-all "$@"
+}
+
+# Nothing but the socket is in there, and that by its path: at once, and after either unit's restart.
+second_socket_is_served() {
+        local unit before
+
+        tap_equal "$(machine_run stat -c '%U %G %a' /run/mountatd-join/socket)" "root mountat 660"
+        machine_run systemctl stop mountatd.service
+        container_start
+        tap_equal "$(container_as_runner ls -A /run/mountatd)" socket
+        for unit in mountatd.service mountatd.socket; do
+                before=$(machine_show MainPID)
+                machine_run systemctl restart "$unit"
+                tap_equal "$(machine_run systemctl is-active mountatd.socket \
+                        mountatd-join.socket)" $'active\nactive'
+                machine_await 10 status_is '1 leases, 2 mounts, 1 connections' # adopted
+                [[ $(machine_show MainPID) != "$before" ]]
+                tap_contains "$(container_as_runner mountatctl hello)" $'\nenter'
+                hello
+                container_holds
+        done
+        tap_equal "$(container_as_runner touch /run/mountatd/state 2>&1 || true)" \
+                "touch: cannot touch '/run/mountatd/state': Read-only file system"
+        machine_run systemctl stop container.service
+        machine_await 5 holder_holds 0
+}
+
+# As the unit's comment has it: on the host nobody comes to it who isn't in the group.
+open_socket_is_in_a_closed_directory() {
+        machine_run sh -e -c 'systemctl stop mountatd.service mountatd-join.socket
+                rm -r /run/mountatd-join
+                sed -i -e "/^ListenS\|^Directory\|^Socket/d" -e "/^#[A-Z][A-Za-z]*=/s/#//" \
+                        /etc/systemd/system/mountatd-join.socket
+                systemctl daemon-reload
+                systemctl start mountatd-join.socket'
+        tap_equal "$(machine_run stat -c '%G %a' /run/mountatd-join /run/mountatd-join/open \
+                /run/mountatd-join/open/socket)" $'mountat 750\nroot 755\nroot 666'
+        tap_contains "$(machine_as runner mountatctl hello --socket /run/mountatd-join/open/socket)" \
+                $'\nenter'
+        tap_contains "$(machine_as stranger mountatctl hello \
+                --socket /run/mountatd-join/open/socket 2>&1 || true)" "Permission denied"
+        tap_contains "$(machine_run systemd-run --quiet --pipe --wait --property=User=stranger \
+                --property=BindReadOnlyPaths=/run/mountatd-join/open:/run/mountatd \
+                mountatctl hello)" "mountatd $version"
+}
+
+# With mountatd.socket the second one stops too.
 join_variant_is_removed() {
-        machine_run sh -e -c 'rm -r /etc/systemd/system/mountatd.service.d /srv/inside
+        machine_run systemctl disable mountatd-join.socket
+        machine_run systemctl stop mountatd.socket
+        tap_equal "$(machine_run systemctl is-active mountatd-join.socket || true)" inactive
+        machine_run systemctl start mountatd.socket
+        machine_run sh -e -c 'rm -r /etc/systemd/system/mountatd.service.d /srv/inside \
+                        /etc/systemd/system/mountatd-join.socket
                 mv /root/default /etc/default/mountatd
                 systemctl daemon-reload
                 systemctl restart mountatd.service'
