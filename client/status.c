@@ -23,6 +23,7 @@ static const struct table_column status_columns[] = {
         {"FailuresTotal", "Refused or failed", TABLE_NUMBER},
         {"MaxConnections", "Connections, at most", TABLE_NUMBER},
         {"MaxConnectionsPerUser", "Of one user", TABLE_NUMBER},
+        {"MaxNamespacesPerUser", "In namespaces, of one user", TABLE_NUMBER},
         {"MaxMounts", "Mounts, at most", TABLE_NUMBER},
         {"MaxMountsPerUser", "Of one user", TABLE_NUMBER},
         {"MaxTargets", "Targets per request", TABLE_NUMBER},
@@ -138,7 +139,7 @@ int command_status(const struct arguments *arguments) {
                 return COMMAND_FAILED;
         r = status_read(reply, &values);
         for (size_t i = 0; r >= 0 && i < STATUS_COLUMNS; i++)
-                r = table_add(&table, "%s", values.text[i][0] ? values.text[i] : "0");
+                r = table_add(&table, "%s", values.text[i][0] ? values.text[i] : TABLE_NONE);
         if (r >= 0)
                 r = table_print_record(&table, arguments->format);
         if (r < 0)

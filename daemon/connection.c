@@ -140,8 +140,7 @@ static struct work *connection_serve(struct work *work, int error) {
         TAILQ_REMOVE(&all->served, connection, entry);
         pthread_mutex_unlock(&all->mutex);
         connection_release(connection);
-        templates_free(connection->holder.templates);
-        namespaces_free(connection->holder.namespaces);
+        request_leave(all->context, &connection->holder);
         /* What the client has queued goes with it, and counts as its connection until then. */
         fd_close(connection->fd);
         connection_return(connection, QUOTA_CONNECTIONS);

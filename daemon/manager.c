@@ -774,6 +774,7 @@ MANAGER_ACCESSOR(manager_get) {
         const struct manager *manager = userdata;
         struct context *context = manager->context;
         const struct quota_limit *connections = quota_limit(context->quota, QUOTA_CONNECTIONS);
+        const struct quota_limit *namespaces = quota_limit(context->quota, QUOTA_NAMESPACES);
         const struct quota_limit *mounts = quota_limit(context->quota, QUOTA_MOUNTS);
         const struct {
                 const char *name;
@@ -787,6 +788,7 @@ MANAGER_ACCESSOR(manager_get) {
                 {"FailuresTotal", NULL, atomic_load(&context->failures_total)},
                 {"MaxConnections", NULL, connections->total},
                 {"MaxConnectionsPerUser", NULL, connections->per_user},
+                {"MaxNamespacesPerUser", NULL, namespaces->per_user},
                 {"MaxMounts", NULL, mounts->total},
                 {"MaxMountsPerUser", NULL, mounts->per_user},
                 {"MaxTargets", NULL, context->max_targets},
@@ -887,6 +889,7 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_PROPERTY("FailuresTotal", "t", manager_get, 0, 0),
         SD_BUS_PROPERTY("MaxConnections", "u", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("MaxConnectionsPerUser", "u", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("MaxNamespacesPerUser", "u", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("MaxMounts", "u", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("MaxMountsPerUser", "u", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("MaxTargets", "u", manager_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),

@@ -229,6 +229,9 @@ static const struct options_row options_table[] = {
                "connections at a time (default 2048, or what RLIMIT_NOFILE leaves)"),
         NUMBER("max-connections-per-user", limits[QUOTA_CONNECTIONS].per_user, 1, 65536,
                "connections of one user (default 512)"),
+        NUMBER("max-namespaces-per-user", limits[QUOTA_NAMESPACES].per_user, 1, 65536,
+               "connections of one user that have entered a mount namespace, with --join (default "
+               "256)"),
         NUMBER("max-mounts", limits[QUOTA_MOUNTS].total, 1, STATE_RECORDS_MAX,
                "mounts at a time (default 16384, or what RLIMIT_NOFILE leaves)"),
         NUMBER("max-mounts-per-user", limits[QUOTA_MOUNTS].per_user, 1, STATE_RECORDS_MAX,
@@ -327,6 +330,16 @@ enum options_result options_parse(struct options *options, int argc, char **argv
                                                     REFUSALS_CLOSERS_PER_USER_MAX},
                                 [QUOTA_MOUNTS] = {16384, 2048},
                                 [QUOTA_CALLS] = {256, 32},
+                                /*
+                                 * The pods of a node often have one uid, and mountat-runner
+                                 * connects for each action: 64 actions at a time of two of them,
+                                 * and a readiness check of each of 110 pods, as many as
+                                 * Kubernetes has on a node, fit. Half of what one may have of
+                                 * connections is left for the host. All users together may have
+                                 * as many as connections, each of which has the descriptors for
+                                 * it: OPTIONS_PER_JOINED.
+                                 */
+                                [QUOTA_NAMESPACES] = {65536, 256},
                         },
                 .max_targets = PROTOCOL_TARGETS_MAX,
                 .idle_timeout = 60,

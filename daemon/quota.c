@@ -39,6 +39,10 @@ static const struct quota_words {
                           "release some, or raise mountatd's --max-mounts-per-user"},
         [QUOTA_CALLS] = {"calls under way", "try again", "calls per user under way",
                          "wait for their answers"},
+        [QUOTA_NAMESPACES] = {"connections in mount namespaces of clients",
+                              "close some, or raise mountatd's --max-connections",
+                              "connections per user in mount namespaces of clients",
+                              "close some, or raise mountatd's --max-namespaces-per-user"},
 };
 
 static int quota_compare(const void *a, const void *b) {

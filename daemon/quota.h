@@ -14,7 +14,8 @@ enum quota_kind {
         QUOTA_CONNECTIONS, /* that are served */
         QUOTA_REFUSALS,    /* threads that close refused ones */
         QUOTA_MOUNTS,
-        QUOTA_CALLS, /* over D-Bus, under way */
+        QUOTA_CALLS,      /* over D-Bus, under way */
+        QUOTA_NAMESPACES, /* connections that have entered those of their clients */
         QUOTA_KINDS,
 };
 

@@ -241,22 +241,33 @@ static struct verdict request_adopt(struct service *service) {
 
 /* ---- enter ---- */
 
+void request_leave(struct context *context, struct holder *holder) {
+        if (!holder->namespaces)
+                return;
+        holder->templates = templates_free(holder->templates);
+        holder->namespaces = namespaces_free(holder->namespaces);
+        quota_return(context->quota, holder->subject.uid, QUOTA_NAMESPACES, 1);
+}
+
+/* Counted are connections, not namespaces: each has descriptors and superblocks of its own. */
 static struct verdict request_join(struct service *service, int fds[static NAMESPACES_KINDS]) {
+        struct context *context = service->context;
         struct holder *holder = service->holder;
-        struct namespaces *namespaces;
-        struct templates *templates;
-        struct verdict verdict = namespaces_enter(fds, holder->subject.pid, &namespaces);
+        struct verdict verdict =
+                quota_charge(context->quota, holder->subject.uid, QUOTA_NAMESPACES, 1);
 
         if (verdict.status != STATUS_OK)
                 return verdict;
-        templates = templates_derive(service->context->templates, namespaces);
-        if (!templates) {
-                namespaces_free(namespaces);
-                return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
+        verdict = namespaces_enter(fds, holder->subject.pid, &holder->namespaces);
+        if (verdict.status != STATUS_OK) {
+                quota_return(context->quota, holder->subject.uid, QUOTA_NAMESPACES, 1);
+                return verdict;
         }
-        holder->namespaces = namespaces;
-        holder->templates = templates;
-        return verdict;
+        holder->templates = templates_derive(context->templates, holder->namespaces);
+        if (holder->templates)
+                return verdict;
+        request_leave(context, holder);
+        return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
 }
 
 /* Once, and before anything is mounted: what a connection holds is all in one namespace. */

@@ -52,5 +52,9 @@ void request_take_back(struct context *context, struct holder *holder, struct re
  */
 void request_finish(struct context *context, struct request *request);
 
+/* Takes the thread out of the namespaces that the holder has entered, if it has, and closes what
+ * was kept of them; on its thread, when it holds nothing any more. */
+void request_leave(struct context *context, struct holder *holder);
+
 /* PROTOCOL_FEATURE_* bits of this daemon on this kernel. */
 unsigned context_features(const struct context *context);

@@ -118,6 +118,7 @@ BUS_TEST(properties_tell_version_counts_and_limits) {
         ck_assert_uint_gt(system_bus_number(stage.root, "MaxConnections"), 0);
         ck_assert_uint_eq(system_bus_number(stage.root, "MaxConnectionsPerUser"), 512);
         ck_assert_uint_gt(system_bus_number(stage.root, "MaxMounts"), 0);
+        ck_assert_uint_eq(system_bus_number(stage.root, "MaxNamespacesPerUser"), 256);
         ck_assert_uint_eq(system_bus_number(stage.root, "MaxMountsPerUser"), 2048);
         ck_assert_uint_eq(system_bus_number(stage.root, "MaxTargets"), 16);
 

@@ -321,6 +321,76 @@ WORLD_TEST(user_namespace_that_root_has_made_is_refused) {
         service_stop(&scene->service);
 }
 
+/* ---- how many ---- */
+
+static void expect_no_room(int client) {
+        struct wire_reply reply = enter(client);
+
+        client_expect(reply, STATUS_LIMIT_EXCEEDED, 0, STATUS_NO_TARGET);
+        ck_assert_ptr_nonnull(strstr(reply.text, "--max-namespaces-per-user"));
+        client_hello(client);
+        /* It is where it was. */
+        client_expect(mount_all(client), STATUS_FOREIGN_NAMESPACE, 0, 0);
+}
+
+/* Two are inside, until step 2; then one leaves. */
+static void enter_up_to_the_limit(void *argument) {
+        struct scene *scene = argument;
+        int clients[2] = {entered(scene), entered(scene)};
+        FD_AUTO int late = client_connect(&scene->service, -1);
+        struct wire_reply reply;
+
+        expect_no_room(late);
+        scene->step = 1;
+        world_wait_for(scene->step == 2);
+        client_expect(mount_all(clients[0]), STATUS_OK, 0, STATUS_NO_TARGET);
+        close(clients[0]);
+        world_wait_for(enter(late).status == STATUS_OK);
+        reply = mount_all(late);
+        client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(client_unmount(late, reply.lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        clients[0] = client_connect(&scene->service, -1);
+        expect_no_room(clients[0]);
+        close(clients[0]);
+        close(clients[1]);
+}
+
+static void find_no_room(void *argument) {
+        struct scene *scene = argument;
+        FD_AUTO int client = client_connect(&scene->service, -1);
+
+        expect_no_room(client);
+}
+
+static void find_room(void *argument) {
+        struct scene *scene = argument;
+        int clients[2] = {entered(scene), entered(scene)};
+
+        close(clients[0]);
+        close(clients[1]);
+}
+
+/* Wherever that is: containers of one uid are one user. */
+WORLD_TEST(so_many_connections_of_a_user_are_inside) {
+        struct scene *scene = scene_new();
+        struct container one = container_start(CONTAINER_ROOTFUL);
+        struct container other = container_start(CONTAINER_ROOTFUL);
+        pid_t holder;
+
+        scene->service =
+                service_start_with("a", JOIN, "--join=60002", "--max-namespaces-per-user=2");
+        holder = container_spawn(&one, enter_up_to_the_limit, scene);
+        world_wait_for(scene->step == 1);
+        container_run(&other, find_no_room, scene);
+        world_run_as(WORLD_BOB, find_room, scene);
+        scene->step = 2;
+        world_join(holder);
+        world_wait_for(service_count_fds(&scene->service) <= scene->service.fds + 4);
+        container_kill(&one);
+        container_kill(&other);
+        service_stop(&scene->service);
+}
+
 /* ---- others' namespaces ---- */
 
 struct pair {
@@ -543,6 +613,7 @@ int main(void) {
         tcase_add_test(tests, daemon_enters_nowhere_unless_it_is_told_to);
         tcase_add_test(tests, what_is_no_namespace_is_refused);
         tcase_add_test(tests, user_namespace_that_root_has_made_is_refused);
+        tcase_add_test(tests, so_many_connections_of_a_user_are_inside);
         tcase_add_test(tests, another_containers_namespaces_are_of_no_use);
         tcase_add_test(tests, client_that_is_killed_leaves_nothing);
         tcase_add_test(tests, container_that_ends_is_kept_by_nobody);

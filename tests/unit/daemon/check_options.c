@@ -58,6 +58,7 @@ START_TEST(has_the_documented_defaults) {
         ck_assert_ptr_null(options.runtime_directory);
         ck_assert_uint_eq(options.limits[QUOTA_CONNECTIONS].total, 2048);
         ck_assert_uint_eq(options.limits[QUOTA_CONNECTIONS].per_user, 512);
+        ck_assert_uint_eq(options.limits[QUOTA_NAMESPACES].per_user, 256);
         ck_assert_uint_eq(options.limits[QUOTA_MOUNTS].total, 16384);
         ck_assert_uint_eq(options.limits[QUOTA_MOUNTS].per_user, 2048);
         ck_assert(!options.max_connections_given);
@@ -84,6 +85,8 @@ static const struct {
         {"max-connections", offsetof(struct options, limits[QUOTA_CONNECTIONS].total), 1, 65536},
         {"max-connections-per-user", offsetof(struct options, limits[QUOTA_CONNECTIONS].per_user),
          1, 65536},
+        {"max-namespaces-per-user", offsetof(struct options, limits[QUOTA_NAMESPACES].per_user), 1,
+         65536},
         {"max-mounts", offsetof(struct options, limits[QUOTA_MOUNTS].total), 1, 65536},
         {"max-mounts-per-user", offsetof(struct options, limits[QUOTA_MOUNTS].per_user), 1, 65536},
         {"max-targets", offsetof(struct options, max_targets), 1, 16},

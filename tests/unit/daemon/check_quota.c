@@ -12,10 +12,8 @@
 
 /* Different ones, so that no kind can be taken for another. */
 static const struct quota_limit limits[QUOTA_KINDS] = {
-        [QUOTA_CONNECTIONS] = {10, 4},
-        [QUOTA_REFUSALS] = {7, 3},
-        [QUOTA_MOUNTS] = {100, 40},
-        [QUOTA_CALLS] = {5, 2},
+        [QUOTA_CONNECTIONS] = {10, 4}, [QUOTA_REFUSALS] = {7, 3},   [QUOTA_MOUNTS] = {100, 40},
+        [QUOTA_CALLS] = {5, 2},        [QUOTA_NAMESPACES] = {9, 6},
 };
 
 /* What the refusal of a kind says. */
@@ -37,6 +35,11 @@ static const struct {
         [QUOTA_CALLS] = {"the limit of 5 calls under way is reached: try again",
                          "the limit of 2 calls per user under way is reached: wait for their "
                          "answers"},
+        [QUOTA_NAMESPACES] = {"the limit of 9 connections in mount namespaces of clients is "
+                              "reached: close some, or raise mountatd's --max-connections",
+                              "the limit of 6 connections per user in mount namespaces of clients "
+                              "is reached: close some, or raise mountatd's "
+                              "--max-namespaces-per-user"},
 };
 
 static struct quota *quota;
@@ -152,7 +155,8 @@ END_TEST
 
 /* He can do something about his own. */
 START_TEST(user_at_both_limits_is_told_of_his_own) {
-        static const struct quota_limit same[QUOTA_KINDS] = {{4, 4}, {4, 4}, {4, 4}, {4, 4}};
+        static const struct quota_limit same[QUOTA_KINDS] = {
+                {4, 4}, {4, 4}, {4, 4}, {4, 4}, {4, 4}};
         char text[sizeof(((struct verdict *)NULL)->text)];
 
         start_with(same);

@@ -1372,8 +1372,8 @@ static enum status enter(void) {
 }
 
 static void leave(void) {
-        holder->templates = templates_free(holder->templates);
-        holder->namespaces = namespaces_free(holder->namespaces);
+        request_leave(&fake.context, holder);
+        request_leave(&fake.context, holder); /* from nowhere: nothing */
 }
 
 static void start_joining(unsigned features) {
@@ -1490,6 +1490,48 @@ START_TEST(enters_once_and_before_the_first_mount) {
         ck_assert_uint_eq(enter(), STATUS_MALFORMED);
         ck_assert_uint_eq(fake_where(), CONTAINER);
         leave();
+        end();
+}
+END_TEST
+
+/* Of one user, whatever the others have; and what is refused for another reason isn't counted. */
+START_TEST(so_many_of_a_user_are_inside) {
+        static const struct quota_limit quota[QUOTA_KINDS] = {
+                [QUOTA_MOUNTS] = {8, 8}, [QUOTA_NAMESPACES] = {64, 2}};
+        struct quota *counted;
+
+        log_open(LOG_EMERG);
+        fake_context_start_as(&fake,
+                              &(struct fake_setup){.features = FAKE_ALL_FEATURES, .quota = quota});
+        hold();
+        ck_assert_int_eq(policy_add_join(fake.policy, US), 0);
+        counted = fake.context.quota;
+        ck_assert_uint_eq(quota_charge(counted, US, QUOTA_NAMESPACES, 1).status, STATUS_OK);
+        ck_assert_uint_eq(quota_charge(counted, US + 1, QUOTA_NAMESPACES, 2).status, STATUS_OK);
+
+        ask_enter();
+        fd_close(fds->fds[1]);
+        fds->fds[1] = fake_namespace(CLONE_NEWNET, CONTAINER);
+        request_serve(&fake.context, holder, &request);
+        ck_assert_uint_eq(reply->status, STATUS_MALFORMED);
+        fdpass_set_close(fds);
+        ck_assert_uint_eq(quota_used(counted, QUOTA_NAMESPACES), 3);
+        ck_assert_uint_eq(enter(), STATUS_OK);
+        ck_assert_uint_eq(quota_used(counted, QUOTA_NAMESPACES), 4);
+        leave();
+        ck_assert_uint_eq(quota_used(counted, QUOTA_NAMESPACES), 3);
+
+        ck_assert_uint_eq(quota_charge(counted, US, QUOTA_NAMESPACES, 1).status, STATUS_OK);
+        fake_calls_reset();
+        ck_assert_uint_eq(enter(), STATUS_LIMIT_EXCEEDED);
+        ck_assert_ptr_nonnull(strstr(reply->text, "--max-namespaces-per-user"));
+        ck_assert_uint_eq(fake_calls(FAKE_SETNS), 0);
+        ck_assert_uint_eq(fake_where(), 0);
+        quota_return(counted, US, QUOTA_NAMESPACES, 1);
+        ck_assert_uint_eq(enter(), STATUS_OK);
+        leave();
+        quota_return(counted, US, QUOTA_NAMESPACES, 1);
+        quota_return(counted, US + 1, QUOTA_NAMESPACES, 2);
         end();
 }
 END_TEST
@@ -1705,7 +1747,7 @@ int main(void) {
                 stop_and_the_clients_end_are_seen_after_the_mount, mounts_and_failures_are_counted,
                 each_request_has_one_line_of_the_log_with_its_name, enter_is_for_those_who_may_join,
                 mounts_are_made_where_the_client_is, enters_once_and_before_the_first_mount,
-                what_is_to_be_kept_is_mounted_at_home_alone,
+                so_many_of_a_user_are_inside, what_is_to_be_kept_is_mounted_at_home_alone,
                 what_is_kept_at_home_is_released_from_inside,
                 thread_that_did_not_get_back_does_so_for_the_next_request,
                 lease_is_released_in_its_namespace,

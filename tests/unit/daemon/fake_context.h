@@ -48,7 +48,7 @@ struct fake_context {
 };
 
 static const struct quota_limit fake_context_quota[QUOTA_KINDS] = {
-        {64, 64}, {64, 64}, {64, 64}, {64, 64}};
+        {64, 64}, {64, 64}, {64, 64}, {64, 64}, {64, 64}};
 
 /* ---- the file ---- */
 
@@ -159,6 +159,7 @@ static inline void fake_context_is_clean(struct fake_context *fake, unsigned exp
         ck_assert_uint_eq(counts.left, 0);
         ck_assert_uint_eq(counts.orphans, 0);
         ck_assert_uint_eq(quota_used(fake->context.quota, QUOTA_MOUNTS), 0);
+        ck_assert_uint_eq(quota_used(fake->context.quota, QUOTA_NAMESPACES), 0);
         ck_assert_uint_eq(fake_context_records(fake), 0);
         ck_assert_uint_eq(descriptors_count(), fake->descriptors + expected);
 }
