@@ -41,8 +41,7 @@ static int listener_judge_count(int count, FILE *errors) {
         if (count > LISTENER_MAX)
                 fprintf(errors,
                         "%d sockets were passed, and mountatd serves at most %d: remove some of "
-                        "the "
-                        ".socket units with Service=mountatd.service, or of their lines\n",
+                        "the .socket units with Service=mountatd.service, or of their lines\n",
                         count, LISTENER_MAX);
         return count == 0 || count > LISTENER_MAX ? -EINVAL : 0;
 }
