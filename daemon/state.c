@@ -107,20 +107,30 @@ int state_find(struct state_takeover *takeover, const char *name, uint32_t versi
                 file->finding = STATE_OUTDATED;
         else if (!owner->mount_namespace || owner->mount_namespace == self->mount_namespace)
                 file->finding = STATE_LEFT;
-        return 0; /* in another mount namespace all its mounts would seem to be gone */
+        else if (file->header.version == STATE_VERSION)
+                file->finding = STATE_FOREIGN;
+        return 0;
 }
 
-/* Under a name that no other has, but for the last when there are too many. */
-static int state_set_aside(const struct state_takeover *takeover, const char *name) {
+static bool state_move(int directory, const char *name, const char *to, bool stays, bool replace) {
+        if (!stays)
+                return renameat2(directory, name, directory, to, replace ? 0 : RENAME_NOREPLACE) ==
+                       0;
+        if (replace)
+                unlinkat(directory, to, 0);
+        return linkat(directory, name, directory, to, 0) == 0;
+}
+
+/* Under a name that no other has, but for the last when there are too many. It `stays` where it is
+ * as well, for what replaces it. */
+static int state_set_aside(const struct state_takeover *takeover, const char *name, bool stays) {
         char *told = takeover->found->set_aside;
         size_t length = strlen(told), size = sizeof(takeover->found->set_aside) - length;
         char kept[32];
 
         for (int i = 1; i <= STATE_SET_ASIDE_MAX; i++) {
-                unsigned flags = i < STATE_SET_ASIDE_MAX ? RENAME_NOREPLACE : 0;
-
                 snprintf(kept, sizeof(kept), "%s.unknown-%d", name, i);
-                if (renameat2(takeover->directory, name, takeover->directory, kept, flags) == 0) {
+                if (state_move(takeover->directory, name, kept, stays, i == STATE_SET_ASIDE_MAX)) {
                         snprintf(told + length, size, "%s%s", length > 0 ? ", " : "", kept);
                         return 0;
                 }
@@ -239,19 +249,29 @@ static void state_put_record(struct state *state, uint32_t index, const struct r
                 found->damaged++;
 }
 
-/* Writes the file anew, as ours, with the records that were left. */
+/*
+ * Writes the file anew, as ours, with the records that were left. What an instance in another mount
+ * namespace had at its home would seem to be gone: the old file has that, and is kept. What it had
+ * in namespaces of clients is as it was: a container that is started anew is such an instance.
+ */
 static int state_replace(const struct state_takeover *takeover, uint32_t capacity,
                          struct state *state) {
+        bool foreign = takeover->state.finding == STATE_FOREIGN, keep = false;
         struct state left = {0};
         int r = 0;
 
-        if (takeover->state.finding == STATE_LEFT)
+        if (foreign || takeover->state.finding == STATE_LEFT)
                 r = state_map(takeover->state.fd, &takeover->state.header, &left);
         if (r == 0)
                 r = state_create(takeover->directory, state_capacity(capacity, &left),
                                  &takeover->self, state);
         for (uint32_t i = 0; r == 0 && left.header && i < left.capacity; i++)
-                state_put_record(state, i, &left.records[i], takeover->found);
+                if (foreign && !left.records[i].mount_namespace)
+                        keep |= left.records[i].state != RECORD_FREE;
+                else
+                        state_put_record(state, i, &left.records[i], takeover->found);
+        if (r == 0 && keep)
+                r = state_set_aside(takeover, STATE_NAME, true);
         if (r == 0)
                 r = state_put_in_place(takeover->directory, state);
         state_unmap(&left);
@@ -267,9 +287,9 @@ int state_open(const char *directory, uint32_t capacity, struct state *ret,
         assert(capacity <= STATE_RECORDS_MAX);
         r = state_begin(directory, found, &takeover);
         if (r == 0 && takeover.state.finding == STATE_UNKNOWN)
-                r = state_set_aside(&takeover, STATE_NAME);
+                r = state_set_aside(&takeover, STATE_NAME, false);
         if (r == 0 && takeover.ledger.finding == STATE_UNKNOWN)
-                r = state_set_aside(&takeover, STATE_NAME_1);
+                r = state_set_aside(&takeover, STATE_NAME_1, false);
         if (r == 0)
                 r = state_upgrade(&takeover);
         if (r == 0)

@@ -9,8 +9,8 @@
  * open, locks included.)
  *
  * Nothing that is found is dropped in silence: what earlier versions left is taken over, and a file
- * that isn't understood, or is of an instance in another mount namespace, from which its mounts
- * can't be seen, is kept beside the new one. In `directory` there may be
+ * that isn't understood, or has mounts of an instance in another mount namespace, which can't be
+ * seen from here, is kept beside the new one. In `directory` there may be
  *
  *     state                      the file
  *     state.new                  half a take-over: in nobody's way
@@ -95,9 +95,10 @@ struct state_found {
  * Takes over the state file in `directory`, with room for at least `capacity` records, of
  * STATE_RECORDS_MAX at most: those that a dead predecessor of this boot left are in it, each at its
  * index, all others are free. A file of an earlier boot is replaced, since its mounts are gone.
- * What isn't understood, is no regular file or of another mount namespace, is set aside:
- * STATE_SET_ASIDE_MAX of a name are kept, the first ones and the last. The blocks are allocated, so
- * no store can fail later.
+ * What isn't understood or is no regular file is set aside, and so is what has records of a
+ * predecessor's own mount namespace that is another than ours; its records of clients' namespaces
+ * are taken over all the same. STATE_SET_ASIDE_MAX of a name are kept, the first ones and the last.
+ * The blocks are allocated, so no store can fail later.
  *
  * -EXDEV: as instance_self() has it. -EBUSY: a process runs with it, also one of 0.1 or of a
  * version that isn't understood. -EAGAIN: another one is starting at this moment. Then nothing is

@@ -20,14 +20,15 @@ enum {
 
 enum state_finding {
         STATE_ABSENT,
-        STATE_UNKNOWN,  /* not understood, or of another mount namespace */
+        STATE_UNKNOWN,  /* not understood, or of an earlier version in another mount namespace */
         STATE_OUTDATED, /* of an earlier boot: its mounts are gone */
         STATE_LEFT,     /* by a dead instance of this boot */
+        STATE_FOREIGN,  /* the same, but one in another mount namespace */
 };
 
 /* What lies under a name. */
 struct state_file {
-        int fd; /* owned; open if it was LEFT */
+        int fd; /* owned; open if it was LEFT or FOREIGN */
         enum state_finding finding;
         struct state_header header; /* of an earlier version as well; if it was understood */
         uid_t uid;

@@ -160,7 +160,8 @@ int state_upgrade(struct state_takeover *takeover) {
                 r = state_convert(takeover, state);
         if (r < 0 || (ledger->finding != STATE_LEFT && ledger->finding != STATE_OUTDATED))
                 return r;
-        if (ledger->finding == STATE_LEFT && state->finding != STATE_LEFT)
+        if (ledger->finding == STATE_LEFT && state->finding != STATE_LEFT &&
+            state->finding != STATE_FOREIGN)
                 r = state_convert(takeover, ledger);
         if (r == 0 && unlinkat(takeover->directory, STATE_NAME_1, 0) < 0)
                 r = -errno;

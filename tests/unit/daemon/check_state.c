@@ -388,8 +388,6 @@ static const struct {
         {"capacity 9", offsetof(struct state_header, capacity), 9, WHOLE, true},
         {"capacity 11", offsetof(struct state_header, capacity), 11, WHOLE, true},
         {"capacity 2^32-1", offsetof(struct state_header, capacity), UINT32_MAX, WHOLE, true},
-        {"another mount namespace", offsetof(struct state_header, instance.mount_namespace), 1,
-         WHOLE, true},
         {"a byte less", offsetof(struct state_header, version), 3, WHOLE - 1, true},
         {"a byte more", offsetof(struct state_header, version), 3, WHOLE + 1, true},
         {"sparse and huge", offsetof(struct state_header, capacity), STATE_RECORDS_MAX + 1,
@@ -434,6 +432,81 @@ START_TEST(header_that_lies_is_set_aside) {
                 ck_assert_int_eq(stat_of_file.st_size, lies[row].size);
                 end();
         }
+}
+END_TEST
+
+/* Of a dead instance in another mount namespace: records with those places, in order. */
+static void write_foreign(unsigned n_places, const uint64_t *places) {
+        struct instance instance = state_files_dead_instance();
+        struct state_header header;
+        char *file = calloc(1, WHOLE);
+
+        ck_assert_ptr_nonnull(file);
+        instance.mount_namespace ^= 1;
+        header = header_of(&instance);
+        memcpy(file, &header, sizeof(header));
+        for (uint32_t i = 0; i < n_places; i++) {
+                struct record record = sane(i, RECORD_LIVE);
+
+                record.mount_namespace = places[i];
+                memcpy(file + STATE_HEADER_SIZE + i * sizeof(record), &record, sizeof(record));
+        }
+        write_file(file, WHOLE);
+        free(file);
+}
+
+/* As a container's that was started anew: what it held in those of others is there still. */
+START_TEST(mounts_in_namespaces_of_clients_outlive_that_of_the_daemon) {
+        struct state_found found = {0};
+        struct record wanted = sane(1, RECORD_LIVE);
+        struct state file;
+
+        start();
+        write_foreign(2, (const uint64_t[]){8, 7});
+        ck_assert_int_eq(state_open_left(directory, &file, &found), -ENOENT);
+        ck_assert_int_eq(open_records(&file, &found), 0);
+        ck_assert_str_eq(found.set_aside, "");
+        ck_assert_uint_eq(found.damaged, 0);
+        ck_assert_uint_eq(file.used, 2);
+        wanted.mount_namespace = 7;
+        ck_assert_mem_eq(&file.records[1], &wanted, sizeof(wanted));
+        state_close(&file);
+        end();
+}
+END_TEST
+
+/* What it had at home can't be told from here, so the file that has it is kept; again and again. */
+START_TEST(mounts_in_another_home_are_set_aside) {
+        char kept[160], name[32];
+
+        start();
+        for (int i = 1; i <= STATE_SET_ASIDE_MAX + 1; i++) {
+                int number = i < STATE_SET_ASIDE_MAX ? i : STATE_SET_ASIDE_MAX;
+                struct state_header before, after;
+                struct state_found found = {0};
+                struct state file;
+
+                write_foreign(2, (const uint64_t[]){0, 6 + i});
+                before = read_header();
+                ck_assert_int_eq(open_records(&file, &found), 0);
+                snprintf(name, sizeof(name), "state.unknown-%d", number);
+                ck_assert_str_eq(found.set_aside, name);
+                ck_assert_uint_eq(file.records[0].state, RECORD_FREE);
+                ck_assert_uint_eq(file.records[1].state, RECORD_LIVE);
+                ck_assert_uint_eq(file.records[1].mount_namespace, 6 + i);
+                state_close_left(&file);
+
+                snprintf(kept, sizeof(kept), "%s/%s", directory, name);
+                ck_assert_int_eq(rename(kept, path), 0);
+                after = read_header();
+                ck_assert_mem_eq(&after, &before, sizeof(before));
+                ck_assert_int_eq(rename(path, kept), 0);
+        }
+        for (int i = 1; i <= STATE_SET_ASIDE_MAX; i++) {
+                snprintf(name, sizeof(name), "state.unknown-%d", i);
+                remove_set_aside(name);
+        }
+        end();
 }
 END_TEST
 
@@ -903,6 +976,8 @@ int main(void) {
                 in_place_the_lock_ends_with_the_sweep, in_place_is_nothing_to_be_had,
                 zombie_is_taken_over, killed_one_that_stays_is_taken_over, other_boot_left_nothing,
                 what_it_does_not_understand_is_set_aside, header_that_lies_is_set_aside,
+                mounts_in_namespaces_of_clients_outlive_that_of_the_daemon,
+                mounts_in_another_home_are_set_aside,
                 header_that_lies_is_not_taken_from_a_living_one,
                 what_was_set_aside_is_not_overwritten_but_for_the_last,
                 leftover_of_a_take_over_is_in_nobodys_way, what_is_no_file_is_set_aside,
