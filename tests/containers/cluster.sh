@@ -150,7 +150,7 @@ pod_holds() {
 
 # compose_works EXAMPLE [OVERRIDE…]
 compose_works() {
-        local directory=$area/compose file service files=()
+        local directory=$area/compose file files=()
 
         mkdir -p "$directory"/config "$directory"/volumes/{bb,worker/build,worker/cas,worker/cache}
         # shellcheck disable=SC2046 # names without blanks
@@ -169,7 +169,6 @@ END
                         --build-directory=/worker/build:root &
         fi
         podman system service --time 0 unix:///run/podman.sock &
-        service=$!
         until_true test -S /run/podman.sock
         (cd "$directory" &&
                 DOCKER_HOST=unix:///run/podman.sock docker-compose --project-name bb "${files[@]}" \
@@ -177,7 +176,8 @@ END
         action_works
         nothing_is_left
         podman_remove_all
-        kill "$service" $(jobs -p)
+        # shellcheck disable=SC2046 # numbers
+        kill $(jobs -p)
         umount_all "$directory/volumes"
         rm -r "$directory"
 }

@@ -51,7 +51,8 @@ pod_ends() {
         pod_start "$1" "$volume"
         begin 60
         podman_remove_pods
-        kill "$acting"
+        kill "$acting" || true
+        wait "$acting" || true
         umount_all "$volume"
         umount "$volume"
         until_true device_is_free "$image"
@@ -59,7 +60,7 @@ pod_ends() {
                 until_true no_namespace_is_held
         fi
         podman_remove_all
-        tap_equal "$(grep -c mountatd /proc/self/mounts)" 0
+        tap_equal "$(grep ' mountatd' /proc/self/mounts)" ""
 }
 
 device_is_free() {
