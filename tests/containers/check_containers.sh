@@ -20,6 +20,7 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/containers/podman.sh"
 . "$tests/containers/cluster.sh"
 . "$tests/containers/death.sh"
+. "$tests/containers/users.sh"
 
 kubernetes=$repository/examples/kubernetes
 compose=$repository/examples/compose
@@ -77,6 +78,9 @@ if [[ ${1:-} == --inside ]]; then
                         check "compose $example" compose_works "$example"
                         check "compose $example native" compose_works "$example" native
                 done
+                users_prepare
+                check "joined-native with a user namespace of the pod's own" userns_works
+                check "joined-native without root" rootless_works
                 cluster_stop
         fi
         tap_done

@@ -43,10 +43,14 @@ node_start() {
         podman run --detach --name mountatd "${arguments[@]}"
 }
 
-# pod_start NAME [WORKER]
+# pod_manifest NAME [WORKER]
+pod_manifest() {
+        config_map
+        "$tests/containers/manifest" play "$kubernetes/$1.yaml" "${@:2}"
+}
+
 pod_start() {
-        { config_map && "$tests/containers/manifest" play "$kubernetes/$1.yaml" "${@:2}"; } |
-                podman kube play -
+        pod_manifest "$@" | podman kube play -
 }
 
 # act COMMAND…: as an action. Prints what it printed.
@@ -150,7 +154,7 @@ pod_holds() {
 
 # compose_works EXAMPLE [OVERRIDE…]
 compose_works() {
-        local directory=$area/compose file files=()
+        local directory=$area/compose file files=() pids=()
 
         mkdir -p "$directory"/config "$directory"/volumes/{bb,worker/build,worker/cas,worker/cache}
         # shellcheck disable=SC2046 # names without blanks
@@ -167,8 +171,11 @@ END
         if [[ $1 == joined ]]; then
                 "$build_package/daemon/mountatd" --listen=/run/mountatd-join/socket --join=root \
                         --build-directory=/worker/build:root &
+                pids+=($!)
         fi
+        rm -f /run/podman.sock
         podman system service --time 0 unix:///run/podman.sock &
+        pids+=($!)
         until_true test -S /run/podman.sock
         (cd "$directory" &&
                 DOCKER_HOST=unix:///run/podman.sock docker-compose --project-name bb "${files[@]}" \
@@ -176,8 +183,7 @@ END
         action_works
         nothing_is_left
         podman_remove_all
-        # shellcheck disable=SC2046 # numbers
-        kill $(jobs -p)
+        kill "${pids[@]}"
         umount_all "$directory/volumes"
         rm -r "$directory"
 }

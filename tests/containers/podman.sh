@@ -15,8 +15,9 @@ podman_prepare() {
         mount --make-rshared /
         ip link set lo up
         ip address add "$podman_cluster" dev lo
-        printf '127.0.0.1 localhost\n%s storage scheduler\n' "$podman_cluster" >"$area/hosts"
-        mount --bind "$area/hosts" /etc/hosts
+        mkdir "$area/etc" "$area/etc.work"
+        mount -t overlay -o "lowerdir=/etc,upperdir=$area/etc,workdir=$area/etc.work" overlay /etc
+        printf '127.0.0.1 localhost\n%s storage scheduler\n' "$podman_cluster" >/etc/hosts
         cat >"$area/containers.conf" <<END
 [containers]
 default_ulimits = ["nofile=$(ulimit -n):$(ulimit -n)", "nproc=$(ulimit -u):$(ulimit -u)"]

@@ -11,7 +11,7 @@ users_own=1500    # of a user who starts containers without root
 users_prepare() {
         printf '%s\n' "containers:$users_auto:65536" "$users_own:300000:65536" |
                 tee /etc/subuid >/etc/subgid
-        echo "rootless:x:$users_own:$users_own::$area/rootless:/bin/sh" >>/etc/passwd
+        echo "rootless:x:$users_own:$users_own::/run/rootless:/bin/sh" >>/etc/passwd
 }
 
 # mountatd of the package, for clients of that user, who is in no group of the node's.
@@ -29,15 +29,40 @@ users_stop_daemon() {
 
 userns_works() {
         users_start_daemon "$users_auto"
-        pod_start joined-native --userns=auto:size=65536
+        pod_manifest joined-native | podman kube play --userns "auto:size=65536" -
         action_works
         nothing_is_left
         podman_remove_all
         users_stop_daemon
 }
 
-rootless() {
-        setpriv --reuid="$users_own" --regid="$users_own" --clear-groups --reset-env -- \
-                env CONTAINERS_CONF="$CONTAINERS_CONF" XDG_RUNTIME_DIR="$area/rootless/run" \
-                "$@"
+# In its home, which others can't look into: the checkout's directory may be closed to it.
+rootless_podman() {
+        (cd /run/rootless && setpriv --reuid="$users_own" --regid="$users_own" --clear-groups -- \
+                env HOME=/run/rootless XDG_RUNTIME_DIR=/run/rootless/run \
+                CONTAINERS_CONF=/run/rootless/containers.conf \
+                podman --log-level error "$@")
+}
+
+rootless_prepare() {
+        mkdir -p "$area/rootless/run" /run/rootless
+        mount --bind "$area/rootless" /run/rootless
+        cp "$tests/containers/runtime" /run/rootless
+        sed "s#$tests/containers/runtime#/run/rootless/runtime#" "$CONTAINERS_CONF" \
+                >/run/rootless/containers.conf
+        podman save --multi-image-archive --output "$area/rootless/images.tar" \
+                docker.io/library/debian:bookworm-slim ghcr.io/buildbarn/bb-worker \
+                ghcr.io/buildbarn/bb-runner-installer registry.example.com/mountat-runner
+        chown -R "$users_own:$users_own" "$area/rootless"
+        rootless_podman load --quiet --input images.tar
+}
+
+rootless_works() {
+        rootless_prepare
+        users_start_daemon "$users_own"
+        pod_manifest joined-native | rootless_podman kube play --network host -
+        action_works
+        until_true build_directory_is_empty
+        rootless_podman pod rm --force --all --time 2
+        users_stop_daemon
 }
