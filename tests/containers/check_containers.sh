@@ -37,6 +37,7 @@ enter_namespaces() {
         local outer_network
 
         exec {outer_network}</proc/self/ns/net
+        # Its first process heeds no SIGTERM, but ends with unshare.
         exec unshare --mount --propagation private --net --pid --fork --kill-child --mount-proc -- \
                 "$(realpath "$0")" --inside "$outer_network" "$area" "$@"
 }
@@ -100,9 +101,12 @@ fi
 build_make_package
 buildbarn_make
 area=$(mktemp --directory --tmpdir="$repository/build" containers.XXXXXXXX)
-trap 'rm -rf --one-file-system "$area"; build_give_back' EXIT
+inside=
+trap 'kill -KILL $inside 2>/dev/null || true; wait; rm -rf --one-file-system "$area"; build_give_back' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 debian_find_mirror
 debian_make "$area/debian"
-(enter_namespaces "$@")
+enter_namespaces "$@" &
+inside=$!
+wait "$inside"
