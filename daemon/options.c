@@ -366,11 +366,16 @@ enum options_result options_parse(struct options *options, int argc, char **argv
 
 /* ---- what the host has ---- */
 
-static bool options_look_at(const char *path, FILE *errors) {
+static bool options_look_at(const char *path, bool joins, FILE *errors) {
         FD_AUTO int fd = kernel_open_place(path, 0);
         char real[PATH_MAX];
 
-        if (fd == -ENOENT)
+        if (fd == -ENOENT && joins)
+                log_write(LOG_INFO, NULL,
+                          "--build-directory=%s: there is no such directory here, so only "
+                          "containers can have it",
+                          path);
+        else if (fd == -ENOENT)
                 log_write(LOG_WARNING, NULL,
                           "--build-directory=%s: there is no such directory yet: until there is, "
                           "nothing is mounted below it",
@@ -396,7 +401,7 @@ bool options_look(const struct options *options, FILE *errors) {
         uid_t uid;
 
         while (good && policy_next_build_directory(options->policy, &cursor, &path, &uid))
-                good = options_look_at(path, errors);
+                good = options_look_at(path, policy_joins(options->policy), errors);
         return good;
 }
 
