@@ -53,6 +53,7 @@ check() {
 
 # check_pod NAME: of kubernetes/NAME.yaml.
 check_pod() {
+        cluster_start
         check "$1: an action has /proc, /sys and /dev, and leaves nothing" pod_works "$1"
         check "$1: each container holds what the example says" pod_holds "$1"
         if [[ $1 != propagation-* ]]; then # there it is mountat-runner's child, and ends with it
@@ -62,6 +63,7 @@ check_pod() {
         check "$1: kill -9 of both: the next action runs" both_die
         check "$1: no namespace and no volume is kept of a pod" pod_ends "$1"
         podman_remove_all >"$area/remove.log" 2>&1 || true # nothing, if all went well
+        cluster_stop
 }
 
 if [[ ${1:-} == --inside ]]; then
@@ -71,18 +73,17 @@ if [[ ${1:-} == --inside ]]; then
         echo "# $SECONDS s"
         tap_test "Buildbarn's images" podman_make_buildbarn
         if ((tap_failures == 0)); then
-                cluster_start
                 for pod in "${pods[@]}"; do
                         check_pod "$pod"
                 done
                 for example in joined sidecar propagation; do
-                        check "compose $example" compose_works "$example"
-                        check "compose $example native" compose_works "$example" native
+                        check "compose $example" with_cluster compose_works "$example"
+                        check "compose $example native" with_cluster compose_works "$example" native
                 done
                 users_prepare
-                check "joined-native with a user namespace of the pod's own" userns_works
-                check "joined-native without root" rootless_works
-                cluster_stop
+                check "joined-native with a user namespace of the pod's own" \
+                        with_cluster userns_works
+                check "joined-native without root" with_cluster rootless_works
         fi
         tap_done
         exit

@@ -3,9 +3,11 @@
 #
 # Storage and scheduler as plain processes, the examples beside them, and actions.
 
+# A scheduler would wait a minute for a worker that was killed: each pod has one of its own.
 cluster_start() {
         local program
 
+        cluster_pids=()
         mkdir -p /run/mountatd-join /run/mountatd-daemonset
         for program in storage scheduler; do
                 AREA=/nonexistent "$buildbarn_bin/bb_$program" \
@@ -17,6 +19,12 @@ cluster_start() {
 cluster_stop() {
         kill "${cluster_pids[@]}"
         wait "${cluster_pids[@]}" || true
+}
+
+with_cluster() {
+        cluster_start
+        "$@"
+        cluster_stop
 }
 
 # The configuration of the examples, with this cluster's common.libsonnet.
