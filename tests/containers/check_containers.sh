@@ -17,7 +17,6 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/go.sh"
 . "$tests/lib/buildbarn.sh"
 . "$tests/lib/debian.sh"
-. "$tests/containers/podman.sh"
 . "$tests/containers/cluster.sh"
 . "$tests/containers/death.sh"
 . "$tests/containers/users.sh"
@@ -68,6 +67,7 @@ check_pod() {
 
 if [[ ${1:-} == --inside ]]; then
         outer_network=$2 area=$3 only=${4:-}
+        . "$tests/containers/podman.sh"
         podman_prepare
         tap_test "the Containerfiles make images" podman_make_images
         echo "# $SECONDS s"

@@ -178,11 +178,12 @@ services:
 END
         if [[ $1 == joined ]]; then
                 "$build_package/daemon/mountatd" --listen=/run/mountatd-join/socket --join=root \
-                        --build-directory=/worker/build:root &
+                        --build-directory=/worker/build:root >"$area/mountatd.log" 2>&1 &
                 pids+=($!)
         fi
         rm -f /run/podman.sock
-        podman system service --time 0 unix:///run/podman.sock &
+        "${podman_command[@]}" system service --time 0 unix:///run/podman.sock \
+                >"$area/service.log" 2>&1 &
         pids+=($!)
         until_true test -S /run/podman.sock
         (cd "$directory" &&

@@ -29,14 +29,15 @@ END
         export CONTAINERS_CONF=$area/containers.conf
 }
 
+podman_command=(podman --root "$area/storage" --runroot /run/podman --log-level error)
+
 podman() {
-        command podman --root "$area/storage" --runroot /run/podman --log-level error "$@"
+        command "${podman_command[@]}" "$@"
 }
 
 # In the network that the machine has.
 podman_build() {
-        nsenter --net="/proc/self/fd/$outer_network" podman --root "$area/storage" \
-                --runroot /run/podman --log-level error build --network host "$@"
+        nsenter --net="/proc/self/fd/$outer_network" "${podman_command[@]}" build --network host "$@"
 }
 
 # The base, of what debootstrap has made, and what the examples' Containerfiles make on it.

@@ -17,7 +17,7 @@ users_prepare() {
 # mountatd of the package, for clients of that user, who is in no group of the node's.
 users_start_daemon() {
         "$build_package/daemon/mountatd" --listen=/run/mountatd-join/socket --join="$1" \
-                --build-directory="/worker/build:$1" &
+                --build-directory="/worker/build:$1" >"$area/mountatd.log" 2>&1 &
         until_true test -S /run/mountatd-join/socket
         chmod 0666 /run/mountatd-join/socket
 }
