@@ -158,8 +158,8 @@ static struct verdict connection_identify(struct connection *connection) {
         if (getsockopt(connection->fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
                 return verdict_host_failed(-errno, STATUS_NO_TARGET);
         connection->holder.socket = connection->fd;
-        connection->holder.subject =
-                (struct subject){.uid = credentials.uid, .pid = credentials.pid};
+        connection->holder.subject = (struct subject){
+                .uid = credentials.uid, .gid = credentials.gid, .pid = credentials.pid};
         return VERDICT_OK;
 }
 

@@ -72,6 +72,7 @@ _Static_assert(sizeof(struct kernel_statmount) == 512, "the layout of the kernel
 /* include/uapi/linux/nsfs.h */
 #define KERNEL_NS_GET_MNTNS_ID _IOR(NSIO, 5, uint64_t)
 #define KERNEL_NS_GET_TGID_IN_PIDNS _IOR(NSIO, 9, int)
+#define KERNEL_USER_NS_INIT_INO 0xeffffffdU /* since Linux 3.8 */
 
 struct kernel_mnt_ns_info {
         uint32_t size;
@@ -286,19 +287,33 @@ int kernel_is_same_namespace(int a, int b) {
         return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
-int kernel_namespace_owner(int fd, uid_t *maker) {
-        FD_AUTO int owner = ioctl(fd, NS_GET_USERNS), own = -EBADF;
-        int r;
+int kernel_namespace_owner(int fd) {
+        int owner = ioctl(fd, NS_GET_USERNS); /* close-on-exec */
 
-        if (owner < 0)
-                return -errno;
-        own = openat(kernel_proc, "self/ns/user", O_RDONLY | O_CLOEXEC);
-        if (own < 0)
-                return -errno;
-        r = kernel_is_same_namespace(owner, own);
-        if (r != 0)
-                return r < 0 ? r : 0;
-        return ioctl(owner, NS_GET_OWNER_UID, maker) < 0 ? -errno : 1;
+        return owner < 0 ? -errno : owner;
+}
+
+int kernel_namespace_maker(int fd, uid_t *maker) {
+        return ioctl(fd, NS_GET_OWNER_UID, maker) < 0 ? -errno : 0;
+}
+
+int kernel_is_initial_user_namespace(int fd) {
+        struct stat stat;
+
+        return fstat(fd, &stat) < 0 ? -errno : stat.st_ino == KERNEL_USER_NS_INIT_INO;
+}
+
+int kernel_mount_setattr_idmap(int mount, int user_namespace) {
+        struct mount_attr attr = {
+                .attr_set = MOUNT_ATTR_IDMAP,
+                .userns_fd = (uint64_t)user_namespace,
+        };
+
+        return mount_setattr(mount, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 ? -errno : 0;
+}
+
+int kernel_fchownat(int mount, uid_t uid, gid_t gid) {
+        return fchownat(mount, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
 }
 
 int kernel_setns(int fd, int kind) {

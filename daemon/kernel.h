@@ -142,9 +142,24 @@ int kernel_open_mount_namespace(int fd, enum kernel_direction direction, uint64_
 /* Whether both descriptors are the same namespace. */
 int kernel_is_same_namespace(int a, int b);
 
-/* 0: it belongs to our own user namespace. 1: to another, and `*maker` is the uid that made that.
- * NS_GET_USERNS, NS_GET_OWNER_UID. */
-int kernel_namespace_owner(int fd, uid_t *maker);
+/* Opens the user namespace that a namespace belongs to, ours or one below it; the caller owns it.
+ * NS_GET_USERNS. */
+int kernel_namespace_owner(int fd);
+
+/* The uid that made a user namespace. NS_GET_OWNER_UID. */
+int kernel_namespace_maker(int fd, uid_t *maker);
+
+/* Whether that is the host's user namespace. */
+int kernel_is_initial_user_namespace(int fd);
+
+/* Owners of files in a detached mount of ours are mapped as in that user namespace from now on:
+ * MOUNT_ATTR_IDMAP, of a tmpfs Linux 6.3. -EINVAL: its maps aren't written yet (Linux 6.8). */
+int kernel_mount_setattr_idmap(int mount, int user_namespace);
+
+/* fchownat(2) of a mount's root, -1: not that one. -EOVERFLOW: an id has no mapping there, or the
+ * root's own one that stays. That is found before any right is asked for: notify_change() in
+ * fs/attr.c. */
+int kernel_fchownat(int mount, uid_t uid, gid_t gid);
 
 /* setns(2): the calling thread is in there from now on; of a mount namespace, at its root. */
 int kernel_setns(int fd, int kind);

@@ -14,6 +14,8 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
 
 enum { NAMESPACES_RETURN_TRIES = 8 };
 
@@ -31,6 +33,7 @@ static const struct {
 static int namespaces_root = -EBADF; /* ours; it may be another than that of our mount namespace */
 static bool namespaces_searches;
 static int namespaces_ours[NAMESPACES_KINDS] = {-EBADF, -EBADF, -EBADF, -EBADF};
+static int namespaces_our_users = -EBADF; /* our user namespace */
 
 /* The calling thread's: the mount namespace that it is in, 0: ours; and that of its client, which
  * it comes back to, borrowed. */
@@ -48,7 +51,8 @@ int namespaces_prepare(bool search) {
                 if (namespaces_ours[i] < 0)
                         return -errno;
         }
-        return 0;
+        namespaces_our_users = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
+        return namespaces_our_users < 0 ? -errno : 0;
 }
 
 /* ---- going there and back ---- */
@@ -226,38 +230,135 @@ static struct verdict namespaces_judge_peer(int fd, pid_t peer) {
 }
 
 /*
- * Who has CAP_SYS_ADMIN in the user namespace that a pid or network namespace belongs to can change
- * the superblock that shows it (s_user_ns in fs/proc/root.c and fs/sysfs/mount.c), and lift what is
- * forced on it. That gives what is root's in there to whom the host's root is one of: and so it
- * may be in one that root has made.
+ * A tmpfs of nobody else's, whose owner nobody sees. -EOPNOTSUPP before Linux 6.4, the first to
+ * know "noswap": a tmpfs can be idmapped from 6.3 on, which can't be asked for by itself.
  */
-static struct verdict namespaces_judge_owner(int fd) {
-        uid_t maker = 0;
-        int r = kernel_namespace_owner(fd, &maker);
+static int namespaces_make_probe(void) {
+        FD_AUTO int context = kernel_fsopen("tmpfs"), mount = -EBADF;
+        int r;
+
+        if (context < 0)
+                return context;
+        r = kernel_fsconfig(context, FSCONFIG_SET_FLAG, "noswap", NULL);
+        if (r < 0)
+                return r == -EINVAL ? -EOPNOTSUPP : r;
+        r = kernel_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL);
+        mount = r < 0 ? r : kernel_fsmount(context, 0);
+        if (mount < 0)
+                return mount;
+        /* Where the call is denied as such, all ids would seem to be mapped. */
+        r = kernel_fchownat(mount, -1, -1);
+        return r < 0 ? r : fd_take(&mount);
+}
+
+/* Whether both are mapped. Without CAP_CHOWN an owner can't be changed, or into itself alone. */
+static int namespaces_has_ids(int probe, uid_t uid, gid_t gid) {
+        int r = kernel_fchownat(probe, uid, gid);
+
+        return r == 0 || r == -EPERM ? 1 : r == -EOVERFLOW ? 0 : r;
+}
+
+/*
+ * Whether the host's uid 0 or gid 0 is mapped in the user namespace, for good: maps are written
+ * once. That neither is shows in that the peer's own ids are: asked first, for before Linux 6.8
+ * what is written meanwhile counts. -EOVERFLOW: those are not, so it may not be written yet.
+ */
+static int namespaces_has_root(int users, const struct ucred *peer) {
+        FD_AUTO int probe = namespaces_make_probe();
+        int r;
+
+        if (probe < 0)
+                return probe;
+        r = kernel_mount_setattr_idmap(probe, users);
+        if (r == 0)
+                r = namespaces_has_ids(probe, peer->uid, peer->gid);
+        if (r <= 0)
+                return r == 0 || r == -EINVAL ? -EOVERFLOW : r;
+        r = namespaces_has_ids(probe, 0, peer->gid);
+        return r == 0 ? namespaces_has_ids(probe, peer->uid, 0) : r;
+}
+
+/* Where the ids can't be asked for: whoever else has made it can't map root without root's help. */
+static struct verdict namespaces_judge_maker(int users) {
+        uid_t maker;
+        int r = kernel_namespace_maker(users, &maker);
 
         if (r < 0)
                 return verdict_host_failed(r, STATUS_NO_TARGET);
-        return r == 0 || maker != 0
-                       ? VERDICT_OK
-                       : verdict_explain(
-                                 STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
-                                 "root has made your user namespace, and may be in it: what "
-                                 "mountatd mounts could be made writable in there");
+        return maker != 0 ? VERDICT_OK
+                          : verdict_explain(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
+                                            "root has made your user namespace; that the host's "
+                                            "uid 0 isn't in it mountatd sees from Linux 6.4 on, "
+                                            "and in the host's user namespace alone: run it there");
 }
 
-static struct verdict namespaces_judge(const int *fds, pid_t peer) {
+/*
+ * Who has CAP_SYS_ADMIN in the user namespace that a pid or network namespace belongs to can change
+ * the superblock that shows it (s_user_ns in fs/proc/root.c and fs/sysfs/mount.c), and lift what is
+ * forced on it. That gives what is root's in there to whom the host's root is one of: to nobody
+ * where it isn't mapped. Of a daemon in a user namespace itself the kernel's EOVERFLOW has another
+ * meaning as well.
+ */
+static struct verdict namespaces_judge_users(int users, const struct ucred *peer) {
+        struct verdict verdict;
+        int r = kernel_is_initial_user_namespace(namespaces_our_users);
+
+        if (r >= 0)
+                r = r ? namespaces_has_root(users, peer) : -EOPNOTSUPP;
+        if (r == 0)
+                return VERDICT_OK;
+        if (r == -EOPNOTSUPP)
+                return namespaces_judge_maker(users);
+        if (r == -EOVERFLOW)
+                return verdict_explain(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
+                                       "your uid or gid isn't mapped in the user namespace that "
+                                       "your pid or network namespace belongs to: connect when its "
+                                       "uid_map and gid_map are written, as an id in both");
+        if (r > 0)
+                return verdict_explain(
+                        STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
+                        "the host's uid 0 or gid 0 is mapped in your user namespace: "
+                        "what mountatd mounts could be made writable in there. "
+                        "Leave both out of its maps: see mountatd(8)");
+        verdict = verdict_host_failed(r, STATUS_NO_TARGET);
+        snprintf(verdict.text, sizeof(verdict.text),
+                 "reading which ids your user namespace has: %s (is the unit's drop-in, join.conf, "
+                 "of this version?)",
+                 strerrordesc_np(-r) ?: "?");
+        return verdict;
+}
+
+/* `*judged` is the user namespace that was judged last, which is mostly the next one's too. */
+static struct verdict namespaces_judge_owner(int fd, const struct ucred *peer, int *judged) {
+        FD_AUTO int users = kernel_namespace_owner(fd);
         struct verdict verdict = VERDICT_OK;
+        int r = users < 0 ? users : kernel_is_same_namespace(users, namespaces_our_users);
+
+        if (r == 0 && *judged >= 0)
+                r = kernel_is_same_namespace(users, *judged);
+        if (r < 0)
+                return verdict_host_failed(r, STATUS_NO_TARGET);
+        if (r == 0)
+                verdict = namespaces_judge_users(users, peer);
+        fd_close(*judged);
+        *judged = fd_take(&users);
+        return verdict;
+}
+
+static struct verdict namespaces_judge(const int *fds, const struct ucred *peer) {
+        struct verdict verdict = VERDICT_OK;
+        FD_AUTO int judged = -EBADF;
 
         for (unsigned i = PROTOCOL_NAMESPACE_MOUNT;
              verdict.status == STATUS_OK && i < NAMESPACES_KINDS; i++)
                 if (fds[i] >= 0)
                         verdict = namespaces_judge_kind(i, fds[i]);
         if (verdict.status == STATUS_OK && fds[PROTOCOL_NAMESPACE_PID] >= 0)
-                verdict = namespaces_judge_peer(fds[PROTOCOL_NAMESPACE_PID], peer);
+                verdict = namespaces_judge_peer(fds[PROTOCOL_NAMESPACE_PID], peer->pid);
         for (unsigned i = PROTOCOL_NAMESPACE_PID;
              verdict.status == STATUS_OK && i < NAMESPACES_KINDS; i++)
                 if (fds[i] >= 0)
-                        verdict = namespaces_judge_owner(fds[i]);
+                        verdict = namespaces_judge_owner(fds[i], peer, &judged);
         return verdict;
 }
 
@@ -277,7 +378,7 @@ static int namespaces_identify(struct namespaces *namespaces) {
                                                  &namespaces->id);
 }
 
-struct verdict namespaces_enter(int fds[static NAMESPACES_KINDS], pid_t peer,
+struct verdict namespaces_enter(int fds[static NAMESPACES_KINDS], const struct ucred *peer,
                                 struct namespaces **ret) {
         struct verdict verdict = namespaces_judge(fds, peer);
         struct namespaces *namespaces;

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h> /* struct ucred */
 #include <sys/types.h>
 
 /*
@@ -39,12 +40,13 @@ struct namespaces {
  * Brings the calling thread, an isolated one, into the namespaces of the process `peer`, which sent
  * `fds`; what is kept of those is taken out. STATUS_OK: `*namespaces` is the caller's, to be freed
  * by the same thread. STATUS_MALFORMED: one of them isn't what it was said to be.
- * STATUS_NOT_AUTHORISED: the pid namespace isn't the peer's, or the host's root may be in the user
- * namespace that it or the network namespace belongs to, where the superblock could be changed.
+ * STATUS_NOT_AUTHORISED: the pid namespace isn't the peer's; or the host's root is, or may be,
+ * mapped in the user namespace that it or the network namespace belongs to, where the superblock
+ * could be changed.
  * STATUS_FOREIGN_NAMESPACE: the peer's processes can't be seen from here. STATUS_HOST_FAILED. The
  * verdict names no target.
  */
-struct verdict namespaces_enter(int fds[static NAMESPACES_KINDS], pid_t peer,
+struct verdict namespaces_enter(int fds[static NAMESPACES_KINDS], const struct ucred *peer,
                                 struct namespaces **namespaces);
 
 /* The mount namespace of who has entered those, 0: our own, as of who has entered none (NULL). */

@@ -35,6 +35,7 @@ enum trust {
 /* Who asks. */
 struct subject {
         uid_t uid;
+        gid_t gid; /* of a connection; nothing is decided by it but what namespaces.h says */
         pid_t pid; /* 0: in a pid namespace that we can't see */
         enum trust trust;
 };

@@ -253,12 +253,14 @@ void request_leave(struct context *context, struct holder *holder) {
 static struct verdict request_join(struct service *service, int fds[static NAMESPACES_KINDS]) {
         struct context *context = service->context;
         struct holder *holder = service->holder;
+        const struct ucred peer = {
+                .pid = holder->subject.pid, .uid = holder->subject.uid, .gid = holder->subject.gid};
         struct verdict verdict =
                 quota_charge(context->quota, holder->subject.uid, QUOTA_NAMESPACES, 1);
 
         if (verdict.status != STATUS_OK)
                 return verdict;
-        verdict = namespaces_enter(fds, holder->subject.pid, &holder->namespaces);
+        verdict = namespaces_enter(fds, &peer, &holder->namespaces);
         if (verdict.status != STATUS_OK) {
                 quota_return(context->quota, holder->subject.uid, QUOTA_NAMESPACES, 1);
                 return verdict;

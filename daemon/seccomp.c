@@ -12,6 +12,7 @@
 #include "daemon/kernel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/nsfs.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -164,12 +165,14 @@ static const struct seccomp_argument {
         {SCMP_SYS(prlimit64), 0, UINT32_MAX, 0}, /* its own: the C library's stacks */
 };
 
-/* With --join. An ioctl(2) of nsfs alone: ioctl_ns(2). */
+/* With --join. An ioctl(2) of nsfs alone: ioctl_ns(2). Of fchownat(2) what changes no owner, as
+ * long as there is no CAP_CHOWN: kernel.h. */
 static const int seccomp_join_calls[] = {SCMP_SYS(chroot)};
 static const struct seccomp_argument seccomp_join_arguments[] = {
         {SCMP_SYS(setns), 1, UINT32_MAX, CLONE_NEWNS},
         {SCMP_SYS(setns), 1, UINT32_MAX, CLONE_NEWNET},
         {SCMP_SYS(ioctl), 1, 0xff00, NSIO << 8},
+        {SCMP_SYS(fchownat), 4, UINT32_MAX, AT_EMPTY_PATH},
 };
 
 static int seccomp_allow_argument(scmp_filter_ctx filter, const struct seccomp_argument *row) {

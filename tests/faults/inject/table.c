@@ -57,6 +57,7 @@ static const struct table_row table[] = {
         {"fcntl", {SYS_fcntl}, .never = CANNOT_FAIL}, /* flags of a descriptor */
         {"ioctl", {SYS_ioctl}, 0, {ENOTTY}},
         {"access", {SYS_access}, ALLOCATES, {EACCES}},
+        {"fchownat", {SYS_fchownat}, ALLOCATES, {EPERM, EACCES, EOVERFLOW}},
         {"umask", {SYS_umask}, .never = CANNOT_FAIL},
 
         /* sockets */

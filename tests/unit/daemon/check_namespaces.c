@@ -28,13 +28,13 @@ enum {
         PID = PROTOCOL_NAMESPACE_PID,
         NETWORK = PROTOCOL_NAMESPACE_NETWORK,
         CONTAINER = 7, /* the id of each namespace of the client */
-        PEER = 4711,
-        TRIES = 8, /* to get home */
+        TRIES = 8,     /* to get home */
 };
 
 static const int kinds[NAMESPACES_KINDS] = {0, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET};
 static const unsigned feature_sets[] = {0, FAKE_ALL_FEATURES};
 
+static const struct ucred peer = {.pid = 4711, .uid = 1000, .gid = 1000};
 static int fds[NAMESPACES_KINDS]; /* what the client sends */
 static struct namespaces *entered;
 
@@ -63,7 +63,7 @@ static void close_all(void) {
 
 static void enter(void) {
         send_all(CONTAINER);
-        ck_assert_uint_eq(namespaces_enter(fds, PEER, &entered).status, STATUS_OK);
+        ck_assert_uint_eq(namespaces_enter(fds, &peer, &entered).status, STATUS_OK);
 }
 
 static struct verdict refused(void) {
@@ -71,7 +71,7 @@ static struct verdict refused(void) {
         int before[NAMESPACES_KINDS];
 
         memcpy(before, fds, sizeof(fds));
-        verdict = namespaces_enter(fds, PEER, &entered);
+        verdict = namespaces_enter(fds, &peer, &entered);
         ck_assert_uint_ne(verdict.status, STATUS_OK);
         ck_assert_uint_eq(verdict.target, STATUS_NO_TARGET);
         ck_assert_mem_eq(before, fds, sizeof(fds)); /* still the caller's */
@@ -104,7 +104,7 @@ START_TEST(needs_no_more_than_the_mount_namespace) {
         send_all(CONTAINER);
         fds[PID] = fd_close(fds[PID]);
         fds[NETWORK] = fd_close(fds[NETWORK]);
-        ck_assert_uint_eq(namespaces_enter(fds, 0, &entered).status, STATUS_OK);
+        ck_assert_uint_eq(namespaces_enter(fds, &peer, &entered).status, STATUS_OK);
         ck_assert_uint_eq(fake_where(), CONTAINER);
         namespaces_free(entered);
 }
@@ -115,7 +115,7 @@ START_TEST(own_mount_namespace_is_no_other) {
         send_all(CONTAINER);
         fd_close(fds[MOUNT]);
         fds[MOUNT] = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-        ck_assert_uint_eq(namespaces_enter(fds, PEER, &entered).status, STATUS_OK);
+        ck_assert_uint_eq(namespaces_enter(fds, &peer, &entered).status, STATUS_OK);
         ck_assert_uint_eq(entered->id, 0);
         ck_assert_uint_eq(entered->inode, 0);
         ck_assert_uint_eq(fake_calls(FAKE_SETNS), 0);
@@ -149,13 +149,14 @@ START_TEST(what_is_not_what_it_is_sent_as_is_named) {
 END_TEST
 
 START_TEST(pid_namespace_must_have_the_peer_in_it) {
+        const struct ucred unseen = {.uid = peer.uid, .gid = peer.gid};
         struct verdict verdict;
 
         prepare();
         send_all(CONTAINER);
-        fake_hide_process(PEER);
+        fake_hide_process(peer.pid);
         ck_assert_uint_eq(refused().status, STATUS_NOT_AUTHORISED);
-        verdict = namespaces_enter(fds, 0, &entered); /* it can't be seen from here */
+        verdict = namespaces_enter(fds, &unseen, &entered); /* it can't be seen from here */
         ck_assert_uint_eq(verdict.status, STATUS_FOREIGN_NAMESPACE);
         ck_assert_ptr_nonnull(strstr(verdict.text, "hostPID"));
 
@@ -166,30 +167,118 @@ START_TEST(pid_namespace_must_have_the_peer_in_it) {
         /* Before Linux 6.12 that can't be asked. */
         fake_calls_reset();
         fake_fail(FAKE_NAMESPACE, 4, 1, ENOTTY);
-        ck_assert_uint_eq(namespaces_enter(fds, PEER, &entered).status, STATUS_OK);
+        ck_assert_uint_eq(namespaces_enter(fds, &peer, &entered).status, STATUS_OK);
         namespaces_free(entered);
 }
 END_TEST
 
-START_TEST(user_namespace_that_root_has_made_is_refused) {
+/* Whoever has made the user namespace: who is in there is what counts. */
+static const uid_t makers[] = {0, 1000};
+
+START_TEST(user_namespace_without_root_is_entered) {
         prepare();
-        send_all(CONTAINER);
-        fake_own_by(0);
-        for (unsigned i = 0; i < 3; i++) {
+        for (unsigned i = 0; i < 2; i++) {
+                unsigned descriptors;
+
+                fake_own_by(makers[i], FAKE_MAPS_OTHERS);
+                descriptors = descriptors_count();
+                fake_calls_reset();
+                enter();
+                ck_assert_uint_eq(fake_calls(FAKE_FSOPEN), 1); /* of both namespaces at once */
+                namespaces_free(entered);
+                ck_assert_uint_eq(descriptors_count(), descriptors);
+        }
+}
+END_TEST
+
+START_TEST(user_namespace_that_maps_root_is_refused) {
+        static const unsigned maps[] = {
+                FAKE_MAPS_UID_0 | FAKE_MAPS_OTHERS,
+                FAKE_MAPS_GID_0 | FAKE_MAPS_OTHERS,
+                FAKE_MAPS_UID_0 | FAKE_MAPS_GID_0 | FAKE_MAPS_OTHERS,
+        };
+
+        prepare();
+        for (unsigned i = 0; i < 3 * 2 * 3; i++) {
                 struct verdict verdict;
 
-                if (i > 0) { /* either alone */
-                        send_all(CONTAINER);
-                        fds[PID + i - 1] = fd_close(fds[PID + i - 1]);
-                }
+                fake_own_by(makers[i / 3 % 2], maps[i / 6]);
+                send_all(CONTAINER);
+                if (i % 3 > 0) /* either alone */
+                        fds[PID + i % 3 - 1] = fd_close(fds[PID + i % 3 - 1]);
                 verdict = refused();
                 ck_assert_uint_eq(verdict.status, STATUS_NOT_AUTHORISED);
-                ck_assert_ptr_nonnull(strstr(verdict.text, "user namespace"));
+                ck_assert_ptr_nonnull(strstr(verdict.text, "is mapped in your user namespace"));
                 close_all();
         }
-        fake_own_by(1000);
-        enter();
-        namespaces_free(entered);
+}
+END_TEST
+
+/* Its maps can still be written: root's ids have none because there is none. */
+START_TEST(user_namespace_without_maps_is_refused) {
+        prepare();
+        for (unsigned i = 0; i < 4; i++) {
+                struct verdict verdict;
+
+                fake_features(feature_sets[i / 2]);
+                fake_own_by(makers[i % 2], 0);
+                send_all(CONTAINER);
+                verdict = refused();
+                ck_assert_uint_eq(verdict.status, STATUS_NOT_AUTHORISED);
+                ck_assert_ptr_nonnull(strstr(verdict.text, "gid_map"));
+                close_all();
+        }
+}
+END_TEST
+
+START_TEST(peer_that_is_not_in_it_is_refused) {
+        prepare();
+        fake_own_by(0, FAKE_MAPS_UID_0 | FAKE_MAPS_GID_0);
+        send_all(CONTAINER);
+        ck_assert_ptr_nonnull(strstr(refused().text, "gid_map"));
+        close_all();
+}
+END_TEST
+
+START_TEST(where_ids_can_not_be_asked_for_the_maker_counts) {
+        prepare();
+        for (unsigned i = 0; i < 2; i++) {
+                struct verdict verdict;
+
+                if (i == 0)
+                        fake_forget_noswap();
+                else
+                        fake_nest();
+                fake_calls_reset();
+                fake_own_by(1000, FAKE_MAPS_UID_0 | FAKE_MAPS_OTHERS);
+                enter();
+                namespaces_free(entered);
+                fake_own_by(0, FAKE_MAPS_OTHERS);
+                send_all(CONTAINER);
+                verdict = refused();
+                ck_assert_uint_eq(verdict.status, STATUS_NOT_AUTHORISED);
+                ck_assert_ptr_nonnull(strstr(verdict.text, "Linux 6.4"));
+                close_all();
+                ck_assert_uint_eq(fake_calls(FAKE_CHOWN), 0);
+        }
+}
+END_TEST
+
+/* As by a filter of system calls: not what EPERM means of an owner. */
+START_TEST(chown_that_is_denied_shows_nothing) {
+        struct verdict verdict;
+
+        prepare();
+        fake_own_by(1000, FAKE_MAPS_OTHERS);
+        send_all(CONTAINER);
+        fake_calls_reset();
+        fake_fail(FAKE_CHOWN, 1, TRIES, EPERM);
+        verdict = refused();
+        ck_assert_uint_eq(verdict.status, STATUS_HOST_FAILED);
+        ck_assert_int_eq(verdict.error, EPERM);
+        ck_assert_ptr_nonnull(strstr(verdict.text, "join.conf"));
+        ck_assert_uint_eq(fake_calls(FAKE_CHOWN), 1);
+        close_all();
 }
 END_TEST
 
@@ -197,6 +286,7 @@ START_TEST(each_call_that_fails_leaves_the_thread_at_home) {
         unsigned descriptors, calls;
 
         prepare();
+        fake_own_by(0, FAKE_MAPS_OTHERS);
         fake_calls_reset();
         enter();
         calls = fake_calls(FAKE_ANY);
@@ -451,7 +541,7 @@ START_TEST(what_is_our_own_is_shown_as_at_home) {
                 fd_close(fds[kind]);
                 fds[kind] = open(paths[kind], O_RDONLY | O_CLOEXEC);
         }
-        ck_assert_uint_eq(namespaces_enter(fds, PEER, &entered).status, STATUS_OK);
+        ck_assert_uint_eq(namespaces_enter(fds, &peer, &entered).status, STATUS_OK);
         derived = templates_derive(home, entered);
         fake_calls_reset();
         shows(TEMPLATE_PROC, "proc,source=label,hidepid=ptraceable,ro");
@@ -565,7 +655,9 @@ int main(void) {
                 "namespaces", enters_and_stays_until_it_is_freed,
                 needs_no_more_than_the_mount_namespace, own_mount_namespace_is_no_other,
                 what_is_not_what_it_is_sent_as_is_named, pid_namespace_must_have_the_peer_in_it,
-                user_namespace_that_root_has_made_is_refused,
+                user_namespace_without_root_is_entered, user_namespace_that_maps_root_is_refused,
+                user_namespace_without_maps_is_refused, peer_that_is_not_in_it_is_refused,
+                where_ids_can_not_be_asked_for_the_maker_counts, chown_that_is_denied_shows_nothing,
                 each_call_that_fails_leaves_the_thread_at_home, finds_the_one_with_the_id,
                 namespace_that_can_not_be_looked_for_is_not_gone,
                 where_there_is_no_list_root_asks_each_process,

@@ -102,6 +102,7 @@ static const struct {
         {"mount", SYS_mount, {0}},
         {"pivot_root", SYS_pivot_root, {0}},
         {"chroot", SYS_chroot, {0}},
+        {"an owner", SYS_fchownat, {-1, 0, 0, 0}},
         {"a directory by its path", SYS_chdir, {0}},
         {"a timer that sends signals", SYS_timer_create, {0}},
         {"setns", SYS_setns, {-1}},
@@ -159,7 +160,7 @@ END_TEST
 static const struct {
         const char *name;
         long number;
-        long arguments[4];
+        long arguments[5];
         int error; /* EPERM: it is refused */
 } joining[] = {
         {"setns of a mount namespace", SYS_setns, {-1, CLONE_NEWNS}, EBADF},
@@ -170,6 +171,9 @@ static const struct {
         {"setns of several", SYS_setns, {-1, CLONE_NEWNS | CLONE_NEWUSER}, EPERM},
         {"chroot", SYS_chroot, {0}, EFAULT},
         {"a question about a namespace", SYS_ioctl, {-1, NS_GET_NSTYPE}, EBADF},
+        {"an owner of what is open", SYS_fchownat, {-1, 0, 0, 0, AT_EMPTY_PATH}, EFAULT},
+        {"an owner by a path", SYS_fchownat, {-1, 0, 0, 0, 0}, EPERM},
+        {"an owner by another call", SYS_fchown, {-1, 0, 0}, EPERM},
         {"another ioctl", SYS_ioctl, {-1, 0x5412}, EPERM}, /* TIOCSTI */
         {"a process of its own", SYS_clone, {SIGCHLD}, EPERM},
         {"a child with the same memory", SYS_clone, {CLONE_VM | CLONE_VFORK | CLONE_FILES}, EPERM},
@@ -187,7 +191,7 @@ START_TEST(what_joining_takes_is_allowed_with_it) {
         for (size_t i = 0; i < N_ELEMENTS(joining); i++) {
                 const long *arguments = joining[i].arguments;
                 long r = syscall(joining[i].number, arguments[0], arguments[1], arguments[2],
-                                 arguments[3]);
+                                 arguments[3], arguments[4]);
 
                 ck_assert_msg(r == -1 && errno == joining[i].error, "%s: %ld, %s", joining[i].name,
                               r, strerror(errno));

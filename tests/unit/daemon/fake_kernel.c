@@ -10,6 +10,7 @@
 #include "daemon/kernel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <pthread.h>
@@ -64,6 +65,7 @@ struct fake_object {
         uint64_t namespace;      /* and its id, 0 when it has ended */
         struct fake_mount mount; /* of a context: what it will be */
         bool created;            /* a context's superblock */
+        bool idmapped;           /* a mount, as fake_map() says */
         const char *failed;      /* what a context has to say */
         bool stranger;
         const struct fake_node *node; /* of the host */
@@ -98,7 +100,9 @@ static unsigned fake_block_times, fake_n_blocked, fake_n_unblocks;
 
 static pid_t fake_hidden;
 static uid_t fake_maker;
-static bool fake_is_owned;
+static int fake_owner = -EBADF; /* of all that are made here, if not ours */
+static bool fake_is_nested, fake_lacks_noswap;
+static unsigned fake_mapped;
 static bool fake_lacks_pidns;
 
 static _Thread_local bool fake_isolated;
@@ -689,6 +693,8 @@ int kernel_fsconfig(int fd, unsigned command, const char *key, const char *value
 
         if (r == 0 && key && strcmp(key, "subset") == 0 && !(fake_can & PROTOCOL_FEATURE_PIDS_ONLY))
                 r = -EINVAL;
+        if (r == 0 && key && strcmp(key, "noswap") == 0 && fake_lacks_noswap)
+                r = -EINVAL;
         context->failed = r < 0 ? "the fake kernel refuses" : NULL;
         if (r < 0)
                 return fake_leave(r);
@@ -1042,17 +1048,72 @@ int kernel_is_same_namespace(int a, int b) {
         return fake_leave(r < 0 ? r : one.st_dev == other.st_dev && one.st_ino == other.st_ino);
 }
 
-void fake_own_by(uid_t maker) {
+void fake_own_by(uid_t maker, unsigned mapped) {
+        if (fake_owner < 0)
+                fake_owner = fake_namespace(CLONE_NEWUSER, 0);
         fake_maker = maker;
-        fake_is_owned = true;
+        fake_mapped = mapped;
 }
 
-int kernel_namespace_owner(int fd, uid_t *maker) {
+void fake_nest(void) {
+        fake_is_nested = true;
+}
+
+void fake_forget_noswap(void) {
+        fake_lacks_noswap = true;
+}
+
+int kernel_namespace_owner(int fd) {
         int r = fake_enter(FAKE_NAMESPACE);
 
         fake_find(fd);
+        if (r == 0)
+                r = fake_owner < 0 ? open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC)
+                                   : fcntl(fake_owner, F_DUPFD_CLOEXEC, 0);
+        return fake_leave(r);
+}
+
+int kernel_namespace_maker(int fd, uid_t *maker) {
+        int r = fake_enter(FAKE_NAMESPACE);
+
+        fake_find_typed(fd, FAKE_TYPE_NAMESPACE);
         *maker = fake_maker;
-        return fake_leave(r < 0 ? r : fake_is_owned);
+        return fake_leave(r);
+}
+
+int kernel_is_initial_user_namespace(int fd) {
+        int r = fake_enter(FAKE_NAMESPACE);
+
+        if (fake_find(fd))
+                fake_die("not ours");
+        return fake_leave(r < 0 ? r : !fake_is_nested);
+}
+
+int kernel_mount_setattr_idmap(int fd, int user_namespace) {
+        int r = fake_enter(FAKE_SETATTR);
+        struct fake_object *mount = fake_find_typed(fd, FAKE_TYPE_MOUNT);
+
+        if (fake_find_typed(user_namespace, FAKE_TYPE_NAMESPACE)->kind != CLONE_NEWUSER ||
+            mount->on || strncmp(mount->mount.options, "tmpfs,", 6) != 0)
+                fake_die("no owners to be mapped, or not as in that");
+        if (r == 0 && !fake_mapped && !(fake_can & PROTOCOL_FEATURE_STATMOUNT))
+                r = -EINVAL; /* an empty map */
+        mount->idmapped = r == 0;
+        return fake_leave(r);
+}
+
+/* Nobody has CAP_CHOWN. */
+int kernel_fchownat(int fd, uid_t uid, gid_t gid) {
+        int r = fake_enter(FAKE_CHOWN);
+        const struct fake_object *mount = fake_find_typed(fd, FAKE_TYPE_MOUNT);
+        unsigned needed = (uid == 0 ? FAKE_MAPS_UID_0 : FAKE_MAPS_OTHERS) |
+                          (gid == 0 ? FAKE_MAPS_GID_0 : FAKE_MAPS_OTHERS);
+
+        if (r == 0 && mount->idmapped && (fake_mapped & needed) != needed)
+                r = -EOVERFLOW;
+        else if (r == 0 && (uid != (uid_t)-1 || gid != (gid_t)-1))
+                r = -EPERM;
+        return fake_leave(r);
 }
 
 int kernel_open_mount_namespace(int fd, enum kernel_direction direction, uint64_t *id) {

@@ -36,6 +36,7 @@ enum fake_call {
         FAKE_OPEN_TREE,
         FAKE_OPEN_TREE_ALL,
         FAKE_SETATTR,
+        FAKE_CHOWN,
         FAKE_OPEN_NODE,
         FAKE_MAKE, /* a file, a directory, a link */
         FAKE_READ_ONLY,
@@ -102,8 +103,20 @@ void fake_end_namespace(uint64_t id);
 /* The process is in none of them; 0: in all, as at the beginning. */
 void fake_hide_process(pid_t pid);
 
-/* All that are made here belong to a user namespace that the user has made. */
-void fake_own_by(uid_t maker);
+/* All that are made here belong to a user namespace that the user has made, in which are those ids
+ * of ours. */
+enum fake_mapping {
+        FAKE_MAPS_UID_0 = 1 << 0,
+        FAKE_MAPS_GID_0 = 1 << 1,
+        FAKE_MAPS_OTHERS = 1 << 2, /* all of them */
+};
+void fake_own_by(uid_t maker, unsigned mapped);
+
+/* Our own user namespace isn't the host's. */
+void fake_nest(void);
+
+/* The kernel is one before Linux 6.4, whose tmpfs doesn't know "noswap". */
+void fake_forget_noswap(void);
 
 /* The kernel is one before Linux 6.17: no procfs is told its pid namespace. */
 void fake_forget_pidns(void);
