@@ -296,28 +296,192 @@ WORLD_TEST(what_is_no_namespace_is_refused) {
         service_stop(&scene->service);
 }
 
-/* In it the host's root has all capabilities, and what shows its namespaces can be made writable.
- */
-static void enter_as_made_by_root(void *argument) {
-        struct scene *scene = argument;
-        FD_AUTO int client = -EBADF;
+/* ---- user namespaces of root's ---- */
 
-        ck_assert_int_eq(unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET), 0);
-        client = client_connect(&scene->service, -1);
-        client_expect(enter(client), STATUS_NOT_AUTHORISED, 0, STATUS_NO_TARGET);
+static bool is_impossible(const char *test, enum container_kind kind) {
+        const char *lacking = container_lacks(kind);
+
+        if (lacking)
+                test_skip_report(test, lacking);
+        return lacking;
+}
+
+static int open_to_write(const char *name) {
+        return open(world_path("root/proc/%s", name), O_WRONLY | O_CLOEXEC) < 0 ? errno : 0;
+}
+
+static void can_not_write_roots(int error) {
+        static const char *const names[] = {"sys/kernel/core_pattern", "sys/vm/drop_caches",
+                                            "sysrq-trigger"};
+
+        for (unsigned i = 0; i < 3; i++)
+                if (access(world_path("root/proc/%s", names[i]), F_OK) == 0)
+                        ck_assert_int_eq(open_to_write(names[i]), error);
+}
+
+/* Who is root in there can change the superblock, and is nobody to what is root's. */
+static void make_writable(void *argument) {
+        struct scene *scene = argument;
+        const unsigned long as_before = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+        FD_AUTO int client = entered(scene), context = -EBADF;
+
+        client_expect(mount_all(client), STATUS_OK, 0, STATUS_NO_TARGET);
+        can_not_write_roots(EROFS);
+        context = fspick(AT_FDCWD, world_path("root/proc"), FSPICK_CLOEXEC);
+        ck_assert_int_ge(context, 0);
+        ck_assert_int_eq(fsconfig(context, FSCONFIG_SET_FLAG, "rw", NULL, 0), 0);
+        ck_assert_int_eq(fsconfig(context, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0), 0);
+        ck_assert_int_eq(
+                mount(NULL, world_path("root/proc"), NULL, MS_REMOUNT | MS_BIND | as_before, NULL),
+                0);
+        ck_assert_int_eq(open_to_write("self/comm"), 0);
+        can_not_write_roots(EACCES);
+}
+
+WORLD_TEST(user_namespace_of_roots_without_root_is_served) {
+        if (!is_impossible("user_namespace_of_roots_without_root_is_served", CONTAINER_MAPPED))
+                mount_in(CONTAINER_MAPPED);
+}
+
+WORLD_TEST(nobody_in_it_is_root) {
+        struct container container;
+        struct scene *scene;
+
+        if (is_impossible("nobody_in_it_is_root", CONTAINER_MAPPED))
+                return;
+        if (!container_has_pids()) {
+                test_skip_report("nobody_in_it_is_root",
+                                 "impossible here: its procfs is the host's before Linux 6.17");
+                return;
+        }
+        scene = scene_start();
+        container = container_start_mapped("1 100001 65535\n", "1 100001 50000\n");
+        container_run(&container, make_writable, scene);
+        container_kill(&container);
+        service_stop(&scene->service);
+}
+
+static void be_refused_for_root(void *argument) {
+        struct scene *scene = argument;
+        FD_AUTO int client = client_connect(&scene->service, -1);
+        struct wire_reply reply = enter(client);
+
+        client_expect(reply, STATUS_NOT_AUTHORISED, 0, STATUS_NO_TARGET);
+        ck_assert_ptr_nonnull(strstr(reply.text, "is mapped in your user namespace"));
         client_hello(client);
 }
 
-WORLD_TEST(user_namespace_that_root_has_made_is_refused) {
-        const char *lacking = container_lacks(CONTAINER_ROOTLESS);
-        struct scene *scene = scene_new();
+WORLD_TEST(user_namespace_with_root_in_it_is_refused) {
+        static const char *const maps[][2] = {
+                {"5 0 1\n", NULL},
+                {NULL, "5 0 1\n"},
+                {"1 100001 10\n4711 0 1\n", "1 100001 10\n4711 0 1\n"},
+                {"1 0 60001\n", "1 0 10\n"}, /* as is, but for one */
+        };
+        struct scene *scene;
 
-        if (lacking) {
-                test_skip_report("user_namespace_that_root_has_made_is_refused", lacking);
+        if (is_impossible("user_namespace_with_root_in_it_is_refused", CONTAINER_MAPPED))
                 return;
+        scene = scene_start();
+        for (unsigned i = 0; i < 4; i++) {
+                struct container container = container_start_mapped(maps[i][0], maps[i][1]);
+
+                container_run(&container, be_refused_for_root, scene);
+                container_kill(&container);
         }
-        scene->service = service_start_with("a", "--join=0");
-        world_run_as(0, enter_as_made_by_root, scene);
+        service_stop(&scene->service);
+}
+
+/* Root may still be mapped into it. */
+static void enter_without_maps(void *argument) {
+        struct scene *scene = argument;
+        FD_AUTO int client = -EBADF;
+        struct wire_reply reply;
+
+        ck_assert_int_eq(unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET), 0);
+        client = client_connect(&scene->service, -1);
+        reply = enter(client);
+        client_expect(reply, STATUS_NOT_AUTHORISED, 0, STATUS_NO_TARGET);
+        ck_assert_ptr_nonnull(strstr(reply.text, "gid_map"));
+        client_hello(client);
+}
+
+WORLD_TEST(user_namespace_without_maps_is_refused) {
+        static const int users[] = {0, WORLD_ALICE};
+        struct scene *scene;
+
+        if (is_impossible("user_namespace_without_maps_is_refused", CONTAINER_ROOTLESS))
+                return;
+        scene = scene_new();
+        scene->service = service_start_with("a", "--join=0", JOIN);
+        for (unsigned i = 0; i < 2; i++)
+                world_run_as(users[i], enter_without_maps, scene);
+        service_stop(&scene->service);
+}
+
+static struct wire_reply enter_network(int client) {
+        struct wire_request request = {
+                .operation = PROTOCOL_ENTER,
+                .n_targets = 2,
+                .targets = {{PROTOCOL_NAMESPACE_MOUNT, 0}, {PROTOCOL_NAMESPACE_NETWORK, 0}},
+        };
+        const int fds[2] = {open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC),
+                            open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)};
+        struct wire_reply reply = client_call(client, &request, fds, 2);
+
+        close(fds[0]);
+        close(fds[1]);
+        return reply;
+}
+
+/* In a user namespace that Alice has made as root of a container, with those ids of it. */
+static struct wire_reply enter_from_below(const struct scene *scene, const char *ids) {
+        int pipes[2][2];
+        char gids[64];
+        struct wire_reply reply;
+        pid_t child;
+        char byte;
+
+        ck_assert(pipe2(pipes[0], O_CLOEXEC) == 0 && pipe2(pipes[1], O_CLOEXEC) == 0);
+        child = fork();
+        if (child == 0) {
+                ck_assert_int_eq(unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET), 0);
+                ck_assert_int_eq(write(pipes[1][1], "", 1), 1);
+                ck_assert_int_eq(read(pipes[0][0], &byte, 1), 1);
+                reply = enter_network(client_connect(&scene->service, -1));
+                ck_assert_int_eq(write(pipes[1][1], &reply, sizeof(reply)), sizeof(reply));
+                _exit(EXIT_SUCCESS);
+        }
+        close(pipes[1][1]);
+        ck_assert_int_eq(read(pipes[1][0], &byte, 1), 1);
+        snprintf(gids, sizeof(gids), "%s%u %u 1\n", ids, WORLD_GROUP, WORLD_GROUP);
+        container_map(child, "uid_map", ids);
+        container_map(child, "gid_map", gids);
+        ck_assert_int_eq(write(pipes[0][1], "", 1), 1);
+        ck_assert_int_eq(read(pipes[1][0], &reply, sizeof(reply)), sizeof(reply));
+        world_join(child);
+        return reply;
+}
+
+static void enter_from_below_root(void *argument) {
+        const struct scene *scene = argument;
+
+        client_expect(enter_from_below(scene, "0 0 1\n5 5 1\n"), STATUS_NOT_AUTHORISED, 0,
+                      STATUS_NO_TARGET);
+        client_expect(enter_from_below(scene, "0 0 1\n"), STATUS_OK, 0, STATUS_NO_TARGET);
+}
+
+/* Though it isn't root who has made the user namespace. */
+WORLD_TEST(root_that_a_container_passes_on_is_found) {
+        struct scene *scene;
+        struct container container;
+
+        if (is_impossible("root_that_a_container_passes_on_is_found", CONTAINER_MAPPED))
+                return;
+        scene = scene_start();
+        container = container_start_mapped("5 0 1\n", "5 0 1\n");
+        container_run(&container, enter_from_below_root, scene);
+        container_kill(&container);
         service_stop(&scene->service);
 }
 
@@ -612,7 +776,11 @@ int main(void) {
         tcase_add_test(tests, rootless_container_has_them_as_well);
         tcase_add_test(tests, daemon_enters_nowhere_unless_it_is_told_to);
         tcase_add_test(tests, what_is_no_namespace_is_refused);
-        tcase_add_test(tests, user_namespace_that_root_has_made_is_refused);
+        tcase_add_test(tests, user_namespace_of_roots_without_root_is_served);
+        tcase_add_test(tests, nobody_in_it_is_root);
+        tcase_add_test(tests, user_namespace_with_root_in_it_is_refused);
+        tcase_add_test(tests, user_namespace_without_maps_is_refused);
+        tcase_add_test(tests, root_that_a_container_passes_on_is_found);
         tcase_add_test(tests, so_many_connections_of_a_user_are_inside);
         tcase_add_test(tests, another_containers_namespaces_are_of_no_use);
         tcase_add_test(tests, client_that_is_killed_leaves_nothing);
