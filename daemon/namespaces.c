@@ -296,8 +296,9 @@ static struct verdict namespaces_judge_maker(int users) {
  * Who has CAP_SYS_ADMIN in the user namespace that a pid or network namespace belongs to can change
  * the superblock that shows it (s_user_ns in fs/proc/root.c and fs/sysfs/mount.c), and lift what is
  * forced on it. That gives what is root's in there to whom the host's root is one of: to nobody
- * where it isn't mapped. Of a daemon in a user namespace itself the kernel's EOVERFLOW has another
- * meaning as well.
+ * where it isn't mapped. (The host's uid 0 can go in from outside if it has made that, unmapped and
+ * without capabilities; it finds the container's own procfs there, which gives it the same.) In a
+ * user namespace of the daemon's EOVERFLOW also means what isn't mapped in that.
  */
 static struct verdict namespaces_judge_users(int users, const struct ucred *peer) {
         struct verdict verdict;
