@@ -19,6 +19,7 @@
 #include "tests/faults/inject/caller.h"
 #include "tests/faults/inject/rig.h"
 #include "tests/faults/inject/table.h"
+#include "tests/fixtures/container.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -141,6 +142,10 @@ static bool is_any(int number, const int *numbers) {
 static bool is_own_status(const struct wire_reply *reply, int call, int error) {
         if (call == SYS_ioctl && error == ENOTTY)
                 return reply->status == STATUS_MALFORMED; /* as of what is no namespace */
+        /* What isn't as it must be in a user namespace, or can't be asked for. */
+        if ((call == SYS_fchownat && (error == EPERM || error == EOVERFLOW)) ||
+            ((call == SYS_fsconfig || call == SYS_mount_setattr) && error == EINVAL))
+                return reply->status == STATUS_NOT_AUTHORISED;
         if (call != SYS_move_mount)
                 return false;
         return (error == ENOENT && reply->status == STATUS_TARGET_VANISHED) ||
@@ -277,6 +282,20 @@ static void connected_elsewhere(struct rig *rig) {
                 rig_hang_up(rig);
                 connected(rig);
         }
+}
+
+/* And a network that belongs to a user namespace, which is to be looked into. */
+static void connected_in_user_namespace(struct rig *rig) {
+        static int network = -EBADF;
+
+        if (network < 0 && !container_lacks(CONTAINER_MAPPED)) {
+                struct container container = container_start(CONTAINER_MAPPED);
+
+                network = container_open(&container, "net");
+                container_kill(&container);
+        }
+        connected_elsewhere(rig);
+        rig->network = network;
 }
 
 static void inside(struct rig *rig) {
@@ -779,6 +798,8 @@ static const struct route routes[] = {
         {"mount (fallback)", &old_plan, connected, rig_mount, judge_and_settle},
         {"mount (dev)", &plan, connected_with_dev, rig_mount_dev, judge_and_settle},
         {"enter", &joining_plan, connected_elsewhere, rig_enter, judge_and_settle},
+        {"enter (user namespace)", &joining_plan, connected_in_user_namespace, rig_enter,
+         judge_and_settle},
         {"mount (joined)", &joining_plan, inside, rig_mount, judge_and_settle},
         {"keep", &plan, connected, rig_mount_to_keep, judge_and_settle},
         {"unmount", &plan, holding, rig_unmount, judge_and_settle},

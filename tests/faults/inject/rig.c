@@ -33,8 +33,11 @@ enum {
 };
 
 void rig_prepare(struct rig *rig, const struct service_plan *plan) {
-        *rig = (struct rig){
-                .plan = plan, .alice = -EBADF, .root = world_path("root"), .held = RIG_MOUNTS};
+        *rig = (struct rig){.plan = plan,
+                            .alice = -EBADF,
+                            .network = -EBADF,
+                            .root = world_path("root"),
+                            .held = RIG_MOUNTS};
         if (access(rig->root, F_OK) < 0) {
                 world_make_root(WORLD_ALICE, "root");
                 world_make_directory(WORLD_ALICE, 0755, "root/dev");
@@ -163,6 +166,8 @@ struct outcome rig_enter(struct rig *rig) {
                 request.targets[i].file_system = PROTOCOL_NAMESPACE_MOUNT + i;
                 fds[i] = open(paths[i], O_RDONLY | O_CLOEXEC);
         }
+        if (rig->network >= 0)
+                ck_assert_int_ge(dup2(rig->network, fds[RIG_NAMESPACES - 1]), 0);
         outcome = rig_ask(rig, &request, fds);
         for (unsigned i = 0; i < RIG_NAMESPACES; i++)
                 close(fds[i]);

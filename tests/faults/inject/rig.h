@@ -33,6 +33,7 @@ struct rig {
         bool kept;       /* the lease, beyond the connection that asked for it */
         unsigned mounts; /* of the lease that there are */
         unsigned held;   /* descriptors of its */
+        int network;     /* a network namespace that she sends as hers; -EBADF: her own */
         unsigned inside; /* descriptors of her namespaces, if she has had those entered */
         unsigned fds;    /* that the daemon has open for itself, */
         struct rig_threads threads; /* and has without a connection */
