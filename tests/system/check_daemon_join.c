@@ -410,7 +410,7 @@ WORLD_TEST(user_namespace_without_maps_is_refused) {
         static const int users[] = {0, WORLD_ALICE};
         struct scene *scene;
 
-        if (is_impossible("user_namespace_without_maps_is_refused", CONTAINER_ROOTLESS))
+        if (is_impossible("user_namespace_without_maps_is_refused", CONTAINER_MAPPED))
                 return;
         scene = scene_new();
         scene->service = service_start_with("a", "--join=0", JOIN);
