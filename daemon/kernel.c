@@ -293,6 +293,12 @@ int kernel_namespace_owner(int fd) {
         return owner < 0 ? -errno : owner;
 }
 
+int kernel_namespace_parent(int fd) {
+        int parent = ioctl(fd, NS_GET_PARENT);
+
+        return parent < 0 ? -errno : parent;
+}
+
 int kernel_namespace_maker(int fd, uid_t *maker) {
         return ioctl(fd, NS_GET_OWNER_UID, maker) < 0 ? -errno : 0;
 }

@@ -146,6 +146,10 @@ int kernel_is_same_namespace(int a, int b);
  * NS_GET_USERNS. */
 int kernel_namespace_owner(int fd);
 
+/* Opens the user namespace that a user namespace below ours was made in; the caller owns it.
+ * NS_GET_PARENT. */
+int kernel_namespace_parent(int fd);
+
 /* The uid that made a user namespace. NS_GET_OWNER_UID. */
 int kernel_namespace_maker(int fd, uid_t *maker);
 

@@ -278,27 +278,31 @@ static int namespaces_has_root(int users, const struct ucred *peer) {
         return r == 0 ? namespaces_has_ids(probe, peer->uid, 0) : r;
 }
 
-/* Where the ids can't be asked for: whoever else has made it can't map root without root's help. */
+/* Where the ids can't be asked for: whoever but root has made it maps root by root's leave alone.
+ */
 static struct verdict namespaces_judge_maker(int users) {
         uid_t maker;
         int r = kernel_namespace_maker(users, &maker);
 
         if (r < 0)
                 return verdict_host_failed(r, STATUS_NO_TARGET);
-        return maker != 0 ? VERDICT_OK
-                          : verdict_explain(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
-                                            "root has made your user namespace; that the host's "
-                                            "uid 0 isn't in it mountatd sees from Linux 6.4 on, "
-                                            "and in the host's user namespace alone: run it there");
+        return maker != 0
+                       ? VERDICT_OK
+                       : verdict_explain(
+                                 STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
+                                 "root has made your user namespace or one above; that the host's "
+                                 "uid 0 isn't in it mountatd sees from Linux 6.4 on, "
+                                 "and in the host's user namespace alone: run it there");
 }
 
 /*
- * Who has CAP_SYS_ADMIN in the user namespace that a pid or network namespace belongs to can change
- * the superblock that shows it (s_user_ns in fs/proc/root.c and fs/sysfs/mount.c), and lift what is
- * forced on it. That gives what is root's in there to whom the host's root is one of: to nobody
- * where it isn't mapped. (The host's uid 0 can go in from outside if it has made that, unmapped and
- * without capabilities; it finds the container's own procfs there, which gives it the same.) In a
- * user namespace of the daemon's EOVERFLOW also means what isn't mapped in that.
+ * Who has CAP_SYS_ADMIN in the user namespace that a pid or network namespace belongs to, or in one
+ * above it, can change the superblock that shows it (s_user_ns in fs/proc/root.c and
+ * fs/sysfs/mount.c), and lift what is forced on it. That gives what is root's in there to whom the
+ * host's root is one of: to nobody where it isn't mapped. (The host's uid 0 can go in from outside
+ * if it has made that, unmapped and without capabilities; it finds the container's own procfs
+ * there, which gives it the same.) In a user namespace of the daemon's EOVERFLOW also means what
+ * isn't mapped in that.
  */
 static struct verdict namespaces_judge_users(int users, const struct ucred *peer) {
         struct verdict verdict;
@@ -313,12 +317,12 @@ static struct verdict namespaces_judge_users(int users, const struct ucred *peer
         if (r == -EOVERFLOW)
                 return verdict_explain(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
                                        "your uid or gid isn't mapped in the user namespace that "
-                                       "your pid or network namespace belongs to: connect when its "
-                                       "uid_map and gid_map are written, as an id in both");
+                                       "your pid or network namespace belongs to, or one above: "
+                                       "connect when its uid_map and gid_map are written");
         if (r > 0)
                 return verdict_explain(
                         STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
-                        "the host's uid 0 or gid 0 is mapped in your user namespace: "
+                        "the host's uid 0 or gid 0 is mapped in your user namespace or one above: "
                         "what mountatd mounts could be made writable in there. "
                         "Leave both out of its maps: see mountatd(8)");
         verdict = verdict_host_failed(r, STATUS_NO_TARGET);
@@ -329,9 +333,28 @@ static struct verdict namespaces_judge_users(int users, const struct ucred *peer
         return verdict;
 }
 
+/*
+ * Opens, of the user namespace that a namespace belongs to and all above it, the one right below
+ * ours: in the others no id is mapped that isn't in this one, nor ever can be. Ours if it is ours.
+ */
+static int namespaces_open_users(int fd) {
+        FD_AUTO int users = kernel_namespace_owner(fd), above = -EBADF;
+        int r = users < 0 ? users : kernel_is_same_namespace(users, namespaces_our_users);
+
+        while (r == 0) {
+                above = kernel_namespace_parent(users);
+                r = above < 0 ? above : kernel_is_same_namespace(above, namespaces_our_users);
+                if (r == 0) {
+                        fd_close(users);
+                        users = fd_take(&above);
+                }
+        }
+        return r < 0 ? r : fd_take(&users);
+}
+
 /* `*judged` is the user namespace that was judged last, which is mostly the next one's too. */
 static struct verdict namespaces_judge_owner(int fd, const struct ucred *peer, int *judged) {
-        FD_AUTO int users = kernel_namespace_owner(fd);
+        FD_AUTO int users = namespaces_open_users(fd);
         struct verdict verdict = VERDICT_OK;
         int r = users < 0 ? users : kernel_is_same_namespace(users, namespaces_our_users);
 

@@ -434,7 +434,7 @@ static struct wire_reply enter_network(int client) {
         return reply;
 }
 
-/* In a user namespace that Alice has made as root of a container, with those ids of it. */
+/* In a user namespace that Alice has made as root of a container, with those ids of it, if any. */
 static struct wire_reply enter_from_below(const struct scene *scene, const char *ids) {
         int pipes[2][2];
         char gids[64];
@@ -454,24 +454,35 @@ static struct wire_reply enter_from_below(const struct scene *scene, const char 
         }
         close(pipes[1][1]);
         ck_assert_int_eq(read(pipes[1][0], &byte, 1), 1);
-        snprintf(gids, sizeof(gids), "%s%u %u 1\n", ids, WORLD_GROUP, WORLD_GROUP);
-        container_map(child, "uid_map", ids);
-        container_map(child, "gid_map", gids);
+        snprintf(gids, sizeof(gids), "%s%u %u 1\n", ids ?: "", WORLD_GROUP, WORLD_GROUP);
+        if (ids) {
+                container_map(child, "uid_map", ids);
+                container_map(child, "gid_map", gids);
+        }
         ck_assert_int_eq(write(pipes[0][1], "", 1), 1);
         ck_assert_int_eq(read(pipes[1][0], &reply, sizeof(reply)), sizeof(reply));
         world_join(child);
         return reply;
 }
 
-static void enter_from_below_root(void *argument) {
+/* Though it isn't root who has made the user namespace; or in the one above alone. */
+static void enter_below_root(void *argument) {
+        static const char *const maps[] = {"0 0 1\n5 5 1\n", "0 0 1\n"};
         const struct scene *scene = argument;
 
-        client_expect(enter_from_below(scene, "0 0 1\n5 5 1\n"), STATUS_NOT_AUTHORISED, 0,
-                      STATUS_NO_TARGET);
-        client_expect(enter_from_below(scene, "0 0 1\n"), STATUS_OK, 0, STATUS_NO_TARGET);
+        for (unsigned i = 0; i < 2; i++)
+                client_expect(enter_from_below(scene, maps[i]), STATUS_NOT_AUTHORISED, 0,
+                              STATUS_NO_TARGET);
 }
 
-/* Though it isn't root who has made the user namespace. */
+/* With ids that are mapped in there, and without: those of root will never be. */
+static void enter_below(void *argument) {
+        const struct scene *scene = argument;
+
+        client_expect(enter_from_below(scene, "0 0 1\n"), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(enter_from_below(scene, NULL), STATUS_OK, 0, STATUS_NO_TARGET);
+}
+
 WORLD_TEST(root_that_a_container_passes_on_is_found) {
         struct scene *scene;
         struct container container;
@@ -480,7 +491,10 @@ WORLD_TEST(root_that_a_container_passes_on_is_found) {
                 return;
         scene = scene_start();
         container = container_start_mapped("5 0 1\n", "5 0 1\n");
-        container_run(&container, enter_from_below_root, scene);
+        container_run(&container, enter_below_root, scene);
+        container_kill(&container);
+        container = container_start(CONTAINER_MAPPED);
+        container_run(&container, enter_below, scene);
         container_kill(&container);
         service_stop(&scene->service);
 }

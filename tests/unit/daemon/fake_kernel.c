@@ -1073,6 +1073,14 @@ int kernel_namespace_owner(int fd) {
         return fake_leave(r);
 }
 
+/* Ours. */
+int kernel_namespace_parent(int fd) {
+        int r = fake_enter(FAKE_NAMESPACE);
+
+        fake_find_typed(fd, FAKE_TYPE_NAMESPACE);
+        return fake_leave(r < 0 ? r : open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC));
+}
+
 int kernel_namespace_maker(int fd, uid_t *maker) {
         int r = fake_enter(FAKE_NAMESPACE);
 
