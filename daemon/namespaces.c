@@ -296,13 +296,13 @@ static struct verdict namespaces_judge_maker(int users) {
 }
 
 /*
- * Who has CAP_SYS_ADMIN in the user namespace that a pid or network namespace belongs to, or in one
- * above it, can change the superblock that shows it (s_user_ns in fs/proc/root.c and
- * fs/sysfs/mount.c), and lift what is forced on it. That gives what is root's in there to whom the
- * host's root is one of: to nobody where it isn't mapped. (The host's uid 0 can go in from outside
- * if it has made that, unmapped and without capabilities; it finds the container's own procfs
- * there, which gives it the same.) In a user namespace of the daemon's EOVERFLOW also means what
- * isn't mapped in that.
+ * Who has CAP_SYS_ADMIN in the user namespace that a namespace belongs to, or in one above it, can
+ * lift what is forced on a mount in there: of a pid or network namespace what is forced on the
+ * superblock that shows it (s_user_ns in fs/proc/root.c and fs/sysfs/mount.c), of a mount namespace
+ * what is on the mount. That gives what is root's to whom the host's root is one of: to nobody
+ * where it isn't mapped. (The host's uid 0 can go in from outside if it has made that, unmapped and
+ * without capabilities; it finds the container's own procfs there, which gives it the same.) In a
+ * user namespace of the daemon's EOVERFLOW also means what isn't mapped in that.
  */
 static struct verdict namespaces_judge_users(int users, const struct ucred *peer) {
         struct verdict verdict;
@@ -317,8 +317,8 @@ static struct verdict namespaces_judge_users(int users, const struct ucred *peer
         if (r == -EOVERFLOW)
                 return verdict_explain(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
                                        "your uid or gid isn't mapped in the user namespace that "
-                                       "your pid or network namespace belongs to, or one above: "
-                                       "connect when its uid_map and gid_map are written");
+                                       "your namespaces belong to, or in one above: connect when "
+                                       "its uid_map and gid_map are written");
         if (r > 0)
                 return verdict_explain(
                         STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
@@ -379,7 +379,7 @@ static struct verdict namespaces_judge(const int *fds, const struct ucred *peer)
                         verdict = namespaces_judge_kind(i, fds[i]);
         if (verdict.status == STATUS_OK && fds[PROTOCOL_NAMESPACE_PID] >= 0)
                 verdict = namespaces_judge_peer(fds[PROTOCOL_NAMESPACE_PID], peer->pid);
-        for (unsigned i = PROTOCOL_NAMESPACE_PID;
+        for (unsigned i = PROTOCOL_NAMESPACE_MOUNT;
              verdict.status == STATUS_OK && i < NAMESPACES_KINDS; i++)
                 if (fds[i] >= 0)
                         verdict = namespaces_judge_owner(fds[i], peer, &judged);

@@ -40,9 +40,9 @@ struct namespaces {
  * Brings the calling thread, an isolated one, into the namespaces of the process `peer`, which sent
  * `fds`; what is kept of those is taken out. STATUS_OK: `*namespaces` is the caller's, to be freed
  * by the same thread. STATUS_MALFORMED: one of them isn't what it was said to be.
- * STATUS_NOT_AUTHORISED: the pid namespace isn't the peer's; or the host's root is, or may be,
- * mapped in the user namespace that it or the network namespace belongs to, where the superblock
- * could be changed.
+ * STATUS_NOT_AUTHORISED: the pid namespace isn't the peer's; or the host's root is, or may yet be,
+ * mapped in the user namespace that one of them belongs to, or in one above, where what is forced
+ * on the mounts could be lifted.
  * STATUS_FOREIGN_NAMESPACE: the peer's processes can't be seen from here. STATUS_HOST_FAILED. The
  * verdict names no target.
  */

@@ -365,9 +365,13 @@ static void be_refused_for_root(void *argument) {
         struct scene *scene = argument;
         FD_AUTO int client = client_connect(&scene->service, -1);
         struct wire_reply reply = enter(client);
+        int fds[3];
 
         client_expect(reply, STATUS_NOT_AUTHORISED, 0, STATUS_NO_TARGET);
         ck_assert_ptr_nonnull(strstr(reply.text, "is mapped in your user namespace"));
+        open_own(fds); /* in the mount namespace alone it can make a mount writable, too */
+        client_expect(enter_with(client, fds, 1), STATUS_NOT_AUTHORISED, 0, STATUS_NO_TARGET);
+        close_three(fds);
         client_hello(client);
 }
 

@@ -204,8 +204,8 @@ START_TEST(user_namespace_that_maps_root_is_refused) {
 
                 fake_own_by(makers[i / 3 % 2], maps[i / 6]);
                 send_all(CONTAINER);
-                if (i % 3 > 0) /* either alone */
-                        fds[PID + i % 3 - 1] = fd_close(fds[PID + i % 3 - 1]);
+                for (unsigned kind = PID; kind < PID + i % 3; kind++)
+                        fds[kind] = fd_close(fds[kind]);
                 verdict = refused();
                 ck_assert_uint_eq(verdict.status, STATUS_NOT_AUTHORISED);
                 ck_assert_ptr_nonnull(strstr(verdict.text, "is mapped in your user namespace"));
