@@ -37,7 +37,7 @@ join_variant_is_installed() {
                 "/proc/$(machine_show MainPID)/status")" $'240000\n240000\n240000'
 }
 
-# In a unit with a mount namespace of its own. What is held there ends with the end of standard input.
+# In a unit with a mount namespace of its own, as a child of the command, if any. What is held there ends with the end of standard input.
 joined_client_is_served() {
         local output
 
@@ -45,7 +45,7 @@ joined_client_is_served() {
                 for name in proc sys dev; do install -d -o runner /srv/inside/$name; done'
         output=$(machine_run systemd-run --quiet --pipe --wait --property=User=runner \
                 --property=PrivateMounts=yes --property=SupplementaryGroups=mountat \
-                /bin/bash -c 'exec 3>&1
+                "$@" /bin/bash -c 'exec 3>&1
                         {
                                 for ((i = 0; i < 200; i++)); do
                                         grep -q /srv/inside/dev/shm /proc/self/mountinfo && break
