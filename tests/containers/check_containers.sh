@@ -50,6 +50,14 @@ check() {
         fi
 }
 
+# What a test has left that failed.
+clean_up() {
+        podman_remove_all >"$area/remove.log" 2>&1 || true
+        pkill --exact mountatd || true
+        umount_all "$area/compose" || true
+        rm -rf "$area/compose"
+}
+
 # check_pod NAME: of kubernetes/NAME.yaml.
 check_pod() {
         cluster_start
@@ -61,7 +69,7 @@ check_pod() {
         check "$1: kill -9 of mountat-runner: the next action runs" client_dies
         check "$1: kill -9 of both: the next action runs" both_die
         check "$1: no namespace and no volume is kept of a pod" pod_ends "$1"
-        podman_remove_all >"$area/remove.log" 2>&1 || true # nothing, if all went well
+        clean_up
         cluster_stop
 }
 
@@ -78,11 +86,14 @@ if [[ ${1:-} == --inside ]]; then
                 done
                 for example in joined sidecar propagation; do
                         check "compose $example" with_cluster compose_works "$example"
+                        clean_up
                         check "compose $example native" with_cluster compose_works "$example" native
+                        clean_up
                 done
                 users_prepare
                 check "joined-native with a user namespace of the pod's own" \
                         with_cluster userns_works
+                clean_up
                 check "joined-native without root" with_cluster rootless_works
         fi
         tap_done

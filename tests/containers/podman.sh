@@ -91,7 +91,8 @@ podman_remove_pods() {
 # Every container, pod and volume.
 podman_remove_all() {
         podman_remove_pods
-        podman rm --force --all --time 2
+        # Those in the namespaces of others go first, and then the others.
+        podman rm --force --all --time 2 || podman rm --force --all --time 2
         umount_all "$area/storage/volumes"
         podman volume rm --force --all
 }
