@@ -91,8 +91,9 @@ if [[ ${1:-} == --inside ]]; then
                         clean_up
                 done
                 users_prepare
-                check "joined-native with a user namespace of the pod's own" \
-                        with_cluster userns_works
+                check "joined-native in a user namespace" with_cluster userns_joined_works
+                clean_up
+                check "sidecar-native in a user namespace" with_cluster userns_works sidecar-native
                 clean_up
                 check "joined-native without root" with_cluster rootless_works
         fi

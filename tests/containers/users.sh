@@ -27,12 +27,17 @@ users_stop_daemon() {
         until_true test ! -S /run/mountatd-join/socket
 }
 
+# userns_works POD
 userns_works() {
-        users_start_daemon "$users_auto"
-        pod_manifest joined-native | podman kube play --userns "auto:size=65536" -
+        pod_manifest "$1" | podman kube play --userns auto:size=65536 -
         action_works
         nothing_is_left
         podman_remove_all
+}
+
+userns_joined_works() {
+        users_start_daemon "$users_auto"
+        userns_works joined-native
         users_stop_daemon
 }
 
