@@ -23,7 +23,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,19 +91,8 @@ static const struct service_plan bus_plan = {
         .attend = trap_attend,
 };
 
-/* From where Alice's mount namespace is another one. */
-static int elsewhere = -EBADF;
-
-/* The child has the standard descriptors alone, and trap_enter() counts on that. */
 static void enter_elsewhere(void) {
-        char path[64];
-        int fd;
-
-        snprintf(path, sizeof(path), "/proc/%d/fd/%d", getppid(), elsewhere);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (unshare(CLONE_FS) < 0 || setns(fd, CLONE_NEWNS) < 0) /* a sanitizer has a thread */
-                _exit(127);
-        close(fd);
+        rig_go_elsewhere();
         trap_enter();
 }
 
@@ -263,20 +251,8 @@ static void holding(struct rig *rig) {
         finds_no_fault(rig);
 }
 
-/* A mount namespace that is nobody's but the daemon's. */
-static void make_elsewhere(void) {
-        int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-
-        if (elsewhere < 0) {
-                ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
-                elsewhere = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-                ck_assert_int_eq(setns(own, CLONE_NEWNS), 0);
-        }
-        close(own);
-}
-
 static void connected_elsewhere(struct rig *rig) {
-        make_elsewhere();
+        rig_make_elsewhere();
         connected(rig);
         if (rig->inside) {
                 rig_hang_up(rig);
@@ -330,7 +306,6 @@ static void holding_from_before(struct rig *rig) {
 }
 
 /* No thread is without work but the spare one. */
-/* None is without work but the spare one. */
 static void disconnected_and_busy(struct rig *rig) {
         if (rig->n_guests > RIG_GUESTS_MAX / 2)
                 rig_dismiss(rig);

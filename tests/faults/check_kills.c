@@ -5,7 +5,8 @@
  * each of its routes, by SIGKILL, SIGUSR1 and SIGTERM. Then another one takes over, and the state
  * file, the mounts and what the client was told must agree: what it holds can be adopted, and of
  * what it was never told nothing is left. What is kept for a user can be unmounted there, and ends
- * with a stop; over D-Bus it can be seen as well, whether or not it was told.
+ * with a stop; over D-Bus it can be seen as well, whether or not it was told. Of a client in
+ * another mount namespace than the daemon the same must be true in there.
  *
  * Not here: a kernel that lacks calls, which is tried in check_faults alone; UnmountPath; a daemon
  * that waits for its bus.
@@ -75,6 +76,42 @@ static const struct service_plan sweeper = {
         .options = {"--adopt-timeout=0"},
 };
 
+/* The same in another mount namespace than Alice, which they have to enter. */
+static void enter_elsewhere(void) {
+        rig_go_elsewhere();
+        trap_enter();
+}
+
+static const struct service_plan joining_victim = {
+        .name = "kills",
+        .start = SERVICE_LISTENS,
+        .options = {"--join=60001"},
+        .enter = enter_elsewhere,
+        .attend = trap_attend,
+};
+
+static const struct service_plan joining_sweeping_victim = {
+        .name = "kills",
+        .start = SERVICE_LISTENS,
+        .options = {"--join=60001", "--adopt-timeout=0"},
+        .enter = enter_elsewhere,
+        .attend = trap_attend,
+};
+
+static const struct service_plan joining_heir = {
+        .name = "kills",
+        .start = SERVICE_LISTENS,
+        .options = {"--join=60001"},
+        .enter = rig_go_elsewhere,
+};
+
+static const struct service_plan joining_sweeper = {
+        .name = "kills",
+        .start = SERVICE_LISTENS,
+        .options = {"--join=60001", "--adopt-timeout=0"},
+        .enter = rig_go_elsewhere,
+};
+
 /* On the bus; what is half-done of a predecessor's is swept at once, what is done is kept. */
 static const struct service_plan bus_victim = {
         .name = "kills",
@@ -112,7 +149,7 @@ static void start(struct rig *rig, const struct service_plan *plan) {
 }
 
 static void end(struct rig *rig, int signal) {
-        bool trapped = rig->plan->enter;
+        bool trapped = rig->plan->attend;
 
         rig_end(rig, signal);
         if (trapped)
@@ -179,6 +216,55 @@ static void left_lease(struct rig *rig) {
         belief = HOLDS;
 }
 
+static void idle_elsewhere(struct rig *rig) {
+        rig_make_elsewhere();
+        idle_with(rig, &joining_victim);
+}
+
+static void entered(struct rig *rig) {
+        struct outcome outcome = rig_enter(rig);
+
+        ck_assert(is_ok(&outcome));
+}
+
+static void inside(struct rig *rig) {
+        idle_elsewhere(rig);
+        entered(rig);
+}
+
+static void hold_inside(struct rig *rig) {
+        struct outcome outcome = rig_mount(rig);
+
+        ck_assert(is_ok(&outcome));
+        belief = HOLDS;
+}
+
+static void holding_inside(struct rig *rig) {
+        inside(rig);
+        hold_inside(rig);
+}
+
+static void left_inside(struct rig *rig) {
+        rig_make_elsewhere();
+        start(rig, &joining_heir);
+        ck_assert(rig_connect(rig));
+        entered(rig);
+        hold_inside(rig);
+        end(rig, SIGKILL);
+}
+
+static void left_inside_to_successor(struct rig *rig) {
+        left_inside(rig);
+        start(rig, &joining_victim);
+        ck_assert(rig_connect(rig));
+        entered(rig);
+}
+
+static void left_inside_to_nobody(struct rig *rig) {
+        left_inside(rig);
+        belief = HOLDS_NOTHING;
+}
+
 static void left_kept_lease(struct rig *rig) {
         start(rig, &heir);
         ck_assert(rig_connect(rig));
@@ -243,6 +329,10 @@ static void believe(const struct outcome *outcome) {
                                                    : IN_DOUBT;
 }
 
+static void enter_namespaces(struct rig *rig) {
+        rig_enter(rig);
+}
+
 static void mount_root(struct rig *rig) {
         struct outcome outcome = rig_mount(rig);
 
@@ -287,11 +377,19 @@ static void leave(struct rig *rig) {
                 usleep(1000);
 }
 
-static void start_and_sweep(struct rig *rig) {
-        start(rig, &sweeping_victim);
+static void start_to_sweep(struct rig *rig, const struct service_plan *plan) {
+        start(rig, plan);
         for (int i = 0; i < 300 && rig_find_remains(rig, 0, 0) && service_is_running(&rig->service);
              i++)
                 usleep(1000);
+}
+
+static void start_and_sweep(struct rig *rig) {
+        start_to_sweep(rig, &sweeping_victim);
+}
+
+static void start_and_sweep_inside(struct rig *rig) {
+        start_to_sweep(rig, &joining_sweeping_victim);
 }
 
 static void take_over(struct rig *rig) {
@@ -353,6 +451,7 @@ static const struct route {
         void (*act)(struct rig *rig);
         enum {
                 HELD, /* by the connection */
+                HELD_INSIDE,
                 KEPT, /* for Alice */
                 ON_BUS,
         } lease;
@@ -373,6 +472,13 @@ static const struct route {
         {"start (kept)", left_kept_lease, take_over_kept, KEPT},
         {"stop", holding, stop},
         {"stop (kept)", keeping, stop_keeping, KEPT},
+        {"enter", idle_elsewhere, enter_namespaces, HELD_INSIDE},
+        {"mount (joined)", inside, mount_root, HELD_INSIDE},
+        {"unmount (joined)", holding_inside, unmount_root, HELD_INSIDE},
+        {"disconnect (joined)", holding_inside, leave, HELD_INSIDE},
+        {"adopt (joined)", left_inside_to_successor, adopt_lease, HELD_INSIDE},
+        {"sweep (joined)", left_inside_to_nobody, start_and_sweep_inside, HELD_INSIDE},
+        {"stop (joined)", holding_inside, stop, HELD_INSIDE},
         {"bus mount", idle_on_bus, mount_on_bus, ON_BUS},
         {"bus unmount", holding_on_bus, unmount_on_bus, ON_BUS},
         {"bus list", holding_on_bus, list_on_bus, ON_BUS},
@@ -387,17 +493,36 @@ static const char *expect_nothing(struct rig *rig) {
         return rig_find_remains(rig, 0, 0);
 }
 
+/* Whoever has been inside has gone from there. */
+static const char *expect_namespace_let_go(struct rig *rig) {
+        rig_hang_up(rig);
+        for (int i = 0; i < 2000 && rig_keeps_namespace(rig); i++)
+                usleep(1000);
+        return rig_keeps_namespace(rig) ? "a mount namespace is kept" : NULL;
+}
+
+/* Connected to the next instance, and in her namespaces if she needs that. */
+static bool reach_next(struct rig *rig, bool is_inside) {
+        struct outcome outcome = {.answer = ANSWER_REPLY};
+
+        start(rig, is_inside ? &joining_heir : &heir);
+        if (!rig_connect(rig))
+                return false;
+        if (is_inside)
+                outcome = rig_enter(rig);
+        return is_ok(&outcome);
+}
+
 /*
  * The next instance: what Alice holds she gets, and with it everything that is on record; else all
  * that is there is swept.
  */
-static const char *find_disagreement(struct rig *rig, bool may_have_ended) {
+static const char *find_disagreement(struct rig *rig, bool is_inside, bool may_have_ended) {
         struct outcome outcome = {0};
         const char *fault = NULL;
 
         if (belief == HOLDS) {
-                start(rig, &heir);
-                if (!rig_connect(rig))
+                if (!reach_next(rig, is_inside))
                         return "no connection to the next instance";
                 outcome = rig_adopt(rig, rig->lease);
                 if (is_ok(&outcome)) {
@@ -408,8 +533,9 @@ static const char *find_disagreement(struct rig *rig, bool may_have_ended) {
                 } else if (!may_have_ended)
                         fault = "what she holds can't be adopted";
         } else
-                start(rig, &sweeper);
+                start(rig, is_inside ? &joining_sweeper : &sweeper);
         fault = fault ?: expect_nothing(rig);
+        fault = fault ?: expect_namespace_let_go(rig);
         end(rig, SIGTERM);
         return fault ?: rig_find_remains(rig, 0, 0);
 }
@@ -488,12 +614,14 @@ static const char *find_disagreement_on_bus(struct rig *rig, bool may_have_ended
 static const char *find_any_disagreement(struct rig *rig, const struct route *route,
                                          bool may_have_ended) {
         switch (route->lease) {
+        case HELD_INSIDE:
+                return find_disagreement(rig, true, may_have_ended);
         case KEPT:
                 return find_disagreement_of_kept(rig, may_have_ended);
         case ON_BUS:
                 return find_disagreement_on_bus(rig, may_have_ended);
         default:
-                return find_disagreement(rig, may_have_ended);
+                return find_disagreement(rig, false, may_have_ended);
         }
 }
 
@@ -512,7 +640,8 @@ static int await_victim(struct rig *rig, int signal) {
 
 static bool is_start(const struct route *route) {
         return route->act == take_over || route->act == take_over_kept ||
-               route->act == start_and_sweep || route->act == start_on_bus;
+               route->act == start_and_sweep || route->act == start_and_sweep_inside ||
+               route->act == start_on_bus;
 }
 
 static bool is_stop(const struct route *route) {
@@ -658,6 +787,11 @@ static void try_route(struct rig *rig, const struct route *route) {
 static void try_route_if_possible(struct rig *rig, const struct route *route) {
         if (route->lease == ON_BUS && !caller_is_possible()) {
                 test_skip_report(route->name, "dbus-daemon is not installed");
+                return;
+        }
+        if (route->lease == HELD_INSIDE && !rig_can_be_found()) {
+                test_skip_report(route->name,
+                                 "impossible here: the kernel lists no mount namespaces");
                 return;
         }
         if (route->lease == ON_BUS)

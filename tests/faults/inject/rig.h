@@ -56,6 +56,20 @@ struct outcome {
 /* Makes the root; no daemon yet. */
 void rig_prepare(struct rig *rig, const struct service_plan *plan);
 
+/*
+ * A mount namespace that is nobody's but the daemon's: seen from there, Alice is in a container.
+ * The test makes it, once; the child goes there (service_plan.enter), before trap_enter().
+ */
+void rig_make_elsewhere(void);
+void rig_go_elsewhere(void);
+
+/* Whether the kernel lists mount namespaces: Linux 6.12, in the first pid namespace. Else what a
+ * dead daemon left in another one stays, until it is adopted. */
+bool rig_can_be_found(void);
+
+/* Whether the daemon has a descriptor of Alice's mount namespace. */
+bool rig_keeps_namespace(const struct rig *rig);
+
 /* Spawns a daemon. Whether it runs is asked with the first connection. */
 void rig_start(struct rig *rig);
 
