@@ -1,0 +1,721 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Containers that turn against the daemon or each other, and those that end amid their work. */
+
+#include "common/fd.h"
+#include "tests/fixtures/container.h"
+#include "tests/fixtures/stage.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#define JOIN "--join=60001" /* Alice */
+#define JOIN_HOSTILE "--join=61000"
+
+enum {
+        MOUNT,
+        PID,
+        NETWORK,
+        KINDS,
+        ENDS = 12,         /* of containers */
+        CYCLES = 60,       /* of honest users */
+        DESCRIPTORS = 200, /* in one message */
+        FLOODERS = 4,
+};
+
+static const char *const kinds[KINDS] = {"mnt", "pid", "net"};
+
+/* What the tests and the processes in containers share. */
+struct scene {
+        struct service service;
+        uint64_t lease;
+        int fds[KINDS];     /* of an accomplice's: namespaces, or directories */
+        sig_atomic_t step;  /* that has been taken */
+        unsigned long done; /* by those that flood, roughly */
+};
+
+static struct scene *scene_start(void) {
+        struct scene *scene = mmap(NULL, sizeof(*scene), PROT_READ | PROT_WRITE,
+                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+        char build[128];
+
+        ck_assert_ptr_ne(scene, MAP_FAILED);
+        world_make_root(WORLD_ALICE, "root");
+        ck_assert_int_eq(chmod(world_path("root"), 0755), 0);
+        snprintf(build, sizeof(build), "--build-directory=%s",
+                 world_make_directory(0, 0755, "build"));
+        scene->service = service_start_with("a", JOIN, JOIN_HOSTILE, build);
+        return scene;
+}
+
+/* The next instance, which sweeps while its descriptors are counted: they are as many as the first
+ * one's. */
+static void scene_restart(struct scene *scene, const char *option) {
+        unsigned fds = scene->service.fds;
+
+        scene->service = service_start_with("a", JOIN, JOIN_HOSTILE, option);
+        scene->service.fds = fds;
+}
+
+/* Every thread is in the mount namespace that the daemon has been started in. */
+static bool is_at_home(const struct service *service) {
+        char path[64], own[64] = "", link[64];
+        bool home = true;
+        DIR *threads;
+
+        ck_assert_int_gt(readlink("/proc/self/ns/mnt", own, sizeof(own) - 1), 0);
+        snprintf(path, sizeof(path), "/proc/%d/task", service->pid);
+        threads = opendir(path);
+        ck_assert_ptr_nonnull(threads);
+        for (struct dirent *entry; home && (entry = readdir(threads));) {
+                ssize_t length;
+
+                snprintf(path, sizeof(path), "%.16s/ns/mnt", entry->d_name);
+                length = entry->d_name[0] == '.'
+                                 ? -1
+                                 : readlinkat(dirfd(threads), path, link, sizeof(link) - 1);
+                link[length < 0 ? 0 : length] = '\0';
+                home = length < 0 || strcmp(link, own) == 0; /* or it has ended */
+        }
+        closedir(threads);
+        return home;
+}
+
+/* Nothing of any container is held any more, nor on record. */
+static void scene_end(struct scene *scene) {
+        world_wait_for(service_count_fds(&scene->service) == scene->service.fds);
+        world_wait_for(is_at_home(&scene->service));
+        ck_assert_uint_eq(world_count_mounts(0, scene->service.source), 0);
+        service_stop(&scene->service);
+        ck_assert(!service_has_state(&scene->service));
+}
+
+/* ---- as a client ---- */
+
+/* What is negative isn't sent. */
+static struct wire_reply enter_with(int client, const int fds[static KINDS]) {
+        struct wire_request request = {.operation = PROTOCOL_ENTER};
+        int sent[KINDS];
+
+        for (unsigned i = 0; i < KINDS; i++)
+                if (fds[i] >= 0) {
+                        request.targets[request.n_targets].file_system =
+                                PROTOCOL_NAMESPACE_MOUNT + i;
+                        sent[request.n_targets++] = fds[i];
+                }
+        return client_call(client, &request, sent, request.n_targets);
+}
+
+static void open_own(int fds[static KINDS]) {
+        for (unsigned i = 0; i < KINDS; i++) {
+                char path[32];
+
+                snprintf(path, sizeof(path), "/proc/self/ns/%s", kinds[i]);
+                fds[i] = open(path, O_RDONLY | O_CLOEXEC);
+                ck_assert_int_ge(fds[i], 0);
+        }
+}
+
+static void close_all(int fds[static KINDS]) {
+        for (unsigned i = 0; i < KINDS; i++)
+                fds[i] = fd_close(fds[i]);
+}
+
+static struct wire_reply enter(int client) {
+        struct wire_reply reply;
+        int fds[KINDS];
+
+        open_own(fds);
+        reply = enter_with(client, fds);
+        close_all(fds);
+        return reply;
+}
+
+static int entered(const struct scene *scene) {
+        int client = client_connect(&scene->service, -1);
+
+        client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET);
+        return client;
+}
+
+static int open_here(const char *name) {
+        int fd = open(world_path("%s", name), O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+        ck_assert_int_ge(fd, 0);
+        return fd;
+}
+
+/* The directory, or what is mounted on it, as it is in the container. */
+static int open_in(const struct container *container, const char *name) {
+        char path[320];
+        int fd;
+
+        snprintf(path, sizeof(path), "/proc/%d/root%s", container->init, world_path("%s", name));
+        fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        ck_assert_int_ge(fd, 0);
+        return fd;
+}
+
+static struct wire_reply mount_sys(int client, int target) {
+        return client_mount(client, PROTOCOL_SYSFS, 0, target);
+}
+
+static unsigned count_in(const struct container *container, const struct scene *scene) {
+        return world_count_mounts(container->init, scene->service.source);
+}
+
+/* ---- whether a namespace is kept ---- */
+
+static uint64_t id_of(const struct container *container) {
+        FD_AUTO int fd = container_open(container, "mnt");
+        uint64_t id = 0;
+
+        ioctl(fd, _IOR(NSIO, 5, uint64_t), &id); /* NS_GET_MNTNS_ID */
+        return id;
+}
+
+/* Of all mount namespaces that there are; false where the kernel can't tell: before Linux 6.12. */
+static bool is_kept(uint64_t id) {
+        struct {
+                uint32_t size, mounts;
+                uint64_t id;
+        } info = {.size = sizeof(info)};
+        bool found = false;
+
+        for (unsigned direction = 11; direction <= 12; direction++) { /* NS_MNT_GET_NEXT, _PREV */
+                FD_AUTO int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+                unsigned long request = _IOC(_IOC_READ, NSIO, direction, sizeof(info));
+
+                for (int next; !found && (next = ioctl(fd, request, &info)) >= 0;) {
+                        close(fd);
+                        fd = next;
+                        found = info.id == id;
+                }
+        }
+        return found;
+}
+
+/* ---- what is another's ---- */
+
+static void mount_elsewhere(void *argument) {
+        const struct scene *scene = argument;
+        FD_AUTO int own = open_here("root/sys");
+        FD_AUTO int client = entered(scene);
+        struct wire_request both = {
+                .operation = PROTOCOL_MOUNT,
+                .n_targets = 2,
+                .targets = {{PROTOCOL_SYSFS, 0}, {PROTOCOL_SYSFS, 0}},
+        };
+
+        for (unsigned i = 0; i < 2; i++) {
+                struct wire_reply reply = mount_sys(client, scene->fds[i]);
+
+                client_expect(reply, STATUS_FOREIGN_NAMESPACE, 0, 0);
+                ck_assert_ptr_nonnull(strstr(reply.text, "entered"));
+                client_expect(client_call(client, &both, (int[]){own, scene->fds[i]}, 2),
+                              STATUS_FOREIGN_NAMESPACE, 0, 1);
+        }
+        client_expect(mount_sys(client, own), STATUS_OK, 0, STATUS_NO_TARGET);
+}
+
+WORLD_TEST(directories_of_another_container_and_of_the_host_are_refused) {
+        struct scene *scene = scene_start();
+        struct container one = container_start(CONTAINER_ROOTFUL);
+        struct container other = container_start(CONTAINER_ROOTFUL);
+
+        scene->fds[0] = open_in(&other, "root/sys");
+        scene->fds[1] = world_open(WORLD_ALICE, world_path("root/sys"));
+        container_run(&one, mount_elsewhere, scene);
+        ck_assert_uint_eq(count_in(&other, scene), 0);
+        world_wait_for(count_in(&one, scene) == 0);
+        close(scene->fds[0]);
+        close(scene->fds[1]);
+        container_kill(&one);
+        container_kill(&other);
+        scene_end(scene);
+}
+
+static void enter_the_dead(void *argument) {
+        const struct scene *scene = argument;
+        FD_AUTO int client = client_connect(&scene->service, -1);
+        FD_AUTO int own = open_here("root/sys");
+        int fds[KINDS] = {scene->fds[MOUNT], scene->fds[PID], scene->fds[NETWORK]};
+
+        if (container_has_pids()) {
+                struct wire_reply reply = enter_with(client, fds);
+
+                client_expect(reply, STATUS_NOT_AUTHORISED, 0, STATUS_NO_TARGET);
+                ck_assert_ptr_nonnull(strstr(reply.text, "/proc/self/ns/pid"));
+        }
+        fds[PID] = -EBADF;
+        client_expect(enter_with(client, fds), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(mount_sys(client, own), STATUS_FOREIGN_NAMESPACE, 0, 0);
+}
+
+/* An accomplice has kept them. */
+WORLD_TEST(namespaces_of_a_dead_container_are_of_no_use) {
+        struct scene *scene = scene_start();
+        struct container one = container_start(CONTAINER_ROOTFUL);
+        struct container dead = container_start(CONTAINER_ROOTFUL);
+        uint64_t id = id_of(&dead);
+
+        for (unsigned i = 0; i < KINDS; i++)
+                scene->fds[i] = container_open(&dead, kinds[i]);
+        container_kill(&dead);
+        container_run(&one, enter_the_dead, scene);
+        close_all(scene->fds);
+        world_wait_for(!is_kept(id));
+        container_kill(&one);
+        scene_end(scene);
+}
+
+static void hold_sys(void *argument) {
+        struct scene *scene = argument;
+        FD_AUTO int target = open_here("root/sys");
+        struct wire_reply reply = mount_sys(entered(scene), target);
+
+        client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
+        scene->lease = reply.lease;
+        scene->step = 1;
+        for (;;)
+                pause();
+}
+
+static struct wire_reply adopt(const struct scene *scene, int client, int root) {
+        struct wire_request request = {
+                .operation = PROTOCOL_ADOPT,
+                .lease = scene->lease,
+                .n_targets = 1,
+                .targets = {{PROTOCOL_SYSFS, 0}},
+        };
+
+        return client_call(client, &request, &root, 1);
+}
+
+/* With the root of its mount, which an accomplice has sent: neither from nowhere nor from here. */
+static void take_from_another(void *argument) {
+        const struct scene *scene = argument;
+        FD_AUTO int client = client_connect(&scene->service, -1);
+
+        for (unsigned i = 0; i < 2; i++) {
+                ck_assert_uint_eq(adopt(scene, client, scene->fds[0]).status, STATUS_NO_SUCH_LEASE);
+                client_expect(client_unmount(client, scene->lease), STATUS_NO_SUCH_LEASE, 0,
+                              STATUS_NO_TARGET);
+                if (i == 0)
+                        client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET);
+        }
+}
+
+static void take_back(void *argument) {
+        const struct scene *scene = argument;
+        FD_AUTO int client = entered(scene);
+
+        client_expect(adopt(scene, client, scene->fds[0]), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(client_unmount(client, scene->lease), STATUS_OK, 0, STATUS_NO_TARGET);
+}
+
+/* They have one uid, as all containers of a cluster may have. */
+WORLD_TEST(lease_of_another_container_is_neither_adopted_nor_unmounted) {
+        struct scene *scene = scene_start();
+        struct container one = container_start(CONTAINER_ROOTFUL);
+        struct container other = container_start(CONTAINER_ROOTFUL);
+        pid_t holder = container_spawn(&one, hold_sys, scene);
+
+        world_wait_for(scene->step == 1);
+        scene->fds[0] = open_in(&one, "root/sys");
+        container_run(&other, take_from_another, scene);
+        world_kill(scene->service.pid);
+        scene_restart(scene, NULL);
+        container_run(&other, take_from_another, scene);
+        ck_assert_uint_eq(count_in(&one, scene), 1);
+        container_run(&one, take_back, scene);
+        ck_assert_uint_eq(count_in(&one, scene), 0);
+        close(scene->fds[0]);
+        world_kill(holder);
+        container_kill(&one);
+        container_kill(&other);
+        scene_end(scene);
+}
+
+/* ---- what is none ---- */
+
+static void send_namespaces_as_directories(int client) {
+        static const char *const all[] = {
+                "mnt", "pid", "net", "user", "uts", "ipc", "time", "cgroup", "pid_for_children"};
+
+        for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+                char path[64];
+                int fd;
+
+                snprintf(path, sizeof(path), "/proc/self/ns/%s", all[i]);
+                fd = open(path, O_RDONLY | O_CLOEXEC);
+                ck_assert_int_ge(fd, 0);
+                client_expect(mount_sys(client, fd), STATUS_NOT_A_DIRECTORY, 0, 0);
+                close(fd);
+        }
+}
+
+static void send_wrong_kinds(int client) {
+        static const struct {
+                enum status status;
+                unsigned count;
+                uint32_t kinds[4];
+        } wrong[] = {
+                {STATUS_MALFORMED, 1, {2}},
+                {STATUS_MALFORMED, 2, {1, 1}},
+                {STATUS_MALFORMED, 2, {2, 3}},
+                {STATUS_MALFORMED, 4, {1, 2, 3, 3}},
+                {STATUS_UNSUPPORTED_FILE_SYSTEM, 2, {1, 0}},
+                {STATUS_UNSUPPORTED_FILE_SYSTEM, 2, {1, 4}},
+                {STATUS_UNSUPPORTED_FILE_SYSTEM, 1, {1U << 31}},
+        };
+        FD_AUTO int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+        for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+                struct wire_request request = {
+                        .operation = PROTOCOL_ENTER,
+                        .n_targets = wrong[i].count,
+                };
+
+                for (unsigned k = 0; k < wrong[i].count; k++)
+                        request.targets[k].file_system = wrong[i].kinds[k];
+                ck_assert_uint_eq(
+                        client_call(client, &request, (int[]){own, own, own, own}, wrong[i].count)
+                                .status,
+                        wrong[i].status);
+        }
+}
+
+static void send_many(int client) {
+        struct wire_request request = {
+                .operation = PROTOCOL_ENTER,
+                .n_targets = 1,
+                .targets = {{PROTOCOL_NAMESPACE_MOUNT, 0}},
+        };
+        int fds[DESCRIPTORS];
+
+        for (unsigned i = 0; i < DESCRIPTORS; i++) {
+                fds[i] = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+                ck_assert_int_ge(fds[i], 0);
+        }
+        client_expect(client_call(client, &request, fds, DESCRIPTORS), STATUS_WRONG_FD_COUNT, 0,
+                      STATUS_NO_TARGET);
+        client_expect(client_call(client, &request, fds, 0), STATUS_WRONG_FD_COUNT, 0,
+                      STATUS_NO_TARGET);
+        for (unsigned i = 0; i < DESCRIPTORS; i++)
+                close(fds[i]);
+}
+
+static void keep(int client) {
+        FD_AUTO int target = open_here("root/sys");
+        struct wire_request request = {
+                .operation = PROTOCOL_MOUNT,
+                .flags = PROTOCOL_KEEP,
+                .n_targets = 1,
+                .targets = {{PROTOCOL_SYSFS, 0}},
+        };
+        struct wire_reply reply = client_call(client, &request, &target, 1);
+
+        client_expect(reply, STATUS_FOREIGN_NAMESPACE, 0, STATUS_NO_TARGET);
+        ck_assert_ptr_nonnull(strstr(reply.text, "kept"));
+}
+
+static void send_rubbish(void *argument) {
+        const struct scene *scene = argument;
+        FD_AUTO int client = client_connect(&scene->service, -1);
+        FD_AUTO int target = open_here("root/sys");
+
+        for (unsigned i = 0; i < 2; i++) {
+                send_namespaces_as_directories(client);
+                send_wrong_kinds(client);
+                send_many(client);
+                if (i == 0)
+                        client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET);
+        }
+        keep(client);
+        client_expect(mount_sys(client, target), STATUS_OK, 0, STATUS_NO_TARGET);
+}
+
+WORLD_TEST(rubbish_from_a_container_is_named_and_spoils_nothing) {
+        struct scene *scene = scene_start();
+        struct container container = container_start(CONTAINER_ROOTFUL);
+
+        container_run(&container, send_rubbish, scene);
+        container_kill(&container);
+        scene_end(scene);
+}
+
+/* ---- ends ---- */
+
+enum step { ENTERED, MOUNTED, UNMOUNTED, STEPS };
+
+static void end_at(enum step at, const struct container *now, enum step step) {
+        struct container container = *now;
+
+        if (at == step)
+                container_kill(&container);
+}
+
+/* By a client outside, that outlives the container and is served to the end: the namespace is there
+ * for as long as its connection, and no longer. */
+static void end_amid(struct scene *scene, enum container_kind kind, enum step step) {
+        struct container container = container_start(kind);
+        uint64_t id = id_of(&container);
+        int client = client_connect(&scene->service, WORLD_ALICE);
+        int fds[KINDS] = {container_open(&container, "mnt"), -EBADF,
+                          container_open(&container, "net")};
+        int target = open_in(&container, "root/sys");
+        struct wire_reply reply;
+
+        client_expect(enter_with(client, fds), STATUS_OK, 0, STATUS_NO_TARGET);
+        close_all(fds);
+        end_at(ENTERED, &container, step);
+        reply = mount_sys(client, target);
+        client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
+        end_at(MOUNTED, &container, step);
+        client_expect(client_unmount(client, reply.lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(mount_sys(client, target), STATUS_OK, 0, STATUS_NO_TARGET);
+        end_at(UNMOUNTED, &container, step);
+        close(target);
+        close(client);
+        world_wait_for(!is_kept(id));
+}
+
+WORLD_TEST(container_that_ends_between_two_requests_is_kept_by_nobody) {
+        bool rootless = !container_lacks(CONTAINER_ROOTLESS);
+        struct scene *scene = scene_start();
+
+        for (enum step step = ENTERED; step < STEPS; step++) {
+                end_amid(scene, CONTAINER_ROOTFUL, step);
+                if (rootless)
+                        end_amid(scene, CONTAINER_ROOTLESS, step);
+        }
+        scene_end(scene);
+}
+
+/* As fast as it can; leaving by turns what it holds. */
+static void __attribute__((noreturn)) work(void *argument) {
+        struct scene *scene = argument;
+        FD_AUTO int target = open_here("root/sys");
+
+        for (unsigned i = 0;; i++) {
+                FD_AUTO int client = entered(scene);
+                struct wire_reply reply = mount_sys(client, target);
+
+                if (reply.status == STATUS_OK && i % 2 == 0)
+                        client_unmount(client, reply.lease);
+                scene->done++;
+        }
+}
+
+/* One that works, and is killed with all that is in it. */
+static void end_soon(struct scene *scene, unsigned milliseconds) {
+        struct container container = container_start(CONTAINER_ROOTFUL);
+        uint64_t id = id_of(&container);
+        unsigned long before = scene->done;
+        pid_t worker = container_spawn(&container, work, scene);
+
+        world_wait_for(scene->done > before);
+        usleep(milliseconds * 1000);
+        container_kill(&container);
+        world_kill(worker);
+        world_wait_for(!is_kept(id));
+}
+
+WORLD_TEST(container_that_is_killed_at_work_is_kept_by_nobody) {
+        struct scene *scene = scene_start();
+
+        for (unsigned i = 0; i < ENDS; i++)
+                end_soon(scene, i);
+        scene_end(scene);
+}
+
+/* While no daemon runs, or one that hasn't swept yet. */
+WORLD_TEST(container_that_ends_during_a_restart_is_kept_by_nobody) {
+        struct scene *scene = scene_start();
+
+        for (unsigned i = 0; i < 2; i++) {
+                struct container container = container_start(CONTAINER_ROOTFUL);
+                uint64_t id = id_of(&container);
+                bool can_be_found = is_kept(id);
+                pid_t holder;
+
+                scene->step = 0;
+                holder = container_spawn(&container, hold_sys, scene);
+                world_wait_for(scene->step == 1);
+                ck_assert_int_eq(kill(scene->service.pid, SIGUSR1), 0);
+                service_wait(&scene->service);
+                if (i == 0)
+                        container_kill(&container);
+                scene_restart(scene, "--adopt-timeout=0");
+                if (i == 1)
+                        container_kill(&container);
+                world_kill(holder);
+                world_wait_for(!is_kept(id));
+                if (!can_be_found) { /* so it can't be known to be gone */
+                        service_stop(&scene->service);
+                        return;
+                }
+        }
+        scene_end(scene);
+}
+
+/* ---- floods ---- */
+
+/* Whoever has the right to makes a mount namespace for each connection. */
+static void __attribute__((noreturn)) flood_with_namespaces(void *argument) {
+        struct scene *scene = argument;
+
+        for (;;) {
+                FD_AUTO int client = -EBADF;
+
+                ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
+                client = entered(scene);
+                scene->done++;
+        }
+}
+
+/* Namespaces of a container that isn't the user's, and nobody waits for replies. As another user,
+ * since the kernel counts what is under way by users: ETOOMANYREFS in unix(7). */
+static void __attribute__((noreturn)) flood_with_descriptors(void *argument) {
+        struct wire_request request = {
+                .version = PROTOCOL_VERSION,
+                .operation = PROTOCOL_ENTER,
+                .n_targets = 1,
+                .targets = {{PROTOCOL_NAMESPACE_MOUNT, 0}},
+        };
+        const struct scene *scene = argument;
+        uint8_t bytes[WIRE_REQUEST_MAX];
+        size_t size = wire_encode_request(&request, bytes);
+        int fds[DESCRIPTORS];
+
+        for (unsigned i = 0; i < DESCRIPTORS; i++)
+                fds[i] = scene->fds[i % KINDS];
+        for (;;) {
+                FD_AUTO int client = client_connect(&scene->service, -1);
+
+                while (client_try_send(client, bytes, size, fds, DESCRIPTORS) == 0)
+                        continue;
+        }
+}
+
+static void be_served(void *argument) {
+        const struct scene *scene = argument;
+        FD_AUTO int target = open_here("root/sys");
+
+        for (unsigned i = 0; i < CYCLES; i++) {
+                FD_AUTO int client = entered(scene);
+                struct wire_reply reply = mount_sys(client, target);
+
+                client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
+                client_expect(client_unmount(client, reply.lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        }
+}
+
+static void be_served_here(const struct scene *scene) {
+        const char *root = world_make_root(WORLD_BOB, "bob");
+
+        for (unsigned i = 0; i < CYCLES; i++) {
+                FD_AUTO int client = client_connect(&scene->service, WORLD_BOB);
+                uint64_t lease = client_hold_root(client, WORLD_BOB, root);
+
+                client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        }
+}
+
+WORLD_TEST(containers_that_flood_hold_up_nobody) {
+        bool rootless = !container_lacks(CONTAINER_ROOTLESS);
+        struct scene *scene = scene_start();
+        struct container honest = container_start(CONTAINER_ROOTFUL);
+        struct container hostile = container_start(CONTAINER_ROOTFUL), others = {0};
+        uint64_t id = id_of(&hostile);
+        pid_t flooders[FLOODERS];
+        unsigned n = 0;
+
+        flooders[n++] = container_spawn(&hostile, work, scene);
+        for (unsigned i = 0; i < KINDS; i++)
+                scene->fds[i] = container_open(&hostile, kinds[i]);
+        flooders[n++] = world_spawn(HOSTILE_USER, flood_with_descriptors, scene);
+        close_all(scene->fds);
+        if (rootless) {
+                others = container_start(CONTAINER_ROOTLESS);
+                flooders[n++] = container_spawn(&others, flood_with_namespaces, scene);
+        }
+        world_wait_for(scene->done > 10);
+        container_run(&honest, be_served, scene);
+        be_served_here(scene);
+
+        container_kill(&hostile);
+        if (rootless)
+                container_kill(&others);
+        while (n > 0)
+                world_kill(flooders[--n]);
+        world_wait_for(!is_kept(id));
+        container_run(&honest, be_served, scene);
+        container_kill(&honest);
+        scene_end(scene);
+}
+
+/* ---- a mountpoint where nobody is answered ---- */
+
+static void be_stuck(void *argument) {
+        const struct scene *scene = argument;
+        int client = entered(scene);
+
+        hostile_send_mount(client, scene->fds[0]);
+        for (;;)
+                pause();
+}
+
+/* A file system of a user's, in the container as well, in which a directory is locked for ever. The
+ * namespace stays as long as the thread must, and nobody waits for either. */
+HOSTILE_TEST(thread_that_a_mountpoint_in_a_container_keeps_is_missed_by_nobody) {
+        struct scene *scene = scene_start();
+        struct hostile hostile = hostile_start_shared(0, "build/h");
+        struct container honest = container_start(CONTAINER_ROOTFUL);
+        struct container container = container_start(CONTAINER_ROOTFUL);
+        uint64_t id = id_of(&container);
+        pid_t stuck;
+
+        scene->fds[0] = open_in(&container, "build/h/a/proc");
+        hostile_block(&hostile, "a/proc", HOSTILE_MKDIR);
+        stuck = container_spawn(&container, be_stuck, scene);
+        world_wait_for(service_count_stuck(&scene->service) == 1);
+        scene->fds[0] = fd_close(scene->fds[0]);
+        container_kill(&container);
+        world_kill(stuck);
+        container_run(&honest, be_served, scene);
+        be_served_here(scene);
+        ck_assert_uint_eq(service_count_stuck(&scene->service), 1);
+        hostile_end(&hostile);
+        world_wait_for(!is_kept(id));
+        container_kill(&honest);
+        scene_end(scene);
+}
+
+int main(void) {
+        TCase *tests = tcase_create("containers");
+
+        tcase_add_test(tests, directories_of_another_container_and_of_the_host_are_refused);
+        tcase_add_test(tests, namespaces_of_a_dead_container_are_of_no_use);
+        tcase_add_test(tests, lease_of_another_container_is_neither_adopted_nor_unmounted);
+        tcase_add_test(tests, rubbish_from_a_container_is_named_and_spoils_nothing);
+        tcase_add_test(tests, container_that_ends_between_two_requests_is_kept_by_nobody);
+        tcase_add_test(tests, container_that_is_killed_at_work_is_kept_by_nobody);
+        tcase_add_test(tests, container_that_ends_during_a_restart_is_kept_by_nobody);
+        tcase_add_test(tests, containers_that_flood_hold_up_nobody);
+        tcase_add_test(tests, thread_that_a_mountpoint_in_a_container_keeps_is_missed_by_nobody);
+        return world_run(tests);
+}
