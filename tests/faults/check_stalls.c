@@ -9,14 +9,18 @@
 #include "tests/fixtures/stage.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -286,8 +290,12 @@ struct visit {
         const struct service *service;
         const struct hostile *hostile;
         int proc;       /* /proc, to which no path leads any more */
-        int targets[2]; /* proc and sys of a root in there */
+        int world;      /* with the daemon's socket */
+        int root;       /* one in there, */
+        int targets[2]; /* and its proc and sys */
         int namespaces[3];
+        uint64_t lease;
+        sig_atomic_t *step; /* that has been taken, in memory that is shared */
 };
 
 /* The root of this process, and of whoever enters its mount namespace, becomes that file system,
@@ -296,6 +304,7 @@ static void visit_begin(struct visit *visit) {
         static const char *const names[] = {"ns/mnt", "ns/pid", "ns/net"};
         char path[128];
 
+        visit->world = open(world_path("."), O_PATH | O_DIRECTORY | O_CLOEXEC);
         ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
         ck_assert_int_eq(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
         snprintf(path, sizeof(path), "%s/world", visit->hostile->path);
@@ -308,6 +317,7 @@ static void visit_begin(struct visit *visit) {
                 ck_assert_int_ge(visit->namespaces[i], 0);
         }
         ck_assert_int_eq(setns(visit->namespaces[0], CLONE_NEWNS), 0);
+        visit->root = open("/world/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
         visit->targets[0] = open("/world/root/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
         visit->targets[1] = open("/world/root/sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
         ck_assert(visit->targets[0] >= 0 && visit->targets[1] >= 0);
@@ -340,8 +350,7 @@ static uint64_t visit_mount(const struct visit *visit, int client) {
         return reply.lease;
 }
 
-static void visit(void *argument) {
-        struct visit *visit = argument;
+static void visit_enter(const struct visit *visit, int client) {
         struct wire_request enter = {
                 .operation = PROTOCOL_ENTER,
                 .n_targets = 3,
@@ -349,11 +358,17 @@ static void visit(void *argument) {
                             {PROTOCOL_NAMESPACE_PID, 0},
                             {PROTOCOL_NAMESPACE_NETWORK, 0}},
         };
+
+        client_expect(client_call(client, &enter, visit->namespaces, 3), STATUS_OK, 0,
+                      STATUS_NO_TARGET);
+}
+
+static void visit(void *argument) {
+        struct visit *visit = argument;
         int client = client_connect(visit->service, WORLD_ALICE);
 
         visit_begin(visit);
-        client_expect(client_call(client, &enter, visit->namespaces, 3), STATUS_OK, 0,
-                      STATUS_NO_TARGET);
+        visit_enter(visit, client);
         for (unsigned i = 0; i < 3; i++) {
                 uint64_t lease = visit_mount(visit, client);
 
@@ -371,7 +386,8 @@ HOSTILE_TEST(container_whose_root_has_stopped_is_served) {
 
         world_make_root(WORLD_ALICE, "root");
         for (unsigned i = 0; i < 2; i++) {
-                struct hostile hostile = hostile_start_shared(0, i ? "h1" : "h0");
+                struct hostile hostile = hostile_start_as(0, i ? "h1" : "h0",
+                                                          HOSTILE_SHARED | HOSTILE_UNCACHED, NULL);
                 struct service service = service_start(&(struct service_plan){
                         .name = "a", .options = {"--join=60001"}, .denied = {denied[i]}});
                 struct visit visiting = {.service = &service, .hostile = &hostile};
@@ -382,6 +398,138 @@ HOSTILE_TEST(container_whose_root_has_stopped_is_served) {
                 hostile_end(&hostile);
                 service_stop(&service);
         }
+}
+
+static void visit_hold(struct visit *visit) {
+        int client = client_connect(visit->service, WORLD_ALICE);
+
+        visit_begin(visit);
+        visit_enter(visit, client);
+        visit->lease = visit_mount(visit, client);
+        *visit->step = 1;
+        world_wait_for(*visit->step == 2);
+        close(client);
+}
+
+/* No path leads to the next daemon's socket either. */
+static int visit_come_back(const struct visit *visit) {
+        struct service near = *visit->service;
+        int client;
+
+        snprintf(near.socket, sizeof(near.socket), "%s", strrchr(visit->service->socket, '/') + 1);
+        ck_assert_int_eq(fchdir(visit->world), 0);
+        client = client_connect(&near, WORLD_ALICE);
+        visit_enter(visit, client);
+        return client;
+}
+
+static void visit_and_adopt(void *argument) {
+        struct visit *visit = argument;
+        struct wire_request adopt = {
+                .operation = PROTOCOL_ADOPT,
+                .n_targets = 2,
+                .targets = {{PROTOCOL_PROC, 0}, {PROTOCOL_SYSFS, 0}},
+        };
+        int client, roots[2];
+
+        visit_hold(visit);
+        adopt.lease = visit->lease;
+        roots[0] = openat(visit->root, "proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        roots[1] = openat(visit->root, "sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        client = visit_come_back(visit);
+        client_expect(client_call(client, &adopt, roots, 2), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(client_unmount(client, adopt.lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        ck_assert_uint_eq(visit_count_mounts(visit), 0);
+}
+
+/* Until the file system answers, no path leads to them. */
+static void visit_and_be_swept(void *argument) {
+        struct visit *visit = argument;
+
+        visit_hold(visit);
+        world_wait_for(visit_count_mounts(visit) == 0);
+}
+
+struct stay {
+        struct hostile hostile;
+        struct service service;
+        struct visit visit;
+        pid_t visitor;
+};
+
+static void stay_begin(struct stay *stay, void (*act)(void *argument)) {
+        sig_atomic_t *step = mmap(NULL, sizeof(*step), PROT_READ | PROT_WRITE,
+                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+        ck_assert_ptr_ne(step, MAP_FAILED);
+        ck_assert_int_eq(chmod(world_make_root(WORLD_ALICE, "root"), 0755), 0);
+        stay->hostile = hostile_start_as(0, "h", HOSTILE_SHARED | HOSTILE_UNCACHED, NULL);
+        stay->service = service_start_with("a", "--join=60001");
+        stay->visit =
+                (struct visit){.service = &stay->service, .hostile = &stay->hostile, .step = step};
+        stay->visitor = world_spawn(0, act, &stay->visit);
+        world_wait_for(*step == 1);
+}
+
+static void stay_end(struct stay *stay) {
+        world_join(stay->visitor);
+        hostile_end(&stay->hostile);
+        service_stop(&stay->service);
+        ck_assert(!service_has_state(&stay->service));
+}
+
+HOSTILE_TEST(container_whose_root_has_stopped_adopts) {
+        struct stay stay;
+
+        stay_begin(&stay, visit_and_adopt);
+        world_kill(stay.service.pid);
+        stay.service = service_start_with("a", "--join=60001");
+        *stay.visit.step = 2;
+        stay_end(&stay);
+}
+
+/* proc_pid_syscall(5). */
+static bool waits_on_a_path(const struct service *service) {
+        char pattern[64];
+        bool waits = false;
+        glob_t threads;
+
+        snprintf(pattern, sizeof(pattern), "/proc/%d/task/*/syscall", service->pid);
+        ck_assert_int_eq(glob(pattern, 0, NULL, &threads), 0);
+        for (size_t i = 0; i < threads.gl_pathc; i++) {
+                FILE *file = fopen(threads.gl_pathv[i], "re");
+                long call = -1;
+
+                waits |= file && fscanf(file, "%ld", &call) == 1 && call == SYS_openat2;
+                if (file)
+                        fclose(file);
+        }
+        globfree(&threads);
+        return waits;
+}
+
+/* The thread that goes there waits; others are served, and swept. */
+HOSTILE_TEST(sweep_in_a_container_whose_root_has_stopped_holds_up_nobody) {
+        const char *bob = world_make_root(WORLD_BOB, "bob");
+        struct stay stay;
+        int client;
+
+        ck_assert_int_eq(chmod(bob, 0755), 0);
+        stay_begin(&stay, visit_and_be_swept);
+        client = client_connect(&stay.service, WORLD_BOB);
+        client_hold_root(client, WORLD_BOB, bob);
+        world_kill(stay.service.pid);
+        close(client);
+        *stay.visit.step = 2;
+        stay.service = service_start_with("a", "--join=60001", "--adopt-timeout=0");
+        world_wait_for(world_count_mounts(0, stay.service.source) == 0);
+        client = client_connect(&stay.service, WORLD_BOB);
+        client_hold_root(client, WORLD_BOB, bob);
+        close(client);
+        world_wait_for(world_count_mounts(0, stay.service.source) == 0);
+        world_wait_for(waits_on_a_path(&stay.service));
+        ck_assert_int_eq(kill(stay.hostile.pid, SIGCONT), 0);
+        stay_end(&stay);
 }
 
 int main(void) {
@@ -398,5 +546,7 @@ int main(void) {
         tcase_add_test(tests, user_with_a_slow_file_system_delays_nobody_else);
         tcase_add_test(tests, file_system_that_slips_over_the_target_gets_no_mount);
         tcase_add_test(tests, container_whose_root_has_stopped_is_served);
+        tcase_add_test(tests, container_whose_root_has_stopped_adopts);
+        tcase_add_test(tests, sweep_in_a_container_whose_root_has_stopped_holds_up_nobody);
         return world_run(tests);
 }

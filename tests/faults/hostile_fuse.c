@@ -11,7 +11,8 @@
  *     hostile_fuse MOUNTPOINT [MILLISECONDS [OPTION]...]
  *
  * OPTIONs are those of mounting (-oallow_other), and --forgetful: nobody is told how long
- * attributes are true, and who asks for them, or for statistics, waits as well.
+ * attributes are true, and who asks for them, or for statistics, waits as well. --uncached: nor how
+ * long names are, so that it is asked for each part of a path.
  *
  * Standard output gets a byte when it is mounted, and one for each caller that begins to wait. A
  * byte on standard input lets all go that wait, and ends the stalling; end of file ends the
@@ -67,8 +68,9 @@ static struct {
         size_t n_waiting;
         uint64_t patience; /* milliseconds, 0: without end */
         bool tame;
-        double attr_timeout; /* 0: forgetful */
-} hostile = {.attr_timeout = 3600};
+        double attr_timeout;  /* 0: forgetful */
+        double entry_timeout; /* 0: uncached */
+} hostile = {.attr_timeout = 3600, .entry_timeout = 3600};
 
 static uint64_t hostile_now(void) {
         struct timespec now;
@@ -138,7 +140,7 @@ static bool hostile_is_stalling(const char *name) {
 
 static void hostile_lookup(fuse_req_t request, fuse_ino_t parent, const char *name) {
         struct fuse_entry_param entry = {.attr_timeout = hostile.attr_timeout,
-                                         .entry_timeout = 3600};
+                                         .entry_timeout = hostile.entry_timeout};
         size_t i = 0;
 
         if (hostile_is_stalling(name)) {
@@ -296,6 +298,8 @@ int main(int argc, char **argv) {
         for (int i = 3; i < argc; i++)
                 if (strcmp(argv[i], "--forgetful") == 0)
                         hostile.attr_timeout = 0;
+                else if (strcmp(argv[i], "--uncached") == 0)
+                        hostile.entry_timeout = 0;
                 else
                         options[args.argc++] = argv[i];
         prctl(PR_SET_PDEATHSIG, SIGKILL);
