@@ -265,8 +265,63 @@ int kernel_mount_namespace_id(int fd, uint64_t *id) {
         return errno == ENOTTY ? kernel_namespace_inode(fd, id) : -errno;
 }
 
+/* How many pid namespaces it is below ours. -ESRCH: it isn't. */
+static int kernel_pid_namespace_depth(int fd) {
+        FD_AUTO int own = openat(kernel_proc, "self/ns/pid", O_RDONLY | O_CLOEXEC), at = -EBADF;
+        int depth = 0, same = own < 0 ? -errno : kernel_is_same_namespace(fd, own);
+
+        for (; same == 0; depth++) {
+                int parent = ioctl(at < 0 ? fd : at, NS_GET_PARENT);
+
+                if (parent < 0)
+                        return errno == EPERM ? -ESRCH : -errno;
+                fd_close(at);
+                at = parent;
+                same = kernel_is_same_namespace(at, own);
+        }
+        return same < 0 ? same : depth;
+}
+
+/* The same of a process, which has a number in each: proc_pid_status(5). */
+static int kernel_process_depth(FILE *status) {
+        int r = -EIO, length, number;
+        char *line = NULL;
+        size_t size = 0;
+
+        errno = 0;
+        while (r == -EIO && getline(&line, &size, status) > 0)
+                if (strncmp(line, "NSpid:", strlen("NSpid:")) == 0) {
+                        const char *rest = line + strlen("NSpid:");
+
+                        for (r = -1; sscanf(rest, "%d%n", &number, &length) == 1; r++)
+                                rest += length;
+                }
+        if (r < 0)
+                r = errno > 0 ? -errno : -EIO;
+        free(line);
+        return r;
+}
+
 int kernel_pid_namespace_has(int fd, pid_t pid) {
-        return ioctl(fd, KERNEL_NS_GET_TGID_IN_PIDNS, pid) < 0 ? -errno : 0;
+        FD_AUTO int status = -EBADF;
+        char path[32];
+        int depth, r;
+        FILE *file;
+
+        if (ioctl(fd, KERNEL_NS_GET_TGID_IN_PIDNS, pid) < 0)
+                return -errno;
+        snprintf(path, sizeof(path), "%d/status", pid);
+        status = openat(kernel_proc, path, O_RDONLY | O_CLOEXEC);
+        if (status < 0)
+                return errno == ENOENT || errno == EPERM || errno == EACCES ? 0 : -errno;
+        file = fdopen(status, "r");
+        if (!file)
+                return -errno;
+        fd_take(&status);
+        r = kernel_process_depth(file);
+        fclose(file);
+        depth = r < 0 ? r : kernel_pid_namespace_depth(fd);
+        return depth < 0 ? depth : depth == r ? 0 : -ESRCH;
 }
 
 int kernel_open_mount_namespace(int fd, enum kernel_direction direction, uint64_t *id) {

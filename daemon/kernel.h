@@ -127,8 +127,8 @@ int kernel_mount_namespace_id(int fd, uint64_t *id);
  */
 int kernel_namespace_inode(int fd, uint64_t *inode);
 
-/* 0: the process with that pid, to us, is in the pid namespace, or below it. -ESRCH: it isn't.
- * -ENOTTY before Linux 6.12. NS_GET_TGID_IN_PIDNS. */
+/* 0: the process with that pid, to us, is in the pid namespace; or below it, where /proc hides the
+ * process from us (hidepid). -ESRCH: it isn't. -ENOTTY before Linux 6.12. NS_GET_TGID_IN_PIDNS. */
 int kernel_pid_namespace_has(int fd, pid_t pid);
 
 /* Opens a mount namespace beside the one that `fd` is, with its id; Linux 6.12. NS_MNT_GET_NEXT and

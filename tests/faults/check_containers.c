@@ -247,6 +247,57 @@ WORLD_TEST(directories_of_another_container_and_of_the_host_are_refused) {
         scene_end(scene);
 }
 
+static void show_those_above(void *argument) {
+        const struct scene *scene = argument;
+        FD_AUTO int client = client_connect(&scene->service, -1);
+        int fds[KINDS], own;
+
+        open_own(fds);
+        own = fds[PID];
+        fds[PID] = scene->fds[PID];
+        client_expect(enter_with(client, fds), STATUS_NOT_AUTHORISED, 0, STATUS_NO_TARGET);
+        fds[PID] = own;
+        client_expect(enter_with(client, fds), STATUS_OK, 0, STATUS_NO_TARGET);
+        close_all(fds);
+}
+
+/* One more pid namespace further down, whose processes are in the container's as well. */
+static void show_those_above_once_more(void *argument) {
+        struct scene *scene = argument;
+        pid_t child;
+
+        scene->fds[PID] = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+        ck_assert_int_eq(unshare(CLONE_NEWPID), 0);
+        child = fork();
+        ck_assert_int_ge(child, 0);
+        if (child == 0) {
+                show_those_above(scene);
+                _exit(EXIT_SUCCESS);
+        }
+        world_join(child);
+}
+
+/* They have the client in them, and an accomplice may have sent them. */
+WORLD_TEST(pid_namespaces_above_the_clients_are_refused) {
+        bool rootless = !container_lacks(CONTAINER_ROOTLESS);
+        struct scene *scene = scene_start();
+        struct container container = container_start(CONTAINER_ROOTFUL);
+
+        if (!container_has_pids())
+                test_skip("impossible here: Linux before 6.17");
+        scene->fds[PID] = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+        container_run(&container, show_those_above, scene);
+        container_kill(&container);
+        if (rootless) {
+                container = container_start(CONTAINER_ROOTLESS);
+                container_run(&container, show_those_above, scene);
+                container_run(&container, show_those_above_once_more, scene);
+                container_kill(&container);
+        }
+        close(scene->fds[PID]);
+        scene_end(scene);
+}
+
 static void enter_the_dead(void *argument) {
         const struct scene *scene = argument;
         FD_AUTO int client = client_connect(&scene->service, -1);
@@ -709,6 +760,7 @@ int main(void) {
         TCase *tests = tcase_create("containers");
 
         tcase_add_test(tests, directories_of_another_container_and_of_the_host_are_refused);
+        tcase_add_test(tests, pid_namespaces_above_the_clients_are_refused);
         tcase_add_test(tests, namespaces_of_a_dead_container_are_of_no_use);
         tcase_add_test(tests, lease_of_another_container_is_neither_adopted_nor_unmounted);
         tcase_add_test(tests, rubbish_from_a_container_is_named_and_spoils_nothing);
