@@ -78,6 +78,22 @@ static bool wire_knows_options(uint16_t operation, const struct wire_target *tar
         return !(target->options & ~known);
 }
 
+static struct verdict wire_judge_kind(uint16_t operation, const struct wire_target *target,
+                                      uint32_t index) {
+        if (wire_knows_kind(operation, target))
+                return VERDICT_OK;
+        if (operation == PROTOCOL_ENTER)
+                return verdict_explain(STATUS_UNSUPPORTED_FILE_SYSTEM, index,
+                                       "no kind of namespace that mountatd enters: those are "
+                                       "mount (1), pid (2) and network (3)");
+        return verdict_refuse(STATUS_UNSUPPORTED_FILE_SYSTEM, index);
+}
+
+static struct verdict wire_refuse_namespaces(uint32_t index) {
+        return verdict_explain(STATUS_MALFORMED, index,
+                               "enter takes the mount namespace, and each kind once");
+}
+
 /* Each kind once, and the mount namespace among them. */
 static struct verdict wire_judge_namespaces(const struct wire_request *request) {
         uint32_t seen = 0;
@@ -86,12 +102,11 @@ static struct verdict wire_judge_namespaces(const struct wire_request *request) 
                 uint32_t kind = 1U << request->targets[i].file_system;
 
                 if (seen & kind)
-                        return verdict_refuse(STATUS_MALFORMED, i);
+                        return wire_refuse_namespaces(i);
                 seen |= kind;
         }
-        return seen & 1U << PROTOCOL_NAMESPACE_MOUNT
-                       ? VERDICT_OK
-                       : verdict_refuse(STATUS_MALFORMED, STATUS_NO_TARGET);
+        return seen & 1U << PROTOCOL_NAMESPACE_MOUNT ? VERDICT_OK
+                                                     : wire_refuse_namespaces(STATUS_NO_TARGET);
 }
 
 static bool wire_knows_flags(const struct wire_request *request) {
@@ -116,9 +131,13 @@ static struct verdict wire_judge(const struct wire_request *request, size_t size
         if (targets != (request->n_targets > 0) || request->n_targets > PROTOCOL_TARGETS_MAX)
                 return verdict_refuse(STATUS_MALFORMED, STATUS_NO_TARGET);
 
-        for (uint32_t i = 0; i < request->n_targets; i++)
-                if (!wire_knows_kind(request->operation, &request->targets[i]))
-                        return verdict_refuse(STATUS_UNSUPPORTED_FILE_SYSTEM, i);
+        for (uint32_t i = 0; i < request->n_targets; i++) {
+                struct verdict verdict =
+                        wire_judge_kind(request->operation, &request->targets[i], i);
+
+                if (verdict.status != STATUS_OK)
+                        return verdict;
+        }
         for (uint32_t i = 0; i < request->n_targets; i++)
                 if (!wire_knows_options(request->operation, &request->targets[i]))
                         return verdict_refuse(STATUS_MALFORMED, i);
