@@ -102,6 +102,7 @@ tap_test "with a drop-in it can enter mount namespaces" join_variant_is_installe
 tap_test "and serves a client in one" joined_client_is_served
 tap_test "or in a user namespace, whose ids it sees" \
         joined_client_is_served unshare --user --map-root-user --mount --net
+tap_test "of which PID 1 notices next to nothing" cost_of_pid_1_elsewhere
 tap_test "with an exposure of at most 4.1" score_is_at_most 41
 tap_test "a container's socket outlives restarts" second_socket_is_served
 tap_test "without a group it is in a closed directory" open_socket_is_in_a_closed_directory

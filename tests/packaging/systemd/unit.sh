@@ -184,17 +184,28 @@ memory_suffices() {
         ((used < 1 << 27))
 }
 
-# pid_1_nanoseconds COUNT MILLISECONDS: PID 1's time on a CPU for so many mounts and unmounts of proc
-# and sys, with pauses.
+# pid_1_nanoseconds COMMAND…: PID 1's time on a CPU while that runs.
 pid_1_nanoseconds() {
         local before after
 
         sleep 1
         before=$(cut -d ' ' -f 1 "/proc/$machine_leader/schedstat")
-        machine_as runner /srv/mount_often /srv/root "$1" "$2"
+        "$@"
         sleep 1
         after=$(cut -d ' ' -f 1 "/proc/$machine_leader/schedstat")
         echo $((after - before))
+}
+
+# mount_often COUNT MILLISECONDS: so many mounts and unmounts of proc and sys, with pauses.
+mount_often() {
+        machine_as runner /srv/mount_often /srv/root "$@"
+}
+
+# In a mount namespace that receives and passes on nothing, which the daemon has to enter.
+mount_often_elsewhere() {
+        machine_run unshare --mount --propagation=private setpriv --reuid=runner --regid=runner \
+                --init-groups --inh-caps=-all --ambient-caps=-all --bounding-set=-all \
+                /srv/mount_often /srv/root "$@"
 }
 
 # In a row PID 1 looks at its mounts five times a second at most; with pauses, each time.
@@ -204,10 +215,23 @@ cost_of_pid_1() {
         gcc -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -I"$repository/client" \
                 -o "$machine_root/srv/mount_often" "$tests/packaging/systemd/mount_often.c" \
                 "$build_package/client/libmountat.a" -pthread
-        machine_as runner /srv/mount_often /srv/root 10 0
-        row=$(pid_1_nanoseconds 1000 0)
-        apart=$(pid_1_nanoseconds 10 500)
+        mount_often 10 0
+        row=$(pid_1_nanoseconds mount_often 1000 0)
+        apart=$(pid_1_nanoseconds mount_often 10 500)
         echo "# PID 1 takes $((row / 1000000)) us of CPU time per mount and unmount of proc and" \
                 "sys when 1000 come in a row, $((apart / 10000)) us when they come 1 s apart" >&3
         ((row > 0 && apart > 0))
+}
+
+# Of what is mounted in there its table tells nothing.
+cost_of_pid_1_elsewhere() {
+        local home elsewhere
+
+        mount_often_elsewhere 10 0
+        home=$(pid_1_nanoseconds mount_often 500 2)
+        elsewhere=$(pid_1_nanoseconds mount_often_elsewhere 500 2)
+        echo "# PID 1 takes $((home / 1000)) us of CPU time while proc and sys are mounted and" \
+                "unmounted 500 times, $((elsewhere / 1000)) us where the daemon enters a private" \
+                "mount namespace" >&3
+        ((elsewhere * 4 < home))
 }
