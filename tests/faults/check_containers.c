@@ -280,11 +280,13 @@ static void show_those_above_once_more(void *argument) {
 /* They have the client in them, and an accomplice may have sent them. */
 WORLD_TEST(pid_namespaces_above_the_clients_are_refused) {
         bool rootless = !container_lacks(CONTAINER_ROOTLESS);
-        struct scene *scene = scene_start();
-        struct container container = container_start(CONTAINER_ROOTFUL);
+        struct container container;
+        struct scene *scene;
 
         if (!container_has_pids())
                 test_skip("impossible here: Linux before 6.17");
+        scene = scene_start();
+        container = container_start(CONTAINER_ROOTFUL);
         scene->fds[PID] = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
         container_run(&container, show_those_above, scene);
         container_kill(&container);
@@ -505,6 +507,48 @@ WORLD_TEST(rubbish_from_a_container_is_named_and_spoils_nothing) {
 
         container_run(&container, send_rubbish, scene);
         container_kill(&container);
+        scene_end(scene);
+}
+
+/* With a pid namespace of its own, which no container of an older kernel has here. */
+static void ask_for_proc(void *argument) {
+        const struct scene *scene = argument;
+        FD_AUTO int proc = open_here("root/proc"), sys = open_here("root/sys");
+        struct wire_reply reply;
+        int client;
+
+        world_become(WORLD_ALICE);
+        client = entered(scene);
+        reply = client_mount(client, PROTOCOL_PROC, 0, proc);
+        client_expect(reply, STATUS_FOREIGN_NAMESPACE, 0, 0);
+        ck_assert_ptr_nonnull(strstr(reply.text, "Linux 6.17"));
+        client_expect(mount_sys(client, sys), STATUS_OK, 0, STATUS_NO_TARGET);
+        close(client);
+        world_wait_for(world_count_mounts(0, scene->service.source) == 0);
+}
+
+static void ask_for_proc_in_a_namespace(void *argument) {
+        pid_t child;
+
+        ck_assert_int_eq(unshare(CLONE_NEWNS | CLONE_NEWPID), 0);
+        child = fork();
+        ck_assert_int_ge(child, 0);
+        if (child > 0) {
+                world_join(child);
+                return;
+        }
+        ck_assert_int_eq(mount("proc", "/proc", "proc", 0, NULL), 0);
+        ask_for_proc(argument);
+        _exit(EXIT_SUCCESS);
+}
+
+WORLD_TEST(older_kernel_is_named_that_shows_no_container_its_processes) {
+        struct scene *scene;
+
+        if (container_has_pids())
+                test_skip("impossible here: Linux 6.17 or later");
+        scene = scene_start();
+        world_run_as(0, ask_for_proc_in_a_namespace, scene);
         scene_end(scene);
 }
 
@@ -764,6 +808,7 @@ int main(void) {
         tcase_add_test(tests, namespaces_of_a_dead_container_are_of_no_use);
         tcase_add_test(tests, lease_of_another_container_is_neither_adopted_nor_unmounted);
         tcase_add_test(tests, rubbish_from_a_container_is_named_and_spoils_nothing);
+        tcase_add_test(tests, older_kernel_is_named_that_shows_no_container_its_processes);
         tcase_add_test(tests, container_that_ends_between_two_requests_is_kept_by_nobody);
         tcase_add_test(tests, container_that_is_killed_at_work_is_kept_by_nobody);
         tcase_add_test(tests, container_that_ends_during_a_restart_is_kept_by_nobody);
