@@ -4,9 +4,11 @@
 #
 # The programs of the dev build, and the units, on the distribution's own kernel, which in Debian 12
 # is 6.1: no statmount, no unique mount ids, no clones of detached mounts. In a machine of qemu's with
-# systemd as PID 1; see tests/lib/machine.sh. Prints TAP. The package of another kernel can be named:
+# systemd as PID 1; see tests/lib/machine.sh. Prints TAP. The package of another kernel can be named,
+# with the suite of Debian's that it is in, and what is wanted of the programs, by parts of names:
 #
-#   sudo MOUNTATD_KERNEL=linux-image-cloud-amd64 tests/system/check_old_kernel.sh
+#   sudo MOUNTATD_KERNEL=linux-image-amd64/bookworm-backports \
+#           tests/system/check_old_kernel.sh check_daemon_join check_run_join
 
 set -euo pipefail
 
@@ -17,6 +19,7 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/tap.sh"
 
 kernel=${MOUNTATD_KERNEL:-linux-image-amd64}
+filters="$*"
 machines=$repository/build/machine
 seconds_max=2100
 
@@ -35,8 +38,11 @@ require_packages() {
         if ! packages_install build test machine >&2; then
                 skip_all "qemu can't be installed"
         fi
-        if ! package=$(machine_package "$kernel"); then
-                skip_all "impossible here: this distribution has no package $kernel"
+        if [[ $kernel == */* ]] && ! machine_use_suite "${kernel#*/}" "$machines/apt/${kernel#*/}" >&2; then
+                skip_all "Debian's ${kernel#*/} can't be reached"
+        fi
+        if ! package=$(machine_package "${kernel%%/*}"); then
+                skip_all "impossible here: there is no package $kernel"
         fi
 }
 
@@ -46,7 +52,7 @@ make_machine() {
         if [[ ! -e $directory/vmlinuz ]] && ! machine_fetch "$package" "$directory" >&2; then
                 skip_all "$package can't be downloaded"
         fi
-        machine_make "$directory" "$tests/system/machine/suite"
+        machine_make "$directory" "$tests/system/machine/suite $filters"
 }
 
 # By hardware where there is some that works, or it is emulated.
