@@ -163,11 +163,14 @@ struct verdict lease_release(struct leases *leases, struct holder *holder, uint6
                              struct lease_remains *remains) {
         struct verdict verdict;
         struct lease *lease;
+        uint64_t place;
         int r;
 
         remains->strangers = remains->count = 0;
+        if (!leases_find_place(leases, holder, id, &place))
+                return verdict_refuse(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET);
         /* First: what can't be got at stays its holder's, who is there. */
-        r = namespaces_go(leases_place(leases, id));
+        r = namespaces_go(place);
         if (r < 0 && r != -ENOENT)
                 return verdict_host_failed(r, STATUS_NO_TARGET);
         lease = leases_take(leases, holder, id);

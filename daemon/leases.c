@@ -275,15 +275,18 @@ struct lease *leases_take_next(struct leases *leases, struct holder *holder) {
         return lease;
 }
 
-uint64_t leases_place(struct leases *leases, uint64_t id) {
+bool leases_find_place(struct leases *leases, const struct holder *holder, uint64_t id,
+                       uint64_t *place) {
         const struct lease *lease;
-        uint64_t place;
+        bool found;
 
         pthread_mutex_lock(&leases->mutex);
         lease = leases_find(leases, id);
-        place = lease ? lease->record->mount_namespace : 0;
+        found = lease && leases_may_take(leases, lease, holder);
+        if (found)
+                *place = lease->record->mount_namespace;
         pthread_mutex_unlock(&leases->mutex);
-        return place;
+        return found;
 }
 
 bool leases_are_held(struct leases *leases, const struct holder *holder) {

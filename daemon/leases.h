@@ -138,8 +138,10 @@ struct lease *leases_take(struct leases *leases, struct holder *holder, uint64_t
 /* The same for the next that the holder holds. */
 struct lease *leases_take_next(struct leases *leases, struct holder *holder);
 
-/* The mount namespace that the lease is in, 0: ours, or there is no such lease. */
-uint64_t leases_place(struct leases *leases, uint64_t id);
+/* The mount namespace, 0: ours, that a lease is in which the holder may take at this moment. False:
+ * there is no such. */
+bool leases_find_place(struct leases *leases, const struct holder *holder, uint64_t id,
+                       uint64_t *place);
 
 /* Whether the holder holds any. */
 bool leases_are_held(struct leases *leases, const struct holder *holder);
