@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2154 # of check_containers.sh
+# shellcheck shell=bash disable=SC2154 # of check_examples.sh
 #
 # Storage and scheduler as plain processes, the examples beside them, and actions.
 

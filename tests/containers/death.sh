@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2154 # of check_containers.sh
+# shellcheck shell=bash disable=SC2154 # of check_examples.sh
 #
 # What is killed, in the middle of an action, in the pod that pod_works has started.
 

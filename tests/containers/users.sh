@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2154 # of check_containers.sh
+# shellcheck shell=bash disable=SC2154 # of check_examples.sh
 #
 # Containers whose root is another user on the node. With a native build directory, since what is
 # mounted in a user namespace isn't passed on to the outside.

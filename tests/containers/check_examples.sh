@@ -5,7 +5,7 @@
 # The examples, as they stand, with stock Buildbarn: images from the Containerfiles, pods and compose
 # files, in namespaces and a network of the test's own. Needs root; prints TAP.
 #
-#   sudo tests/containers/check_containers.sh [PART OF A TEST'S NAME]
+#   sudo tests/containers/check_examples.sh [PART OF A TEST'S NAME]
 
 set -euo pipefail
 export LC_ALL=C.UTF-8
