@@ -7,24 +7,11 @@
 cluster_start() {
         local program
 
-        cluster_pids=()
         mkdir -p /run/mountatd-join /run/mountatd-daemonset
         for program in storage scheduler; do
                 AREA=/nonexistent "$buildbarn_bin/bb_$program" \
                         "$tests/containers/config/$program.jsonnet" >"$area/$program.log" 2>&1 &
-                cluster_pids+=($!)
         done
-}
-
-cluster_stop() {
-        kill "${cluster_pids[@]}"
-        wait "${cluster_pids[@]}" || true
-}
-
-with_cluster() {
-        cluster_start
-        "$@"
-        cluster_stop
 }
 
 # The configuration of the examples, with this cluster's common.libsonnet.
