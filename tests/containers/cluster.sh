@@ -54,6 +54,7 @@ act() {
 }
 
 # What every action must find, in a pod and elsewhere.
+# shellcheck disable=SC2016 # for the shell in there
 action='
 readlink /proc/self/exe
 test -e /proc/meminfo || echo processes only

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # build.sh assigns
 #
 # Buildbarn's programs, of the version that tests/buildbarn/go.mod pins, and mountat-runner, built into
 # build/buildbarn. After packages.sh, build.sh and go.sh.

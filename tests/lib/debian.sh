@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # build.sh assigns
 #
 # Roots of a fresh Debian 12, by debootstrap. After build.sh.
 
