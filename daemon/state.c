@@ -9,6 +9,7 @@
 
 #include "common/fd.h"
 #include "common/file_system.h"
+#include "daemon/kernel.h"
 #include "daemon/state_private.h"
 
 #include <assert.h>
@@ -249,6 +250,18 @@ static void state_put_record(struct state *state, uint32_t index, const struct r
                 found->damaged++;
 }
 
+/* To an instance in another mount namespace ours was a client's; from now on it is home. */
+static int state_bring_home(struct state *state) {
+        FD_AUTO int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+        uint64_t home;
+        int r = fd < 0 ? -errno : kernel_mount_namespace_id(fd, &home);
+
+        for (uint32_t i = 0; r == 0 && i < state->used; i++)
+                if (state->records[i].mount_namespace == home)
+                        state->records[i].mount_namespace = state->records[i].namespace_inode = 0;
+        return r;
+}
+
 /*
  * Writes the file anew, as ours, with the records that were left. What an instance in another mount
  * namespace had at its home would seem to be gone: the old file has that, and is kept. What it had
@@ -270,6 +283,8 @@ static int state_replace(const struct state_takeover *takeover, uint32_t capacit
                         keep |= left.records[i].state != RECORD_FREE;
                 else
                         state_put_record(state, i, &left.records[i], takeover->found);
+        if (r == 0 && foreign)
+                r = state_bring_home(state);
         if (r == 0 && keep)
                 r = state_set_aside(takeover, STATE_NAME, true);
         if (r == 0)

@@ -773,6 +773,51 @@ WORLD_TEST(lease_of_a_container_that_ended_is_forgotten) {
                 ck_assert(!service_has_state(&scene->service));
 }
 
+/* A next daemon is in the container itself, with a /proc that shows it. */
+static struct container *home;
+
+static void go_home(void) {
+        FD_AUTO int fd = container_open(home, "mnt");
+
+        if (unshare(CLONE_FS) < 0 || setns(fd, CLONE_NEWNS) < 0 ||
+            (container_has_pids() && umount2("/proc", MNT_DETACH) < 0))
+                _exit(127);
+}
+
+static struct service start_at_home(const char *option) {
+        return service_start(
+                &(struct service_plan){.name = "a", .options = {JOIN, option}, .enter = go_home});
+}
+
+WORLD_TEST(lease_of_where_the_next_daemon_is_at_home_is_adopted) {
+        struct scene *scene = scene_start();
+        struct container container = container_start(CONTAINER_ROOTFUL);
+        pid_t holder = hold_in(&container, scene);
+
+        world_kill(scene->service.pid);
+        home = &container;
+        scene->service = start_at_home(NULL);
+        scene->step = 2; /* nothing to enter */
+        container_run(&container, adopt, scene);
+        world_kill(holder);
+        service_stop(&scene->service);
+        container_kill(&container);
+}
+
+WORLD_TEST(lease_of_where_the_next_daemon_is_at_home_is_swept) {
+        struct scene *scene = scene_start();
+        struct container container = container_start(CONTAINER_ROOTFUL);
+        pid_t holder = hold_in(&container, scene);
+
+        world_kill(scene->service.pid);
+        world_kill(holder);
+        home = &container;
+        scene->service = start_at_home("--adopt-timeout=0");
+        world_wait_for(count_in(container.init) == 0);
+        service_stop(&scene->service);
+        container_kill(&container);
+}
+
 /* ---- privileges ---- */
 
 WORLD_TEST(capability_that_it_lacks_is_named_at_the_start) {
@@ -806,6 +851,8 @@ int main(void) {
         tcase_add_test(tests, lease_of_a_daemon_that_died_is_adopted_in_there);
         tcase_add_test(tests, lease_that_nobody_adopts_is_swept_in_there);
         tcase_add_test(tests, lease_of_a_container_that_ended_is_forgotten);
+        tcase_add_test(tests, lease_of_where_the_next_daemon_is_at_home_is_adopted);
+        tcase_add_test(tests, lease_of_where_the_next_daemon_is_at_home_is_swept);
         tcase_add_test(tests, capability_that_it_lacks_is_named_at_the_start);
         return world_run(tests);
 }

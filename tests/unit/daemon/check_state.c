@@ -2,6 +2,7 @@
 
 /* On a real directory, with real processes that die. */
 
+#include "daemon/kernel.h"
 #include "tests/fixtures/skip.h"
 #include "tests/fixtures/suite.h"
 #include "tests/unit/daemon/state_files.h"
@@ -448,7 +449,7 @@ static void write_foreign(unsigned n_places, const uint64_t *places) {
         for (uint32_t i = 0; i < n_places; i++) {
                 struct record record = sane(i, RECORD_LIVE);
 
-                record.mount_namespace = places[i];
+                record.mount_namespace = record.namespace_inode = places[i];
                 memcpy(file + STATE_HEADER_SIZE + i * sizeof(record), &record, sizeof(record));
         }
         write_file(file, WHOLE);
@@ -468,7 +469,27 @@ START_TEST(mounts_in_namespaces_of_clients_outlive_that_of_the_daemon) {
         ck_assert_str_eq(found.set_aside, "");
         ck_assert_uint_eq(found.damaged, 0);
         ck_assert_uint_eq(file.used, 2);
-        wanted.mount_namespace = 7;
+        wanted.mount_namespace = wanted.namespace_inode = 7;
+        ck_assert_mem_eq(&file.records[1], &wanted, sizeof(wanted));
+        state_close(&file);
+        end();
+}
+END_TEST
+
+/* A client's that is our own now: what is there is ours to undo, at home. */
+START_TEST(mounts_in_our_namespace_are_at_home) {
+        FD_AUTO int namespace = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+        struct state_found found = {0};
+        struct record wanted = sane(1, RECORD_LIVE);
+        struct state file;
+        uint64_t own;
+
+        start();
+        ck_assert_int_eq(kernel_mount_namespace_id(namespace, &own), 0);
+        write_foreign(2, (const uint64_t[]){7, own});
+        ck_assert_int_eq(open_records(&file, &found), 0);
+        ck_assert_str_eq(found.set_aside, "");
+        ck_assert_uint_eq(file.records[0].mount_namespace, 7);
         ck_assert_mem_eq(&file.records[1], &wanted, sizeof(wanted));
         state_close(&file);
         end();
@@ -977,7 +998,7 @@ int main(void) {
                 zombie_is_taken_over, killed_one_that_stays_is_taken_over, other_boot_left_nothing,
                 what_it_does_not_understand_is_set_aside, header_that_lies_is_set_aside,
                 mounts_in_namespaces_of_clients_outlive_that_of_the_daemon,
-                mounts_in_another_home_are_set_aside,
+                mounts_in_our_namespace_are_at_home, mounts_in_another_home_are_set_aside,
                 header_that_lies_is_not_taken_from_a_living_one,
                 what_was_set_aside_is_not_overwritten_but_for_the_last,
                 leftover_of_a_take_over_is_in_nobodys_way, what_is_no_file_is_set_aside,
