@@ -76,6 +76,12 @@ static bool state_is_understood(const struct state_header *header, uint32_t vers
                header->capacity <= STATE_RECORDS_MAX && state_file_size(header) == (size_t)size;
 }
 
+/* Whether the pids in the file are processes that we would see. */
+static bool state_has_our_pids(const struct state_takeover *takeover,
+                               const struct state_header *header) {
+        return !header->pid_namespace || header->pid_namespace == takeover->pid_namespace;
+}
+
 int state_find(struct state_takeover *takeover, const char *name, uint32_t version,
                struct state_file *file) {
         const struct instance *self = &takeover->self, *owner = &file->header.instance;
@@ -108,7 +114,8 @@ int state_find(struct state_takeover *takeover, const char *name, uint32_t versi
                 file->finding = STATE_OUTDATED;
         else if (!owner->mount_namespace || owner->mount_namespace == self->mount_namespace)
                 file->finding = STATE_LEFT;
-        else if (file->header.version == STATE_VERSION)
+        else if (file->header.version == STATE_VERSION &&
+                 state_has_our_pids(takeover, &file->header))
                 file->finding = STATE_FOREIGN;
         return 0;
 }
@@ -210,6 +217,17 @@ static void state_end(struct state_takeover *takeover) {
         takeover->directory = fd_close(takeover->directory);
 }
 
+static int state_identify(struct state_takeover *takeover) {
+        struct stat namespace;
+        int r = instance_self(&takeover->self);
+
+        if (r == 0 && stat("/proc/self/ns/pid", &namespace) < 0)
+                r = -errno;
+        if (r == 0)
+                takeover->pid_namespace = namespace.st_ino; /* 32 bits wide in the kernel */
+        return r;
+}
+
 /* Locks the directory, and looks at what is there. The caller ends it, if this fails as well. */
 static int state_begin(const char *directory, struct state_found *found,
                        struct state_takeover *takeover) {
@@ -223,7 +241,7 @@ static int state_begin(const char *directory, struct state_found *found,
         takeover->directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (takeover->directory < 0 || flock(takeover->directory, LOCK_EX | LOCK_NB) < 0)
                 return -errno;
-        r = instance_self(&takeover->self);
+        r = state_identify(takeover);
         if (r == 0)
                 r = state_find(takeover, STATE_NAME, STATE_VERSION, &takeover->state);
         if (r == 0)
@@ -278,6 +296,8 @@ static int state_replace(const struct state_takeover *takeover, uint32_t capacit
         if (r == 0)
                 r = state_create(takeover->directory, state_capacity(capacity, &left),
                                  &takeover->self, state);
+        if (r == 0)
+                state->header->pid_namespace = takeover->pid_namespace;
         for (uint32_t i = 0; r == 0 && left.header && i < left.capacity; i++)
                 if (foreign && !left.records[i].mount_namespace)
                         keep |= left.records[i].state != RECORD_FREE;

@@ -40,7 +40,7 @@ struct state_header {
         uint32_t version;
         uint32_t record_size;
         uint32_t capacity;
-        uint32_t reserved;
+        uint32_t pid_namespace; /* its inode in nsfs, in which the pids here are; 0: not known */
         struct instance instance;
 };
 
@@ -97,8 +97,9 @@ struct state_found {
  * index, all others are free. A file of an earlier boot is replaced, since its mounts are gone.
  * What isn't understood or is no regular file is set aside, and so is what has records of a
  * predecessor's own mount namespace that is another than ours; its records of clients' namespaces
- * are taken over all the same, of ours as of the daemon's own. STATE_SET_ASIDE_MAX of a name are
- * kept, the first ones and the last. The blocks are allocated, so no store can fail later.
+ * are taken over all the same, of ours as of the daemon's own, unless its pid namespace is another
+ * as well, where it may be alive. STATE_SET_ASIDE_MAX of a name are kept, the first ones and the
+ * last. The blocks are allocated, so no store can fail later.
  *
  * -EXDEV: as instance_self() has it. -EBUSY: a process runs with it, also one of 0.1 or of a
  * version that isn't understood. -EAGAIN: another one is starting at this moment. Then nothing is

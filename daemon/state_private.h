@@ -20,7 +20,8 @@ enum {
 
 enum state_finding {
         STATE_ABSENT,
-        STATE_UNKNOWN,  /* not understood, or of an earlier version in another mount namespace */
+        STATE_UNKNOWN,  /* not understood; or in another mount namespace and of an earlier version,
+                         * or in another pid namespace as well */
         STATE_OUTDATED, /* of an earlier boot: its mounts are gone */
         STATE_LEFT,     /* by a dead instance of this boot */
         STATE_FOREIGN,  /* the same, but one in another mount namespace */
@@ -38,6 +39,7 @@ struct state_file {
 struct state_takeover {
         int directory; /* owned; locked */
         struct instance self;
+        uint32_t pid_namespace; /* ours */
         struct state_file state, ledger;
         struct state_found *found;
 };

@@ -476,6 +476,63 @@ START_TEST(mounts_in_namespaces_of_clients_outlive_that_of_the_daemon) {
 }
 END_TEST
 
+/* Takes the state file, in mount and pid namespaces of its own, and lives until it is told to end.
+ */
+static void __attribute__((noreturn)) live_unseen(int ready, int stop) {
+        static const uint64_t place = 7;
+        struct state_found found = {0};
+        struct state file;
+        char byte;
+
+        if (mount("proc", "/proc", "proc", 0, NULL) < 0 || open_records(&file, &found) < 0)
+                _exit(1);
+        file.records[0] = sane(0, RECORD_LIVE);
+        file.records[0].mount_namespace = place;
+        if (write(ready, "", 1) != 1 || read(stop, &byte, 1) != 0)
+                _exit(1);
+        _exit(0);
+}
+
+/* Nobody can say from here whether it lives, so what it has is left to it. */
+START_TEST(who_can_not_be_seen_is_not_taken_over) {
+        struct state_found found = {0};
+        int ready[2], stop[2], status;
+        struct state file;
+        pid_t parent;
+        char byte;
+
+        start();
+        ck_assert(pipe2(ready, O_CLOEXEC) == 0 && pipe2(stop, O_CLOEXEC) == 0);
+        parent = fork();
+        if (parent == 0) {
+                close(stop[1]);
+                if (unshare(CLONE_NEWNS | CLONE_NEWPID) < 0 ||
+                    mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0)
+                        _exit(2);
+                if (fork() == 0)
+                        live_unseen(ready[1], stop[0]);
+                wait(&status);
+                _exit(WEXITSTATUS(status));
+        }
+        close(ready[1]);
+        if (read(ready[0], &byte, 1) != 1) {
+                ck_assert_int_eq(waitpid(parent, &status, 0), parent);
+                ck_assert_int_eq(WEXITSTATUS(status), 2);
+                rmdir(directory);
+                test_skip("namespaces of its own need CAP_SYS_ADMIN, and no thread beside");
+        }
+        ck_assert_int_eq(open_records(&file, &found), 0);
+        ck_assert_str_eq(found.set_aside, "state.unknown-1");
+        ck_assert_uint_eq(file.used, 0);
+        state_close(&file);
+        remove_set_aside("state.unknown-1");
+        close(stop[1]);
+        ck_assert_int_eq(waitpid(parent, &status, 0), parent);
+        ck_assert_int_eq(status, 0);
+        end();
+}
+END_TEST
+
 /* A client's that is our own now: what is there is ours to undo, at home. */
 START_TEST(mounts_in_our_namespace_are_at_home) {
         FD_AUTO int namespace = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
@@ -998,7 +1055,8 @@ int main(void) {
                 zombie_is_taken_over, killed_one_that_stays_is_taken_over, other_boot_left_nothing,
                 what_it_does_not_understand_is_set_aside, header_that_lies_is_set_aside,
                 mounts_in_namespaces_of_clients_outlive_that_of_the_daemon,
-                mounts_in_our_namespace_are_at_home, mounts_in_another_home_are_set_aside,
+                mounts_in_our_namespace_are_at_home, who_can_not_be_seen_is_not_taken_over,
+                mounts_in_another_home_are_set_aside,
                 header_that_lies_is_not_taken_from_a_living_one,
                 what_was_set_aside_is_not_overwritten_but_for_the_last,
                 leftover_of_a_take_over_is_in_nobodys_way, what_is_no_file_is_set_aside,
