@@ -373,6 +373,11 @@ static bool main_sweep(struct program *program) {
         if (!main_runtime_directory(&program->options, directory, sizeof(directory)))
                 return false;
         r = state_open_left(directory, &left, &found);
+        if (found.foreign)
+                log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_MOUNTS_LEFT},
+                          "%s: nothing is swept: an instance in another mount namespace has left "
+                          "it, and the next start takes over what was mounted in containers",
+                          directory);
         if (r == -ENOENT || r == -EBUSY)
                 return true; /* nothing was left, or it is still in use */
         if (r < 0)

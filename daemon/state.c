@@ -348,8 +348,10 @@ int state_open_left(const char *directory, struct state *ret, struct state_found
                 r = -ENOENT;
         if (r == 0)
                 r = state_upgrade(&takeover);
-        if (r == 0 && takeover.state.finding != STATE_LEFT)
+        if (r == 0 && takeover.state.finding != STATE_LEFT) {
+                found->foreign = takeover.state.finding == STATE_FOREIGN;
                 r = -ENOENT;
+        }
         if (r == 0)
                 r = state_map(takeover.state.fd, &takeover.state.header, &state);
         if (r == 0) { /* stays locked: nobody may take over meanwhile */

@@ -85,7 +85,8 @@ struct state {
 
 /* What was found, for the caller to log. Zeroed by him, and filled in also where the call fails. */
 struct state_found {
-        int32_t pid;        /* with -EBUSY: of the process that runs with the file */
+        int32_t pid;  /* with -EBUSY: of the process that runs with the file */
+        bool foreign; /* with -ENOENT of state_open_left(): an instance elsewhere has left a file */
         uint32_t damaged;   /* records that no mountatd can have written: they are left out */
         char set_aside[64]; /* the names, ", " between them, that files which aren't taken over have
                              * now; "": none */
@@ -115,8 +116,9 @@ int state_open(const char *directory, uint32_t capacity, struct state *state,
 /*
  * Opens what a dead predecessor of this boot left, in place, to change states alone; what an
  * earlier version left becomes a file of this one first. Nobody can take over before
- * state_close_left(). -ENOENT: nothing that could be of use; what would be set aside stays where it
- * is, for state_open() to do so. -EBUSY and -EAGAIN as above.
+ * state_close_left(). -ENOENT: nothing that could be of use; what would be set aside, or is of an
+ * instance in another mount namespace, stays where it is, for state_open(). -EBUSY and -EAGAIN as
+ * above.
  */
 int state_open_left(const char *directory, struct state *state, struct state_found *found);
 
