@@ -341,6 +341,7 @@ static bool request_is_to_enter(const struct service *service, const struct verd
         const struct holder *holder = service->holder;
 
         return verdict->status == STATUS_FOREIGN_NAMESPACE && !holder->namespaces &&
+               service->request->wire.operation != PROTOCOL_ENTER &&
                policy_allows_join(service->context->policy, holder->subject.uid);
 }
 

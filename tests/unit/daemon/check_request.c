@@ -1473,6 +1473,21 @@ START_TEST(mounts_are_made_where_the_client_is) {
 }
 END_TEST
 
+/* That is for an administrator to mend, in mountatd's own pid namespace. */
+START_TEST(enter_without_a_process_to_be_seen_is_a_failure) {
+        int log = capture();
+
+        start_joining(FAKE_ALL_FEATURES);
+        log_set_level(LOG_INFO);
+        holder->subject.pid = 0;
+        ck_assert_uint_eq(enter(), STATUS_FOREIGN_NAMESPACE);
+        ck_assert_ptr_nonnull(strstr(reply->text, "can't see your processes"));
+        ck_assert_ptr_nonnull(strstr(captured(log), "enter: foreign-namespace"));
+        ck_assert_uint_eq(fake.context.failures_total, 1);
+        end();
+}
+END_TEST
+
 START_TEST(enters_once_and_before_the_first_mount) {
         uint64_t lease;
 
@@ -1746,8 +1761,10 @@ int main(void) {
                 what_came_is_closed_and_clones_are_made_when_nobody_waits,
                 stop_and_the_clients_end_are_seen_after_the_mount, mounts_and_failures_are_counted,
                 each_request_has_one_line_of_the_log_with_its_name, enter_is_for_those_who_may_join,
-                mounts_are_made_where_the_client_is, enters_once_and_before_the_first_mount,
-                so_many_of_a_user_are_inside, what_is_to_be_kept_is_mounted_at_home_alone,
+                mounts_are_made_where_the_client_is,
+                enter_without_a_process_to_be_seen_is_a_failure,
+                enters_once_and_before_the_first_mount, so_many_of_a_user_are_inside,
+                what_is_to_be_kept_is_mounted_at_home_alone,
                 what_is_kept_at_home_is_released_from_inside,
                 thread_that_did_not_get_back_does_so_for_the_next_request,
                 lease_is_released_in_its_namespace,
