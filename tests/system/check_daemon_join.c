@@ -573,6 +573,43 @@ WORLD_TEST(so_many_connections_of_a_user_are_inside) {
         service_stop(&scene->service);
 }
 
+/* Asks, and is gone before the answer: while it is being entered, before that, or after. */
+static void enter_and_leave(const struct scene *scene, int lingers_us) {
+        struct wire_request request = {.operation = PROTOCOL_ENTER, .n_targets = 3};
+        FD_AUTO int client = client_connect(&scene->service, -1);
+        uint8_t bytes[WIRE_REQUEST_MAX];
+        int fds[3];
+
+        open_own(fds);
+        request.version = PROTOCOL_VERSION;
+        for (unsigned i = 0; i < 3; i++)
+                request.targets[i].file_system = PROTOCOL_NAMESPACE_MOUNT + i;
+        client_send(client, bytes, wire_encode_request(&request, bytes), fds, 3);
+        close_three(fds);
+        usleep(lingers_us);
+}
+
+static void enter_and_leave_often(void *argument) {
+        struct scene *scene = argument;
+        FD_AUTO int client = -EBADF;
+
+        for (int i = 0; i < 200; i++)
+                enter_and_leave(scene, i);
+        client = client_connect(&scene->service, -1);
+        world_wait_for(enter(client).status == STATUS_OK);
+}
+
+WORLD_TEST(who_leaves_while_entering_takes_no_room) {
+        struct scene *scene = scene_new();
+        struct container container = container_start(CONTAINER_ROOTFUL);
+
+        scene->service = service_start_with("a", JOIN, "--max-namespaces-per-user=1");
+        container_run(&container, enter_and_leave_often, scene);
+        world_wait_for(service_count_fds(&scene->service) <= scene->service.fds + 4);
+        container_kill(&container);
+        service_stop(&scene->service);
+}
+
 /* ---- others' namespaces ---- */
 
 struct pair {
@@ -845,6 +882,7 @@ int main(void) {
         tcase_add_test(tests, user_namespace_without_maps_is_refused);
         tcase_add_test(tests, root_that_a_container_passes_on_is_found);
         tcase_add_test(tests, so_many_connections_of_a_user_are_inside);
+        tcase_add_test(tests, who_leaves_while_entering_takes_no_room);
         tcase_add_test(tests, another_containers_namespaces_are_of_no_use);
         tcase_add_test(tests, client_that_is_killed_leaves_nothing);
         tcase_add_test(tests, container_that_ends_is_kept_by_nobody);
