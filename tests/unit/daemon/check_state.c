@@ -519,7 +519,7 @@ START_TEST(who_can_not_be_seen_is_not_taken_over) {
                 ck_assert_int_eq(waitpid(parent, &status, 0), parent);
                 ck_assert_int_eq(WEXITSTATUS(status), 2);
                 rmdir(directory);
-                test_skip("namespaces of its own need CAP_SYS_ADMIN, and no thread beside");
+                test_skip("namespaces of its own need CAP_SYS_ADMIN");
         }
         ck_assert_int_eq(open_records(&file, &found), 0);
         ck_assert_str_eq(found.set_aside, "state.unknown-1");
