@@ -172,6 +172,7 @@ void state_unmap(struct state *state) {
 int state_create(int directory, uint32_t capacity, const struct instance *instance,
                  struct state *state) {
         FD_AUTO int fd = -EBADF;
+        struct stat stat;
         struct state_header header = {
                 .version = STATE_VERSION,
                 .record_size = sizeof(struct record),
@@ -186,7 +187,7 @@ int state_create(int directory, uint32_t capacity, const struct instance *instan
         fd = openat(directory, STATE_NAME_NEW, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0)
                 return -errno;
-        r = -posix_fallocate(fd, 0, state_file_size(&header));
+        r = fstat(fd, &stat) < 0 ? -errno : -posix_fallocate(fd, 0, state_file_size(&header));
         if (r == 0)
                 r = state_map(fd, &header, state);
         if (r < 0) {
@@ -194,6 +195,7 @@ int state_create(int directory, uint32_t capacity, const struct instance *instan
                 return r;
         }
         *state->header = header;
+        state->inode = stat.st_ino;
         state->used = 0;
         return 0;
 }
@@ -368,12 +370,20 @@ void state_close_left(struct state *state) {
         state->directory = fd_close(state->directory);
 }
 
+/* Not if an instance that couldn't see us has set it aside: then the name is that one's. */
+static bool state_is_in_place(const struct state *state) {
+        struct stat stat;
+
+        return fstatat(state->directory, STATE_NAME, &stat, AT_SYMLINK_NOFOLLOW) < 0 ||
+               stat.st_ino == state->inode;
+}
+
 void state_close(struct state *state) {
         bool used = false;
 
         for (uint32_t i = 0; i < state->used; i++)
                 used = used || state->records[i].state != RECORD_FREE;
-        if (!used)
+        if (!used && state_is_in_place(state))
                 unlinkat(state->directory, STATE_NAME, 0);
         state_unmap(state);
         state->directory = fd_close(state->directory);

@@ -27,6 +27,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum {
         STATE_HEADER_SIZE = 4096,
@@ -75,6 +76,7 @@ struct record {
 
 struct state {
         int directory;
+        ino_t inode; /* of the file */
         size_t size;
         uint32_t capacity; /* as judged: the header's can change under a foreign hand */
         uint32_t used;     /* records from here on were never written: not to be read, which would
@@ -125,7 +127,7 @@ int state_open_left(const char *directory, struct state *state, struct state_fou
 /* Unmaps what state_open_left() gave, and lets others take over. */
 void state_close_left(struct state *state);
 
-/* Unmaps; removes the file unless a record is in use. */
+/* Unmaps; removes the file unless a record is in use, or it was set aside by another instance. */
 void state_close(struct state *state);
 
 /* Whether the record, which lies at `index`, can have been written by a mountatd. */
