@@ -273,7 +273,7 @@ static void state_put_record(struct state *state, uint32_t index, const struct r
 /* To an instance in another mount namespace ours was a client's; from now on it is home. */
 static int state_bring_home(struct state *state) {
         FD_AUTO int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-        uint64_t home;
+        uint64_t home = 0;
         int r = fd < 0 ? -errno : kernel_mount_namespace_id(fd, &home);
 
         for (uint32_t i = 0; r == 0 && i < state->used; i++)
