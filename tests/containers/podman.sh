@@ -65,14 +65,19 @@ END
                 "$repository"
 }
 
+# buildbarn_image NAME: with the tag that the examples have.
+buildbarn_image() {
+        sed -nE "s#^ +image: (.*/$1:.*)#\1#p" "$kubernetes/joined-native.yaml"
+}
+
 # Stock Buildbarn's, as its maintainers' images are used.
 podman_make_buildbarn() {
-        podman_build --file - --tag ghcr.io/buildbarn/bb-worker "$buildbarn_bin" <<'END'
+        podman_build --file - --tag "$(buildbarn_image bb-worker)" "$buildbarn_bin" <<'END'
 FROM docker.io/library/debian:bookworm-slim
 COPY bb_worker /bb_worker
 ENTRYPOINT ["/bb_worker"]
 END
-        podman_build --file - --tag ghcr.io/buildbarn/bb-runner-installer "$buildbarn_bin" <<'END'
+        podman_build --file - --tag "$(buildbarn_image bb-runner-installer)" "$buildbarn_bin" <<'END'
 FROM docker.io/library/debian:bookworm-slim
 COPY bb_runner /bb_runner
 CMD ["cp", "/bb_runner", "/bb/"]

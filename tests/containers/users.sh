@@ -56,8 +56,8 @@ rootless_prepare() {
         sed "s#$tests/containers/runtime#/run/rootless/runtime#" "$CONTAINERS_CONF" \
                 >/run/rootless/containers.conf
         podman save --multi-image-archive --output "$area/rootless/images.tar" \
-                docker.io/library/debian:bookworm-slim ghcr.io/buildbarn/bb-worker \
-                ghcr.io/buildbarn/bb-runner-installer registry.example.com/mountat-runner
+                docker.io/library/debian:bookworm-slim "$(buildbarn_image bb-worker)" \
+                "$(buildbarn_image bb-runner-installer)" registry.example.com/mountat-runner
         chown -R "$users_own:$users_own" "$area/rootless"
         rootless_podman load --quiet --input images.tar
 }
