@@ -14,9 +14,10 @@ function(buildDirectory) {
   global: common.global { setUmask: { umask: 0 } },
   buildDirectories: [buildDirectory {
     runners: [{
-      // The one change in here: it would be unix:///worker/runner without mountat-runner.
+      // It would be unix:///worker/runner without mountat-runner.
       endpoint: { address: 'unix:///worker/mountat-runner' },
       concurrency: 8,
+      // The scheduler matches it exactly: put what the cluster's actions ask for.
       platform: { properties: [{ name: 'OSFamily', value: 'linux' }] },
       workerId: { pod: std.extVar('POD_NAME'), node: std.extVar('NODE_NAME') },
       maximumFilePoolFileCount: 100000,

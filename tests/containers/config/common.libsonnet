@@ -7,5 +7,9 @@
   blobstore: { contentAddressableStorage: storage, actionCache: storage },
   browserUrl: 'http://localhost',
   maximumMessageSizeBytes: 4 * 1024 * 1024,
-  global: {},
+  // As in bb-deployments: what two processes of a pod can't have both.
+  global: { diagnosticsHttpServer: { httpServers: [{
+    listenAddresses: [':9980'],
+    authenticationPolicy: { allow: {} },
+  }] } },
 }
