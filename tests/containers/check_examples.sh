@@ -76,6 +76,7 @@ check_pod() {
         fi
         check "$1: kill -9 of mountat-runner: the next action runs" client_dies
         check "$1: kill -9 of both: the next action runs" both_die
+        check "$1: kill -9 of bb_worker: the next action runs" worker_dies
         check "$1: no namespace and no volume is kept of a pod" pod_ends "$1"
         clean_up
 }

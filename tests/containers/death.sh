@@ -39,7 +39,15 @@ both_die() {
         next_action_runs
 }
 
-# The volume is a file system of its own: its device is free when it is mounted in no namespace.
+# With a FUSE, what is mounted in there goes with it.
+worker_dies() {
+        begin 4
+        kill -KILL "$(podman_pid worker)"
+        next_action_runs
+}
+
+# The volume is a file system of its own: its device is free when it is mounted in no namespace. Nothing is
+# mounted in there any more, or the kubelet couldn't remove it.
 pod_ends() {
         local image=$area/volume.img volume=$area/volume
 
@@ -53,7 +61,7 @@ pod_ends() {
         podman_remove_pods
         kill "$acting" || true
         wait "$acting" || true
-        umount_all "$volume"
+        until_true nothing_is_mounted_below "$volume"
         umount "$volume"
         until_true device_is_free "$image"
         if [[ $1 == joined-* ]]; then
@@ -61,6 +69,10 @@ pod_ends() {
         fi
         podman_remove_all
         tap_equal "$(grep ' mountatd' /proc/self/mounts)" ""
+}
+
+nothing_is_mounted_below() {
+        ! findmnt --noheadings --raw --output TARGET | grep "^$1/"
 }
 
 device_is_free() {
