@@ -71,6 +71,9 @@ check_pod() {
         cluster_start
         check "$1: an action has /proc, /sys and /dev, and leaves nothing" pod_works "$1"
         check "$1: each container holds what the example says" pod_holds "$1"
+        if [[ $1 == joined-* ]]; then
+                check "$1: a rollout of mountatd: the action goes on" daemon_is_replaced
+        fi
         if [[ $1 != propagation-* ]]; then # there it is mountat-runner's child, and ends with it
                 check "$1: kill -9 of mountatd: the action goes on" daemon_dies
         fi

@@ -27,6 +27,18 @@ daemon_dies() {
         nothing_is_left
 }
 
+# As Kubernetes ends one instance of the DaemonSet and starts the next.
+daemon_is_replaced() {
+        begin 4
+        podman stop --time 5 mountatd
+        tap_equal "$(podman inspect --format '{{.State.ExitCode}}' mountatd)" 0
+        mounts_are "$death_mounts"
+        podman start mountatd
+        wait "$acting" || true
+        tap_equal "$(<"$area/action")" "$action_says"
+        nothing_is_left
+}
+
 client_dies() {
         begin 4
         kill -KILL "$(pgrep --exact mountat-runner)"

@@ -16,6 +16,7 @@ users_prepare() {
 
 # mountatd of the package, for clients of that user, who is in no group of the node's.
 users_start_daemon() {
+        rm -f /run/mountatd-join/socket # which the DaemonSet's, ended by SIGUSR1, has left
         "$build_package/daemon/mountatd" --listen=/run/mountatd-join/socket --join="$1" \
                 --build-directory="/worker/build:$1" >"$area/mountatd.log" 2>&1 &
         until_true test -S /run/mountatd-join/socket
