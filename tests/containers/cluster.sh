@@ -153,6 +153,7 @@ compose_works() {
         local directory=$area/compose file files=() pids=()
 
         mkdir -p "$directory"/config "$directory"/volumes/{bb,worker/build,worker/cas,worker/cache}
+        chown -R 1000:1000 "$directory/volumes" # whoever made them, it isn't root
         # shellcheck disable=SC2046 # names without blanks
         cp $(configuration) "$directory/config"
         for file in "$@"; do
