@@ -16,6 +16,7 @@
 #include "tests/faults/inject/caller.h"
 #include "tests/faults/inject/rig.h"
 #include "tests/faults/inject/trap.h"
+#include "tests/fixtures/container.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -789,7 +790,7 @@ static void try_route_if_possible(struct rig *rig, const struct route *route) {
                 test_skip_report(route->name, "dbus-daemon is not installed");
                 return;
         }
-        if (route->lease == HELD_INSIDE && !rig_can_be_found()) {
+        if (route->lease == HELD_INSIDE && !container_can_be_found()) {
                 test_skip_report(route->name,
                                  "impossible here: the kernel lists no mount namespaces");
                 return;

@@ -6,6 +6,7 @@
  */
 
 #include "common/fd.h"
+#include "tests/fixtures/container.h"
 #include "tests/fixtures/stage.h"
 
 #include <fcntl.h>
@@ -521,11 +522,14 @@ static bool leads_there_at_once(const char *path) {
 
 /* The thread that goes there waits; others are served, and what can be swept quickly is. */
 HOSTILE_TEST(sweep_in_a_container_whose_root_has_stopped_holds_up_nobody) {
-        const char *left = world_make_root(WORLD_BOB, "left");
-        const char *root = world_make_root(WORLD_BOB, "bob");
+        const char *left, *root;
         struct stay stay;
         int client;
 
+        if (!container_can_be_found())
+                test_skip("impossible here: before Linux 6.12 a sweep finds no container");
+        left = world_make_root(WORLD_BOB, "left");
+        root = world_make_root(WORLD_BOB, "bob");
         ck_assert_int_eq(chmod(left, 0755), 0);
         stay_begin(&stay, visit_and_be_swept);
         client = client_connect(&stay.service, WORLD_BOB);

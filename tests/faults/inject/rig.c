@@ -80,19 +80,6 @@ void rig_go_elsewhere(void) {
         close(fd);
 }
 
-bool rig_can_be_found(void) {
-        struct {
-                uint32_t size, mounts;
-                uint64_t id;
-        } info = {.size = sizeof(info)};
-        FD_AUTO int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-        FD_AUTO int next = -EBADF;
-
-        ck_assert_int_ge(own, 0);
-        next = ioctl(own, _IOC(_IOC_READ, NSIO, 11, sizeof(info)), &info); /* NS_MNT_GET_NEXT */
-        return next >= 0 || errno == ENOENT;
-}
-
 bool rig_keeps_namespace(const struct rig *rig) {
         char path[64], own[64] = "", link[64];
         bool kept = false;

@@ -63,10 +63,6 @@ void rig_prepare(struct rig *rig, const struct service_plan *plan);
 void rig_make_elsewhere(void);
 void rig_go_elsewhere(void);
 
-/* Whether the kernel lists mount namespaces: Linux 6.12, in the first pid namespace. Else what a
- * dead daemon left in another one stays, until it is adopted. */
-bool rig_can_be_found(void);
-
 /* Whether the daemon has a descriptor of Alice's mount namespace. */
 bool rig_keeps_namespace(const struct rig *rig);
 
