@@ -62,6 +62,8 @@ containers podman                /usr/bin/podman                 containers and 
 containers crun                  /usr/bin/crun                   what starts them
 containers catatonit             /usr/bin/catatonit              the first process of a pod
 containers netavark              /usr/lib/podman/netavark        a network for them
+containers iptables              /usr/sbin/iptables              which netavark calls
+containers procps                /usr/bin/pgrep                  what is killed, by its name
 containers uidmap                /usr/bin/newuidmap              containers of a user without privilege
 containers docker-compose        /usr/bin/docker-compose         compose files
 containers python3-yaml          /usr/lib/python3/dist-packages/yaml/__init__.py reads a manifest
