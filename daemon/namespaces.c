@@ -334,13 +334,16 @@ static struct verdict namespaces_judge_users(int users, const struct ucred *peer
 }
 
 /*
- * Opens, of the user namespace that a namespace belongs to and all above it, the one right below
- * ours: in the others no id is mapped that isn't in this one, nor ever can be. Ours if it is ours.
+ * 0: `*ret`, of the user namespace that a namespace belongs to and all above it, is the one right
+ * below ours, open: in the others no id is mapped that isn't in this one, nor ever can be. 1: it is
+ * ours.
  */
-static int namespaces_open_users(int fd) {
+static int namespaces_open_users(int fd, int *ret) {
         FD_AUTO int users = kernel_namespace_owner(fd), above = -EBADF;
         int r = users < 0 ? users : kernel_is_same_namespace(users, namespaces_our_users);
 
+        if (r != 0)
+                return r;
         while (r == 0) {
                 above = kernel_namespace_parent(users);
                 r = above < 0 ? above : kernel_is_same_namespace(above, namespaces_our_users);
@@ -349,24 +352,24 @@ static int namespaces_open_users(int fd) {
                         users = fd_take(&above);
                 }
         }
-        return r < 0 ? r : fd_take(&users);
+        if (r < 0)
+                return r;
+        *ret = fd_take(&users);
+        return 0;
 }
 
 /* `*judged` is the user namespace that was judged last, which is mostly the next one's too. */
 static struct verdict namespaces_judge_owner(int fd, const struct ucred *peer, int *judged) {
-        FD_AUTO int users = namespaces_open_users(fd);
-        struct verdict verdict = VERDICT_OK;
-        int r = users < 0 ? users : kernel_is_same_namespace(users, namespaces_our_users);
+        FD_AUTO int users = -EBADF;
+        int r = namespaces_open_users(fd, &users);
 
         if (r == 0 && *judged >= 0)
                 r = kernel_is_same_namespace(users, *judged);
-        if (r < 0)
-                return verdict_host_failed(r, STATUS_NO_TARGET);
-        if (r == 0)
-                verdict = namespaces_judge_users(users, peer);
+        if (r != 0)
+                return r < 0 ? verdict_host_failed(r, STATUS_NO_TARGET) : VERDICT_OK;
         fd_close(*judged);
         *judged = fd_take(&users);
-        return verdict;
+        return namespaces_judge_users(*judged, peer);
 }
 
 static struct verdict namespaces_judge(const int *fds, const struct ucred *peer) {
