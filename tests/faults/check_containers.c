@@ -176,37 +176,6 @@ static unsigned count_in(const struct container *container, const struct scene *
         return world_count_mounts(container->init, scene->service.source);
 }
 
-/* ---- whether a namespace is kept ---- */
-
-static uint64_t id_of(const struct container *container) {
-        FD_AUTO int fd = container_open(container, "mnt");
-        uint64_t id = 0;
-
-        ioctl(fd, _IOR(NSIO, 5, uint64_t), &id); /* NS_GET_MNTNS_ID */
-        return id;
-}
-
-/* Of all mount namespaces that there are; false where the kernel can't tell: before Linux 6.12. */
-static bool is_kept(uint64_t id) {
-        struct {
-                uint32_t size, mounts;
-                uint64_t id;
-        } info = {.size = sizeof(info)};
-        bool found = false;
-
-        for (unsigned direction = 11; direction <= 12; direction++) { /* NS_MNT_GET_NEXT, _PREV */
-                FD_AUTO int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-                unsigned long request = _IOC(_IOC_READ, NSIO, direction, sizeof(info));
-
-                for (int next; !found && (next = ioctl(fd, request, &info)) >= 0;) {
-                        close(fd);
-                        fd = next;
-                        found = info.id == id;
-                }
-        }
-        return found;
-}
-
 /* ---- what is another's ---- */
 
 static void mount_elsewhere(void *argument) {
@@ -322,14 +291,14 @@ WORLD_TEST(namespaces_of_a_dead_container_are_of_no_use) {
         struct scene *scene = scene_start();
         struct container one = container_start(CONTAINER_ROOTFUL);
         struct container dead = container_start(CONTAINER_ROOTFUL);
-        uint64_t id = id_of(&dead);
+        uint64_t id = container_id(&dead);
 
         for (unsigned i = 0; i < KINDS; i++)
                 scene->fds[i] = container_open(&dead, kinds[i]);
         container_kill(&dead);
         container_run(&one, enter_the_dead, scene);
         close_all(scene->fds);
-        world_wait_for(!is_kept(id));
+        world_wait_for(!container_is_kept(id));
         container_kill(&one);
         scene_end(scene);
 }
@@ -567,7 +536,7 @@ static void end_at(enum step at, const struct container *now, enum step step) {
  * for as long as its connection, and no longer. */
 static void end_amid(struct scene *scene, enum container_kind kind, enum step step) {
         struct container container = container_start(kind);
-        uint64_t id = id_of(&container);
+        uint64_t id = container_id(&container);
         int client = client_connect(&scene->service, WORLD_ALICE);
         int fds[KINDS] = {container_open(&container, "mnt"), -EBADF,
                           container_open(&container, "net")};
@@ -585,7 +554,7 @@ static void end_amid(struct scene *scene, enum container_kind kind, enum step st
         end_at(UNMOUNTED, &container, step);
         close(target);
         close(client);
-        world_wait_for(!is_kept(id));
+        world_wait_for(!container_is_kept(id));
 }
 
 WORLD_TEST(container_that_ends_between_two_requests_is_kept_by_nobody) {
@@ -618,7 +587,7 @@ static void __attribute__((noreturn)) work(void *argument) {
 /* One that works, and is killed with all that is in it. */
 static void end_soon(struct scene *scene, unsigned milliseconds) {
         struct container container = container_start(CONTAINER_ROOTFUL);
-        uint64_t id = id_of(&container);
+        uint64_t id = container_id(&container);
         unsigned long before = scene->done;
         pid_t worker = container_spawn(&container, work, scene);
 
@@ -626,7 +595,7 @@ static void end_soon(struct scene *scene, unsigned milliseconds) {
         usleep(milliseconds * 1000);
         container_kill(&container);
         world_kill(worker);
-        world_wait_for(!is_kept(id));
+        world_wait_for(!container_is_kept(id));
 }
 
 WORLD_TEST(container_that_is_killed_at_work_is_kept_by_nobody) {
@@ -643,8 +612,8 @@ WORLD_TEST(container_that_ends_during_a_restart_is_kept_by_nobody) {
 
         for (unsigned i = 0; i < 2; i++) {
                 struct container container = container_start(CONTAINER_ROOTFUL);
-                uint64_t id = id_of(&container);
-                bool can_be_found = is_kept(id);
+                uint64_t id = container_id(&container);
+                bool can_be_found = container_is_kept(id);
                 pid_t holder;
 
                 scene->step = 0;
@@ -658,7 +627,7 @@ WORLD_TEST(container_that_ends_during_a_restart_is_kept_by_nobody) {
                 if (i == 1)
                         container_kill(&container);
                 world_kill(holder);
-                world_wait_for(!is_kept(id));
+                world_wait_for(!container_is_kept(id));
                 if (!can_be_found) { /* so it can't be known to be gone */
                         service_stop(&scene->service);
                         return;
@@ -733,7 +702,7 @@ WORLD_TEST(containers_that_flood_hold_up_nobody) {
         struct scene *scene = scene_start();
         struct container honest = container_start(CONTAINER_ROOTFUL);
         struct container hostile = container_start(CONTAINER_ROOTFUL), others = {0};
-        uint64_t id = id_of(&hostile);
+        uint64_t id = container_id(&hostile);
         pid_t flooders[FLOODERS];
         unsigned n = 0;
 
@@ -755,7 +724,7 @@ WORLD_TEST(containers_that_flood_hold_up_nobody) {
                 container_kill(&others);
         while (n > 0)
                 world_kill(flooders[--n]);
-        world_wait_for(!is_kept(id));
+        world_wait_for(!container_is_kept(id));
         container_run(&honest, be_served, scene);
         container_kill(&honest);
         scene_end(scene);
@@ -779,7 +748,7 @@ HOSTILE_TEST(thread_that_a_mountpoint_in_a_container_keeps_is_missed_by_nobody) 
         struct hostile hostile = hostile_start_shared(0, "build/h");
         struct container honest = container_start(CONTAINER_ROOTFUL);
         struct container container = container_start(CONTAINER_ROOTFUL);
-        uint64_t id = id_of(&container);
+        uint64_t id = container_id(&container);
         pid_t stuck;
 
         scene->fds[0] = open_in(&container, "build/h/a/proc");
@@ -793,7 +762,7 @@ HOSTILE_TEST(thread_that_a_mountpoint_in_a_container_keeps_is_missed_by_nobody) 
         be_served_here(scene);
         ck_assert_uint_eq(service_count_stuck(&scene->service), 1);
         hostile_end(&hostile);
-        world_wait_for(!is_kept(id));
+        world_wait_for(!container_is_kept(id));
         container_kill(&honest);
         scene_end(scene);
 }

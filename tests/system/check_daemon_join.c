@@ -682,39 +682,6 @@ static pid_t hold_in(const struct container *container, struct scene *scene) {
         return holder;
 }
 
-/* Whether a mount namespace with the id is left, of all that there are; true where the kernel can't
- * tell. */
-static bool is_there(uint64_t id) {
-        struct {
-                uint32_t size, mounts;
-                uint64_t id;
-        } info = {.size = sizeof(info)};
-
-        for (unsigned direction = 11; direction <= 12; direction++) { /* NS_MNT_GET_NEXT, _PREV */
-                int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC), next;
-
-                while ((next = ioctl(fd, _IOC(_IOC_READ, NSIO, direction, sizeof(info)), &info)) >=
-                       0) {
-                        close(fd);
-                        fd = next;
-                        if (info.id == id)
-                                break;
-                }
-                close(fd);
-                if (next >= 0)
-                        return true;
-        }
-        return false;
-}
-
-static uint64_t id_of(const struct container *container) {
-        FD_AUTO int fd = container_open(container, "mnt");
-        uint64_t id = 0;
-
-        ioctl(fd, _IOR(NSIO, 5, uint64_t), &id); /* NS_GET_MNTNS_ID */
-        return id;
-}
-
 WORLD_TEST(client_that_is_killed_leaves_nothing) {
         struct scene *scene = scene_start();
         struct container container = container_start(CONTAINER_ROOTFUL);
@@ -728,12 +695,12 @@ WORLD_TEST(client_that_is_killed_leaves_nothing) {
 WORLD_TEST(container_that_ends_is_kept_by_nobody) {
         struct scene *scene = scene_start();
         struct container container = container_start(CONTAINER_ROOTFUL);
-        uint64_t id = id_of(&container);
+        uint64_t id = container_id(&container);
         pid_t holder = hold_in(&container, scene);
 
         container_kill(&container);
         world_kill(holder);
-        world_wait_for(!is_there(id));
+        world_wait_for(!container_is_kept(id));
         world_wait_for(service_count_fds(&scene->service) <= scene->service.fds + 4);
         service_stop(&scene->service);
 }
@@ -781,7 +748,7 @@ WORLD_TEST(lease_of_a_daemon_that_died_is_adopted_in_there) {
 WORLD_TEST(lease_that_nobody_adopts_is_swept_in_there) {
         struct scene *scene = scene_start();
         struct container container = container_start(CONTAINER_ROOTFUL);
-        bool can_be_found = is_there(id_of(&container));
+        bool can_be_found = container_can_be_found();
         pid_t holder = hold_in(&container, scene);
 
         world_kill(scene->service.pid);
@@ -798,7 +765,7 @@ WORLD_TEST(lease_that_nobody_adopts_is_swept_in_there) {
 WORLD_TEST(lease_of_a_container_that_ended_is_forgotten) {
         struct scene *scene = scene_start();
         struct container container = container_start(CONTAINER_ROOTFUL);
-        bool can_be_found = is_there(id_of(&container));
+        bool can_be_found = container_can_be_found();
         pid_t holder = hold_in(&container, scene);
 
         world_kill(scene->service.pid);
