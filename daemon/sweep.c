@@ -31,9 +31,18 @@ static struct mount_name sweep_name(const struct record *record, uint32_t i) {
         return (struct mount_name){record->mounts[i], record->file_systems[i]};
 }
 
+/* A change elsewhere at the same time looks as if a file system had to be asked, openat2(2): once
+ * more shows which it was. */
+static int sweep_open_quickly(const struct sweep *sweep, uint64_t id, const char *place) {
+        int r = -EAGAIN;
+
+        for (unsigned i = 0; r == -EAGAIN && i < SWEEP_TRIES_MAX; i++)
+                r = mount_open(sweep->setup, id, place, RESOLVE_CACHED);
+        return r;
+}
+
 /* An O_PATH of the mount's root. -ENOENT: it isn't mounted. */
 static int sweep_open(const struct sweep *sweep, const struct mount_name *name, char *place) {
-        uint64_t resolve = sweep->patience == SWEEP_QUICKLY ? RESOLVE_CACHED : 0;
         int r;
 
         /* A reusable id may have been given to a mount of ours meanwhile. */
@@ -42,7 +51,8 @@ static int sweep_open(const struct sweep *sweep, const struct mount_name *name, 
         r = mount_locate(sweep->setup, name, place);
         if (r < 0)
                 return r;
-        r = mount_open(sweep->setup, name->id, place, resolve);
+        r = sweep->patience == SWEEP_QUICKLY ? sweep_open_quickly(sweep, name->id, place)
+                                             : mount_open(sweep->setup, name->id, place, 0);
         return r == -ENOENT ? -EBUSY : r; /* it is there, and the path doesn't lead to it */
 }
 

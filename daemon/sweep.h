@@ -20,6 +20,9 @@ enum sweep_patience {
         SWEEP_PATIENTLY, /* ask, and perhaps wait for ever */
 };
 
+/* How often a path that seems to take patience is tried: a change elsewhere makes it look so. */
+#define SWEEP_TRIES_MAX 100
+
 /*
  * Sweeps what is left in the running instance's table. What this process can't reach, below a
  * directory of mode 0700, is logged once with its place, and stays. In an isolated thread (see

@@ -505,6 +505,26 @@ START_TEST(what_takes_patience_is_left_out_quickly) {
 }
 END_TEST
 
+/* A change elsewhere looks like that too, for a moment. */
+START_TEST(what_seems_to_take_patience_is_tried_again) {
+        for (unsigned races = SWEEP_TRIES_MAX - 1; races <= SWEEP_TRIES_MAX; races++) {
+                const unsigned stay = races == SWEEP_TRIES_MAX;
+
+                start_with(FAKE_ALL_FEATURES, RECORD_LIVE, 0);
+                fake_calls_reset();
+                fake_fail(FAKE_OPEN_PLACE, 1, races, EAGAIN);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                ck_assert_uint_eq(fake_mounts(), stay);
+                ck_assert_uint_eq(left(), stay);
+                sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
+                ck_assert_uint_eq(fake_mounts(), 0);
+                ck_assert_uint_eq(left(), 0);
+                ck_assert_uint_eq(logged(""), 0);
+                predecessor_end();
+        }
+}
+END_TEST
+
 START_TEST(one_that_stays_keeps_no_other) {
         for (unsigned stays = 0; stays < N_LEFT_MAX; stays++) {
                 predecessor_begin(FAKE_ALL_FEATURES);
@@ -951,7 +971,8 @@ START_TEST(file_is_swept_quickly_first) {
         predecessor_leave(RECORD_RELEASING, FAKE_IS_REMOTE);
         predecessor_leave(RECORD_RELEASING, 0);
         fake_calls_reset();
-        fake_fail(FAKE_OPEN_PLACE, 2 * COUNT + 1, 100, EIO); /* it never answers */
+        fake_fail(FAKE_OPEN_PLACE, (SWEEP_TRIES_MAX + 1) * COUNT + 1, 100,
+                  EIO); /* it never answers */
         ck_assert_uint_eq(sweep_left_file(directory, after), 1);
         ck_assert_uint_eq(after[0].state, RECORD_RELEASING);
         ck_assert_uint_eq(after[1].state, RECORD_FREE);
@@ -995,10 +1016,11 @@ int main(void) {
                 what_others_have_covered_stays_on_record, what_could_not_be_swept_can_be_adopted,
                 what_no_path_leads_to_stays_on_record,
                 what_is_out_of_reach_is_told_of_beside_what_is_pending,
-                what_takes_patience_is_left_out_quickly, one_that_stays_keeps_no_other,
-                mount_that_is_not_what_the_record_says_stays, mount_that_we_hold_stays,
-                what_was_kept_is_kept_on, what_was_held_or_not_live_is_not_kept_on,
-                what_was_kept_is_swept_in_the_end_alone, what_was_kept_and_is_gone_is_forgotten,
+                what_takes_patience_is_left_out_quickly, what_seems_to_take_patience_is_tried_again,
+                one_that_stays_keeps_no_other, mount_that_is_not_what_the_record_says_stays,
+                mount_that_we_hold_stays, what_was_kept_is_kept_on,
+                what_was_held_or_not_live_is_not_kept_on, what_was_kept_is_swept_in_the_end_alone,
+                what_was_kept_and_is_gone_is_forgotten,
                 what_was_kept_and_is_out_of_reach_is_told_of_once,
                 what_was_kept_and_takes_patience_waits_for_it,
                 each_call_that_fails_loses_nothing_that_was_kept,
