@@ -155,22 +155,24 @@ func (r *root) mkdir(name string, flag Flags) error {
 	return err
 }
 
-// openTargets opens the mountpoints, and makes those that are missing if it may. The caller owns
-// the descriptors. After an error, clear() removes what was made.
+// openTargets opens the mountpoints, and makes those that are missing if it may: that is tried first,
+// since to find out would be a question more to the file system. The caller owns the descriptors. After
+// an error, clear() removes what was made.
 func (r *root) openTargets() (targets []wireTarget, fds []int, err error) {
 	for i := range fileSystems {
 		mountpoint := &fileSystems[i]
 		if r.flags&mountpoint.flag == 0 {
 			continue
 		}
+		var notMade error
+		if r.flags&Create != 0 {
+			notMade = r.mkdir(mountpoint.name, mountpoint.flag)
+		}
 		fd, err := r.open(mountpoint.name)
-		if errors.Is(err, unix.ENOENT) && r.flags&Create != 0 {
-			if err := r.mkdir(mountpoint.name, mountpoint.flag); err != nil {
-				closeAll(fds)
-				return nil, nil, fmt.Errorf("mountatd: mount: cannot create %s below the root: %w",
-					mountpoint.name, err)
-			}
-			fd, err = r.open(mountpoint.name)
+		if errors.Is(err, unix.ENOENT) && notMade != nil {
+			closeAll(fds)
+			return nil, nil, fmt.Errorf("mountatd: mount: cannot create %s below the root: %w",
+				mountpoint.name, notMade)
 		}
 		if err != nil {
 			closeAll(fds)
