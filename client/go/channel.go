@@ -31,7 +31,8 @@ type channel struct {
 	features Feature // of the daemon that was greeted; none before
 	home     bool    // something was mounted without entering: so there is no need for it
 	entered  bool
-	entrance *entrance // under way, or final; nil: none was tried
+	entrance *entrance           // under way, or final; nil: none was tried
+	leases   map[uint64]struct{} // that the daemon has of it, and will release with it
 	err      error
 }
 
@@ -39,6 +40,7 @@ type channel struct {
 type call struct {
 	operation operation
 	flags     uint32
+	lease     uint64 // that it is about, if any
 	done      chan struct{}
 	reply     *reply
 	err       error
@@ -52,6 +54,7 @@ func newChannel(socket *net.UnixConn, away *atomic.Bool) *channel {
 		sending: make(chan struct{}, 1),
 		over:    make(chan struct{}),
 		pending: make(map[uint64]*call),
+		leases:  make(map[uint64]struct{}),
 	}
 }
 
@@ -124,7 +127,7 @@ func (c *channel) deliver(datagram []byte, flags int) error {
 		return lost(fmt.Errorf("%w: a reply that fits no request", ErrProtocol))
 	}
 	delete(c.pending, reply.cookie)
-	c.learn(reply)
+	c.learn(call, reply)
 	call.reply = reply
 	close(call.done)
 	return nil
@@ -132,7 +135,7 @@ func (c *channel) deliver(datagram []byte, flags int) error {
 
 // learn is for what outlasts the call, also one that nobody waits for any more. To be called with the
 // lock held.
-func (c *channel) learn(r *reply) {
+func (c *channel) learn(call *call, r *reply) {
 	if r.status != StatusOK {
 		return
 	}
@@ -145,7 +148,20 @@ func (c *channel) learn(r *reply) {
 	case operationMount, operationAdopt:
 		// A check doesn't count: before Linux 6.8 it can't tell whose namespace a directory is in.
 		c.home = c.home || !c.entered && r.lease != 0
+		if r.lease != 0 && call.flags&protocolKeep == 0 {
+			c.leases[r.lease] = struct{}{}
+		}
+	case operationUnmount:
+		delete(c.leases, call.lease)
 	}
+}
+
+// isSpare tells whether the daemon has, and will do, nothing for it.
+func (c *channel) isSpare() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err == nil && len(c.pending) == 0 && len(c.leases) == 0 &&
+		(c.entrance == nil || c.entrance.isOver())
 }
 
 // start sends a request with its descriptors, which stay the caller's. After an error nothing was
@@ -164,7 +180,7 @@ func (c *channel) start(ctx context.Context, r *request, fds []int) (*call, erro
 		return nil, ctx.Err()
 	}
 
-	call := &call{operation: r.operation, flags: r.flags, done: make(chan struct{})}
+	call := &call{operation: r.operation, flags: r.flags, lease: r.lease, done: make(chan struct{})}
 	if err := c.register(call, r); err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ const SocketVariable = "MOUNTATD_SOCKET"
 // restarted it connects again, and keeps its leases.
 type Client struct {
 	connection *connection
+	dialer     *Dialer
 }
 
 // Dial connects to the daemon's socket: path, or if that is empty the environment's
@@ -41,7 +42,13 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 type Dialer struct {
 	Socket string // as [Dial] takes it
 
+	// MaxIdle is how many connections are kept when their Clients are closed, each for 10 seconds, for
+	// those that are dialled next: they need not wait for the daemon to take them. None has a lease.
+	// A process that changes its user or its namespaces calls [Dialer.CloseIdle].
+	MaxIdle int
+
 	away atomic.Bool // it is: a connection is to enter before it mounts
+	idle idleChannels
 }
 
 // Dial is the function [Dial] with the Dialer's socket. May be called by many at once.
@@ -50,11 +57,21 @@ func (d *Dialer) Dial(ctx context.Context) (*Client, error) {
 	if path == "" {
 		path = socketPath()
 	}
-	socket, err := dial(ctx, path)
-	if err != nil {
-		return nil, fmt.Errorf("cannot connect to mountatd at %s: %w%s", escape(path), err, advice(err))
+	ch := d.idle.take(path)
+	if ch == nil {
+		socket, err := dial(ctx, path)
+		if err != nil {
+			return nil, fmt.Errorf("cannot connect to mountatd at %s: %w%s", escape(path), err, advice(err))
+		}
+		ch = newChannel(socket, &d.away)
+		go ch.read()
 	}
-	return &Client{newConnection(path, newChannel(socket, &d.away))}, nil
+	return &Client{newConnection(path, ch), d}, nil
+}
+
+// CloseIdle ends the connections that are kept for Clients to come.
+func (d *Dialer) CloseIdle() {
+	d.idle.endAll()
 }
 
 func socketPath() string {
@@ -91,9 +108,18 @@ func advice(err error) string {
 }
 
 // Close ends the connection, which releases its leases but not kept ones ([Keep]); it doesn't wait
-// for that ([Lease.Release] does, also afterwards). A Client that isn't closed stays connected.
+// for that ([Lease.Release] does, also afterwards). A Client that isn't closed stays connected. One that
+// has no lease any more, and waits for no answer, may leave its connection to the next: see
+// [Dialer.MaxIdle].
 func (c *Client) Close() error {
+	var spare *channel
+	if c.dialer.MaxIdle > 0 {
+		spare = c.connection.spare()
+	}
 	c.connection.fail(lost(net.ErrClosed))
+	if spare != nil {
+		c.dialer.idle.keep(c.connection.path, spare, c.dialer.MaxIdle)
+	}
 	return nil
 }
 

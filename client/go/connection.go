@@ -46,10 +46,11 @@ type connection struct {
 	absence error         // why there is none
 	leases  map[*Lease]struct{}
 	waiting int // callers
+	asking  int // callers that have the channel
 	err     error
 }
 
-// newConnection takes the channel, from which nobody reads yet.
+// newConnection takes the channel.
 func newConnection(path string, ch *channel) *connection {
 	c := &connection{
 		path:     path,
@@ -62,7 +63,6 @@ func newConnection(path string, ch *channel) *connection {
 		leases:   make(map[*Lease]struct{}),
 	}
 	c.closing, c.cancel = context.WithCancel(context.Background())
-	go ch.read()
 	go c.keep(ch)
 	return c
 }
@@ -84,6 +84,19 @@ func (c *connection) fail(why error) {
 	c.cancel()
 	close(c.over)
 	c.announce()
+}
+
+// spare takes the channel away if nobody can tell any more that it was this connection's: before fail.
+// Else nil.
+func (c *connection) spare() *channel {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch := c.channel
+	if c.err != nil || ch == nil || c.asking > 0 || len(c.leases) > 0 || !ch.isSpare() {
+		return nil
+	}
+	c.channel = nil
+	return ch
 }
 
 // why is the reason for the end, nil before it.
@@ -212,6 +225,8 @@ func (c *connection) attend(ch *channel) {
 		}
 		select {
 		case <-ch.over:
+			return
+		case <-c.closing.Done():
 			return
 		case <-c.kick:
 		case <-later:
@@ -364,6 +379,7 @@ func (c *connection) ask(ctx context.Context, q *inquiry) error {
 		}
 		q.channel = ch
 		err = q.askOf(ctx, ch)
+		c.asked()
 		if err == nil || !errors.Is(err, ErrLost) || losses == lossesMax {
 			return err
 		}
@@ -417,7 +433,7 @@ func (q *inquiry) askOnce(ctx context.Context, ch *channel) error {
 	return err
 }
 
-// await gives a channel: with l, one that has it.
+// await gives a channel: with l, one that has it. After asking it, the caller calls asked.
 func (c *connection) await(ctx context.Context, l *Lease) (*channel, error) {
 	patience := time.NewTimer(c.patience)
 	defer patience.Stop()
@@ -426,6 +442,9 @@ func (c *connection) await(ctx context.Context, l *Lease) (*channel, error) {
 	defer c.mu.Unlock()
 	for {
 		ch, err := c.ready(l)
+		if ch != nil {
+			c.asking++
+		}
 		if ch != nil || err != nil {
 			return ch, err
 		}
@@ -446,6 +465,12 @@ func (c *connection) await(ctx context.Context, l *Lease) (*channel, error) {
 			return nil, c.missed(err)
 		}
 	}
+}
+
+func (c *connection) asked() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asking--
 }
 
 // ready is await's condition. Neither: wait.

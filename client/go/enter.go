@@ -59,6 +59,15 @@ type entrance struct {
 	err  error
 }
 
+func (e *entrance) isOver() bool {
+	select {
+	case <-e.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // enter has the daemon's end of the connection enter the namespaces of this process, if it hasn't yet
 // and the daemon can: then hasEntered. An error is the daemon's refusal, or how the attempt failed.
 func (c *channel) enter(ctx context.Context) error {

@@ -143,13 +143,11 @@ func (l *Lease) unmount() error {
 		if err != nil {
 			return failed(operationUnmount, err)
 		}
-		r := request{operation: operationUnmount, lease: l.id}
-		call, err := channel.start(ctx, &r, nil)
+		q := inquiry{request: request{operation: operationUnmount, lease: l.id}}
+		err = q.askOnce(ctx, channel)
+		l.client.connection.asked()
 		if err == nil {
-			var reply *reply
-			if reply, err = call.wait(ctx); err == nil {
-				return l.explainUnmount(reply)
-			}
+			return l.explainUnmount(q.reply)
 		}
 		if !errors.Is(err, ErrLost) || losses == lossesMax {
 			return failed(operationUnmount, err)

@@ -20,6 +20,9 @@ import (
 // restarted is away for a moment.
 const absencePatience = time.Second
 
+// How many connections wait for the next action. A burst of more costs those the time to connect.
+const maxIdle = 8
+
 // mounter gets leases from mountatd. Each has a connection of its own: when this program is killed,
 // the kernel closes it, and the daemon unmounts. That this program is in a container, if it is, is found
 // out by the first of them.

@@ -48,7 +48,7 @@ type Proxy struct {
 func New(options Options) *Proxy {
 	metrics := newMetrics(options.Registerer)
 	mounter := mounter{
-		dialer:         &mountat.Dialer{Socket: options.Socket},
+		dialer:         &mountat.Dialer{Socket: options.Socket, MaxIdle: maxIdle},
 		flags:          options.Flags,
 		mountTimeout:   options.MountTimeout,
 		releaseTimeout: options.ReleaseTimeout,
