@@ -16,8 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 )
@@ -41,7 +39,7 @@ func newServer(o *options, log *slog.Logger) (*server, error) {
 	if err := proxy.Probe(); err != nil {
 		return nil, err
 	}
-	runner, err := dialRunner(o)
+	runner, err := proxy.DialRunner(o.runner, o.maxMessageSize)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +58,7 @@ func newServer(o *options, log *slog.Logger) (*server, error) {
 	}
 	s.proxy = proxy.New(proxy.Options{
 		Runner:         runner,
+		RunnerSocket:   o.runner,
 		BuildDirectory: o.buildDirectory,
 		Socket:         o.mountatd,
 		Flags:          o.mount,
@@ -72,24 +71,6 @@ func newServer(o *options, log *slog.Logger) (*server, error) {
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	s.health.SetServingStatus(proxy.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 	return s, nil
-}
-
-// dialRunner doesn't connect yet. A runner that comes back is noticed within a second: gRPC's own
-// idea of backing off, up to two minutes, is for networks.
-func dialRunner(o *options) (*grpc.ClientConn, error) {
-	return grpc.NewClient("unix:"+o.runner,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff: backoff.Config{
-				BaseDelay:  50 * time.Millisecond,
-				Multiplier: 1.6,
-				Jitter:     0.2,
-				MaxDelay:   time.Second,
-			},
-			MinConnectTimeout: time.Second,
-		}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(o.maxMessageSize),
-			grpc.MaxCallSendMsgSize(o.maxMessageSize)))
 }
 
 // run serves until ctx ends, then stops in good order. When kill is closed it no longer waits.

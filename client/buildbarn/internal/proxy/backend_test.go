@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
@@ -57,6 +59,7 @@ type bench struct {
 	proxy          *Proxy
 	connection     *grpc.ClientConn
 	stopBackend    func()
+	runnerSocket   string
 }
 
 // newBench puts a proxy between a gRPC client and a gRPC server. A socket of "" is one where nobody
@@ -73,19 +76,23 @@ func newBench(t *testing.T, socket string) *bench {
 	}
 	b := &bench{t: t, buildDirectory: t.TempDir()}
 
-	behind := grpc.NewServer(grpc.MaxRecvMsgSize(64 << 20))
-	behind.RegisterService(&serviceDesc, &b.backend)
-	b.stopBackend = serve(t, behind, filepath.Join(sockets, "behind"))
-
+	b.runnerSocket = filepath.Join(sockets, "behind")
+	b.serveBackend()
+	runner, err := DialRunner(b.runnerSocket, 64<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { runner.Close() })
 	b.proxy = New(Options{
-		Runner:         dial(t, filepath.Join(sockets, "behind")),
+		Runner:         runner,
+		RunnerSocket:   b.runnerSocket,
 		BuildDirectory: b.buildDirectory,
 		Socket:         socket,
 		Flags:          mountat.Proc | mountat.Sysfs | mountat.Create,
 		MountTimeout:   500 * time.Millisecond,
 		ReleaseTimeout: 2 * time.Second,
 		Registerer:     prometheus.NewRegistry(),
-		Log:            slog.New(slog.NewTextHandler(&b.log, nil)),
+		Log:            slog.New(slog.NewTextHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	// What a test doesn't end is not over by itself.
 	b.proxy.readiness.pauseMin, b.proxy.readiness.pauseMax = time.Hour, 4*time.Hour
@@ -96,6 +103,23 @@ func newBench(t *testing.T, socket string) *bench {
 	return b
 }
 
+// serveBackend puts the runner behind, also again after stopBackend.
+func (b *bench) serveBackend() {
+	b.t.Helper()
+	server := grpc.NewServer(grpc.MaxRecvMsgSize(1 << 30))
+	server.RegisterService(&serviceDesc, &b.backend)
+	b.stopBackend = serve(b.t, server, b.runnerSocket)
+}
+
+// serveHealthAsRunner puts a server there that isn't a runner.
+func (b *bench) serveHealthAsRunner() {
+	b.t.Helper()
+	b.stopBackend()
+	server := grpc.NewServer()
+	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
+	serve(b.t, server, b.runnerSocket)
+}
+
 func serve(t *testing.T, server *grpc.Server, path string) (stop func()) {
 	t.Helper()
 	listener, err := net.Listen("unix", path)
@@ -103,8 +127,12 @@ func serve(t *testing.T, server *grpc.Server, path string) (stop func()) {
 		t.Fatal(err)
 	}
 	go server.Serve(listener)
-	t.Cleanup(server.Stop)
-	return server.Stop
+	stop = func() {
+		server.Stop()
+		listener.Close() // it isn't the server's yet if that has just been started
+	}
+	t.Cleanup(stop)
+	return stop
 }
 
 func dial(t *testing.T, path string) *grpc.ClientConn {

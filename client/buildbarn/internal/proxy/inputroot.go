@@ -20,7 +20,7 @@ func openBuildDirectory(path string) (*os.File, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, status.Errorf(codes.Unavailable,
-			"cannot open the build directory %q: %v: does --build-directory name what bb_worker uses?",
+			ofHost+"cannot open the build directory %q: %v: does --build-directory name what bb_worker uses?",
 			path, err)
 	}
 	return os.NewFile(uintptr(fd), path), nil
@@ -68,15 +68,15 @@ func inputRootFailed(path string, err error) error {
 	switch {
 	case errors.Is(err, unix.ELOOP):
 		return status.Errorf(codes.InvalidArgument,
-			"the input root %q contains a symbolic link, and none is followed", path)
+			ofWorker+"the input root %q contains a symbolic link, and none is followed", path)
 	case errors.Is(err, unix.ENOTDIR):
-		return status.Errorf(codes.InvalidArgument, "the input root %q is not a directory", path)
+		return status.Errorf(codes.InvalidArgument, ofWorker+"the input root %q is not a directory", path)
 	case errors.Is(err, unix.ENAMETOOLONG):
-		return status.Errorf(codes.InvalidArgument, "the input root's path is too long")
+		return status.Errorf(codes.InvalidArgument, ofWorker+"the input root's path is too long")
 	case errors.Is(err, unix.EXDEV): // RESOLVE_NO_XDEV; what leads out was refused before
 		return status.Errorf(codes.FailedPrecondition,
-			"the input root %q is on a mount below the build directory: --build-directory must name "+
+			ofHost+"the input root %q is on a mount below the build directory: --build-directory must name "+
 				"that mount itself", path)
 	}
-	return status.Errorf(codes.Unavailable, "cannot open the input root %q: %v", path, err)
+	return status.Errorf(codes.Unavailable, ofHost+"cannot open the input root %q: %v%s", path, err, cureOfHost(err))
 }

@@ -12,6 +12,7 @@ import (
 // The steps at which an action can fail here, as values of the label step.
 const (
 	stepRequest   = "request"
+	stepRunner    = "runner"
 	stepInputRoot = "input-root"
 	stepMount     = "mount"
 	stepLost      = "lost"
@@ -43,7 +44,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mountat_runner_failures_total",
-			Help: "Requests that were failed by this program, by the step that failed.",
+			Help: "Requests that failed, by the step that failed: runner is bb_runner's own.",
 		}, []string{"step"}),
 		ready: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mountat_runner_ready",
@@ -65,7 +66,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}),
 	}
 	for _, step := range []string{
-		stepRequest, stepInputRoot, stepMount, stepLost, stepRelease, stepReadiness,
+		stepRequest, stepInputRoot, stepMount, stepRunner, stepLost, stepRelease, stepReadiness,
 	} {
 		m.failures.WithLabelValues(step) // there from the start, at 0
 	}

@@ -209,16 +209,54 @@ func (m *mounter) failed(ctx context.Context, err error) error {
 		return status.FromContextError(ctx.Err()).Err()
 	}
 	if errors.Is(err, mountat.StatusNotADirectory) || errors.Is(err, unix.ELOOP) {
-		return status.Errorf(codes.InvalidArgument, "the input root cannot get %s: %v", m.mountpoints(), err)
+		return status.Errorf(codes.InvalidArgument, ofWorker+"the input root cannot get %s: %s",
+			m.mountpoints(), bare(err))
 	}
 	return status.Error(codes.Unavailable, m.explain(err))
 }
 
 func (m *mounter) explain(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Sprintf("mountatd didn't answer within %v: %v", m.mountTimeout, err)
+		return fmt.Sprintf("%sit didn't answer within %v: %s", ofMountatd, m.mountTimeout, bare(err))
 	}
-	return fmt.Sprintf("%s cannot be mounted: %v", m.mountpoints(), err)
+	origin, cure := whose(err), ""
+	if origin == ofHost {
+		cure = cureOfHost(err)
+	}
+	return fmt.Sprintf("%s%s cannot be mounted: %s%s", origin, m.mountpoints(), bare(err), cure)
+}
+
+// whose is the beginning of the text of an error of mount's, check's or release's.
+func whose(err error) string {
+	switch {
+	case isExhausted(err):
+		return ofHost
+	case errors.As(err, new(*mountat.Error)), isNoAnswer(err):
+		return ofMountatd
+	}
+	return ofHost
+}
+
+// bare is the text of an error of the client's, which begins with mountatd whosever it is.
+func bare(err error) string {
+	return strings.TrimPrefix(err.Error(), ofMountatd)
+}
+
+func isExhausted(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
+}
+
+// cureOfHost is what to do about an error of the system's own.
+func cureOfHost(err error) string {
+	switch {
+	case isExhausted(err):
+		return ": allow more open files: LimitNOFILE= in mountat-runner.service, fs.file-max in sysctl"
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return fmt.Sprintf(": uid %d must be able to enter the build directory, and to make directories in "+
+			"input roots: where bb_worker is another user, and not on FUSE, it needs umask 0 (setUmask)",
+			os.Geteuid())
+	}
+	return ""
 }
 
 // lost is closed when the mounts are gone, or are about to be, without release having been called.

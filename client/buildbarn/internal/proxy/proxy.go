@@ -11,6 +11,7 @@ package proxy
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	mountat "github.com/mountatd/mountatd/client/go"
@@ -22,9 +23,18 @@ import (
 // ServiceName is the gRPC service of Buildbarn's runners.
 const ServiceName = "buildbarn.runner.Runner"
 
+// The text of a failure begins with whose it is.
+const (
+	ofWorker   = "bb_worker: " // what it asked for, or made
+	ofRunner   = "bb_runner: "
+	ofMountatd = "mountatd: "
+	ofHost     = "this host: " // files, and this program's rights and limits
+)
+
 // Options say what a Proxy is between, and what it does.
 type Options struct {
 	Runner         grpc.ClientConnInterface // bb_runner
+	RunnerSocket   string                   // its path, for a person
 	BuildDirectory string                   // as bb_worker and bb_runner know it
 	Socket         string                   // mountatd's, as mountat.Dial takes it
 	Flags          mountat.Flags            // what every action gets
@@ -40,6 +50,8 @@ type Proxy struct {
 	buildDirectory string
 	mounter        mounter
 	readiness      readiness
+	outage         outage
+	running        atomic.Int64 // actions
 	metrics        *metrics
 	log            *slog.Logger
 }
@@ -64,6 +76,7 @@ func New(options Options) *Proxy {
 			pauseMin: pauseMin,
 			pauseMax: pauseMax,
 		},
+		outage:  outage{log: options.Log, metrics: metrics, socket: options.RunnerSocket},
 		metrics: metrics,
 		log:     options.Log,
 	}

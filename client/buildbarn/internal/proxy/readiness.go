@@ -44,6 +44,7 @@ type readiness struct {
 	mu      sync.Mutex
 	asked   bool
 	reason  string    // empty if it is ready
+	text    string    // of the reason
 	refusal *obstacle // of an action's mount, until one succeeds or mountatd refuses when asked
 	retry   time.Time // when an action may try whether it is still there
 	pause   time.Duration
@@ -92,8 +93,27 @@ func (r *readiness) granted() {
 	}
 }
 
-// change is to be called with the lock held. Another text for the same reason is no change.
+const (
+	stateReady    = "ready"
+	stateNotReady = "not ready: "
+)
+
+// state is for a person.
+func (r *readiness) state() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case !r.asked:
+		return "starting"
+	case r.reason == "":
+		return stateReady
+	}
+	return stateNotReady + r.text
+}
+
+// change is to be called with the lock held. Another text for the same reason is not logged.
 func (r *readiness) change(reason, text string) {
+	r.text = text
 	if r.asked && r.reason == reason {
 		return
 	}

@@ -28,24 +28,30 @@ func (p *Proxy) checkReadiness(ctx context.Context, request *emptypb.Empty) (*em
 
 // run gives the action its mounts, and takes them away again before it replies: bb_worker uploads
 // and deletes the input root from then on.
-func (p *Proxy) run(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty, error) {
+func (p *Proxy) run(ctx context.Context, request *emptypb.Empty) (response *emptypb.Empty, err error) {
 	p.metrics.actions.Inc()
-	path, err := inputRootPath(request)
+	a := p.begin()
+	defer func() { p.end(a, err) }()
+	a.path, err = inputRootPath(request)
+	path := a.path
 	if err != nil {
-		return nil, p.fail(stepRequest, path, status.Error(codes.InvalidArgument, err.Error()))
+		return nil, p.fail(stepRequest, path, status.Error(codes.InvalidArgument, ofWorker+err.Error()))
 	}
 	held, err := p.mount(ctx, path)
+	a.mounted = time.Now()
 	if err != nil {
 		return nil, err
 	}
 
+	a.lease = held.lease.ID()
 	response, runErr := p.runHolding(ctx, held, request)
+	a.ran = time.Now()
 	releaseErr := p.release(held, path)
 
 	switch {
 	case errors.Is(runErr, errLost):
 		return nil, p.fail(stepLost, path, status.Errorf(codes.Unavailable,
-			"mountatd went away during the action, and %s with it", p.mounter.mountpoints()))
+			ofMountatd+"it went away during the action, and %s with it", p.mounter.mountpoints()))
 	case releaseErr != nil && ctx.Err() == nil:
 		return nil, releaseErr
 	}
@@ -112,7 +118,7 @@ func (p *Proxy) release(held *hold, path string) error {
 		return nil
 	}
 	return p.fail(stepRelease, path, status.Errorf(codes.Unavailable,
-		"%s cannot be unmounted: %v", p.mounter.mountpoints(), err))
+		"%s%s cannot be unmounted: %s", whose(err), p.mounter.mountpoints(), bare(err)))
 }
 
 // fail counts and logs a failure, once. What the caller itself ended is none.

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// DialRunner gives a connection to bb_runner's socket, and doesn't connect yet. A runner that comes
+// back is noticed within a second: gRPC's own idea of backing off, up to two minutes, is for networks.
+func DialRunner(path string, maxMessageSize int) (*grpc.ClientConn, error) {
+	return grpc.NewClient("unix:"+path,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return connectRunner(ctx, path)
+		}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay:  50 * time.Millisecond,
+				Multiplier: 1.6,
+				Jitter:     0.2,
+				MaxDelay:   time.Second,
+			},
+			MinConnectTimeout: time.Second,
+		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageSize),
+			grpc.MaxCallSendMsgSize(maxMessageSize)))
+}
+
+// connectRunner says what to do where it fails.
+func connectRunner(ctx context.Context, path string) (net.Conn, error) {
+	connection, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, runnerCure(err))
+	}
+	return connection, nil
+}
+
+func runnerCure(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
+		return "is bb_runner running, and does --runner name what its grpcServers have in listenPaths?"
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Sprintf("uid %d must be able to connect: give bb_runner's unit UMask=0000, or bb_runner "+
+			"umask 0 (setUmask), and its socket's directory a mode that lets it in", os.Geteuid())
+	case isExhausted(err):
+		return cureOfHost(err)[2:]
+	}
+	return "does --runner name bb_runner's socket?"
+}
