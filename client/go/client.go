@@ -101,6 +101,8 @@ func advice(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
 		return ": is mountatd installed and its socket started (mountatd.socket)?"
+	case errors.Is(err, unix.EPROTOTYPE):
+		return ": that is another program's socket: is mountatd's at another path?"
 	case errors.Is(err, fs.ErrPermission):
 		return ": is this user in the group mountat, and its session newer than that?"
 	}

@@ -19,9 +19,12 @@ import (
 func openBuildDirectory(path string) (*os.File, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, status.Errorf(codes.Unavailable,
-			ofHost+"cannot open the build directory %q: %v: does --build-directory name what bb_worker uses?",
-			path, err)
+		cure := cureOfHost(err)
+		if cure == "" {
+			cure = ": does --build-directory name what bb_worker uses?"
+		}
+		return nil, status.Errorf(codes.Unavailable, ofHost+"cannot open the build directory %q: %v%s", path, err,
+			cure)
 	}
 	return os.NewFile(uintptr(fd), path), nil
 }
