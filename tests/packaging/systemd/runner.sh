@@ -70,7 +70,8 @@ runner_needs_openat2() {
         echo $'[Service]\nRestrictSUIDSGID=yes\nRestart=no' |
                 machine_run tee "$directory/test.conf"
         machine_run systemctl daemon-reload
-        machine_run systemctl restart mountat-runner.service
+        # It says so itself, since the unit is told when the program is ready.
+        machine_run systemctl restart mountat-runner.service || true
         machine_await 10 runner_has_failed
         tap_contains "$(machine_run journalctl --output=cat --unit=mountat-runner.service)" \
                 "openat2 doesn't work here: function not implemented"

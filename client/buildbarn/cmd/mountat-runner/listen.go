@@ -14,24 +14,48 @@ import (
 )
 
 // listenUnix binds a Unix socket that has the mode from its birth. A socket that somebody left
-// there is replaced, as Buildbarn's programs do; anything else is not. At start, before any other
-// goroutine makes files: the umask is the process'.
+// there is replaced, as Buildbarn's programs do; anything else is not, and one that is served is not. At
+// start, before any other goroutine makes files: the umask is the process'.
 func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
+	if err := clearSocket(path); err != nil {
 		return nil, err
-	case info.Mode()&fs.ModeSocket == 0:
-		return nil, fmt.Errorf("%s is in the way: it is no socket", path)
-	default:
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
 	}
 	old := unix.Umask(int(^mode.Perm() & 0o777))
 	defer unix.Umask(old)
 	return net.Listen("unix", path)
+}
+
+// clearSocket removes a socket that nobody listens on.
+func clearSocket(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode()&fs.ModeSocket == 0:
+		return fmt.Errorf("%s is in the way: it is no socket: remove it, or give another path", path)
+	}
+	err = connect(path)
+	if errors.Is(err, unix.ECONNREFUSED) {
+		return os.Remove(path)
+	}
+	if errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%s is in the way: this user may not connect to it to see whether it is served: "+
+			"remove it, or give another path", path)
+	}
+	return fmt.Errorf("%s is in use: another program, perhaps another mountat-runner, serves there: stop it, "+
+		"or give this one another path", path)
+}
+
+// connect doesn't wait: EAGAIN where the queue is full.
+func connect(path string) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Connect(fd, &unix.SockaddrUnix{Name: path})
 }
 
 // listenMetrics binds a path or a HOST:PORT.

@@ -37,7 +37,7 @@ func program(arguments []string) int {
 		return 0
 	}
 
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
 	if err := hide(); err != nil {
 		log.Error("cannot become non-dumpable", slog.Any("error", err))
 		return 1

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,7 @@ type options struct {
 	releaseTimeout time.Duration
 	stopTimeout    time.Duration
 	maxMessageSize int
+	logLevel       slog.Level
 	version        bool
 	command        []string // what to run as a child, if anything
 }
@@ -74,6 +76,8 @@ func parseOptions(arguments []string, stderr io.Writer) (*options, error) {
 	set.DurationVar(&o.stopTimeout, "stop-timeout", time.Minute,
 		"for running actions to end after SIGTERM, or after COMMAND; then they are cancelled")
 	set.IntVar(&o.maxMessageSize, "max-message-size", 64<<20, "largest gRPC message in `BYTES`")
+	set.Func("log-level", "least urgent `LEVEL` that is logged: err, warning, info, or debug, which has a line for\n"+
+		"each action (default info)", o.setLogLevel)
 	set.BoolVar(&o.version, "version", false, "print the version")
 	if i := slices.Index(arguments, separator); i >= 0 {
 		arguments, o.command = arguments[:i], arguments[i+1:]
@@ -154,6 +158,18 @@ func (o *options) setMount(value string) error {
 	return nil
 }
 
+func (o *options) setLogLevel(value string) error {
+	levels := map[string]slog.Level{
+		"err": slog.LevelError, "warning": slog.LevelWarn, "info": slog.LevelInfo, "debug": slog.LevelDebug,
+	}
+	level, known := levels[value]
+	if !known {
+		return fmt.Errorf("%q is none of err, warning, info, debug", value)
+	}
+	o.logLevel = level
+	return nil
+}
+
 // setMetrics refuses what would show the metrics to the network.
 func (o *options) setMetrics(value string) error {
 	if filepath.IsAbs(value) {
@@ -165,7 +181,7 @@ func (o *options) setMetrics(value string) error {
 		return err
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return errors.New("not an address of the loopback interface, such as 127.0.0.1:9980")
+		return errors.New("not an address of the loopback interface, such as 127.0.0.1:19980")
 	}
 	o.metrics = value
 	return nil

@@ -5,6 +5,8 @@ package main
 import (
 	"errors"
 	"flag"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +31,23 @@ func TestDefaults(t *testing.T) {
 		o.listenMode != 0o660 || o.mount != mountat.Proc|mountat.Sysfs|mountat.Create ||
 		o.metrics != "" || o.maxMessageSize != 64<<20 {
 		t.Errorf("%+v", o)
+	}
+}
+
+// As the unit has them.
+func TestTheDefaultFileIsRight(t *testing.T) {
+	file, err := os.ReadFile("../../mountat-runner.default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^MOUNTAT_RUNNER_OPTIONS="(.*)"$`).FindSubmatch(file)
+	if line == nil {
+		t.Fatalf("%s", file)
+	}
+	var said strings.Builder
+	o, err := parseOptions(strings.Fields(string(line[1])), &said)
+	if err != nil || o.metrics != "127.0.0.1:19980" || o.listen != "/run/mountat-runner/socket" {
+		t.Errorf("%+v, %v, said %q", o, err, said.String())
 	}
 }
 
@@ -85,7 +104,7 @@ func TestRefusesWrongOptionsWithASentence(t *testing.T) {
 	for _, wrong := range []string{
 		"--listen=relative", "--runner=", "--build-directory=x", "--listen=/run/r", "--listen-mode=8",
 		"--listen-mode=1777", "--mount=", "--mount=read-only", "--mount=shm", "--mount=proc,,dev", "--mount-timeout=0",
-		"--release-timeout=-1s", "--stop-timeout=-1s", "--max-message-size=5", "--unknown", "argument",
+		"--log-level=", "--log-level=loud", "--release-timeout=-1s", "--stop-timeout=-1s", "--max-message-size=5", "--unknown", "argument",
 	} {
 		_, said, err := parse(wrong)
 		if err == nil || !strings.Contains(said, strings.SplitN(err.Error(), ":", 2)[0]) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"time"
 
 	"github.com/mountatd/mountatd/client/buildbarn/internal/proxy"
@@ -30,6 +31,7 @@ type server struct {
 	grpc     *grpc.Server
 	health   *health.Server
 	metrics  *http.Server
+	manager  *notifier
 
 	listener        net.Listener
 	metricsListener net.Listener // nil without --metrics
@@ -44,7 +46,7 @@ func newServer(o *options, log *slog.Logger) (*server, error) {
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(),
+	registry.MustRegister(collectors.NewGoCollector(), buildInfo(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s := &server{
 		options:  o,
@@ -73,6 +75,15 @@ func newServer(o *options, log *slog.Logger) (*server, error) {
 	return s, nil
 }
 
+// buildInfo is how to see what a fleet runs.
+func buildInfo() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "mountat_runner_build_info",
+		Help:        "1, with the version as a label.",
+		ConstLabels: prometheus.Labels{"version": version(), "goversion": runtime.Version()},
+	}, func() float64 { return 1 })
+}
+
 // run serves until ctx ends, then stops in good order. When kill is closed it no longer waits.
 func (s *server) run(ctx context.Context, kill <-chan struct{}) error {
 	if err := s.listen(); err != nil {
@@ -93,7 +104,7 @@ func (s *server) listen() (err error) {
 	s.metricsListener, err = listenMetrics(s.options.metrics)
 	if err != nil {
 		s.close()
-		return fmt.Errorf("cannot listen for metrics: %w", err)
+		return fmt.Errorf("cannot listen for metrics: %w: give another --metrics", err)
 	}
 	return nil
 }
@@ -112,6 +123,12 @@ func (s *server) serve(ctx context.Context, kill <-chan struct{}) error {
 	failed := make(chan error, 2)
 	s.serveMetrics(failed)
 	go func() { failed <- s.grpc.Serve(s.listener) }()
+	s.manager = newNotifier(s.log)
+	defer s.manager.close()
+	s.manager.send("READY=1")
+	reporting, stopReporting := context.WithCancel(ctx)
+	defer stopReporting()
+	go s.manager.report(reporting, s.proxy.Status)
 	s.log.Info("serving", slog.String("listen", s.options.listen),
 		slog.String("runner", s.options.runner))
 
@@ -147,6 +164,7 @@ func (s *server) serveHTTP(failed chan<- error) {
 // stop takes no more work, waits for what runs, and after a while cancels it: that unmounts too.
 func (s *server) stop(kill <-chan struct{}) {
 	s.log.Info("stopping: waiting for running actions", slog.Duration("for", s.options.stopTimeout))
+	s.manager.send("STOPPING=1\nSTATUS=stopping: waiting for running actions")
 	s.health.Shutdown()
 	stopped := make(chan struct{})
 	go func() {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -136,6 +137,68 @@ func (r *running) checkNothingLeft() {
 	}
 }
 
+// scrape gets the metrics as Prometheus does.
+func (r *running) scrape() string {
+	r.t.Helper()
+	client := http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", r.directory+"/metrics")
+		},
+	}}
+	defer client.CloseIdleConnections()
+	answer, err := client.Get("http://localhost/metrics")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(body)
+}
+
+// Every name, label and value of a label in README.md's queries is one that Prometheus gets here.
+func TestTheQueriesOfTheManualAreAboutWhatIsServed(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := start(t)
+	health := grpc_health_v1.NewHealthClient(r.connection) // it is up
+	if _, err := health.Check(r.context(), new(grpc_health_v1.HealthCheckRequest)); err != nil {
+		t.Fatal(err)
+	}
+	body := r.scrape()
+	served := func(pattern string) bool { return regexp.MustCompile(`(?m)^` + pattern + ` \S+$`).MatchString(body) }
+	blocks := regexp.MustCompile("(?s)```promql\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	if len(blocks) != 3 {
+		t.Errorf("%d blocks of queries", len(blocks))
+	}
+	for _, block := range blocks {
+		for _, m := range regexp.MustCompile(`(mountat_runner_\w+)(?:\{(\w+)=~?"([^"]*)"\})?`).FindAllStringSubmatch(block[1], -1) {
+			if !served(m[1] + `(\{.*\})?`) {
+				t.Errorf("there is no %s", m[1])
+			}
+			for _, value := range strings.Split(m[3], "|") {
+				if m[2] != "" && !served(m[1]+`\{`+m[2]+`="`+value+`"\}`) {
+					t.Errorf("there is no %s{%s=%q}", m[1], m[2], value)
+				}
+			}
+		}
+		for _, m := range regexp.MustCompile(`by \(([\w, ]+)\)`).FindAllStringSubmatch(block[1], -1) {
+			for _, label := range strings.Split(m[1], ", ") {
+				if label != "instance" && !strings.Contains(body, label+`="`) { // that one is Prometheus' own
+					t.Errorf("there is no label %s", label)
+				}
+			}
+		}
+	}
+	if !served(`mountat_runner_build_info\{goversion="go[^"]+",version="[^"]+"\}`) {
+		t.Error("there is no version")
+	}
+}
+
 func TestServesHealthAndMetrics(t *testing.T) {
 	r := start(t)
 	health := grpc_health_v1.NewHealthClient(r.connection)
@@ -146,28 +209,14 @@ func TestServesHealthAndMetrics(t *testing.T) {
 		}
 	}
 
-	client := http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", r.directory+"/metrics")
-		},
-	}}
-	defer client.CloseIdleConnections()
-	answer, err := client.Get("http://localhost/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	body := r.scrape()
 	for _, name := range []string{
 		"mountat_runner_actions_total 0", "mountat_runner_leases 0",
 		`mountat_runner_failures_total{step="mount"} 0`, "mountat_runner_mount_duration_seconds_count 0",
 		"mountat_runner_release_duration_seconds_count 0", "go_goroutines", "mountat_runner_ready 0",
-		`mountat_runner_unready{reason="foreign-namespace"} 0`,
+		`mountat_runner_unready{reason="foreign-namespace"} 0`, `mountat_runner_failures_total{step="runner"} 0`,
 	} {
-		if !strings.Contains(string(body), name) {
+		if !strings.Contains(body, name) {
 			t.Errorf("there is no %s", name)
 		}
 	}
@@ -275,12 +324,98 @@ func TestAStopThatCannotWaitUnmounts(t *testing.T) {
 	}
 }
 
+// The first goes on.
+func TestASecondOneOnTheSameSocketSaysSo(t *testing.T) {
+	r := start(t)
+	health := grpc_health_v1.NewHealthClient(r.connection)
+	check := func() {
+		t.Helper()
+		if _, err := health.Check(r.context(), new(grpc_health_v1.HealthCheckRequest)); err != nil {
+			t.Error(err)
+		}
+	}
+	check()
+	s := describe(t, "", "--listen="+r.directory+"/front")
+	s.begin()
+	s.expectExit(1)
+	if s.stderr.Count("front is in use: another program, perhaps another mountat-runner, serves there") != 1 {
+		t.Errorf("the log is %q", s.stderr)
+	}
+	check()
+	if connection, err := net.Dial("unix", r.directory+"/front"); err != nil {
+		t.Errorf("it was taken away: %v", err)
+	} else {
+		connection.Close()
+	}
+	// So with the port of the metrics.
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	s = describe(t, "", "--metrics="+taken.Addr().String())
+	s.begin()
+	s.expectExit(1)
+	if s.stderr.Count("cannot listen for metrics") != 1 || s.stderr.Count("give another --metrics") != 1 {
+		t.Errorf("the log is %q", s.stderr)
+	}
+}
+
+// What systemctl status shows.
+func TestTheServiceManagerHearsWhatGoesOn(t *testing.T) {
+	daemon := testdaemon.Start(t)
+	path := filepath.Join(t.TempDir(), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	hear := func(wanted string) {
+		t.Helper()
+		var heard []string
+		buffer := make([]byte, 4096)
+		socket.SetReadDeadline(time.Now().Add(20 * time.Second))
+		for {
+			n, err := socket.Read(buffer)
+			if err != nil {
+				t.Fatalf("%v instead of %q, after %q", err, wanted, heard)
+			}
+			if text := string(buffer[:n]); text == wanted {
+				return
+			} else {
+				heard = append(heard, text)
+			}
+		}
+	}
+
+	r := start(t, "--mountatd="+daemon.Socket)
+	hear("READY=1")
+	hear("STATUS=0 actions running; ready")
+	running, end := make(chan struct{}, 1), make(chan struct{})
+	r.serveRunner(running, end)
+	result := r.runAction()
+	<-running
+	hear("STATUS=1 action running; ready")
+	close(end)
+	if err := <-result; err != nil {
+		t.Error(err)
+	}
+	hear("STATUS=0 actions running; ready")
+	r.stop()
+	hear("STOPPING=1\nSTATUS=stopping: waiting for running actions")
+	r.waitForEnd()
+}
+
 func TestTheSocketHasItsModeAndReplacesAnOldOne(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	for _, mode := range []fs.FileMode{0o600, 0o666} {
 		listener, err := listenUnix(path, mode)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if _, err := listenUnix(path, mode); err == nil || !strings.Contains(err.Error(), path+" is in use: ") {
+			t.Errorf("while it is served: %v", err)
 		}
 		listener.(*net.UnixListener).SetUnlinkOnClose(false)
 		info, err := os.Lstat(path)
