@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,6 +38,7 @@ func (c *cases) runKind(kind string) {
 		{"with it, a static program reads /proc/self/exe", c.worksWith},
 		{"an action has sysfs, sees no process of others, can't write to /proc/sys", c.isConfined},
 		{"an action has a /dev of its own, of which it can change nothing", c.isConfinedInDev},
+		{"mountat-runner --check finds nothing wrong, and leaves nothing", c.checks},
 		{"the privileges: bb_runner, mountatd, mountat-runner", c.privileges},
 	} {
 		c.test(kind, each.name, func() error { return each.run(kind) })
@@ -124,6 +127,27 @@ func (c *cases) failsWithout(kind string) error {
 func (c *cases) worksWith(kind string) error {
 	if err := expectExit(c.client.runWhenReady(c.shell(kind, readExe)), 0, "/bin/readlink"); err != nil {
 		return err
+	}
+	return c.expectNothingLeft(kind)
+}
+
+// checks is with all running, as the user of the service. Each step is one that an action takes.
+func (c *cases) checks(kind string) error {
+	command := slices.Concat(c.proxies[kind].command, []string{"--check"})
+	output, err := exec.Command(command[0], command[1:]...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, output)
+	}
+	steps := []string{"ok    bb_runner", "ok    mountatd", "ok    build directory", "ok    rights", "ok    service"}
+	if kind == kindFUSE {
+		steps = append(steps, "ok    mount ", "ok    unmount ")
+	} else {
+		steps = append(steps, "note  mount ") // in it bb_worker alone makes directories
+	}
+	for _, step := range steps {
+		if !strings.Contains(string(output), step) {
+			return fmt.Errorf("there is no %q: %s", step, output)
+		}
 	}
 	return c.expectNothingLeft(kind)
 }

@@ -67,6 +67,7 @@ else
         tap_test "Buildbarn's runner is built" runner_prepare
         tap_test "mountat-runner installs and starts as its README says" runner_is_installed
         tap_test "it gives an action of Buildbarn's runner /proc" runner_runs_an_action
+        tap_test "mountat-runner --check finds nothing wrong" runner_is_checked
         tap_test "it doesn't start where it could open no input root" runner_needs_openat2
         tap_test "it stops" runner_is_removed
 fi

@@ -62,6 +62,21 @@ runner_runs_an_action() {
         tap_equal "$(mounts)" ""
 }
 
+# As root, with nothing but the option: it is the service's user, with the service's options.
+runner_is_checked() {
+        local said
+
+        # As an operator leaves it: bb_worker's alone.
+        machine_run chmod 0755 /var/lib/buildbarn/build
+        said=$(machine_run /usr/libexec/mountat-runner --check)
+        tap_contains "$said" "All is well."
+        tap_contains "$said" "mountat-runner (uid "
+        tap_contains "$said" "ok    unmount "
+        tap_contains "$said" "ready, at /run/mountat-runner/socket"
+        tap_contains "$(machine_run systemctl status mountat-runner.service)" "0 actions running; ready"
+        tap_equal "$(mounts)" ""
+}
+
 # RestrictSUIDSGID= makes openat2(2) fail, without which no input root is opened.
 runner_needs_openat2() {
         local directory=/run/systemd/system/mountat-runner.service.d

@@ -37,6 +37,10 @@ func program(arguments []string) int {
 		return 0
 	}
 
+	if o.check {
+		return check(o, os.Stdout)
+	}
+
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
 	if err := hide(); err != nil {
 		log.Error("cannot become non-dumpable", slog.Any("error", err))

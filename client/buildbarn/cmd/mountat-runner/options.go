@@ -34,6 +34,7 @@ type options struct {
 	maxMessageSize int
 	logLevel       slog.Level
 	version        bool
+	check          bool
 	command        []string // what to run as a child, if anything
 }
 
@@ -52,6 +53,28 @@ const separator = "--"
 
 // parseOptions writes what is wrong, or the help, to stderr.
 func parseOptions(arguments []string, stderr io.Writer) (*options, error) {
+	o, err := parseArguments(arguments, stderr)
+	if err != nil {
+		return nil, err
+	}
+	if o.check && o.listen == "" && o.runner == "" && o.buildDirectory == "" {
+		service, err := readOptionsFile(optionsFile)
+		if err != nil {
+			fmt.Fprintln(stderr, err)
+			return nil, err
+		}
+		if o, err = parseArguments(slices.Concat(service, arguments), stderr); err != nil {
+			return nil, err
+		}
+	}
+	if err := o.validate(); err != nil {
+		fmt.Fprintln(stderr, err)
+		return nil, err
+	}
+	return o, nil
+}
+
+func parseArguments(arguments []string, stderr io.Writer) (*options, error) {
 	o := &options{listenMode: 0o660, mount: mountat.Proc | mountat.Sysfs | mountat.Create}
 	set := flag.NewFlagSet("mountat-runner", flag.ContinueOnError)
 	set.SetOutput(stderr)
@@ -78,6 +101,8 @@ func parseOptions(arguments []string, stderr io.Writer) (*options, error) {
 	set.IntVar(&o.maxMessageSize, "max-message-size", 64<<20, "largest gRPC message in `BYTES`")
 	set.Func("log-level", "least urgent `LEVEL` that is logged: err, warning, info, or debug, which has a line for\n"+
 		"each action (default info)", o.setLogLevel)
+	set.BoolVar(&o.check, "check", false, "try all that an action needs, say what is wrong and how to mend it, and end: with 1 if\n"+
+		"anything is. Without other options, those in "+optionsFile+"; as root, as the user\n"+serviceUser)
 	set.BoolVar(&o.version, "version", false, "print the version")
 	if i := slices.Index(arguments, separator); i >= 0 {
 		arguments, o.command = arguments[:i], arguments[i+1:]
@@ -85,18 +110,16 @@ func parseOptions(arguments []string, stderr io.Writer) (*options, error) {
 	if err := set.Parse(arguments); err != nil {
 		return nil, err
 	}
-	if err := o.check(set.Args()); err != nil {
+	if rest := set.Args(); len(rest) > 0 {
+		err := fmt.Errorf("unexpected argument %q: all is given by options, but for a command after --", rest[0])
 		fmt.Fprintln(stderr, err)
 		return nil, err
 	}
 	return o, nil
 }
 
-func (o *options) check(rest []string) error {
+func (o *options) validate() error {
 	switch {
-	case len(rest) > 0:
-		return fmt.Errorf("unexpected argument %q: all is given by options, but for a command after --",
-			rest[0])
 	case o.command != nil && len(o.command) == 0:
 		return errors.New("there is no command after --")
 	case o.version:

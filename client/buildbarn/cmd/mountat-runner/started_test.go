@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"os/user"
 	"testing"
 	"time"
 
@@ -27,6 +28,15 @@ func actAs(role string) {
 	signals := make(chan os.Signal, len(forwarded))
 	signal.Notify(signals, forwarded...)
 	switch role {
+	case "become":
+		asRoot, err := become(&user.User{Username: "12345", Uid: "12345", Gid: "12346"})
+		fmt.Println(describeUser(), err)
+		fmt.Println(os.Mkdir("/etc/of-root", 0), asRoot(func() error {
+			file, err := os.OpenFile("/etc/passwd", os.O_WRONLY, 0)
+			file.Close()
+			return err
+		}))
+		fmt.Println(describeUser())
 	case "signals": // tells which it gets
 		fmt.Println("ready")
 		go func() {

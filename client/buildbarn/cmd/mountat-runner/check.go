@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"os/user"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/mountatd/mountatd/client/buildbarn/internal/proxy"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+)
+
+// Who the unit runs the program as, and where its options are.
+const (
+	serviceUser     = "mountat-runner"
+	optionsFile     = "/etc/default/mountat-runner"
+	optionsVariable = "MOUNTAT_RUNNER_OPTIONS"
+)
+
+// check is the program with --check: the exit status is 0 if all is well, 1 if not.
+func check(o *options, out io.Writer) int {
+	// It ends in good order also when whoever reads its output is gone.
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	defer stop()
+	signal.Ignore(unix.SIGPIPE)
+
+	r := &report{out: out}
+	who, asRoot, err := becomeServiceUser()
+	if err != nil {
+		r.line(proxy.Fail, "user", err.Error())
+		return r.end()
+	}
+	r.line(proxy.OK, "user", who)
+	if err := hide(); err != nil {
+		r.line(proxy.Fail, "user", "this host: cannot become non-dumpable: "+err.Error())
+	}
+	if err := proxy.Probe(); err != nil {
+		r.line(proxy.Fail, "kernel", "this host: "+err.Error())
+	}
+	runner, err := proxy.DialRunner(o.runner, o.maxMessageSize)
+	if err != nil {
+		r.line(proxy.Fail, "bb_runner", err.Error())
+		return r.end()
+	}
+	defer runner.Close()
+	proxy.New(proxy.Options{
+		Runner:         runner,
+		RunnerSocket:   o.runner,
+		BuildDirectory: o.buildDirectory,
+		Socket:         o.mountatd,
+		Flags:          o.mount,
+		MountTimeout:   o.mountTimeout,
+		ReleaseTimeout: o.releaseTimeout,
+		Registerer:     prometheus.NewRegistry(),
+		Log:            slog.New(slog.DiscardHandler),
+	}).Try(ctx, proxy.TrialOptions{Report: r.line, AsRoot: asRoot})
+	checkService(ctx, o, r)
+	if ctx.Err() != nil {
+		r.line(proxy.Fail, "check", "it was interrupted; what it made is gone")
+	}
+	return r.end()
+}
+
+// report writes a line for each step.
+type report struct {
+	out    io.Writer
+	failed int
+}
+
+func (r *report) line(verdict proxy.Verdict, step, text string) {
+	if verdict == proxy.Fail {
+		r.failed++
+	}
+	fmt.Fprintf(r.out, "%-4s  %-15s  %s\n", verdict, step, strings.ReplaceAll(text, "\n", " "))
+}
+
+func (r *report) end() int {
+	switch r.failed {
+	case 0:
+		fmt.Fprintln(r.out, "All is well.")
+		return 0
+	case 1:
+		fmt.Fprintln(r.out, "1 thing is wrong: see FAIL.")
+	default:
+		fmt.Fprintf(r.out, "%d things are wrong: see FAIL. Mend the first, then check again.\n", r.failed)
+	}
+	return 1
+}
+
+// becomeServiceUser is for root, whose rights say nothing about the service's. Where there is no such
+// user, as in containers, the program has the user that it is started as. With asRoot something can still
+// be done with root's rights.
+func becomeServiceUser() (who string, asRoot func(func() error) error, err error) {
+	if os.Geteuid() != 0 {
+		return describeUser(), nil, nil
+	}
+	service, err := user.Lookup(serviceUser)
+	if errors.As(err, new(user.UnknownUserError)) {
+		return describeUser() + ": right if that is the service's user", nil, nil
+	}
+	if err == nil {
+		asRoot, err = become(service)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("this host: cannot become the user %s: %w: run it as that user", serviceUser, err)
+	}
+	return describeUser(), asRoot, nil
+}
+
+// become leaves root as the saved set-user-ID alone: no capability is effective, credentials(7).
+func become(u *user.User) (asRoot func(func() error) error, err error) {
+	names, err := u.GroupIds()
+	if err != nil {
+		return nil, err
+	}
+	var groups []int
+	for _, name := range append(names, u.Uid, u.Gid) {
+		id, err := strconv.Atoi(name)
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, id)
+	}
+	uid, gid := groups[len(groups)-2], groups[len(groups)-1]
+	groups = groups[:len(groups)-2]
+	// All threads of the program: package syscall's, not package unix'.
+	err = errors.Join(syscall.Setgroups(groups), syscall.Setresgid(gid, gid, gid), syscall.Setresuid(uid, uid, 0))
+	return func(do func() error) error {
+		if err := syscall.Setresuid(-1, 0, -1); err != nil {
+			return err
+		}
+		mask := unix.Umask(0)
+		err := do()
+		unix.Umask(mask)
+		return errors.Join(err, syscall.Setresuid(-1, uid, -1))
+	}, err
+}
+
+func describeUser() string {
+	ids, err := os.Getgroups()
+	if err != nil {
+		return err.Error()
+	}
+	groups := []string{nameOfGroup(os.Getegid())}
+	for _, id := range ids {
+		if id != os.Getegid() {
+			groups = append(groups, nameOfGroup(id))
+		}
+	}
+	name := strconv.Itoa(os.Geteuid())
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+	}
+	return fmt.Sprintf("%s (uid %d), in the groups: %s", name, os.Geteuid(), strings.Join(groups, ", "))
+}
+
+func nameOfGroup(id int) string {
+	name := strconv.Itoa(id)
+	if group, err := user.LookupGroupId(name); err == nil {
+		return group.Name
+	}
+	return name
+}
+
+// checkService asks the service as bb_worker does, if it is up.
+func checkService(ctx context.Context, o *options, r *report) {
+	const step = "service"
+	info, err := os.Stat(o.listen)
+	if err == nil && info.Mode()&fs.ModeSocket == 0 {
+		r.line(proxy.Fail, step, "this host: "+o.listen+" is in the way: it is no socket: remove it")
+		return
+	}
+	if err == nil {
+		err = connect(o.listen)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
+		r.line(proxy.Note, step, "nobody serves at "+o.listen+" yet: systemctl enable --now mountat-runner")
+		return
+	case err != nil:
+		r.line(proxy.Fail, step, fmt.Sprintf("this host: cannot connect to %s: %v: is it another program's?",
+			o.listen, err))
+		return
+	}
+	service, err := proxy.DialRunner(o.listen, o.maxMessageSize)
+	if err == nil {
+		defer service.Close()
+		timed, cancel := context.WithTimeout(ctx, 2*o.mountTimeout)
+		defer cancel()
+		err = proxy.CheckReadiness(timed, service)
+	}
+	if err != nil {
+		r.line(proxy.Fail, step, fmt.Sprintf("what serves at %s says: %v", o.listen, err))
+		return
+	}
+	r.line(proxy.OK, step, fmt.Sprintf("ready, at %s, for bb_worker as %s", o.listen, mayConnect(info)))
+}
+
+// mayConnect is who may: to connect is to write.
+func mayConnect(socket fs.FileInfo) string {
+	mode := socket.Mode().Perm()
+	if mode&0o002 != 0 {
+		return "any user"
+	}
+	stat := socket.Sys().(*syscall.Stat_t)
+	who := []string{"root"}
+	if mode&0o200 != 0 && stat.Uid != 0 {
+		who = append(who, fmt.Sprintf("uid %d", stat.Uid))
+	}
+	if mode&0o020 != 0 {
+		who = append(who, "a member of the group "+nameOfGroup(int(stat.Gid)))
+	}
+	return strings.Join(who, ", or ")
+}

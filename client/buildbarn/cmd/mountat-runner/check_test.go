@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/mountatd/mountatd/client/buildbarn/internal/testdaemon"
+	"golang.org/x/sys/unix"
+)
+
+// trial is the program with --check, between a real mountatd and a runner that says it is ready.
+type trial struct {
+	*running
+	daemon    *testdaemon.Daemon
+	build     string
+	arguments []string
+}
+
+func describeTrial(t *testing.T, daemonOptions ...string) *trial {
+	t.Helper()
+	directory, err := os.MkdirTemp("", "runner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(directory) })
+	if err := os.Chmod(directory, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := &trial{running: &running{t: t, directory: directory}, build: directory + "/build"}
+	if err := os.Mkdir(c.build, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i, option := range daemonOptions {
+		daemonOptions[i] = strings.ReplaceAll(option, "BUILD", c.build)
+	}
+	c.daemon = testdaemon.Start(t, daemonOptions...)
+	c.serveReady()
+	c.arguments = []string{"--check", "--listen=" + directory + "/front", "--runner=" + directory + "/behind",
+		"--build-directory=" + c.build, "--mountatd=" + c.daemon.Socket, "--mount-timeout=1s"}
+	return c
+}
+
+// serveReady puts a runner behind that answers all with nothing: it is ready.
+func (c *trial) serveReady() {
+	end := make(chan struct{})
+	close(end)
+	c.serveRunner(make(chan struct{}, 1000), end)
+}
+
+func (c *trial) command(arguments ...string) *exec.Cmd {
+	c.t.Helper()
+	return exec.Command(programPath(c.t), append(c.arguments, arguments...)...)
+}
+
+// expect runs it; the steps have these verdicts, in this order, and one line of the report has the text.
+func (c *trial) expect(exit int, steps, text string, arguments ...string) {
+	c.t.Helper()
+	c.expectOf(c.command(arguments...), exit, steps, text)
+}
+
+func (c *trial) expectOf(command *exec.Cmd, exit int, steps, text string) {
+	c.t.Helper()
+	output, _ := command.CombinedOutput()
+	var got []string
+	for _, m := range regexp.MustCompile(`(?m)^(ok|FAIL|note|skip) +(\S.*?)  +`).FindAllStringSubmatch(string(output), -1) {
+		got = append(got, m[1]+" "+m[2])
+	}
+	if code := command.ProcessState.ExitCode(); code != exit || strings.Join(got, ", ") != steps ||
+		!strings.Contains(string(output), text) {
+		c.t.Errorf("status %d instead of %d, or not %q with %q:\n%s", code, exit, steps, text, output)
+	}
+	c.checkNothingLeft()
+}
+
+func (c *trial) checkNothingLeft() {
+	c.t.Helper()
+	entries, err := os.ReadDir(c.build)
+	if err != nil || len(entries) > 0 {
+		c.t.Errorf("left in the build directory: %v, %v", entries, err)
+	}
+	if n := c.daemon.Mounts(); n != 0 {
+		c.t.Errorf("%d mounts", n)
+	}
+}
+
+const (
+	before = "ok user, ok bb_runner, ok mountatd, ok build directory, ok rights, "
+	allOK  = before + "ok mount, ok unmount, "
+)
+
+func TestCheckSaysThatAllIsWell(t *testing.T) {
+	c := describeTrial(t)
+	c.expect(0, allOK+"note service", "\nAll is well.\n")
+	c.expect(0, allOK+"note service", "/proc, /sys and /dev, in", "--mount=proc,sys,dev")
+	c.expect(0, allOK+"note service", "  mountat", "--", "bb_runner")
+
+	// Of a service that is up it says who may connect.
+	s := describe(t, "")
+	s.process.Args = append(s.process.Args, "--listen="+c.directory+"/front", "--runner="+c.directory+"/behind",
+		"--build-directory="+c.build, "--mountatd="+c.daemon.Socket)
+	s.begin()
+	testdaemon.Eventually(t, "it serves", func() bool { return connect(c.directory+"/front") == nil })
+	c.expect(0, allOK+"ok service", "for bb_worker as root, or a member of the group ")
+	s.signal(unix.SIGTERM)
+	s.expectExit(0)
+}
+
+// As the service's user is: another one than bb_worker, and than who made the build directory.
+func TestCheckAsTheServicesUser(t *testing.T) {
+	c := describeTrial(t, "--build-directory=BUILD:12345")
+	c.open()
+	as := func(exit int, steps, text string) {
+		t.Helper()
+		command := c.command()
+		command.Args = append([]string{"setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", command.Path},
+			command.Args[1:]...)
+		command.Path, command.Err = exec.LookPath("setpriv")
+		c.expectOf(command, exit, steps, text)
+	}
+	as(0, before+"note mount, note service", "not tried, since uid 12345 may make no directory there")
+	if err := os.Chmod(c.build, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	as(0, allOK+"note service", "(uid 12345)")
+	if err := os.Chmod(c.directory+"/behind", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	as(1, strings.Replace(allOK, "ok bb_runner", "FAIL bb_runner", 1)+"note service", "UMask=0000")
+	if err := os.Chmod(c.build, 0); err != nil {
+		t.Fatal(err)
+	}
+	c.daemon.Stop()
+	as(1, "ok user, FAIL bb_runner, FAIL mountatd, ok build directory, skip mount, note service", "is mountatd installed")
+}
+
+func TestCheckSaysWhatIsWrong(t *testing.T) {
+	withFailing := func(step string) string { return strings.Replace(allOK, "ok "+step, "FAIL "+step, 1) + "note service" }
+	cut := func(step string) string { // nothing is tried after it
+		return before[:strings.Index(before, "ok "+step)] + "FAIL " + step + ", skip mount, note service"
+	}
+	for _, c := range []struct {
+		name      string
+		daemon    []string
+		spoil     func(c *trial)
+		arguments []string
+		steps     string
+		text      string
+	}{
+		{"no runner", nil, func(c *trial) { c.replaceRunner(nil) }, nil, withFailing("bb_runner"), "is bb_runner running"},
+		{"a runner that hangs", nil, func(c *trial) { c.replaceRunner(silent) }, nil, withFailing("bb_runner"),
+			"does its log say?"},
+		{"no mountatd", nil, func(c *trial) { c.daemon.Stop() }, nil,
+			"ok user, ok bb_runner, FAIL mountatd, ok build directory, skip mount, note service", "mountatd.socket"},
+		{"a mountatd that hangs", nil, func(c *trial) { c.daemon.Freeze() }, nil,
+			"ok user, ok bb_runner, FAIL mountatd, ok build directory, skip mount, note service", "didn't answer within 1s"},
+		{"no build directory", nil, nil, []string{"--build-directory=/no/such"}, cut("build directory"),
+			"does --build-directory name what bb_worker uses?"},
+		{"another's build directory", nil, func(c *trial) { os.Chown(c.build, 12345, 12345) }, nil, cut("rights"),
+			"in /etc/default/mountatd), and restart it"},
+		{"no dev", []string{"--no-dev"}, nil, []string{"--mount=dev"}, cut("rights"), "leave dev out"},
+		{"a limit", []string{"--max-mounts-per-user=1"}, nil, nil, before + "FAIL mount, note service",
+			"--max-mounts-per-user"},
+		{"a file as its own socket", nil, func(c *trial) { os.WriteFile(c.directory+"/front", nil, 0o600) }, nil,
+			allOK + "FAIL service", "is in the way"},
+		{"another program at its own socket", nil, func(c *trial) { silent(c.t, c.directory+"/front") }, nil,
+			allOK + "FAIL service", "what serves at "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			trial := describeTrial(t, c.daemon...)
+			if c.spoil != nil {
+				c.spoil(trial)
+			}
+			trial.expect(1, c.steps, c.text, c.arguments...)
+		})
+	}
+}
+
+func (c *trial) replaceRunner(put func(*testing.T, string)) {
+	c.t.Helper()
+	if err := os.Remove(c.directory + "/behind"); err != nil {
+		c.t.Fatal(err)
+	}
+	if put != nil {
+		put(c.t, c.directory+"/behind")
+	}
+}
+
+// silent takes connections, and says nothing.
+func silent(t *testing.T, path string) {
+	t.Helper()
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+}
+
+// A FUSE of which nobody answers, as of a bb_worker that was stopped.
+func TestCheckOfABuildDirectoryThatHangs(t *testing.T) {
+	c := describeTrial(t)
+	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device.Fd())
+	if err := unix.Mount("bench", c.build, "fuse.bench", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+		t.Fatal(err)
+	}
+	output, _ := c.command().CombinedOutput()
+	unix.Unmount(c.build, unix.MNT_DETACH)
+	device.Close()
+	if !strings.Contains(string(output), "FAIL  build directory  this host: the build directory's file system doesn't") {
+		t.Errorf("%s", output)
+	}
+	c.checkNothingLeft()
+}
+
+// Whatever ends it, and whenever. What is done by then is well.
+func TestCheckUndoesAllWhenItIsEnded(t *testing.T) {
+	for i, signal := range []unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
+		c := describeTrial(t)
+		at := []string{"user", "rights", "rights", "mount"}[i]
+		if at == "user" {
+			c.replaceRunner(silent)
+		}
+		command := c.command()
+		stdout, err := command.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var text strings.Builder
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			fmt.Fprintln(&text, lines.Text())
+			if strings.HasPrefix(lines.Text(), "ok    "+at) {
+				command.Process.Signal(signal)
+			}
+		}
+		command.Wait()
+		code, noticed := command.ProcessState.ExitCode(), strings.Contains(text.String(), "FAIL  check")
+		if (code != 1 || !noticed) && (code != 0 || at == "user") {
+			t.Errorf("%v: status %d:\n%s", signal, code, text.String())
+		}
+		c.checkNothingLeft()
+	}
+
+	// Or whoever reads what it says.
+	c := describeTrial(t)
+	command := exec.Command("sh", append([]string{"-c", `"$@" | head -n 1`, "sh", programPath(t)}, c.arguments...)...)
+	if output, err := command.CombinedOutput(); err != nil || !strings.HasPrefix(string(output), "ok    user ") {
+		t.Errorf("%v: %s", err, output)
+	}
+	testdaemon.Eventually(t, "it has ended", func() bool {
+		entries, _ := os.ReadDir(c.build)
+		return len(entries) == 0 && c.daemon.Mounts() == 0
+	})
+}
+
+func TestBecomesAUserWithoutTheRightsOfRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	const user = "12345 (uid 12345), in the groups: 12346"
+	command := exec.Command(testProgram(t))
+	command.Env = append(os.Environ(), roleVariable+"=become")
+	if output, err := command.CombinedOutput(); err != nil ||
+		string(output) != user+" <nil>\nmkdir /etc/of-root: permission denied <nil>\n"+user+"\n" {
+		t.Errorf("%v: %s", err, output)
+	}
+}
+
+// What root makes for it, in a build directory that is bb_worker's alone, goes too. The user is known in
+// the mount namespace of the test.
+func TestCheckAsRootIsTheServicesUser(t *testing.T) {
+	c := describeTrial(t, "--build-directory=BUILD:12345")
+	passwd, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := filepath.Join(t.TempDir(), "passwd")
+	passwd = append(passwd, "mountat-runner:x:12345:12346::/:/bin/false\n"...)
+	if err := os.WriteFile(with, passwd, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(with, "/etc/passwd", "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount("/etc/passwd", unix.MNT_DETACH)
+	c.open()
+	if err := os.Chown(c.build, 12347, 12347); err != nil {
+		t.Fatal(err)
+	}
+	c.expect(0, allOK+"note service", "mountat-runner (uid 12345), in the groups: 12346\n")
+}
+
+// open lets another user come to all.
+func (c *trial) open() {
+	c.t.Helper()
+	for _, path := range []string{
+		c.directory + "/behind", c.daemon.Socket, filepath.Dir(c.daemon.Socket), filepath.Dir(programPath(c.t)),
+	} {
+		if err := os.Chmod(path, 0o777); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+func TestReadsTheOptionsOfTheService(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "default")
+	for text, want := range map[string]string{
+		"MOUNTAT_RUNNER_OPTIONS=--listen=/l":                           "[--listen=/l]",
+		"# MOUNTAT_RUNNER_OPTIONS=x\n MOUNTAT_RUNNER_OPTIONS=\"a  b\"": "[a b]",
+		"MOUNTAT_RUNNER_OPTIONS=a\nMOUNTAT_RUNNER_OPTIONS='b'\n":       "[b]",
+		"MOUNTAT_RUNNER_OPTIONS=\"--mount=dev -- bb_runner --check\"":  "[--mount=dev]",
+		"MOUNTAT_RUNNER_OPTIONS=":                                      "[]",
+		"OTHER=x":                                                      "has no line",
+		"MOUNTAT_RUNNER_OPTIONS=\"a \\\n b\"":                          "has quotes",
+		"MOUNTAT_RUNNER_OPTIONS=\"--listen='/a b'\"":                   "has quotes",
+		"MOUNTAT_RUNNER_OPTIONS=$OTHER":                                "has quotes",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		options, err := readOptionsFile(path)
+		if got := fmt.Sprint(options); got != want && !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+	if options, err := readOptionsFile("../../mountat-runner.default"); err != nil || len(options) != 4 {
+		t.Errorf("the unit's own: %q, %v", options, err)
+	}
+	if _, err := readOptionsFile(path + "/no"); !strings.Contains(fmt.Sprint(err), "give --listen, --runner") {
+		t.Errorf("without one: %v", err)
+	}
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	mountat "github.com/mountatd/mountatd/client/go"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// Verdict is what a step of a trial came to.
+type Verdict string
+
+const (
+	OK   Verdict = "ok"
+	Fail Verdict = "FAIL"
+	Note Verdict = "note" // nothing is wrong, as far as can be known
+	Skip Verdict = "skip" // for what has failed before
+)
+
+// trial does what the first action would do, in a directory of its own instead of an input root.
+type trial struct {
+	*Proxy
+	TrialOptions
+}
+
+// TrialOptions are Try's.
+type TrialOptions struct {
+	Report func(verdict Verdict, step, text string)
+	AsRoot func(do func() error) error // does it with root's rights and no umask; nil if there are none
+}
+
+// Try reports step by step whether an action would get its mounts: the text of a failure is as in the log,
+// with what to do. All that it makes is gone when it returns, also when ctx ends early; but what hangs in
+// a file system that doesn't answer is only left to itself. An instance of its own is to be used for it.
+func (p *Proxy) Try(ctx context.Context, options TrialOptions) {
+	t := &trial{p, options}
+	t.tryRunner(ctx)
+	reachable := t.tryMountatd(ctx)
+	directory := t.tryBuildDirectory()
+	defer directory.Close() // of none, too
+	if directory != nil && reachable && t.tryCheck(ctx, directory) && ctx.Err() == nil {
+		t.tryMount(directory)
+	} else {
+		t.Report(Skip, tryMount, "not tried, for what has failed before")
+	}
+}
+
+const (
+	tryRunner         = "bb_runner"
+	tryMountatd       = "mountatd"
+	tryBuildDirectory = "build directory"
+	tryCheck          = "rights"
+	tryMount          = "mount"
+	tryRelease        = "unmount"
+)
+
+// settle reports, and tells whether it is well.
+func (t *trial) settle(step string, err error, well string) bool {
+	if err != nil {
+		t.Report(Fail, step, status.Convert(err).Message())
+		return false
+	}
+	t.Report(OK, step, well)
+	return true
+}
+
+func (t *trial) tryRunner(ctx context.Context) {
+	timed, cancel := context.WithTimeout(ctx, t.mounter.mountTimeout)
+	defer cancel()
+	_, err := t.forward(timed, methodCheckReadiness, new(emptypb.Empty))
+	switch {
+	case err == nil:
+	case timed.Err() != nil:
+		err = errors.New(t.outage.explain(fmt.Sprintf("nothing within %v", t.mounter.mountTimeout)))
+	case !strings.HasPrefix(status.Convert(err).Message(), ofRunner): // its own answer
+		err = fmt.Errorf("%sit is not ready: %s", ofRunner, status.Convert(err).Message())
+	}
+	t.settle(tryRunner, err, "ready, at "+t.outage.socket)
+}
+
+func (t *trial) tryMountatd(ctx context.Context) bool {
+	timed, cancel := context.WithTimeout(ctx, t.mounter.mountTimeout)
+	defer cancel()
+	hello, err := t.greet(timed)
+	if err != nil {
+		err = errors.New(t.mounter.explain(err))
+	}
+	return t.settle(tryMountatd, err, hello)
+}
+
+func (t *trial) greet(ctx context.Context) (string, error) {
+	client, err := t.mounter.dial(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	hello, err := client.Hello(ctx)
+	if err != nil {
+		return "", err
+	}
+	var features []string
+	for _, feature := range []struct {
+		bit  mountat.Feature
+		name string
+	}{
+		{mountat.FeatureDev, "mounts a dev"}, {mountat.FeatureEnter, "enters containers of this user"},
+	} {
+		if hello.Features&feature.bit != 0 {
+			features = append(features, feature.name)
+		}
+	}
+	if len(features) == 0 {
+		return hello.Version, nil
+	}
+	return hello.Version + ", which " + strings.Join(features, " and "), nil
+}
+
+// tryBuildDirectory gives nil if it can't be opened.
+func (t *trial) tryBuildDirectory() *os.File {
+	type found struct {
+		file *os.File
+		text string
+	}
+	f, err := within(t.mounter.mountTimeout, func() (found, error) {
+		file, err := openBuildDirectory(t.buildDirectory)
+		if err != nil {
+			return found{}, err
+		}
+		text, err := describe(file)
+		return found{file, text}, err
+	})
+	t.settle(tryBuildDirectory, err, f.text)
+	return f.file
+}
+
+// describe is for an operator to see whether it is the one that bb_worker has.
+func describe(directory *os.File) (string, error) {
+	var stat unix.Stat_t
+	var fs unix.Statfs_t
+	if err := errors.Join(unix.Fstat(int(directory.Fd()), &stat), unix.Fstatfs(int(directory.Fd()), &fs)); err != nil {
+		return "", fmt.Errorf("%scannot look at the build directory: %w", ofHost, err)
+	}
+	kind := "no FUSE is mounted there, so it is a native one"
+	if fs.Type == unix.FUSE_SUPER_MAGIC {
+		kind = "FUSE, so it is a virtual one"
+	}
+	return fmt.Sprintf("%s, %s, of uid %d, mode %04o", nameOf(directory), kind, stat.Uid, stat.Mode&0o7777), nil
+}
+
+func (t *trial) tryCheck(ctx context.Context, directory *os.File) bool {
+	err := t.mounter.check(ctx, directory)
+	if err != nil {
+		err = t.mounter.obstacle(err, directory).err
+	}
+	return t.settle(tryCheck, err, "mountatd lets this user mount "+t.mounter.mountpoints()+" below it")
+}
+
+// tryMount stands in for an input root by a directory that bb_worker doesn't know.
+// An interrupt waits for it, rather than leave the unmounting to mountatd.
+func (t *trial) tryMount(directory *os.File) {
+	name := fmt.Sprintf("mountat-runner-check-%d", os.Getpid())
+	root, err := within(t.mounter.mountTimeout, func() (*os.File, error) { return t.makeRoot(directory, name) })
+	if errors.Is(err, unix.EACCES) {
+		t.Report(Note, tryMount, fmt.Sprintf("not tried, since uid %d may make no directory there; it need not, "+
+			"but it must in input roots, which bb_worker makes: see umask in README.md", os.Geteuid()))
+		return
+	}
+	if err != nil {
+		t.settle(tryMount, err, "")
+		return
+	}
+	defer t.removeRoot(directory, name)
+	defer root.Close()
+
+	start := time.Now()
+	held, err := t.mounter.mount(context.Background(), root)
+	if err != nil {
+		t.settle(tryMount, t.mounter.obstacle(err, directory).err, "")
+		return
+	}
+	took := time.Since(start)
+	t.settle(tryMount, t.lookAt(root), fmt.Sprintf("%s, in %v", t.mounter.mountpoints(), took.Round(time.Microsecond)))
+
+	start = time.Now()
+	if err = held.release(); err != nil {
+		err = fmt.Errorf("%s%s cannot be unmounted: %s", whose(err), t.mounter.mountpoints(), bare(err))
+	}
+	t.settle(tryRelease, err, fmt.Sprintf("in %v", time.Since(start).Round(time.Microsecond)))
+}
+
+// makeRoot makes what bb_worker would, and gives it opened. This user needs no right to that, so if there
+// is root's it is taken.
+func (t *trial) makeRoot(directory *os.File, name string) (*os.File, error) {
+	mkdir := func() error { return unix.Mkdirat(int(directory.Fd()), name, 0o777) }
+	err := mkdir()
+	if err == unix.EACCES && t.AsRoot != nil {
+		err = t.AsRoot(mkdir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%scannot make the directory %s in the build directory: %w%s", ofHost, name, err,
+			cureOfHost(err))
+	}
+	root, err := openInputRoot(directory, name)
+	if err != nil {
+		t.removeRoot(directory, name)
+	}
+	return root, err
+}
+
+// removeRoot takes an own, empty directory away.
+func (t *trial) removeRoot(directory *os.File, name string) {
+	rmdir := func() error { return unix.Unlinkat(int(directory.Fd()), name, unix.AT_REMOVEDIR) }
+	err := rmdir()
+	if err == unix.EACCES && t.AsRoot != nil {
+		err = t.AsRoot(rmdir)
+	}
+	if err != nil && err != unix.ENOENT {
+		path := filepath.Join(nameOf(directory), name)
+		t.Report(Fail, tryRelease, fmt.Sprintf("%scannot remove %s: %v: remove it yourself", ofHost, path, err))
+	}
+}
+
+// What is to be found at each mountpoint: statfs(2).
+var magic = map[mountat.FileSystem]int64{
+	mountat.FileSystemProc:  unix.PROC_SUPER_MAGIC,
+	mountat.FileSystemSysfs: unix.SYSFS_MAGIC,
+	mountat.FileSystemDev:   unix.TMPFS_MAGIC,
+}
+
+// lookAt tells whether the mounts are to be seen from here.
+func (t *trial) lookAt(root *os.File) error {
+	for _, target := range t.mounter.flags.Targets(nil) {
+		name := target.FileSystem.Directory()
+		var fs unix.Statfs_t
+		fd, err := unix.Openat(int(root.Fd()), name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err == nil {
+			err = unix.Fstatfs(fd, &fs)
+			unix.Close(fd)
+		}
+		if err != nil {
+			return fmt.Errorf("%scannot look at /%s, which is mounted: %w", ofHost, name, err)
+		}
+		if fs.Type != magic[target.FileSystem] {
+			return fmt.Errorf("%sit says that /%s is mounted, and from here there is another file system "+
+				"(statfs has type %#x): is this mount namespace another than bb_runner's?", ofMountatd, name, fs.Type)
+		}
+	}
+	return nil
+}
+
+// within gives up what a file system that doesn't answer keeps waiting: it goes on, and what it gives is
+// lost. An interrupt waits: there may be something to undo.
+func within[T any](limit time.Duration, do func() (T, error)) (T, error) {
+	type outcome struct {
+		result T
+		err    error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		result, err := do()
+		done <- outcome{result, err}
+	}()
+	select {
+	case o := <-done:
+		return o.result, o.err
+	case <-time.After(limit):
+		return *new(T), fmt.Errorf("%sthe build directory's file system doesn't answer within %v: does bb_worker, "+
+			"which serves it, run?", ofHost, limit)
+	}
+}
+
+// CheckReadiness asks a runner as bb_worker does.
+func CheckReadiness(ctx context.Context, runner grpc.ClientConnInterface) error {
+	err := runner.Invoke(ctx, fullMethod(methodCheckReadiness), new(emptypb.Empty), new(emptypb.Empty))
+	if err != nil {
+		return errors.New(status.Convert(err).Message())
+	}
+	return nil
+}
