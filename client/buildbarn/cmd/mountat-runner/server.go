@@ -39,7 +39,7 @@ type server struct {
 
 func newServer(o *options, log *slog.Logger) (*server, error) {
 	if err := proxy.Probe(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("this host: %w", err)
 	}
 	runner, err := proxy.DialRunner(o.runner, o.maxMessageSize)
 	if err != nil {
@@ -96,7 +96,7 @@ func (s *server) run(ctx context.Context, kill <-chan struct{}) error {
 func (s *server) listen() (err error) {
 	s.listener, err = listenUnix(s.options.listen, s.options.listenMode)
 	if err != nil {
-		return fmt.Errorf("cannot listen: %w", err)
+		return fmt.Errorf("this host: cannot listen: %w", err)
 	}
 	if s.options.metrics == "" {
 		return nil
@@ -104,7 +104,7 @@ func (s *server) listen() (err error) {
 	s.metricsListener, err = listenMetrics(s.options.metrics)
 	if err != nil {
 		s.close()
-		return fmt.Errorf("cannot listen for metrics: %w: give another --metrics", err)
+		return fmt.Errorf("this host: cannot listen for metrics: %w: give another --metrics", err)
 	}
 	return nil
 }

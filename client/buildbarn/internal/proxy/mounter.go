@@ -127,8 +127,9 @@ func (m *mounter) dial(ctx context.Context) (*mountat.Client, error) {
 		if err == nil {
 			return client, nil
 		}
-		if ctx.Err() != nil && absence != nil {
-			return nil, absent{absence} // err has only that the time is over
+		// err has only that the time is over, which package net may notice before ctx does.
+		if absence != nil && (ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded)) {
+			return nil, absent{absence}
 		}
 		passes := errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT)
 		if !passes || ctx.Err() != nil || time.Now().After(giveUp) {
