@@ -73,8 +73,13 @@ runner_is_checked() {
         tap_contains "$said" "mountat-runner (uid "
         tap_contains "$said" "ok    unmount "
         tap_contains "$said" "ready, at /run/mountat-runner/socket"
-        tap_contains "$(machine_run systemctl status mountat-runner.service)" "0 actions running; ready"
+        machine_await 10 runner_is_ready
         tap_equal "$(mounts)" ""
+}
+
+# systemctl status shows that.
+runner_is_ready() {
+        [[ $(machine_show StatusText mountat-runner.service) == "0 actions running; ready" ]]
 }
 
 # RestrictSUIDSGID= makes openat2(2) fail, without which no input root is opened.
