@@ -218,11 +218,14 @@ func TestACancelAtEveryStep(t *testing.T) {
 				_, err := b.runWith(ctx, runRequest(path))
 				ended <- err
 			}()
-			testdaemon.Eventually(t, "it is running", func() bool { return b.proxy.running.Load() == 1 })
-			if step == "release" {
+			switch step {
+			case "mount":
+				testdaemon.Eventually(t, "it is begun", func() bool { return b.proxy.running.Load() == 1 })
+				cancel()
+			case "release":
 				<-frozen
+				cancel()
 			}
-			cancel()
 			if err := <-ended; status.Code(err) != codes.Canceled {
 				t.Errorf("got %v", err)
 			}
