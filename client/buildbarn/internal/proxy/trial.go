@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -166,10 +167,9 @@ func (t *trial) tryCheck(ctx context.Context, directory *os.File) bool {
 	return t.settle(tryCheck, err, "mountatd lets this user mount "+t.mounter.mountpoints()+" below it")
 }
 
-// tryMount stands in for an input root by a directory that bb_worker doesn't know.
-// An interrupt waits for it, rather than leave the unmounting to mountatd.
+// tryMount has a directory that bb_worker doesn't know stand in for an input root. An interrupt waits for it, rather than leave the unmounting to mountatd.
 func (t *trial) tryMount(directory *os.File) {
-	name := fmt.Sprintf("mountat-runner-check-%d", os.Getpid())
+	name := fmt.Sprintf("mountat-runner-check-%016x", rand.Uint64()) // in containers, a pid comes again and again
 	root, err := within(t.mounter.mountTimeout, func() (*os.File, error) { return t.makeRoot(directory, name) })
 	if errors.Is(err, unix.EACCES) {
 		t.Report(Note, tryMount, fmt.Sprintf("not tried, since uid %d may make no directory there; it need not, "+
