@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +42,7 @@ func program(arguments []string) int {
 		return check(o, os.Stdout)
 	}
 
+	onOneProcessor()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
 	if err := hide(); err != nil {
 		log.Error("cannot become non-dumpable", slog.Any("error", err))
@@ -88,6 +90,15 @@ func runWith(s *server, signals <-chan os.Signal) int {
 		return 1
 	}
 	return c.exitStatus()
+}
+
+// onOneProcessor is enough for what mostly waits. On several, each message that goes from goroutine to
+// goroutine wakes another thread, a dozen times for an action, and its latency is that of the kernel's
+// scheduler. A system call that a file system holds up doesn't count: the runtime gives its place to others.
+func onOneProcessor() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
+	}
 }
 
 // hide makes /proc/PID of this process root's. An action of the same user, which sees it through
