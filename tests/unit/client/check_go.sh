@@ -56,7 +56,7 @@ build_make_package
 # No toolchain from the network, and the daemon that was built here.
 export GOTOOLCHAIN=local MOUNTATD=$build_package/daemon/mountatd
 
-for file in "$repository"/client/*/go.mod; do
+for file in "$repository"/client/{*,*/*}/go.mod; do
         module=$(dirname "$file")
         test_module "${module#"$repository"/}"
 done
