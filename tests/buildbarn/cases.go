@@ -28,29 +28,31 @@ const (
 	manyEach   = 100
 )
 
-// runKind tries everything with one kind of build directory, the most real first.
+// runKind tries everything with one kind of build directory, the most real first. What depends on the
+// mounts only is tried with mountat-runner: they are the same from the decorator.
 func (c *cases) runKind(kind string) {
-	for _, each := range []struct {
-		name string
-		run  func(kind string) error
-	}{
-		{"without mountat-runner, a program can't read /proc/self/exe", c.failsWithout},
-		{"with it, a static program reads /proc/self/exe", c.worksWith},
+	c.tryEach(kind, []tried{
+		{"without mounts, a program can't read /proc/self/exe", c.failsWithout},
+		{"with them, a static program reads /proc/self/exe", c.worksWith},
 		{"an action has sysfs, sees no process of others, can't write to /proc/sys", c.isConfined},
 		{"an action has a /dev of its own, of which it can change nothing", c.isConfinedInDev},
-		{"mountat-runner --check finds nothing wrong, and leaves nothing", c.checks},
-		{"the privileges: bb_runner, mountatd, mountat-runner", c.privileges},
-	} {
-		c.test(kind, each.name, func() error { return each.run(kind) })
+		{"the privileges of all programs", c.privileges},
+	})
+	switch c.variant {
+	case proxy:
+		c.tryEach(kind, []tried{{"mountat-runner --check finds nothing wrong, and leaves nothing", c.checks}})
+		for i := range toolchains {
+			c.runToolchain(kind, &toolchains[i])
+		}
+		c.tryEach(kind, []tried{
+			{"inputRootCharacterDeviceNodes alone: go fails on FUSE, works on native", c.nodesOf},
+			{"kill -9 of mountat-runner during an action", c.killProxy},
+			{"a planned restart of mountatd during an action", c.restartDaemon},
+		})
+	case inside:
+		c.tryEach(kind, []tried{{"what can't be mounted is refused at the start", c.refusesToStart}})
 	}
-	for i := range toolchains {
-		c.runToolchain(kind, &toolchains[i])
-	}
-	for _, each := range []struct {
-		name string
-		run  func(kind string) error
-	}{
-		{"inputRootCharacterDeviceNodes alone: go fails on FUSE, works on native", c.nodesOf},
+	c.tryEach(kind, []tried{
 		{"root without proc, sys, dev, output path /: nothing of ours in it", c.outputsOfBare},
 		{"root with proc, sys, dev, output path /: all are there, and empty", c.outputsOfReady},
 		{"command not found", c.commandNotFound},
@@ -60,13 +62,19 @@ func (c *cases) runKind(kind string) {
 		{"a daemonised child with its cwd in /proc", c.daemonisedChild},
 		{fmt.Sprintf("%d at once, %d each", manyAtOnce, manyEach), c.many},
 		{"mountatd is stopped: no action runs without /proc; then it does", c.daemonStopped},
-		{"kill -9 of mountat-runner during an action", c.killProxy},
 		{"kill -9 of bb_runner during an action", c.killRunner},
 		{"kill -9 of bb_worker during an action", c.killWorker},
 		{"kill -9 of mountatd during an action", c.killDaemon},
-		{"a planned restart of mountatd during an action", c.restartDaemon},
-		{"the overhead of an action (see below)", c.overhead},
-	} {
+	})
+}
+
+type tried struct {
+	name string
+	run  func(kind string) error
+}
+
+func (c *cases) tryEach(kind string, all []tried) {
+	for _, each := range all {
 		c.test(kind, each.name, func() error { return each.run(kind) })
 	}
 }
@@ -75,14 +83,22 @@ func (c *cases) test(kind, name string, run func() error) {
 	if !strings.Contains(name, c.only) {
 		return
 	}
-	if !c.results.test(kind, name, run) {
+	if !c.results.test(c.column(kind), name, run) {
 		c.tidyUp()
 	}
 }
 
+// column is the results table's.
+func (c *cases) column(kind string) string {
+	if c.variant == inside {
+		return kind + ", inside"
+	}
+	return kind
+}
+
 // shell is an action of the root with empty mountpoints.
 func (c *cases) shell(kind, script string) action {
-	return action{kind: kind, root: c.roots[rootReady], command: []string{"/bin/sh", "-c", script}}
+	return action{kind: kind, variant: c.variant, root: c.roots[rootReady], command: []string{"/bin/sh", "-c", script}}
 }
 
 // The devices that an action has, as the shell lists them, with all else of /dev.
@@ -120,7 +136,7 @@ func (c *cases) nextActionRuns(kind string) error {
 
 func (c *cases) failsWithout(kind string) error {
 	a := c.shell(kind, readExe)
-	a.mounts = mountsNone
+	a.variant = plain
 	return expectExit(c.client.runWhenReady(a), 1, "")
 }
 
@@ -133,7 +149,7 @@ func (c *cases) worksWith(kind string) error {
 
 // checks is with all running, as the user of the service. Each step is one that an action takes.
 func (c *cases) checks(kind string) error {
-	command := slices.Concat(c.proxies[kind].command, []string{"--check"})
+	command := slices.Concat(c.process(kind, proxy).command, []string{"--check"})
 	output, err := exec.Command(command[0], command[1:]...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, output)
@@ -226,6 +242,28 @@ func (c *cases) commandNotFound(kind string) error {
 		return fmt.Errorf("wanted exit code 127, got: %v", o)
 	}
 	return c.nextActionRuns(kind)
+}
+
+func (c *cases) refusesToStart(kind string) error {
+	p := c.runner(kind, &variant{"refused", inside.program, "proc,shm"})
+	p.log = c.in(kind + "-refused.log")
+	if err := p.spawn(); err != nil {
+		return err
+	}
+	defer p.kill()
+	err := eventually("it ends", func() error {
+		if p.isRunning() {
+			return errors.New("it runs")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(p.tail(), `contains "shm", while it must be`) {
+		return errors.New(p.tail())
+	}
+	return nil
 }
 
 func (c *cases) cannotStart(kind string) error {

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -161,20 +160,13 @@ func (c *client) inputRoot(ctx context.Context, t *tree) (*remoteexecution.Diges
 	return root.digest, c.upload(ctx, blobs)
 }
 
-// What actions can get: the values of the platform property mounts.
-const (
-	mountsNone = "none"         // bb_runner itself, without mountat-runner
-	mountsTwo  = "proc,sys"     // the usual
-	mountsAll  = "proc,sys,dev" // the property of actions unless said otherwise
-)
-
 // action is what shall be run, and where.
 type action struct {
 	root    *remoteexecution.Digest
 	kind    string // of build directory
-	mounts  string // which of config/worker.libsonnet's runners; empty: mountsAll
-	nodes   bool   // with bb_worker's device nodes
-	others  bool   // on a worker of others, that of examples/config
+	variant *variant
+	nodes   bool // with bb_worker's device nodes
+	others  bool // on a worker of others, that of examples/config
 	command []string
 	outputs []string
 	timeout time.Duration
@@ -207,8 +199,8 @@ func (a *action) properties() []*remoteexecution.Platform_Property {
 	}
 	return []*remoteexecution.Platform_Property{
 		{Name: "build-directory", Value: a.kind},
-		{Name: "mounts", Value: cmp.Or(a.mounts, mountsAll)},
 		{Name: "nodes", Value: nodes},
+		{Name: "runner", Value: a.variant.name},
 	}
 }
 

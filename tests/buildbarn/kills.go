@@ -59,11 +59,19 @@ func (c *cases) killed(kind string, p *process) error {
 }
 
 func (c *cases) killProxy(kind string) error {
-	return c.killed(kind, c.proxies[kind])
+	return c.killed(kind, c.process(kind, proxy))
 }
 
 func (c *cases) killRunner(kind string) error {
-	return c.killed(kind, c.runners[kind])
+	return c.killed(kind, c.actionRunner(kind))
+}
+
+// actionRunner is the bb_runner of the actions.
+func (c *cases) actionRunner(kind string) *process {
+	if c.variant == inside {
+		return c.process(kind, inside)
+	}
+	return c.process(kind, plain)
 }
 
 // Its next instance gives the leases back to mountat-runner: the action goes on.

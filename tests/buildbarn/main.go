@@ -65,11 +65,11 @@ func program(bin, mountatd, inputs, only string, keep bool) int {
 // cases are what is tried.
 type cases struct {
 	*stack
-	results results
+	variant *variant // of actions, unless said otherwise
+	results *results
 	inputs  string
 	only    string // part of the names of the cases that are tried
 	roots   map[string]rootDigest
-	counted int // mounts of all in the namespace, before the first action
 }
 
 // The input roots of cases.roots. Toolchains have theirs by their names.
@@ -80,7 +80,13 @@ const (
 )
 
 func newCases(s *stack, inputs string) (*cases, error) {
-	c := &cases{stack: s, inputs: inputs, roots: make(map[string]rootDigest)}
+	c := &cases{
+		stack:   s,
+		variant: proxy,
+		results: new(results),
+		inputs:  inputs,
+		roots:   make(map[string]rootDigest),
+	}
 	if err := isStatic(busyboxPath); err != nil {
 		return nil, fmt.Errorf("%w: install busybox-static", err)
 	}
@@ -115,7 +121,7 @@ func (c *cases) uploadRoot(name string, t *tree) error {
 func (c *cases) awaitWorkers() error {
 	for _, kind := range kinds {
 		a := c.shell(kind, "true")
-		a.mounts = mountsNone
+		a.variant = plain
 		if err := expectExit(c.client.runWhenReady(a), 0, ""); err != nil {
 			return fmt.Errorf("the first action with %s: %w\n%s", kind, err, c.workers[kind].tail())
 		}
@@ -124,13 +130,20 @@ func (c *cases) awaitWorkers() error {
 }
 
 func (c *cases) runAll() {
-	c.counted = countMounts()
+	before := countMounts()
+	for _, v := range []*variant{proxy, inside} {
+		with := *c
+		with.variant = v
+		for _, kind := range kinds {
+			with.runKind(kind)
+		}
+	}
 	for _, kind := range kinds {
-		c.runKind(kind)
+		c.test(kind, "the overhead of an action (see below)", func() error { return c.overhead(kind) })
 	}
 	c.results.test(everywhere, "the mount table is as it was", func() error {
-		if now := countMounts(); now != c.counted {
-			return fmt.Errorf("%d mounts, %d before", now, c.counted)
+		if now := countMounts(); now != before {
+			return fmt.Errorf("%d mounts, %d before", now, before)
 		}
 		return nil
 	})

@@ -14,26 +14,25 @@ import (
 	"time"
 )
 
-const overheadActions = 200 // of each sort
+const overheadActions = 200 // of each variant
 
-// overhead measures the same action without mountat-runner, with /proc and /sys, and with a /dev too, one
-// at a time and in turns: from the client's request to its answer. Nothing is asserted about times.
+// overhead measures the same action with each variant, one at a time and in turns: from the client's
+// request to its answer. Nothing is asserted about times.
 func (c *cases) overhead(kind string) error {
 	before, err := c.metrics(kind)
 	if err != nil {
 		return err
 	}
-	ways := [...]string{mountsNone, mountsTwo, mountsAll}
-	var took [len(ways)][]time.Duration
+	took := make(map[*variant][]time.Duration)
 	for range overheadActions {
-		for with, mounts := range ways {
+		for _, v := range variants {
 			a := c.shell(kind, "true")
-			a.mounts = mounts
+			a.variant = v
 			start := time.Now()
 			if err := expectExit(c.client.run(a), 0, ""); err != nil {
-				return err
+				return fmt.Errorf("%s: %w", v.name, err)
 			}
-			took[with] = append(took[with], time.Since(start))
+			took[v] = append(took[v], time.Since(start))
 		}
 	}
 	after, err := c.metrics(kind)
@@ -41,13 +40,16 @@ func (c *cases) overhead(kind string) error {
 		return err
 	}
 
-	without := quantile(took[0], 50)
-	for with, mounts := range ways {
-		median := quantile(took[with], 50)
-		comment(fmt.Sprintf("overhead, %s: %d actions each, in turns; mounts %s: median %v, difference %v, 95 of 100 within %v",
-			kind, overheadActions, mounts, round(median), round(median-without), round(quantile(took[with], 95))))
+	comment(fmt.Sprintf("overhead, %s: %d actions each, in turns", kind, overheadActions))
+	const line = "%-24s %-12s %12v %12v %18v"
+	comment(fmt.Sprintf(line, "through", "mounts", "median", "difference", "95 of 100 within"))
+	without := quantile(took[variants[0]], 50)
+	for _, v := range variants {
+		median := quantile(took[v], 50)
+		comment(fmt.Sprintf(line, v.program, v.mounts, round(median), round(median-without),
+			round(quantile(took[v], 95))))
 	}
-	comment(fmt.Sprintf("overhead, %s: of the last in mountat-runner %s to mount, %s to release (mean)", kind,
+	comment(fmt.Sprintf("in mountat-runner for %s: %s to mount, %s to release (mean)", proxy.mounts,
 		mean(before, after, "mountat_runner_mount_duration_seconds"),
 		mean(before, after, "mountat_runner_release_duration_seconds")))
 	return c.expectNothingLeft(kind)
@@ -69,12 +71,12 @@ func mean(before, after map[string]float64, name string) time.Duration {
 	return round(time.Duration(sum / count * float64(time.Second)))
 }
 
-// metrics reads mountat-runner's.
+// metrics reads those of the proxy.
 func (c *cases) metrics(kind string) (map[string]float64, error) {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", c.socket(kind+"-mountat-metrics"))
+			return new(net.Dialer).DialContext(ctx, "unix", c.socket(kind+"-"+proxy.name+"-metrics"))
 		},
 	}
 	answer, err := (&http.Client{Transport: transport}).Get("http://localhost/metrics")

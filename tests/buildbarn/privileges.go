@@ -13,16 +13,22 @@ const capSysAdmin = 21 // linux/capability.h
 
 // privileges looks at every thread of those who have some, or must have none.
 func (c *cases) privileges(kind string) error {
-	return errors.Join(
-		c.eachThread(c.runners[kind], "CapBnd", func(set uint64) bool { return set&(1<<capSysAdmin) == 0 }),
-		c.eachThread(c.runners[kind], "CapEff", func(set uint64) bool { return set&(1<<capSysAdmin) == 0 }),
+	runner := c.actionRunner(kind)
+	errs := []error{
+		c.eachThread(runner, "CapBnd", func(set uint64) bool { return set&(1<<capSysAdmin) == 0 }),
+		c.eachThread(runner, "CapEff", func(set uint64) bool { return set&(1<<capSysAdmin) == 0 }),
 		c.eachThread(c.mountatd, "CapEff", func(set uint64) bool { return set == 1<<capSysAdmin }),
 		c.eachThread(c.mountatd, "CapPrm", func(set uint64) bool { return set == 1<<capSysAdmin }),
 		c.eachThread(c.mountatd, "CapBnd", func(set uint64) bool { return set == 1<<capSysAdmin }),
-		c.eachThread(c.proxies[kind], "CapEff", func(set uint64) bool { return set == 0 }),
-		c.eachThread(c.proxies[kind], "CapBnd", func(set uint64) bool { return set == 0 }),
-		c.isUnprivilegedAndHidden(c.proxies[kind]),
-	)
+	}
+	if c.variant == proxy {
+		p := c.process(kind, proxy)
+		errs = append(errs,
+			c.eachThread(p, "CapEff", func(set uint64) bool { return set == 0 }),
+			c.eachThread(p, "CapBnd", func(set uint64) bool { return set == 0 }),
+			c.isUnprivilegedAndHidden(p))
+	}
+	return errors.Join(errs...)
 }
 
 func (c *cases) eachThread(p *process, key string, good func(set uint64) bool) error {

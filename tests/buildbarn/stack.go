@@ -19,6 +19,7 @@ import (
 const (
 	workerUser  = 61001 // bb_worker with a native build directory
 	mountatUser = 61002 // mountat-runner
+	runnerUser  = 0     // bb_runner
 	mountGroup  = 61003 // who may connect to mountatd, the group mountat
 	actionUser  = 65534 // config/runner.libsonnet
 )
@@ -47,7 +48,7 @@ type stack struct {
 	client   *client
 
 	storage, scheduler, mountatd *process
-	workers, runners, proxies    map[string]*process
+	workers                      map[string]*process // by the kind of build directory
 	all                          []*process
 }
 
@@ -61,8 +62,6 @@ func newStack(bin, mountatd string) (*stack, error) {
 		bin:      bin,
 		instance: "test-bb-" + filepath.Base(area),
 		workers:  make(map[string]*process),
-		runners:  make(map[string]*process),
-		proxies:  make(map[string]*process),
 	}
 	if err := s.makeDirectories(); err != nil {
 		return s, err
@@ -104,8 +103,19 @@ func (s *stack) makeDirectories() error {
 			return err
 		}
 	}
-	// A copy, since the checkout may be closed to its user.
-	program := filepath.Join(s.bin, "mountat-runner")
+	for _, v := range variants {
+		if v.isProxy() {
+			if err := s.copyProgram(v.program); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// copyProgram is for a user that the checkout may be closed to.
+func (s *stack) copyProgram(name string) error {
+	program := filepath.Join(s.bin, name)
 	if err := isStatic(program); err != nil {
 		return err
 	}
@@ -113,7 +123,7 @@ func (s *stack) makeDirectories() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(s.in("mountat-runner"), content, 0o755)
+	return os.WriteFile(s.in(name), content, 0o755)
 }
 
 func (s *stack) in(path string) string {
@@ -142,12 +152,14 @@ func (s *stack) describe(mountatd string) {
 			"--instance="+s.instance,
 			"--runtime-directory="+s.in("mountatd"),
 			fmt.Sprintf("--build-directory=%s:%d", s.buildDirectory(kindFUSE), mountatUser),
-			fmt.Sprintf("--build-directory=%s:%d", s.buildDirectory(kindNative), mountatUser)),
+			fmt.Sprintf("--build-directory=%s:%d", s.buildDirectory(kindFUSE), runnerUser),
+			fmt.Sprintf("--build-directory=%s:%d", s.buildDirectory(kindNative), mountatUser),
+			fmt.Sprintf("--build-directory=%s:%d", s.buildDirectory(kindNative), runnerUser)),
 	})
 	for _, kind := range kinds {
-		s.runners[kind] = s.add(s.runner(kind))
-		s.proxies[kind] = s.add(s.proxy(kind, kind+"-mountat", mountsAll))
-		s.add(s.proxy(kind, kind+"-mountat-two", mountsTwo))
+		for _, v := range variants {
+			s.add(s.runner(kind, v))
+		}
 	}
 
 	// FUSE is mounted by root, as Buildbarn deploys it; the native worker needs no privilege but for
@@ -168,12 +180,17 @@ func (s *stack) add(p *process) *process {
 	return p
 }
 
-// buildbarn is one of its programs with a configuration of ours, which finds the area in its
-// environment.
+// process gives a variant's.
+func (s *stack) process(kind string, v *variant) *process {
+	return s.all[slices.IndexFunc(s.all, func(p *process) bool { return p.name == kind+"-"+v.name })]
+}
+
+// buildbarn is one of its programs with a configuration of ours, which finds in its environment what it
+// can't know.
 func (s *stack) buildbarn(program, configuration, socket string) *process {
 	p := &process{
 		name:    configuration,
-		env:     []string{"AREA=" + s.area},
+		env:     []string{"AREA=" + s.area, "RUNNERS=" + variantNames()},
 		network: "unix",
 		command: []string{filepath.Join(s.bin, program), s.in("config/" + configuration + ".jsonnet")},
 	}
@@ -183,16 +200,29 @@ func (s *stack) buildbarn(program, configuration, socket string) *process {
 	return p
 }
 
-// runner has what chrooting and changing users takes, and no CAP_SYS_ADMIN.
-func (s *stack) runner(kind string) *process {
-	p := s.buildbarn("bb_runner", kind+"-runner", kind+"-runner")
+// runner is what a variant has bb_worker speak to.
+func (s *stack) runner(kind string, v *variant) *process {
+	if v.isProxy() {
+		return s.mountatRunner(kind, v)
+	}
+	return s.bbRunner(kind, v)
+}
+
+// bbRunner has what chrooting and changing users takes, and no CAP_SYS_ADMIN. Only one with the
+// decorator knows the variables about mountatd.
+func (s *stack) bbRunner(kind string, v *variant) *process {
+	p := s.buildbarn(v.program, kind+"-runner", kind+"-"+v.name)
+	p.name = kind + "-" + v.name
+	p.env = append(p.env, "RUNNER="+v.name, "MOUNTATD_MOUNT="+v.mounts,
+		"MOUNTATD_SOCKET="+s.in("mountatd/socket"))
 	p.command = append([]string{"setpriv", "--inh-caps=-all", "--ambient-caps=-all",
 		"--bounding-set=-all,+sys_chroot,+setuid,+setgid,+kill,+dac_override"}, p.command...)
 	return p
 }
 
-// proxy is mountat-runner: no capability, and in the group that may ask mountatd.
-func (s *stack) proxy(kind, name, mounts string) *process {
+// mountatRunner has no capability, and is in the group that may ask mountatd.
+func (s *stack) mountatRunner(kind string, v *variant) *process {
+	name := kind + "-" + v.name
 	return &process{
 		name:    name,
 		socket:  s.socket(name),
@@ -200,11 +230,11 @@ func (s *stack) proxy(kind, name, mounts string) *process {
 		command: []string{"setpriv", fmt.Sprint("--reuid=", mountatUser), fmt.Sprint("--regid=", mountatUser),
 			fmt.Sprint("--groups=", mountGroup), "--inh-caps=-all", "--ambient-caps=-all",
 			"--bounding-set=-all", "--no-new-privs",
-			s.in("mountat-runner"),
+			s.in(v.program),
 			"--listen=" + s.socket(name),
-			"--mount=" + mounts,
+			"--mount=" + v.mounts,
 			"--listen-mode=0666",
-			"--runner=" + s.socket(kind+"-runner"),
+			"--runner=" + s.socket(kind+"-"+plain.name),
 			"--build-directory=" + s.buildDirectory(kind),
 			"--mountatd=" + s.in("mountatd/socket"),
 			"--metrics=" + s.socket(name+"-metrics"),

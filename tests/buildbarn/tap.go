@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -12,59 +13,66 @@ import (
 type results struct {
 	count, failures int
 	rows            []row
+	columns         []string // in their order
 }
 
-// row is a case, with what it came to for each kind of build directory.
+// row is a case, with what it came to in each column.
 type row struct {
 	name     string
 	outcomes map[string]string
 }
 
 // test runs one case, and tells whether it went well.
-func (r *results) test(kind, name string, run func() error) bool {
+func (r *results) test(column, name string, run func() error) bool {
 	start := time.Now()
 	err := run()
 	took := time.Since(start).Round(time.Millisecond)
 	r.count++
 	if err == nil {
-		fmt.Printf("ok %d - %s: %s\n", r.count, kind, name)
-		r.record(kind, name, fmt.Sprintf("ok, %v", took))
+		fmt.Printf("ok %d - %s: %s\n", r.count, column, name)
+		r.record(column, name, fmt.Sprintf("ok, %v", took))
 		return true
 	}
 	r.failures++
-	fmt.Printf("not ok %d - %s: %s\n", r.count, kind, name)
+	fmt.Printf("not ok %d - %s: %s\n", r.count, column, name)
 	comment(err.Error())
-	r.record(kind, name, fmt.Sprintf("FAILED, %v", took))
+	r.record(column, name, fmt.Sprintf("FAILED, %v", took))
 	return false
 }
 
 // skip tells of a case that can't be tried here.
-func (r *results) skip(kind, name, reason string) {
+func (r *results) skip(column, name, reason string) {
 	r.count++
-	fmt.Printf("ok %d - %s: %s # SKIP %s\n", r.count, kind, name, reason)
-	r.record(kind, name, "skipped")
+	fmt.Printf("ok %d - %s: %s # SKIP %s\n", r.count, column, name, reason)
+	r.record(column, name, "skipped")
 }
 
-func (r *results) record(kind, name, outcome string) {
+func (r *results) record(column, name, outcome string) {
+	if column != everywhere && !slices.Contains(r.columns, column) {
+		r.columns = append(r.columns, column)
+	}
 	for i := range r.rows {
 		if r.rows[i].name == name {
-			r.rows[i].outcomes[kind] = outcome
+			r.rows[i].outcomes[column] = outcome
 			return
 		}
 	}
-	r.rows = append(r.rows, row{name, map[string]string{kind: outcome}})
+	r.rows = append(r.rows, row{name, map[string]string{column: outcome}})
 }
 
 // done prints the plan and the table.
 func (r *results) done() {
 	fmt.Printf("1..%d\n", r.count)
-	comment(fmt.Sprintf("%-72s %-16s %-16s", "case", kinds[0], kinds[1]))
-	for _, row := range r.rows {
-		if all, ok := row.outcomes[everywhere]; ok {
-			comment(fmt.Sprintf("%-72s %s", row.name, all))
-		} else {
-			comment(fmt.Sprintf("%-72s %-16s %-16s", row.name, row.outcomes[kinds[0]], row.outcomes[kinds[1]]))
+	heads := make(map[string]string)
+	for _, column := range r.columns {
+		heads[column] = column
+	}
+	for _, row := range append([]row{{"case", heads}}, r.rows...) {
+		line := fmt.Sprintf("%-72s %s", row.name, row.outcomes[everywhere])
+		for _, column := range r.columns {
+			line += fmt.Sprintf("%-16s ", row.outcomes[column])
 		}
+		comment(line)
 	}
 }
 

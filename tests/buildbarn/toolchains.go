@@ -147,27 +147,27 @@ func (c *cases) runToolchain(kind string, t *toolchain) {
 		return
 	}
 	if t.fails != "" {
-		c.test(kind, without, func() error { return c.expectToolFails(kind, t, mountsNone, t.fails) })
+		c.test(kind, without, func() error { return c.expectToolFails(kind, t, plain, t.fails) })
 	}
 	c.test(kind, two, func() error {
 		if t.lacks != "" {
-			return c.expectToolFails(kind, t, mountsTwo, t.lacks)
+			return c.expectToolFails(kind, t, proxyTwo, t.lacks)
 		}
-		return c.expectToolWorks(kind, t, action{mounts: mountsTwo})
+		return c.expectToolWorks(kind, t, action{variant: proxyTwo})
 	})
 	// The second root has a /dev, and bb_worker makes device nodes in it.
 	c.test(kind, all, func() error {
-		return errors.Join(c.expectToolWorks(kind, t, action{}),
-			c.expectToolWorks(kind, t, action{nodes: true}))
+		return errors.Join(c.expectToolWorks(kind, t, action{variant: proxy}),
+			c.expectToolWorks(kind, t, action{variant: proxy, nodes: true}))
 	})
 }
 
-func (c *cases) expectToolFails(kind string, t *toolchain, mounts, says string) error {
+func (c *cases) expectToolFails(kind string, t *toolchain, v *variant, says string) error {
 	root, err := c.toolRoot(t.root, false)
 	if err != nil {
 		return err
 	}
-	o := c.client.run(action{kind: kind, mounts: mounts, root: root, command: t.command})
+	o := c.client.run(action{kind: kind, variant: v, root: root, command: t.command})
 	if o.err != nil || o.code == 0 || !strings.Contains(o.stdout+o.stderr, says) {
 		return fmt.Errorf("wanted a failure that says %q, got: %v", says, o)
 	}
@@ -200,7 +200,7 @@ func (c *cases) nodesOf(kind string) error {
 	if err != nil {
 		return err
 	}
-	o := c.client.run(action{kind: kind, mounts: mountsTwo, nodes: true, root: root, command: t.command})
+	o := c.client.run(action{kind: kind, variant: proxyTwo, nodes: true, root: root, command: t.command})
 	if kind == kindNative {
 		return errors.Join(expectExit(o, 0, t.stdout), c.expectNothingLeft(kind))
 	}

@@ -12,12 +12,21 @@ buildbarn_why_not() {
         go_why_not "$buildbarn" tool .
 }
 
-# Quiet, unless it fails.
 buildbarn_make() {
-        local log=$build_logs/buildbarn.build.log
+        buildbarn_logged buildbarn_build
+}
+
+# And a bb_runner with the decorator of client/buildbarn/runner, bb_runner_inside.
+buildbarn_make_inside() {
+        buildbarn_logged buildbarn_build_inside
+}
+
+# Quiet, unless it fails.
+buildbarn_logged() {
+        local log=$build_logs/$1.log
 
         mkdir -p "$buildbarn_bin" "$build_logs"
-        if ! buildbarn_build >"$log" 2>&1; then
+        if ! "$1" >"$log" 2>&1; then
                 cat "$log" >&2
                 return 1
         fi
@@ -50,4 +59,25 @@ buildbarn_patch() {
                 "$copy"/*.go
         cp "$buildbarn/go.mod" "$buildbarn/go.sum" "$buildbarn_bin/"
         go mod edit -replace="$module=$copy" "$buildbarn_bin/go.mod"
+}
+
+# Buildbarn's main with the patch that is for those who build it, and the decorator beside what go.mod
+# pins. After buildbarn_build.
+buildbarn_build_inside() {
+        local package=github.com/buildbarn/bb-remote-execution/cmd/bb_runner
+        local module=github.com/mountatd/mountatd/client directory
+        local copy=$buildbarn_bin/inside
+
+        directory=$(cd "$buildbarn" && go list -f '{{.Dir}}' "$package") || return 1
+        rm -rf "$copy"
+        install -D -m 0644 "$directory/main.go" "$copy/cmd/bb_runner/main.go"
+        patch --strip=1 --fuzz=0 --directory="$copy" \
+                <"$repository/client/buildbarn/runner/bb_runner.patch" || return 1
+        cp "$buildbarn_bin/go.mod" "$buildbarn_bin/go.sum" "$copy/"
+        go mod edit -require="$module/go@v0.0.0" -replace="$module/go=$repository/client/go" \
+                -require="$module/buildbarn/runner@v0.0.0" \
+                -replace="$module/buildbarn/runner=$repository/client/buildbarn/runner" \
+                -replace="$module/buildbarn=$repository/client/buildbarn" "$copy/go.mod"
+        (cd "$buildbarn" && go build -modfile="$copy/go.mod" -o "$buildbarn_bin/bb_runner_inside" \
+                "$copy/cmd/bb_runner/main.go")
 }

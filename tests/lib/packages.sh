@@ -56,6 +56,7 @@ buildbarn  bash                  /bin/bash                       an action that 
 buildbarn  coreutils             /usr/bin/sort                   actions that need devices
 buildbarn  python3               /usr/bin/python3                actions that need shm, and ptys
 buildbarn  openssl               /usr/bin/openssl                an action that may need devices
+buildbarn  patch                 /usr/bin/patch                  a decorator in bb_runner's main
 buildbarn  bsdutils              /usr/bin/script                 an action that needs a pty
 containers debootstrap           /usr/sbin/debootstrap           what the images are made on
 containers podman                /usr/bin/podman                 containers and pods

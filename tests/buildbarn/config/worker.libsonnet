@@ -2,9 +2,9 @@
 
 local common = import 'common.libsonnet';
 
-// A worker whose build directory is of that kind. It has the plain runner, and the same behind
-// mountat-runner; actions ask for what they want by mounts. With nodes=yes there are the devices in
-// the input root that people usually configure.
+// A worker whose build directory is of that kind. It has the plain runner, and others that give actions
+// their mounts; actions ask for one by its name. With nodes=yes there are the devices in the input root
+// that people usually configure.
 function(kind, buildDirectory) {
   blobstore: common.storage,
   browserUrl: 'http://localhost',
@@ -13,23 +13,19 @@ function(kind, buildDirectory) {
   global: common.global,
   buildDirectories: [buildDirectory {
     runners: [{
-      endpoint: common.address(kind + '-' + runner.socket),
+      endpoint: common.address(kind + '-' + runner),
       concurrency: 8,
       maximumFilePoolFileCount: 10000,
       maximumFilePoolSizeBytes: 1024 * 1024 * 1024,
       platform: { properties: [
         { name: 'build-directory', value: kind },
-        { name: 'mounts', value: runner.mounts },
         { name: 'nodes', value: nodes },
+        { name: 'runner', value: runner },
       ] },
-      workerId: { 'build-directory': kind, mounts: runner.mounts, nodes: nodes },
+      workerId: { 'build-directory': kind, runner: runner, nodes: nodes },
       inputRootCharacterDeviceNodes:
         if nodes == 'yes' then ['full', 'null', 'random', 'tty', 'urandom', 'zero'] else [],
-    } for runner in [
-      { socket: 'runner', mounts: 'none' },
-      { socket: 'mountat-two', mounts: 'proc,sys' },
-      { socket: 'mountat', mounts: 'proc,sys,dev' },
-    ] for nodes in ['no', 'yes']],
+    } for runner in std.split(std.extVar('RUNNERS'), ',') for nodes in ['no', 'yes']],
   }],
   filePool: { blockDevice: { file: {
     path: common.area + '/' + kind + '/pool',

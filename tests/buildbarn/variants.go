@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import "strings"
+
+// What an action gets.
+const (
+	mountsNone = ""
+	mountsTwo  = "proc,sys" // the usual
+	mountsAll  = "proc,sys,dev"
+)
+
+// variant is a way from bb_worker to an action. Each worker has a runner for each, and an action asks
+// for it by the platform property runner.
+type variant struct {
+	name    string // that property; after the kind of build directory, the name of a process and its socket
+	program string // that bb_worker speaks to: bb_runner, with or without the decorator, or a mountat-runner
+	mounts  string
+}
+
+const mountatRunner = "mountat-runner" // what the names of its programs begin with
+
+var (
+	plain     = &variant{"runner", "bb_runner", mountsNone}
+	proxyTwo  = &variant{"mountat-two", mountatRunner, mountsTwo}
+	proxy     = &variant{"mountat", mountatRunner, mountsAll}
+	insideTwo = &variant{"inside-two", "bb_runner_inside", mountsTwo}
+	inside    = &variant{"inside", "bb_runner_inside", mountsAll}
+)
+
+// All of them, those that others need first. The overhead is the difference to the first.
+var variants = []*variant{plain, proxyTwo, proxy, insideTwo, inside}
+
+func (v *variant) isProxy() bool {
+	return strings.HasPrefix(v.program, mountatRunner)
+}
+
+// variantNames are for config/worker.libsonnet.
+func variantNames() string {
+	var names []string
+	for _, v := range variants {
+		names = append(names, v.name)
+	}
+	return strings.Join(names, ",")
+}
