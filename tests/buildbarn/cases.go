@@ -24,8 +24,9 @@ import (
 type rootDigest = *remoteexecution.Digest
 
 const (
-	manyAtOnce = 8
-	manyEach   = 100
+	manyAtOnce     = 8
+	manyEach       = 100
+	manyEachInside = 25 // the same daemon, with less between it and the action
 )
 
 // runKind tries everything with one kind of build directory, the most real first. What depends on the
@@ -60,7 +61,7 @@ func (c *cases) runKind(kind string) {
 		{"non-zero exit", c.nonZeroExit},
 		{"timeout of a sleeping action", c.timeout},
 		{"a daemonised child with its cwd in /proc", c.daemonisedChild},
-		{fmt.Sprintf("%d at once, %d each", manyAtOnce, manyEach), c.many},
+		{fmt.Sprintf("%d at once, %d each (inside: %d)", manyAtOnce, manyEach, manyEachInside), c.many},
 		{"mountatd is stopped: no action runs without /proc; then it does", c.daemonStopped},
 		{"kill -9 of bb_runner during an action", c.killRunner},
 		{"kill -9 of bb_worker during an action", c.killWorker},
@@ -332,6 +333,10 @@ func processesOf(user int) ([]int, error) {
 }
 
 func (c *cases) many(kind string) error {
+	each := manyEach
+	if c.variant == inside {
+		each = manyEachInside
+	}
 	var group sync.WaitGroup
 	failed := make(chan error, manyAtOnce)
 	for i := range manyAtOnce {
@@ -343,7 +348,7 @@ func (c *cases) many(kind string) error {
 			if i%2 == 1 {
 				a.root = c.roots[rootBare]
 			}
-			for range manyEach {
+			for range each {
 				if err := expectExit(c.client.run(a), 0, "/bin/readlink"); err != nil {
 					failed <- err
 					return
