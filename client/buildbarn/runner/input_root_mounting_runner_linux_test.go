@@ -75,7 +75,7 @@ func newBench(t *testing.T, socket string, fileSystems mountat.Flags, timeout ti
 	if err := path.Resolve(path.LocalFormat.NewParser(b.buildDirectory), walker); err != nil {
 		t.Fatal(err)
 	}
-	dialer := &mountat.Dialer{Socket: socket}
+	dialer := &mountat.Dialer{Socket: socket, MaxIdle: 8}
 	b.RunnerServer = runner.NewInputRootMountingRunner(b.base, builder, dialer, fileSystems, timeout)
 	return b
 }
