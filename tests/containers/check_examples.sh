@@ -117,6 +117,7 @@ elif [[ ! $(command -v apt-get) ]]; then
         skip_all "impossible here: the images' base is made by debootstrap, and there is no apt"
 fi
 packages_install build containers || skip_all "a package could not be installed"
+go_prepare "$buildbarn"
 reason=$(buildbarn_why_not)
 if [[ $reason ]]; then
         skip_all "$reason"

@@ -55,10 +55,10 @@ podman_make_images() {
 FROM docker.io/library/debian:bookworm-slim
 ENV PATH=/usr/local/go/bin:$path GOMODCACHE=/go/pkg/mod GOPROXY=off
 END
-        # The Go of this machine, and the modules that it has.
+        # The Go of this machine that the module is built with, and the modules that it has.
         podman_build --file "$repository/examples/mountat-runner.Containerfile" \
                 --build-arg BASE=docker.io/library/debian:bookworm-slim --build-arg GO=localhost/go \
-                --volume "$(go env GOROOT):/usr/local/go:ro" \
+                --volume "$(cd "$repository/client/buildbarn" && go env GOROOT):/usr/local/go:ro" \
                 --volume "$(go env GOMODCACHE):/go/pkg/mod" \
                 --volume "$(go env GOCACHE):/root/.cache/go-build" \
                 --tag registry.example.com/mountat-runner --tag docker.io/library/mountat-runner \

@@ -1,38 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # packages.sh assigns
 #
 # A machine with another kernel: it has this one's files, changes none of them, and runs one command
 # as a service of systemd's. The kernel is taken out of its package, not installed. What a machine
 # consists of is in a directory of its own: vmlinuz, initramfs, and as files what it said, console
-# and report.
+# and report. After packages.sh.
 
 machine_parts=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")/system/machine
 machine_pid=
-machine_apt=() # options of apt's
-
-# machine_use_suite SUITE DIRECTORY: packages are Debian's of that suite, and what apt knows of them
-# is in the directory.
-machine_use_suite() {
-        local keys=/usr/share/keyrings/debian-archive-keyring.gpg
-
-        mkdir -p "$2/lists/partial" "$2/archives/partial"
-        echo "deb [signed-by=$keys] http://deb.debian.org/debian $1 main" >"$2/sources.list"
-        machine_apt=(
-                -o Dir::Etc::SourceList="$2/sources.list" -o Dir::Etc::SourceParts=/dev/null
-                -o Dir::State::Lists="$2/lists" -o Dir::Cache="$2" -o APT::Sandbox::User=root
-        )
-        apt-get "${machine_apt[@]}" update
-}
 
 # machine_package NAME: the package with the kernel, which is NAME or what NAME depends on, and its
 # version. Fails if there is none.
 machine_package() {
         local package version
 
-        package=$(apt-cache "${machine_apt[@]}" depends --important "$1" 2>/dev/null |
+        package=$(apt-cache "${packages_apt_options[@]}" depends --important "$1" 2>/dev/null |
                 sed -nE 's/^ +Depends: (linux-image-.*)/\1/p')
         package=${package:-$1}
-        version=$(apt-cache "${machine_apt[@]}" show --no-all-versions "$package" 2>/dev/null |
+        version=$(apt-cache "${packages_apt_options[@]}" show --no-all-versions "$package" 2>/dev/null |
                 sed -nE 's/^Version: //p')
         [[ $version ]] && echo "$package=$version"
 }
@@ -43,7 +28,7 @@ machine_fetch() {
 
         rm -rf "$directory"
         mkdir -p "$directory/package" "$directory/initramfs/bin"
-        (cd "$directory/package" && apt-get "${machine_apt[@]}" download "$package" &&
+        (cd "$directory/package" && apt-get "${packages_apt_options[@]}" download "$package" &&
                 dpkg-deb --extract ./*.deb .) || return 1
 
         machine_take_modules "$directory/package" "$directory/initramfs"

@@ -3,6 +3,8 @@
 #
 # What building and testing needs from the distribution: the one list of it.
 
+packages_apt_options=()
+
 # For what, the package, a file by which it is known to be there, and why it is needed. By the file
 # and not by dpkg, since many a machine has its compilers from elsewhere; and it costs nothing.
 packages_table() {
@@ -80,6 +82,8 @@ machine    qemu-system-x86       /usr/bin/qemu-system-x86_64     a machine with 
 machine    busybox-static        /bin/busybox                    its first program
 fresh      debootstrap           /usr/sbin/debootstrap           a machine with nothing installed
 demo       rustc                 /usr/bin/rustc                  the compiler that is shown
+go         ca-certificates       /etc/ssl/certs/ca-certificates.crt who serves modules
+backports  golang-1.23-go        /usr/lib/go-1.23/bin/go         fetches the Go that a module names
 END
 }
 
@@ -118,5 +122,19 @@ packages_install() {
 packages_apt() {
         export DEBIAN_FRONTEND=noninteractive
 
-        apt-get update && apt-get install --yes --no-install-recommends "$@"
+        apt-get "${packages_apt_options[@]}" update &&
+                apt-get "${packages_apt_options[@]}" install --yes --no-install-recommends "$@"
+}
+
+# packages_use_suite SUITE DIRECTORY: from here on packages are Debian's of that suite. The machine's
+# own sources stay as they are: what apt knows of the suite is in the directory.
+packages_use_suite() {
+        local keys=/usr/share/keyrings/debian-archive-keyring.gpg
+
+        mkdir -p "$2/lists/partial" "$2/archives/partial"
+        echo "deb [signed-by=$keys] http://deb.debian.org/debian $1 main" >"$2/sources.list"
+        packages_apt_options=(
+                -o Dir::Etc::SourceList="$2/sources.list" -o Dir::Etc::SourceParts=/dev/null
+                -o Dir::State::Lists="$2/lists" -o Dir::Cache="$2" -o APT::Sandbox::User=root
+        )
 }

@@ -38,8 +38,10 @@ require_packages() {
         if ! packages_install build test machine >&2; then
                 skip_all "qemu can't be installed"
         fi
-        if [[ $kernel == */* ]] && ! machine_use_suite "${kernel#*/}" "$machines/apt/${kernel#*/}" >&2; then
-                skip_all "Debian's ${kernel#*/} can't be reached"
+        if [[ $kernel == */* ]]; then
+                packages_use_suite "${kernel#*/}" "$machines/apt/${kernel#*/}"
+                apt-get "${packages_apt_options[@]}" update >&2 ||
+                        skip_all "Debian's ${kernel#*/} can't be reached"
         fi
         if ! package=$(machine_package "${kernel%%/*}"); then
                 skip_all "impossible here: there is no package $kernel"

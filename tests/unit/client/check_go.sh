@@ -33,6 +33,7 @@ translate() {
 test_module() {
         local module=$1 log reason failures=$tap_failures
 
+        go_prepare "$repository/$module"
         reason=$(go_why_not "$repository/$module")
         if [[ $reason ]]; then
                 tap_skip "$module" "$reason"
@@ -53,8 +54,7 @@ test_module() {
 
 packages_install build
 build_make_package
-# No toolchain from the network, and the daemon that was built here.
-export GOTOOLCHAIN=local MOUNTATD=$build_package/daemon/mountatd
+export MOUNTATD=$build_package/daemon/mountatd
 
 for file in "$repository"/client/{*,*/*}/go.mod; do
         module=$(dirname "$file")
