@@ -13,16 +13,18 @@ build_make() {
         build_logged "$1" "$1"
 }
 
-# As a distribution builds it, without the tests: into build_package.
+# build_make_package [CMAKE_OPTION…]: as a distribution builds it, without the tests: into
+# build_package. Without mountat-runner, since most scripts don't need it.
 build_make_package() {
-        build_logged package release -DCMAKE_INSTALL_PREFIX=/usr -DMOUNTATD_TESTS=OFF
+        build_logged package release -DCMAKE_INSTALL_PREFIX=/usr -DMOUNTATD_TESTS=OFF \
+                -DMOUNTATD_RUNNER=OFF "$@"
 }
 
-# And its Debian packages, beside it.
+# build_make_deb [CMAKE_OPTION…]: and its Debian packages, beside it.
 build_make_deb() {
         local log=$build_logs/deb.build.log
 
-        build_make_package
+        build_make_package "$@"
         if ! cmake --build "$build_package" --target package >"$log" 2>&1; then
                 cat "$log" >&2
                 return 1

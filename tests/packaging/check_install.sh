@@ -13,6 +13,7 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/build.sh"
 . "$tests/lib/tap.sh"
 . "$tests/lib/root.sh"
+. "$tests/lib/go.sh"
 
 # The machine's words for where units and libraries are.
 find_directories() {
@@ -75,11 +76,27 @@ $catalog_directory/mountatd.catalog
 $sysusers_directory/mountatd.conf
 $unit_directory/mountatd.service
 $unit_directory/mountatd.socket
+$(runner_files)
 EXPECTED
 }
 
+runner_files() {
+        if [[ ! $runner_missing ]]; then
+                cat <<EXPECTED
+/etc/default/mountat-runner
+/usr/sbin/mountat-runner
+/usr/share/bash-completion/completions/mountat-runner
+/usr/share/man/man8/mountat-runner.8
+/usr/share/zsh/vendor-completions/_mountat-runner
+$sysusers_directory/mountat-runner.conf
+$unit_directory/mountat-runner.service
+EXPECTED
+        fi
+}
+
 files_are_in_place() {
-        tap_equal "$(find "$staged" ! -type d -printf '/%P\n' | sort)" "$(expected_files)"
+        tap_equal "$(find "$staged" ! -type d -printf '/%P\n' | sort)" \
+                "$(expected_files | grep .)"
 }
 
 programs_start() {
@@ -104,6 +121,36 @@ events_are_explained() {
         chroot "$root" journalctl --update-catalog
         tap_contains "$(chroot "$root" journalctl --list-catalog)" \
                 "883ca9fb454741ad95521eb5dbeb3573 mountatd: A request was refused"
+}
+
+runner_starts() {
+        tap_equal "$(chroot "$root" mountat-runner --version)" "mountat-runner $version"
+        chroot "$root" systemd-sysusers "$sysusers_directory/mountat-runner.conf"
+        tap_equal "$(chroot "$root" id --name --groups mountat-runner)" "mountat-runner mountat"
+        chroot "$root" id buildbarn-action
+        tap_equal "$(chroot "$root" systemd-analyze verify \
+                "$unit_directory/mountat-runner.service" 2>&1)" ""
+}
+
+# Alone, as for a container's image.
+runner_is_a_component() {
+        DESTDIR=$root_area/runner cmake --install "$build_package" --component runner >/dev/null
+        # What goes into its package alone comes as well.
+        tap_equal "$(find "$root_area/runner" ! -type d -printf '/%P\n' |
+                grep -vE '^/usr/share/(doc|lintian)/' | sort)" "$(runner_files | sort)"
+}
+
+builds_without_go() {
+        local without=$root_area/without
+
+        tap_contains "$(cmake --preset release -S "$repository" -B "$without" -DGO= \
+                -DMOUNTATD_TESTS=OFF 2>&1)" "no mountat-runner: there is no Go"
+        # Whoever wants it is told that it can't be had.
+        if cmake -B "$without" -DMOUNTATD_RUNNER=ON >"$without/log" 2>&1; then
+                echo "it was configured"
+                return 1
+        fi
+        tap_contains "$(tr -s ' \n' ' ' <"$without/log")" "mountat-runner can't be built: there is no Go"
 }
 
 group_is_made() {
@@ -139,7 +186,8 @@ compile() {
 
 root_enter_namespace "$@"
 packages_install build test manual
-build_make_package
+go_prepare_runner
+build_make_package "$runner_option"
 find_directories
 
 trap root_remove EXIT
@@ -160,4 +208,11 @@ tap_test "a C program links with the library" compile gcc abi_c.c
 tap_test "a C program links statically" compile gcc abi_c.c -static
 tap_test "a C++ program links with the library" compile g++ abi_cxx.cc
 tap_test "a C++ program links statically" compile g++ abi_cxx.cc -static
+if [[ $runner_missing ]]; then
+        tap_skip "mountat-runner" "$runner_missing"
+else
+        tap_test "mountat-runner, its users and its unit are right" runner_starts
+        tap_test "it can be installed alone" runner_is_a_component
+fi
+tap_test "without Go there is no mountat-runner, and cmake says so" builds_without_go
 tap_done

@@ -12,6 +12,7 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/packages.sh"
 . "$tests/lib/build.sh"
 . "$tests/lib/tap.sh"
+. "$tests/lib/go.sh"
 
 manual=$build_package/man
 sources=$repository/man
@@ -44,6 +45,30 @@ options_agree() {
         tap_equal "$(options_of_page "$2")" "$wanted"
 }
 
+# Go's way to print help has a dash less, on standard error, and a line or more of text below.
+runner_help() {
+        "$build_package/client/buildbarn/mountat-runner" --help 2>&1 | sed 's/^  -/  --/'
+}
+
+runner_options_agree() {
+        local wanted
+
+        wanted=$({ runner_help | grep -oE '^  --[a-z-]+' | tr -d ' ' && echo --help; } | sort)
+        tap_contains "$wanted" --listen
+        tap_equal "$(options_of_page mountat-runner.8)" "$wanted"
+}
+
+runner_defaults_agree() {
+        local wanted
+
+        wanted=$(runner_help | awk '/^  --/ { option = $1 }
+                match($0, /\(default [0-9a-z]+/) {
+                        print option, substr($0, RSTART + 9, RLENGTH - 9)
+                }')
+        tap_contains "$wanted" "--mount-timeout 5s"
+        tap_equal "$(defaults_of_page mountat-runner.8)" "$(sort <<<"$wanted")"
+}
+
 # "--max-mounts 16384", a line per option whose help ends in "(default 16384 …". In the page the
 # default stands in the paragraph.
 defaults_of_help() {
@@ -56,7 +81,7 @@ defaults_of_page() {
              /^#/ { option = "" }
              option && match($0, /\(default [0-9a-z]+/) {
                      print option, substr($0, RSTART + 9, RLENGTH - 9)
-             }' "$sources/mountatd.8.scd" | sort
+             }' "$sources/$1.scd" | sort
 }
 
 defaults_agree() {
@@ -64,7 +89,7 @@ defaults_agree() {
 
         wanted=$(defaults_of_help)
         [[ $wanted ]]
-        tap_equal "$(defaults_of_page)" "$wanted"
+        tap_equal "$(defaults_of_page mountatd.8)" "$wanted"
 }
 
 commands_agree() {
@@ -100,10 +125,10 @@ functions_are_described() {
 references_lead_somewhere() {
         local reference name
 
-        for reference in $(grep -ohE '\*(mountat|libmountat|org\.mountat1)[a-z_]*\*\([0-9]\)' \
+        for reference in $(grep -ohE '\*(mountat|libmountat|org\.mountat1)[a-z_-]*\*\([0-9]\)' \
                 "$sources"/*.scd | sort -u); do
                 name=$(sed -E 's/[*)]//g; s/\(/./' <<<"$reference")
-                [[ -e $manual/$name ]] || tap_contains "$(ls "$manual")" "$name"
+                [[ -e $manual/$name || -e $sources/$name.scd ]] || tap_contains "$(ls "$manual")" "$name"
         done
 }
 
@@ -124,19 +149,28 @@ builds_without_scdoc() {
 }
 
 packages_install build manual
-build_make_package
+go_prepare_runner
+build_make_package "$runner_option"
 without=$(mktemp -d)
 trap 'rm -rf "$without"' EXIT
 cd "$repository"
 
 for page in "$sources"/*.scd; do
         page=$(basename "$page" .scd)
+        if [[ $page == mountat-runner.8 && $runner_missing ]]; then
+                tap_skip "$page" "$runner_missing"
+                continue
+        fi
         tap_test "$page is formatted without complaints" page_is_clean "$page"
 done
 tap_test "mountatd(8) has the options of --help" options_agree daemon/mountatd mountatd.8
 tap_test "mountatd(8) has their defaults" defaults_agree
 tap_test "mountatctl(1) has the options of --help" options_agree client/mountatctl mountatctl.1
 tap_test "mountatctl(1) has its commands" commands_agree
+if [[ ! $runner_missing ]]; then
+        tap_test "mountat-runner(8) has the options of --help" runner_options_agree
+        tap_test "mountat-runner(8) has their defaults" runner_defaults_agree
+fi
 tap_test "each function of the library has a page, with its declaration" functions_are_described
 tap_test "references among the pages lead somewhere" references_lead_somewhere
 tap_test "the library's example compiles" example_compiles

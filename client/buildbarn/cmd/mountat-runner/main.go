@@ -124,8 +124,14 @@ func onSignals() (context.Context, <-chan struct{}) {
 	return ctx, kill
 }
 
-// version is what the Go tool knows: a module's version, or the commit that was built.
+// release is set by the linker, where a release is built.
+var release string
+
+// version is the release, or what the Go tool knows: a module's version, or the commit that was built.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
