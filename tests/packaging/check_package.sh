@@ -10,6 +10,7 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/packages.sh"
 . "$tests/lib/build.sh"
 . "$tests/lib/tap.sh"
+. "$tests/lib/go.sh"
 
 # With its overrides, which have a reason each in package/overrides.
 lintian_is_content() {
@@ -46,15 +47,25 @@ library_is_apart() {
                 "$build_package/mountatd_${version}_$architecture.deb" Depends)" libsystemd0
 }
 
-# Whoever changed /etc/default/mountatd is asked before it is replaced.
+# options_are_a_conffile PACKAGE: whoever changed /etc/default/PACKAGE is asked before it is replaced.
 options_are_a_conffile() {
-        dpkg-deb --info "$build_package/mountatd_${version}_$architecture.deb" conffiles |
-                grep -qx /etc/default/mountatd
+        dpkg-deb --info "$build_package/$1_${version}_$architecture.deb" conffiles |
+                grep -qx "/etc/default/$1"
+}
+
+# In particular no C library: a copy of the program works anywhere.
+runner_depends_on_no_library() {
+        local package=$build_package/mountat-runner_${version}_$architecture.deb
+
+        tap_equal "$(dpkg-deb --field "$package" Depends)" \
+                "init-system-helpers (>= 1.52), systemd (>= 252)"
+        tap_equal "$(dpkg-deb --field "$package" Recommends)" mountatd
 }
 
 packages_install build manual package
+go_prepare_runner
 rm -f "$build_package"/*.deb
-build_make_deb
+build_make_deb "$runner_option"
 version=$(sed -nE 's/^project\(mountatd VERSION ([0-9.]+) .*/\1/p' "$repository/CMakeLists.txt")
 architecture=$(dpkg --print-architecture)
 staged=$(mktemp -d)
@@ -65,5 +76,12 @@ tap_test "lintian has neither errors nor warnings" lintian_is_content
 tap_test "each override is needed" overrides_are_needed
 tap_test "the packages share out what is installed" packages_share_out_what_is_installed
 tap_test "the library is apart from the daemon" library_is_apart
-tap_test "the service's options are a configuration file" options_are_a_conffile
+tap_test "the service's options are a configuration file" options_are_a_conffile mountatd
+if [[ $runner_missing ]]; then
+        tap_skip "mountat-runner's package" "$runner_missing"
+else
+        tap_test "mountat-runner's options are a configuration file" \
+                options_are_a_conffile mountat-runner
+        tap_test "mountat-runner depends on no library" runner_depends_on_no_library
+fi
 tap_done

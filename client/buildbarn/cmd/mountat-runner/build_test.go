@@ -43,7 +43,7 @@ var build = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	const installed = "/usr/libexec/mountat-runner"
+	const installed = "/usr/sbin/mountat-runner"
 	path := buildDirectory + "/mountat-runner"
 	command := exec.Command("sh", "-c", strings.Replace(string(lines[0][1]), installed, path, 1))
 	command.Dir = "../.."
