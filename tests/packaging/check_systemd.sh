@@ -29,7 +29,8 @@ clean_up() {
 root_enter_namespace "$@"
 packages_install build package systemd buildbarn
 packages_install demo || true
-build_make_deb
+go_prepare_runner
+build_make_deb "$runner_option"
 version=$(sed -nE 's/^project\(mountatd VERSION ([0-9.]+) .*/\1/p' "$repository/CMakeLists.txt")
 exec 3>&1
 
@@ -60,16 +61,21 @@ tap_test "it exits when idle, and comes back, twice" idle_exit_and_back
 tap_test "entries in the journal have an id and fields" journal_has_fields
 tap_test "journalctl --catalog explains them" journal_explains
 
+go_prepare "$tests/buildbarn"
 reason=$(go_why_not "$tests/buildbarn" "${runner_buildbarn[@]}")
 if [[ $reason ]]; then
         tap_skip "mountat-runner's unit" "$reason"
 else
-        tap_test "Buildbarn's runner is built" runner_prepare
-        tap_test "mountat-runner installs and starts as its README says" runner_is_installed
+        tap_test "Buildbarn's runner is built" runner_prepare "$version"
+        tap_test "mountat-runner's package installs, and starts it" runner_installs
+        tap_test "it is ready once it is set up as its README says" runner_is_set_up
         tap_test "it gives an action of Buildbarn's runner /proc" runner_runs_an_action
         tap_test "mountat-runner --check finds nothing wrong" runner_is_checked
         tap_test "it doesn't start where it could open no input root" runner_needs_openat2
-        tap_test "it stops" runner_is_removed
+        tap_test "an upgrade restarts it, and keeps its options" runner_upgrades
+        tap_test "an upgrade leaves it disabled" runner_stays_disabled
+        tap_test "removing its package leaves its options" runner_is_removed
+        tap_test "purging it leaves no file" runner_is_purged
 fi
 
 tap_test "the README's lines with busctl work" readme_lines_work

@@ -3,17 +3,20 @@
 #
 # The package: installed, upgraded with a lease held, removed, purged.
 
-# The packages of the build, and the same ones as a next version.
+# package_prepare VERSION: the packages of the build, and mountatd's as a next version.
 package_prepare() {
-        local version=$1 next=$1+next work
-
         mkdir "$machine_root/srv/packages"
-        cp "$build_package"/*_"$version"_*.deb "$machine_root/srv/packages"
-        work=$machine_area/next
-        dpkg-deb --raw-extract "$build_package/mountatd_${version}_$(dpkg --print-architecture).deb" \
-                "$work"
-        sed -i "s/^Version: .*/Version: $next/" "$work/DEBIAN/control"
-        dpkg-deb --build "$work" "$machine_root/srv/packages/next.deb" >/dev/null
+        cp "$build_package"/*_"$1"_*.deb "$machine_root/srv/packages"
+        package_make_next mountatd "$1"
+}
+
+# package_make_next PACKAGE VERSION: PACKAGE.next.deb, of version VERSION+next.
+package_make_next() {
+        local work=$machine_area/next
+
+        dpkg-deb --raw-extract "$build_package/$1_$2_$(dpkg --print-architecture).deb" "$work"
+        sed -i "s/^Version: .*/Version: $2+next/" "$work/DEBIAN/control"
+        dpkg-deb -Znone --build "$work" "$machine_root/srv/packages/$1.next.deb" >/dev/null
         rm -r "$work"
 }
 
@@ -46,7 +49,7 @@ package_upgrades() {
         holder_start
         before=$(machine_show MainPID)
         ids=$(mount_ids)
-        machine_run dpkg --install /srv/packages/next.deb
+        machine_run dpkg --install /srv/packages/mountatd.next.deb
         tap_contains "$(machine_run dpkg-query --show mountatd)" "+next"
         [[ $(machine_show MainPID) != "$before" ]]
         machine_await 10 holder_holds 1
