@@ -143,7 +143,8 @@ runner_is_a_component() {
 builds_without_go() {
         local without=$root_area/without
 
-        tap_contains "$(cmake --preset release -S "$repository" -B "$without" -DGO= \
+        cd "$repository"
+        tap_contains "$(cmake --preset release -B "$without" -DGO= \
                 -DMOUNTATD_TESTS=OFF 2>&1)" "no mountat-runner: there is no Go"
         # Whoever wants it is told that it can't be had.
         if cmake -B "$without" -DMOUNTATD_RUNNER=ON >"$without/log" 2>&1; then

@@ -79,7 +79,8 @@ scan_builds() {
 
         rm -rf "$build.scan"
         scan-build -o "$build.scan/reports" -disable-checker valist.Uninitialized \
-                sh -c "cmake -S . -B '$build.scan' -DCMAKE_BUILD_TYPE=Debug -DMOUNTATD_TESTS=OFF &&
+                sh -c "cmake -S . -B '$build.scan' -DCMAKE_BUILD_TYPE=Debug -DMOUNTATD_TESTS=OFF \
+                        -DMOUNTATD_RUNNER=OFF &&
                         cmake --build '$build.scan' -j$(nproc)" >"$log" 2>&1
         grep -q 'scan-build: Analysis run complete' "$log"
         clang_findings "$log" | quiet clang "$log"

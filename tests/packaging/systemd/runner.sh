@@ -76,6 +76,8 @@ runner_is_set_up() {
 
         runner_make_root
         runner_start_buildbarn
+        # Who connects, by that group.
+        machine_run useradd --groups mountat-runner bb_worker
         for file in mountatd mountat-runner; do
                 variable=$(tr a-z- A-Z_ <<<"$file")_OPTIONS
                 machine_run sed -i "s|^$variable=.*|$(runner_readme_lines "$variable=")|" \
@@ -93,7 +95,7 @@ runner_acts() {
         local id=/var/lib/buildbarn/build/1
 
         rm -f "$machine_root$id"/{stdout,stderr}
-        machine_run /srv/buildbarn/ask /run/mountat-runner/socket 1 "$@" >&2
+        machine_as bb_worker /srv/buildbarn/ask /run/mountat-runner/socket 1 "$@" >&2
         cat "$machine_root$id/stdout"
         tap_equal "$(machine_run ls "$id/root")" "$(printf '%s\n' bin usr)" >&2
         tap_equal "$(mounts)" "" >&2
