@@ -1,23 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154 # build.sh assigns
 #
-# Roots of a fresh Debian 12, by debootstrap. After build.sh.
+# Roots of a fresh Debian 12, by debootstrap. After packages.sh and build.sh.
 
 debian_suite=bookworm
 # Of debootstrap and of apt in the roots: each package is downloaded once.
 debian_archives=$repository/build/archives
 
-# Sets debian_mirror: that of this machine, if it has the suite, since it may have no way to another.
+# Sets debian_mirror.
 debian_find_mirror() {
-        local uri codename
-
-        debian_mirror=http://deb.debian.org/debian
-        while read -r uri codename; do
-                if [[ $codename == "$debian_suite" ]]; then
-                        debian_mirror=$uri
-                        break
-                fi
-        done < <(apt-get indextargets --format "\$(REPO_URI) \$(CODENAME)" 'Created-By: Packages')
+        debian_mirror=$(packages_mirror "$debian_suite")
         # Where apt alone is told of a proxy, neither debootstrap nor the roots would know.
         if [[ ! ${http_proxy:-} ]]; then
                 eval "$(apt-config shell http_proxy Acquire::http::Proxy)"

@@ -79,6 +79,7 @@ go_prepare_runner() {
         runner_missing=$(go_why_not "$module" ./cmd/mountat-runner)
         runner_option=-DMOUNTATD_RUNNER=ON
         if [[ $runner_missing ]]; then
+                # shellcheck disable=SC2034 # for the scripts
                 runner_option=-DMOUNTATD_RUNNER=OFF
         fi
 }

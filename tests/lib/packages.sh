@@ -126,13 +126,28 @@ packages_apt() {
                 apt-get "${packages_apt_options[@]}" install --yes --no-install-recommends "$@"
 }
 
+# packages_mirror SUITE: where Debian's packages come from: the machine's own mirror if it has the
+# suite, since there may be no way to another.
+packages_mirror() {
+        local uri codename
+
+        while read -r uri codename; do
+                if [[ $codename == "$1" ]]; then
+                        echo "$uri"
+                        return
+                fi
+        done < <(apt-get indextargets --format "\$(REPO_URI) \$(CODENAME)" 'Created-By: Packages')
+        echo http://deb.debian.org/debian
+}
+
 # packages_use_suite SUITE DIRECTORY: from here on packages are Debian's of that suite. The machine's
 # own sources stay as they are: what apt knows of the suite is in the directory.
 packages_use_suite() {
-        local keys=/usr/share/keyrings/debian-archive-keyring.gpg
+        local keys=/usr/share/keyrings/debian-archive-keyring.gpg mirror
 
         mkdir -p "$2/lists/partial" "$2/archives/partial"
-        echo "deb [signed-by=$keys] http://deb.debian.org/debian $1 main" >"$2/sources.list"
+        mirror=$(packages_mirror "${1%-backports}")
+        echo "deb [signed-by=$keys] $mirror $1 main" >"$2/sources.list"
         packages_apt_options=(
                 -o Dir::Etc::SourceList="$2/sources.list" -o Dir::Etc::SourceParts=/dev/null
                 -o Dir::State::Lists="$2/lists" -o Dir::Cache="$2" -o APT::Sandbox::User=root
