@@ -35,13 +35,16 @@ _mountat_runner() {
         --listen | --metrics | --mountatd | --runner)
                 mapfile -t COMPREPLY < <(compgen -f -- "$current")
                 ;;
+        --log-level)
+                mapfile -t COMPREPLY < <(compgen -W 'err warning info debug' -- "$current")
+                ;;
         --mount)
                 mapfile -t COMPREPLY < <(_mountat_runner_mount "$current")
                 ;;
         --listen-mode | --max-message-size | --mount-timeout | --release-timeout | --stop-timeout) ;;
         *)
-                mapfile -t COMPREPLY < <(compgen -W '--build-directory --help --listen
-                        --listen-mode --max-message-size --metrics --mount --mount-timeout
+                mapfile -t COMPREPLY < <(compgen -W '--build-directory --check --help --listen
+                        --listen-mode --log-level --max-message-size --metrics --mount --mount-timeout
                         --mountatd --release-timeout --runner --stop-timeout --version' -- "$current")
                 ;;
         esac

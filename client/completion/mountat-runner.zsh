@@ -4,8 +4,10 @@
 
 _arguments \
         '--build-directory=[that of bb_runner]:directory:_files -/' \
+        '--check[try all that an action needs]' \
         '--listen=[socket for bb_worker]:socket:_files' \
         '--listen-mode=[of that socket]:octal mode:' \
+        '--log-level=[least urgent]:level:(err warning info debug)' \
         '--max-message-size=[of gRPC]:bytes:' \
         '--metrics=[where they are served]:path or loopback address:_files' \
         '--mount=[what actions get]:list:_sequence compadd - proc sys dev pids-only read-only' \

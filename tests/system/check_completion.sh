@@ -138,6 +138,7 @@ runner_values_are_offered() {
         tap_equal "$(runner_offered --mount = '')" "$(printf '%s\n' dev pids-only proc read-only sys)"
         tap_equal "$(runner_offered --mount = proc,s)" proc,sys
         tap_equal "$(runner_offered --mount proc,sys,d)" proc,sys,dev
+        tap_equal "$(runner_offered --log-level = '')" "$(printf '%s\n' debug err info warning)"
         tap_equal "$(runner_offered --build-directory = daem)" daemon
         tap_equal "$(runner_offered --build-directory READM)" ""
         tap_equal "$(runner_offered --listen = READM)" README.md

@@ -112,7 +112,7 @@ runner_is_checked() {
 
         # As an operator leaves it: bb_worker's alone.
         machine_run chmod 0755 /var/lib/buildbarn/build
-        said=$(machine_run /usr/libexec/mountat-runner --check)
+        said=$(machine_run mountat-runner --check)
         tap_contains "$said" "All is well."
         tap_contains "$said" "mountat-runner (uid "
         tap_contains "$said" "ok    unmount "
