@@ -29,6 +29,7 @@ func main() {
 }
 
 func program(bin, mountatd, inputs, only string, keep bool) int {
+	usePrevious(bin)
 	s, err := newStack(bin, mountatd)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "cannot start:", err)

@@ -41,13 +41,17 @@ func (c *cases) overhead(kind string) error {
 	}
 
 	comment(fmt.Sprintf("overhead, %s: %d actions each, in turns", kind, overheadActions))
-	const line = "%-24s %-12s %12v %12v %18v"
-	comment(fmt.Sprintf(line, "through", "mounts", "median", "difference", "95 of 100 within"))
+	const line = "%-24s %-12s %12v %12v %18v %9s"
+	comment(fmt.Sprintf(line, "through", "mounts", "median", "difference", "95 of 100 within", "/previous"))
 	without := quantile(took[variants[0]], 50)
 	for _, v := range variants {
 		median := quantile(took[v], 50)
+		ratio := ""
+		if of := took[previous]; of != nil {
+			ratio = fmt.Sprintf("%.2f", float64(median-without)/float64(quantile(of, 50)-without))
+		}
 		comment(fmt.Sprintf(line, v.program, v.mounts, round(median), round(median-without),
-			round(quantile(took[v], 95))))
+			round(quantile(took[v], 95)), ratio))
 	}
 	comment(fmt.Sprintf("in mountat-runner for %s: %s to mount, %s to release (mean)", proxy.mounts,
 		mean(before, after, "mountat_runner_mount_duration_seconds"),

@@ -2,7 +2,12 @@
 
 package main
 
-import "strings"
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
 
 // What an action gets.
 const (
@@ -19,7 +24,10 @@ type variant struct {
 	mounts  string
 }
 
-const mountatRunner = "mountat-runner" // what the names of its programs begin with
+const (
+	mountatRunner  = "mountat-runner" // what the names of its programs begin with
+	previousRunner = "mountat-runner.previous"
+)
 
 var (
 	plain     = &variant{"runner", "bb_runner", mountsNone}
@@ -27,10 +35,20 @@ var (
 	proxy     = &variant{"mountat", mountatRunner, mountsAll}
 	insideTwo = &variant{"inside-two", "bb_runner_inside", mountsTwo}
 	inside    = &variant{"inside", "bb_runner_inside", mountsAll}
+
+	// Of the release before this one, which has no dev.
+	previous = &variant{"previous", previousRunner, mountsTwo}
 )
 
 // All of them, those that others need first. The overhead is the difference to the first.
 var variants = []*variant{plain, proxyTwo, proxy, insideTwo, inside}
+
+// usePrevious adds that variant, if it has been built.
+func usePrevious(bin string) {
+	if _, err := os.Stat(filepath.Join(bin, previousRunner)); err == nil {
+		variants = slices.Insert(variants, 1, previous)
+	}
+}
 
 func (v *variant) isProxy() bool {
 	return strings.HasPrefix(v.program, mountatRunner)

@@ -21,12 +21,25 @@ buildbarn_make_inside() {
         buildbarn_logged buildbarn_build_inside
 }
 
+# And mountat-runner of the release before this one, mountat-runner.previous, that the overhead is
+# compared with. Without it there is no such row: a copy of the sources may have no history.
+buildbarn_make_previous() {
+        local previous=9f0e206de60a42447ed1072083bf4c252307fba5 # 0.1
+
+        rm -f "$buildbarn_bin/mountat-runner.previous"
+        if git -c safe.directory="$repository" -C "$repository" cat-file -e "$previous" 2>/dev/null; then
+                buildbarn_logged buildbarn_build_previous "$previous"
+        else
+                echo "# the release before this one is not in the history here: its overhead is not measured"
+        fi
+}
+
 # Quiet, unless it fails.
 buildbarn_logged() {
         local log=$build_logs/$1.log
 
         mkdir -p "$buildbarn_bin" "$build_logs"
-        if ! "$1" >"$log" 2>&1; then
+        if ! "$@" >"$log" 2>&1; then
                 cat "$log" >&2
                 return 1
         fi
@@ -44,6 +57,17 @@ buildbarn_build() {
         done
         (cd "$repository/client/buildbarn" &&
                 CGO_ENABLED=0 go build -trimpath -o "$buildbarn_bin/" ./cmd/mountat-runner)
+}
+
+buildbarn_build_previous() {
+        local sources=$buildbarn_bin/previous
+
+        rm -rf "$sources"
+        mkdir -p "$sources"
+        git -c safe.directory="$repository" -C "$repository" archive "$1" client | tar -x -C "$sources" ||
+                return 1
+        (cd "$sources/client/buildbarn" &&
+                CGO_ENABLED=0 go build -trimpath -o "$buildbarn_bin/mountat-runner.previous" ./cmd/mountat-runner)
 }
 
 # In its own build, Buildbarn patches this generated function to take the interface. Here it is a

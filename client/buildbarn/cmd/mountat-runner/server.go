@@ -56,7 +56,8 @@ func newServer(o *options, log *slog.Logger) (*server, error) {
 		health:   health.NewServer(),
 		// Without waiting for the handlers, a stop could leave before their mounts have gone.
 		grpc: grpc.NewServer(grpc.MaxRecvMsgSize(o.maxMessageSize),
-			grpc.MaxSendMsgSize(o.maxMessageSize), grpc.WaitForHandlers(true)),
+			grpc.MaxSendMsgSize(o.maxMessageSize), grpc.WaitForHandlers(true),
+			grpc.InitialWindowSize(proxy.Window), grpc.InitialConnWindowSize(proxy.Window)),
 	}
 	s.proxy = proxy.New(proxy.Options{
 		Runner:         runner,

@@ -17,11 +17,16 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
+// Window is how many bytes gRPC may have under way to this program. Where it isn't told, it measures what
+// would be best, with a ping for each message, which is for networks.
+const Window = 1 << 20
+
 // DialRunner gives a connection to bb_runner's socket, and doesn't connect yet. A runner that comes
 // back is noticed within a second: gRPC's own idea of backing off, up to two minutes, is for networks.
 func DialRunner(path string, maxMessageSize int) (*grpc.ClientConn, error) {
 	return grpc.NewClient("unix:"+path,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithInitialWindowSize(Window), grpc.WithInitialConnWindowSize(Window),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return connectRunner(ctx, path)
 		}),
