@@ -37,12 +37,6 @@ func (p *Proxy) run(ctx context.Context, request *emptypb.Empty) (response *empt
 	if err != nil {
 		return nil, p.fail(stepRequest, path, status.Error(codes.InvalidArgument, ofWorker+err.Error()))
 	}
-	holding, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	announced, err := p.announce(holding, methodRun)
-	if err != nil {
-		return nil, err
-	}
 	held, err := p.mount(ctx, path)
 	a.mounted = time.Now()
 	if err != nil {
@@ -50,21 +44,12 @@ func (p *Proxy) run(ctx context.Context, request *emptypb.Empty) (response *empt
 	}
 
 	a.lease = held.lease.ID()
-	go func() {
-		select {
-		case <-held.lost():
-			cancel(errLost)
-		case <-holding.Done():
-		}
-	}()
-	response, runErr := announced.send(request)
-	cancel(nil) // if it isn't lost by now, its end is ours
+	response, runErr := p.runHolding(ctx, held, request)
 	a.ran = time.Now()
 	releaseErr := p.release(held, path)
 
 	switch {
-	case errors.Is(context.Cause(holding), errLost):
-		// Also when the action ended well at the same time: it may have seen an empty /proc.
+	case errors.Is(runErr, errLost):
 		return nil, p.fail(stepLost, path, status.Errorf(codes.Unavailable,
 			ofMountatd+"it went away during the action, and %s with it", p.mounter.mountpoints()))
 	case releaseErr != nil && ctx.Err() == nil:
@@ -100,6 +85,27 @@ func (p *Proxy) mount(ctx context.Context, path string) (*hold, error) {
 	p.metrics.leases.Inc()
 	observe(p.metrics.mount, start)
 	return held, nil
+}
+
+// runHolding forwards the action for as long as its mounts are there. It returns early when the
+// caller goes away, or the mounts do: then with errLost.
+func (p *Proxy) runHolding(ctx context.Context, held *hold, request *emptypb.Empty) (*emptypb.Empty, error) {
+	holding, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-held.lost():
+			cancel(errLost)
+		case <-holding.Done():
+		}
+	}()
+
+	response, err := p.forward(holding, methodRun, request)
+	// Also when the action ended well at the same time: it may have seen an empty /proc.
+	if errors.Is(context.Cause(holding), errLost) {
+		return nil, errLost
+	}
+	return response, err
 }
 
 // release has a time of its own: the caller's is often over.
