@@ -167,7 +167,8 @@ func (t *trial) tryCheck(ctx context.Context, directory *os.File) bool {
 	return t.settle(tryCheck, err, "mountatd lets this user mount "+t.mounter.mountpoints()+" below it")
 }
 
-// tryMount has a directory that bb_worker doesn't know stand in for an input root. An interrupt waits for it, rather than leave the unmounting to mountatd.
+// tryMount has a directory that bb_worker doesn't know stand in for an input root. An interrupt waits for
+// it, rather than leave the unmounting to mountatd.
 func (t *trial) tryMount(directory *os.File) {
 	name := fmt.Sprintf("mountat-runner-check-%016x", rand.Uint64()) // in containers, a pid comes again and again
 	root, err := within(t.mounter.mountTimeout, func() (*os.File, error) { return t.makeRoot(directory, name) })
