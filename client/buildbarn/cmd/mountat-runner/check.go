@@ -54,17 +54,8 @@ func check(o *options, out io.Writer) int {
 		return r.end()
 	}
 	defer runner.Close()
-	proxy.New(proxy.Options{
-		Runner:         runner,
-		RunnerSocket:   o.runner,
-		BuildDirectory: o.buildDirectory,
-		Socket:         o.mountatd,
-		Flags:          o.mount,
-		MountTimeout:   o.mountTimeout,
-		ReleaseTimeout: o.releaseTimeout,
-		Registerer:     prometheus.NewRegistry(),
-		Log:            slog.New(slog.DiscardHandler),
-	}).Try(ctx, proxy.TrialOptions{Report: r.line, AsRoot: asRoot})
+	trial := newProxy(o, runner, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	trial.Try(ctx, proxy.TrialOptions{Report: r.line, AsRoot: asRoot})
 	checkService(ctx, o, r)
 	if ctx.Err() != nil {
 		r.line(proxy.Fail, "check", "it was interrupted; what it made is gone")

@@ -59,17 +59,7 @@ func newServer(o *options, log *slog.Logger) (*server, error) {
 			grpc.MaxSendMsgSize(o.maxMessageSize), grpc.WaitForHandlers(true),
 			grpc.InitialWindowSize(proxy.Window), grpc.InitialConnWindowSize(proxy.Window)),
 	}
-	s.proxy = proxy.New(proxy.Options{
-		Runner:         runner,
-		RunnerSocket:   o.runner,
-		BuildDirectory: o.buildDirectory,
-		Socket:         o.mountatd,
-		Flags:          o.mount,
-		MountTimeout:   o.mountTimeout,
-		ReleaseTimeout: o.releaseTimeout,
-		Registerer:     registry,
-		Log:            log,
-	})
+	s.proxy = newProxy(o, runner, registry, log)
 	s.proxy.Register(s.grpc)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	s.health.SetServingStatus(proxy.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
@@ -83,6 +73,20 @@ func buildInfo() prometheus.Collector {
 		Help:        "1, with the version as a label.",
 		ConstLabels: prometheus.Labels{"version": version(), "goversion": runtime.Version()},
 	}, func() float64 { return 1 })
+}
+
+func newProxy(o *options, runner *grpc.ClientConn, registry *prometheus.Registry, log *slog.Logger) *proxy.Proxy {
+	return proxy.New(proxy.Options{
+		Runner:         runner,
+		RunnerSocket:   o.runner,
+		BuildDirectory: o.buildDirectory,
+		Socket:         o.mountatd,
+		Flags:          o.mount,
+		MountTimeout:   o.mountTimeout,
+		ReleaseTimeout: o.releaseTimeout,
+		Registerer:     registry,
+		Log:            log,
+	})
 }
 
 // run serves until ctx ends, then stops in good order. When kill is closed it no longer waits.
