@@ -11,10 +11,10 @@ import (
 // The status of act for an action that wasn't run, which is none of its own.
 const exitNotRun = 125
 
-// act runs a command as an action in an input root with a shell and empty proc, sys and dev, on the
+// act runs a command as an action in an input root with a shell and those empty directories, on the
 // workers of examples/config, prints what it printed, and returns its exit code.
-func act(storage, scheduler string, command []string) int {
-	o, err := runOnOthers(storage, scheduler, command)
+func act(storage, scheduler string, mountpoints, command []string) int {
+	o, err := runOnOthers(storage, scheduler, mountpoints, command)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return exitNotRun
@@ -24,12 +24,12 @@ func act(storage, scheduler string, command []string) int {
 	return int(o.code)
 }
 
-func runOnOthers(storage, scheduler string, command []string) (outcome, error) {
+func runOnOthers(storage, scheduler string, mountpoints, command []string) (outcome, error) {
 	c, err := newClient(storage, scheduler)
 	if err != nil {
 		return outcome{}, err
 	}
-	t, err := newBusyboxTree("/proc", "/sys", "/dev")
+	t, err := newBusyboxTree(mountpoints...)
 	if err != nil {
 		return outcome{}, err
 	}

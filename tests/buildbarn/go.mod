@@ -11,7 +11,6 @@ tool (
 
 require (
 	github.com/bazelbuild/remote-apis v0.0.0-20260331222004-becdd8f9ff81
-	github.com/buildbarn/bb-remote-execution v0.0.0-20260814085403-13313e6ab05b
 	google.golang.org/genproto/googleapis/bytestream v0.0.0-20260526163538-3dc84a4a5aaa
 	google.golang.org/grpc v1.81.1
 	google.golang.org/protobuf v1.36.12-0.20260120151049-f2248ac996af
@@ -50,6 +49,7 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/sts v1.42.1 // indirect
 	github.com/aws/smithy-go v1.25.1 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/buildbarn/bb-remote-execution v0.0.0-20260814085403-13313e6ab05b // indirect
 	github.com/buildbarn/bb-storage v0.0.0-20260805174928-33530b6bb903 // indirect
 	github.com/buildbarn/go-sha256tree v0.0.0-20250310211320-0f70f20e855b // indirect
 	github.com/buildbarn/go-xdr v0.0.0-20240702182809-236788cf9e89 // indirect

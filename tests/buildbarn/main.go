@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 )
 
 func main() {
@@ -21,9 +22,10 @@ func main() {
 	only := flag.String("only", "", "try the cases alone whose name contains `TEXT`")
 	storage := flag.String("storage", "", "run one action, with the storage at `TARGET`")
 	scheduler := flag.String("scheduler", "", "and the scheduler at `TARGET`")
+	mountpoints := flag.String("mountpoints", "/proc,/sys,/dev", "and these empty `DIRECTORIES` in the input root")
 	flag.Parse()
 	if *storage != "" {
-		os.Exit(act(*storage, *scheduler, flag.Args()))
+		os.Exit(act(*storage, *scheduler, strings.Split(*mountpoints, ","), flag.Args()))
 	}
 	os.Exit(program(*bin, *mountatd, *inputs, *only, *keep))
 }

@@ -13,9 +13,11 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/tap.sh"
 . "$tests/lib/root.sh"
 . "$tests/lib/go.sh"
+. "$tests/lib/buildbarn.sh"
 . "$tests/packaging/systemd/machine.sh"
 . "$tests/packaging/systemd/install.sh"
 . "$tests/packaging/systemd/socket.sh"
+. "$tests/packaging/systemd/buildbarn.sh"
 . "$tests/packaging/systemd/runner.sh"
 . "$tests/packaging/systemd/bus.sh"
 . "$tests/packaging/systemd/death.sh"
@@ -61,17 +63,32 @@ tap_test "it exits when idle, and comes back, twice" idle_exit_and_back
 tap_test "entries in the journal have an id and fields" journal_has_fields
 tap_test "journalctl --catalog explains them" journal_explains
 
-go_prepare "$tests/buildbarn"
-reason=$(go_why_not "$tests/buildbarn" "${runner_buildbarn[@]}")
+go_prepare "$buildbarn"
+reason=$(buildbarn_why_not)
 if [[ $reason ]]; then
         tap_skip "mountat-runner's unit" "$reason"
 else
-        tap_test "Buildbarn's runner is built" runner_prepare "$version"
+        tap_test "Buildbarn is built, and a cluster started" runner_prepare "$version"
         tap_test "mountat-runner's package installs, and starts it" runner_installs
-        tap_test "it is ready once it is set up as its README says" runner_is_set_up
-        tap_test "it gives an action of Buildbarn's runner /proc" runner_runs_an_action
+        tap_test "without it, an action has no /proc, and nobody says so" runner_is_not_between
+        tap_test "it is set up as its README says" runner_is_set_up
+        tap_test "the first action is green" buildbarn_is_green
         tap_test "mountat-runner --check finds nothing wrong" runner_is_checked
+        tap_test "it says that bb_runner's socket is closed" runner_cannot_reach_bb_runner
+        tap_test "it says that input roots are closed" runner_cannot_enter_input_roots
+        tap_test "bb_worker says that mountat-runner's socket is closed" runner_is_closed_to_the_worker
+        tap_test "it says that it is in another mount namespace" runner_has_a_namespace_of_its_own
         tap_test "it doesn't start where it could open no input root" runner_needs_openat2
+        tap_test "files of an installation by hand hide it" runner_is_hidden
+        tap_test "actions end with a killed bb_runner's unit" runner_unit_ends_actions
+        if [[ -c /dev/fuse ]]; then
+                tap_test "with FUSE, the first action is green" runner_serves_fuse
+                tap_test "it gives actions a /dev there" runner_gives_a_dev
+                tap_test "it says that it is kept out of a FUSE" runner_is_kept_out_of_fuse
+                tap_test "--check shows a FUSE of another mount namespace" runner_does_not_see_fuse
+        else
+                tap_skip "a build directory that is FUSE" "impossible here: there is no /dev/fuse"
+        fi
         tap_test "an upgrade restarts it, and keeps its options" runner_upgrades
         tap_test "an upgrade leaves it disabled" runner_stays_disabled
         tap_test "removing its package leaves its options" runner_is_removed

@@ -55,12 +55,17 @@ machine_prepare() {
 
 # Without nspawn's own filter, which in some versions doesn't know newer calls of the kernel's.
 machine_boot() {
+        local devices=()
+
+        if [[ -c /dev/fuse ]]; then
+                devices=(--bind=/dev/fuse)
+        fi
         (
                 echo "$BASHPID" >"$machine_cgroup/cgroup.procs"
                 SYSTEMD_SECCOMP=0 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec systemd-nspawn \
                         --directory="$machine_root" --machine=mountatd-test --boot \
                         --register=no --keep-unit --private-network --console=pipe \
-                        --resolv-conf=off --timezone=off --link-journal=no \
+                        --resolv-conf=off --timezone=off --link-journal=no "${devices[@]}" \
                         systemd.unit=basic.target
         ) </dev/null >"$machine_area/log" 2>&1 &
         machine_pid=$!

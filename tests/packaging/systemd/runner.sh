@@ -1,27 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154
 #
-# mountat-runner by its package, set up in the words of its README, between Buildbarn's bb_runner and one
-# who asks as bb_worker does.
+# mountat-runner by its package, set up in the words of its README.md, between bb_worker and bb_runner. What
+# the README says of failures is seen here as far as it takes systemd.
 
-runner_readme=$repository/client/buildbarn/README.md
-runner_buildbarn=(github.com/buildbarn/bb-remote-execution/cmd/bb_runner ./ask)
-
-# The lines of README.md that begin with that, as they stand there.
-runner_readme_lines() {
-        grep -oP "^ {7}\K$1.*" "$runner_readme"
-}
-
-# runner_prepare VERSION: Buildbarn's programs, into the machine, and the package as a next version.
+# runner_prepare VERSION: the package as a next version.
 runner_prepare() {
-        mkdir -p "$machine_root/srv/buildbarn"
-        (cd "$tests/buildbarn" && go build -o "$machine_root/srv/buildbarn/" "${runner_buildbarn[@]}")
+        buildbarn_prepare
         package_make_next mountat-runner "$1"
 }
 
-# On a machine where nothing of Buildbarn is yet.
+# As the README says, on a machine where Buildbarn isn't configured yet.
 runner_installs() {
-        machine_run sh -c 'dpkg --install /srv/packages/mountat-runner_*.deb'
+        machine_run sh -c "cd /srv/packages && echo y | DEBIAN_FRONTEND=noninteractive \
+                $(runner_readme_lines 'apt install')"
         tap_equal "$(machine_run dpkg --audit)" ""
         tap_equal "$(machine_run systemctl is-enabled mountat-runner.service)" enabled
         tap_equal "$(runner_show ActiveState)" active
@@ -40,44 +32,27 @@ runner_show() {
 
 # runner_has_logged TEXT: since its last start.
 runner_has_logged() {
-        machine_run journalctl --output=cat --unit=mountat-runner.service \
-                "_SYSTEMD_INVOCATION_ID=$(runner_show InvocationID)" |
-                grep --quiet --fixed-strings -e "$1"
+        buildbarn_has_logged mountat-runner "$1"
 }
 
-# With the configuration of README.md, and without CAP_SYS_ADMIN.
-runner_start_buildbarn() {
-        local uid gid
+# A worker and a runner as they are without mountat-runner: there is no /proc, and nobody says a word.
+runner_is_not_between() {
+        local status=0
 
-        uid=$(machine_run id --user buildbarn-action)
-        gid=$(machine_run id --group buildbarn-action)
-        sed -n '/^{$/,/^}$/p' "$runner_readme" |
-                sed -E "s/(userId: )[0-9]+/\1$uid/; s/(groupId: )[0-9]+/\1$gid/" \
-                        >"$machine_root/srv/buildbarn/bb_runner.jsonnet"
-        machine_run systemd-run --quiet --unit=bb_runner --property=RuntimeDirectory=bb_runner \
-                --property=UMask=0 --property=CapabilityBoundingSet="CAP_SYS_CHROOT CAP_SETUID \
-                CAP_SETGID CAP_KILL CAP_DAC_OVERRIDE" \
-                /srv/buildbarn/bb_runner /srv/buildbarn/bb_runner.jsonnet
-        machine_await 10 machine_run test -S /run/bb_runner/socket
+        machine_run sh -c "$(runner_readme_lines 'install -d')"
+        buildbarn_runner
+        buildbarn_worker native 's|/run/mountat-runner/|/run/bb_runner/|'
+        machine_run systemctl restart bb_runner bb_worker
+        buildbarn_act "${buildbarn_reads_exe[@]}" || status=$?
+        tap_equal "$status" 1
+        tap_equal "$(runner_show StatusText | cut --delimiter=';' --fields=1)" "0 actions running"
 }
 
-# An input root as bb_worker makes one with umask 0, of another user, and with no /proc.
-runner_make_root() {
-        machine_run install -d -m 0777 -o stranger /var/lib/buildbarn /var/lib/buildbarn/build \
-                /var/lib/buildbarn/build/1{,/tmp,/root{,/bin,/usr,/usr/bin}}
-        machine_run cp /bin/busybox /var/lib/buildbarn/build/1/root/usr/bin/env
-        machine_run cp /bin/busybox /var/lib/buildbarn/build/1/root/bin/readlink
-        machine_run cp /bin/busybox /var/lib/buildbarn/build/1/root/bin/id
-}
-
-# The two lines, and the restart but for the worker, whose part is ours.
+# By the README's words: who may connect, two lines, the worker's file, the restart.
 runner_is_set_up() {
-        local variable file restart
+        local variable file
 
-        runner_make_root
-        runner_start_buildbarn
-        # Who connects, by that group.
-        machine_run useradd --groups mountat-runner bb_worker
+        machine_run sh -c "$(runner_readme_lines usermod)"
         for file in mountatd mountat-runner; do
                 variable=$(tr a-z- A-Z_ <<<"$file")_OPTIONS
                 machine_run sed -i "s|^$variable=.*|$(runner_readme_lines "$variable=")|" \
@@ -85,25 +60,8 @@ runner_is_set_up() {
                 tap_equal "$(machine_run grep "^$variable=" "/etc/default/$file")" \
                         "$(runner_readme_lines "$variable=")"
         done
-        read -ra restart < <(runner_readme_lines 'systemctl restart' | sed 's/ bb_worker//')
-        machine_run "${restart[@]}"
-        machine_await 10 runner_has_logged "ready: actions can have"
-}
-
-# runner_acts COMMAND…: as an action; what it prints.
-runner_acts() {
-        local id=/var/lib/buildbarn/build/1
-
-        rm -f "$machine_root$id"/{stdout,stderr}
-        machine_as bb_worker /srv/buildbarn/ask /run/mountat-runner/socket 1 "$@" >&2
-        cat "$machine_root$id/stdout"
-        tap_equal "$(machine_run ls "$id/root")" "$(printf '%s\n' bin usr)" >&2
-        tap_equal "$(mounts)" "" >&2
-}
-
-runner_runs_an_action() {
-        tap_equal "$(runner_acts /bin/readlink /proc/self/exe)" /bin/readlink
-        tap_equal "$(runner_acts /bin/id -u)" "$(machine_run id --user buildbarn-action)"
+        buildbarn_worker native
+        buildbarn_restart
 }
 
 # As root, with nothing but the option: it is the service's user, with the service's options.
@@ -115,6 +73,7 @@ runner_is_checked() {
         said=$(machine_run mountat-runner --check)
         tap_contains "$said" "All is well."
         tap_contains "$said" "mountat-runner (uid "
+        tap_contains "$said" "no FUSE is mounted there"
         tap_contains "$said" "ok    unmount "
         tap_contains "$said" "ready, at /run/mountat-runner/socket"
         machine_await 10 runner_is_ready
@@ -123,29 +82,164 @@ runner_is_checked() {
 
 # systemctl status shows that.
 runner_is_ready() {
-        [[ $(machine_show StatusText mountat-runner.service) == "0 actions running; ready" ]]
+        [[ $(runner_show StatusText) == "0 actions running; ready" ]]
 }
 
-# RestrictSUIDSGID= makes openat2(2) fail, without which no input root is opened.
-runner_needs_openat2() {
-        local directory=/run/systemd/system/mountat-runner.service.d
+runner_status_has() {
+        [[ $(runner_show StatusText) == *"$1"* ]]
+}
 
-        machine_run mkdir -p "$directory"
-        echo $'[Service]\nRestrictSUIDSGID=yes\nRestart=no' |
-                machine_run tee "$directory/test.conf"
+# runner_check_fails TEXT: with that in its words.
+runner_check_fails() {
+        local said status=0
+
+        said=$(machine_run mountat-runner --check) || status=$?
+        tap_equal "$status" 1
+        tap_contains "$said" "$1"
+}
+
+# runner_drop_in UNIT LINE…: for a unit, in [Service]; without lines it goes. Then it is restarted.
+runner_drop_in() {
+        local unit=$1 file=/run/systemd/system/$1.service.d/test.conf
+
+        shift
+        if (($# > 0)); then
+                machine_run install -d "${file%/*}"
+                machine_run tee "$file" < <(printf '%s\n' '[Service]' "$@")
+        else
+                machine_run rm "$file"
+        fi
         machine_run systemctl daemon-reload
-        # It says so itself, since the unit is told when the program is ready.
-        machine_run systemctl restart mountat-runner.service || true
+        machine_run systemctl restart "$unit"
+}
+
+runner_cannot_reach_bb_runner() {
+        buildbarn_runner /setUmask/d
+        machine_run systemctl restart bb_runner
+        machine_await 10 runner_check_fails "FAIL  bb_runner        bb_runner: no answer"
+        runner_check_fails "permission denied"
+        runner_check_fails UMask=0000
+        buildbarn_runner
+        machine_run systemctl restart bb_runner
+        machine_await 10 machine_run mountat-runner --check
+}
+
+# Only the first action can tell.
+runner_cannot_enter_input_roots() {
+        local said status=0
+
+        buildbarn_worker native /setUmask/d
+        machine_run systemctl restart bb_worker
+        said=$(buildbarn_act "${buildbarn_reads_exe[@]}" 2>&1) || status=$?
+        tap_equal "$status" 125
+        tap_contains "$said" "code = Unavailable"
+        tap_contains "$said" "umask 0 (setUmask)"
+        buildbarn_worker native
+        machine_run systemctl restart mountat-runner bb_worker
+        buildbarn_is_green
+}
+
+# Nobody but bb_worker itself can know.
+runner_is_closed_to_the_worker() {
+        machine_run gpasswd --delete bb_worker mountat-runner
+        machine_run systemctl restart bb_worker
+        machine_await 10 buildbarn_has_logged bb_worker \
+                "/run/mountat-runner/socket: connect: permission denied"
+        machine_run sh -c "$(runner_readme_lines usermod)"
+        machine_run systemctl restart bb_worker
+        buildbarn_is_green
+}
+
+runner_has_a_namespace_of_its_own() {
+        runner_drop_in mountat-runner PrivateTmp=yes
+        machine_await 10 runner_has_logged foreign-namespace
+        machine_await 10 runner_status_has "PrivateTmp="
+        runner_check_fails "FAIL  service"
+        runner_drop_in mountat-runner
+        machine_await 10 runner_is_ready
+}
+
+# RestrictSUIDSGID= makes openat2(2) fail, without which no input root is opened. It says so itself,
+# since the unit is told when the program is ready.
+runner_needs_openat2() {
+        runner_drop_in mountat-runner RestrictSUIDSGID=yes Restart=no || true
         machine_await 10 runner_has_failed
         tap_contains "$(machine_run journalctl --output=cat --unit=mountat-runner.service)" \
                 "openat2 doesn't work here: function not implemented"
-        machine_run rm "$directory/test.conf"
-        machine_run systemctl daemon-reload
-        machine_run systemctl restart mountat-runner.service
+        runner_drop_in mountat-runner
 }
 
 runner_has_failed() {
         [[ $(runner_show ActiveState) == failed ]]
+}
+
+# What was installed by hand before there was a package, and is taken away in the words of README.md.
+runner_is_hidden() {
+        local words
+
+        sed 's|^ExecStart=/usr/sbin|ExecStart=/usr/libexec|' \
+                "$machine_root/lib/systemd/system/mountat-runner.service" |
+                machine_run tee /etc/systemd/system/mountat-runner.service >/dev/null
+        machine_run systemctl daemon-reload
+        machine_run systemctl restart mountat-runner || true
+        tap_contains "$(machine_run journalctl --output=cat --unit=mountat-runner)" 203/EXEC
+        tap_equal "$(runner_show FragmentPath)" /etc/systemd/system/mountat-runner.service
+        words=$(grep -oP '`\Krm [^`]+' "$runner_readme")
+        machine_run install -D /dev/null /etc/sysusers.d/mountat-runner.conf
+        machine_run install /dev/null /usr/libexec/mountat-runner
+        machine_run sh -c "$words"
+        machine_run systemctl daemon-reload
+        machine_run systemctl restart mountat-runner
+        machine_await 10 runner_is_ready
+}
+
+# Actions that a killed bb_runner leaves are ended by its unit.
+runner_unit_ends_actions() {
+        buildbarn_act /bin/sleep 3600 &
+        machine_await 10 machine_run pgrep --full --uid buildbarn-action 'sleep 3600'
+        machine_run systemctl kill --signal=KILL --kill-who=main bb_runner
+        machine_await 10 runner_has_no_action
+        wait "$!" || true
+}
+
+runner_has_no_action() {
+        ! machine_run pgrep --uid buildbarn-action
+}
+
+# The other kind of build directory, by one word of README.md's.
+runner_serves_fuse() {
+        buildbarn_worker fuse
+        buildbarn_restart
+        buildbarn_is_green
+        tap_contains "$(machine_run mountat-runner --check)" "FUSE, so it is a virtual one"
+}
+
+runner_gives_a_dev() {
+        machine_run sed -i 's|^\(MOUNTAT_RUNNER_OPTIONS=.*\)"$|\1 --mount=proc,sys,dev"|' \
+                /etc/default/mountat-runner
+        machine_run systemctl restart mountat-runner
+        tap_equal "$(buildbarn_act /bin/sh -c 'echo gone >/dev/null && readlink /dev/fd')" /proc/self/fd
+}
+
+runner_is_kept_out_of_fuse() {
+        buildbarn_worker fuse /allowOther/d
+        machine_run systemctl restart bb_worker
+        machine_await 10 runner_check_fails "permission denied"
+        runner_check_fails allowOther
+        buildbarn_worker fuse
+        machine_run systemctl restart bb_worker
+        machine_await 10 machine_run mountat-runner --check
+}
+
+# Nobody else sees bb_worker's FUSE then: what is there is the one of before, which nobody serves, or none.
+runner_does_not_see_fuse() {
+        runner_drop_in bb_worker PrivateTmp=yes
+        machine_await 10 runner_check_fails \
+                "transport endpoint is not connected: a FUSE that nobody serves: is bb_worker running"
+        machine_run umount --lazy /var/lib/buildbarn/build
+        tap_contains "$(machine_run mountat-runner --check)" "no FUSE is mounted there"
+        runner_drop_in bb_worker
+        buildbarn_is_green
 }
 
 # The next version runs; options that were changed stay.
@@ -160,7 +254,7 @@ runner_upgrades() {
         [[ $(runner_show MainPID) != "$before" ]]
         tap_equal "$(machine_run cat /etc/default/mountat-runner)" "$options"
         tap_equal "$(machine_run stat --format %a /run/mountat-runner/socket)" 666
-        tap_equal "$(runner_acts /bin/readlink /proc/self/exe)" /bin/readlink
+        buildbarn_is_green
 }
 
 # SIGTERM is a good end; and an upgrade changes no administrator's mind.
@@ -186,6 +280,6 @@ runner_is_removed() {
 runner_is_purged() {
         machine_run dpkg --purge mountat-runner
         tap_equal "$(machine_run find /etc /var/lib/systemd /usr -name '*mountat-runner*')" ""
-        machine_run systemctl stop bb_runner.service
+        buildbarn_stop
         machine_options ""
 }

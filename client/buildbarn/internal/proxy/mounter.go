@@ -254,8 +254,10 @@ func cureOfHost(err error) string {
 		return ": allow more open files: LimitNOFILE= in mountat-runner.service, fs.file-max in sysctl"
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		return fmt.Sprintf(": uid %d must be able to enter the build directory, and to make directories in "+
-			"input roots: where bb_worker is another user, and not on FUSE, it needs umask 0 (setUmask)",
+			"input roots: where bb_worker is another user, it needs allowOther with FUSE, else umask 0 (setUmask)",
 			os.Geteuid())
+	case errors.Is(err, unix.ENOTCONN):
+		return ": a FUSE that nobody serves: is bb_worker running, and in this mount namespace?"
 	}
 	return ""
 }

@@ -149,8 +149,12 @@ func (t *trial) tryBuildDirectory() *os.File {
 func describe(directory *os.File) (string, error) {
 	var stat unix.Stat_t
 	var fs unix.Statfs_t
-	if err := errors.Join(unix.Fstat(int(directory.Fd()), &stat), unix.Fstatfs(int(directory.Fd()), &fs)); err != nil {
-		return "", fmt.Errorf("%scannot look at the build directory: %w", ofHost, err)
+	err := unix.Fstat(int(directory.Fd()), &stat)
+	if err == nil {
+		err = unix.Fstatfs(int(directory.Fd()), &fs)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%scannot look at the build directory: %w%s", ofHost, err, cureOfHost(err))
 	}
 	kind := "no FUSE is mounted there, so it is a native one"
 	if fs.Type == unix.FUSE_SUPER_MAGIC {
