@@ -47,6 +47,9 @@ func (c *cases) runKind(kind string) {
 		}
 		c.tryEach(kind, []tried{
 			{"inputRootCharacterDeviceNodes alone: go fails on FUSE, works on native", c.nodesOf},
+			{"Buildbarn's own: an action goes on when its client is gone", c.clientGone},
+			{"Buildbarn's own: a result is found again, but for another platform", c.resultFoundAgain},
+			{"Buildbarn's own: cleanProcessTable kills actions of another bb_runner's same user", c.cleansProcessTable},
 			{"kill -9 of mountat-runner during an action", c.killProxy},
 			{"a planned restart of mountatd during an action", c.restartDaemon},
 		})

@@ -32,6 +32,7 @@ type client struct {
 	cas       remoteexecution.ContentAddressableStorageClient
 	stream    bytestream.ByteStreamClient
 	execution remoteexecution.ExecutionClient
+	cache     remoteexecution.ActionCacheClient
 }
 
 // newClient takes what gRPC calls targets.
@@ -48,6 +49,7 @@ func newClient(storageTarget, schedulerTarget string) (*client, error) {
 		cas:       remoteexecution.NewContentAddressableStorageClient(storage),
 		stream:    bytestream.NewByteStreamClient(storage),
 		execution: remoteexecution.NewExecutionClient(scheduler),
+		cache:     remoteexecution.NewActionCacheClient(storage),
 	}, nil
 }
 
@@ -169,6 +171,7 @@ type action struct {
 	others  bool // on a worker of others, that of examples/config
 	command []string
 	outputs []string
+	cached  string // its result is, and with that it is another action; else none is the same, nor cached
 	timeout time.Duration
 }
 
@@ -205,12 +208,16 @@ func (a *action) properties() []*remoteexecution.Platform_Property {
 }
 
 func (a *action) messages() (*remoteexecution.Digest, map[string]blob, error) {
+	salt := a.cached
+	if salt == "" {
+		salt = rand.Text()
+	}
 	command, err := newMessageBlob(&remoteexecution.Command{
 		Arguments:   a.command,
 		OutputPaths: a.outputs,
 		EnvironmentVariables: []*remoteexecution.Command_EnvironmentVariable{
 			{Name: "PATH", Value: "/usr/bin:/bin"},
-			{Name: "SALT", Value: rand.Text()}, // no two are the same action
+			{Name: "SALT", Value: salt},
 		},
 	})
 	if err != nil {
@@ -219,7 +226,7 @@ func (a *action) messages() (*remoteexecution.Digest, map[string]blob, error) {
 	message := &remoteexecution.Action{
 		CommandDigest:   command.digest,
 		InputRootDigest: a.root,
-		DoNotCache:      true,
+		DoNotCache:      a.cached == "",
 		Platform:        &remoteexecution.Platform{Properties: a.properties()},
 	}
 	if a.timeout > 0 {

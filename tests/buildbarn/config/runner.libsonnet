@@ -2,11 +2,17 @@
 
 local common = import 'common.libsonnet';
 
+// A user of the actions' own: see "What is not isolated" in client/buildbarn/README.md. One that is named
+// cleaning-USER ends what is left of that user's.
+local name = std.extVar('RUNNER');
+local cleaning = std.startsWith(name, 'cleaning-');
+local user = if cleaning then std.parseInt(std.split(name, '-')[1]) else 65534;
+
 function(kind) {
   buildDirectoryPath: common.area + '/' + kind + '/build',
   chrootIntoInputRoot: true,
   global: common.global,
-  grpcServers: [common.server(kind + '-' + std.extVar('RUNNER'))],
-  // A user of the actions' own: see "What is not isolated" in client/buildbarn/README.md.
-  runCommandsAs: { userId: 65534, groupId: 65534 },
+  grpcServers: [common.server(kind + '-' + name)],
+  runCommandsAs: { userId: user, groupId: user },
+  cleanProcessTable: cleaning,
 }
