@@ -59,6 +59,7 @@ buildbarn  coreutils             /usr/bin/sort                   actions that ne
 buildbarn  python3               /usr/bin/python3                actions that need shm, and ptys
 buildbarn  openssl               /usr/bin/openssl                an action that may need devices
 buildbarn  patch                 /usr/bin/patch                  a decorator in bb_runner's main
+buildbarn  procps                /usr/bin/pgrep                  whether an action runs
 buildbarn  bsdutils              /usr/bin/script                 an action that needs a pty
 containers debootstrap           /usr/sbin/debootstrap           what the images are made on
 containers podman                /usr/bin/podman                 containers and pods
