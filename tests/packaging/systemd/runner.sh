@@ -226,6 +226,7 @@ runner_is_kept_out_of_fuse() {
         machine_run systemctl restart bb_worker
         machine_await 10 runner_check_fails "permission denied"
         runner_check_fails allowOther
+        runner_check_fails "what serves at /run/mountat-runner/socket says: this host: cannot look at the build directory"
         buildbarn_worker fuse
         machine_run systemctl restart bb_worker
         machine_await 10 machine_run mountat-runner --check

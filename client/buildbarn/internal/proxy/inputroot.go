@@ -29,6 +29,22 @@ func openBuildDirectory(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
+// lookAtBuildDirectory asks its file system, as opening with O_PATH doesn't: a FUSE that is closed to this
+// user, or that nobody serves any more, can be opened.
+//
+// Errors are gRPC statuses.
+func lookAtBuildDirectory(directory *os.File) (stat unix.Stat_t, fs unix.Statfs_t, err error) {
+	err = unix.Fstat(int(directory.Fd()), &stat)
+	if err == nil {
+		err = unix.Fstatfs(int(directory.Fd()), &fs)
+	}
+	if err != nil {
+		err = status.Errorf(codes.Unavailable, "%scannot look at the build directory: %v%s", ofHost, err,
+			cureOfHost(err))
+	}
+	return stat, fs, err
+}
+
 // openInputRoot opens path below the build directory. Links and other mounts on the way are refused.
 // Blocks as long as that file system does.
 //

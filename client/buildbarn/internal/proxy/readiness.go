@@ -14,7 +14,7 @@ import (
 // Why no action can have its mounts here, beside the names of mountatd's statuses: values of the
 // label reason.
 const (
-	reasonBuildDirectory = "build-directory" // can't be opened
+	reasonBuildDirectory = "build-directory" // can't be opened, or is closed to this user
 	reasonInputRoot      = "input-root"      // can't be opened, or prepared
 	reasonNoAnswer       = "no-answer"       // mountatd isn't there, or stalls
 )
@@ -145,6 +145,9 @@ func (p *Proxy) findObstacle(ctx context.Context) *obstacle {
 	defer directory.Close()
 	if err := p.mounter.check(ctx, directory); err != nil {
 		return p.mounter.obstacle(err, directory)
+	}
+	if _, _, err := lookAtBuildDirectory(directory); err != nil {
+		return &obstacle{reasonBuildDirectory, err}
 	}
 	return nil
 }

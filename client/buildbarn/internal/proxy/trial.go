@@ -147,14 +147,9 @@ func (t *trial) tryBuildDirectory() *os.File {
 
 // describe is for an operator to see whether it is the one that bb_worker has.
 func describe(directory *os.File) (string, error) {
-	var stat unix.Stat_t
-	var fs unix.Statfs_t
-	err := unix.Fstat(int(directory.Fd()), &stat)
-	if err == nil {
-		err = unix.Fstatfs(int(directory.Fd()), &fs)
-	}
+	stat, fs, err := lookAtBuildDirectory(directory)
 	if err != nil {
-		return "", fmt.Errorf("%scannot look at the build directory: %w%s", ofHost, err, cureOfHost(err))
+		return "", err
 	}
 	kind := "no FUSE is mounted there, so it is a native one"
 	if fs.Type == unix.FUSE_SUPER_MAGIC {
