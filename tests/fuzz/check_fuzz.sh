@@ -62,6 +62,10 @@ look_for_more() {
                 }
 }
 
+look() {
+        look_for_more "$1" "$seconds"
+}
+
 told() {
         sed -nE 's/^Done ([0-9]+) runs in ([0-9]+) .*/\1 runs in \2 s/p; s/^#[0-9]+[[:space:]]+DONE +(cov: [0-9]+ ft: [0-9]+) .*/\1/p' \
                 "$build_logs/fuzz.$1.log" | paste -sd ' '
@@ -93,7 +97,9 @@ main() {
         for target in "${targets[@]}"; do
                 tap_test "$target: $(count_inputs "$target") inputs of the corpus" \
                         replay "$target"
-                tap_test "$target: $seconds s of new inputs" look_for_more "$target" "$seconds"
+        done
+        tap_test_each "takes $seconds s of new inputs" look "${targets[@]}"
+        for target in "${targets[@]}"; do
                 echo "# $target: $(told "$target")"
         done
         tap_done

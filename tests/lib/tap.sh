@@ -44,6 +44,31 @@ tap_test() {
         fi
 }
 
+# tap_test_each WHAT FUNCTION NAME…: "NAME WHAT" is a test that passes if FUNCTION NAME does. As many
+# run at once as there are processors, and they are told in this order: for what doesn't look at the
+# time.
+tap_test_each() {
+        local what=$1 function=$2 first=$((tap_count + 1)) told name number
+
+        shift 2
+        told=$(mktemp --directory)
+        for name; do
+                while (($(jobs -pr | wc -l) >= $(nproc))); do
+                        wait -n || true
+                done
+                tap_test "$name $what" "$function" "$name" >"$told/$((tap_count + 1))" &
+                tap_count=$((tap_count + 1))
+        done
+        wait
+        for ((number = first; number <= tap_count; number++)); do
+                cat "$told/$number"
+                if grep -q '^not ok ' "$told/$number"; then
+                        tap_failures=$((tap_failures + 1))
+                fi
+        done
+        rm -r "$told"
+}
+
 # tap_contains TEXT PART: for use in a test's function.
 tap_contains() {
         if [[ $1 != *"$2"* ]]; then

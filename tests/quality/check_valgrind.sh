@@ -35,7 +35,5 @@ run_module() {
 packages_install build test memcheck
 mkdir -p "$build_logs"
 build_make dev
-for module in "${modules[@]}"; do
-        tap_test "$module in memcheck" run_module "$module"
-done
+tap_test_each "in memcheck" run_module "${modules[@]}"
 tap_done
