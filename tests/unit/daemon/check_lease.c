@@ -285,7 +285,7 @@ static enum status wanted_status(const struct step *step, int error) {
         return STATUS_HOST_FAILED;
 }
 
-/* In memcheck a few of them do. */
+/* In memcheck and with ThreadSanitizer a few of them do. */
 static unsigned find_stride(void) {
         return getenv("MOUNTATD_STRIDE") ? 11 : 1;
 }
