@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Joining and mounting on a kernel between the oldest and this machine's: Debian's 6.12 lists mount
-# namespaces and says whose processes a pid namespace has, but tells no procfs its pid namespace. The
-# rest of the programs: see check_old_kernel.sh, where check_stalls and check_adopt take minutes.
+# namespaces and says whose processes a pid namespace has, but tells no procfs its pid namespace.
+# Others can be named to check_old_kernel.sh.
 
 set -euo pipefail
 
