@@ -227,6 +227,10 @@ func (m *mounter) explain(err error) string {
 	return fmt.Sprintf("%s%s cannot be mounted: %s%s", origin, m.mountpoints(), bare(err), cure)
 }
 
+func (m *mounter) explainRelease(err error) string {
+	return fmt.Sprintf("%s%s cannot be unmounted: %s", whose(err), m.mountpoints(), bare(err))
+}
+
 // whose is the beginning of the text of an error of mount's, check's or release's.
 func whose(err error) string {
 	switch {

@@ -33,11 +33,10 @@ func (p *Proxy) run(ctx context.Context, request *emptypb.Empty) (response *empt
 	a := p.begin()
 	defer func() { p.end(a, err) }()
 	a.path, err = inputRootPath(request)
-	path := a.path
 	if err != nil {
-		return nil, p.fail(stepRequest, path, status.Error(codes.InvalidArgument, ofWorker+err.Error()))
+		return nil, p.fail(stepRequest, a.path, status.Error(codes.InvalidArgument, ofWorker+err.Error()))
 	}
-	held, err := p.mount(ctx, path)
+	held, err := p.mount(ctx, a.path)
 	a.mounted = time.Now()
 	if err != nil {
 		return nil, err
@@ -46,11 +45,11 @@ func (p *Proxy) run(ctx context.Context, request *emptypb.Empty) (response *empt
 	a.lease = held.lease.ID()
 	response, runErr := p.runHolding(ctx, held, request)
 	a.ran = time.Now()
-	releaseErr := p.release(held, path)
+	releaseErr := p.release(held, a.path)
 
 	switch {
 	case errors.Is(runErr, errLost):
-		return nil, p.fail(stepLost, path, status.Errorf(codes.Unavailable,
+		return nil, p.fail(stepLost, a.path, status.Errorf(codes.Unavailable,
 			ofMountatd+"it went away during the action, and %s with it", p.mounter.mountpoints()))
 	case releaseErr != nil && ctx.Err() == nil:
 		return nil, releaseErr
@@ -117,8 +116,7 @@ func (p *Proxy) release(held *hold, path string) error {
 	if err == nil {
 		return nil
 	}
-	return p.fail(stepRelease, path, status.Errorf(codes.Unavailable,
-		"%s%s cannot be unmounted: %s", whose(err), p.mounter.mountpoints(), bare(err)))
+	return p.fail(stepRelease, path, status.Error(codes.Unavailable, p.mounter.explainRelease(err)))
 }
 
 // fail counts and logs a failure, once. What the caller itself ended is none.

@@ -194,7 +194,7 @@ func (t *trial) tryMount(directory *os.File) {
 
 	start = time.Now()
 	if err = held.release(); err != nil {
-		err = fmt.Errorf("%s%s cannot be unmounted: %s", whose(err), t.mounter.mountpoints(), bare(err))
+		err = errors.New(t.mounter.explainRelease(err))
 	}
 	t.settle(tryRelease, err, fmt.Sprintf("in %v", time.Since(start).Round(time.Microsecond)))
 }
