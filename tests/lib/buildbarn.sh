@@ -55,8 +55,12 @@ buildbarn_build() {
                         go build -modfile="$buildbarn_bin/go.mod" -o "$buildbarn_bin/" "$package") ||
                         return 1
         done
-        (cd "$repository/client/buildbarn" &&
-                CGO_ENABLED=0 go build -trimpath -o "$buildbarn_bin/" ./cmd/mountat-runner)
+        buildbarn_build_runner "$repository" "$buildbarn_bin/"
+}
+
+# buildbarn_build_runner SOURCES OUTPUT
+buildbarn_build_runner() {
+        (cd "$1/client/buildbarn" && CGO_ENABLED=0 go build -trimpath -o "$2" ./cmd/mountat-runner)
 }
 
 buildbarn_build_previous() {
@@ -66,8 +70,7 @@ buildbarn_build_previous() {
         mkdir -p "$sources"
         git -c safe.directory="$repository" -C "$repository" archive "$1" client | tar -x -C "$sources" ||
                 return 1
-        (cd "$sources/client/buildbarn" &&
-                CGO_ENABLED=0 go build -trimpath -o "$buildbarn_bin/mountat-runner.previous" ./cmd/mountat-runner)
+        buildbarn_build_runner "$sources" "$buildbarn_bin/mountat-runner.previous"
 }
 
 # In its own build, Buildbarn patches this generated function to take the interface. Here it is a
