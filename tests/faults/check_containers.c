@@ -3,8 +3,7 @@
 /* Containers that turn against the daemon or each other, and those that end amid their work. */
 
 #include "common/fd.h"
-#include "tests/fixtures/container.h"
-#include "tests/fixtures/stage.h"
+#include "tests/test.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -37,7 +36,7 @@ enum {
 static const char *const kinds[KINDS] = {"mnt", "pid", "net"};
 
 /* What the tests and the processes in containers share. */
-struct scene {
+struct fixture {
         struct service service;
         uint64_t lease;
         int fds[KINDS];     /* of an accomplice's: namespaces, or directories */
@@ -45,28 +44,28 @@ struct scene {
         unsigned long done; /* by those that flood, roughly */
 };
 
-static struct scene *scene_start(void) {
-        struct scene *scene = mmap(NULL, sizeof(*scene), PROT_READ | PROT_WRITE,
-                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+static struct fixture *fixture_start(void) {
+        struct fixture *fixture = mmap(NULL, sizeof(*fixture), PROT_READ | PROT_WRITE,
+                                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
         char build[128];
 
-        ck_assert_ptr_ne(scene, MAP_FAILED);
-        world_make_root(WORLD_ALICE, "root");
-        ck_assert_int_eq(chmod(world_path("root"), 0755), 0);
+        ck_assert_ptr_ne(fixture, MAP_FAILED);
+        sandbox_make_root(USER_ALICE, "root");
+        ck_assert_int_eq(chmod(sandbox_path("root"), 0755), 0);
         snprintf(build, sizeof(build), "--build-directory=%s",
-                 world_make_directory(0, 0755, "build"));
-        scene->service = service_start_with("a", JOIN, JOIN_HOSTILE, build);
-        return scene;
+                 sandbox_make_directory(0, 0755, "build"));
+        fixture->service = service_start_with("a", JOIN, JOIN_HOSTILE, build);
+        return fixture;
 }
 
 /* The next instance, which sweeps while its descriptors are counted: they are as many as the first
  * one's. */
-static void scene_restart(struct scene *scene, const char *option) {
-        unsigned fds = scene->service.fds;
+static void fixture_restart(struct fixture *fixture, const char *option) {
+        unsigned fds = fixture->service.fds;
 
-        scene->service = service_start_with("a", JOIN, JOIN_HOSTILE, option);
-        scene->service.fds = fds;
+        fixture->service = service_start_with("a", JOIN, JOIN_HOSTILE, option);
+        fixture->service.fds = fds;
 }
 
 /* Every thread is in the mount namespace that the daemon has been started in. */
@@ -94,12 +93,12 @@ static bool is_at_home(const struct service *service) {
 }
 
 /* Nothing of any container is held any more, nor on record. */
-static void scene_end(struct scene *scene) {
-        world_wait_for(service_count_fds(&scene->service) == scene->service.fds);
-        world_wait_for(is_at_home(&scene->service));
-        ck_assert_uint_eq(world_count_mounts(0, scene->service.source), 0);
-        service_stop(&scene->service);
-        ck_assert(!service_has_state(&scene->service));
+static void fixture_end(struct fixture *fixture) {
+        sandbox_wait_for(service_count_fds(&fixture->service) == fixture->service.fds);
+        sandbox_wait_for(is_at_home(&fixture->service));
+        ck_assert_uint_eq(sandbox_count_mounts(0, fixture->service.source), 0);
+        service_stop(&fixture->service);
+        ck_assert(!service_has_state(&fixture->service));
 }
 
 /* ---- as a client ---- */
@@ -143,15 +142,15 @@ static struct wire_reply enter(int client) {
         return reply;
 }
 
-static int entered(const struct scene *scene) {
-        int client = client_connect(&scene->service, -1);
+static int entered(const struct fixture *fixture) {
+        int client = client_connect(&fixture->service, -1);
 
         client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET);
         return client;
 }
 
 static int open_here(const char *name) {
-        int fd = open(world_path("%s", name), O_PATH | O_DIRECTORY | O_CLOEXEC);
+        int fd = open(sandbox_path("%s", name), O_PATH | O_DIRECTORY | O_CLOEXEC);
 
         ck_assert_int_ge(fd, 0);
         return fd;
@@ -162,7 +161,7 @@ static int open_in(const struct container *container, const char *name) {
         char path[320];
         int fd;
 
-        snprintf(path, sizeof(path), "/proc/%d/root%s", container->init, world_path("%s", name));
+        snprintf(path, sizeof(path), "/proc/%d/root%s", container->init, sandbox_path("%s", name));
         fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         ck_assert_int_ge(fd, 0);
         return fd;
@@ -172,16 +171,16 @@ static struct wire_reply mount_sys(int client, int target) {
         return client_mount(client, PROTOCOL_SYSFS, 0, target);
 }
 
-static unsigned count_in(const struct container *container, const struct scene *scene) {
-        return world_count_mounts(container->init, scene->service.source);
+static unsigned count_in(const struct container *container, const struct fixture *fixture) {
+        return sandbox_count_mounts(container->init, fixture->service.source);
 }
 
 /* ---- what is another's ---- */
 
 static void mount_elsewhere(void *argument) {
-        const struct scene *scene = argument;
+        const struct fixture *fixture = argument;
         FD_AUTO int own = open_here("root/sys");
-        FD_AUTO int client = entered(scene);
+        FD_AUTO int client = entered(fixture);
         struct wire_request both = {
                 .operation = PROTOCOL_MOUNT,
                 .n_targets = 2,
@@ -189,41 +188,41 @@ static void mount_elsewhere(void *argument) {
         };
 
         for (unsigned i = 0; i < 2; i++) {
-                struct wire_reply reply = mount_sys(client, scene->fds[i]);
+                struct wire_reply reply = mount_sys(client, fixture->fds[i]);
 
                 client_expect(reply, STATUS_FOREIGN_NAMESPACE, 0, 0);
                 ck_assert_ptr_nonnull(strstr(reply.text, "entered"));
-                client_expect(client_call(client, &both, (int[]){own, scene->fds[i]}, 2),
+                client_expect(client_call(client, &both, (int[]){own, fixture->fds[i]}, 2),
                               STATUS_FOREIGN_NAMESPACE, 0, 1);
         }
         client_expect(mount_sys(client, own), STATUS_OK, 0, STATUS_NO_TARGET);
 }
 
-WORLD_TEST(directories_of_another_container_and_of_the_host_are_refused) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(directories_of_another_container_and_of_the_host_are_refused) {
+        struct fixture *fixture = fixture_start();
         struct container one = container_start(CONTAINER_ROOTFUL);
         struct container other = container_start(CONTAINER_ROOTFUL);
 
-        scene->fds[0] = open_in(&other, "root/sys");
-        scene->fds[1] = world_open(WORLD_ALICE, world_path("root/sys"));
-        container_run(&one, mount_elsewhere, scene);
-        ck_assert_uint_eq(count_in(&other, scene), 0);
-        world_wait_for(count_in(&one, scene) == 0);
-        close(scene->fds[0]);
-        close(scene->fds[1]);
+        fixture->fds[0] = open_in(&other, "root/sys");
+        fixture->fds[1] = sandbox_open(USER_ALICE, sandbox_path("root/sys"));
+        container_run(&one, mount_elsewhere, fixture);
+        ck_assert_uint_eq(count_in(&other, fixture), 0);
+        sandbox_wait_for(count_in(&one, fixture) == 0);
+        close(fixture->fds[0]);
+        close(fixture->fds[1]);
         container_kill(&one);
         container_kill(&other);
-        scene_end(scene);
+        fixture_end(fixture);
 }
 
 static void show_those_above(void *argument) {
-        const struct scene *scene = argument;
-        FD_AUTO int client = client_connect(&scene->service, -1);
+        const struct fixture *fixture = argument;
+        FD_AUTO int client = client_connect(&fixture->service, -1);
         int fds[KINDS], own;
 
         open_own(fds);
         own = fds[PID];
-        fds[PID] = scene->fds[PID];
+        fds[PID] = fixture->fds[PID];
         client_expect(enter_with(client, fds), STATUS_NOT_AUTHORISED, 0, STATUS_NO_TARGET);
         fds[PID] = own;
         client_expect(enter_with(client, fds), STATUS_OK, 0, STATUS_NO_TARGET);
@@ -232,48 +231,48 @@ static void show_those_above(void *argument) {
 
 /* One more pid namespace further down, whose processes are in the container's as well. */
 static void show_those_above_once_more(void *argument) {
-        struct scene *scene = argument;
+        struct fixture *fixture = argument;
         pid_t child;
 
-        scene->fds[PID] = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+        fixture->fds[PID] = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
         ck_assert_int_eq(unshare(CLONE_NEWPID), 0);
         child = fork();
         ck_assert_int_ge(child, 0);
         if (child == 0) {
-                show_those_above(scene);
+                show_those_above(fixture);
                 _exit(EXIT_SUCCESS);
         }
-        world_join(child);
+        sandbox_join(child);
 }
 
 /* They have the client in them, and an accomplice may have sent them. */
-WORLD_TEST(pid_namespaces_above_the_clients_are_refused) {
+SANDBOX_TEST(pid_namespaces_above_the_clients_are_refused) {
         bool rootless = !container_lacks(CONTAINER_ROOTLESS);
         struct container container;
-        struct scene *scene;
+        struct fixture *fixture;
 
         if (!container_has_pids())
                 test_skip("impossible here: Linux before 6.17");
-        scene = scene_start();
+        fixture = fixture_start();
         container = container_start(CONTAINER_ROOTFUL);
-        scene->fds[PID] = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
-        container_run(&container, show_those_above, scene);
+        fixture->fds[PID] = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+        container_run(&container, show_those_above, fixture);
         container_kill(&container);
         if (rootless) {
                 container = container_start(CONTAINER_ROOTLESS);
-                container_run(&container, show_those_above, scene);
-                container_run(&container, show_those_above_once_more, scene);
+                container_run(&container, show_those_above, fixture);
+                container_run(&container, show_those_above_once_more, fixture);
                 container_kill(&container);
         }
-        close(scene->fds[PID]);
-        scene_end(scene);
+        close(fixture->fds[PID]);
+        fixture_end(fixture);
 }
 
 static void enter_the_dead(void *argument) {
-        const struct scene *scene = argument;
-        FD_AUTO int client = client_connect(&scene->service, -1);
+        const struct fixture *fixture = argument;
+        FD_AUTO int client = client_connect(&fixture->service, -1);
         FD_AUTO int own = open_here("root/sys");
-        int fds[KINDS] = {scene->fds[MOUNT], scene->fds[PID], scene->fds[NETWORK]};
+        int fds[KINDS] = {fixture->fds[MOUNT], fixture->fds[PID], fixture->fds[NETWORK]};
 
         if (container_has_pids()) {
                 struct wire_reply reply = enter_with(client, fds);
@@ -287,38 +286,38 @@ static void enter_the_dead(void *argument) {
 }
 
 /* An accomplice has kept them. */
-WORLD_TEST(namespaces_of_a_dead_container_are_of_no_use) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(namespaces_of_a_dead_container_are_of_no_use) {
+        struct fixture *fixture = fixture_start();
         struct container one = container_start(CONTAINER_ROOTFUL);
         struct container dead = container_start(CONTAINER_ROOTFUL);
         uint64_t id = container_id(&dead);
 
         for (unsigned i = 0; i < KINDS; i++)
-                scene->fds[i] = container_open(&dead, kinds[i]);
+                fixture->fds[i] = container_open(&dead, kinds[i]);
         container_kill(&dead);
-        container_run(&one, enter_the_dead, scene);
-        close_all(scene->fds);
-        world_wait_for(!container_is_kept(id));
+        container_run(&one, enter_the_dead, fixture);
+        close_all(fixture->fds);
+        sandbox_wait_for(!container_is_kept(id));
         container_kill(&one);
-        scene_end(scene);
+        fixture_end(fixture);
 }
 
 static void hold_sys(void *argument) {
-        struct scene *scene = argument;
+        struct fixture *fixture = argument;
         FD_AUTO int target = open_here("root/sys");
-        struct wire_reply reply = mount_sys(entered(scene), target);
+        struct wire_reply reply = mount_sys(entered(fixture), target);
 
         client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
-        scene->lease = reply.lease;
-        scene->step = 1;
+        fixture->lease = reply.lease;
+        fixture->step = 1;
         for (;;)
                 pause();
 }
 
-static struct wire_reply adopt(const struct scene *scene, int client, int root) {
+static struct wire_reply adopt(const struct fixture *fixture, int client, int root) {
         struct wire_request request = {
                 .operation = PROTOCOL_ADOPT,
-                .lease = scene->lease,
+                .lease = fixture->lease,
                 .n_targets = 1,
                 .targets = {{PROTOCOL_SYSFS, 0}},
         };
@@ -328,12 +327,13 @@ static struct wire_reply adopt(const struct scene *scene, int client, int root) 
 
 /* With the root of its mount, which an accomplice has sent: neither from nowhere nor from here. */
 static void take_from_another(void *argument) {
-        const struct scene *scene = argument;
-        FD_AUTO int client = client_connect(&scene->service, -1);
+        const struct fixture *fixture = argument;
+        FD_AUTO int client = client_connect(&fixture->service, -1);
 
         for (unsigned i = 0; i < 2; i++) {
-                ck_assert_uint_eq(adopt(scene, client, scene->fds[0]).status, STATUS_NO_SUCH_LEASE);
-                client_expect(client_unmount(client, scene->lease), STATUS_NO_SUCH_LEASE, 0,
+                ck_assert_uint_eq(adopt(fixture, client, fixture->fds[0]).status,
+                                  STATUS_NO_SUCH_LEASE);
+                client_expect(client_unmount(client, fixture->lease), STATUS_NO_SUCH_LEASE, 0,
                               STATUS_NO_TARGET);
                 if (i == 0)
                         client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET);
@@ -341,34 +341,34 @@ static void take_from_another(void *argument) {
 }
 
 static void take_back(void *argument) {
-        const struct scene *scene = argument;
-        FD_AUTO int client = entered(scene);
+        const struct fixture *fixture = argument;
+        FD_AUTO int client = entered(fixture);
 
-        client_expect(adopt(scene, client, scene->fds[0]), STATUS_OK, 0, STATUS_NO_TARGET);
-        client_expect(client_unmount(client, scene->lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(adopt(fixture, client, fixture->fds[0]), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(client_unmount(client, fixture->lease), STATUS_OK, 0, STATUS_NO_TARGET);
 }
 
 /* They have one uid, as all containers of a cluster may have. */
-WORLD_TEST(lease_of_another_container_is_neither_adopted_nor_unmounted) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(lease_of_another_container_is_neither_adopted_nor_unmounted) {
+        struct fixture *fixture = fixture_start();
         struct container one = container_start(CONTAINER_ROOTFUL);
         struct container other = container_start(CONTAINER_ROOTFUL);
-        pid_t holder = container_spawn(&one, hold_sys, scene);
+        pid_t holder = container_spawn(&one, hold_sys, fixture);
 
-        world_wait_for(scene->step == 1);
-        scene->fds[0] = open_in(&one, "root/sys");
-        container_run(&other, take_from_another, scene);
-        world_kill(scene->service.pid);
-        scene_restart(scene, NULL);
-        container_run(&other, take_from_another, scene);
-        ck_assert_uint_eq(count_in(&one, scene), 1);
-        container_run(&one, take_back, scene);
-        ck_assert_uint_eq(count_in(&one, scene), 0);
-        close(scene->fds[0]);
-        world_kill(holder);
+        sandbox_wait_for(fixture->step == 1);
+        fixture->fds[0] = open_in(&one, "root/sys");
+        container_run(&other, take_from_another, fixture);
+        sandbox_kill(fixture->service.pid);
+        fixture_restart(fixture, NULL);
+        container_run(&other, take_from_another, fixture);
+        ck_assert_uint_eq(count_in(&one, fixture), 1);
+        container_run(&one, take_back, fixture);
+        ck_assert_uint_eq(count_in(&one, fixture), 0);
+        close(fixture->fds[0]);
+        sandbox_kill(holder);
         container_kill(&one);
         container_kill(&other);
-        scene_end(scene);
+        fixture_end(fixture);
 }
 
 /* ---- what is none ---- */
@@ -455,8 +455,8 @@ static void keep(int client) {
 }
 
 static void send_rubbish(void *argument) {
-        const struct scene *scene = argument;
-        FD_AUTO int client = client_connect(&scene->service, -1);
+        const struct fixture *fixture = argument;
+        FD_AUTO int client = client_connect(&fixture->service, -1);
         FD_AUTO int target = open_here("root/sys");
 
         for (unsigned i = 0; i < 2; i++) {
@@ -470,30 +470,30 @@ static void send_rubbish(void *argument) {
         client_expect(mount_sys(client, target), STATUS_OK, 0, STATUS_NO_TARGET);
 }
 
-WORLD_TEST(rubbish_from_a_container_is_named_and_spoils_nothing) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(rubbish_from_a_container_is_named_and_spoils_nothing) {
+        struct fixture *fixture = fixture_start();
         struct container container = container_start(CONTAINER_ROOTFUL);
 
-        container_run(&container, send_rubbish, scene);
+        container_run(&container, send_rubbish, fixture);
         container_kill(&container);
-        scene_end(scene);
+        fixture_end(fixture);
 }
 
 /* With a pid namespace of its own, which no container of an older kernel has here. */
 static void ask_for_proc(void *argument) {
-        const struct scene *scene = argument;
+        const struct fixture *fixture = argument;
         FD_AUTO int proc = open_here("root/proc"), sys = open_here("root/sys");
         struct wire_reply reply;
         int client;
 
-        world_become(WORLD_ALICE);
-        client = entered(scene);
+        sandbox_become(USER_ALICE);
+        client = entered(fixture);
         reply = client_mount(client, PROTOCOL_PROC, 0, proc);
         client_expect(reply, STATUS_FOREIGN_NAMESPACE, 0, 0);
         ck_assert_ptr_nonnull(strstr(reply.text, "Linux 6.17"));
         client_expect(mount_sys(client, sys), STATUS_OK, 0, STATUS_NO_TARGET);
         close(client);
-        world_wait_for(world_count_mounts(0, scene->service.source) == 0);
+        sandbox_wait_for(sandbox_count_mounts(0, fixture->service.source) == 0);
 }
 
 static void ask_for_proc_in_a_namespace(void *argument) {
@@ -503,7 +503,7 @@ static void ask_for_proc_in_a_namespace(void *argument) {
         child = fork();
         ck_assert_int_ge(child, 0);
         if (child > 0) {
-                world_join(child);
+                sandbox_join(child);
                 return;
         }
         ck_assert_int_eq(mount("proc", "/proc", "proc", 0, NULL), 0);
@@ -511,14 +511,14 @@ static void ask_for_proc_in_a_namespace(void *argument) {
         _exit(EXIT_SUCCESS);
 }
 
-WORLD_TEST(older_kernel_is_named_that_shows_no_container_its_processes) {
-        struct scene *scene;
+SANDBOX_TEST(older_kernel_is_named_that_shows_no_container_its_processes) {
+        struct fixture *fixture;
 
         if (container_has_pids())
                 test_skip("impossible here: Linux 6.17 or later");
-        scene = scene_start();
-        world_run_as(0, ask_for_proc_in_a_namespace, scene);
-        scene_end(scene);
+        fixture = fixture_start();
+        sandbox_run_as(0, ask_for_proc_in_a_namespace, fixture);
+        fixture_end(fixture);
 }
 
 /* ---- ends ---- */
@@ -534,10 +534,10 @@ static void end_at(enum step at, const struct container *now, enum step step) {
 
 /* By a client outside, that outlives the container and is served to the end: the namespace is there
  * for as long as its connection, and no longer. */
-static void end_amid(struct scene *scene, enum container_kind kind, enum step step) {
+static void end_amid(struct fixture *fixture, enum container_kind kind, enum step step) {
         struct container container = container_start(kind);
         uint64_t id = container_id(&container);
-        int client = client_connect(&scene->service, WORLD_ALICE);
+        int client = client_connect(&fixture->service, USER_ALICE);
         int fds[KINDS] = {container_open(&container, "mnt"), -EBADF,
                           container_open(&container, "net")};
         int target = open_in(&container, "root/sys");
@@ -554,61 +554,61 @@ static void end_amid(struct scene *scene, enum container_kind kind, enum step st
         end_at(UNMOUNTED, &container, step);
         close(target);
         close(client);
-        world_wait_for(!container_is_kept(id));
+        sandbox_wait_for(!container_is_kept(id));
 }
 
-WORLD_TEST(container_that_ends_between_two_requests_is_kept_by_nobody) {
+SANDBOX_TEST(container_that_ends_between_two_requests_is_kept_by_nobody) {
         bool rootless = !container_lacks(CONTAINER_ROOTLESS);
-        struct scene *scene = scene_start();
+        struct fixture *fixture = fixture_start();
 
         for (enum step step = ENTERED; step < STEPS; step++) {
-                end_amid(scene, CONTAINER_ROOTFUL, step);
+                end_amid(fixture, CONTAINER_ROOTFUL, step);
                 if (rootless)
-                        end_amid(scene, CONTAINER_ROOTLESS, step);
+                        end_amid(fixture, CONTAINER_ROOTLESS, step);
         }
-        scene_end(scene);
+        fixture_end(fixture);
 }
 
 /* As fast as it can; leaving by turns what it holds. */
 static void __attribute__((noreturn)) work(void *argument) {
-        struct scene *scene = argument;
+        struct fixture *fixture = argument;
         FD_AUTO int target = open_here("root/sys");
 
         for (unsigned i = 0;; i++) {
-                FD_AUTO int client = entered(scene);
+                FD_AUTO int client = entered(fixture);
                 struct wire_reply reply = mount_sys(client, target);
 
                 if (reply.status == STATUS_OK && i % 2 == 0)
                         client_unmount(client, reply.lease);
-                scene->done++;
+                fixture->done++;
         }
 }
 
 /* One that works, and is killed with all that is in it. */
-static void end_soon(struct scene *scene, unsigned milliseconds) {
+static void end_soon(struct fixture *fixture, unsigned milliseconds) {
         struct container container = container_start(CONTAINER_ROOTFUL);
         uint64_t id = container_id(&container);
-        unsigned long before = scene->done;
-        pid_t worker = container_spawn(&container, work, scene);
+        unsigned long before = fixture->done;
+        pid_t worker = container_spawn(&container, work, fixture);
 
-        world_wait_for(scene->done > before);
+        sandbox_wait_for(fixture->done > before);
         usleep(milliseconds * 1000);
         container_kill(&container);
-        world_kill(worker);
-        world_wait_for(!container_is_kept(id));
+        sandbox_kill(worker);
+        sandbox_wait_for(!container_is_kept(id));
 }
 
-WORLD_TEST(container_that_is_killed_at_work_is_kept_by_nobody) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(container_that_is_killed_at_work_is_kept_by_nobody) {
+        struct fixture *fixture = fixture_start();
 
         for (unsigned i = 0; i < ENDS; i++)
-                end_soon(scene, i);
-        scene_end(scene);
+                end_soon(fixture, i);
+        fixture_end(fixture);
 }
 
 /* While no daemon runs, or one that hasn't swept yet. */
-WORLD_TEST(container_that_ends_during_a_restart_is_kept_by_nobody) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(container_that_ends_during_a_restart_is_kept_by_nobody) {
+        struct fixture *fixture = fixture_start();
 
         for (unsigned i = 0; i < 2; i++) {
                 struct container container = container_start(CONTAINER_ROOTFUL);
@@ -616,36 +616,36 @@ WORLD_TEST(container_that_ends_during_a_restart_is_kept_by_nobody) {
                 bool can_be_found = container_is_kept(id);
                 pid_t holder;
 
-                scene->step = 0;
-                holder = container_spawn(&container, hold_sys, scene);
-                world_wait_for(scene->step == 1);
-                ck_assert_int_eq(kill(scene->service.pid, SIGUSR1), 0);
-                service_wait(&scene->service);
+                fixture->step = 0;
+                holder = container_spawn(&container, hold_sys, fixture);
+                sandbox_wait_for(fixture->step == 1);
+                ck_assert_int_eq(kill(fixture->service.pid, SIGUSR1), 0);
+                service_wait(&fixture->service);
                 if (i == 0)
                         container_kill(&container);
-                scene_restart(scene, "--adopt-timeout=0");
+                fixture_restart(fixture, "--adopt-timeout=0");
                 if (i == 1)
                         container_kill(&container);
-                world_kill(holder);
-                world_wait_for(!container_is_kept(id));
+                sandbox_kill(holder);
+                sandbox_wait_for(!container_is_kept(id));
                 if (!can_be_found) { /* so it can't be known to be gone */
-                        service_stop(&scene->service);
+                        service_stop(&fixture->service);
                         return;
                 }
         }
-        scene_end(scene);
+        fixture_end(fixture);
 }
 
 /* ---- floods ---- */
 
 /* Whoever has the right to makes a mount namespace for each connection. */
 static void __attribute__((noreturn)) flood_with_namespaces(void *argument) {
-        struct scene *scene = argument;
+        struct fixture *fixture = argument;
 
         for (;;) {
                 ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
-                close(entered(scene));
-                scene->done++;
+                close(entered(fixture));
+                fixture->done++;
         }
 }
 
@@ -658,15 +658,15 @@ static void __attribute__((noreturn)) flood_with_descriptors(void *argument) {
                 .n_targets = 1,
                 .targets = {{PROTOCOL_NAMESPACE_MOUNT, 0}},
         };
-        const struct scene *scene = argument;
+        const struct fixture *fixture = argument;
         uint8_t bytes[WIRE_REQUEST_MAX];
         size_t size = wire_encode_request(&request, bytes);
         int fds[DESCRIPTORS];
 
         for (unsigned i = 0; i < DESCRIPTORS; i++)
-                fds[i] = scene->fds[i % KINDS];
+                fds[i] = fixture->fds[i % KINDS];
         for (;;) {
-                FD_AUTO int client = client_connect(&scene->service, -1);
+                FD_AUTO int client = client_connect(&fixture->service, -1);
 
                 while (client_try_send(client, bytes, size, fds, DESCRIPTORS) == 0)
                         continue;
@@ -674,11 +674,11 @@ static void __attribute__((noreturn)) flood_with_descriptors(void *argument) {
 }
 
 static void be_served(void *argument) {
-        const struct scene *scene = argument;
+        const struct fixture *fixture = argument;
         FD_AUTO int target = open_here("root/sys");
 
         for (unsigned i = 0; i < CYCLES; i++) {
-                FD_AUTO int client = entered(scene);
+                FD_AUTO int client = entered(fixture);
                 struct wire_reply reply = mount_sys(client, target);
 
                 client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
@@ -686,57 +686,57 @@ static void be_served(void *argument) {
         }
 }
 
-static void be_served_here(const struct scene *scene) {
-        const char *root = world_make_root(WORLD_BOB, "bob");
+static void be_served_here(const struct fixture *fixture) {
+        const char *root = sandbox_make_root(USER_BOB, "bob");
 
         for (unsigned i = 0; i < CYCLES; i++) {
-                FD_AUTO int client = client_connect(&scene->service, WORLD_BOB);
-                uint64_t lease = client_hold_root(client, WORLD_BOB, root);
+                FD_AUTO int client = client_connect(&fixture->service, USER_BOB);
+                uint64_t lease = client_hold_root(client, USER_BOB, root);
 
                 client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
         }
 }
 
-WORLD_TEST(containers_that_flood_hold_up_nobody) {
+SANDBOX_TEST(containers_that_flood_hold_up_nobody) {
         bool rootless = !container_lacks(CONTAINER_ROOTLESS);
-        struct scene *scene = scene_start();
+        struct fixture *fixture = fixture_start();
         struct container honest = container_start(CONTAINER_ROOTFUL);
         struct container hostile = container_start(CONTAINER_ROOTFUL), others = {0};
         uint64_t id = container_id(&hostile);
         pid_t flooders[FLOODERS];
         unsigned n = 0;
 
-        flooders[n++] = container_spawn(&hostile, work, scene);
+        flooders[n++] = container_spawn(&hostile, work, fixture);
         for (unsigned i = 0; i < KINDS; i++)
-                scene->fds[i] = container_open(&hostile, kinds[i]);
-        flooders[n++] = world_spawn(HOSTILE_USER, flood_with_descriptors, scene);
-        close_all(scene->fds);
+                fixture->fds[i] = container_open(&hostile, kinds[i]);
+        flooders[n++] = sandbox_spawn(HOSTILE_USER, flood_with_descriptors, fixture);
+        close_all(fixture->fds);
         if (rootless) {
                 others = container_start(CONTAINER_ROOTLESS);
-                flooders[n++] = container_spawn(&others, flood_with_namespaces, scene);
+                flooders[n++] = container_spawn(&others, flood_with_namespaces, fixture);
         }
-        world_wait_for(scene->done > 10);
-        container_run(&honest, be_served, scene);
-        be_served_here(scene);
+        sandbox_wait_for(fixture->done > 10);
+        container_run(&honest, be_served, fixture);
+        be_served_here(fixture);
 
         container_kill(&hostile);
         if (rootless)
                 container_kill(&others);
         while (n > 0)
-                world_kill(flooders[--n]);
-        world_wait_for(!container_is_kept(id));
-        container_run(&honest, be_served, scene);
+                sandbox_kill(flooders[--n]);
+        sandbox_wait_for(!container_is_kept(id));
+        container_run(&honest, be_served, fixture);
         container_kill(&honest);
-        scene_end(scene);
+        fixture_end(fixture);
 }
 
 /* ---- a mountpoint where nobody is answered ---- */
 
 static void be_stuck(void *argument) {
-        const struct scene *scene = argument;
-        int client = entered(scene);
+        const struct fixture *fixture = argument;
+        int client = entered(fixture);
 
-        hostile_send_mount(client, scene->fds[0]);
+        hostile_send_mount(client, fixture->fds[0]);
         for (;;)
                 pause();
 }
@@ -744,27 +744,27 @@ static void be_stuck(void *argument) {
 /* A file system of a user's, in the container as well, in which a directory is locked for ever. The
  * namespace stays as long as the thread must, and nobody waits for either. */
 HOSTILE_TEST(thread_that_a_mountpoint_in_a_container_keeps_is_missed_by_nobody) {
-        struct scene *scene = scene_start();
+        struct fixture *fixture = fixture_start();
         struct hostile hostile = hostile_start_shared(0, "build/h");
         struct container honest = container_start(CONTAINER_ROOTFUL);
         struct container container = container_start(CONTAINER_ROOTFUL);
         uint64_t id = container_id(&container);
         pid_t stuck;
 
-        scene->fds[0] = open_in(&container, "build/h/a/proc");
+        fixture->fds[0] = open_in(&container, "build/h/a/proc");
         hostile_block(&hostile, "a/proc", HOSTILE_MKDIR);
-        stuck = container_spawn(&container, be_stuck, scene);
-        world_wait_for(service_count_stuck(&scene->service) == 1);
-        scene->fds[0] = fd_close(scene->fds[0]);
+        stuck = container_spawn(&container, be_stuck, fixture);
+        sandbox_wait_for(service_count_stuck(&fixture->service) == 1);
+        fixture->fds[0] = fd_close(fixture->fds[0]);
         container_kill(&container);
-        world_kill(stuck);
-        container_run(&honest, be_served, scene);
-        be_served_here(scene);
-        ck_assert_uint_eq(service_count_stuck(&scene->service), 1);
+        sandbox_kill(stuck);
+        container_run(&honest, be_served, fixture);
+        be_served_here(fixture);
+        ck_assert_uint_eq(service_count_stuck(&fixture->service), 1);
         hostile_end(&hostile);
-        world_wait_for(!container_is_kept(id));
+        sandbox_wait_for(!container_is_kept(id));
         container_kill(&honest);
-        scene_end(scene);
+        fixture_end(fixture);
 }
 
 int main(void) {
@@ -781,5 +781,5 @@ int main(void) {
         tcase_add_test(tests, container_that_ends_during_a_restart_is_kept_by_nobody);
         tcase_add_test(tests, containers_that_flood_hold_up_nobody);
         tcase_add_test(tests, thread_that_a_mountpoint_in_a_container_keeps_is_missed_by_nobody);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

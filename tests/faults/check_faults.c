@@ -19,7 +19,7 @@
 #include "tests/faults/inject/caller.h"
 #include "tests/faults/inject/rig.h"
 #include "tests/faults/inject/table.h"
-#include "tests/fixtures/container.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -476,7 +476,7 @@ static const char *find_lost_lease(struct rig *rig, const struct outcome *outcom
 
 /* Nor what is kept, though the next instance may have to try again to find it. */
 static const char *find_lost_kept_lease(struct rig *rig) {
-        int64_t deadline = world_now_ms() + RETRY_MS;
+        int64_t deadline = sandbox_now_ms() + RETRY_MS;
         struct outcome outcome;
 
         do {
@@ -486,7 +486,7 @@ static const char *find_lost_kept_lease(struct rig *rig) {
                 if (outcome.answer == ANSWER_REPLY && outcome.reply.status == STATUS_OK)
                         return rig_find_fault(rig);
                 usleep(10000);
-        } while (world_now_ms() < deadline);
+        } while (sandbox_now_ms() < deadline);
         return "what is kept can't be unmounted any more";
 }
 
@@ -725,7 +725,7 @@ static const char *judge_list(struct rig *rig, const struct outcome *outcome, st
 /* In order: a socket that was left there would be looked at. */
 static void ended(struct rig *rig) {
         end_daemon(rig, SIGTERM);
-        unlink(world_path("%s.socket", bus_plan.name));
+        unlink(sandbox_path("%s.socket", bus_plan.name));
 }
 
 static struct outcome start_on_bus(struct rig *rig) {
@@ -844,8 +844,8 @@ static void clear(struct rig *rig) {
         trap_reset();
         end_daemon(rig, SIGKILL);
         rig->lease = 0;
-        while (umount2(world_path("root/proc"), MNT_DETACH) == 0 ||
-               umount2(world_path("root/sys"), MNT_DETACH) == 0)
+        while (umount2(sandbox_path("root/proc"), MNT_DETACH) == 0 ||
+               umount2(sandbox_path("root/sys"), MNT_DETACH) == 0)
                 continue;
         snprintf(state, sizeof(state), "%s/state", rig->service.runtime);
         unlink(state);
@@ -1046,7 +1046,7 @@ static bool takes_long(const struct route *route) {
 
 static void try_routes(bool on_bus) {
         const char *only = getenv("MOUNTATD_FAULTS");
-        int64_t begin = world_now_ms();
+        int64_t begin = sandbox_now_ms();
         unsigned n_routes = 0;
         bool known = !only;
 
@@ -1062,7 +1062,7 @@ static void try_routes(bool on_bus) {
         printf("%u routes, %u calls, %u failures injected, %u of them not reached, %u faults, in "
                "%.1f s\n",
                n_routes, n_calls, n_injections, n_missed, n_faults,
-               (world_now_ms() - begin) / 1000.0);
+               (sandbox_now_ms() - begin) / 1000.0);
         fflush(stdout);
         ck_assert_uint_eq(n_faults, 0);
         ck_assert_msg(known, "there is no route %s", only);
@@ -1073,11 +1073,11 @@ static void try_routes(bool on_bus) {
         ck_assert_uint_le(n_missed, n_injections / 50 + 2);
 }
 
-WORLD_TEST(every_call_fails_once_and_nothing_is_left) {
+SANDBOX_TEST(every_call_fails_once_and_nothing_is_left) {
         try_routes(false);
 }
 
-WORLD_TEST(every_call_of_a_call_over_dbus_fails_once) {
+SANDBOX_TEST(every_call_of_a_call_over_dbus_fails_once) {
         if (!caller_is_possible())
                 test_skip("dbus-daemon is not installed");
         caller_prepare();
@@ -1090,5 +1090,5 @@ int main(void) {
 
         tcase_add_test(tests, every_call_fails_once_and_nothing_is_left);
         tcase_add_test(tests, every_call_of_a_call_over_dbus_fails_once);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

@@ -8,8 +8,7 @@
 #include "common/fd.h"
 #include "daemon/refusal.h"
 #include "tests/faults/lingering.h"
-#include "tests/fixtures/descriptors.h"
-#include "tests/fixtures/stage.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -43,38 +42,38 @@ enum {
 static unsigned highest_fds;
 static unsigned highest_threads;
 
-static void look(const struct stage *stage) {
-        unsigned fds = service_count_fds(&stage->service);
-        unsigned threads = service_count_threads(&stage->service);
+static void look(const struct victim *victim) {
+        unsigned fds = service_count_fds(&victim->service);
+        unsigned threads = service_count_threads(&victim->service);
 
         highest_fds = fds > highest_fds ? fds : highest_fds;
         highest_threads = threads > highest_threads ? threads : highest_threads;
 }
 
-static void expect_bounded(const struct stage *stage, const char *what, unsigned connections,
+static void expect_bounded(const struct victim *victim, const char *what, unsigned connections,
                            unsigned mounts) {
         const unsigned threads = connections + REFUSALS_CLOSERS_MAX + THREADS_SPARE;
         const unsigned fds = connections * FDS_PER_CONNECTION + mounts + FDS_SPARE;
 
-        look(stage);
+        look(victim);
         fprintf(stderr, "%-36s fds %5u of %5u  threads %4u of %4u  rss %6u KiB\n", what,
-                highest_fds, fds, highest_threads, threads, service_peak_kib(&stage->service));
+                highest_fds, fds, highest_threads, threads, service_peak_kib(&victim->service));
         ck_assert_uint_le(highest_fds, fds);
         ck_assert_uint_le(highest_threads, threads);
 }
 
 /* Of one user, or of USERS in turn: more than the daemon has room for. */
-static unsigned connect_many(const struct stage *stage, int *connections, unsigned n,
+static unsigned connect_many(const struct victim *victim, int *connections, unsigned n,
                              unsigned users) {
         unsigned refused = 0;
 
         for (unsigned i = 0; i < n; i++) {
                 struct pollfd answer = {.events = POLLIN};
 
-                connections[i] = client_connect(&stage->service, FLOOD_USER + i % users);
+                connections[i] = client_connect(&victim->service, FLOOD_USER + i % users);
                 answer.fd = connections[i];
                 if (i % 64 == 0)
-                        look(stage);
+                        look(victim);
                 if (poll(&answer, 1, 0) == 1) /* unasked */
                         refused++;
         }
@@ -86,45 +85,45 @@ static void close_many(const int *connections, unsigned n) {
                 close(connections[i]);
 }
 
-WORLD_TEST(connections_of_one_user_leave_room_for_others) {
+SANDBOX_TEST(connections_of_one_user_leave_room_for_others) {
         static int connections[2 * CONNECTIONS_MAX_PER_USER];
-        struct stage stage;
+        struct victim victim;
         const char *root;
 
         descriptors_raise();
-        stage = stage_new(NULL, NULL);
-        root = world_make_root(WORLD_ALICE, "root");
-        connect_many(&stage, connections, 2 * CONNECTIONS_MAX_PER_USER, 1);
-        stage_print("1024 connects of one user", stage_measure(&stage, root));
-        expect_bounded(&stage, "1024 connects of one user", CONNECTIONS_MAX_PER_USER + 1, 2);
+        victim = victim_new(NULL, NULL);
+        root = sandbox_make_root(USER_ALICE, "root");
+        connect_many(&victim, connections, 2 * CONNECTIONS_MAX_PER_USER, 1);
+        victim_print("1024 connects of one user", victim_measure(&victim, root));
+        expect_bounded(&victim, "1024 connects of one user", CONNECTIONS_MAX_PER_USER + 1, 2);
         close_many(connections, 2 * CONNECTIONS_MAX_PER_USER);
-        stage_expect_as_before(&stage);
-        service_stop(&stage.service);
+        victim_expect_as_before(&victim);
+        service_stop(&victim.service);
 }
 
-WORLD_TEST(connections_of_many_users_are_bounded) {
+SANDBOX_TEST(connections_of_many_users_are_bounded) {
         static int connections[CONNECTIONS_MAX + 500];
-        struct stage stage;
+        struct victim victim;
 
         descriptors_raise();
-        stage = stage_new(NULL, NULL);
-        connect_many(&stage, connections, CONNECTIONS_MAX + 500, USERS);
-        expect_bounded(&stage, "2548 connects of 100 users", CONNECTIONS_MAX, 0);
+        victim = victim_new(NULL, NULL);
+        connect_many(&victim, connections, CONNECTIONS_MAX + 500, USERS);
+        expect_bounded(&victim, "2548 connects of 100 users", CONNECTIONS_MAX, 0);
         close_many(connections, CONNECTIONS_MAX + 500);
-        stage_expect_as_before(&stage);
-        stage_print("after it", stage_measure(&stage, world_make_root(WORLD_ALICE, "root")));
-        service_stop(&stage.service);
+        victim_expect_as_before(&victim);
+        victim_print("after it", victim_measure(&victim, sandbox_make_root(USER_ALICE, "root")));
+        service_stop(&victim.service);
 }
 
 /* The kernel bounds what is under way by the sender's own limit; the daemon never has it. */
-WORLD_TEST(descriptors_under_way_do_not_fill_the_daemon) {
+SANDBOX_TEST(descriptors_under_way_do_not_fill_the_daemon) {
         static int connections[200];
         int fds[FDS_IN_A_MESSAGE];
-        struct stage stage;
+        struct victim victim;
         const char *root;
 
-        stage = stage_new(NULL, NULL);
-        root = world_make_root(WORLD_ALICE, "root");
+        victim = victim_new(NULL, NULL);
+        root = sandbox_make_root(USER_ALICE, "root");
         for (unsigned i = 0; i < FDS_IN_A_MESSAGE; i++)
                 fds[i] = STDERR_FILENO;
         for (unsigned i = 0; i < 200; i++) {
@@ -135,72 +134,72 @@ WORLD_TEST(descriptors_under_way_do_not_fill_the_daemon) {
                 uint8_t bytes[WIRE_REQUEST_MAX];
                 size_t size = wire_encode_request(&request, bytes);
 
-                connections[i] = client_connect(&stage.service, FLOOD_USER);
+                connections[i] = client_connect(&victim.service, FLOOD_USER);
                 for (unsigned k = 0; k < 20; k++)
                         client_try_send(connections[i], bytes, size, fds, FDS_IN_A_MESSAGE);
-                look(&stage);
+                look(&victim);
         }
-        stage_print("a million descriptors", stage_measure(&stage, root));
-        expect_bounded(&stage, "a million descriptors", 201, 2);
+        victim_print("a million descriptors", victim_measure(&victim, root));
+        expect_bounded(&victim, "a million descriptors", 201, 2);
         close_many(connections, 200);
-        stage_expect_as_before(&stage);
-        service_stop(&stage.service);
+        victim_expect_as_before(&victim);
+        service_stop(&victim.service);
 }
 
-WORLD_TEST(replies_that_nobody_reads_end_the_connection) {
+SANDBOX_TEST(replies_that_nobody_reads_end_the_connection) {
         static int connections[200];
         const struct wire_request request = {.version = PROTOCOL_VERSION,
                                              .operation = PROTOCOL_HELLO};
         uint8_t bytes[WIRE_REQUEST_MAX];
         size_t size = wire_encode_request(&request, bytes);
-        struct stage stage = stage_new(NULL, NULL);
-        const char *root = world_make_root(WORLD_ALICE, "root");
+        struct victim victim = victim_new(NULL, NULL);
+        const char *root = sandbox_make_root(USER_ALICE, "root");
 
         for (unsigned i = 0; i < 200; i++)
-                connections[i] = client_connect(&stage.service, FLOOD_USER);
+                connections[i] = client_connect(&victim.service, FLOOD_USER);
         for (unsigned round = 0; round < 50; round++) {
                 for (unsigned i = 0; i < 200; i++)
                         for (unsigned k = 0; k < 20; k++)
                                 client_try_send(connections[i], bytes, size, NULL, 0);
-                look(&stage);
+                look(&victim);
         }
-        stage_print("200000 hellos, no reply read", stage_measure(&stage, root));
-        expect_bounded(&stage, "200000 hellos, no reply read", 201, 2);
+        victim_print("200000 hellos, no reply read", victim_measure(&victim, root));
+        expect_bounded(&victim, "200000 hellos, no reply read", 201, 2);
         close_many(connections, 200);
-        stage_expect_as_before(&stage);
-        service_stop(&stage.service);
+        victim_expect_as_before(&victim);
+        service_stop(&victim.service);
 }
 
-WORLD_TEST(mounts_of_many_users_are_bounded) {
+SANDBOX_TEST(mounts_of_many_users_are_bounded) {
         static int connections[USERS];
-        struct stage stage;
+        struct victim victim;
         unsigned granted = 0;
 
         descriptors_raise();
-        stage = stage_new(NULL, "--max-mounts=512");
+        victim = victim_new(NULL, "--max-mounts=512");
         for (unsigned i = 0; i < USERS; i++) {
                 uid_t uid = FLOOD_USER + i;
 
-                connections[i] = client_connect(&stage.service, uid);
+                connections[i] = client_connect(&victim.service, uid);
                 for (unsigned k = 0; k < 5; k++) {
                         char name[32];
                         const char *root;
                         struct wire_reply reply;
 
                         snprintf(name, sizeof(name), "root%u-%u", i, k);
-                        root = world_make_root(uid, name);
+                        root = sandbox_make_root(uid, name);
                         reply = client_mount_root(connections[i], uid, root);
                         granted += reply.status == STATUS_OK;
                         if (reply.status != STATUS_OK)
                                 client_expect(reply, STATUS_LIMIT_EXCEEDED, 0, STATUS_NO_TARGET);
                 }
-                look(&stage);
+                look(&victim);
         }
         ck_assert_uint_eq(granted, 512 / 2);
-        expect_bounded(&stage, "1000 mounts of 100 users, 512 allowed", USERS, 512);
+        expect_bounded(&victim, "1000 mounts of 100 users, 512 allowed", USERS, 512);
         close_many(connections, USERS);
-        stage_expect_as_before(&stage);
-        service_stop(&stage.service);
+        victim_expect_as_before(&victim);
+        service_stop(&victim.service);
 }
 
 /* From a process that ends: that one doesn't wait, so the daemon, which is halted, is the last. */
@@ -214,58 +213,58 @@ static void send_lingering(int client, const struct sockaddr_in *server, const v
 
                 _exit(client_try_send(client, bytes, size, &fd, 1) < 0);
         }
-        world_join(pid);
+        sandbox_join(pid);
 }
 
-WORLD_TEST(sockets_that_linger_hold_up_nobody) {
+SANDBOX_TEST(sockets_that_linger_hold_up_nobody) {
         const struct wire_request request = {.version = PROTOCOL_VERSION,
                                              .operation = PROTOCOL_HELLO};
         uint8_t bytes[WIRE_REQUEST_MAX];
         size_t size = wire_encode_request(&request, bytes);
-        struct stage stage = stage_new(NULL, NULL);
-        const char *root = world_make_root(WORLD_ALICE, "root");
+        struct victim victim = victim_new(NULL, NULL);
+        const char *root = sandbox_make_root(USER_ALICE, "root");
         const struct sockaddr_in server = lingering_listen(100);
         int connections[16];
 
-        ck_assert_int_eq(kill(stage.service.pid, SIGSTOP), 0);
+        ck_assert_int_eq(kill(victim.service.pid, SIGSTOP), 0);
         for (unsigned i = 0; i < 16; i++) {
-                connections[i] = client_connect(&stage.service, FLOOD_USER);
+                connections[i] = client_connect(&victim.service, FLOOD_USER);
                 send_lingering(connections[i], &server, bytes, size);
         }
-        ck_assert_int_eq(kill(stage.service.pid, SIGCONT), 0);
-        stage_print("16 sockets that linger", stage_measure(&stage, root));
-        expect_bounded(&stage, "16 sockets that linger", 17, 2);
+        ck_assert_int_eq(kill(victim.service.pid, SIGCONT), 0);
+        victim_print("16 sockets that linger", victim_measure(&victim, root));
+        expect_bounded(&victim, "16 sockets that linger", 17, 2);
         close_many(connections, 16);
-        stage_expect_as_before(&stage);
-        service_stop(&stage.service);
+        victim_expect_as_before(&victim);
+        service_stop(&victim.service);
 }
 
 /* Those that nobody received are closed with the connection, also when that is one too many. */
-WORLD_TEST(sockets_that_linger_in_a_refused_connection_hold_up_nobody) {
-        struct stage stage = stage_new(NULL, "--max-connections-per-user=4");
-        const char *root = world_make_root(WORLD_ALICE, "root");
+SANDBOX_TEST(sockets_that_linger_in_a_refused_connection_hold_up_nobody) {
+        struct victim victim = victim_new(NULL, "--max-connections-per-user=4");
+        const char *root = sandbox_make_root(USER_ALICE, "root");
         const struct sockaddr_in server = lingering_listen(100);
         int connections[24];
 
-        ck_assert_int_eq(kill(stage.service.pid, SIGSTOP), 0);
+        ck_assert_int_eq(kill(victim.service.pid, SIGSTOP), 0);
         for (unsigned i = 0; i < 24; i++) {
-                connections[i] = client_connect(&stage.service, FLOOD_USER);
+                connections[i] = client_connect(&victim.service, FLOOD_USER);
                 send_lingering(connections[i], &server, "garbage", 7);
                 send_lingering(connections[i], &server, "garbage", 7);
         }
-        ck_assert_int_eq(kill(stage.service.pid, SIGCONT), 0);
-        stage_print("20 refused, with such sockets", stage_measure(&stage, root));
-        expect_bounded(&stage, "24 with sockets that linger", 25, 2);
+        ck_assert_int_eq(kill(victim.service.pid, SIGCONT), 0);
+        victim_print("20 refused, with such sockets", victim_measure(&victim, root));
+        expect_bounded(&victim, "24 with sockets that linger", 25, 2);
         close_many(connections, 24);
-        stage_expect_as_before(&stage);
-        service_stop(&stage.service);
+        victim_expect_as_before(&victim);
+        service_stop(&victim.service);
 }
 
 /* ---- one user who is many ---- */
 
 /* Puts another file in the place of `path`, in this mount namespace alone. */
 static bool cover(const char *path, const char *name, const char *text, bool keep) {
-        const char *own = world_path("%s", name);
+        const char *own = sandbox_path("%s", name);
         FILE *file = fopen(own, "we"), *old = keep ? fopen(path, "re") : NULL;
         char line[512];
 
@@ -299,7 +298,7 @@ static const char *prepare_subordinates(void) {
 
 /* The flooder and the test take turns; the channel is a socket of each. */
 struct flooder {
-        const struct stage *stage;
+        const struct victim *victim;
         const char *area; /* a directory that is open to all */
         int channel;
         int other;
@@ -319,11 +318,11 @@ static void await_turn(int channel) {
 /* What the daemon has is looked at meanwhile. */
 static void await_flooder(const struct flooder *flooder) {
         struct pollfd told = {.fd = flooder->channel, .events = POLLIN};
-        int64_t deadline = world_now_ms() + 8 * WORLD_PATIENCE_MS;
+        int64_t deadline = sandbox_now_ms() + 8 * SANDBOX_WAIT_MS;
 
         while (poll(&told, 1, 10) == 0) {
-                look(flooder->stage);
-                ck_assert_int_lt(world_now_ms(), deadline);
+                look(flooder->victim);
+                ck_assert_int_lt(sandbox_now_ms(), deadline);
         }
         await_turn(flooder->channel);
 }
@@ -353,7 +352,7 @@ static void flood_with_mounts(const struct flooder *flooder) {
                 int client;
 
                 become_subordinate(i);
-                client = client_connect(&flooder->stage->service, -1);
+                client = client_connect(&flooder->victim->service, -1);
                 for (unsigned k = 0; k < 5; k++) {
                         struct wire_reply reply;
                         char root[200];
@@ -371,7 +370,7 @@ static void flood_with_mounts(const struct flooder *flooder) {
 static void flood_with_connections(const struct flooder *flooder, unsigned n) {
         for (unsigned i = 0; i < n; i++) {
                 become_subordinate(1 + i % USERS);
-                client_connect(&flooder->stage->service, -1);
+                client_connect(&flooder->victim->service, -1);
         }
 }
 
@@ -407,19 +406,19 @@ static void start_flooder(struct flooder *flooder) {
         int channel[2];
 
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel), 0);
-        flooder->area = world_make_directory(0, 0777, "area");
+        flooder->area = sandbox_make_directory(0, 0777, "area");
         flooder->channel = channel[0];
         flooder->other = channel[1];
-        flooder->pid = world_spawn(FLOOD_USER, flood_as_many, flooder);
+        flooder->pid = sandbox_spawn(FLOOD_USER, flood_as_many, flooder);
         await_flooder(flooder);
-        world_run_as(FLOOD_USER, make_maps, flooder);
+        sandbox_run_as(FLOOD_USER, make_maps, flooder);
         tell(flooder->channel);
 }
 
-WORLD_TEST(one_user_with_subordinate_users_is_bounded_by_the_totals) {
+SANDBOX_TEST(one_user_with_subordinate_users_is_bounded_by_the_totals) {
         const char *lacking = prepare_subordinates(), *root;
         struct flooder flooder = {0};
-        struct stage stage;
+        struct victim victim;
         uint64_t lease;
         int alice, refused;
 
@@ -429,36 +428,37 @@ WORLD_TEST(one_user_with_subordinate_users_is_bounded_by_the_totals) {
                 return;
         }
         descriptors_raise();
-        stage = stage_new(NULL, "--max-mounts=512");
-        flooder.stage = &stage;
-        root = world_make_root(WORLD_ALICE, "root");
-        alice = client_connect(&stage.service, WORLD_ALICE);
+        victim = victim_new(NULL, "--max-mounts=512");
+        flooder.victim = &victim;
+        root = sandbox_make_root(USER_ALICE, "root");
+        alice = client_connect(&victim.service, USER_ALICE);
         start_flooder(&flooder);
 
         await_flooder(&flooder);
-        stage_print("400 connects of a subordinate 100", stage_measure(&stage, root));
-        expect_bounded(&stage, "400 connects of a subordinate 100", SUBORDINATE_CONNECTIONS + 2, 2);
+        victim_print("400 connects of a subordinate 100", victim_measure(&victim, root));
+        expect_bounded(&victim, "400 connects of a subordinate 100", SUBORDINATE_CONNECTIONS + 2,
+                       2);
 
         /* Then all there is: who is connected keeps what is his. */
-        lease = client_hold_root(alice, WORLD_ALICE, root);
+        lease = client_hold_root(alice, USER_ALICE, root);
         tell(flooder.channel);
         await_flooder(&flooder);
-        expect_bounded(&stage, "all that a subordinate 100 can get", CONNECTIONS_MAX, 512);
-        refused = client_connect(&stage.service, WORLD_ALICE);
+        expect_bounded(&victim, "all that a subordinate 100 can get", CONNECTIONS_MAX, 512);
+        refused = client_connect(&victim.service, USER_ALICE);
         client_expect(client_receive(refused), STATUS_LIMIT_EXCEEDED, 0, STATUS_NO_TARGET);
         close(refused);
         client_hello(alice);
         client_expect(client_unmount(alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        lease = client_hold_root(alice, WORLD_ALICE, root);
+        lease = client_hold_root(alice, USER_ALICE, root);
         client_expect(client_unmount(alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
 
         tell(flooder.channel);
-        world_join(flooder.pid);
-        world_wait_for(world_count_mounts(0, stage.service.source) == 0);
-        stage_print("after it", stage_measure(&stage, root));
+        sandbox_join(flooder.pid);
+        sandbox_wait_for(sandbox_count_mounts(0, victim.service.source) == 0);
+        victim_print("after it", victim_measure(&victim, root));
         close(alice);
-        stage_expect_as_before(&stage);
-        service_stop(&stage.service);
+        victim_expect_as_before(&victim);
+        service_stop(&victim.service);
 }
 
 /* ---- clients that stop ---- */
@@ -550,40 +550,40 @@ static void work_and_stop_all(void *argument) {
         raise(SIGSTOP);
 }
 
-WORLD_TEST(clients_that_stop_amid_their_work_hold_up_nobody) {
-        struct stage stage = stage_new(NULL, NULL);
-        const char *root = world_make_root(WORLD_ALICE, "root");
+SANDBOX_TEST(clients_that_stop_amid_their_work_hold_up_nobody) {
+        struct victim victim = victim_new(NULL, NULL);
+        const char *root = sandbox_make_root(USER_ALICE, "root");
         const unsigned held = STOPPERS * STOPPED_CONNECTIONS / STOPS * 2;
         pid_t pids[STOPPERS];
 
         for (unsigned i = 0; i < STOPPERS; i++) {
                 char name[16];
-                struct stopper stopper = {.service = &stage.service};
+                struct stopper stopper = {.service = &victim.service};
 
                 snprintf(name, sizeof(name), "area%u", i);
-                stopper.area = world_make_directory(FLOOD_USER + i, 0700, name);
-                pids[i] = world_spawn(FLOOD_USER + i, work_and_stop_all, &stopper);
+                stopper.area = sandbox_make_directory(FLOOD_USER + i, 0700, name);
+                pids[i] = sandbox_spawn(FLOOD_USER + i, work_and_stop_all, &stopper);
         }
-        stage_print("while 480 clients stop", stage_measure(&stage, root));
-        look(&stage);
+        victim_print("while 480 clients stop", victim_measure(&victim, root));
+        look(&victim);
         for (unsigned i = 0; i < STOPPERS; i++) {
                 int status;
 
                 ck_assert_int_eq(waitpid(pids[i], &status, WUNTRACED), pids[i]);
                 ck_assert_msg(WIFSTOPPED(status), "ended with 0x%x", status);
-                look(&stage);
+                look(&victim);
         }
         /* Of those who wait for a reply, or don't read all of them; the others have lost theirs. */
-        world_wait_for(world_count_mounts(0, stage.service.source) == held);
-        stage_print("480 clients that have stopped", stage_measure(&stage, root));
-        expect_bounded(&stage, "480 clients that have stopped", STOPPERS * STOPPED_CONNECTIONS + 1,
+        sandbox_wait_for(sandbox_count_mounts(0, victim.service.source) == held);
+        victim_print("480 clients that have stopped", victim_measure(&victim, root));
+        expect_bounded(&victim, "480 clients that have stopped", STOPPERS * STOPPED_CONNECTIONS + 1,
                        STOPPERS * STOPPED_CONNECTIONS + 2);
-        ck_assert_uint_eq(world_count_mounts(0, stage.service.source), held);
+        ck_assert_uint_eq(sandbox_count_mounts(0, victim.service.source), held);
 
         for (unsigned i = 0; i < STOPPERS; i++)
-                world_kill(pids[i]);
-        stage_expect_as_before(&stage);
-        service_stop(&stage.service);
+                sandbox_kill(pids[i]);
+        victim_expect_as_before(&victim);
+        service_stop(&victim.service);
 }
 
 int main(void) {
@@ -598,5 +598,5 @@ int main(void) {
         tcase_add_test(tests, clients_that_stop_amid_their_work_hold_up_nobody);
         tcase_add_test(tests, sockets_that_linger_hold_up_nobody);
         tcase_add_test(tests, sockets_that_linger_in_a_refused_connection_hold_up_nobody);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

@@ -8,8 +8,7 @@
 
 #include "common/fd.h"
 #include "tests/faults/attack.h"
-#include "tests/fixtures/descriptors.h"
-#include "tests/fixtures/stage.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -94,9 +93,9 @@ static void measure_once(const struct honest *honest, unsigned us[OPERATIONS]) {
 static void measure(void *argument) {
         const struct honest *honest = argument;
         struct samples *samples = honest->samples;
-        int64_t end = world_now_ms() + honest->milliseconds;
+        int64_t end = sandbox_now_ms() + honest->milliseconds;
 
-        for (samples->count = 0; samples->count < SAMPLES_MIN || world_now_ms() < end;) {
+        for (samples->count = 0; samples->count < SAMPLES_MIN || sandbox_now_ms() < end;) {
                 unsigned us[OPERATIONS];
 
                 measure_once(honest, us);
@@ -123,7 +122,7 @@ static struct figures honest_measure(struct honest *honest, int milliseconds) {
         struct figures figures;
 
         honest->milliseconds = milliseconds;
-        world_run_as(WORLD_ALICE, measure, honest);
+        sandbox_run_as(USER_ALICE, measure, honest);
         for (unsigned i = 0; i < OPERATIONS; i++) {
                 qsort(samples->us[i], samples->count, sizeof(samples->us[i][0]), compare);
                 figures.p50[i] = samples->us[i][samples->count / 2];
@@ -178,7 +177,7 @@ static void fill_log(void) {
 static struct service_plan isolation_plan(const struct isolation *isolation) {
         static char build[128], per_user[64];
 
-        snprintf(build, sizeof(build), "--build-directory=%s", world_path("build"));
+        snprintf(build, sizeof(build), "--build-directory=%s", sandbox_path("build"));
         snprintf(per_user, sizeof(per_user), "--max-connections-per-user=%u", ATTACK_CONNECTIONS);
         return (struct service_plan){
                 .name = "isolation",
@@ -212,12 +211,13 @@ static void isolation_open(struct isolation *isolation, const struct attack *att
         isolation->service = service_start(&plan);
         isolation->honest = (struct honest){
                 .service = &isolation->service,
-                .root = world_path("root"),
-                .old = client_connect(&isolation->service, WORLD_ALICE),
+                .root = sandbox_path("root"),
+                .old = client_connect(&isolation->service, USER_ALICE),
                 .samples = mmap(NULL, sizeof(struct samples), PROT_READ | PROT_WRITE,
                                 MAP_SHARED | MAP_ANONYMOUS, -1, 0),
         };
-        isolation->lease = client_hold_root(isolation->honest.old, WORLD_ALICE, world_path("held"));
+        isolation->lease =
+                client_hold_root(isolation->honest.old, USER_ALICE, sandbox_path("held"));
 }
 
 /* ---- the attackers ---- */
@@ -269,16 +269,17 @@ static void isolation_attack(struct isolation *isolation) {
                         attacking.attacker.fuse = isolation->hostiles[i].path;
                 }
                 snprintf(name, sizeof(name), "area%u-%u", isolation->round, i);
-                attacking.attacker.area = world_make_directory(HOSTILE_USER + i, 0755, name);
-                isolation->attackers[i] = world_spawn(HOSTILE_USER + i, attack_as_user, &attacking);
+                attacking.attacker.area = sandbox_make_directory(HOSTILE_USER + i, 0755, name);
+                isolation->attackers[i] =
+                        sandbox_spawn(HOSTILE_USER + i, attack_as_user, &attacking);
         }
         close(ready[1]);
         for (unsigned i = 0; i < attack->users; i++)
                 ck_assert_int_eq(read(ready[0], &byte, 1), 1);
         close(ready[0]);
         if (!(attack->traits & ATTACK_LEAVES_DIRTY) || hostile_makes_closes_wait())
-                world_wait_for(service_count_stuck(&isolation->service) >=
-                               attack->stuck * attack->users);
+                sandbox_wait_for(service_count_stuck(&isolation->service) >=
+                                 attack->stuck * attack->users);
 }
 
 /* Their file systems first: whoever waits for one can't be killed. */
@@ -289,27 +290,27 @@ static void isolation_end_attack(struct isolation *isolation) {
                 if (isolation->attack->traits & ATTACK_WANTS_FUSE)
                         hostile_end(&isolation->hostiles[i]);
         for (unsigned i = 0; i < isolation->attack->users; i++)
-                world_kill(isolation->attackers[i]);
+                sandbox_kill(isolation->attackers[i]);
 }
 
 /* ---- stop and restart ---- */
 
 static bool alices_mounts_are(const char *root, bool there) {
-        struct world_mount mount;
+        struct sandbox_mount mount;
         char path[256];
 
         snprintf(path, sizeof(path), "%s/proc", root);
-        if (world_find_mount(0, path, &mount) != there)
+        if (sandbox_find_mount(0, path, &mount) != there)
                 return false;
         snprintf(path, sizeof(path), "%s/sys", root);
-        return world_find_mount(0, path, &mount) == there;
+        return sandbox_find_mount(0, path, &mount) == there;
 }
 
 static void expect_dying(const struct service *service, int signal) {
-        int64_t end = world_now_ms() + DYING_WITHIN_MS;
+        int64_t end = sandbox_now_ms() + DYING_WITHIN_MS;
 
         while (!service_is_dying(service)) {
-                ck_assert_msg(world_now_ms() < end, "signal %d: it lives on", signal);
+                ck_assert_msg(sandbox_now_ms() < end, "signal %d: it lives on", signal);
                 usleep(2000);
         }
 }
@@ -318,22 +319,22 @@ static void expect_dying(const struct service *service, int signal) {
 static void isolation_replace(struct isolation *isolation, int signal) {
         struct service_plan plan = isolation_plan(isolation);
         struct service *service = &isolation->service;
-        int64_t start = world_now_ms(), dead;
+        int64_t start = sandbox_now_ms(), dead;
         int client;
 
         ck_assert_int_eq(kill(service->pid, signal), 0);
         expect_dying(service, signal);
-        dead = world_now_ms();
-        ck_assert(alices_mounts_are(world_path("held"), signal == SIGUSR1));
+        dead = sandbox_now_ms();
+        ck_assert(alices_mounts_are(sandbox_path("held"), signal == SIGUSR1));
         isolation->old[isolation->n_old++] = *service;
 
         *service = service_spawn(&plan);
-        client = client_connect(service, WORLD_ALICE);
+        client = client_connect(service, USER_ALICE);
         client_hello(client);
         fprintf(stderr, "%-38s signal %2d: ended after %4lld ms, the next served after %4lld ms\n",
                 isolation->attack->name, signal, (long long)(dead - start),
-                (long long)(world_now_ms() - dead));
-        ck_assert_int_lt(world_now_ms() - dead, SERVED_WITHIN_MS);
+                (long long)(sandbox_now_ms() - dead));
+        ck_assert_int_lt(sandbox_now_ms() - dead, SERVED_WITHIN_MS);
         close(isolation->honest.old);
         isolation->honest.old = client;
 }
@@ -346,8 +347,8 @@ static void isolation_adopt(struct isolation *isolation) {
                 .n_targets = 2,
                 .targets = {{PROTOCOL_PROC, 0}, {PROTOCOL_SYSFS, 0}},
         };
-        FD_AUTO int proc = world_open(WORLD_ALICE, world_path("held/proc"));
-        FD_AUTO int sys = world_open(WORLD_ALICE, world_path("held/sys"));
+        FD_AUTO int proc = sandbox_open(USER_ALICE, sandbox_path("held/proc"));
+        FD_AUTO int sys = sandbox_open(USER_ALICE, sandbox_path("held/sys"));
 
         client_expect(client_call(isolation->honest.old, &request, (int[]){proc, sys}, 2),
                       STATUS_OK, 0, STATUS_NO_TARGET);
@@ -358,8 +359,8 @@ static void isolation_close(struct isolation *isolation) {
         for (unsigned i = 0; i < isolation->n_old; i++)
                 service_wait(&isolation->old[i]);
         close(isolation->honest.old);
-        world_wait_for(world_count_mounts(0, isolation->service.source) == 0);
-        client_hello(isolation->honest.old = client_connect(&isolation->service, WORLD_ALICE));
+        sandbox_wait_for(sandbox_count_mounts(0, isolation->service.source) == 0);
+        client_hello(isolation->honest.old = client_connect(&isolation->service, USER_ALICE));
         close(isolation->honest.old);
         service_stop(&isolation->service);
         close(isolation->listener);
@@ -371,9 +372,9 @@ static void isolate(const struct attack *attack) {
 
         prepare_network();
         descriptors_raise();
-        world_make_directory(0, 0755, "build");
-        world_make_root(WORLD_ALICE, "root");
-        world_make_root(WORLD_ALICE, "held");
+        sandbox_make_directory(0, 0755, "build");
+        sandbox_make_root(USER_ALICE, "root");
+        sandbox_make_root(USER_ALICE, "held");
         isolation_open(&isolation, attack);
 
         quiet = honest_measure(&isolation.honest, QUIET_MS);
@@ -427,7 +428,7 @@ HOSTILE_TEST(stop_waits_for_no_connection_that_was_not_accepted) {
         struct isolation isolation = {.attack = &attack};
         struct service *service = &isolation.service;
 
-        world_make_directory(0, 0755, "build");
+        sandbox_make_directory(0, 0755, "build");
         *service = service_start(&(struct service_plan){.name = "own", .start = SERVICE_LISTENS});
         ck_assert_int_eq(kill(service->pid, SIGSTOP), 0);
         ck_assert_int_eq(kill(service->pid, SIGTERM), 0);
@@ -445,5 +446,5 @@ int main(void) {
         tcase_add_loop_test(tests, others_are_served_and_the_next_instance_serves, 0,
                             attacks_count);
         tcase_add_test(tests, stop_waits_for_no_connection_that_was_not_accepted);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

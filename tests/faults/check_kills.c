@@ -16,7 +16,7 @@
 #include "tests/faults/inject/caller.h"
 #include "tests/faults/inject/rig.h"
 #include "tests/faults/inject/trap.h"
-#include "tests/fixtures/container.h"
+#include "tests/test.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -800,9 +800,9 @@ static void try_route_if_possible(struct rig *rig, const struct route *route) {
         try_route(rig, route);
 }
 
-WORLD_TEST(killed_at_each_call_it_leaves_what_its_clients_were_told) {
+SANDBOX_TEST(killed_at_each_call_it_leaves_what_its_clients_were_told) {
         const char *only = getenv("MOUNTATD_FAULTS");
-        int64_t begin = world_now_ms();
+        int64_t begin = sandbox_now_ms();
         struct rig rig;
 
         rig_prepare(&rig, &victim);
@@ -811,7 +811,7 @@ WORLD_TEST(killed_at_each_call_it_leaves_what_its_clients_were_told) {
                         try_route_if_possible(&rig, &routes[i]);
         printf("%u calls, %u kills, restarts and stops, %u of them not reached, %u faults, in "
                "%.1f s\n",
-               n_points, n_kills, n_missed, n_faults, (world_now_ms() - begin) / 1000.0);
+               n_points, n_kills, n_missed, n_faults, (sandbox_now_ms() - begin) / 1000.0);
         fflush(stdout);
         caller_finish();
         ck_assert_uint_eq(n_faults, 0);
@@ -825,5 +825,5 @@ int main(void) {
         TCase *tests = tcase_create("kills");
 
         tcase_add_test(tests, killed_at_each_call_it_leaves_what_its_clients_were_told);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

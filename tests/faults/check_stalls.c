@@ -6,8 +6,7 @@
  */
 
 #include "common/fd.h"
-#include "tests/fixtures/container.h"
-#include "tests/fixtures/stage.h"
+#include "tests/test.h"
 
 #include <fcntl.h>
 #include <glob.h>
@@ -38,12 +37,12 @@ enum {
 /* ---- attacks ---- */
 
 /* As many requests as there are connections, each for a directory of its own that is blocked. */
-static void wedge_many(struct stage *stage, struct hostile *hostile, int *connections, size_t n) {
+static void wedge_many(struct victim *victim, struct hostile *hostile, int *connections, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 char name[24];
 
                 snprintf(name, sizeof(name), "%zu", i);
-                connections[i] = hostile_wedge(hostile, &stage->service, name);
+                connections[i] = hostile_wedge(hostile, &victim->service, name);
         }
 }
 
@@ -65,73 +64,73 @@ static unsigned count_replies(const int *connections, size_t n) {
 
 /* Each of them holds a connection, and there are no more for him than for anybody else. */
 HOSTILE_TEST(user_whose_connections_are_all_stuck_gets_no_other) {
-        struct stage stage = stage_new(NULL, "--max-connections-per-user=24");
-        const char *root = world_make_root(WORLD_ALICE, "root");
+        struct victim victim = victim_new(NULL, "--max-connections-per-user=24");
+        const char *root = sandbox_make_root(USER_ALICE, "root");
         struct hostile hostile = hostile_start(0, "build/h", 0);
         int connections[STUCK], refused;
 
-        wedge_many(&stage, &hostile, connections, STUCK);
-        world_wait_for(service_count_stuck(&stage.service) == STUCK);
-        refused = client_connect(&stage.service, hostile.uid);
+        wedge_many(&victim, &hostile, connections, STUCK);
+        sandbox_wait_for(service_count_stuck(&victim.service) == STUCK);
+        refused = client_connect(&victim.service, hostile.uid);
         client_expect(client_receive(refused), STATUS_LIMIT_EXCEEDED, 0, STATUS_NO_TARGET);
         client_expect_closed(refused);
-        stage_measure(&stage, root);
-        ck_assert_uint_eq(service_count_stuck(&stage.service), STUCK);
+        victim_measure(&victim, root);
+        ck_assert_uint_eq(service_count_stuck(&victim.service), STUCK);
 
         close(refused);
         hostile_end(&hostile);
         close_all(connections, STUCK);
-        stage_expect_as_before(&stage);
-        service_stop(&stage.service);
+        victim_expect_as_before(&victim);
+        service_stop(&victim.service);
 }
 
 HOSTILE_TEST(client_that_leaves_loses_its_other_leases_at_once) {
-        struct stage stage = stage_new(NULL, NULL);
+        struct victim victim = victim_new(NULL, NULL);
         struct hostile hostile = hostile_start(0, "build/h", 0);
-        const char *root = world_make_root(hostile.uid, "root");
+        const char *root = sandbox_make_root(hostile.uid, "root");
         int target = hostile_open(&hostile, "a/proc", O_PATH | O_DIRECTORY);
-        int client = client_connect(&stage.service, hostile.uid);
+        int client = client_connect(&victim.service, hostile.uid);
 
         client_hold_root(client, hostile.uid, root);
         hostile_block(&hostile, "a/proc", HOSTILE_MKDIR);
         hostile_send_mount(client, target);
-        world_wait_for(service_count_stuck(&stage.service) == 1);
-        ck_assert_uint_eq(world_count_mounts(0, stage.service.source), 2);
+        sandbox_wait_for(service_count_stuck(&victim.service) == 1);
+        ck_assert_uint_eq(sandbox_count_mounts(0, victim.service.source), 2);
 
         close(client);
-        world_wait_for(world_count_mounts(0, stage.service.source) == 0);
-        ck_assert_uint_eq(service_count_stuck(&stage.service), 1);
+        sandbox_wait_for(sandbox_count_mounts(0, victim.service.source) == 0);
+        ck_assert_uint_eq(service_count_stuck(&victim.service), 1);
 
         close(target);
         hostile_end(&hostile);
-        stage_expect_as_before(&stage);
-        service_stop(&stage.service);
+        victim_expect_as_before(&victim);
+        service_stop(&victim.service);
 }
 
 /* The file system answers at last, so the mount succeeds, and nobody wants it. */
 HOSTILE_TEST(late_mounts_of_a_client_that_left_are_undone) {
-        struct stage stage = stage_new(NULL, NULL);
+        struct victim victim = victim_new(NULL, NULL);
         struct hostile hostile = hostile_start(0, "build/h", 0);
         int connections[STUCK];
 
-        wedge_many(&stage, &hostile, connections, STUCK);
-        world_wait_for(service_count_stuck(&stage.service) == STUCK);
+        wedge_many(&victim, &hostile, connections, STUCK);
+        sandbox_wait_for(service_count_stuck(&victim.service) == STUCK);
         close_all(connections, STUCK);
         usleep(300000);
         hostile_let_go(&hostile);
 
-        stage_expect_as_before(&stage);
+        victim_expect_as_before(&victim);
         hostile_end(&hostile);
-        service_stop(&stage.service);
+        service_stop(&victim.service);
 }
 
 HOSTILE_TEST(late_mount_of_a_client_that_waits_is_granted) {
-        struct stage stage = stage_new(NULL, NULL);
+        struct victim victim = victim_new(NULL, NULL);
         struct hostile hostile = hostile_start(0, "build/h", 0);
-        int client = hostile_wedge(&hostile, &stage.service, "a");
+        int client = hostile_wedge(&hostile, &victim.service, "a");
         struct wire_reply reply;
 
-        world_wait_for(service_count_stuck(&stage.service) == 1);
+        sandbox_wait_for(service_count_stuck(&victim.service) == 1);
         hostile_let_go(&hostile);
         reply = client_receive(client);
         client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
@@ -139,8 +138,8 @@ HOSTILE_TEST(late_mount_of_a_client_that_waits_is_granted) {
 
         close(client);
         hostile_end(&hostile);
-        stage_expect_as_before(&stage);
-        service_stop(&stage.service);
+        victim_expect_as_before(&victim);
+        service_stop(&victim.service);
 }
 
 /* ---- attributes that nobody gives ---- */
@@ -159,11 +158,11 @@ static void block_who_asks(struct hostile *hostile) {
 /* Below a build directory nothing depends on what it would say, on whatever kernel. */
 HOSTILE_TEST(file_system_that_stalls_getattr_is_mounted_on_without_asking_it) {
         for (unsigned i = 0; i < FORGETFUL * KERNELS; i++) {
-                struct stage stage = stage_new_without(kernels[i / FORGETFUL]);
+                struct victim victim = victim_new_without(kernels[i / FORGETFUL]);
                 struct hostile hostile =
                         hostile_start_as(0, "build/h", forgetful[i % FORGETFUL], NULL);
                 int target = hostile_open(&hostile, "proc", O_PATH | O_DIRECTORY);
-                int client = client_connect(&stage.service, hostile.uid);
+                int client = client_connect(&victim.service, hostile.uid);
                 struct wire_reply reply;
 
                 block_who_asks(&hostile);
@@ -175,23 +174,23 @@ HOSTILE_TEST(file_system_that_stalls_getattr_is_mounted_on_without_asking_it) {
                 client_expect(client_mount(client, PROTOCOL_PROC, 0, target), STATUS_OK, 0,
                               STATUS_NO_TARGET);
                 close(client);
-                world_wait_for(world_count_mounts(0, stage.service.source) == 0);
+                sandbox_wait_for(sandbox_count_mounts(0, victim.service.source) == 0);
                 ck_assert(!hostile_is_awaited(&hostile));
                 close(target);
                 hostile_end(&hostile);
-                stage_expect_as_before(&stage);
-                service_stop(&stage.service);
+                victim_expect_as_before(&victim);
+                service_stop(&victim.service);
                 ck_assert_int_eq(rmdir(hostile.path), 0);
-                ck_assert_int_eq(rmdir(world_path("build")), 0);
+                ck_assert_int_eq(rmdir(sandbox_path("build")), 0);
         }
 }
 
 HOSTILE_TEST(file_system_that_stalls_statfs_is_refused_without_asking_it) {
         for (unsigned i = 0; i < FORGETFUL * KERNELS; i++) {
-                struct stage stage = stage_new_without(kernels[i / FORGETFUL]);
+                struct victim victim = victim_new_without(kernels[i / FORGETFUL]);
                 struct hostile hostile = hostile_start_as(0, "own", forgetful[i % FORGETFUL], NULL);
                 int target = hostile_open(&hostile, "proc", O_PATH | O_DIRECTORY);
-                int client = client_connect(&stage.service, hostile.uid);
+                int client = client_connect(&victim.service, hostile.uid);
 
                 block_who_asks(&hostile);
                 client_expect(client_mount(client, PROTOCOL_PROC, 0, target), STATUS_NOT_AUTHORISED,
@@ -202,10 +201,10 @@ HOSTILE_TEST(file_system_that_stalls_statfs_is_refused_without_asking_it) {
                 close(client);
                 close(target);
                 hostile_end(&hostile);
-                stage_expect_as_before(&stage);
-                service_stop(&stage.service);
+                victim_expect_as_before(&victim);
+                service_stop(&victim.service);
                 ck_assert_int_eq(rmdir(hostile.path), 0);
-                ck_assert_int_eq(rmdir(world_path("build")), 0);
+                ck_assert_int_eq(rmdir(sandbox_path("build")), 0);
         }
 }
 
@@ -219,42 +218,42 @@ HOSTILE_TEST(build_directory_behind_a_stalled_file_system_keeps_no_daemon_from_s
         snprintf(option, sizeof(option), "--build-directory=%s/build/1", hostile.path);
         service = service_start_with("a", option);
         ck_assert(service_has_logged(&service, "a file system doesn't answer"));
-        client = client_connect(&service, WORLD_ALICE);
-        client_hold_root(client, WORLD_ALICE, world_make_root(WORLD_ALICE, "root"));
+        client = client_connect(&service, USER_ALICE);
+        client_hold_root(client, USER_ALICE, sandbox_make_root(USER_ALICE, "root"));
         close(client);
         hostile_end(&hostile);
         service_stop(&service);
 }
 
 HOSTILE_TEST(user_with_a_slow_file_system_delays_nobody_else) {
-        struct stage stage = stage_new(NULL, NULL);
-        const char *root = world_make_root(WORLD_ALICE, "root");
+        struct victim victim = victim_new(NULL, NULL);
+        const char *root = sandbox_make_root(USER_ALICE, "root");
         struct hostile hostile = hostile_start(0, "build/h", SLOW_MS);
         int file = hostile_open(&hostile, "file", O_RDWR), connections[SLOW_CONNECTIONS];
 
         for (unsigned i = 0; i < SLOW_CONNECTIONS; i++)
-                connections[i] = client_connect(&stage.service, hostile.uid);
+                connections[i] = client_connect(&victim.service, hostile.uid);
         for (unsigned i = 0; i < SLOW_CONNECTIONS * SLOW_REQUESTS; i++)
                 hostile_send_mount(connections[i % SLOW_CONNECTIONS], file);
-        stage_print("quick beside a slow FUSE", stage_measure(&stage, root));
+        victim_print("quick beside a slow FUSE", victim_measure(&victim, root));
         /* It was slow all the time. */
         ck_assert_uint_lt(count_replies(connections, SLOW_CONNECTIONS),
                           SLOW_CONNECTIONS * SLOW_REQUESTS);
         hostile_let_go(&hostile);
         close(file);
         close_all(connections, SLOW_CONNECTIONS);
-        stage_expect_as_before(&stage);
+        victim_expect_as_before(&victim);
         hostile_end(&hostile);
-        service_stop(&stage.service);
+        service_stop(&victim.service);
 }
 
 /* Their FUSE comes over the directory while it is judged and mounted on. */
 HOSTILE_TEST(file_system_that_slips_over_the_target_gets_no_mount) {
-        struct stage stage = stage_new(NULL, NULL);
-        const char *root = world_make_root(HOSTILE_USER, "root");
-        const char *path = world_path("root/proc");
-        int client = client_connect(&stage.service, HOSTILE_USER);
-        int target = world_open(HOSTILE_USER, path);
+        struct victim victim = victim_new(NULL, NULL);
+        const char *root = sandbox_make_root(HOSTILE_USER, "root");
+        const char *path = sandbox_path("root/proc");
+        int client = client_connect(&victim.service, HOSTILE_USER);
+        int target = sandbox_open(HOSTILE_USER, path);
         unsigned granted = 0, covered = 0;
 
         (void)root;
@@ -275,15 +274,15 @@ HOSTILE_TEST(file_system_that_slips_over_the_target_gets_no_mount) {
                         usleep(round % 7 * 100); /* let fusermount3 see a bare directory */
                 }
                 hostile_end(&hostile);
-                ck_assert_uint_eq(world_count_mounts(0, stage.service.source), 0);
+                ck_assert_uint_eq(sandbox_count_mounts(0, victim.service.source), 0);
         }
         fprintf(stderr, "races with a FUSE: %u granted before it, %u found it there\n", granted,
                 covered);
         ck_assert_uint_gt(granted, 0);
         close(target);
         close(client);
-        stage_expect_as_before(&stage);
-        service_stop(&stage.service);
+        victim_expect_as_before(&victim);
+        service_stop(&victim.service);
 }
 
 /* ---- in a container ---- */
@@ -292,7 +291,7 @@ struct visit {
         const struct service *service;
         const struct hostile *hostile;
         int proc;       /* /proc, to which no path leads any more */
-        int world;      /* with the daemon's socket */
+        int sandbox;    /* with the daemon's socket */
         int root;       /* one in there, */
         int targets[2]; /* and its proc and sys */
         int namespaces[3];
@@ -301,16 +300,16 @@ struct visit {
 };
 
 /* The root of this process, and of whoever enters its mount namespace, becomes that file system,
- * with the world's files in it; and that stops. */
+ * with the sandbox's files in it; and that stops. */
 static void visit_begin(struct visit *visit) {
         static const char *const names[] = {"ns/mnt", "ns/pid", "ns/net"};
         char path[128];
 
-        visit->world = open(world_path("."), O_PATH | O_DIRECTORY | O_CLOEXEC);
+        visit->sandbox = open(sandbox_path("."), O_PATH | O_DIRECTORY | O_CLOEXEC);
         ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
         ck_assert_int_eq(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
-        snprintf(path, sizeof(path), "%s/world", visit->hostile->path);
-        ck_assert_int_eq(mount(world_path("."), path, NULL, MS_BIND, NULL), 0);
+        snprintf(path, sizeof(path), "%s/sandbox", visit->hostile->path);
+        ck_assert_int_eq(mount(sandbox_path("."), path, NULL, MS_BIND, NULL), 0);
         ck_assert_int_eq(mount(visit->hostile->path, "/", NULL, MS_BIND | MS_REC, NULL), 0);
         visit->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
         for (unsigned i = 0; i < 3; i++) {
@@ -319,9 +318,9 @@ static void visit_begin(struct visit *visit) {
                 ck_assert_int_ge(visit->namespaces[i], 0);
         }
         ck_assert_int_eq(setns(visit->namespaces[0], CLONE_NEWNS), 0);
-        visit->root = open("/world/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        visit->targets[0] = open("/world/root/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        visit->targets[1] = open("/world/root/sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        visit->root = open("/sandbox/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        visit->targets[0] = open("/sandbox/root/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        visit->targets[1] = open("/sandbox/root/sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
         ck_assert(visit->targets[0] >= 0 && visit->targets[1] >= 0);
         ck_assert_int_eq(kill(visit->hostile->pid, SIGSTOP), 0);
 }
@@ -367,7 +366,7 @@ static void visit_enter(const struct visit *visit, int client) {
 
 static void visit(void *argument) {
         struct visit *visit = argument;
-        int client = client_connect(visit->service, WORLD_ALICE);
+        int client = client_connect(visit->service, USER_ALICE);
 
         visit_begin(visit);
         visit_enter(visit, client);
@@ -379,14 +378,14 @@ static void visit(void *argument) {
         }
         visit_mount(visit, client);
         close(client);
-        world_wait_for(visit_count_mounts(visit) == 0);
+        sandbox_wait_for(visit_count_mounts(visit) == 0);
 }
 
 /* In there no path is named, and so nothing is asked of a root that doesn't answer. */
 HOSTILE_TEST(container_whose_root_has_stopped_is_served) {
         static const int denied[] = {0, CALL_STATMOUNT};
 
-        world_make_root(WORLD_ALICE, "root");
+        sandbox_make_root(USER_ALICE, "root");
         for (unsigned i = 0; i < 2; i++) {
                 struct hostile hostile = hostile_start_as(0, i ? "h1" : "h0",
                                                           HOSTILE_SHARED | HOSTILE_UNCACHED, NULL);
@@ -394,22 +393,22 @@ HOSTILE_TEST(container_whose_root_has_stopped_is_served) {
                         .name = "a", .options = {"--join=60001"}, .denied = {denied[i]}});
                 struct visit visiting = {.service = &service, .hostile = &hostile};
 
-                world_run_as(0, visit, &visiting);
+                sandbox_run_as(0, visit, &visiting);
                 ck_assert_uint_eq(service_count_stuck(&service), 0);
-                world_wait_for(service_count_fds(&service) == service.fds);
+                sandbox_wait_for(service_count_fds(&service) == service.fds);
                 hostile_end(&hostile);
                 service_stop(&service);
         }
 }
 
 static void visit_hold(struct visit *visit) {
-        int client = client_connect(visit->service, WORLD_ALICE);
+        int client = client_connect(visit->service, USER_ALICE);
 
         visit_begin(visit);
         visit_enter(visit, client);
         visit->lease = visit_mount(visit, client);
         *visit->step = 1;
-        world_wait_for(*visit->step == 2);
+        sandbox_wait_for(*visit->step == 2);
         close(client);
 }
 
@@ -419,8 +418,8 @@ static int visit_come_back(const struct visit *visit) {
         int client;
 
         snprintf(near.socket, sizeof(near.socket), "%s", strrchr(visit->service->socket, '/') + 1);
-        ck_assert_int_eq(fchdir(visit->world), 0);
-        client = client_connect(&near, WORLD_ALICE);
+        ck_assert_int_eq(fchdir(visit->sandbox), 0);
+        client = client_connect(&near, USER_ALICE);
         visit_enter(visit, client);
         return client;
 }
@@ -449,7 +448,7 @@ static void visit_and_be_swept(void *argument) {
         struct visit *visit = argument;
 
         visit_hold(visit);
-        world_wait_for(visit_count_mounts(visit) == 0);
+        sandbox_wait_for(visit_count_mounts(visit) == 0);
 }
 
 struct stay {
@@ -464,17 +463,17 @@ static void stay_begin(struct stay *stay, void (*act)(void *argument)) {
                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
         ck_assert_ptr_ne(step, MAP_FAILED);
-        ck_assert_int_eq(chmod(world_make_root(WORLD_ALICE, "root"), 0755), 0);
+        ck_assert_int_eq(chmod(sandbox_make_root(USER_ALICE, "root"), 0755), 0);
         stay->hostile = hostile_start_as(0, "h", HOSTILE_SHARED | HOSTILE_UNCACHED, NULL);
         stay->service = service_start_with("a", "--join=60001");
         stay->visit =
                 (struct visit){.service = &stay->service, .hostile = &stay->hostile, .step = step};
-        stay->visitor = world_spawn(0, act, &stay->visit);
-        world_wait_for(*step == 1);
+        stay->visitor = sandbox_spawn(0, act, &stay->visit);
+        sandbox_wait_for(*step == 1);
 }
 
 static void stay_end(struct stay *stay) {
-        world_join(stay->visitor);
+        sandbox_join(stay->visitor);
         hostile_end(&stay->hostile);
         service_stop(&stay->service);
         ck_assert(!service_has_state(&stay->service));
@@ -484,7 +483,7 @@ HOSTILE_TEST(container_whose_root_has_stopped_adopts) {
         struct stay stay;
 
         stay_begin(&stay, visit_and_adopt);
-        world_kill(stay.service.pid);
+        sandbox_kill(stay.service.pid);
         stay.service = service_start_with("a", "--join=60001");
         *stay.visit.step = 2;
         stay_end(&stay);
@@ -528,25 +527,25 @@ HOSTILE_TEST(sweep_in_a_container_whose_root_has_stopped_holds_up_nobody) {
 
         if (!container_can_be_found())
                 test_skip("impossible here: before Linux 6.12 a sweep finds no container");
-        left = world_make_root(WORLD_BOB, "left");
-        root = world_make_root(WORLD_BOB, "bob");
+        left = sandbox_make_root(USER_BOB, "left");
+        root = sandbox_make_root(USER_BOB, "bob");
         ck_assert_int_eq(chmod(left, 0755), 0);
         stay_begin(&stay, visit_and_be_swept);
-        client = client_connect(&stay.service, WORLD_BOB);
-        client_hold_root(client, WORLD_BOB, left);
-        world_kill(stay.service.pid);
+        client = client_connect(&stay.service, USER_BOB);
+        client_hold_root(client, USER_BOB, left);
+        sandbox_kill(stay.service.pid);
         close(client);
         stay.service = service_start_with("a", "--join=60001", "--adopt-timeout=0");
         if (leads_there_at_once(left))
-                world_wait_for(world_count_mounts(0, stay.service.source) == 0);
-        world_wait_for(waits_on_a_path(&stay.service));
-        client = client_connect(&stay.service, WORLD_BOB);
-        client_expect(client_unmount(client, client_hold_root(client, WORLD_BOB, root)), STATUS_OK,
+                sandbox_wait_for(sandbox_count_mounts(0, stay.service.source) == 0);
+        sandbox_wait_for(waits_on_a_path(&stay.service));
+        client = client_connect(&stay.service, USER_BOB);
+        client_expect(client_unmount(client, client_hold_root(client, USER_BOB, root)), STATUS_OK,
                       0, STATUS_NO_TARGET);
         close(client);
         *stay.visit.step = 2;
         ck_assert_int_eq(kill(stay.hostile.pid, SIGCONT), 0);
-        world_wait_for(world_count_mounts(0, stay.service.source) == 0);
+        sandbox_wait_for(sandbox_count_mounts(0, stay.service.source) == 0);
         stay_end(&stay);
 }
 
@@ -566,5 +565,5 @@ int main(void) {
         tcase_add_test(tests, container_whose_root_has_stopped_is_served);
         tcase_add_test(tests, container_whose_root_has_stopped_adopts);
         tcase_add_test(tests, sweep_in_a_container_whose_root_has_stopped_holds_up_nobody);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

@@ -112,7 +112,7 @@ tests_pass() {
 
 # Every route but the one that needs systemd, and the pictures.
 measures() {
-        run bench "$checkout/tests/bench" --quick --runs=1
+        run bench "$checkout/tests/bench/run" --quick --runs=1
         tap_equal "$(sed -nE 's/^(.*[^ ]) +not here: .*/\1/p' "$area/bench.out")" systemd-mount
         tap_equal "$(grep -v '^installing ' "$area/bench.err")" \
                 "pictures: $checkout/build/bench/*.svg"
@@ -146,6 +146,6 @@ tap_test "debootstrap makes a root" make_pristine
 if ((tap_failures == 0)); then
         tap_test "tests/demo sets itself up" demonstrates
         tap_test "tests/run sets itself up" tests_pass
-        tap_test "tests/bench sets itself up" measures
+        tap_test "tests/bench/run sets itself up" measures
 fi
 tap_done

@@ -6,7 +6,7 @@
  */
 
 #include "common/fd.h"
-#include "tests/fixtures/stage.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -86,14 +86,14 @@ struct holder {
 static struct holder holder_open(const struct service *service, mode_t mode) {
         struct holder holder = {
                 .mountat = mountat_new(),
-                .root = world_make_root(WORLD_ALICE, "root"),
-                .paths = {world_path("root/proc"), world_path("root/sys")},
+                .root = sandbox_make_root(USER_ALICE, "root"),
+                .paths = {sandbox_path("root/proc"), sandbox_path("root/sys")},
         };
 
         ck_assert_int_eq(chmod(holder.root, mode), 0);
-        world_borrow(WORLD_ALICE);
+        sandbox_borrow(USER_ALICE);
         ck_assert_int_eq(mountat_connect(holder.mountat, service->socket), 0);
-        world_return();
+        sandbox_return();
         return holder;
 }
 
@@ -105,26 +105,26 @@ static void holder_note_ids(struct holder *holder) {
 }
 
 static void holder_mount_root(struct holder *holder) {
-        FD_AUTO int root = world_open(WORLD_ALICE, holder->root);
+        FD_AUTO int root = sandbox_open(USER_ALICE, holder->root);
 
-        world_borrow(WORLD_ALICE);
+        sandbox_borrow(USER_ALICE);
         ck_assert_int_eq(mountat_mount_root(holder->mountat, root, BOTH, &holder->lease), 0);
-        world_return();
+        sandbox_return();
         holder_note_ids(holder);
 }
 
 /* sys first: an order that isn't the library's own. */
 static void holder_mount_targets(struct holder *holder) {
         struct mountat_target targets[] = {
-                {.fd = world_open(WORLD_ALICE, holder->paths[1]),
+                {.fd = sandbox_open(USER_ALICE, holder->paths[1]),
                  .file_system = MOUNTAT_FILE_SYSTEM_SYSFS},
-                {.fd = world_open(WORLD_ALICE, holder->paths[0]),
+                {.fd = sandbox_open(USER_ALICE, holder->paths[0]),
                  .file_system = MOUNTAT_FILE_SYSTEM_PROC},
         };
 
-        world_borrow(WORLD_ALICE);
+        sandbox_borrow(USER_ALICE);
         ck_assert_int_eq(mountat_mount(holder->mountat, targets, 2, &holder->lease), 0);
-        world_return();
+        sandbox_return();
         for (int i = 0; i < 2; i++)
                 close(targets[i].fd);
         holder_note_ids(holder);
@@ -147,18 +147,18 @@ static bool holder_is_bare(const struct holder *holder) {
 static void holder_recover(const struct holder *holder, int expected) {
         int result;
 
-        world_borrow(WORLD_ALICE);
+        sandbox_borrow(USER_ALICE);
         result = mountat_recover(holder->mountat);
-        world_return();
+        sandbox_return();
         ck_assert_msg(result == expected, "%d: %s", result, mountat_error_text(holder->mountat));
 }
 
 static void holder_unmount(const struct holder *holder, int expected) {
         int result;
 
-        world_borrow(WORLD_ALICE);
+        sandbox_borrow(USER_ALICE);
         result = mountat_unmount(holder->mountat, holder->lease);
-        world_return();
+        sandbox_return();
         ck_assert_msg(result == expected, "%d: %s", result, mountat_error_text(holder->mountat));
 }
 
@@ -169,7 +169,7 @@ static void sleep_past_adoption(void) {
 static void (*const mounters[])(struct holder *holder) = {holder_mount_root, holder_mount_targets};
 static const int deaths[] = {SIGKILL, SIGUSR1};
 
-WORLD_TEST(a_restart_is_not_to_be_noticed) {
+SANDBOX_TEST(a_restart_is_not_to_be_noticed) {
         for (size_t i = 0; i < N_ELEMENTS(deaths) * N_ELEMENTS(mounters); i++) {
                 struct service service = service_spawn(&plan);
                 struct holder holder = holder_open(&service, 0700);
@@ -193,7 +193,7 @@ WORLD_TEST(a_restart_is_not_to_be_noticed) {
         }
 }
 
-WORLD_TEST(an_adopted_lease_ends_with_its_connection) {
+SANDBOX_TEST(an_adopted_lease_ends_with_its_connection) {
         struct service service = service_spawn(&plan);
         struct holder holder = holder_open(&service, 0700);
 
@@ -201,21 +201,21 @@ WORLD_TEST(an_adopted_lease_ends_with_its_connection) {
         replace(&service, SIGKILL);
         holder_recover(&holder, 0);
         mountat_free(holder.mountat);
-        world_wait_for(holder_is_bare(&holder));
+        sandbox_wait_for(holder_is_bare(&holder));
         service_stop(&service);
 }
 
-WORLD_TEST(what_nobody_adopts_is_released_after_the_timeout) {
+SANDBOX_TEST(what_nobody_adopts_is_released_after_the_timeout) {
         struct service service = service_spawn(&plan);
         struct holder holder = holder_open(&service, 0755);
         int64_t start;
 
         holder_mount_root(&holder);
-        start = world_now_ms();
+        start = sandbox_now_ms();
         replace(&service, SIGKILL);
         holder_expect_same(&holder);
-        world_wait_for(holder_is_bare(&holder));
-        ck_assert_int_ge(world_now_ms() - start, ADOPT_TIMEOUT * 1000 - 100);
+        sandbox_wait_for(holder_is_bare(&holder));
+        ck_assert_int_ge(sandbox_now_ms() - start, ADOPT_TIMEOUT * 1000 - 100);
         holder_recover(&holder, -ENOENT);
         holder_unmount(&holder, -ENOENT);
         ck_assert_ptr_nonnull(strstr(mountat_error_text(holder.mountat), "was lost"));
@@ -223,7 +223,7 @@ WORLD_TEST(what_nobody_adopts_is_released_after_the_timeout) {
         service_stop(&service);
 }
 
-WORLD_TEST(a_lease_behind_a_closed_door_is_lost) {
+SANDBOX_TEST(a_lease_behind_a_closed_door_is_lost) {
         struct service service = service_spawn(&plan);
         struct holder holder = holder_open(&service, 0755);
 
@@ -234,7 +234,7 @@ WORLD_TEST(a_lease_behind_a_closed_door_is_lost) {
         holder_recover(&holder, -ENOENT);
         ck_assert_ptr_nonnull(strstr(mountat_error_text(holder.mountat), strerror(EACCES)));
         ck_assert_int_eq(chmod(holder.root, 0755), 0);
-        world_wait_for(holder_is_bare(&holder));
+        sandbox_wait_for(holder_is_bare(&holder));
         mountat_free(holder.mountat);
         service_stop(&service);
 }
@@ -263,9 +263,9 @@ static void sleep_with_a_keeper(void *argument) {
         mountat_free(mountat);
 }
 
-WORLD_TEST(a_keeper_keeps_the_leases_of_who_sleeps) {
+SANDBOX_TEST(a_keeper_keeps_the_leases_of_who_sleeps) {
         struct service service = service_spawn(&plan);
-        const char *root = world_make_root(WORLD_ALICE, "root"), *proc = world_path("root/proc");
+        const char *root = sandbox_make_root(USER_ALICE, "root"), *proc = sandbox_path("root/proc");
         struct sleeper sleeper = {.service = &service, .root = root};
         int told[2], ending[2];
         uint64_t id;
@@ -276,7 +276,7 @@ WORLD_TEST(a_keeper_keeps_the_leases_of_who_sleeps) {
         ck_assert_int_eq(pipe2(ending, O_CLOEXEC), 0);
         sleeper.told = told[1];
         sleeper.end = ending[0];
-        pid = world_spawn(WORLD_ALICE, sleep_with_a_keeper, &sleeper);
+        pid = sandbox_spawn(USER_ALICE, sleep_with_a_keeper, &sleeper);
         ck_assert_int_eq(read(told[0], &byte, 1), 1);
         id = mount_id(proc);
         for (size_t i = 0; i < N_ELEMENTS(deaths); i++) {
@@ -285,12 +285,12 @@ WORLD_TEST(a_keeper_keeps_the_leases_of_who_sleeps) {
                 ck_assert_uint_eq(mount_id(proc), id);
         }
         ck_assert_int_eq(write(ending[1], &byte, 1), 1);
-        world_join(pid);
+        sandbox_join(pid);
         ck_assert_uint_eq(mount_id(proc), 0);
         service_stop(&service);
 }
 
-WORLD_TEST(a_stop_releases_also_what_nobody_has_adopted_yet) {
+SANDBOX_TEST(a_stop_releases_also_what_nobody_has_adopted_yet) {
         struct service service = service_spawn(&plan);
         struct holder holder = holder_open(&service, 0755);
 
@@ -301,7 +301,7 @@ WORLD_TEST(a_stop_releases_also_what_nobody_has_adopted_yet) {
         mountat_free(holder.mountat);
 }
 
-WORLD_TEST(the_sweep_leaves_what_a_living_client_can_adopt) {
+SANDBOX_TEST(the_sweep_leaves_what_a_living_client_can_adopt) {
         struct service service = service_spawn(&plan);
         struct holder holder = holder_open(&service, 0700);
 
@@ -330,9 +330,9 @@ static void mount_and_die(void *argument) {
         pause();
 }
 
-WORLD_TEST(the_sweep_reaches_what_a_dead_client_had_below_a_closed_root) {
+SANDBOX_TEST(the_sweep_reaches_what_a_dead_client_had_below_a_closed_root) {
         struct service service = service_spawn(&plan);
-        const char *root = world_make_root(WORLD_ALICE, "root");
+        const char *root = sandbox_make_root(USER_ALICE, "root");
         struct sleeper sleeper = {.service = &service, .root = root};
         int told[2];
         char byte;
@@ -340,13 +340,13 @@ WORLD_TEST(the_sweep_reaches_what_a_dead_client_had_below_a_closed_root) {
 
         ck_assert_int_eq(pipe2(told, O_CLOEXEC), 0);
         sleeper.told = told[1];
-        pid = world_spawn(WORLD_ALICE, mount_and_die, &sleeper);
+        pid = sandbox_spawn(USER_ALICE, mount_and_die, &sleeper);
         ck_assert_int_eq(read(told[0], &byte, 1), 1);
         end(&service, SIGKILL);
-        world_kill(pid);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        sandbox_kill(pid);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2);
         sweep();
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
         service = service_spawn(&plan);
         service_stop(&service);
 }
@@ -388,7 +388,7 @@ static pid_t start_hold(struct command *command, int *input, FILE **output) {
         ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
         command->input = in[0];
         command->output = out[1];
-        pid = world_spawn(WORLD_ALICE, hold, command);
+        pid = sandbox_spawn(USER_ALICE, hold, command);
         close(in[0]);
         close(out[1]);
         *input = in[1];
@@ -397,13 +397,13 @@ static pid_t start_hold(struct command *command, int *input, FILE **output) {
         return pid;
 }
 
-WORLD_TEST(mountatctl_holds_through_restarts_and_tells_the_first) {
+SANDBOX_TEST(mountatctl_holds_through_restarts_and_tells_the_first) {
         struct service service = service_spawn(&plan);
         struct command command = {
                 .service = &service,
-                .root = world_make_root(WORLD_ALICE, "root"),
+                .root = sandbox_make_root(USER_ALICE, "root"),
         };
-        const char *proc = world_path("root/proc");
+        const char *proc = sandbox_path("root/proc");
         char line[512];
         FILE *output;
         uint64_t id;
@@ -420,18 +420,18 @@ WORLD_TEST(mountatctl_holds_through_restarts_and_tells_the_first) {
                 ck_assert_uint_eq(mount_id(proc), id);
         }
         close(input);
-        world_join(pid);
+        sandbox_join(pid);
         ck_assert_ptr_null(fgets(line, sizeof(line), output));
         fclose(output);
         ck_assert_uint_eq(mount_id(proc), 0);
         service_stop(&service);
 }
 
-WORLD_TEST(mountatctl_gives_up_a_daemon_that_stays_away) {
+SANDBOX_TEST(mountatctl_gives_up_a_daemon_that_stays_away) {
         struct service service = service_spawn(&plan);
         struct command command = {
                 .service = &service,
-                .root = world_make_root(WORLD_ALICE, "root"),
+                .root = sandbox_make_root(USER_ALICE, "root"),
         };
         FILE *output;
         pid_t pid;
@@ -445,7 +445,7 @@ WORLD_TEST(mountatctl_gives_up_a_daemon_that_stays_away) {
         close(input);
         fclose(output);
         sweep();
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
 }
 
 /* ---- whoever else tries ---- */
@@ -462,31 +462,31 @@ static uint32_t try_adopt(int client, uint64_t lease, const int *fds, uint32_t n
         return client_call(client, &request, fds, n).status;
 }
 
-WORLD_TEST(a_lease_is_adopted_by_who_had_it_with_its_mounts_and_once) {
+SANDBOX_TEST(a_lease_is_adopted_by_who_had_it_with_its_mounts_and_once) {
         struct service service = service_spawn(&plan);
-        const char *root = world_make_root(WORLD_ALICE, "root");
-        int below_proc = world_open(WORLD_ALICE, world_path("root/proc"));
-        int below_sys = world_open(WORLD_ALICE, world_path("root/sys"));
-        int alice = client_connect(&service, WORLD_ALICE), again, bob;
+        const char *root = sandbox_make_root(USER_ALICE, "root");
+        int below_proc = sandbox_open(USER_ALICE, sandbox_path("root/proc"));
+        int below_sys = sandbox_open(USER_ALICE, sandbox_path("root/sys"));
+        int alice = client_connect(&service, USER_ALICE), again, bob;
         int proc, sys, inside, host, labelled, labelled_proc;
         uint64_t lease;
 
         ck_assert_int_eq(chmod(root, 0755), 0);
-        lease = client_hold_root(alice, WORLD_ALICE, root);
-        world_make_directory(WORLD_ALICE, 0755, "forged");
-        world_make_directory(WORLD_ALICE, 0755, "forged/proc");
-        world_make_directory(WORLD_ALICE, 0755, "forged/sys");
-        ck_assert_int_eq(mount(service.source, world_path("forged/proc"), "tmpfs", 0, NULL), 0);
-        ck_assert_int_eq(mount(service.source, world_path("forged/sys"), "proc", 0, NULL), 0);
-        proc = world_open(WORLD_ALICE, world_path("root/proc"));
-        sys = world_open(WORLD_ALICE, world_path("root/sys"));
-        inside = world_open(WORLD_ALICE, world_path("root/sys/kernel"));
-        host = world_open(WORLD_ALICE, "/proc");
-        labelled = world_open(WORLD_ALICE, world_path("forged/proc"));
-        labelled_proc = world_open(WORLD_ALICE, world_path("forged/sys"));
+        lease = client_hold_root(alice, USER_ALICE, root);
+        sandbox_make_directory(USER_ALICE, 0755, "forged");
+        sandbox_make_directory(USER_ALICE, 0755, "forged/proc");
+        sandbox_make_directory(USER_ALICE, 0755, "forged/sys");
+        ck_assert_int_eq(mount(service.source, sandbox_path("forged/proc"), "tmpfs", 0, NULL), 0);
+        ck_assert_int_eq(mount(service.source, sandbox_path("forged/sys"), "proc", 0, NULL), 0);
+        proc = sandbox_open(USER_ALICE, sandbox_path("root/proc"));
+        sys = sandbox_open(USER_ALICE, sandbox_path("root/sys"));
+        inside = sandbox_open(USER_ALICE, sandbox_path("root/sys/kernel"));
+        host = sandbox_open(USER_ALICE, "/proc");
+        labelled = sandbox_open(USER_ALICE, sandbox_path("forged/proc"));
+        labelled_proc = sandbox_open(USER_ALICE, sandbox_path("forged/sys"));
 
         /* While its own connection has it, nobody adopts it. */
-        again = client_connect(&service, WORLD_ALICE);
+        again = client_connect(&service, USER_ALICE);
         ck_assert_uint_eq(try_adopt(again, lease, (int[]){proc, sys}, 2), STATUS_NO_SUCH_LEASE);
         ck_assert_uint_eq(try_adopt(alice, lease, (int[]){proc, sys}, 2), STATUS_NO_SUCH_LEASE);
         close(again);
@@ -494,8 +494,8 @@ WORLD_TEST(a_lease_is_adopted_by_who_had_it_with_its_mounts_and_once) {
         end(&service, SIGKILL);
         close(alice);
         service = service_spawn(&plan);
-        alice = client_connect(&service, WORLD_ALICE);
-        bob = client_connect(&service, WORLD_BOB);
+        alice = client_connect(&service, USER_ALICE);
+        bob = client_connect(&service, USER_BOB);
 
         const struct attempt {
                 const char *what;
@@ -537,13 +537,13 @@ WORLD_TEST(a_lease_is_adopted_by_who_had_it_with_its_mounts_and_once) {
         }
 
         /* The mounts that were offered and refused are still there. */
-        ck_assert_uint_ne(mount_id(world_path("forged/proc")), 0);
+        ck_assert_uint_ne(mount_id(sandbox_path("forged/proc")), 0);
         client_expect(client_unmount(bob, lease), STATUS_NO_SUCH_LEASE, 0, STATUS_NO_TARGET);
         ck_assert_uint_eq(client_unmount(alice, lease).status, STATUS_OK);
         ck_assert_uint_eq(try_adopt(alice, lease, (int[]){proc, sys}, 2), STATUS_NO_SUCH_LEASE);
 
-        ck_assert_int_eq(umount2(world_path("forged/proc"), MNT_DETACH), 0);
-        ck_assert_int_eq(umount2(world_path("forged/sys"), MNT_DETACH), 0);
+        ck_assert_int_eq(umount2(sandbox_path("forged/proc"), MNT_DETACH), 0);
+        ck_assert_int_eq(umount2(sandbox_path("forged/sys"), MNT_DETACH), 0);
         service_stop(&service);
 }
 
@@ -564,9 +564,9 @@ static struct forgery forgery_make(const struct service *service, unsigned trait
         };
 
         for (int i = 0; i < 2; i++) {
-                struct world_mount mount;
+                struct sandbox_mount mount;
 
-                ck_assert(world_find_mount(0, forgery.fuses[i].path, &mount));
+                ck_assert(sandbox_find_mount(0, forgery.fuses[i].path, &mount));
                 ck_assert_str_eq(mount.source, service->source);
                 forgery.roots[i] = hostile_open(&forgery.fuses[i], "", O_PATH | O_DIRECTORY);
         }
@@ -614,8 +614,8 @@ static void try_forgery(const struct service_plan *own, unsigned traits, const c
         int client = client_connect(&service, HOSTILE_USER);
         uint64_t lease = client_hold_root(client, HOSTILE_USER, root);
         int mounts[] = {
-                world_open(HOSTILE_USER, world_path("root/proc")),
-                world_open(HOSTILE_USER, world_path("root/sys")),
+                sandbox_open(HOSTILE_USER, sandbox_path("root/proc")),
+                sandbox_open(HOSTILE_USER, sandbox_path("root/sys")),
         };
         struct forgery forgery = forgery_make(&service, traits);
 
@@ -626,11 +626,11 @@ static void try_forgery(const struct service_plan *own, unsigned traits, const c
         client = client_connect(&service, HOSTILE_USER);
         client_hello(client);
         forgery_expect_refused(&forgery, client, lease, mounts);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 4);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 4);
 
         ck_assert_uint_eq(try_adopt(client, lease, mounts, 2), STATUS_OK);
         ck_assert_uint_eq(client_unmount(client, lease).status, STATUS_OK);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2);
 
         close(mounts[0]);
         close(mounts[1]);
@@ -644,9 +644,9 @@ static void try_forgery(const struct service_plan *own, unsigned traits, const c
 HOSTILE_TEST(a_lease_is_not_adopted_with_a_fuse_that_is_named_mountatd) {
         static const unsigned traits[] = {HOSTILE_FORGETFUL, HOSTILE_FORGETFUL | HOSTILE_SHARED};
         static const int denied[] = {0, CALL_STATMOUNT};
-        const char *root = world_make_root(HOSTILE_USER, "root");
+        const char *root = sandbox_make_root(HOSTILE_USER, "root");
 
-        world_make_directory(HOSTILE_USER, 0755, "forged");
+        sandbox_make_directory(HOSTILE_USER, 0755, "forged");
         for (size_t i = 0; i < N_ELEMENTS(traits) * N_ELEMENTS(denied); i++) {
                 struct service_plan own = plan;
 
@@ -701,12 +701,12 @@ static mode_t runner_mode(unsigned index) {
 }
 
 static uid_t runner_uid(unsigned index) {
-        return index < ROUNDS_CLIENTS / 2 ? WORLD_ALICE : WORLD_BOB;
+        return index < ROUNDS_CLIENTS / 2 ? USER_ALICE : USER_BOB;
 }
 
 /* Each root is used until a mount in it is in doubt. */
 static void runner_make_root(const struct runner *runner, char *path, size_t size) {
-        snprintf(path, size, "%s/%u-%u", world_path("runner%u", runner->index),
+        snprintf(path, size, "%s/%u-%u", sandbox_path("runner%u", runner->index),
                  runner->tally->generation, runner->tally->roots++);
         if (mkdir(path, 0700) < 0 || chmod(path, runner_mode(runner->index)) < 0)
                 _exit(100);
@@ -714,7 +714,7 @@ static void runner_make_root(const struct runner *runner, char *path, size_t siz
 
 static int runner_account(const struct runner *runner, int64_t start, int result) {
         struct tally *tally = runner->tally;
-        int64_t spent = world_now_ms() - start;
+        int64_t spent = sandbox_now_ms() - start;
 
         tally->calls++;
         tally->slow += spent > 10;
@@ -735,7 +735,7 @@ static int runner_account(const struct runner *runner, int64_t start, int result
 
 static int runner_mount(const struct runner *runner, const char *path, uint64_t *lease) {
         FD_AUTO int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        int64_t start = world_now_ms();
+        int64_t start = sandbox_now_ms();
 
         return runner_account(
                 runner, start,
@@ -743,7 +743,7 @@ static int runner_mount(const struct runner *runner, const char *path, uint64_t 
 }
 
 static int runner_unmount(const struct runner *runner, uint64_t lease) {
-        int64_t start = world_now_ms();
+        int64_t start = sandbox_now_ms();
 
         return runner_account(runner, start, mountat_unmount(runner->mountat, lease));
 }
@@ -795,7 +795,7 @@ static void run(void *argument) {
         }
         runner_cycle(runner);
 
-        runner_account(runner, world_now_ms(), mountat_recover(runner->mountat));
+        runner_account(runner, sandbox_now_ms(), mountat_recover(runner->mountat));
         __atomic_add_fetch(&runner->rounds->ready, 1, __ATOMIC_SEQ_CST);
         while (!runner->rounds->leave)
                 usleep(1000);
@@ -815,7 +815,7 @@ static pid_t start_runner(struct rounds *rounds, unsigned index) {
 
         runner.tally->generation++;
         runner.tally->roots = 0;
-        return world_spawn(runner_uid(index), run, &runner);
+        return sandbox_spawn(runner_uid(index), run, &runner);
 }
 
 static void report(const struct rounds *rounds, unsigned kills, unsigned restarts,
@@ -860,7 +860,7 @@ static unsigned runner_slowness(void) {
         return multiplier ? strtoul(multiplier, NULL, 10) ?: 1 : 1;
 }
 
-WORLD_TEST(kills_and_restarts_under_load_leave_nothing_behind) {
+SANDBOX_TEST(kills_and_restarts_under_load_leave_nothing_behind) {
         const char *given = getenv("MOUNTATD_KILLS");
         unsigned slowness = runner_slowness();
         unsigned n = given ? strtoul(given, NULL, 10) : ROUNDS_DEFAULT / slowness;
@@ -869,7 +869,7 @@ WORLD_TEST(kills_and_restarts_under_load_leave_nothing_behind) {
         struct drand48_data random;
         struct rounds *rounds;
         pid_t pids[ROUNDS_CLIENTS];
-        int64_t start = world_now_ms();
+        int64_t start = sandbox_now_ms();
 
         rounds = mmap(NULL, sizeof(*rounds), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
                       0);
@@ -879,7 +879,7 @@ WORLD_TEST(kills_and_restarts_under_load_leave_nothing_behind) {
                 char name[32];
 
                 snprintf(name, sizeof(name), "runner%u", i);
-                world_make_directory(runner_uid(i), runner_mode(i), name);
+                sandbox_make_directory(runner_uid(i), runner_mode(i), name);
                 pids[i] = start_runner(rounds, i);
         }
 
@@ -892,7 +892,7 @@ WORLD_TEST(kills_and_restarts_under_load_leave_nothing_behind) {
                 lrand48_r(&random, &victim);
                 usleep(pause % (60000 * slowness));
                 if (how % 10 == 0) {
-                        world_kill(pids[victim % ROUNDS_CLIENTS]);
+                        sandbox_kill(pids[victim % ROUNDS_CLIENTS]);
                         clients_killed++;
                 }
                 if (how % 3 == 0)
@@ -906,17 +906,17 @@ WORLD_TEST(kills_and_restarts_under_load_leave_nothing_behind) {
         }
 
         rounds->stop = true;
-        world_wait_for(rounds->ready == ROUNDS_CLIENTS);
+        sandbox_wait_for(rounds->ready == ROUNDS_CLIENTS);
         sleep_past_adoption();
         rounds->leave = true;
         for (unsigned i = 0; i < ROUNDS_CLIENTS; i++)
-                world_join(pids[i]);
+                sandbox_join(pids[i]);
         /* As at systemctl stop: the daemon's own part, then ExecStopPost= with root's rights. */
         end(&service, SIGTERM);
-        printf("before the last sweep: %u\n", world_count_mounts(0, service.source));
+        printf("before the last sweep: %u\n", sandbox_count_mounts(0, service.source));
         sweep();
-        report(rounds, kills, restarts, clients_killed, world_now_ms() - start,
-               world_count_mounts(0, service.source));
+        report(rounds, kills, restarts, clients_killed, sandbox_now_ms() - start,
+               sandbox_count_mounts(0, service.source));
 }
 
 int main(void) {
@@ -935,5 +935,5 @@ int main(void) {
         tcase_add_test(tests, a_lease_is_adopted_by_who_had_it_with_its_mounts_and_once);
         tcase_add_test(tests, a_lease_is_not_adopted_with_a_fuse_that_is_named_mountatd);
         tcase_add_test(tests, kills_and_restarts_under_load_leave_nothing_behind);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

@@ -2,8 +2,7 @@
 
 /* The real daemon and a real bus: one that goes away, readiness, and the end of an instance. */
 
-#include "tests/fixtures/bus_stage.h"
-#include "tests/fixtures/client.h"
+#include "tests/test.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -15,7 +14,7 @@
 
 /* The socket side, as if there were no bus. */
 static void expect_socket_works(const struct service *service) {
-        int client = client_connect(service, WORLD_BOB);
+        int client = client_connect(service, USER_BOB);
 
         client_hello(client);
         close(client);
@@ -24,41 +23,41 @@ static void expect_socket_works(const struct service *service) {
 /* ---- the bus itself ---- */
 
 BUS_TEST(bus_goes_away_and_comes_back) {
-        struct bus_stage stage = bus_stage_open();
-        int client = client_connect(&stage.service, WORLD_ALICE);
+        struct bus_fixture fixture = bus_fixture_open();
+        int client = client_connect(&fixture.service, USER_ALICE);
 
-        world_make_root(WORLD_ALICE, "root");
-        world_make_root(0, "kept");
-        system_bus_mount_path(stage.root, world_path("kept"));
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
-        sd_bus_close_unref(stage.root);
-        world_kill(stage.bus);
+        sandbox_make_root(USER_ALICE, "root");
+        sandbox_make_root(0, "kept");
+        system_bus_mount_path(fixture.root, sandbox_path("kept"));
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
+        sd_bus_close_unref(fixture.root);
+        sandbox_kill(fixture.bus);
 
-        expect_socket_works(&stage.service);
+        expect_socket_works(&fixture.service);
         usleep(1500000);
         client_hello(client);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 4);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 4);
 
-        stage.bus = system_bus_start();
+        fixture.bus = system_bus_start();
         system_bus_wait_for("org.mountat1");
-        stage.root = system_bus_connect(0);
-        ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 2);
+        fixture.root = system_bus_connect(0);
+        ck_assert_uint_eq(system_bus_list(fixture.root, NULL, 0), 2);
         close(client);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(daemon_starts_without_a_bus_and_finds_it_later) {
-        struct bus_stage stage;
+        struct bus_fixture fixture;
 
         system_bus_prepare();
-        stage.service = service_start(
+        fixture.service = service_start(
                 &(struct service_plan){.name = "a", .start = SERVICE_LISTENS, .unnamed = true});
-        expect_socket_works(&stage.service);
-        stage.bus = system_bus_start();
+        expect_socket_works(&fixture.service);
+        fixture.bus = system_bus_start();
         system_bus_wait_for("org.mountat1");
-        stage.root = system_bus_connect(0);
-        ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 0);
-        bus_stage_close(&stage);
+        fixture.root = system_bus_connect(0);
+        ck_assert_uint_eq(system_bus_list(fixture.root, NULL, 0), 0);
+        bus_fixture_close(&fixture);
 }
 
 /* ---- readiness ---- */
@@ -89,33 +88,33 @@ static const struct service_plan ready_plan = {
         .name = "a", .start = SERVICE_LISTENS, .unnamed = true};
 
 BUS_TEST(daemon_is_ready_when_it_has_its_name) {
-        struct bus_stage stage = {0};
+        struct bus_fixture fixture = {0};
         struct service_plan plan = ready_plan;
         int manager;
         int64_t start;
         bool early, in_time;
 
-        plan.notify = world_path("notify");
+        plan.notify = sandbox_path("notify");
         manager = open_manager(plan.notify);
         system_bus_prepare();
-        stage.bus = system_bus_start();
-        stage.root = system_bus_connect(0);
-        ck_assert_int_eq(kill(stage.bus, SIGSTOP), 0);
-        start = world_now_ms();
-        stage.service = service_spawn(&plan);
-        expect_socket_works(&stage.service);
+        fixture.bus = system_bus_start();
+        fixture.root = system_bus_connect(0);
+        ck_assert_int_eq(kill(fixture.bus, SIGSTOP), 0);
+        start = sandbox_now_ms();
+        fixture.service = service_spawn(&plan);
+        expect_socket_works(&fixture.service);
         usleep(100000);
         early = is_ready(manager);
-        in_time = world_now_ms() - start < 1000; /* it waits no longer for the bus */
-        ck_assert_int_eq(kill(stage.bus, SIGCONT), 0);
+        in_time = sandbox_now_ms() - start < 1000; /* it waits no longer for the bus */
+        ck_assert_int_eq(kill(fixture.bus, SIGCONT), 0);
         ck_assert(!early || !in_time);
         if (!early)
-                world_wait_for(is_ready(manager));
-        in_time = world_now_ms() - start < 1000;
+                sandbox_wait_for(is_ready(manager));
+        in_time = sandbox_now_ms() - start < 1000;
         ck_assert(system_bus_has("org.mountat1") || !in_time);
         system_bus_wait_for("org.mountat1");
         close(manager);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(daemon_without_a_bus_serves_before_it_is_ready) {
@@ -124,15 +123,15 @@ BUS_TEST(daemon_without_a_bus_serves_before_it_is_ready) {
         int64_t start;
         int manager;
 
-        plan.notify = world_path("notify");
+        plan.notify = sandbox_path("notify");
         manager = open_manager(plan.notify);
         system_bus_prepare();
-        start = world_now_ms();
+        start = sandbox_now_ms();
         service = service_spawn(&plan);
         expect_socket_works(&service);
-        if (world_now_ms() - start < 1000)
+        if (sandbox_now_ms() - start < 1000)
                 ck_assert(!is_ready(manager));
-        world_wait_for(is_ready(manager));
+        sandbox_wait_for(is_ready(manager));
         close(manager);
         service_stop(&service);
 }
@@ -148,7 +147,7 @@ static void send_last_calls(sd_bus *bus, struct system_bus_answers *last, bool m
         *last = (struct system_bus_answers){0};
         for (int i = 0; i < LAST_CALLS; i++)
                 if (mount)
-                        system_bus_send(bus, last, "MountPath", "sas", world_path("root%d", i), 1,
+                        system_bus_send(bus, last, "MountPath", "sas", sandbox_path("root%d", i), 1,
                                         "proc");
                 else
                         system_bus_send(bus, last, "ListLeases", "");
@@ -160,124 +159,124 @@ static void make_last_roots(void) {
 
         for (int i = 0; i < LAST_CALLS; i++) {
                 snprintf(name, sizeof(name), "root%d", i);
-                world_make_root(0, name);
+                sandbox_make_root(0, name);
         }
 }
 
 /* The idle timeout has run out, and the calls are there, when the daemon wakes: which of them it
  * sees first is chance. */
-static void call_at_the_end_of_idleness(struct bus_stage *stage, bool mount) {
+static void call_at_the_end_of_idleness(struct bus_fixture *fixture, bool mount) {
         struct system_bus_answers last;
 
-        stage->service = service_start(&(struct service_plan){
+        fixture->service = service_start(&(struct service_plan){
                 .name = "a", .unnamed = true, .options = {"--idle-timeout=2"}});
         system_bus_wait_for("org.mountat1");
-        ck_assert_int_eq(kill(stage->service.pid, SIGSTOP), 0);
+        ck_assert_int_eq(kill(fixture->service.pid, SIGSTOP), 0);
         usleep(2300000);
-        send_last_calls(stage->root, &last, mount);
-        ck_assert_int_eq(kill(stage->service.pid, SIGCONT), 0);
-        system_bus_await(stage->root, &last, LAST_CALLS);
+        send_last_calls(fixture->root, &last, mount);
+        ck_assert_int_eq(kill(fixture->service.pid, SIGCONT), 0);
+        system_bus_await(fixture->root, &last, LAST_CALLS);
         ck_assert_msg(last.done == LAST_CALLS, "%s: %s", last.error, last.text);
 }
 
 BUS_TEST(calls_to_a_daemon_that_leaves_for_idleness_are_served) {
-        struct bus_stage stage = {0};
+        struct bus_fixture fixture = {0};
 
         system_bus_prepare();
-        stage.bus = system_bus_start();
-        stage.root = system_bus_connect(0);
+        fixture.bus = system_bus_start();
+        fixture.root = system_bus_connect(0);
         make_last_roots();
         for (int i = 0; i < 3; i++) {
-                call_at_the_end_of_idleness(&stage, false);
-                ck_assert_int_eq(service_wait(&stage.service), 0);
+                call_at_the_end_of_idleness(&fixture, false);
+                ck_assert_int_eq(service_wait(&fixture.service), 0);
         }
-        call_at_the_end_of_idleness(&stage, true);
+        call_at_the_end_of_idleness(&fixture, true);
         usleep(1000000);
-        if (service_is_running(&stage.service))
-                world_kill(stage.service.pid); /* it wasn't idle any more */
+        if (service_is_running(&fixture.service))
+                sandbox_kill(fixture.service.pid); /* it wasn't idle any more */
         else
-                ck_assert_int_eq(service_wait(&stage.service), 0);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), LAST_CALLS);
-        stage.service = bus_stage_start_service();
-        ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), LAST_CALLS);
-        bus_stage_close(&stage);
+                ck_assert_int_eq(service_wait(&fixture.service), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), LAST_CALLS);
+        fixture.service = bus_fixture_start_service();
+        ck_assert_uint_eq(system_bus_list(fixture.root, NULL, 0), LAST_CALLS);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(calls_to_a_daemon_that_is_stopped_are_answered) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
 
         make_last_roots();
         for (int i = 0; i < 6; i++) {
                 struct system_bus_answers last;
 
-                ck_assert_int_eq(kill(stage.service.pid, SIGSTOP), 0);
-                ck_assert_int_eq(kill(stage.service.pid, SIGTERM), 0);
-                send_last_calls(stage.root, &last, i % 2);
-                ck_assert_int_eq(kill(stage.service.pid, SIGCONT), 0);
-                system_bus_await(stage.root, &last, LAST_CALLS);
+                ck_assert_int_eq(kill(fixture.service.pid, SIGSTOP), 0);
+                ck_assert_int_eq(kill(fixture.service.pid, SIGTERM), 0);
+                send_last_calls(fixture.root, &last, i % 2);
+                ck_assert_int_eq(kill(fixture.service.pid, SIGCONT), 0);
+                system_bus_await(fixture.root, &last, LAST_CALLS);
                 ck_assert_msg(last.done + last.shutting_down == LAST_CALLS, "%s: %s", last.error,
                               last.text);
-                ck_assert_int_eq(service_wait(&stage.service), 0);
-                ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-                stage.service = bus_stage_start_service();
+                ck_assert_int_eq(service_wait(&fixture.service), 0);
+                ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+                fixture.service = bus_fixture_start_service();
         }
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(leases_of_the_bus_outlive_a_killed_instance) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         struct system_bus_lease lease;
         uint64_t id;
 
-        world_make_root(0, "root");
-        ck_assert_int_eq(chmod(world_path("root"), 0755), 0);
-        id = system_bus_mount_path(stage.root, world_path("root"));
-        world_kill(stage.service.pid);
-        stage.service = service_start(&(struct service_plan){.name = "a",
-                                                             .start = SERVICE_LISTENS,
-                                                             .unnamed = true,
-                                                             .options = {"--adopt-timeout=1"}});
+        sandbox_make_root(0, "root");
+        ck_assert_int_eq(chmod(sandbox_path("root"), 0755), 0);
+        id = system_bus_mount_path(fixture.root, sandbox_path("root"));
+        sandbox_kill(fixture.service.pid);
+        fixture.service = service_start(&(struct service_plan){.name = "a",
+                                                               .start = SERVICE_LISTENS,
+                                                               .unnamed = true,
+                                                               .options = {"--adopt-timeout=1"}});
         system_bus_wait_for("org.mountat1");
         usleep(2500000);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
-        ck_assert_uint_eq(system_bus_list(stage.root, &lease, 1), 1);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 2);
+        ck_assert_uint_eq(system_bus_list(fixture.root, &lease, 1), 1);
         ck_assert_uint_eq(lease.lease, id);
         ck_assert_str_eq(lease.origin, "kept");
-        ck_assert_str_eq(lease.place, world_path("root"));
-        system_bus_unmount(stage.root, id);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        bus_stage_close(&stage);
+        ck_assert_str_eq(lease.place, sandbox_path("root"));
+        system_bus_unmount(fixture.root, id);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+        bus_fixture_close(&fixture);
 }
 
 /* Out of reach, below a directory of mode 0700: on record, and mountatd --sweep takes it. */
 BUS_TEST(lease_out_of_reach_stays_on_record) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         struct system_bus_lease lease;
         const char *service = MOUNTATD_PROGRAM;
         char command[512];
 
-        world_make_root(WORLD_ALICE, "root");
-        client_keep_root(&stage.service, WORLD_ALICE, world_path("root"));
-        world_kill(stage.service.pid);
-        stage.service = bus_stage_start_service();
-        world_wait_for(service_has_logged(&stage.service, "out of reach"));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 1);
-        ck_assert_uint_eq(system_bus_list(stage.root, &lease, 1), 1);
+        sandbox_make_root(USER_ALICE, "root");
+        client_keep_root(&fixture.service, USER_ALICE, sandbox_path("root"));
+        sandbox_kill(fixture.service.pid);
+        fixture.service = bus_fixture_start_service();
+        sandbox_wait_for(service_has_logged(&fixture.service, "out of reach"));
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 1);
+        ck_assert_uint_eq(system_bus_list(fixture.root, &lease, 1), 1);
         ck_assert_str_eq(lease.origin, "kept");
 
         /* A sweep between two instances leaves it alone, one after a stop doesn't. */
-        world_kill(stage.service.pid);
+        sandbox_kill(fixture.service.pid);
         snprintf(command, sizeof(command), "%s --sweep --runtime-directory=%s", service,
-                 stage.service.runtime);
+                 fixture.service.runtime);
         ck_assert_int_eq(system(command), 0);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 1);
-        stage.service = bus_stage_start_service();
-        ck_assert_int_eq(kill(stage.service.pid, SIGTERM), 0);
-        ck_assert_int_eq(service_wait(&stage.service), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 1);
+        fixture.service = bus_fixture_start_service();
+        ck_assert_int_eq(kill(fixture.service.pid, SIGTERM), 0);
+        ck_assert_int_eq(service_wait(&fixture.service), 0);
         ck_assert_int_eq(system(command), 0);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        sd_bus_close_unref(stage.root);
-        world_kill(stage.bus);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+        sd_bus_close_unref(fixture.root);
+        sandbox_kill(fixture.bus);
 }
 
 /* ---- a thread that is stuck ---- */
@@ -286,113 +285,113 @@ BUS_TEST(lease_out_of_reach_stays_on_record) {
 static sd_bus *call_and_wedge(struct hostile *hostile, struct system_bus_answers *answers) {
         sd_bus *waiting = system_bus_connect(0);
 
-        system_bus_send(waiting, answers, "MountPath", "sas", world_path("h/stalled"), 1, "proc");
+        system_bus_send(waiting, answers, "MountPath", "sas", sandbox_path("h/stalled"), 1, "proc");
         sd_bus_flush(waiting);
-        world_wait_for(hostile_is_awaited(hostile));
+        sandbox_wait_for(hostile_is_awaited(hostile));
         return waiting;
 }
 
 /* For as long as the file system's server likes; who asked waits for it, and nobody else. */
 BUS_HOSTILE_TEST(path_on_a_stalled_file_system_keeps_nobody_waiting) {
         struct hostile hostile = hostile_start_shared(0, "h");
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         struct system_bus_answers answers = {0};
         sd_bus *waiting = call_and_wedge(&hostile, &answers);
 
-        expect_socket_works(&stage.service);
-        world_make_root(0, "root");
-        system_bus_mount_path(stage.root, world_path("root"));
+        expect_socket_works(&fixture.service);
+        sandbox_make_root(0, "root");
+        system_bus_mount_path(fixture.root, sandbox_path("root"));
         ck_assert_uint_eq(answers.count, 0);
         hostile_end(&hostile);
         system_bus_await(waiting, &answers, 1);
         ck_assert_uint_eq(answers.done, 0);
         ck_assert_str_eq(answers.error, "org.mountat1.Error.HostFailed");
-        ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 1);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
+        ck_assert_uint_eq(system_bus_list(fixture.root, NULL, 0), 1);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 2);
         sd_bus_close_unref(waiting);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* A daemon that mounts below the hostile file system, where a call waits for somebody else's. */
-static struct bus_stage open_and_block(struct hostile *hostile,
-                                       struct system_bus_answers *answers) {
-        struct bus_stage stage = {0};
+static struct bus_fixture open_and_block(struct hostile *hostile,
+                                         struct system_bus_answers *answers) {
+        struct bus_fixture fixture = {0};
         char build[300];
 
         system_bus_prepare();
-        stage.bus = system_bus_start();
+        fixture.bus = system_bus_start();
         snprintf(build, sizeof(build), "--build-directory=%s", hostile->path);
-        stage.service = service_start(&(struct service_plan){
+        fixture.service = service_start(&(struct service_plan){
                 .name = "a", .start = SERVICE_LISTENS, .unnamed = true, .options = {build}});
         system_bus_wait_for("org.mountat1");
-        stage.root = system_bus_connect(0);
+        fixture.root = system_bus_connect(0);
         hostile_block(hostile, "a/proc", HOSTILE_LOOKUP);
         *answers = (struct system_bus_answers){0};
-        system_bus_send(stage.root, answers, "MountPath", "sas", world_path("h/a"), 1, "proc");
-        system_bus_pass_on(stage.root);
-        return stage;
+        system_bus_send(fixture.root, answers, "MountPath", "sas", sandbox_path("h/a"), 1, "proc");
+        system_bus_pass_on(fixture.root);
+        return fixture;
 }
 
 BUS_HOSTILE_TEST(mount_that_takes_its_time_is_answered) {
         struct hostile hostile = hostile_start_shared(0, "h");
         struct system_bus_answers answers;
-        struct bus_stage stage = open_and_block(&hostile, &answers);
+        struct bus_fixture fixture = open_and_block(&hostile, &answers);
 
         usleep(1000000); /* by then it is stuck */
-        ck_assert_uint_eq(system_bus_number(stage.root, "MountsTotal"), 0);
+        ck_assert_uint_eq(system_bus_number(fixture.root, "MountsTotal"), 0);
         hostile_let_go(&hostile);
-        system_bus_await(stage.root, &answers, 1);
+        system_bus_await(fixture.root, &answers, 1);
         ck_assert_msg(answers.done == 1, "%s: %s", answers.error, answers.text);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 1);
-        ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 1);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 1);
+        ck_assert_uint_eq(system_bus_list(fixture.root, NULL, 0), 1);
         hostile_end(&hostile);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* Granted when the connection is gone by which its caller could have been told. */
 BUS_HOSTILE_TEST(mount_whose_caller_can_not_be_told_is_undone) {
         struct hostile hostile = hostile_start_shared(0, "h");
         struct system_bus_answers answers;
-        struct bus_stage stage = open_and_block(&hostile, &answers);
+        struct bus_fixture fixture = open_and_block(&hostile, &answers);
 
         usleep(300000); /* by then it is stuck */
-        sd_bus_close_unref(stage.root);
-        world_kill(stage.bus);
-        stage.bus = system_bus_start();
+        sd_bus_close_unref(fixture.root);
+        sandbox_kill(fixture.bus);
+        fixture.bus = system_bus_start();
         system_bus_wait_for("org.mountat1");
-        stage.root = system_bus_connect(0);
-        ck_assert_uint_eq(system_bus_number(stage.root, "MountsTotal"), 0);
+        fixture.root = system_bus_connect(0);
+        ck_assert_uint_eq(system_bus_number(fixture.root, "MountsTotal"), 0);
         hostile_let_go(&hostile);
-        world_wait_for(system_bus_number(stage.root, "MountsTotal") == 1);
-        world_wait_for(system_bus_list(stage.root, NULL, 0) == 0);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        sandbox_wait_for(system_bus_number(fixture.root, "MountsTotal") == 1);
+        sandbox_wait_for(system_bus_list(fixture.root, NULL, 0) == 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
         ck_assert_uint_eq(answers.count, 0);
         hostile_end(&hostile);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* 32 calls of a user's can be under way, whatever connections he has; nobody else notices. */
 BUS_HOSTILE_TEST(calls_of_a_user_that_are_stuck_are_his_own) {
         struct hostile hostile = hostile_start_shared(0, "h");
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         struct system_bus_answers answers[2] = {{0}};
         sd_bus *stuck[2] = {system_bus_connect(0), system_bus_connect(0)};
-        sd_bus *alice = system_bus_connect(WORLD_ALICE);
+        sd_bus *alice = system_bus_connect(USER_ALICE);
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "root");
+        sandbox_make_root(USER_ALICE, "root");
         for (unsigned i = 0; i < 32; i++)
                 system_bus_send(stuck[i % 2], &answers[i % 2], "MountPath", "sas",
-                                world_path("h/stalled"), 1, "proc");
+                                sandbox_path("h/stalled"), 1, "proc");
         sd_bus_flush(stuck[0]);
         sd_bus_flush(stuck[1]);
-        world_wait_for(hostile_is_awaited(&hostile));
+        sandbox_wait_for(hostile_is_awaited(&hostile));
         system_bus_pass_on(stuck[0]);
         system_bus_pass_on(stuck[1]);
         usleep(200000); /* by then it is known whose calls they are */
 
-        system_bus_expect(stage.root, "LimitExceeded", "ListLeases", "");
-        lease = client_keep_root(&stage.service, WORLD_ALICE, world_path("root"));
+        system_bus_expect(fixture.root, "LimitExceeded", "ListLeases", "");
+        lease = client_keep_root(&fixture.service, USER_ALICE, sandbox_path("root"));
         ck_assert_uint_eq(system_bus_list(alice, NULL, 0), 1);
         system_bus_unmount(alice, lease);
         ck_assert_uint_eq(answers[0].count + answers[1].count, 0);
@@ -401,48 +400,48 @@ BUS_HOSTILE_TEST(calls_of_a_user_that_are_stuck_are_his_own) {
         system_bus_await(stuck[0], &answers[0], 16);
         system_bus_await(stuck[1], &answers[1], 16);
         ck_assert_uint_eq(answers[0].done + answers[1].done, 0);
-        ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 0);
+        ck_assert_uint_eq(system_bus_list(fixture.root, NULL, 0), 0);
         sd_bus_close_unref(stuck[0]);
         sd_bus_close_unref(stuck[1]);
         sd_bus_close_unref(alice);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* Its connection to the bus stays open with the thread that is stuck, but for a hang-up. */
 BUS_HOSTILE_TEST(restart_beside_a_stuck_thread_is_known_to_the_bus) {
         struct hostile hostile = hostile_start_shared(0, "h");
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         struct system_bus_answers answers = {0};
         sd_bus *waiting = call_and_wedge(&hostile, &answers);
 
-        ck_assert_int_eq(kill(stage.service.pid, SIGUSR1), 0);
+        ck_assert_int_eq(kill(fixture.service.pid, SIGUSR1), 0);
         system_bus_await(waiting, &answers, 1);
         ck_assert_str_eq(answers.error, "org.freedesktop.DBus.Error.NoReply");
-        world_wait_for(!system_bus_has("org.mountat1"));
-        ck_assert(service_is_running(&stage.service)); /* what is left of it */
+        sandbox_wait_for(!system_bus_has("org.mountat1"));
+        ck_assert(service_is_running(&fixture.service)); /* what is left of it */
 
         hostile_end(&hostile);
-        ck_assert_int_eq(service_wait(&stage.service), 0);
+        ck_assert_int_eq(service_wait(&fixture.service), 0);
         sd_bus_close_unref(waiting);
-        sd_bus_close_unref(stage.root);
-        world_kill(stage.bus);
+        sd_bus_close_unref(fixture.root);
+        sandbox_kill(fixture.bus);
 }
 
 /* Its caller is told, before the connection is closed. */
 BUS_HOSTILE_TEST(stop_beside_a_stuck_thread_answers_its_caller) {
         struct hostile hostile = hostile_start_shared(0, "h");
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         struct system_bus_answers answers = {0};
         sd_bus *waiting = call_and_wedge(&hostile, &answers);
 
-        ck_assert_int_eq(kill(stage.service.pid, SIGTERM), 0);
+        ck_assert_int_eq(kill(fixture.service.pid, SIGTERM), 0);
         system_bus_await(waiting, &answers, 1);
         ck_assert_str_eq(answers.error, "org.mountat1.Error.ShuttingDown");
         hostile_end(&hostile);
-        ck_assert_int_eq(service_wait(&stage.service), 0);
+        ck_assert_int_eq(service_wait(&fixture.service), 0);
         sd_bus_close_unref(waiting);
-        sd_bus_close_unref(stage.root);
-        world_kill(stage.bus);
+        sd_bus_close_unref(fixture.root);
+        sandbox_kill(fixture.bus);
 }
 
 int main(void) {
@@ -462,5 +461,5 @@ int main(void) {
         tcase_add_test(tests, calls_of_a_user_that_are_stuck_are_his_own);
         tcase_add_test(tests, restart_beside_a_stuck_thread_is_known_to_the_bus);
         tcase_add_test(tests, stop_beside_a_stuck_thread_answers_its_caller);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

@@ -4,8 +4,7 @@
 
 #include "common/fd.h"
 #include "daemon/manager.h"
-#include "tests/fixtures/bus_stage.h"
-#include "tests/fixtures/client.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +18,7 @@
 
 /* The socket side, as if there were no bus. */
 static void expect_socket_works(const struct service *service) {
-        int client = client_connect(service, WORLD_BOB);
+        int client = client_connect(service, USER_BOB);
 
         client_hello(client);
         close(client);
@@ -44,8 +43,8 @@ static char *introspect(sd_bus *bus) {
 }
 
 BUS_TEST(every_method_that_can_be_seen_has_a_rule_and_names) {
-        struct bus_stage stage = bus_stage_open();
-        char *text = introspect(stage.root);
+        struct bus_fixture fixture = bus_fixture_open();
+        char *text = introspect(fixture.root);
         char *manager = strstr(text, "org.mountat1.Manager"), member[64];
         unsigned methods = 0;
 
@@ -63,13 +62,13 @@ BUS_TEST(every_method_that_can_be_seen_has_a_rule_and_names) {
                                       strstr(at, " name=\"") < strchr(at, '>'),
                               "an argument has no name");
         free(text);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* What every service on a bus has, for those outside the group too. */
 BUS_TEST(everybody_may_ping_and_read) {
-        struct bus_stage stage = bus_stage_open();
-        sd_bus *mallory = system_bus_connect(WORLD_MALLORY);
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *mallory = system_bus_connect(USER_MALLORY);
         sd_bus_error error = SD_BUS_ERROR_NULL;
         sd_bus_message *reply = NULL;
         int r = sd_bus_call_method(mallory, "org.mountat1", "/org/mountat1",
@@ -88,7 +87,7 @@ BUS_TEST(everybody_may_ping_and_read) {
         system_bus_judge(&error, SD_BUS_ERROR_ACCESS_DENIED);
         sd_bus_error_free(&error);
         sd_bus_close_unref(mallory);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 static bool has(char *const *names, const char *name) {
@@ -99,46 +98,46 @@ static bool has(char *const *names, const char *name) {
 }
 
 BUS_TEST(properties_tell_version_counts_and_limits) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         sd_bus_error error = SD_BUS_ERROR_NULL;
         char *version = NULL, **features = NULL;
 
-        world_make_root(0, "root");
-        ck_assert_int_ge(sd_bus_get_property_string(stage.root, "org.mountat1", "/org/mountat1",
+        sandbox_make_root(0, "root");
+        ck_assert_int_ge(sd_bus_get_property_string(fixture.root, "org.mountat1", "/org/mountat1",
                                                     "org.mountat1.Manager", "Version", &error,
                                                     &version),
                          0);
         ck_assert_str_eq(version, MOUNTATD_VERSION);
-        ck_assert_int_ge(sd_bus_get_property_strv(stage.root, "org.mountat1", "/org/mountat1",
+        ck_assert_int_ge(sd_bus_get_property_strv(fixture.root, "org.mountat1", "/org/mountat1",
                                                   "org.mountat1.Manager", "Features", &error,
                                                   &features),
                          0);
         ck_assert(has(features, "adopt") && has(features, "keep") && has(features, "check"));
-        ck_assert_uint_eq(system_bus_number(stage.root, "Leases"), 0);
-        ck_assert_uint_gt(system_bus_number(stage.root, "MaxConnections"), 0);
-        ck_assert_uint_eq(system_bus_number(stage.root, "MaxConnectionsPerUser"), 512);
-        ck_assert_uint_gt(system_bus_number(stage.root, "MaxMounts"), 0);
-        ck_assert_uint_eq(system_bus_number(stage.root, "MaxNamespacesPerUser"), 256);
-        ck_assert_uint_eq(system_bus_number(stage.root, "MaxMountsPerUser"), 2048);
-        ck_assert_uint_eq(system_bus_number(stage.root, "MaxTargets"), 16);
+        ck_assert_uint_eq(system_bus_number(fixture.root, "Leases"), 0);
+        ck_assert_uint_gt(system_bus_number(fixture.root, "MaxConnections"), 0);
+        ck_assert_uint_eq(system_bus_number(fixture.root, "MaxConnectionsPerUser"), 512);
+        ck_assert_uint_gt(system_bus_number(fixture.root, "MaxMounts"), 0);
+        ck_assert_uint_eq(system_bus_number(fixture.root, "MaxNamespacesPerUser"), 256);
+        ck_assert_uint_eq(system_bus_number(fixture.root, "MaxMountsPerUser"), 2048);
+        ck_assert_uint_eq(system_bus_number(fixture.root, "MaxTargets"), 16);
 
-        system_bus_mount_path(stage.root, world_path("root"));
-        system_bus_expect(stage.root, "AlreadyMounted", "MountPath", "sas", world_path("root"), 1,
-                          "proc");
-        ck_assert_uint_eq(system_bus_number(stage.root, "Leases"), 1);
-        ck_assert_uint_eq(system_bus_number(stage.root, "MountsTotal"), 2);
-        ck_assert_uint_eq(system_bus_number(stage.root, "FailuresTotal"), 1);
+        system_bus_mount_path(fixture.root, sandbox_path("root"));
+        system_bus_expect(fixture.root, "AlreadyMounted", "MountPath", "sas", sandbox_path("root"),
+                          1, "proc");
+        ck_assert_uint_eq(system_bus_number(fixture.root, "Leases"), 1);
+        ck_assert_uint_eq(system_bus_number(fixture.root, "MountsTotal"), 2);
+        ck_assert_uint_eq(system_bus_number(fixture.root, "FailuresTotal"), 1);
         for (char **feature = features; *feature; feature++)
                 free(*feature);
         free(features);
         free(version);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* Who counts on a change that is never told would go on showing what was. */
 BUS_TEST(no_property_promises_to_tell_changes) {
-        struct bus_stage stage = bus_stage_open();
-        char *text = introspect(stage.root);
+        struct bus_fixture fixture = bus_fixture_open();
+        char *text = introspect(fixture.root);
         char *manager = strstr(text, "org.mountat1.Manager");
         static const char *const names[] = {"Leases", "Connections", "MountsTotal",
                                             "FailuresTotal"};
@@ -156,7 +155,7 @@ BUS_TEST(no_property_promises_to_tell_changes) {
                 ck_assert_msg(at != NULL && at < end, "%s", names[i]);
         }
         free(text);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* ---- the methods ---- */
@@ -181,184 +180,184 @@ static void run_readme_line(const char *verb) {
 }
 
 BUS_TEST(readme_lines_mount_and_unmount) {
-        struct bus_stage stage = bus_stage_open();
-        struct world_mount found;
+        struct bus_fixture fixture = bus_fixture_open();
+        struct sandbox_mount found;
 
         ck_assert_int_eq(mount("tmpfs", "/srv", "tmpfs", 0, NULL), 0);
         ck_assert_int_eq(mkdir("/srv/root", 0755) | mkdir("/srv/root/proc", 0755) |
                                  mkdir("/srv/root/sys", 0755),
                          0);
         run_readme_line(" MountPath ");
-        ck_assert(world_find_mount(0, "/srv/root/proc", &found));
+        ck_assert(sandbox_find_mount(0, "/srv/root/proc", &found));
         ck_assert_str_eq(found.source, "mountatd");
-        ck_assert(world_has_option(found.options, "nosuid"));
-        ck_assert(world_find_mount(0, "/srv/root/sys", &found));
+        ck_assert(sandbox_has_option(found.options, "nosuid"));
+        ck_assert(sandbox_find_mount(0, "/srv/root/sys", &found));
         run_readme_line(" UnmountPath ");
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        bus_stage_close(&stage);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(root_may_name_directories_of_other_users) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         sd_bus_error error = SD_BUS_ERROR_NULL;
         sd_bus_message *reply;
         struct system_bus_lease lease;
 
-        world_make_root(WORLD_ALICE, "root");
-        ck_assert_int_eq(chmod(world_path("root"), 0755), 0);
-        system_bus_mount_path(stage.root, world_path("root"));
-        ck_assert_uint_eq(system_bus_list(stage.root, &lease, 1), 1);
-        ck_assert_str_eq(lease.place, world_path("root"));
+        sandbox_make_root(USER_ALICE, "root");
+        ck_assert_int_eq(chmod(sandbox_path("root"), 0755), 0);
+        system_bus_mount_path(fixture.root, sandbox_path("root"));
+        ck_assert_uint_eq(system_bus_list(fixture.root, &lease, 1), 1);
+        ck_assert_str_eq(lease.place, sandbox_path("root"));
         ck_assert_str_eq(lease.origin, "kept");
         ck_assert_uint_eq(lease.file_systems, 2);
         ck_assert_uint_eq(lease.uid, 0);
         ck_assert_uint_eq(lease.pid, getpid());
         ck_assert_uint_lt(lease.age, 60);
-        ck_assert_uint_eq(system_bus_list_ex(stage.root, &lease, 1), 1);
-        ck_assert_str_eq(lease.place, world_path("root"));
+        ck_assert_uint_eq(system_bus_list_ex(fixture.root, &lease, 1), 1);
+        ck_assert_str_eq(lease.place, sandbox_path("root"));
         ck_assert(!lease.elsewhere);
-        reply = system_bus_call(stage.root, &error, "UnmountPath", "s", world_path("root"));
+        reply = system_bus_call(fixture.root, &error, "UnmountPath", "s", sandbox_path("root"));
         ck_assert_msg(reply != NULL, "%s", error.message);
         sd_bus_message_unref(reply);
-        ck_assert_uint_eq(system_bus_list(stage.root, &lease, 1), 0);
-        bus_stage_close(&stage);
+        ck_assert_uint_eq(system_bus_list(fixture.root, &lease, 1), 0);
+        bus_fixture_close(&fixture);
 }
 
 /* The one capability opens no door; descriptors need none. */
 BUS_TEST(root_of_mode_0700_needs_descriptors) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "root");
-        system_bus_expect(stage.root, "NotAuthorised", "MountPath", "sas", world_path("root"), 1,
-                          "proc");
-        lease = client_keep_root(&stage.service, WORLD_ALICE, world_path("root"));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 1);
-        system_bus_unmount(stage.root, lease);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        bus_stage_close(&stage);
+        sandbox_make_root(USER_ALICE, "root");
+        system_bus_expect(fixture.root, "NotAuthorised", "MountPath", "sas", sandbox_path("root"),
+                          1, "proc");
+        lease = client_keep_root(&fixture.service, USER_ALICE, sandbox_path("root"));
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 1);
+        system_bus_unmount(fixture.root, lease);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+        bus_fixture_close(&fixture);
 }
 
 /* By whatever connection, and without anybody being asked. */
 BUS_TEST(kept_lease_is_its_users_to_unmount) {
-        struct bus_stage stage = bus_stage_open();
-        sd_bus *alice = system_bus_connect(WORLD_ALICE);
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *alice = system_bus_connect(USER_ALICE);
         struct system_bus_lease listed;
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "root");
-        lease = client_keep_root(&stage.service, WORLD_ALICE, world_path("root"));
+        sandbox_make_root(USER_ALICE, "root");
+        lease = client_keep_root(&fixture.service, USER_ALICE, sandbox_path("root"));
         ck_assert_uint_eq(system_bus_list(alice, &listed, 1), 1);
         ck_assert_str_eq(listed.origin, "kept");
-        ck_assert_uint_eq(listed.uid, WORLD_ALICE);
+        ck_assert_uint_eq(listed.uid, USER_ALICE);
         system_bus_unmount(alice, lease);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
         system_bus_expect(alice, "NoSuchLease", "Unmount", "t", lease);
         sd_bus_close_unref(alice);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(lease_outlives_who_asked_for_it) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         sd_bus *root = system_bus_connect(0);
         uint64_t lease;
 
-        world_make_root(0, "root");
-        lease = system_bus_mount_path(root, world_path("root"));
+        sandbox_make_root(0, "root");
+        lease = system_bus_mount_path(root, sandbox_path("root"));
         sd_bus_close_unref(root);
         usleep(300000);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
-        system_bus_unmount(stage.root, lease);
-        bus_stage_close(&stage);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 2);
+        system_bus_unmount(fixture.root, lease);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(lease_of_another_user_is_safe) {
-        struct bus_stage stage = bus_stage_open();
-        sd_bus *alice = system_bus_connect(WORLD_ALICE), *bob = system_bus_connect(WORLD_BOB);
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *alice = system_bus_connect(USER_ALICE), *bob = system_bus_connect(USER_BOB);
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "root");
-        lease = client_keep_root(&stage.service, WORLD_ALICE, world_path("root"));
+        sandbox_make_root(USER_ALICE, "root");
+        lease = client_keep_root(&fixture.service, USER_ALICE, sandbox_path("root"));
         system_bus_expect(bob, "NotAuthorised", "Unmount", "t", lease);
         ck_assert_uint_eq(system_bus_list(bob, NULL, 0), 0);
         ck_assert_uint_eq(system_bus_list(alice, NULL, 0), 1);
-        ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 1);
+        ck_assert_uint_eq(system_bus_list(fixture.root, NULL, 0), 1);
         ck_assert_uint_eq(system_bus_list_ex(bob, NULL, 0), 0);
         ck_assert_uint_eq(system_bus_list_ex(alice, NULL, 0), 1);
-        ck_assert_uint_eq(system_bus_list_ex(stage.root, NULL, 0), 1);
-        system_bus_unmount(stage.root, lease);
+        ck_assert_uint_eq(system_bus_list_ex(fixture.root, NULL, 0), 1);
+        system_bus_unmount(fixture.root, lease);
         sd_bus_close_unref(alice);
         sd_bus_close_unref(bob);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* A connection's lease isn't its user's to take away by the bus, but root's. */
 BUS_TEST(lease_of_a_connection_is_taken_by_root_alone) {
-        struct bus_stage stage = bus_stage_open();
-        sd_bus *alice = system_bus_connect(WORLD_ALICE);
-        int client = client_connect(&stage.service, WORLD_ALICE);
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *alice = system_bus_connect(USER_ALICE);
+        int client = client_connect(&fixture.service, USER_ALICE);
         struct system_bus_lease listed;
         struct wire_reply reply;
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "root");
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
+        sandbox_make_root(USER_ALICE, "root");
+        lease = client_hold_root(client, USER_ALICE, sandbox_path("root"));
         ck_assert_uint_eq(system_bus_list(alice, &listed, 1), 1);
         ck_assert_str_eq(listed.origin, "socket");
         ck_assert_uint_eq(listed.lease, lease);
         system_bus_expect(alice, "NotAuthorised", "Unmount", "t", lease);
-        system_bus_unmount(stage.root, lease);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        system_bus_unmount(fixture.root, lease);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
         reply = client_unmount(client, lease);
         client_expect(reply, STATUS_NO_SUCH_LEASE, 0, STATUS_NO_TARGET);
         close(client);
-        expect_socket_works(&stage.service);
+        expect_socket_works(&fixture.service);
         sd_bus_close_unref(alice);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(outside_the_group_only_lists_are_free) {
-        struct bus_stage stage = bus_stage_open();
-        sd_bus *mallory = system_bus_connect(WORLD_MALLORY);
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *mallory = system_bus_connect(USER_MALLORY);
 
-        world_make_root(WORLD_MALLORY, "root");
+        sandbox_make_root(USER_MALLORY, "root");
         system_bus_expect(mallory, SD_BUS_ERROR_ACCESS_DENIED, "Unmount", "t", (uint64_t)1);
         ck_assert_uint_eq(system_bus_list(mallory, NULL, 0), 0);
         ck_assert_uint_eq(system_bus_list_ex(mallory, NULL, 0), 0);
-        system_bus_expect(mallory, "NotAuthorised", "MountPath", "sas", world_path("root"), 1,
+        system_bus_expect(mallory, "NotAuthorised", "MountPath", "sas", sandbox_path("root"), 1,
                           "proc");
-        system_bus_expect(mallory, "NotAuthorised", "UnmountPath", "s", world_path("root"));
-        world_wait_for(service_has_logged(&stage.service, ": MountPath: root alone"));
-        world_wait_for(service_has_logged(&stage.service, ": UnmountPath: root alone"));
+        system_bus_expect(mallory, "NotAuthorised", "UnmountPath", "s", sandbox_path("root"));
+        sandbox_wait_for(service_has_logged(&fixture.service, ": MountPath: root alone"));
+        sandbox_wait_for(service_has_logged(&fixture.service, ": UnmountPath: root alone"));
         sd_bus_close_unref(mallory);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* Trusted for whose directory it is, and nothing else. */
 BUS_TEST(trust_lifts_no_other_rule) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
 
-        world_make_root(WORLD_ALICE, "root");
-        ck_assert_int_eq(chmod(world_path("root"), 0755), 0);
-        ck_assert_int_eq(mount("ramfs", world_path("root/proc"), "ramfs", 0, NULL), 0);
-        system_bus_expect(stage.root, "AlreadyMounted", "MountPath", "sas", world_path("root"), 1,
-                          "proc");
-        ck_assert_int_eq(mkdir(world_path("remote"), 0755), 0);
-        ck_assert_int_eq(mount("ramfs", world_path("remote"), "ramfs", 0, NULL), 0);
-        ck_assert_int_eq(mkdir(world_path("remote/proc"), 0755), 0);
-        system_bus_expect(stage.root, "UnsupportedFileSystem", "MountPath", "sas",
-                          world_path("remote"), 1, "proc");
-        bus_stage_close(&stage);
+        sandbox_make_root(USER_ALICE, "root");
+        ck_assert_int_eq(chmod(sandbox_path("root"), 0755), 0);
+        ck_assert_int_eq(mount("ramfs", sandbox_path("root/proc"), "ramfs", 0, NULL), 0);
+        system_bus_expect(fixture.root, "AlreadyMounted", "MountPath", "sas", sandbox_path("root"),
+                          1, "proc");
+        ck_assert_int_eq(mkdir(sandbox_path("remote"), 0755), 0);
+        ck_assert_int_eq(mount("ramfs", sandbox_path("remote"), "ramfs", 0, NULL), 0);
+        ck_assert_int_eq(mkdir(sandbox_path("remote/proc"), 0755), 0);
+        system_bus_expect(fixture.root, "UnsupportedFileSystem", "MountPath", "sas",
+                          sandbox_path("remote"), 1, "proc");
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(members_set_no_log_level) {
-        struct bus_stage stage = bus_stage_open();
-        sd_bus *alice = system_bus_connect(WORLD_ALICE);
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *alice = system_bus_connect(USER_ALICE);
         sd_bus_error error = SD_BUS_ERROR_NULL;
         char *level = NULL;
 
         ck_assert_int_ge(sd_bus_set_property(
-                                 stage.root, "org.mountat1", "/org/freedesktop/LogControl1",
+                                 fixture.root, "org.mountat1", "/org/freedesktop/LogControl1",
                                  "org.freedesktop.LogControl1", "LogLevel", &error, "s", "debug"),
                          0);
         ck_assert_int_ge(sd_bus_get_property_string(
@@ -374,84 +373,84 @@ BUS_TEST(members_set_no_log_level) {
         system_bus_judge(&error, SD_BUS_ERROR_ACCESS_DENIED);
         sd_bus_error_free(&error);
         ck_assert_int_lt(
-                sd_bus_set_property(stage.root, "org.mountat1", "/org/freedesktop/LogControl1",
+                sd_bus_set_property(fixture.root, "org.mountat1", "/org/freedesktop/LogControl1",
                                     "org.freedesktop.LogControl1", "LogLevel", &error, "s", "loud"),
                 0);
         system_bus_judge(&error, SD_BUS_ERROR_INVALID_ARGS);
         sd_bus_error_free(&error);
         sd_bus_close_unref(alice);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* ---- bad input ---- */
 
 BUS_TEST(bad_paths_are_refused_by_name) {
-        struct bus_stage stage = bus_stage_open();
-        const char *root = world_path("root");
+        struct bus_fixture fixture = bus_fixture_open();
+        const char *root = sandbox_path("root");
         char path[PATH_MAX + 1];
 
-        world_make_root(0, "root");
-        ck_assert_int_eq(symlink(root, world_path("link")), 0);
-        ck_assert_int_eq(mkdir(world_path("linked"), 0755), 0);
-        ck_assert_int_eq(symlink(world_path("root/proc"), world_path("linked/proc")), 0);
-        ck_assert_int_eq(mknod(world_path("file"), S_IFREG | 0644, 0), 0);
+        sandbox_make_root(0, "root");
+        ck_assert_int_eq(symlink(root, sandbox_path("link")), 0);
+        ck_assert_int_eq(mkdir(sandbox_path("linked"), 0755), 0);
+        ck_assert_int_eq(symlink(sandbox_path("root/proc"), sandbox_path("linked/proc")), 0);
+        ck_assert_int_eq(mknod(sandbox_path("file"), S_IFREG | 0644, 0), 0);
 
-        system_bus_expect(stage.root, "TargetVanished", "MountPath", "sas", world_path("no"), 1,
+        system_bus_expect(fixture.root, "TargetVanished", "MountPath", "sas", sandbox_path("no"), 1,
                           "proc");
-        system_bus_expect(stage.root, "Malformed", "MountPath", "sas", "root", 1, "proc");
-        system_bus_expect(stage.root, "Malformed", "MountPath", "sas", "", 1, "proc");
-        system_bus_expect(stage.root, "Malformed", "MountPath", "sas", "/srv/..", 1, "proc");
-        system_bus_expect(stage.root, "Malformed", "MountPath", "sas", "/srv/ci/../x", 1, "proc");
+        system_bus_expect(fixture.root, "Malformed", "MountPath", "sas", "root", 1, "proc");
+        system_bus_expect(fixture.root, "Malformed", "MountPath", "sas", "", 1, "proc");
+        system_bus_expect(fixture.root, "Malformed", "MountPath", "sas", "/srv/..", 1, "proc");
+        system_bus_expect(fixture.root, "Malformed", "MountPath", "sas", "/srv/ci/../x", 1, "proc");
         memset(path, 'a', PATH_MAX);
         path[0] = '/';
         path[PATH_MAX] = '\0';
-        system_bus_expect(stage.root, "Malformed", "MountPath", "sas", path, 1, "proc");
-        system_bus_expect(stage.root, "Malformed", "UnmountPath", "s", path);
-        system_bus_expect(stage.root, "Malformed", "UnmountPath", "s", "/srv/..");
-        system_bus_expect(stage.root, "TargetVanished", "MountPath", "sas", "/srv/..no/...", 1,
+        system_bus_expect(fixture.root, "Malformed", "MountPath", "sas", path, 1, "proc");
+        system_bus_expect(fixture.root, "Malformed", "UnmountPath", "s", path);
+        system_bus_expect(fixture.root, "Malformed", "UnmountPath", "s", "/srv/..");
+        system_bus_expect(fixture.root, "TargetVanished", "MountPath", "sas", "/srv/..no/...", 1,
                           "proc");
-        system_bus_expect(stage.root, "NotADirectory", "MountPath", "sas", world_path("link"), 1,
+        system_bus_expect(fixture.root, "NotADirectory", "MountPath", "sas", sandbox_path("link"),
+                          1, "proc");
+        system_bus_expect(fixture.root, "NotADirectory", "MountPath", "sas", sandbox_path("link/."),
+                          1, "proc");
+        system_bus_expect(fixture.root, "NotADirectory", "MountPath", "sas", sandbox_path("linked"),
+                          1, "proc");
+        system_bus_expect(fixture.root, "NotADirectory", "MountPath", "sas", sandbox_path("file"),
+                          1, "proc");
+        system_bus_expect(fixture.root, "NotADirectory", "MountPath", "sas", "/proc/self/cwd", 1,
                           "proc");
-        system_bus_expect(stage.root, "NotADirectory", "MountPath", "sas", world_path("link/."), 1,
-                          "proc");
-        system_bus_expect(stage.root, "NotADirectory", "MountPath", "sas", world_path("linked"), 1,
-                          "proc");
-        system_bus_expect(stage.root, "NotADirectory", "MountPath", "sas", world_path("file"), 1,
-                          "proc");
-        system_bus_expect(stage.root, "NotADirectory", "MountPath", "sas", "/proc/self/cwd", 1,
-                          "proc");
-        system_bus_expect(stage.root, "Malformed", "MountPath", "sas", root, 0);
-        system_bus_expect(stage.root, "UnsupportedFileSystem", "MountPath", "sas", root, 1,
+        system_bus_expect(fixture.root, "Malformed", "MountPath", "sas", root, 0);
+        system_bus_expect(fixture.root, "UnsupportedFileSystem", "MountPath", "sas", root, 1,
                           "tmpfs");
-        system_bus_expect(stage.root, "AlreadyMounted", "MountPath", "sas", root, 2, "proc",
+        system_bus_expect(fixture.root, "AlreadyMounted", "MountPath", "sas", root, 2, "proc",
                           "proc");
-        system_bus_expect(stage.root, "Malformed", "MountPath", "sas", root, 17, "proc", "proc",
+        system_bus_expect(fixture.root, "Malformed", "MountPath", "sas", root, 17, "proc", "proc",
                           "proc", "proc", "proc", "proc", "proc", "proc", "proc", "proc", "proc",
                           "proc", "proc", "proc", "proc", "proc", "proc");
-        system_bus_expect(stage.root, "NoSuchLease", "UnmountPath", "s", root);
-        system_bus_expect(stage.root, "TargetVanished", "UnmountPath", "s", world_path("no"));
-        system_bus_expect(stage.root, "NoSuchLease", "Unmount", "t", (uint64_t)0);
-        system_bus_expect(stage.root, "NoSuchLease", "Unmount", "t", UINT64_MAX);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        bus_stage_close(&stage);
+        system_bus_expect(fixture.root, "NoSuchLease", "UnmountPath", "s", root);
+        system_bus_expect(fixture.root, "TargetVanished", "UnmountPath", "s", sandbox_path("no"));
+        system_bus_expect(fixture.root, "NoSuchLease", "Unmount", "t", (uint64_t)0);
+        system_bus_expect(fixture.root, "NoSuchLease", "Unmount", "t", UINT64_MAX);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(wrong_signatures_are_refused) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
 
-        system_bus_expect(stage.root, SD_BUS_ERROR_INVALID_ARGS, "MountPath", "s", "/srv/root");
-        system_bus_expect(stage.root, SD_BUS_ERROR_INVALID_ARGS, "Unmount", "s", "1");
-        system_bus_expect(stage.root, SD_BUS_ERROR_INVALID_ARGS, "ListLeases", "u", 1);
-        system_bus_expect(stage.root, SD_BUS_ERROR_INVALID_ARGS, "ListLeasesEx", "u", 1);
-        system_bus_expect(stage.root, SD_BUS_ERROR_UNKNOWN_METHOD, "Format", "s", "/");
-        system_bus_expect(stage.root, SD_BUS_ERROR_UNKNOWN_METHOD, "Mount", "s", "/");
-        bus_stage_close(&stage);
+        system_bus_expect(fixture.root, SD_BUS_ERROR_INVALID_ARGS, "MountPath", "s", "/srv/root");
+        system_bus_expect(fixture.root, SD_BUS_ERROR_INVALID_ARGS, "Unmount", "s", "1");
+        system_bus_expect(fixture.root, SD_BUS_ERROR_INVALID_ARGS, "ListLeases", "u", 1);
+        system_bus_expect(fixture.root, SD_BUS_ERROR_INVALID_ARGS, "ListLeasesEx", "u", 1);
+        system_bus_expect(fixture.root, SD_BUS_ERROR_UNKNOWN_METHOD, "Format", "s", "/");
+        system_bus_expect(fixture.root, SD_BUS_ERROR_UNKNOWN_METHOD, "Mount", "s", "/");
+        bus_fixture_close(&fixture);
 }
 
 /* The bus does it, so that nothing is ever closed here that takes its time. */
 BUS_TEST(descriptors_are_refused_by_the_bus) {
-        struct bus_stage stage = bus_stage_open();
-        sd_bus *alice = system_bus_connect(WORLD_ALICE);
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *alice = system_bus_connect(USER_ALICE);
         FD_AUTO int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
         struct system_bus_answers answers = {0};
 
@@ -460,7 +459,7 @@ BUS_TEST(descriptors_are_refused_by_the_bus) {
         ck_assert_str_eq(answers.error, SD_BUS_ERROR_NOT_SUPPORTED);
         ck_assert_uint_eq(system_bus_list(alice, NULL, 0), 0);
         sd_bus_close_unref(alice);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* Under a sanitizer each part of a large message that arrives is the whole copied. */
@@ -523,27 +522,27 @@ static void expect_little_memory_for_messages(const struct service *service) {
 
 /* Once, it got into the question to polkit, for the length of which the bus hung up. */
 BUS_TEST(path_of_32_mib_costs_its_sender_an_error) {
-        struct bus_stage stage = bus_stage_open();
-        sd_bus *mallory = system_bus_connect(WORLD_MALLORY);
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *mallory = system_bus_connect(USER_MALLORY);
         char *path = make_large_path(32 * 1024 * 1024 - 300);
         char before[64], after[64];
 
-        find_owner(stage.root, before);
+        find_owner(fixture.root, before);
         system_bus_expect(mallory, "Malformed", "MountPath", "sas", path, 1, "proc");
         system_bus_expect(mallory, "Malformed", "UnmountPath", "s", path);
         system_bus_expect(mallory, "UnsupportedFileSystem", "MountPath", "sas", "/srv", 1, path);
-        find_owner(stage.root, after);
+        find_owner(fixture.root, after);
         ck_assert_str_eq(before, after);
-        ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 0);
-        expect_little_memory_for_messages(&stage.service);
+        ck_assert_uint_eq(system_bus_list(fixture.root, NULL, 0), 0);
+        expect_little_memory_for_messages(&fixture.service);
         free(path);
         sd_bus_close_unref(mallory);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(large_calls_are_not_kept) {
-        struct bus_stage stage = bus_stage_open();
-        sd_bus *mallory = system_bus_connect(WORLD_MALLORY);
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *mallory = system_bus_connect(USER_MALLORY);
         char *path = make_large_path(30 * 1024 * 1024);
         struct system_bus_answers answers = {0};
 
@@ -554,26 +553,26 @@ BUS_TEST(large_calls_are_not_kept) {
         free(path);
         system_bus_await(mallory, &answers, LARGE_CALLS);
         ck_assert_uint_eq(answers.done, 0);
-        ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 0);
-        expect_little_memory_for_messages(&stage.service);
+        ck_assert_uint_eq(system_bus_list(fixture.root, NULL, 0), 0);
+        expect_little_memory_for_messages(&fixture.service);
         sd_bus_close_unref(mallory);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(name_with_control_characters_costs_nothing) {
-        struct bus_stage stage = bus_stage_open();
-        sd_bus *alice = system_bus_connect(WORLD_ALICE);
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *alice = system_bus_connect(USER_ALICE);
         struct system_bus_lease lease;
         char expected[512];
 
-        world_make_root(WORLD_ALICE, "a\x7f\n");
-        client_keep_root(&stage.service, WORLD_ALICE, world_path("a\x7f\n"));
-        snprintf(expected, sizeof(expected), "%s", world_path("a\\x7f\\x0a"));
+        sandbox_make_root(USER_ALICE, "a\x7f\n");
+        client_keep_root(&fixture.service, USER_ALICE, sandbox_path("a\x7f\n"));
+        snprintf(expected, sizeof(expected), "%s", sandbox_path("a\\x7f\\x0a"));
         ck_assert_uint_eq(system_bus_list(alice, &lease, 1), 1);
         ck_assert_str_eq(lease.place, expected);
         ck_assert_uint_eq(system_bus_number(alice, "Leases"), 1);
         sd_bus_close_unref(alice);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* ---- many calls, and large replies ---- */
@@ -581,7 +580,7 @@ BUS_TEST(name_with_control_characters_costs_nothing) {
 /* A directory whose path is as long as can be told, each byte of which is four in a list. */
 static int make_long_place(void) {
         char name[256];
-        int at = open(world_path("."), O_PATH | O_DIRECTORY | O_CLOEXEC);
+        int at = open(sandbox_path("."), O_PATH | O_DIRECTORY | O_CLOEXEC);
 
         memset(name, '\1', sizeof(name) - 1);
         name[sizeof(name) - 1] = '\0';
@@ -633,7 +632,7 @@ static void expect_little_memory(const struct service *service) {
 
 /* 32 MiB in one message would cost the daemon its connection to the bus. */
 BUS_TEST(places_of_any_length_fit_a_list) {
-        struct bus_stage stage = {0};
+        struct bus_fixture fixture = {0};
         struct system_bus_answers answers = {0};
         struct system_bus_lease lease;
         const unsigned leases = count_leases(2300); /* of 15 kB each, if they weren't cut */
@@ -641,79 +640,79 @@ BUS_TEST(places_of_any_length_fit_a_list) {
         int place;
 
         system_bus_prepare();
-        stage.bus = system_bus_start();
-        stage.service =
+        fixture.bus = system_bus_start();
+        fixture.service =
                 service_start(&(struct service_plan){.name = "a",
                                                      .start = SERVICE_LISTENS,
                                                      .unnamed = true,
                                                      .options = {"--max-mounts-per-user=4096"}});
         system_bus_wait_for("org.mountat1");
-        stage.root = system_bus_connect(0);
+        fixture.root = system_bus_connect(0);
         place = make_long_place();
         for (unsigned i = 0; i < leases; i++)
-                keep_below(&stage.service, place, i);
+                keep_below(&fixture.service, place, i);
         close(place);
 
-        ck_assert_uint_eq(system_bus_list(stage.root, &lease, 1), leases);
+        ck_assert_uint_eq(system_bus_list(fixture.root, &lease, 1), leases);
         ck_assert_uint_gt(strlen(lease.place), 1000);
         ck_assert_uint_le(strlen(lease.place), 1024);
         ck_assert_str_eq(lease.place + strlen(lease.place) - 3, "...");
         for (unsigned i = 0; i < lists; i++)
-                system_bus_send(stage.root, &answers, i % 2 ? "ListLeases" : "ListLeasesEx", "");
-        system_bus_await(stage.root, &answers, lists);
+                system_bus_send(fixture.root, &answers, i % 2 ? "ListLeases" : "ListLeasesEx", "");
+        system_bus_await(fixture.root, &answers, lists);
         ck_assert_uint_eq(answers.done, lists);
-        expect_little_memory(&stage.service);
-        bus_stage_close(&stage);
+        expect_little_memory(&fixture.service);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(caller_that_leaves_before_the_answer_disturbs_nobody) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         struct system_bus_answers answers = {0};
 
-        world_make_root(0, "root");
+        sandbox_make_root(0, "root");
         for (int i = 0; i < 50; i++) {
                 sd_bus *hasty = system_bus_connect(0);
 
-                system_bus_send(hasty, &answers, "MountPath", "sas", world_path("root"), 2, "proc",
-                                "sysfs");
+                system_bus_send(hasty, &answers, "MountPath", "sas", sandbox_path("root"), 2,
+                                "proc", "sysfs");
                 sd_bus_flush_close_unref(hasty);
         }
-        expect_socket_works(&stage.service);
-        ck_assert_uint_le(system_bus_list(stage.root, NULL, 0), 1);
-        bus_stage_close(&stage);
+        expect_socket_works(&fixture.service);
+        ck_assert_uint_le(system_bus_list(fixture.root, NULL, 0), 1);
+        bus_fixture_close(&fixture);
 }
 
 /* The daemon, that sleeps, finds them all when it wakes, before the bus can say whose they are. */
-static struct system_bus_answers send_at_once(const struct bus_stage *stage, sd_bus *bus,
+static struct system_bus_answers send_at_once(const struct bus_fixture *fixture, sd_bus *bus,
                                               unsigned count) {
         struct system_bus_answers answers = {0};
 
-        ck_assert_int_eq(kill(stage->service.pid, SIGSTOP), 0);
+        ck_assert_int_eq(kill(fixture->service.pid, SIGSTOP), 0);
         for (unsigned i = 0; i < count; i++)
                 system_bus_send(bus, &answers, "ListLeases", "");
         system_bus_pass_on(bus);
-        ck_assert_int_eq(kill(stage->service.pid, SIGCONT), 0);
+        ck_assert_int_eq(kill(fixture->service.pid, SIGCONT), 0);
         system_bus_await(bus, &answers, count);
         return answers;
 }
 
 BUS_TEST(thirty_two_calls_of_a_sender_are_served_at_a_time) {
-        struct bus_stage stage = bus_stage_open();
-        sd_bus *alice = system_bus_connect(WORLD_ALICE);
-        struct system_bus_answers answers = send_at_once(&stage, alice, 32);
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *alice = system_bus_connect(USER_ALICE);
+        struct system_bus_answers answers = send_at_once(&fixture, alice, 32);
 
         ck_assert_msg(answers.done == 32, "%s: %s", answers.error, answers.text);
-        answers = send_at_once(&stage, alice, 33);
+        answers = send_at_once(&fixture, alice, 33);
         ck_assert_uint_eq(answers.done, 32);
         ck_assert_uint_eq(answers.beyond_limits, 1);
-        answers = send_at_once(&stage, alice, 120); /* dbus-daemon itself allows 128 */
+        answers = send_at_once(&fixture, alice, 120); /* dbus-daemon itself allows 128 */
         ck_assert_uint_ge(answers.done, 32);
         ck_assert_uint_eq(answers.done + answers.beyond_limits, 120);
         ck_assert_ptr_nonnull(strstr(answers.text, "wait for their answers"));
-        expect_socket_works(&stage.service);
+        expect_socket_works(&fixture.service);
         ck_assert_uint_eq(system_bus_list(alice, NULL, 0), 0);
         sd_bus_close_unref(alice);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 int main(void) {
@@ -742,5 +741,5 @@ int main(void) {
         tcase_add_test(tests, places_of_any_length_fit_a_list);
         tcase_add_test(tests, caller_that_leaves_before_the_answer_disturbs_nobody);
         tcase_add_test(tests, thirty_two_calls_of_a_sender_are_served_at_a_time);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

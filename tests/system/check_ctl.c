@@ -2,9 +2,7 @@
 
 /* mountatctl with a daemon and a bus, as people and scripts use it. */
 
-#include "tests/fixtures/bus_stage.h"
-#include "tests/fixtures/client.h"
-#include "tests/fixtures/container.h"
+#include "tests/test.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -43,7 +41,7 @@ ctl(uid_t uid, const char *format, ...) {
         pid = fork();
         ck_assert_int_ge(pid, 0);
         if (pid == 0) {
-                world_become(uid);
+                sandbox_become(uid);
                 dup2(pipes[1], STDOUT_FILENO);
                 dup2(pipes[1], STDERR_FILENO);
                 close_range(STDERR_FILENO + 1, ~0U, 0);
@@ -73,12 +71,12 @@ static void expect_silence(struct outcome outcome) {
         ck_assert_int_eq(outcome.status, 0);
 }
 
-/* A stage whose socket is what mountatctl connects to. */
-static struct bus_stage ctl_stage_open(void) {
-        struct bus_stage stage = bus_stage_open();
+/* A fixture whose socket is what mountatctl connects to. */
+static struct bus_fixture ctl_stage_open(void) {
+        struct bus_fixture fixture = bus_fixture_open();
 
-        ck_assert_int_eq(setenv("MOUNTATD_SOCKET", stage.service.socket, 1), 0);
-        return stage;
+        ck_assert_int_eq(setenv("MOUNTATD_SOCKET", fixture.service.socket, 1), 0);
+        return fixture;
 }
 
 /* Mounts below that root, which must succeed; the lease as it was printed. */
@@ -101,154 +99,154 @@ static const char *ctl_list_first(uid_t uid) {
 }
 
 BUS_TEST(mounts_lists_and_unmounts_a_root_of_mode_0700) {
-        struct bus_stage stage = ctl_stage_open();
+        struct bus_fixture fixture = ctl_stage_open();
         const char *lease;
 
-        world_make_root(WORLD_ALICE, "root");
-        lease = ctl_mount(WORLD_ALICE, world_path("root"));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
-        expect(ctl(WORLD_ALICE, "list"), 0, lease);
-        expect(ctl(WORLD_ALICE, "list"), 0, "LEASE");
-        expect(ctl(WORLD_ALICE, "list"), 0, "1 leases.");
-        expect(ctl(WORLD_ALICE, "list"), 0, "proc,sysfs");
-        expect(ctl(WORLD_BOB, "list --no-legend; echo $?"), 0, "0\n");
-        expect(ctl(WORLD_ALICE, "unmount %s", world_path("root")), 0, "");
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        bus_stage_close(&stage);
+        sandbox_make_root(USER_ALICE, "root");
+        lease = ctl_mount(USER_ALICE, sandbox_path("root"));
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 2);
+        expect(ctl(USER_ALICE, "list"), 0, lease);
+        expect(ctl(USER_ALICE, "list"), 0, "LEASE");
+        expect(ctl(USER_ALICE, "list"), 0, "1 leases.");
+        expect(ctl(USER_ALICE, "list"), 0, "proc,sysfs");
+        expect(ctl(USER_BOB, "list --no-legend; echo $?"), 0, "0\n");
+        expect(ctl(USER_ALICE, "unmount %s", sandbox_path("root")), 0, "");
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+        bus_fixture_close(&fixture);
 }
 
 /* One lease for all three, and D-Bus finds it below the root. */
 BUS_TEST(mounts_lists_and_unmounts_a_dev) {
-        struct bus_stage stage = ctl_stage_open();
-        struct world_mount found;
+        struct bus_fixture fixture = ctl_stage_open();
+        struct sandbox_mount found;
         const char *root;
 
-        root = world_make_root(WORLD_ALICE, "root");
-        expect(ctl(WORLD_ALICE, "mount --dev %s", root), 1, "cannot mount dev below");
-        expect(ctl(WORLD_ALICE, "mount --create --dev %s", root), 0, "\n");
-        ck_assert(world_find_mount(0, world_path("root/dev/null"), &found));
-        expect(ctl(WORLD_ALICE, "list"), 0, " proc,sysfs,dev ");
-        expect(ctl(WORLD_ALICE, "list"), 0, "1 leases.");
-        expect(ctl(WORLD_ALICE, "list --json=short"), 0, "[\"proc\",\"sysfs\",\"dev\"]");
-        expect(ctl(WORLD_ALICE, "status --json=short"), 0, "\"dev\"");
-        expect(ctl(WORLD_ALICE, "hello"), 0, "\ndev\n");
-        expect_silence(ctl(WORLD_ALICE, "unmount %s", root));
-        ck_assert(!world_find_mount(0, world_path("root/dev/null"), &found));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        root = sandbox_make_root(USER_ALICE, "root");
+        expect(ctl(USER_ALICE, "mount --dev %s", root), 1, "cannot mount dev below");
+        expect(ctl(USER_ALICE, "mount --create --dev %s", root), 0, "\n");
+        ck_assert(sandbox_find_mount(0, sandbox_path("root/dev/null"), &found));
+        expect(ctl(USER_ALICE, "list"), 0, " proc,sysfs,dev ");
+        expect(ctl(USER_ALICE, "list"), 0, "1 leases.");
+        expect(ctl(USER_ALICE, "list --json=short"), 0, "[\"proc\",\"sysfs\",\"dev\"]");
+        expect(ctl(USER_ALICE, "status --json=short"), 0, "\"dev\"");
+        expect(ctl(USER_ALICE, "hello"), 0, "\ndev\n");
+        expect_silence(ctl(USER_ALICE, "unmount %s", root));
+        ck_assert(!sandbox_find_mount(0, sandbox_path("root/dev/null"), &found));
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
 
-        expect(ctl(WORLD_ALICE, "mount --file-system dev %s", root), 0, "\n");
-        expect(ctl(WORLD_ALICE, "list"), 0, " dev ");
+        expect(ctl(USER_ALICE, "mount --file-system dev %s", root), 0, "\n");
+        expect(ctl(USER_ALICE, "list"), 0, " dev ");
         expect_silence(ctl(0, "unmount %s", root));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        bus_stage_close(&stage);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(features_lack_the_dev_that_isn_t_offered) {
-        struct bus_stage stage = ctl_stage_open();
+        struct bus_fixture fixture = ctl_stage_open();
 
-        world_make_root(WORLD_ALICE, "root");
-        service_stop(&stage.service);
-        stage.service = service_start(&(struct service_plan){
+        sandbox_make_root(USER_ALICE, "root");
+        service_stop(&fixture.service);
+        fixture.service = service_start(&(struct service_plan){
                 .name = "a", .start = SERVICE_LISTENS, .unnamed = true, .options = {"--no-dev"}});
         system_bus_wait_for("org.mountat1");
         ck_assert_ptr_null(strstr(expect(ctl(0, "status"), 0, "keep").output, "dev,"));
         ck_assert_ptr_null(strstr(expect(ctl(0, "hello"), 0, "keep").output, "dev"));
-        expect(ctl(WORLD_ALICE, "mount --create --dev %s", world_path("root")), 1, "--no-dev");
-        expect(ctl(WORLD_ALICE, "mount %s", world_path("root")), 0, "\n");
-        bus_stage_close(&stage);
+        expect(ctl(USER_ALICE, "mount --create --dev %s", sandbox_path("root")), 1, "--no-dev");
+        expect(ctl(USER_ALICE, "mount %s", sandbox_path("root")), 0, "\n");
+        bus_fixture_close(&fixture);
 }
 
 /* As scripts for systemd's tools have it. */
 BUS_TEST(knows_quiet_and_no_pager) {
-        struct bus_stage stage = ctl_stage_open();
+        struct bus_fixture fixture = ctl_stage_open();
 
-        world_make_root(WORLD_ALICE, "root");
-        expect_silence(ctl(WORLD_ALICE, "mount -q --no-pager %s", world_path("root")));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
-        expect(ctl(WORLD_ALICE, "list --no-pager"), 0, "1 leases.");
-        expect_silence(ctl(WORLD_ALICE, "unmount --no-pager --quiet %s", world_path("root")));
-        expect_silence(ctl(WORLD_ALICE, "hold --quiet %s </dev/null", world_path("root")));
-        expect(ctl(WORLD_ALICE, "list --quiet=1"), 2, "--quiet=1");
-        expect(ctl(WORLD_ALICE, "list -x"), 2, "-x");
-        bus_stage_close(&stage);
+        sandbox_make_root(USER_ALICE, "root");
+        expect_silence(ctl(USER_ALICE, "mount -q --no-pager %s", sandbox_path("root")));
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 2);
+        expect(ctl(USER_ALICE, "list --no-pager"), 0, "1 leases.");
+        expect_silence(ctl(USER_ALICE, "unmount --no-pager --quiet %s", sandbox_path("root")));
+        expect_silence(ctl(USER_ALICE, "hold --quiet %s </dev/null", sandbox_path("root")));
+        expect(ctl(USER_ALICE, "list --quiet=1"), 2, "--quiet=1");
+        expect(ctl(USER_ALICE, "list -x"), 2, "-x");
+        bus_fixture_close(&fixture);
 }
 
 /* A user's own is his alone to unmount, by whatever process, and root's over D-Bus. */
 BUS_TEST(unmounts_by_lease_ones_own_and_as_root_anybodys) {
-        struct bus_stage stage = ctl_stage_open();
+        struct bus_fixture fixture = ctl_stage_open();
         const char *lease;
 
-        world_make_root(WORLD_ALICE, "root");
-        lease = ctl_mount(WORLD_ALICE, world_path("root"));
-        expect(ctl(WORLD_BOB, "unmount %s", lease), 1, "root alone");
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
-        expect_silence(ctl(WORLD_ALICE, "unmount %s", lease));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        sandbox_make_root(USER_ALICE, "root");
+        lease = ctl_mount(USER_ALICE, sandbox_path("root"));
+        expect(ctl(USER_BOB, "unmount %s", lease), 1, "root alone");
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 2);
+        expect_silence(ctl(USER_ALICE, "unmount %s", lease));
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
 
-        lease = ctl_mount(WORLD_ALICE, world_path("root"));
+        lease = ctl_mount(USER_ALICE, sandbox_path("root"));
         expect_silence(ctl(0, "unmount %s", lease));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        bus_stage_close(&stage);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(unmounts_below_a_directory_as_root_for_another_user) {
-        struct bus_stage stage = ctl_stage_open();
+        struct bus_fixture fixture = ctl_stage_open();
 
-        world_make_root(WORLD_ALICE, "root");
-        ctl_mount(WORLD_ALICE, world_path("root"));
-        expect(ctl(WORLD_BOB, "unmount %s", world_path(".")), 1, "no lease of yours");
-        expect_silence(ctl(0, "unmount %s", world_path("root")));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        bus_stage_close(&stage);
+        sandbox_make_root(USER_ALICE, "root");
+        ctl_mount(USER_ALICE, sandbox_path("root"));
+        expect(ctl(USER_BOB, "unmount %s", sandbox_path(".")), 1, "no lease of yours");
+        expect_silence(ctl(0, "unmount %s", sandbox_path("root")));
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+        bus_fixture_close(&fixture);
 }
 
 /* Of one's own, neither takes a bus. */
 BUS_TEST(mounts_and_unmounts_without_a_bus) {
-        struct bus_stage stage = ctl_stage_open();
+        struct bus_fixture fixture = ctl_stage_open();
         const char *lease;
 
-        world_make_root(WORLD_ALICE, "root");
+        sandbox_make_root(USER_ALICE, "root");
         ck_assert_int_eq(setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere", 1), 0);
-        lease = ctl_mount(WORLD_ALICE, world_path("root"));
-        expect(ctl(WORLD_ALICE, "unmount %s", world_path("root")), 1, "give the lease's number");
-        expect(ctl(WORLD_BOB, "unmount %s", lease), 1, "no-such-lease");
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
-        expect_silence(ctl(WORLD_ALICE, "unmount %s", lease));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        bus_stage_close(&stage);
+        lease = ctl_mount(USER_ALICE, sandbox_path("root"));
+        expect(ctl(USER_ALICE, "unmount %s", sandbox_path("root")), 1, "give the lease's number");
+        expect(ctl(USER_BOB, "unmount %s", lease), 1, "no-such-lease");
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 2);
+        expect_silence(ctl(USER_ALICE, "unmount %s", lease));
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(root_is_told_how_to_mount_for_another_user) {
-        struct bus_stage stage = ctl_stage_open();
+        struct bus_fixture fixture = ctl_stage_open();
 
-        world_make_root(WORLD_ALICE, "root");
-        expect(ctl(0, "mount --file-system proc --pids-only %s", world_path("root")), 1,
+        sandbox_make_root(USER_ALICE, "root");
+        expect(ctl(0, "mount --file-system proc --pids-only %s", sandbox_path("root")), 1,
                "MountPath");
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* As answers to busctl have it. */
 BUS_TEST(unmounts_by_decimal_lease) {
-        struct bus_stage stage = ctl_stage_open();
+        struct bus_fixture fixture = ctl_stage_open();
         unsigned long long lease;
 
-        world_make_root(0, "root");
-        lease = system_bus_mount_path(stage.root, world_path("root"));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 2);
+        sandbox_make_root(0, "root");
+        lease = system_bus_mount_path(fixture.root, sandbox_path("root"));
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 2);
         expect_silence(ctl(0, "unmount %llu", lease));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        bus_stage_close(&stage);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+        bus_fixture_close(&fixture);
 }
 
 /* Such a place is cut in the list, and any of several leases could be the one. */
 BUS_TEST(unmounts_below_a_long_path_by_lease) {
-        struct bus_stage stage = ctl_stage_open();
+        struct bus_fixture fixture = ctl_stage_open();
         char root[2048] = "", name[201];
         const char *lease;
 
         memset(name, 'a', sizeof(name) - 1);
         name[sizeof(name) - 1] = '\0';
-        strcat(root, world_path("."));
+        strcat(root, sandbox_path("."));
         for (int i = 0; i < 6; i++) {
                 strcat(strcat(root, "/"), name);
                 ck_assert_int_eq(mkdir(root, 0755), 0);
@@ -257,21 +255,21 @@ BUS_TEST(unmounts_below_a_long_path_by_lease) {
         expect(ctl(0, "mount --quiet --create %s", root), 0, "");
         expect(ctl(0, "unmount %s", root), 1, "give the lease's number");
         expect(ctl(0, "unmount %.*s", (int)strlen(root) - 1, root), 1, "No such file");
-        expect(ctl(0, "unmount %s", world_path(".")), 1, "no lease of yours");
+        expect(ctl(0, "unmount %s", sandbox_path(".")), 1, "no lease of yours");
         lease = ctl_list_first(0);
         expect_silence(ctl(0, "unmount %s", lease));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        bus_stage_close(&stage);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+        bus_fixture_close(&fixture);
 }
 
 #define PYTHON(expression)                                                                         \
         " | python3 -c 'import json,sys; d=json.load(sys.stdin); print(" expression ")'"
 
 BUS_TEST(writes_json_that_a_parser_accepts) {
-        struct bus_stage stage = ctl_stage_open();
+        struct bus_fixture fixture = ctl_stage_open();
 
-        world_make_root(WORLD_ALICE, "q\"\\\t");
-        ctl_mount(WORLD_ALICE, world_path("q\"\\\t"));
+        sandbox_make_root(USER_ALICE, "q\"\\\t");
+        ctl_mount(USER_ALICE, sandbox_path("q\"\\\t"));
         expect(ctl(0, "list --json=short" PYTHON(
                               "d[0][\"origin\"], d[0][\"file_systems\"], len(d[0][\"lease\"])")),
                0, "kept ['proc', 'sysfs'] 16");
@@ -280,9 +278,9 @@ BUS_TEST(writes_json_that_a_parser_accepts) {
         expect(ctl(0, "status --json=pretty" PYTHON("d[\"Leases\"], d[\"MaxTargets\"]")), 0,
                "1 16");
         expect(ctl(0, "status --json=short" PYTHON("d[\"Features\"]")), 0, "adopt");
-        expect(ctl(WORLD_MALLORY, "status"), 0, "Version: " MOUNTATD_VERSION);
-        expect(ctl(WORLD_MALLORY, "list --json=short"), 0, "[]");
-        bus_stage_close(&stage);
+        expect(ctl(USER_MALLORY, "status"), 0, "Version: " MOUNTATD_VERSION);
+        expect(ctl(USER_MALLORY, "list --json=short"), 0, "[]");
+        bus_fixture_close(&fixture);
 }
 
 /* A mount can be refused for its path; the directories above it can get another name all the same.
@@ -292,54 +290,54 @@ BUS_TEST(lists_a_mount_below_what_is_no_text_any_more) {
                                             "right-to-left-\xe2\x80\xae"};
         static const char *const escaped[] = {"latin1-\\xe9", "nonchar-\\xef\\xbf\\xbf",
                                               "right-to-left-\\xe2\\x80\\xae"};
-        struct bus_stage stage = ctl_stage_open();
+        struct bus_fixture fixture = ctl_stage_open();
         char before[256];
 
-        snprintf(before, sizeof(before), "%s", world_make_root(WORLD_ALICE, "root"));
-        ctl_mount(WORLD_ALICE, before);
+        snprintf(before, sizeof(before), "%s", sandbox_make_root(USER_ALICE, "root"));
+        ctl_mount(USER_ALICE, before);
         for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-                ck_assert_int_eq(rename(before, world_path("%s", names[i])), 0);
-                snprintf(before, sizeof(before), "%s", world_path("%s", names[i]));
+                ck_assert_int_eq(rename(before, sandbox_path("%s", names[i])), 0);
+                snprintf(before, sizeof(before), "%s", sandbox_path("%s", names[i]));
                 expect(ctl(0, "list"), 0, escaped[i]);
                 expect(ctl(0, "list --json=short" PYTHON("len(d)")), 0, "1");
         }
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(status_shows_build_directories_that_are_not_there) {
-        struct bus_stage stage = ctl_stage_open();
+        struct bus_fixture fixture = ctl_stage_open();
         char text[1024], directory[256];
 
         expect(ctl(0, "status"), 0, "Build directories: none");
-        service_stop(&stage.service);
-        snprintf(directory, sizeof(directory), "%s", world_make_directory(0, 0755, "build"));
+        service_stop(&fixture.service);
+        snprintf(directory, sizeof(directory), "%s", sandbox_make_directory(0, 0755, "build"));
         snprintf(text, sizeof(text), "--build-directory=%s", directory);
-        stage.service = service_start(&(struct service_plan){
+        fixture.service = service_start(&(struct service_plan){
                 .name = "a",
                 .start = SERVICE_LISTENS,
                 .unnamed = true,
-                .options = {text, "--build-directory", world_path("late:60001")},
+                .options = {text, "--build-directory", sandbox_path("late:60001")},
         });
         system_bus_wait_for("org.mountat1");
-        snprintf(text, sizeof(text), "%s, %s:60001 (isn't there)", directory, world_path("late"));
+        snprintf(text, sizeof(text), "%s, %s:60001 (isn't there)", directory, sandbox_path("late"));
         expect(ctl(0, "status"), 0, text);
         expect(ctl(0, "status --json=short" PYTHON("d[\"BuildDirectories\"]")), 0, text);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* A password is asked for only if somebody wants more than his own. */
 BUS_TEST(lists_those_of_others_with_consent) {
-        struct bus_stage stage = ctl_stage_open();
+        struct bus_fixture fixture = ctl_stage_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.list-others", true);
 
-        world_make_root(WORLD_ALICE, "root");
-        ctl_mount(WORLD_ALICE, world_path("root"));
-        expect(ctl(WORLD_BOB, "list"), 0, "0 leases.");
-        expect(ctl(WORLD_BOB, "list --all"), 0, "1 leases.");
+        sandbox_make_root(USER_ALICE, "root");
+        ctl_mount(USER_ALICE, sandbox_path("root"));
+        expect(ctl(USER_BOB, "list"), 0, "0 leases.");
+        expect(ctl(USER_BOB, "list --all"), 0, "1 leases.");
         expect(ctl(0, "list"), 0, "1 leases.");
-        expect(ctl(WORLD_BOB, "status --all"), 2, "no such option");
-        world_kill(polkit);
-        bus_stage_close(&stage);
+        expect(ctl(USER_BOB, "status --all"), 2, "no such option");
+        sandbox_kill(polkit);
+        bus_fixture_close(&fixture);
 }
 
 /* ---- leases in containers ---- */
@@ -351,18 +349,18 @@ struct contained {
         int pipe[2];    /* what that reads */
 };
 
-static struct bus_stage join_stage_open(const char *option) {
-        struct bus_stage stage = ctl_stage_open();
+static struct bus_fixture join_stage_open(const char *option) {
+        struct bus_fixture fixture = ctl_stage_open();
 
-        service_stop(&stage.service);
-        stage.service = service_start(&(struct service_plan){
+        service_stop(&fixture.service);
+        fixture.service = service_start(&(struct service_plan){
                 .name = "a",
                 .start = SERVICE_LISTENS,
                 .unnamed = true,
                 .options = {"--join=60001", option},
         });
         system_bus_wait_for("org.mountat1");
-        return stage;
+        return fixture;
 }
 
 /* By one who comes in there as root: a file system, with a root of Alice's that only it has. */
@@ -376,18 +374,19 @@ static void make_root_in(const struct container *container) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
                 ck_assert_int_eq(unshare(CLONE_FS), 0);
                 ck_assert_int_eq(setns(fd, CLONE_NEWNS), 0);
-                ck_assert_int_eq(mount("none", world_path("there"), "tmpfs", 0, "mode=0755"), 0);
-                world_make_root(WORLD_ALICE, "there/root");
+                ck_assert_int_eq(mount("none", sandbox_path("there"), "tmpfs", 0, "mode=0755"), 0);
+                sandbox_make_root(USER_ALICE, "there/root");
                 _exit(EXIT_SUCCESS);
         }
-        world_join(pid);
+        sandbox_join(pid);
 }
 
 static void hold_in_there(void *argument) {
         const struct contained *contained = argument;
 
         dup2(contained->pipe[0], STDIN_FILENO);
-        execl(MOUNTATCTL_PROGRAM, "mountatctl", "hold", "--quiet", world_path("there/root"), NULL);
+        execl(MOUNTATCTL_PROGRAM, "mountatctl", "hold", "--quiet", sandbox_path("there/root"),
+              NULL);
         _exit(127);
 }
 
@@ -396,7 +395,7 @@ static struct contained contain(enum container_kind kind) {
         char path[64];
         struct stat stat_of_namespace;
 
-        world_make_directory(0, 0755, "there");
+        sandbox_make_directory(0, 0755, "there");
         contained.container = container_start(kind);
         make_root_in(&contained.container);
         snprintf(path, sizeof(path), "/proc/%d/ns/mnt", contained.container.init);
@@ -404,14 +403,14 @@ static struct contained contain(enum container_kind kind) {
         contained.inode = stat_of_namespace.st_ino;
         ck_assert_int_eq(pipe2(contained.pipe, O_CLOEXEC), 0);
         contained.holder = container_spawn(&contained.container, hold_in_there, &contained);
-        world_wait_for(world_count_mounts(contained.container.init, "mountatd") == 2);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
+        sandbox_wait_for(sandbox_count_mounts(contained.container.init, "mountatd") == 2);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
         return contained;
 }
 
 static void contained_end(struct contained *contained) {
         container_kill(&contained->container);
-        world_kill(contained->holder);
+        sandbox_kill(contained->holder);
         close(contained->pipe[0]);
         close(contained->pipe[1]);
 }
@@ -438,9 +437,10 @@ static void expect_listed(const struct contained *contained, uid_t uid) {
         char text[512];
 
         snprintf(text, sizeof(text), "socket 0 proc,sysfs %" PRIu64 " %s\n", contained->inode,
-                 world_path("there/root"));
+                 sandbox_path("there/root"));
         expect(ctl(uid, "list --no-legend | sed 's/socket *[0-9]*/socket 0/'"), 0, text);
-        snprintf(text, sizeof(text), "%" PRIu64 " %s", contained->inode, world_path("there/root"));
+        snprintf(text, sizeof(text), "%" PRIu64 " %s", contained->inode,
+                 sandbox_path("there/root"));
         expect(ctl(uid, "list --json=short" PYTHON("d[0][\"mount_namespace\"], "
                                                    "d[0][\"place\"]")),
                0, text);
@@ -450,8 +450,8 @@ static void expect_listed(const struct contained *contained, uid_t uid) {
 static void expect_found(const struct contained *contained) {
         char text[512];
 
-        snprintf(text, sizeof(text), "%s\n%s\n", world_path("there/root/proc"),
-                 world_path("there/root/sys"));
+        snprintf(text, sizeof(text), "%s\n%s\n", sandbox_path("there/root/proc"),
+                 sandbox_path("there/root/sys"));
         ck_assert_str_eq(
                 told("findmnt -N %d --source mountatd -rno TARGET", contained->container.init),
                 text);
@@ -461,23 +461,23 @@ static void expect_found(const struct contained *contained) {
 }
 
 static void list_in(enum container_kind kind) {
-        struct bus_stage stage = join_stage_open(NULL);
+        struct bus_fixture fixture = join_stage_open(NULL);
         struct contained contained = contain(kind);
         struct system_bus_lease lease;
 
-        expect_listed(&contained, WORLD_ALICE);
+        expect_listed(&contained, USER_ALICE);
         expect_listed(&contained, 0);
-        expect(ctl(WORLD_BOB, "list"), 0, "0 leases.");
+        expect(ctl(USER_BOB, "list"), 0, "0 leases.");
         expect_found(&contained);
-        ck_assert_uint_eq(system_bus_list(stage.root, &lease, 1), 1);
-        ck_assert_str_eq(lease.place, world_path("there/root"));
-        ck_assert_uint_eq(system_bus_list_ex(stage.root, &lease, 1), 1);
-        ck_assert_str_eq(lease.place, world_path("there/root"));
+        ck_assert_uint_eq(system_bus_list(fixture.root, &lease, 1), 1);
+        ck_assert_str_eq(lease.place, sandbox_path("there/root"));
+        ck_assert_uint_eq(system_bus_list_ex(fixture.root, &lease, 1), 1);
+        ck_assert_str_eq(lease.place, sandbox_path("there/root"));
         ck_assert(lease.elsewhere);
         ck_assert_uint_eq(lease.mount_namespace, contained.inode);
         contained_end(&contained);
-        world_wait_for(system_bus_list(stage.root, NULL, 0) == 0);
-        bus_stage_close(&stage);
+        sandbox_wait_for(system_bus_list(fixture.root, NULL, 0) == 0);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(lists_a_lease_in_a_container) {
@@ -494,22 +494,22 @@ BUS_TEST(lists_a_lease_in_a_rootless_container) {
 }
 
 BUS_TEST(place_in_a_container_is_not_that_of_the_same_name_here) {
-        struct bus_stage stage = join_stage_open(NULL);
+        struct bus_fixture fixture = join_stage_open(NULL);
         struct contained contained = contain(CONTAINER_ROOTFUL);
 
-        world_make_root(WORLD_ALICE, "there/root");
-        expect(ctl(0, "unmount %s", world_path("there/root")), 1, "no lease");
-        ctl_mount(WORLD_ALICE, world_path("there/root"));
+        sandbox_make_root(USER_ALICE, "there/root");
+        expect(ctl(0, "unmount %s", sandbox_path("there/root")), 1, "no lease");
+        ctl_mount(USER_ALICE, sandbox_path("there/root"));
         expect(ctl(0, "list --json=short" PYTHON("len(d), None in [l[\"mount_namespace\"] for l "
                                                  "in d]")),
                0, "2 True");
         expect(ctl(0, "list"), 0, " - ");
-        expect_silence(ctl(0, "unmount %s", world_path("there/root")));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd"), 0);
-        ck_assert_uint_eq(world_count_mounts(contained.container.init, "mountatd"), 2);
+        expect_silence(ctl(0, "unmount %s", sandbox_path("there/root")));
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(contained.container.init, "mountatd"), 2);
         expect_listed(&contained, 0);
         contained_end(&contained);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* Whether the kernel has ids of mount namespaces, by which it is asked about them. */
@@ -524,13 +524,13 @@ static bool kernel_identifies_namespaces(void) {
 
 /* Nobody has anything of it open: it is as on record. */
 BUS_TEST(lists_what_a_dead_daemon_left_in_a_container) {
-        struct bus_stage stage = join_stage_open(NULL);
+        struct bus_fixture fixture = join_stage_open(NULL);
         struct contained contained = contain(CONTAINER_ROOTFUL);
         struct system_bus_lease lease;
 
-        world_kill(stage.service.pid);
-        world_kill(contained.holder);
-        stage.service = service_start(&(struct service_plan){
+        sandbox_kill(fixture.service.pid);
+        sandbox_kill(contained.holder);
+        fixture.service = service_start(&(struct service_plan){
                 .name = "a",
                 .start = SERVICE_LISTENS,
                 .unnamed = true,
@@ -539,12 +539,12 @@ BUS_TEST(lists_what_a_dead_daemon_left_in_a_container) {
         system_bus_wait_for("org.mountat1");
         if (kernel_identifies_namespaces())
                 expect_listed(&contained, 0);
-        ck_assert_uint_eq(system_bus_list_ex(stage.root, &lease, 1), 1);
+        ck_assert_uint_eq(system_bus_list_ex(fixture.root, &lease, 1), 1);
         ck_assert(lease.elsewhere);
         ck_assert_uint_eq(lease.mount_namespace, contained.inode);
         contained.holder = 0;
         container_kill(&contained.container);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* ---- an older daemon ---- */
@@ -581,39 +581,39 @@ BUS_TEST(lists_what_an_older_daemon_tells) {
 
         system_bus_prepare();
         bus = system_bus_start();
-        old = world_spawn(0, serve_as_old, NULL);
+        old = sandbox_spawn(0, serve_as_old, NULL);
         system_bus_wait_for("org.mountat1");
         expect(ctl(0, "list --no-legend"), 0,
                "0000000000000abc 60001 7 socket 5 proc - /srv/root\n");
-        expect(ctl(WORLD_ALICE, "list --json=short"), 0, "\"mount_namespace\":null");
-        world_kill(old);
-        world_kill(bus);
+        expect(ctl(USER_ALICE, "list --json=short"), 0, "\"mount_namespace\":null");
+        sandbox_kill(old);
+        sandbox_kill(bus);
 }
 
 BUS_TEST(says_what_is_wrong) {
-        struct bus_stage stage = ctl_stage_open();
+        struct bus_fixture fixture = ctl_stage_open();
 
-        world_make_root(WORLD_ALICE, "root");
-        world_make_root(WORLD_MALLORY, "outside");
-        world_make_directory(WORLD_ALICE, 0755, "empty");
-        expect(ctl(WORLD_ALICE, "mount"), 2, "usage");
-        expect(ctl(WORLD_ALICE, "unmount"), 2, "usage");
-        expect(ctl(WORLD_ALICE, "list --json=loud"), 2, "short, pretty or off");
-        expect(ctl(WORLD_ALICE, "list --create"), 2, "no such option");
-        expect(ctl(WORLD_ALICE, "mount %s", world_path("no")), 1, "No such file");
-        expect(ctl(WORLD_ALICE, "mount %s", world_path("empty")), 1, "--create");
-        expect(ctl(WORLD_ALICE, "unmount %s", world_path("root")), 1, "no lease");
-        expect(ctl(WORLD_ALICE, "unmount 0000000000000001"), 1, "no such lease");
-        expect(ctl(WORLD_MALLORY, "mount %s", world_path("outside")), 1, "group");
-        expect(ctl(WORLD_ALICE, "mount --create %s", world_path("empty")), 0, "\n");
-        expect(ctl(WORLD_ALICE, "mount %s", world_path("empty")), 1, "mounted");
-        service_stop(&stage.service);
-        world_wait_for(ctl(WORLD_ALICE, "status").status == 1);
-        expect(ctl(WORLD_ALICE, "status"), 1, "not on the system bus");
-        expect(ctl(WORLD_ALICE, "mount %s", world_path("root")), 1, "mountatd.socket");
-        sd_bus_close_unref(stage.root);
-        world_kill(stage.bus);
-        expect(ctl(WORLD_ALICE, "status"), 1, "system bus");
+        sandbox_make_root(USER_ALICE, "root");
+        sandbox_make_root(USER_MALLORY, "outside");
+        sandbox_make_directory(USER_ALICE, 0755, "empty");
+        expect(ctl(USER_ALICE, "mount"), 2, "usage");
+        expect(ctl(USER_ALICE, "unmount"), 2, "usage");
+        expect(ctl(USER_ALICE, "list --json=loud"), 2, "short, pretty or off");
+        expect(ctl(USER_ALICE, "list --create"), 2, "no such option");
+        expect(ctl(USER_ALICE, "mount %s", sandbox_path("no")), 1, "No such file");
+        expect(ctl(USER_ALICE, "mount %s", sandbox_path("empty")), 1, "--create");
+        expect(ctl(USER_ALICE, "unmount %s", sandbox_path("root")), 1, "no lease");
+        expect(ctl(USER_ALICE, "unmount 0000000000000001"), 1, "no such lease");
+        expect(ctl(USER_MALLORY, "mount %s", sandbox_path("outside")), 1, "group");
+        expect(ctl(USER_ALICE, "mount --create %s", sandbox_path("empty")), 0, "\n");
+        expect(ctl(USER_ALICE, "mount %s", sandbox_path("empty")), 1, "mounted");
+        service_stop(&fixture.service);
+        sandbox_wait_for(ctl(USER_ALICE, "status").status == 1);
+        expect(ctl(USER_ALICE, "status"), 1, "not on the system bus");
+        expect(ctl(USER_ALICE, "mount %s", sandbox_path("root")), 1, "mountatd.socket");
+        sd_bus_close_unref(fixture.root);
+        sandbox_kill(fixture.bus);
+        expect(ctl(USER_ALICE, "status"), 1, "system bus");
 }
 
 int main(void) {
@@ -639,5 +639,5 @@ int main(void) {
         tcase_add_test(tests, lists_what_a_dead_daemon_left_in_a_container);
         tcase_add_test(tests, lists_what_an_older_daemon_tells);
         tcase_add_test(tests, says_what_is_wrong);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

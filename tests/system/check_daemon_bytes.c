@@ -5,7 +5,7 @@
  * ends the connection, and after it the daemon has as many descriptors as before.
  */
 
-#include "tests/fixtures/trial.h"
+#include "tests/test.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -18,7 +18,7 @@ enum {
 };
 
 static int open_proc(void) {
-        return world_open(WORLD_ALICE, world_path("root/proc"));
+        return sandbox_open(USER_ALICE, sandbox_path("root/proc"));
 }
 
 /* A request for `targets` procfs, put wrong in one way, with `fds` descriptors. */
@@ -131,8 +131,8 @@ static size_t encode_wrong(unsigned i, uint8_t bytes[4096]) {
         return wrong_requests[i].size ?: size;
 }
 
-WORLD_TEST(wrong_requests_are_answered_and_leave_nothing) {
-        struct trial trial = trial_open();
+SANDBOX_TEST(wrong_requests_are_answered_and_leave_nothing) {
+        struct baseline baseline = baseline_open();
         int fds[MANY];
 
         for (unsigned i = 0; i < MANY; i++)
@@ -142,8 +142,8 @@ WORLD_TEST(wrong_requests_are_answered_and_leave_nothing) {
                 size_t size = encode_wrong(i, bytes);
                 struct wire_reply reply;
 
-                client_send(trial.alice, bytes, size, fds, wrong_requests[i].fds);
-                reply = client_receive(trial.alice);
+                client_send(baseline.alice, bytes, size, fds, wrong_requests[i].fds);
+                reply = client_receive(baseline.alice);
                 ck_assert_msg(reply.status == wrong_requests[i].status, "%s: status %u (%s)",
                               wrong_requests[i].what, reply.status, reply.text);
                 ck_assert_uint_eq(reply.cookie, 1000 + i);
@@ -152,80 +152,80 @@ WORLD_TEST(wrong_requests_are_answered_and_leave_nothing) {
                 client_expect(reply, wrong_requests[i].status, 0,
                               wrong_requests[i].blames ? wrong_requests[i].index
                                                        : STATUS_NO_TARGET);
-                trial_expect_unharmed(&trial);
+                baseline_expect_unharmed(&baseline);
         }
         for (unsigned i = 0; i < MANY; i++)
                 close(fds[i]);
-        trial_close(&trial);
+        baseline_close(&baseline);
 }
 
 /* ---- the connection ---- */
 
-static void send_and_expect_closed(const struct trial *trial, const void *bytes, size_t size,
+static void send_and_expect_closed(const struct baseline *baseline, const void *bytes, size_t size,
                                    size_t n_fds) {
-        int client = client_connect(&trial->service, WORLD_ALICE), fds[MANY];
+        int client = client_connect(&baseline->service, USER_ALICE), fds[MANY];
 
         for (size_t i = 0; i < n_fds; i++)
-                fds[i] = trial->alice;
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
+                fds[i] = baseline->alice;
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
         client_send(client, bytes, size, fds, n_fds);
         client_expect_closed(client);
         close(client);
-        world_wait_for(world_count_mounts(0, trial->service.source) == 0);
+        sandbox_wait_for(sandbox_count_mounts(0, baseline->service.source) == 0);
 }
 
-WORLD_TEST(what_is_no_request_ends_the_connection_and_its_leases) {
+SANDBOX_TEST(what_is_no_request_ends_the_connection_and_its_leases) {
         static const uint8_t request[64] = "MNTA\1\0\1\0", other[64] = "mnta\1\0\1\0";
-        struct trial trial = trial_open();
+        struct baseline baseline = baseline_open();
 
-        send_and_expect_closed(&trial, request, 31, 0);
-        send_and_expect_closed(&trial, request, 31, MANY);
-        send_and_expect_closed(&trial, request, 1, 0);
-        send_and_expect_closed(&trial, request, 4, 1);
-        send_and_expect_closed(&trial, other, 32, 0);
-        send_and_expect_closed(&trial, other, 64, 3);
-        trial_close(&trial);
+        send_and_expect_closed(&baseline, request, 31, 0);
+        send_and_expect_closed(&baseline, request, 31, MANY);
+        send_and_expect_closed(&baseline, request, 1, 0);
+        send_and_expect_closed(&baseline, request, 4, 1);
+        send_and_expect_closed(&baseline, other, 32, 0);
+        send_and_expect_closed(&baseline, other, 64, 3);
+        baseline_close(&baseline);
 }
 
-WORLD_TEST(empty_datagram_ends_the_connection_with_or_without_descriptors) {
-        struct trial trial = trial_open();
+SANDBOX_TEST(empty_datagram_ends_the_connection_with_or_without_descriptors) {
+        struct baseline baseline = baseline_open();
 
-        send_and_expect_closed(&trial, "", 0, 0);
-        send_and_expect_closed(&trial, "", 0, 1);
-        send_and_expect_closed(&trial, "", 0, 17);
-        send_and_expect_closed(&trial, "", 0, MANY);
-        trial_close(&trial);
+        send_and_expect_closed(&baseline, "", 0, 0);
+        send_and_expect_closed(&baseline, "", 0, 1);
+        send_and_expect_closed(&baseline, "", 0, 17);
+        send_and_expect_closed(&baseline, "", 0, MANY);
+        baseline_close(&baseline);
 }
 
-WORLD_TEST(shutting_down_the_sending_side_is_a_disconnect) {
-        struct trial trial = trial_open();
-        int client = client_connect(&trial.service, WORLD_ALICE);
+SANDBOX_TEST(shutting_down_the_sending_side_is_a_disconnect) {
+        struct baseline baseline = baseline_open();
+        int client = client_connect(&baseline.service, USER_ALICE);
 
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
         ck_assert_int_eq(shutdown(client, SHUT_WR), 0);
         client_expect_closed(client);
-        ck_assert_uint_eq(world_count_mounts(0, trial.service.source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, baseline.service.source), 0);
         close(client);
-        trial_close(&trial);
+        baseline_close(&baseline);
 }
 
-WORLD_TEST(client_that_never_reads_is_dropped_with_its_leases) {
-        struct trial trial = trial_open();
+SANDBOX_TEST(client_that_never_reads_is_dropped_with_its_leases) {
+        struct baseline baseline = baseline_open();
         struct wire_request request = {.version = 1, .operation = PROTOCOL_HELLO};
-        int client = client_connect(&trial.service, WORLD_ALICE), r;
+        int client = client_connect(&baseline.service, USER_ALICE), r;
         uint8_t bytes[WIRE_REQUEST_MAX];
         size_t size = wire_encode_request(&request, bytes);
-        int64_t deadline = world_now_ms() + WORLD_PATIENCE_MS;
+        int64_t deadline = sandbox_now_ms() + SANDBOX_WAIT_MS;
 
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
         do {
                 r = client_try_send(client, bytes, size, NULL, 0);
-                ck_assert_int_lt(world_now_ms(), deadline);
+                ck_assert_int_lt(sandbox_now_ms(), deadline);
         } while (r == 0 || r == -EAGAIN);
         ck_assert_msg(r == -EPIPE || r == -ECONNRESET, "%s", strerror(-r));
-        world_wait_for(world_count_mounts(0, trial.service.source) == 0);
+        sandbox_wait_for(sandbox_count_mounts(0, baseline.service.source) == 0);
         close(client);
-        trial_close(&trial);
+        baseline_close(&baseline);
 }
 
 int main(void) {
@@ -236,5 +236,5 @@ int main(void) {
         tcase_add_test(tests, empty_datagram_ends_the_connection_with_or_without_descriptors);
         tcase_add_test(tests, shutting_down_the_sending_side_is_a_disconnect);
         tcase_add_test(tests, client_that_never_reads_is_dropped_with_its_leases);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

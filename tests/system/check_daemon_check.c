@@ -3,7 +3,7 @@
 /* Requests that are judged as mounts are, by the same statuses, and mount nothing. */
 
 #include "common/fd.h"
-#include "tests/fixtures/client.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,14 +29,14 @@ static struct wire_reply ask(int client, uint32_t flags, uint32_t file_system, i
 }
 
 static void expect_nothing_mounted(const struct service *service) {
-        ck_assert_uint_eq(world_count_mounts(0, service->source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service->source), 0);
 }
 
 /* ---- what would be mounted ---- */
 
-WORLD_TEST(accepted_target_is_not_mounted_on) {
+SANDBOX_TEST(accepted_target_is_not_mounted_on) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         struct wire_request request = {
                 .operation = PROTOCOL_MOUNT,
                 .flags = PROTOCOL_CHECK,
@@ -45,9 +45,9 @@ WORLD_TEST(accepted_target_is_not_mounted_on) {
         };
         int targets[2];
 
-        world_make_root(WORLD_ALICE, "root");
-        targets[0] = world_open(WORLD_ALICE, world_path("root/proc"));
-        targets[1] = world_open(WORLD_ALICE, world_path("root/sys"));
+        sandbox_make_root(USER_ALICE, "root");
+        targets[0] = sandbox_open(USER_ALICE, sandbox_path("root/proc"));
+        targets[1] = sandbox_open(USER_ALICE, sandbox_path("root/sys"));
         for (unsigned i = 0; i < 100; i++) {
                 struct wire_reply reply = client_call(client, &request, targets, 2);
 
@@ -58,10 +58,10 @@ WORLD_TEST(accepted_target_is_not_mounted_on) {
         close(targets[0]);
         close(targets[1]);
         client_hello(client);
-        world_wait_for(service_count_fds(&service) == service.fds + 1);
-        ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/proc")), 0);
-        world_make_directory(WORLD_ALICE, 0755, "root/proc");
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        sandbox_wait_for(service_count_fds(&service) == service.fds + 1);
+        ck_assert_int_eq(sandbox_rmdir(USER_ALICE, sandbox_path("root/proc")), 0);
+        sandbox_make_directory(USER_ALICE, 0755, "root/proc");
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
         service_stop(&service);
 }
 
@@ -72,42 +72,42 @@ static int open_file(void) {
 }
 
 static int open_own(void) {
-        return world_open(WORLD_ALICE, world_path("root/proc"));
+        return sandbox_open(USER_ALICE, sandbox_path("root/proc"));
 }
 
 static int open_sys(void) {
-        return world_open(WORLD_ALICE, world_path("root/sys"));
+        return sandbox_open(USER_ALICE, sandbox_path("root/sys"));
 }
 
 static int open_bobs(void) {
-        return world_open(WORLD_BOB, world_path("bob/proc"));
+        return sandbox_open(USER_BOB, sandbox_path("bob/proc"));
 }
 
 static int open_mount(void) {
-        return world_open(0, "/proc");
+        return sandbox_open(0, "/proc");
 }
 
 static int open_below_mount(void) {
-        return world_open(0, "/proc/sys");
+        return sandbox_open(0, "/proc/sys");
 }
 
 static int open_ram(void) {
-        return world_open(0, world_path("ram/proc"));
+        return sandbox_open(0, sandbox_path("ram/proc"));
 }
 
 static int open_removed(void) {
         int fd;
 
-        world_make_directory(WORLD_ALICE, 0755, "root/gone");
-        world_make_directory(WORLD_ALICE, 0755, "root/gone/proc");
-        fd = world_open(WORLD_ALICE, world_path("root/gone/proc"));
-        ck_assert_int_eq(rmdir(world_path("root/gone/proc")), 0);
-        ck_assert_int_eq(rmdir(world_path("root/gone")), 0);
+        sandbox_make_directory(USER_ALICE, 0755, "root/gone");
+        sandbox_make_directory(USER_ALICE, 0755, "root/gone/proc");
+        fd = sandbox_open(USER_ALICE, sandbox_path("root/gone/proc"));
+        ck_assert_int_eq(rmdir(sandbox_path("root/gone/proc")), 0);
+        ck_assert_int_eq(rmdir(sandbox_path("root/gone")), 0);
         return fd;
 }
 
 static int open_detached(void) {
-        FD_AUTO int tree = open_tree(AT_FDCWD, world_path("root"), OPEN_TREE_CLONE | O_CLOEXEC);
+        FD_AUTO int tree = open_tree(AT_FDCWD, sandbox_path("root"), OPEN_TREE_CLONE | O_CLOEXEC);
         int fd;
 
         ck_assert_int_ge(tree, 0);
@@ -116,7 +116,7 @@ static int open_detached(void) {
         return fd;
 }
 
-WORLD_TEST(statuses_are_those_of_the_mount) {
+SANDBOX_TEST(statuses_are_those_of_the_mount) {
         static const struct {
                 const char *what;
                 int (*open)(void);
@@ -135,13 +135,13 @@ WORLD_TEST(statuses_are_those_of_the_mount) {
                 {"file system 9", open_own, 9, STATUS_UNSUPPORTED_FILE_SYSTEM},
         };
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
 
-        world_make_root(WORLD_ALICE, "root");
-        world_make_root(WORLD_BOB, "bob");
-        world_make_directory(0, 0755, "ram");
-        ck_assert_int_eq(mount("ramfs", world_path("ram"), "ramfs", 0, NULL), 0);
-        world_make_directory(WORLD_ALICE, 0755, "ram/proc");
+        sandbox_make_root(USER_ALICE, "root");
+        sandbox_make_root(USER_BOB, "bob");
+        sandbox_make_directory(0, 0755, "ram");
+        ck_assert_int_eq(mount("ramfs", sandbox_path("ram"), "ramfs", 0, NULL), 0);
+        sandbox_make_directory(USER_ALICE, 0755, "ram/proc");
         for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
                 struct wire_reply mounted = ask(client, 0, rows[i].file_system, rows[i].open());
                 struct wire_reply checked =
@@ -154,13 +154,13 @@ WORLD_TEST(statuses_are_those_of_the_mount) {
                 expect_nothing_mounted(&service);
         }
         client_hello(client);
-        world_wait_for(service_count_fds(&service) == service.fds + 1);
+        sandbox_wait_for(service_count_fds(&service) == service.fds + 1);
         service_stop(&service);
 }
 
-WORLD_TEST(refusal_names_the_first_target_at_fault) {
+SANDBOX_TEST(refusal_names_the_first_target_at_fault) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         struct wire_request request = {
                 .operation = PROTOCOL_MOUNT,
                 .flags = PROTOCOL_CHECK,
@@ -169,7 +169,7 @@ WORLD_TEST(refusal_names_the_first_target_at_fault) {
         };
         int targets[3];
 
-        world_make_root(WORLD_ALICE, "root");
+        sandbox_make_root(USER_ALICE, "root");
         targets[0] = open_own();
         targets[1] = open_sys();
         targets[2] = open_own();
@@ -181,69 +181,71 @@ WORLD_TEST(refusal_names_the_first_target_at_fault) {
 
 /* ---- build directories ---- */
 
-WORLD_TEST(build_directory_itself_is_accepted_of_who_may_mount_below) {
-        const char *option = world_path("build:%d", WORLD_ALICE);
+SANDBOX_TEST(build_directory_itself_is_accepted_of_who_may_mount_below) {
+        const char *option = sandbox_path("build:%d", USER_ALICE);
         struct service service = service_start_with("a", "--build-directory", option);
-        FD_AUTO int alice = client_connect(&service, WORLD_ALICE),
-                    bob = client_connect(&service, WORLD_BOB);
-        const char *build = world_make_directory(0, 0755, "build");
+        FD_AUTO int alice = client_connect(&service, USER_ALICE),
+                    bob = client_connect(&service, USER_BOB);
+        const char *build = sandbox_make_directory(0, 0755, "build");
 
-        client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC, world_open(0, build)), STATUS_OK, 0,
-                      STATUS_NO_TARGET);
-        client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_SYSFS, world_open(0, build)), STATUS_OK,
+        client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC, sandbox_open(0, build)), STATUS_OK,
                       0, STATUS_NO_TARGET);
-        client_expect(ask(alice, 0, PROTOCOL_PROC, world_open(0, build)), STATUS_WRONG_NAME, 0, 0);
-        client_expect(ask(alice, PROTOCOL_KEEP, PROTOCOL_PROC, world_open(0, build)),
+        client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_SYSFS, sandbox_open(0, build)), STATUS_OK,
+                      0, STATUS_NO_TARGET);
+        client_expect(ask(alice, 0, PROTOCOL_PROC, sandbox_open(0, build)), STATUS_WRONG_NAME, 0,
+                      0);
+        client_expect(ask(alice, PROTOCOL_KEEP, PROTOCOL_PROC, sandbox_open(0, build)),
                       STATUS_WRONG_NAME, 0, 0);
-        client_expect(ask(bob, PROTOCOL_CHECK, PROTOCOL_PROC, world_open(0, build)),
+        client_expect(ask(bob, PROTOCOL_CHECK, PROTOCOL_PROC, sandbox_open(0, build)),
                       STATUS_NOT_AUTHORISED, 0, 0);
         /* What is below it is open as well, and what is beside it isn't. */
         client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC,
-                          world_open(0, world_make_directory(0, 0755, "building"))),
+                          sandbox_open(0, sandbox_make_directory(0, 0755, "building"))),
                       STATUS_NOT_AUTHORISED, 0, 0);
         client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC,
-                          world_open(0, world_make_directory(0, 0755, "build/action"))),
+                          sandbox_open(0, sandbox_make_directory(0, 0755, "build/action"))),
                       STATUS_OK, 0, STATUS_NO_TARGET);
         client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC,
-                          world_open(0, world_make_directory(0, 0755, "build/proc"))),
+                          sandbox_open(0, sandbox_make_directory(0, 0755, "build/proc"))),
                       STATUS_OK, 0, STATUS_NO_TARGET);
         expect_nothing_mounted(&service);
         service_stop(&service);
 }
 
 /* A runner that makes its input roots itself needs no option. */
-WORLD_TEST(own_directory_is_accepted_as_what_is_made_in_it_would_be) {
+SANDBOX_TEST(own_directory_is_accepted_as_what_is_made_in_it_would_be) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int alice = client_connect(&service, WORLD_ALICE),
-                    bob = client_connect(&service, WORLD_BOB);
-        const char *build = world_make_directory(WORLD_ALICE, 0755, "build");
+        FD_AUTO int alice = client_connect(&service, USER_ALICE),
+                    bob = client_connect(&service, USER_BOB);
+        const char *build = sandbox_make_directory(USER_ALICE, 0755, "build");
 
-        client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC, world_open(0, build)), STATUS_OK, 0,
-                      STATUS_NO_TARGET);
-        client_expect(ask(alice, 0, PROTOCOL_PROC, world_open(0, build)), STATUS_WRONG_NAME, 0, 0);
-        client_expect(ask(bob, PROTOCOL_CHECK, PROTOCOL_PROC, world_open(0, build)),
+        client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC, sandbox_open(0, build)), STATUS_OK,
+                      0, STATUS_NO_TARGET);
+        client_expect(ask(alice, 0, PROTOCOL_PROC, sandbox_open(0, build)), STATUS_WRONG_NAME, 0,
+                      0);
+        client_expect(ask(bob, PROTOCOL_CHECK, PROTOCOL_PROC, sandbox_open(0, build)),
                       STATUS_NOT_AUTHORISED, 0, 0);
         client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC,
                           open_tree(AT_FDCWD, build, OPEN_TREE_CLONE | O_CLOEXEC)),
                       STATUS_FOREIGN_NAMESPACE, 0, 0);
         ck_assert_int_eq(mount("build", build, "ramfs", 0, NULL), 0);
-        ck_assert_int_eq(chown(build, WORLD_ALICE, WORLD_ALICE), 0);
-        client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC, world_open(0, build)),
+        ck_assert_int_eq(chown(build, USER_ALICE, USER_ALICE), 0);
+        client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC, sandbox_open(0, build)),
                       STATUS_UNSUPPORTED_FILE_SYSTEM, 0, 0);
         expect_nothing_mounted(&service);
         service_stop(&service);
 }
 
 /* As Buildbarn's FUSE is: what is on the directory is its root. */
-WORLD_TEST(build_directory_that_is_a_mount_is_accepted) {
-        const char *build = world_make_directory(0, 0755, "build");
+SANDBOX_TEST(build_directory_that_is_a_mount_is_accepted) {
+        const char *build = sandbox_make_directory(0, 0755, "build");
         struct service service = service_start_with("a", "--build-directory", build);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
 
         ck_assert_int_eq(mount("build", build, "ramfs", 0, NULL), 0);
-        client_expect(ask(client, PROTOCOL_CHECK, PROTOCOL_PROC, world_open(0, build)), STATUS_OK,
+        client_expect(ask(client, PROTOCOL_CHECK, PROTOCOL_PROC, sandbox_open(0, build)), STATUS_OK,
                       0, STATUS_NO_TARGET);
-        client_expect(ask(client, 0, PROTOCOL_PROC, world_open(0, build)), STATUS_ALREADY_MOUNTED,
+        client_expect(ask(client, 0, PROTOCOL_PROC, sandbox_open(0, build)), STATUS_ALREADY_MOUNTED,
                       0, 0);
         expect_nothing_mounted(&service);
         service_stop(&service);
@@ -251,10 +253,10 @@ WORLD_TEST(build_directory_that_is_a_mount_is_accepted) {
 
 /* ---- limits ---- */
 
-WORLD_TEST(check_costs_nothing_of_the_users_mounts) {
+SANDBOX_TEST(check_costs_nothing_of_the_users_mounts) {
         struct service service =
                 service_start_with("a", "--max-mounts-per-user=2", "--max-targets=2");
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         struct wire_request request = {
                 .operation = PROTOCOL_MOUNT,
                 .flags = PROTOCOL_CHECK,
@@ -263,16 +265,16 @@ WORLD_TEST(check_costs_nothing_of_the_users_mounts) {
         };
         int targets[3];
 
-        client_hold_root(client, WORLD_ALICE, world_make_root(WORLD_ALICE, "held"));
-        world_make_root(WORLD_ALICE, "root");
-        world_make_root(WORLD_ALICE, "more");
-        client_expect(client_mount_root(client, WORLD_ALICE, world_path("root")),
+        client_hold_root(client, USER_ALICE, sandbox_make_root(USER_ALICE, "held"));
+        sandbox_make_root(USER_ALICE, "root");
+        sandbox_make_root(USER_ALICE, "more");
+        client_expect(client_mount_root(client, USER_ALICE, sandbox_path("root")),
                       STATUS_LIMIT_EXCEEDED, 0, STATUS_NO_TARGET);
         client_expect(ask(client, PROTOCOL_CHECK, PROTOCOL_PROC, open_own()), STATUS_OK, 0,
                       STATUS_NO_TARGET);
         targets[0] = open_own();
         targets[1] = open_sys();
-        targets[2] = world_open(WORLD_ALICE, world_path("more/proc"));
+        targets[2] = sandbox_open(USER_ALICE, sandbox_path("more/proc"));
         client_expect(client_call(client, &request, targets, 3), STATUS_LIMIT_EXCEEDED, 0,
                       STATUS_NO_TARGET);
         for (unsigned i = 0; i < 3; i++)
@@ -290,5 +292,5 @@ int main(void) {
         tcase_add_test(tests, own_directory_is_accepted_as_what_is_made_in_it_would_be);
         tcase_add_test(tests, build_directory_that_is_a_mount_is_accepted);
         tcase_add_test(tests, check_costs_nothing_of_the_users_mounts);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

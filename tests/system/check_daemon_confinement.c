@@ -6,7 +6,7 @@
  * ptrace(2) puts it in the place of the next one of a thread's, and takes it back.
  */
 
-#include "tests/fixtures/client.h"
+#include "tests/test.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -135,14 +135,14 @@ static void expect_confined_and_serving(const char *option, bool confined, int a
         struct service service = service_start_with("a", option);
         int clients[CLIENTS];
 
-        world_make_root(WORLD_ALICE, "root");
+        sandbox_make_root(USER_ALICE, "root");
         expect_all(&service, SERVICE_THREADS_MIN, confined, answer);
         for (unsigned i = 0; i < CLIENTS; i++) { /* their threads are made now */
-                clients[i] = client_connect(&service, WORLD_ALICE);
+                clients[i] = client_connect(&service, USER_ALICE);
                 client_hello(clients[i]);
         }
         expect_all(&service, THREADS, confined, answer);
-        client_hold_root(clients[0], WORLD_ALICE, world_path("root"));
+        client_hold_root(clients[0], USER_ALICE, sandbox_path("root"));
         expect_all(&service, THREADS, confined, answer);
         for (unsigned i = 0; i < CLIENTS; i++)
                 close(clients[i]);
@@ -151,20 +151,20 @@ static void expect_confined_and_serving(const char *option, bool confined, int a
         service_stop(&service);
 }
 
-WORLD_TEST(every_thread_is_confined_unless_it_is_told_otherwise) {
+SANDBOX_TEST(every_thread_is_confined_unless_it_is_told_otherwise) {
         expect_confined_and_serving(NULL, IS_CONFINED, IS_CONFINED ? EPERM : EBADF);
 }
 
-WORLD_TEST(every_thread_is_confined_when_it_is_told_so) {
+SANDBOX_TEST(every_thread_is_confined_when_it_is_told_so) {
         expect_confined_and_serving("--system-calls=enforce", IS_CONFINED,
                                     IS_CONFINED ? EPERM : EBADF);
 }
 
-WORLD_TEST(log_confines_and_lets_every_call_through) {
+SANDBOX_TEST(log_confines_and_lets_every_call_through) {
         expect_confined_and_serving("--system-calls=log", IS_CONFINED, EBADF);
 }
 
-WORLD_TEST(off_confines_nothing) {
+SANDBOX_TEST(off_confines_nothing) {
         expect_confined_and_serving("--system-calls=off", false, EBADF);
 }
 
@@ -175,5 +175,5 @@ int main(void) {
         tcase_add_test(tests, every_thread_is_confined_when_it_is_told_so);
         tcase_add_test(tests, log_confines_and_lets_every_call_through);
         tcase_add_test(tests, off_confines_nothing);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

@@ -3,7 +3,7 @@
 /* Many clients at once, some of which die, hang or talk rubbish: the others don't notice. */
 
 #include "common/fd.h"
-#include "tests/fixtures/client.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,9 +28,9 @@ struct member {
 
 static void hold_for_ever(void *argument) {
         const struct member *member = argument;
-        int client = client_connect(member->service, WORLD_ALICE);
+        int client = client_connect(member->service, USER_ALICE);
 
-        client_hold_root(client, WORLD_ALICE, member->root);
+        client_hold_root(client, USER_ALICE, member->root);
         ck_assert_int_eq(write(member->ready, "", 1), 1);
         for (;;)
                 pause();
@@ -43,7 +43,7 @@ static void wait_for_bytes(int fd, unsigned count) {
                 ck_assert_int_eq(read(fd, &byte, 1), 1);
 }
 
-WORLD_TEST(killed_clients_mounts_go) {
+SANDBOX_TEST(killed_clients_mounts_go) {
         struct service service = service_start_with("a", NULL);
         struct member members[CROWD];
         pid_t pids[CROWD];
@@ -54,18 +54,18 @@ WORLD_TEST(killed_clients_mounts_go) {
         for (unsigned i = 0; i < CROWD; i++) {
                 snprintf(name, sizeof(name), "%u", i);
                 members[i] =
-                        (struct member){&service, world_make_root(WORLD_ALICE, name), ready[1]};
-                pids[i] = world_spawn(WORLD_ALICE, hold_for_ever, &members[i]);
+                        (struct member){&service, sandbox_make_root(USER_ALICE, name), ready[1]};
+                pids[i] = sandbox_spawn(USER_ALICE, hold_for_ever, &members[i]);
         }
         wait_for_bytes(ready[0], CROWD);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 2 * CROWD);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2 * CROWD);
 
-        world_kill(pids[0]);
-        world_wait_for(world_count_mounts(0, service.source) == 2 * (CROWD - 1));
-        ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("0/proc")), 0);
+        sandbox_kill(pids[0]);
+        sandbox_wait_for(sandbox_count_mounts(0, service.source) == 2 * (CROWD - 1));
+        ck_assert_int_eq(sandbox_rmdir(USER_ALICE, sandbox_path("0/proc")), 0);
         for (unsigned i = 1; i < CROWD; i++)
-                world_kill(pids[i]);
-        world_wait_for(world_count_mounts(0, service.source) == 0);
+                sandbox_kill(pids[i]);
+        sandbox_wait_for(sandbox_count_mounts(0, service.source) == 0);
         close(ready[0]);
         close(ready[1]);
         service_stop(&service);
@@ -74,9 +74,9 @@ WORLD_TEST(killed_clients_mounts_go) {
 /* The connection is in two processes: it ends when both have closed it. */
 static void hold_in_a_child_too(void *argument) {
         const struct member *member = argument;
-        int client = client_connect(member->service, WORLD_ALICE);
+        int client = client_connect(member->service, USER_ALICE);
 
-        client_hold_root(client, WORLD_ALICE, member->root);
+        client_hold_root(client, USER_ALICE, member->root);
         if (fork() == 0) {
                 ck_assert_int_eq(write(member->ready, "", 1), 1);
                 for (;;)
@@ -84,24 +84,24 @@ static void hold_in_a_child_too(void *argument) {
         }
 }
 
-WORLD_TEST(lease_lasts_as_long_as_any_holder_of_the_connection) {
+SANDBOX_TEST(lease_lasts_as_long_as_any_holder_of_the_connection) {
         struct service service = service_start_with("a", NULL);
         struct member member = {.service = &service};
         int ready[2];
 
         ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
-        member.root = world_make_root(WORLD_ALICE, "root");
+        member.root = sandbox_make_root(USER_ALICE, "root");
         member.ready = ready[1];
-        world_run_as(WORLD_ALICE, hold_in_a_child_too, &member);
+        sandbox_run_as(USER_ALICE, hold_in_a_child_too, &member);
         wait_for_bytes(ready[0], 1);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2);
         close(ready[0]);
         close(ready[1]);
         service_stop(&service);
 }
 
 static void check_cycle(int client, const char *root, const char *proc) {
-        struct wire_reply reply = client_mount_root(client, WORLD_ALICE, root);
+        struct wire_reply reply = client_mount_root(client, USER_ALICE, root);
 
         if (reply.status != STATUS_OK)
                 ck_abort_msg("mount: %s", reply.text);
@@ -114,7 +114,7 @@ static void check_cycle(int client, const char *root, const char *proc) {
 
 static void cycle(void *argument) {
         const struct member *member = argument;
-        int client = client_connect(member->service, WORLD_ALICE);
+        int client = client_connect(member->service, USER_ALICE);
         char proc[512];
 
         snprintf(proc, sizeof(proc), "%s/proc", member->root);
@@ -122,34 +122,34 @@ static void cycle(void *argument) {
                 check_cycle(client, member->root, proc);
 }
 
-WORLD_TEST(sixteen_clients_mount_and_unmount_200_times_each) {
+SANDBOX_TEST(sixteen_clients_mount_and_unmount_200_times_each) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         struct member members[CROWD];
         pid_t pids[CROWD];
         char name[16];
 
-        world_make_root(WORLD_ALICE, "warm");
+        sandbox_make_root(USER_ALICE, "warm");
         client_expect(
-                client_unmount(client, client_hold_root(client, WORLD_ALICE, world_path("warm"))),
+                client_unmount(client, client_hold_root(client, USER_ALICE, sandbox_path("warm"))),
                 STATUS_OK, 0, STATUS_NO_TARGET);
         for (unsigned i = 0; i < CROWD; i++) {
                 snprintf(name, sizeof(name), "%u", i);
-                members[i] = (struct member){&service, world_make_root(WORLD_ALICE, name), -1};
+                members[i] = (struct member){&service, sandbox_make_root(USER_ALICE, name), -1};
         }
         for (unsigned i = 0; i < CROWD; i++)
-                pids[i] = world_spawn(WORLD_ALICE, cycle, &members[i]);
+                pids[i] = sandbox_spawn(USER_ALICE, cycle, &members[i]);
         for (unsigned i = 0; i < CROWD; i++)
-                world_join(pids[i]);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
-        world_wait_for(service_count_fds(&service) == service.fds + 1);
+                sandbox_join(pids[i]);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
+        sandbox_wait_for(service_count_fds(&service) == service.fds + 1);
         close(fd_take(&client));
         service_await_rest(&service);
         service_stop(&service);
 }
 
 /* A thread each, as long as its client is there; then a few are kept, for who comes next. */
-WORLD_TEST(threads_come_and_go_with_connections) {
+SANDBOX_TEST(threads_come_and_go_with_connections) {
         struct service service = service_start_with("a", NULL);
         unsigned fixed = SERVICE_THREADS_MIN - 1; /* the main one, and the log's */
         int clients[8 * CROWD];
@@ -157,7 +157,7 @@ WORLD_TEST(threads_come_and_go_with_connections) {
         service_await_rest(&service);
         for (unsigned round = 0; round < 3; round++) {
                 for (unsigned i = 0; i < 8 * CROWD; i++) {
-                        clients[i] = client_connect(&service, WORLD_ALICE);
+                        clients[i] = client_connect(&service, USER_ALICE);
                         client_hello(clients[i]);
                         ck_assert_uint_ge(service_count_threads(&service), fixed + i + 1);
                 }
@@ -165,14 +165,15 @@ WORLD_TEST(threads_come_and_go_with_connections) {
                                   8 * CROWD + SERVICE_THREADS_IDLE);
                 for (unsigned i = 0; i < 4 * CROWD; i++)
                         close(clients[i]);
-                world_wait_for(service_count_threads(&service) <= 4 * CROWD + SERVICE_THREADS_IDLE);
+                sandbox_wait_for(service_count_threads(&service) <=
+                                 4 * CROWD + SERVICE_THREADS_IDLE);
                 for (unsigned i = 4 * CROWD; i < 8 * CROWD; i++) {
                         client_hello(clients[i]);
                         close(clients[i]);
                 }
                 service_await_rest(&service);
                 ck_assert_uint_gt(service_count_threads(&service), SERVICE_THREADS_MIN);
-                world_wait_for(service_count_fds(&service) == service.fds);
+                sandbox_wait_for(service_count_fds(&service) == service.fds);
         }
         service_stop(&service);
 }
@@ -186,7 +187,7 @@ static void misbehave(void *argument) {
         unsigned seed = getpid();
 
         for (unsigned i = 0; i < CYCLES; i++) {
-                FD_AUTO int client = client_connect(member->service, WORLD_BOB);
+                FD_AUTO int client = client_connect(member->service, USER_BOB);
                 int fds[20];
 
                 for (unsigned f = 0; f < 20; f++)
@@ -202,59 +203,59 @@ static void misbehave(void *argument) {
         }
 }
 
-WORLD_TEST(rubbish_of_some_does_not_disturb_others) {
+SANDBOX_TEST(rubbish_of_some_does_not_disturb_others) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        struct member member = {.service = &service, .root = world_make_root(WORLD_ALICE, "root")};
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
+        struct member member = {.service = &service, .root = sandbox_make_root(USER_ALICE, "root")};
         pid_t bad[4], good;
 
         for (unsigned i = 0; i < 4; i++)
-                bad[i] = world_spawn(WORLD_BOB, misbehave, &member);
-        good = world_spawn(WORLD_ALICE, cycle, &member);
-        world_join(good);
+                bad[i] = sandbox_spawn(USER_BOB, misbehave, &member);
+        good = sandbox_spawn(USER_ALICE, cycle, &member);
+        sandbox_join(good);
         for (unsigned i = 0; i < 4; i++)
-                world_join(bad[i]);
+                sandbox_join(bad[i]);
         client_hello(client);
-        world_wait_for(service_count_fds(&service) == service.fds + 1);
+        sandbox_wait_for(service_count_fds(&service) == service.fds + 1);
         service_stop(&service);
 }
 
-WORLD_TEST(clients_that_do_not_read_do_not_hold_up_others) {
+SANDBOX_TEST(clients_that_do_not_read_do_not_hold_up_others) {
         struct service service = service_start_with("a", NULL);
         struct wire_request request = {.version = 1, .operation = PROTOCOL_HELLO};
-        struct member member = {.service = &service, .root = world_make_root(WORLD_ALICE, "root")};
+        struct member member = {.service = &service, .root = sandbox_make_root(USER_ALICE, "root")};
         uint8_t bytes[WIRE_REQUEST_MAX];
         size_t size = wire_encode_request(&request, bytes);
         int stuck[8];
 
         for (unsigned i = 0; i < 8; i++) {
-                stuck[i] = client_connect(&service, WORLD_BOB);
+                stuck[i] = client_connect(&service, USER_BOB);
                 while (client_try_send(stuck[i], bytes, size, NULL, 0) == 0)
                         continue;
         }
-        world_run_as(WORLD_ALICE, cycle, &member);
+        sandbox_run_as(USER_ALICE, cycle, &member);
         for (unsigned i = 0; i < 8; i++)
                 close(stuck[i]);
         service_stop(&service);
 }
 
-WORLD_TEST(clients_that_say_nothing_do_not_hold_up_others) {
+SANDBOX_TEST(clients_that_say_nothing_do_not_hold_up_others) {
         struct service service = service_start_with("a", NULL);
-        struct member member = {.service = &service, .root = world_make_root(WORLD_ALICE, "root")};
+        struct member member = {.service = &service, .root = sandbox_make_root(USER_ALICE, "root")};
         int silent[64];
 
         for (unsigned i = 0; i < 64; i++)
-                silent[i] = client_connect(&service, WORLD_BOB);
-        world_run_as(WORLD_ALICE, cycle, &member);
+                silent[i] = client_connect(&service, USER_BOB);
+        sandbox_run_as(USER_ALICE, cycle, &member);
         for (unsigned i = 0; i < 64; i++)
                 close(silent[i]);
         service_stop(&service);
 }
 
 /* Requests of one connection are served one after the other, and answered in that order. */
-WORLD_TEST(pipelined_requests_are_answered_in_order) {
+SANDBOX_TEST(pipelined_requests_are_answered_in_order) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
 
         for (unsigned round = 0; round < 20; round++) {
                 for (unsigned i = 0; i < 100; i++) {
@@ -290,5 +291,5 @@ int main(void) {
         tcase_add_test(tests, clients_that_do_not_read_do_not_hold_up_others);
         tcase_add_test(tests, clients_that_say_nothing_do_not_hold_up_others);
         tcase_add_test(tests, pipelined_requests_are_answered_in_order);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

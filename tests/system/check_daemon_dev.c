@@ -3,7 +3,7 @@
 /* A /dev as those inside see it. */
 
 #include "common/fd.h"
-#include "tests/fixtures/client.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,18 +30,18 @@ enum {
 
 /* How many of the mounts of a whole one are there. */
 static unsigned count_mounts(const char *dev) {
-        struct world_mount mount;
+        struct sandbox_mount mount;
         char path[256];
-        unsigned count = world_find_mount(0, dev, &mount);
+        unsigned count = sandbox_find_mount(0, dev, &mount);
 
         for (unsigned i = 0; i < N_NODES; i++) {
                 snprintf(path, sizeof(path), "%s/%s", dev, nodes[i]);
-                count += world_find_mount(0, path, &mount);
+                count += sandbox_find_mount(0, path, &mount);
         }
         snprintf(path, sizeof(path), "%s/pts", dev);
-        count += world_find_mount(0, path, &mount);
+        count += sandbox_find_mount(0, path, &mount);
         snprintf(path, sizeof(path), "%s/shm", dev);
-        return count + world_find_mount(0, path, &mount);
+        return count + sandbox_find_mount(0, path, &mount);
 }
 
 /* The directory of the user's that it is to be mounted on. Its path is good for the whole test. */
@@ -50,42 +50,42 @@ static const char *make_dev(uid_t uid, const char *root) {
         static unsigned n_paths;
         char *path = paths[n_paths++ % 8], name[64];
 
-        world_make_root(uid, root);
-        ck_assert_int_eq(chmod(world_path("%s", root), 0755), 0);
+        sandbox_make_root(uid, root);
+        ck_assert_int_eq(chmod(sandbox_path("%s", root), 0755), 0);
         snprintf(name, sizeof(name), "%s/dev", root);
-        snprintf(path, sizeof(paths[0]), "%s", world_make_directory(uid, 0755, name));
+        snprintf(path, sizeof(paths[0]), "%s", sandbox_make_directory(uid, 0755, name));
         return path;
 }
 
 static uint64_t hold(int client, const char *dev) {
-        return client_hold(client, WORLD_ALICE, dev, PROTOCOL_DEV, 0);
+        return client_hold(client, USER_ALICE, dev, PROTOCOL_DEV, 0);
 }
 
 /* ---- whole, and gone at once ---- */
 
 static void is_mounted(const char *path, const char *type, const char *options) {
-        struct world_mount mount;
+        struct sandbox_mount mount;
 
-        ck_assert_msg(world_find_mount(0, path, &mount), "%s", path);
+        ck_assert_msg(sandbox_find_mount(0, path, &mount), "%s", path);
         ck_assert_str_eq(mount.type, type);
         ck_assert_msg(strcmp(mount.options, options) == 0, "%s: %s", path, mount.options);
 }
 
 /* Of the host's file system, whose times are its own affair. */
 static void is_node(const char *path) {
-        struct world_mount mount;
+        struct sandbox_mount mount;
 
-        ck_assert_msg(world_find_mount(0, path, &mount), "%s", path);
-        ck_assert(world_has_option(mount.options, "ro"));
-        ck_assert(world_has_option(mount.options, "nosuid"));
-        ck_assert(world_has_option(mount.options, "noexec"));
-        ck_assert(!world_has_option(mount.options, "nodev"));
+        ck_assert_msg(sandbox_find_mount(0, path, &mount), "%s", path);
+        ck_assert(sandbox_has_option(mount.options, "ro"));
+        ck_assert(sandbox_has_option(mount.options, "nosuid"));
+        ck_assert(sandbox_has_option(mount.options, "noexec"));
+        ck_assert(!sandbox_has_option(mount.options, "nodev"));
 }
 
-WORLD_TEST(is_whole_and_ends_with_one_unmount) {
+SANDBOX_TEST(is_whole_and_ends_with_one_unmount) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        const char *dev = make_dev(WORLD_ALICE, "root");
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
+        const char *dev = make_dev(USER_ALICE, "root");
         char path[256];
 
         for (unsigned i = 0; i < 3; i++) {
@@ -104,35 +104,35 @@ WORLD_TEST(is_whole_and_ends_with_one_unmount) {
                 client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
                 ck_assert_uint_eq(count_mounts(dev), 0);
         }
-        ck_assert_int_eq(world_rmdir(WORLD_ALICE, dev), 0);
+        ck_assert_int_eq(sandbox_rmdir(USER_ALICE, dev), 0);
         service_stop(&service);
 }
 
-WORLD_TEST(ends_with_its_connection_and_with_the_daemon) {
+SANDBOX_TEST(ends_with_its_connection_and_with_the_daemon) {
         struct service service = service_start_with("a", NULL);
-        int client = client_connect(&service, WORLD_ALICE);
-        const char *dev = make_dev(WORLD_ALICE, "root");
+        int client = client_connect(&service, USER_ALICE);
+        const char *dev = make_dev(USER_ALICE, "root");
 
         hold(client, dev);
         close(client);
-        world_wait_for(count_mounts(dev) == 0);
-        client = client_connect(&service, WORLD_ALICE);
+        sandbox_wait_for(count_mounts(dev) == 0);
+        client = client_connect(&service, USER_ALICE);
         hold(client, dev);
         service_stop(&service);
         ck_assert_uint_eq(count_mounts(dev), 0);
         close(client);
 }
 
-WORLD_TEST(what_a_killed_daemon_left_is_adopted_or_swept) {
+SANDBOX_TEST(what_a_killed_daemon_left_is_adopted_or_swept) {
         static const int denied[] = {0, CALL_STATMOUNT};
 
         for (unsigned i = 0; i < 2; i++) {
                 const struct service_plan plan = {
                         .name = "a", .options = {"--adopt-timeout=1"}, .denied = {denied[i]}};
                 struct service service = service_start(&plan);
-                FD_AUTO int client = client_connect(&service, WORLD_ALICE), again = -EBADF;
-                const char *adopted = make_dev(WORLD_ALICE, i ? "c" : "a");
-                const char *swept = make_dev(WORLD_ALICE, i ? "d" : "b");
+                FD_AUTO int client = client_connect(&service, USER_ALICE), again = -EBADF;
+                const char *adopted = make_dev(USER_ALICE, i ? "c" : "a");
+                const char *swept = make_dev(USER_ALICE, i ? "d" : "b");
                 struct wire_request request = {
                         .operation = PROTOCOL_ADOPT,
                         .lease = hold(client, adopted),
@@ -142,14 +142,14 @@ WORLD_TEST(what_a_killed_daemon_left_is_adopted_or_swept) {
                 int root;
 
                 hold(client, swept);
-                world_kill(service.pid);
+                sandbox_kill(service.pid);
                 service = service_start(&plan);
-                again = client_connect(&service, WORLD_ALICE);
-                root = world_open(WORLD_ALICE, adopted);
+                again = client_connect(&service, USER_ALICE);
+                root = sandbox_open(USER_ALICE, adopted);
                 client_expect(client_call(again, &request, &root, 1), STATUS_OK, 0,
                               STATUS_NO_TARGET);
                 close(root);
-                world_wait_for(count_mounts(swept) == 0);
+                sandbox_wait_for(count_mounts(swept) == 0);
                 ck_assert_uint_eq(count_mounts(adopted), WHOLE);
                 client_expect(client_unmount(again, request.lease), STATUS_OK, 0, STATUS_NO_TARGET);
                 ck_assert_uint_eq(count_mounts(adopted), 0);
@@ -256,22 +256,22 @@ static void use_as_user(void *argument) {
         change_nodes(argument);
 }
 
-WORLD_TEST(devices_are_used_and_never_changed) {
+SANDBOX_TEST(devices_are_used_and_never_changed) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         const char *dev;
         struct stat before, after;
         char path[256];
 
         /* As Buildbarn's FUSE is mounted: devices of the directory itself can't be opened. */
-        world_make_directory(0, 0755, "nodev");
-        ck_assert_int_eq(mount("none", world_path("nodev"), "tmpfs", MS_NODEV, "mode=0755"), 0);
-        dev = make_dev(WORLD_ALICE, "nodev/root");
+        sandbox_make_directory(0, 0755, "nodev");
+        ck_assert_int_eq(mount("none", sandbox_path("nodev"), "tmpfs", MS_NODEV, "mode=0755"), 0);
+        dev = make_dev(USER_ALICE, "nodev/root");
         ck_assert_int_eq(stat("/dev/null", &before), 0);
         hold(client, dev);
-        world_run_as(WORLD_ALICE, use_as_user, (void *)dev);
-        world_run_as(WORLD_BOB, use_as_user, (void *)dev);
-        world_run_as(0, use_as_root, (void *)dev);
+        sandbox_run_as(USER_ALICE, use_as_user, (void *)dev);
+        sandbox_run_as(USER_BOB, use_as_user, (void *)dev);
+        sandbox_run_as(0, use_as_root, (void *)dev);
         ck_assert_int_eq(stat("/dev/null", &after), 0);
         ck_assert_uint_eq(before.st_mode, after.st_mode);
         ck_assert_int_eq(before.st_ctim.tv_sec, after.st_ctim.tv_sec);
@@ -280,15 +280,15 @@ WORLD_TEST(devices_are_used_and_never_changed) {
         service_stop(&service);
 }
 
-WORLD_TEST(links_lead_to_descriptors_and_the_own_ptmx) {
+SANDBOX_TEST(links_lead_to_descriptors_and_the_own_ptmx) {
         static const char *const links[][2] = {{"fd", "/proc/self/fd"},
                                                {"stdin", "/proc/self/fd/0"},
                                                {"stdout", "/proc/self/fd/1"},
                                                {"stderr", "/proc/self/fd/2"},
                                                {"ptmx", "pts/ptmx"}};
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        const char *dev = make_dev(WORLD_ALICE, "root");
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
+        const char *dev = make_dev(USER_ALICE, "root");
         char path[256], target[64];
 
         hold(client, dev);
@@ -329,7 +329,7 @@ static void use_pty(void *argument) {
         ck_assert_int_eq(fstat(slave, &stat), 0);
         ck_assert_uint_eq(stat.st_mode & 07777, 0620);
         ck_assert_uint_eq(stat.st_gid, 5);
-        ck_assert_uint_eq(stat.st_uid, WORLD_ALICE);
+        ck_assert_uint_eq(stat.st_uid, USER_ALICE);
         snprintf(path, sizeof(path), "%s/%s", pair->other, name);
         ck_assert(access(path, F_OK) < 0 && errno == ENOENT);
 }
@@ -350,16 +350,16 @@ static void use_shm(void *argument) {
         ck_assert(access(path, F_OK) < 0 && errno == ENOENT);
 }
 
-WORLD_TEST(ptys_and_shared_memory_are_seen_by_no_other) {
+SANDBOX_TEST(ptys_and_shared_memory_are_seen_by_no_other) {
         struct service service = service_start_with("a", "--dev-shm-size=1M");
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        struct pair pair = {make_dev(WORLD_ALICE, "a"), make_dev(WORLD_ALICE, "b")};
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
+        struct pair pair = {make_dev(USER_ALICE, "a"), make_dev(USER_ALICE, "b")};
         uint64_t lease = hold(client, pair.own);
         char path[256];
 
         hold(client, pair.other);
-        world_run_as(WORLD_ALICE, use_pty, &pair);
-        world_run_as(WORLD_ALICE, use_shm, &pair);
+        sandbox_run_as(USER_ALICE, use_pty, &pair);
+        sandbox_run_as(USER_ALICE, use_shm, &pair);
         client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
         hold(client, pair.own);
         snprintf(path, sizeof(path), "%s/shm/x", pair.own); /* gone with its lease */
@@ -370,28 +370,28 @@ WORLD_TEST(ptys_and_shared_memory_are_seen_by_no_other) {
 /* ---- limits and options ---- */
 
 /* Each as many as the kernel holds for it. */
-WORLD_TEST(limit_of_mounts_counts_all_of_them) {
+SANDBOX_TEST(limit_of_mounts_counts_all_of_them) {
         struct service service =
                 service_start_with("a", "--max-mounts=10", "--max-mounts-per-user=10");
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        const char *dev = make_dev(WORLD_ALICE, "a"), *other = make_dev(WORLD_ALICE, "b");
-        FD_AUTO int target = world_open(WORLD_ALICE, other);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
+        const char *dev = make_dev(USER_ALICE, "a"), *other = make_dev(USER_ALICE, "b");
+        FD_AUTO int target = sandbox_open(USER_ALICE, other);
         uint64_t lease = hold(client, dev);
 
         client_expect(client_mount(client, PROTOCOL_DEV, 0, target), STATUS_LIMIT_EXCEEDED, 0,
                       STATUS_NO_TARGET);
-        client_hold(client, WORLD_ALICE, world_path("a/proc"), PROTOCOL_PROC, 0);
+        client_hold(client, USER_ALICE, sandbox_path("a/proc"), PROTOCOL_PROC, 0);
         client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
         client_expect(client_mount(client, PROTOCOL_DEV, 0, target), STATUS_OK, 0,
                       STATUS_NO_TARGET);
         service_stop(&service);
 }
 
-WORLD_TEST(shm_can_be_left_out) {
+SANDBOX_TEST(shm_can_be_left_out) {
         struct service service = service_start_with("a", "--dev-shm-size=0", "--max-mounts=8",
                                                     "--max-mounts-per-user=8");
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        const char *dev = make_dev(WORLD_ALICE, "root");
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
+        const char *dev = make_dev(USER_ALICE, "root");
         char path[256];
 
         hold(client, dev);
@@ -402,8 +402,8 @@ WORLD_TEST(shm_can_be_left_out) {
 }
 
 static void expect_not_offered(struct service *service, const char *text) {
-        FD_AUTO int client = client_connect(service, WORLD_ALICE);
-        FD_AUTO int target = world_open(WORLD_ALICE, make_dev(WORLD_ALICE, "root"));
+        FD_AUTO int client = client_connect(service, USER_ALICE);
+        FD_AUTO int target = sandbox_open(USER_ALICE, make_dev(USER_ALICE, "root"));
         struct wire_request hello = {.operation = PROTOCOL_HELLO};
         struct wire_reply reply = client_call(client, &hello, NULL, 0);
 
@@ -411,11 +411,11 @@ static void expect_not_offered(struct service *service, const char *text) {
         reply = client_mount(client, PROTOCOL_DEV, 0, target);
         client_expect(reply, STATUS_UNSUPPORTED_FILE_SYSTEM, 0, 0);
         ck_assert_msg(strstr(reply.text, text), "%s", reply.text);
-        client_hold_root(client, WORLD_ALICE, world_path("root")); /* all else is as ever */
+        client_hold_root(client, USER_ALICE, sandbox_path("root")); /* all else is as ever */
         service_stop(service);
 }
 
-WORLD_TEST(administrator_can_do_without) {
+SANDBOX_TEST(administrator_can_do_without) {
         struct service service = service_start_with("a", "--no-dev");
 
         expect_not_offered(&service, "--no-dev");
@@ -425,58 +425,58 @@ WORLD_TEST(administrator_can_do_without) {
 static void make_dev_of_a_container(const char *missing) {
         char from[32], to[256];
 
-        world_make_directory(0, 0755, "container");
-        ck_assert_int_eq(mount("none", world_path("container"), "tmpfs", MS_NOSUID, "mode=0755"),
+        sandbox_make_directory(0, 0755, "container");
+        ck_assert_int_eq(mount("none", sandbox_path("container"), "tmpfs", MS_NOSUID, "mode=0755"),
                          0);
         for (unsigned i = 0; i < N_NODES; i++) {
                 if (missing && strcmp(missing, nodes[i]) == 0)
                         continue;
                 snprintf(from, sizeof(from), "/dev/%s", nodes[i]);
-                snprintf(to, sizeof(to), "%s/%s", world_path("container"), nodes[i]);
+                snprintf(to, sizeof(to), "%s/%s", sandbox_path("container"), nodes[i]);
                 close(open(to, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
                 ck_assert_int_eq(mount(from, to, NULL, MS_BIND, NULL), 0);
                 ck_assert_int_eq(mount(NULL, to, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL), 0);
         }
-        ck_assert_int_eq(mount(world_path("container"), "/dev", NULL, MS_BIND | MS_REC, NULL), 0);
+        ck_assert_int_eq(mount(sandbox_path("container"), "/dev", NULL, MS_BIND | MS_REC, NULL), 0);
 }
 
-WORLD_TEST(dev_of_a_container_will_do) {
+SANDBOX_TEST(dev_of_a_container_will_do) {
         struct service service;
         int client;
         const char *dev;
 
         make_dev_of_a_container(NULL);
         service = service_start_with("a", NULL);
-        client = client_connect(&service, WORLD_ALICE);
-        dev = make_dev(WORLD_ALICE, "root");
+        client = client_connect(&service, USER_ALICE);
+        dev = make_dev(USER_ALICE, "root");
         hold(client, dev);
         ck_assert_uint_eq(count_mounts(dev), WHOLE);
-        world_run_as(WORLD_ALICE, use_as_user, (void *)dev);
+        sandbox_run_as(USER_ALICE, use_as_user, (void *)dev);
         service_stop(&service);
         close(client);
 }
 
-WORLD_TEST(node_that_the_host_lacks_is_named) {
+SANDBOX_TEST(node_that_the_host_lacks_is_named) {
         struct service service;
 
         make_dev_of_a_container("full");
         service = service_start_with("a", NULL);
-        world_wait_for(service_has_logged(&service, "no dev is offered: /dev/full"));
+        sandbox_wait_for(service_has_logged(&service, "no dev is offered: /dev/full"));
         expect_not_offered(&service, "/dev/full");
 }
 
 /* ---- where it can't be ---- */
 
-WORLD_TEST(target_is_judged_as_any_other) {
+SANDBOX_TEST(target_is_judged_as_any_other) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        const char *dev = make_dev(WORLD_ALICE, "root"), *bobs = make_dev(WORLD_BOB, "bob");
-        FD_AUTO int target = world_open(WORLD_ALICE, dev), file = -EBADF;
-        FD_AUTO int proc = world_open(WORLD_ALICE, world_path("root/proc"));
-        FD_AUTO int other = world_open(0, bobs);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
+        const char *dev = make_dev(USER_ALICE, "root"), *bobs = make_dev(USER_BOB, "bob");
+        FD_AUTO int target = sandbox_open(USER_ALICE, dev), file = -EBADF;
+        FD_AUTO int proc = sandbox_open(USER_ALICE, sandbox_path("root/proc"));
+        FD_AUTO int other = sandbox_open(0, bobs);
 
-        world_make_directory(WORLD_ALICE, 0755, "files");
-        file = open(world_path("files/dev"), O_CREAT | O_RDONLY | O_CLOEXEC, 0644);
+        sandbox_make_directory(USER_ALICE, 0755, "files");
+        file = open(sandbox_path("files/dev"), O_CREAT | O_RDONLY | O_CLOEXEC, 0644);
         client_expect(client_mount(client, PROTOCOL_DEV, 0, proc), STATUS_WRONG_NAME, 0, 0);
         client_expect(client_mount(client, PROTOCOL_PROC, 0, target), STATUS_WRONG_NAME, 0, 0);
         client_expect(client_mount(client, PROTOCOL_DEV, 0, file), STATUS_NOT_A_DIRECTORY, 0, 0);
@@ -504,5 +504,5 @@ int main(void) {
         tcase_add_test(tests, dev_of_a_container_will_do);
         tcase_add_test(tests, node_that_the_host_lacks_is_named);
         tcase_add_test(tests, target_is_judged_as_any_other);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

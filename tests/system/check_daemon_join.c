@@ -3,8 +3,7 @@
 /* Clients in containers, whose mount namespace the daemon enters. */
 
 #include "common/fd.h"
-#include "tests/fixtures/client.h"
-#include "tests/fixtures/container.h"
+#include "tests/test.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -29,29 +28,29 @@ enum { PROC, SYS, DEV, PLACES };
 static const char *const places[PLACES] = {"proc", "sys", "dev"};
 
 /* What the tests and the processes in containers share. */
-struct scene {
+struct fixture {
         struct service service;
         uint64_t lease;
         sig_atomic_t step; /* that has been taken */
 };
 
-static struct scene *scene_new(void) {
-        struct scene *scene = mmap(NULL, sizeof(*scene), PROT_READ | PROT_WRITE,
-                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+static struct fixture *fixture_new(void) {
+        struct fixture *fixture = mmap(NULL, sizeof(*fixture), PROT_READ | PROT_WRITE,
+                                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-        ck_assert_ptr_ne(scene, MAP_FAILED);
-        world_make_root(WORLD_ALICE, "root");
-        world_make_directory(WORLD_ALICE, 0755, "root/dev");
+        ck_assert_ptr_ne(fixture, MAP_FAILED);
+        sandbox_make_root(USER_ALICE, "root");
+        sandbox_make_directory(USER_ALICE, 0755, "root/dev");
         /* A sweep comes by paths, and has nobody's rights. */
-        ck_assert_int_eq(chmod(world_path("root"), 0755), 0);
-        return scene;
+        ck_assert_int_eq(chmod(sandbox_path("root"), 0755), 0);
+        return fixture;
 }
 
-static struct scene *scene_start(void) {
-        struct scene *scene = scene_new();
+static struct fixture *fixture_start(void) {
+        struct fixture *fixture = fixture_new();
 
-        scene->service = service_start_with("a", JOIN);
-        return scene;
+        fixture->service = service_start_with("a", JOIN);
+        return fixture;
 }
 
 /* ---- as a client ---- */
@@ -92,8 +91,8 @@ static struct wire_reply enter(int client) {
 }
 
 /* Connected, and in the container. */
-static int entered(const struct scene *scene) {
-        int client = client_connect(&scene->service, -1);
+static int entered(const struct fixture *fixture) {
+        int client = client_connect(&fixture->service, -1);
 
         client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET);
         return client;
@@ -106,7 +105,7 @@ static struct wire_reply mount_all(int client) {
 
         for (unsigned i = 0; i < PLACES; i++) {
                 request.targets[i].file_system = PROTOCOL_PROC + i;
-                targets[i] = open(world_path("root/%s", places[i]), O_PATH | O_DIRECTORY);
+                targets[i] = open(sandbox_path("root/%s", places[i]), O_PATH | O_DIRECTORY);
                 ck_assert_int_ge(targets[i], 0);
         }
         reply = client_call(client, &request, targets, PLACES);
@@ -116,11 +115,11 @@ static struct wire_reply mount_all(int client) {
 
 /* How many of the three, as process `pid` sees it (0: this one). */
 static unsigned count_in(pid_t pid) {
-        struct world_mount mount;
+        struct sandbox_mount mount;
         unsigned count = 0;
 
         for (unsigned i = 0; i < PLACES; i++)
-                count += world_find_mount(pid, world_path("root/%s", places[i]), &mount);
+                count += sandbox_find_mount(pid, sandbox_path("root/%s", places[i]), &mount);
         return count;
 }
 
@@ -131,19 +130,19 @@ static void shows_own_processes(void) {
         char link[64] = "", pid[16];
 
         snprintf(pid, sizeof(pid), "%d", getpid());
-        ck_assert_int_gt(readlink(world_path("root/proc/self"), link, sizeof(link) - 1), 0);
+        ck_assert_int_gt(readlink(sandbox_path("root/proc/self"), link, sizeof(link) - 1), 0);
         ck_assert_str_eq(link, pid);
         for (int i = 1; i < 300; i++) {
                 char own[32];
 
                 snprintf(own, sizeof(own), "/proc/%d", i);
                 if (access(own, F_OK) < 0)
-                        ck_assert_int_lt(access(world_path("root/proc/%d", i), F_OK), 0);
+                        ck_assert_int_lt(access(sandbox_path("root/proc/%d", i), F_OK), 0);
         }
 }
 
 static void shows_own_interfaces(void) {
-        DIR *directory = opendir(world_path("root/sys/class/net"));
+        DIR *directory = opendir(sandbox_path("root/sys/class/net"));
         struct dirent *entry;
 
         ck_assert_ptr_nonnull(directory);
@@ -154,18 +153,18 @@ static void shows_own_interfaces(void) {
 
 static void has_devices(void) {
         char bytes[8];
-        int fd = open(world_path("root/dev/zero"), O_RDONLY | O_CLOEXEC);
+        int fd = open(sandbox_path("root/dev/zero"), O_RDONLY | O_CLOEXEC);
 
         ck_assert_int_eq(read(fd, bytes, sizeof(bytes)), sizeof(bytes));
         close(fd);
-        fd = open(world_path("root/dev/pts/ptmx"), O_RDWR | O_NOCTTY | O_CLOEXEC);
+        fd = open(sandbox_path("root/dev/pts/ptmx"), O_RDWR | O_NOCTTY | O_CLOEXEC);
         ck_assert_int_ge(fd, 0);
         close(fd);
 }
 
 static void mount_and_look(void *argument) {
-        struct scene *scene = argument;
-        int client = client_connect(&scene->service, -1);
+        struct fixture *fixture = argument;
+        int client = client_connect(&fixture->service, -1);
 
         client_expect(mount_all(client), STATUS_FOREIGN_NAMESPACE, 0, 0);
         client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET);
@@ -182,37 +181,37 @@ static void mount_and_look(void *argument) {
         }
         client_expect(mount_all(client), STATUS_OK, 0, STATUS_NO_TARGET);
         close(client);
-        world_wait_for(count_in(0) == 0);
+        sandbox_wait_for(count_in(0) == 0);
 }
 
 static void mount_in(enum container_kind kind) {
-        struct scene *scene = scene_start();
+        struct fixture *fixture = fixture_start();
         struct container container = container_start(kind);
         int clients[8];
         char name[8];
 
         for (unsigned i = 0; i < 3; i++) {
-                container_run(&container, mount_and_look, scene);
+                container_run(&container, mount_and_look, fixture);
                 ck_assert_uint_eq(count_in(0), 0);
         }
-        world_wait_for(service_count_fds(&scene->service) <= scene->service.fds + 4);
+        sandbox_wait_for(service_count_fds(&fixture->service) <= fixture->service.fds + 4);
         container_kill(&container);
         /* The threads that were in there serve others, who are here. */
         for (unsigned i = 0; i < 8; i++) {
-                clients[i] = client_connect(&scene->service, WORLD_BOB);
+                clients[i] = client_connect(&fixture->service, USER_BOB);
                 snprintf(name, sizeof(name), "bob%u", i);
-                client_hold_root(clients[i], WORLD_BOB, world_make_root(WORLD_BOB, name));
+                client_hold_root(clients[i], USER_BOB, sandbox_make_root(USER_BOB, name));
         }
-        service_stop(&scene->service);
+        service_stop(&fixture->service);
         for (unsigned i = 0; i < 8; i++)
                 close(clients[i]);
 }
 
-WORLD_TEST(container_has_mounts_of_its_own) {
+SANDBOX_TEST(container_has_mounts_of_its_own) {
         mount_in(CONTAINER_ROOTFUL);
 }
 
-WORLD_TEST(rootless_container_has_them_as_well) {
+SANDBOX_TEST(rootless_container_has_them_as_well) {
         const char *lacking = container_lacks(CONTAINER_ROOTLESS);
 
         if (lacking)
@@ -224,8 +223,8 @@ WORLD_TEST(rootless_container_has_them_as_well) {
 /* ---- who may, and with what ---- */
 
 static void be_refused(void *argument) {
-        struct scene *scene = argument;
-        FD_AUTO int client = client_connect(&scene->service, -1);
+        struct fixture *fixture = argument;
+        FD_AUTO int client = client_connect(&fixture->service, -1);
         struct wire_request hello = {.operation = PROTOCOL_HELLO};
         struct wire_reply reply;
 
@@ -236,23 +235,23 @@ static void be_refused(void *argument) {
         client_hello(client);
 }
 
-WORLD_TEST(daemon_enters_nowhere_unless_it_is_told_to) {
+SANDBOX_TEST(daemon_enters_nowhere_unless_it_is_told_to) {
         static const char *const options[] = {NULL, "--join=60002"};
         struct container container = container_start(CONTAINER_ROOTFUL);
-        struct scene *scene = scene_new();
+        struct fixture *fixture = fixture_new();
 
         for (unsigned i = 0; i < 2; i++) {
-                scene->service = service_start_with("a", options[i]);
-                container_run(&container, be_refused, scene);
-                service_stop(&scene->service);
+                fixture->service = service_start_with("a", options[i]);
+                container_run(&container, be_refused, fixture);
+                service_stop(&fixture->service);
         }
         container_kill(&container);
 }
 
 /* In the place of each of the three. */
 static void send_what_is_none(void *argument) {
-        struct scene *scene = argument;
-        FD_AUTO int client = client_connect(&scene->service, -1);
+        struct fixture *fixture = argument;
+        FD_AUTO int client = client_connect(&fixture->service, -1);
 
         for (unsigned place = 0; place < 3; place++) {
                 const int wrong[] = {
@@ -260,7 +259,7 @@ static void send_what_is_none(void *argument) {
                         open("/proc/self/status", O_RDONLY | O_CLOEXEC),
                         open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC),
                         open("/proc/self/ns/mnt", O_PATH | O_CLOEXEC),
-                        open(world_path("root"), O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+                        open(sandbox_path("root"), O_RDONLY | O_DIRECTORY | O_CLOEXEC),
                         open(place == 0 ? "/proc/self/ns/pid" : "/proc/self/ns/mnt",
                              O_RDONLY | O_CLOEXEC),
                         socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
@@ -287,13 +286,13 @@ static void send_what_is_none(void *argument) {
         client_expect(enter(client), STATUS_MALFORMED, 0, STATUS_NO_TARGET);
 }
 
-WORLD_TEST(what_is_no_namespace_is_refused) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(what_is_no_namespace_is_refused) {
+        struct fixture *fixture = fixture_start();
         struct container container = container_start(CONTAINER_ROOTFUL);
 
-        container_run(&container, send_what_is_none, scene);
+        container_run(&container, send_what_is_none, fixture);
         container_kill(&container);
-        service_stop(&scene->service);
+        service_stop(&fixture->service);
 }
 
 /* ---- user namespaces of root's ---- */
@@ -307,7 +306,7 @@ static bool is_impossible(const char *test, enum container_kind kind) {
 }
 
 static int open_to_write(const char *name) {
-        return open(world_path("root/proc/%s", name), O_WRONLY | O_CLOEXEC) < 0 ? errno : 0;
+        return open(sandbox_path("root/proc/%s", name), O_WRONLY | O_CLOEXEC) < 0 ? errno : 0;
 }
 
 static void can_not_write_roots(int error) {
@@ -315,37 +314,37 @@ static void can_not_write_roots(int error) {
                                             "sysrq-trigger"};
 
         for (unsigned i = 0; i < 3; i++)
-                if (access(world_path("root/proc/%s", names[i]), F_OK) == 0)
+                if (access(sandbox_path("root/proc/%s", names[i]), F_OK) == 0)
                         ck_assert_int_eq(open_to_write(names[i]), error);
 }
 
 /* Who is root in there can change the superblock, and is nobody to what is root's. */
 static void make_writable(void *argument) {
-        struct scene *scene = argument;
+        struct fixture *fixture = argument;
         const unsigned long as_before = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-        FD_AUTO int client = entered(scene), context = -EBADF;
+        FD_AUTO int client = entered(fixture), context = -EBADF;
 
         client_expect(mount_all(client), STATUS_OK, 0, STATUS_NO_TARGET);
         can_not_write_roots(EROFS);
-        context = fspick(AT_FDCWD, world_path("root/proc"), FSPICK_CLOEXEC);
+        context = fspick(AT_FDCWD, sandbox_path("root/proc"), FSPICK_CLOEXEC);
         ck_assert_int_ge(context, 0);
         ck_assert_int_eq(fsconfig(context, FSCONFIG_SET_FLAG, "rw", NULL, 0), 0);
         ck_assert_int_eq(fsconfig(context, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0), 0);
-        ck_assert_int_eq(
-                mount(NULL, world_path("root/proc"), NULL, MS_REMOUNT | MS_BIND | as_before, NULL),
-                0);
+        ck_assert_int_eq(mount(NULL, sandbox_path("root/proc"), NULL,
+                               MS_REMOUNT | MS_BIND | as_before, NULL),
+                         0);
         ck_assert_int_eq(open_to_write("self/comm"), 0);
         can_not_write_roots(EACCES);
 }
 
-WORLD_TEST(user_namespace_of_roots_without_root_is_served) {
+SANDBOX_TEST(user_namespace_of_roots_without_root_is_served) {
         if (!is_impossible("user_namespace_of_roots_without_root_is_served", CONTAINER_MAPPED))
                 mount_in(CONTAINER_MAPPED);
 }
 
-WORLD_TEST(nobody_in_it_is_root) {
+SANDBOX_TEST(nobody_in_it_is_root) {
         struct container container;
-        struct scene *scene;
+        struct fixture *fixture;
 
         if (is_impossible("nobody_in_it_is_root", CONTAINER_MAPPED))
                 return;
@@ -354,16 +353,16 @@ WORLD_TEST(nobody_in_it_is_root) {
                                  "impossible here: its procfs is the host's before Linux 6.17");
                 return;
         }
-        scene = scene_start();
+        fixture = fixture_start();
         container = container_start_mapped("1 100001 65535\n", "1 100001 50000\n");
-        container_run(&container, make_writable, scene);
+        container_run(&container, make_writable, fixture);
         container_kill(&container);
-        service_stop(&scene->service);
+        service_stop(&fixture->service);
 }
 
 static void be_refused_for_root(void *argument) {
-        struct scene *scene = argument;
-        FD_AUTO int client = client_connect(&scene->service, -1);
+        struct fixture *fixture = argument;
+        FD_AUTO int client = client_connect(&fixture->service, -1);
         struct wire_reply reply = enter(client);
         int fds[3];
 
@@ -375,52 +374,52 @@ static void be_refused_for_root(void *argument) {
         client_hello(client);
 }
 
-WORLD_TEST(user_namespace_with_root_in_it_is_refused) {
+SANDBOX_TEST(user_namespace_with_root_in_it_is_refused) {
         static const char *const maps[][2] = {
                 {"5 0 1\n", NULL},
                 {NULL, "5 0 1\n"},
                 {"1 100001 10\n4711 0 1\n", "1 100001 10\n4711 0 1\n"},
                 {"1 0 60001\n", "1 0 10\n"}, /* as is, but for one */
         };
-        struct scene *scene;
+        struct fixture *fixture;
 
         if (is_impossible("user_namespace_with_root_in_it_is_refused", CONTAINER_MAPPED))
                 return;
-        scene = scene_start();
+        fixture = fixture_start();
         for (unsigned i = 0; i < 4; i++) {
                 struct container container = container_start_mapped(maps[i][0], maps[i][1]);
 
-                container_run(&container, be_refused_for_root, scene);
+                container_run(&container, be_refused_for_root, fixture);
                 container_kill(&container);
         }
-        service_stop(&scene->service);
+        service_stop(&fixture->service);
 }
 
 /* Root may still be mapped into it. */
 static void enter_without_maps(void *argument) {
-        struct scene *scene = argument;
+        struct fixture *fixture = argument;
         FD_AUTO int client = -EBADF;
         struct wire_reply reply;
 
         ck_assert_int_eq(unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET), 0);
-        client = client_connect(&scene->service, -1);
+        client = client_connect(&fixture->service, -1);
         reply = enter(client);
         client_expect(reply, STATUS_NOT_AUTHORISED, 0, STATUS_NO_TARGET);
         ck_assert_ptr_nonnull(strstr(reply.text, "gid_map"));
         client_hello(client);
 }
 
-WORLD_TEST(user_namespace_without_maps_is_refused) {
-        static const int users[] = {0, WORLD_ALICE};
-        struct scene *scene;
+SANDBOX_TEST(user_namespace_without_maps_is_refused) {
+        static const int users[] = {0, USER_ALICE};
+        struct fixture *fixture;
 
         if (is_impossible("user_namespace_without_maps_is_refused", CONTAINER_MAPPED))
                 return;
-        scene = scene_new();
-        scene->service = service_start_with("a", "--join=0", JOIN);
+        fixture = fixture_new();
+        fixture->service = service_start_with("a", "--join=0", JOIN);
         for (unsigned i = 0; i < 2; i++)
-                world_run_as(users[i], enter_without_maps, scene);
-        service_stop(&scene->service);
+                sandbox_run_as(users[i], enter_without_maps, fixture);
+        service_stop(&fixture->service);
 }
 
 static struct wire_reply enter_network(int client) {
@@ -439,7 +438,7 @@ static struct wire_reply enter_network(int client) {
 }
 
 /* In a user namespace that Alice has made as root of a container, with those ids of it, if any. */
-static struct wire_reply enter_from_below(const struct scene *scene, const char *ids) {
+static struct wire_reply enter_from_below(const struct fixture *fixture, const char *ids) {
         int pipes[2][2];
         char gids[64];
         struct wire_reply reply;
@@ -452,55 +451,55 @@ static struct wire_reply enter_from_below(const struct scene *scene, const char 
                 ck_assert_int_eq(unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET), 0);
                 ck_assert_int_eq(write(pipes[1][1], "", 1), 1);
                 ck_assert_int_eq(read(pipes[0][0], &byte, 1), 1);
-                reply = enter_network(client_connect(&scene->service, -1));
+                reply = enter_network(client_connect(&fixture->service, -1));
                 ck_assert_int_eq(write(pipes[1][1], &reply, sizeof(reply)), sizeof(reply));
                 _exit(EXIT_SUCCESS);
         }
         close(pipes[1][1]);
         ck_assert_int_eq(read(pipes[1][0], &byte, 1), 1);
-        snprintf(gids, sizeof(gids), "%s%u %u 1\n", ids ?: "", WORLD_GROUP, WORLD_GROUP);
+        snprintf(gids, sizeof(gids), "%s%u %u 1\n", ids ?: "", GROUP_CLIENTS, GROUP_CLIENTS);
         if (ids) {
                 container_map(child, "uid_map", ids);
                 container_map(child, "gid_map", gids);
         }
         ck_assert_int_eq(write(pipes[0][1], "", 1), 1);
         ck_assert_int_eq(read(pipes[1][0], &reply, sizeof(reply)), sizeof(reply));
-        world_join(child);
+        sandbox_join(child);
         return reply;
 }
 
 /* Though it isn't root who has made the user namespace; or in the one above alone. */
 static void enter_below_root(void *argument) {
         static const char *const maps[] = {"0 0 1\n5 5 1\n", "0 0 1\n"};
-        const struct scene *scene = argument;
+        const struct fixture *fixture = argument;
 
         for (unsigned i = 0; i < 2; i++)
-                client_expect(enter_from_below(scene, maps[i]), STATUS_NOT_AUTHORISED, 0,
+                client_expect(enter_from_below(fixture, maps[i]), STATUS_NOT_AUTHORISED, 0,
                               STATUS_NO_TARGET);
 }
 
 /* With ids that are mapped in there, and without: those of root will never be. */
 static void enter_below(void *argument) {
-        const struct scene *scene = argument;
+        const struct fixture *fixture = argument;
 
-        client_expect(enter_from_below(scene, "0 0 1\n"), STATUS_OK, 0, STATUS_NO_TARGET);
-        client_expect(enter_from_below(scene, NULL), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(enter_from_below(fixture, "0 0 1\n"), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(enter_from_below(fixture, NULL), STATUS_OK, 0, STATUS_NO_TARGET);
 }
 
-WORLD_TEST(root_that_a_container_passes_on_is_found) {
-        struct scene *scene;
+SANDBOX_TEST(root_that_a_container_passes_on_is_found) {
+        struct fixture *fixture;
         struct container container;
 
         if (is_impossible("root_that_a_container_passes_on_is_found", CONTAINER_MAPPED))
                 return;
-        scene = scene_start();
+        fixture = fixture_start();
         container = container_start_mapped("5 0 1\n", "5 0 1\n");
-        container_run(&container, enter_below_root, scene);
+        container_run(&container, enter_below_root, fixture);
         container_kill(&container);
         container = container_start(CONTAINER_MAPPED);
-        container_run(&container, enter_below, scene);
+        container_run(&container, enter_below, fixture);
         container_kill(&container);
-        service_stop(&scene->service);
+        service_stop(&fixture->service);
 }
 
 /* ---- how many ---- */
@@ -517,66 +516,66 @@ static void expect_no_room(int client) {
 
 /* Two are inside, until step 2; then one leaves. */
 static void enter_up_to_the_limit(void *argument) {
-        struct scene *scene = argument;
-        int clients[2] = {entered(scene), entered(scene)};
-        FD_AUTO int late = client_connect(&scene->service, -1);
+        struct fixture *fixture = argument;
+        int clients[2] = {entered(fixture), entered(fixture)};
+        FD_AUTO int late = client_connect(&fixture->service, -1);
         struct wire_reply reply;
 
         expect_no_room(late);
-        scene->step = 1;
-        world_wait_for(scene->step == 2);
+        fixture->step = 1;
+        sandbox_wait_for(fixture->step == 2);
         client_expect(mount_all(clients[0]), STATUS_OK, 0, STATUS_NO_TARGET);
         close(clients[0]);
-        world_wait_for(enter(late).status == STATUS_OK);
+        sandbox_wait_for(enter(late).status == STATUS_OK);
         reply = mount_all(late);
         client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
         client_expect(client_unmount(late, reply.lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        clients[0] = client_connect(&scene->service, -1);
+        clients[0] = client_connect(&fixture->service, -1);
         expect_no_room(clients[0]);
         close(clients[0]);
         close(clients[1]);
 }
 
 static void find_no_room(void *argument) {
-        struct scene *scene = argument;
-        FD_AUTO int client = client_connect(&scene->service, -1);
+        struct fixture *fixture = argument;
+        FD_AUTO int client = client_connect(&fixture->service, -1);
 
         expect_no_room(client);
 }
 
 static void find_room(void *argument) {
-        struct scene *scene = argument;
-        int clients[2] = {entered(scene), entered(scene)};
+        struct fixture *fixture = argument;
+        int clients[2] = {entered(fixture), entered(fixture)};
 
         close(clients[0]);
         close(clients[1]);
 }
 
 /* Wherever that is: containers of one uid are one user. */
-WORLD_TEST(so_many_connections_of_a_user_are_inside) {
-        struct scene *scene = scene_new();
+SANDBOX_TEST(so_many_connections_of_a_user_are_inside) {
+        struct fixture *fixture = fixture_new();
         struct container one = container_start(CONTAINER_ROOTFUL);
         struct container other = container_start(CONTAINER_ROOTFUL);
         pid_t holder;
 
-        scene->service =
+        fixture->service =
                 service_start_with("a", JOIN, "--join=60002", "--max-namespaces-per-user=2");
-        holder = container_spawn(&one, enter_up_to_the_limit, scene);
-        world_wait_for(scene->step == 1);
-        container_run(&other, find_no_room, scene);
-        world_run_as(WORLD_BOB, find_room, scene);
-        scene->step = 2;
-        world_join(holder);
-        world_wait_for(service_count_fds(&scene->service) <= scene->service.fds + 4);
+        holder = container_spawn(&one, enter_up_to_the_limit, fixture);
+        sandbox_wait_for(fixture->step == 1);
+        container_run(&other, find_no_room, fixture);
+        sandbox_run_as(USER_BOB, find_room, fixture);
+        fixture->step = 2;
+        sandbox_join(holder);
+        sandbox_wait_for(service_count_fds(&fixture->service) <= fixture->service.fds + 4);
         container_kill(&one);
         container_kill(&other);
-        service_stop(&scene->service);
+        service_stop(&fixture->service);
 }
 
 /* Asks, and is gone before the answer: while it is being entered, before that, or after. */
-static void enter_and_leave(const struct scene *scene, int lingers_us) {
+static void enter_and_leave(const struct fixture *fixture, int lingers_us) {
         struct wire_request request = {.operation = PROTOCOL_ENTER, .n_targets = 3};
-        FD_AUTO int client = client_connect(&scene->service, -1);
+        FD_AUTO int client = client_connect(&fixture->service, -1);
         uint8_t bytes[WIRE_REQUEST_MAX];
         int fds[3];
 
@@ -590,30 +589,30 @@ static void enter_and_leave(const struct scene *scene, int lingers_us) {
 }
 
 static void enter_and_leave_often(void *argument) {
-        struct scene *scene = argument;
+        struct fixture *fixture = argument;
         FD_AUTO int client = -EBADF;
 
         for (int i = 0; i < 200; i++)
-                enter_and_leave(scene, i);
-        client = client_connect(&scene->service, -1);
-        world_wait_for(enter(client).status == STATUS_OK);
+                enter_and_leave(fixture, i);
+        client = client_connect(&fixture->service, -1);
+        sandbox_wait_for(enter(client).status == STATUS_OK);
 }
 
-WORLD_TEST(who_leaves_while_entering_takes_no_room) {
-        struct scene *scene = scene_new();
+SANDBOX_TEST(who_leaves_while_entering_takes_no_room) {
+        struct fixture *fixture = fixture_new();
         struct container container = container_start(CONTAINER_ROOTFUL);
 
-        scene->service = service_start_with("a", JOIN, "--max-namespaces-per-user=1");
-        container_run(&container, enter_and_leave_often, scene);
-        world_wait_for(service_count_fds(&scene->service) <= scene->service.fds + 4);
+        fixture->service = service_start_with("a", JOIN, "--max-namespaces-per-user=1");
+        container_run(&container, enter_and_leave_often, fixture);
+        sandbox_wait_for(service_count_fds(&fixture->service) <= fixture->service.fds + 4);
         container_kill(&container);
-        service_stop(&scene->service);
+        service_stop(&fixture->service);
 }
 
 /* ---- others' namespaces ---- */
 
 struct pair {
-        struct scene *scene;
+        struct fixture *fixture;
         int mount, pid; /* of the other container */
 };
 
@@ -624,7 +623,7 @@ static bool kernel_tells_whose_processes(int pid_namespace) {
 static void enter_others(void *argument) {
         const struct pair *pair = argument;
         int fds[3], own;
-        int client = client_connect(&pair->scene->service, -1);
+        int client = client_connect(&pair->fixture->service, -1);
 
         open_own(fds);
         own = fds[1];
@@ -643,11 +642,11 @@ static void enter_others(void *argument) {
         close(client);
 }
 
-WORLD_TEST(another_containers_namespaces_are_of_no_use) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(another_containers_namespaces_are_of_no_use) {
+        struct fixture *fixture = fixture_start();
         struct container one = container_start(CONTAINER_ROOTFUL);
         struct container other = container_start(CONTAINER_ROOTFUL);
-        struct pair pair = {scene, container_open(&other, "mnt"), container_open(&other, "pid")};
+        struct pair pair = {fixture, container_open(&other, "mnt"), container_open(&other, "pid")};
 
         container_run(&one, enter_others, &pair);
         ck_assert_uint_eq(count_in(one.init) + count_in(other.init), 0);
@@ -655,126 +654,126 @@ WORLD_TEST(another_containers_namespaces_are_of_no_use) {
         close(pair.pid);
         container_kill(&one);
         container_kill(&other);
-        service_stop(&scene->service);
+        service_stop(&fixture->service);
 }
 
 /* ---- ends ---- */
 
 static void hold_all(void *argument) {
-        struct scene *scene = argument;
-        int client = entered(scene);
+        struct fixture *fixture = argument;
+        int client = entered(fixture);
         struct wire_reply reply = mount_all(client);
 
         client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
-        scene->lease = reply.lease;
-        scene->step = 1;
+        fixture->lease = reply.lease;
+        fixture->step = 1;
         for (;;)
                 pause();
 }
 
-static pid_t hold_in(const struct container *container, struct scene *scene) {
+static pid_t hold_in(const struct container *container, struct fixture *fixture) {
         pid_t holder;
 
-        scene->step = 0;
-        holder = container_spawn(container, hold_all, scene);
-        world_wait_for(scene->step == 1);
+        fixture->step = 0;
+        holder = container_spawn(container, hold_all, fixture);
+        sandbox_wait_for(fixture->step == 1);
         ck_assert_uint_eq(count_in(container->init), PLACES);
         return holder;
 }
 
-WORLD_TEST(client_that_is_killed_leaves_nothing) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(client_that_is_killed_leaves_nothing) {
+        struct fixture *fixture = fixture_start();
         struct container container = container_start(CONTAINER_ROOTFUL);
 
-        world_kill(hold_in(&container, scene));
-        world_wait_for(count_in(container.init) == 0);
+        sandbox_kill(hold_in(&container, fixture));
+        sandbox_wait_for(count_in(container.init) == 0);
         container_kill(&container);
-        service_stop(&scene->service);
+        service_stop(&fixture->service);
 }
 
-WORLD_TEST(container_that_ends_is_kept_by_nobody) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(container_that_ends_is_kept_by_nobody) {
+        struct fixture *fixture = fixture_start();
         struct container container = container_start(CONTAINER_ROOTFUL);
         uint64_t id = container_id(&container);
-        pid_t holder = hold_in(&container, scene);
+        pid_t holder = hold_in(&container, fixture);
 
         container_kill(&container);
-        world_kill(holder);
-        world_wait_for(!container_is_kept(id));
-        world_wait_for(service_count_fds(&scene->service) <= scene->service.fds + 4);
-        service_stop(&scene->service);
+        sandbox_kill(holder);
+        sandbox_wait_for(!container_is_kept(id));
+        sandbox_wait_for(service_count_fds(&fixture->service) <= fixture->service.fds + 4);
+        service_stop(&fixture->service);
 }
 
 static void adopt(void *argument) {
-        struct scene *scene = argument;
+        struct fixture *fixture = argument;
         struct wire_request request = {
                 .operation = PROTOCOL_ADOPT,
-                .lease = scene->lease,
+                .lease = fixture->lease,
                 .n_targets = PLACES,
                 .targets = {{PROTOCOL_PROC, 0}, {PROTOCOL_SYSFS, 0}, {PROTOCOL_DEV, 0}},
         };
-        FD_AUTO int client = client_connect(&scene->service, -1);
+        FD_AUTO int client = client_connect(&fixture->service, -1);
         int roots[PLACES];
 
         for (unsigned i = 0; i < PLACES; i++)
-                roots[i] = open(world_path("root/%s", places[i]), O_PATH | O_DIRECTORY);
-        if (scene->step == 1) { /* without entering: it isn't there */
+                roots[i] = open(sandbox_path("root/%s", places[i]), O_PATH | O_DIRECTORY);
+        if (fixture->step == 1) { /* without entering: it isn't there */
                 ck_assert_uint_eq(client_call(client, &request, roots, PLACES).status,
                                   STATUS_NO_SUCH_LEASE);
                 client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET);
         }
         client_expect(client_call(client, &request, roots, PLACES), STATUS_OK, 0, STATUS_NO_TARGET);
         ck_assert_uint_eq(count_in(0), PLACES);
-        client_expect(client_unmount(client, scene->lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        client_expect(client_unmount(client, fixture->lease), STATUS_OK, 0, STATUS_NO_TARGET);
         ck_assert_uint_eq(count_in(0), 0);
         close_three(roots);
 }
 
-WORLD_TEST(lease_of_a_daemon_that_died_is_adopted_in_there) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(lease_of_a_daemon_that_died_is_adopted_in_there) {
+        struct fixture *fixture = fixture_start();
         struct container container = container_start(CONTAINER_ROOTFUL);
-        pid_t holder = hold_in(&container, scene);
+        pid_t holder = hold_in(&container, fixture);
 
-        world_kill(scene->service.pid);
+        sandbox_kill(fixture->service.pid);
         ck_assert_uint_eq(count_in(container.init), PLACES);
-        scene->service = service_start_with("a", JOIN);
-        container_run(&container, adopt, scene);
-        world_kill(holder);
+        fixture->service = service_start_with("a", JOIN);
+        container_run(&container, adopt, fixture);
+        sandbox_kill(holder);
         container_kill(&container);
-        service_stop(&scene->service);
+        service_stop(&fixture->service);
 }
 
 /* In there, if the kernel can say where that is; else by mountatd --sweep. */
-WORLD_TEST(lease_that_nobody_adopts_is_swept_in_there) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(lease_that_nobody_adopts_is_swept_in_there) {
+        struct fixture *fixture = fixture_start();
         struct container container = container_start(CONTAINER_ROOTFUL);
         bool can_be_found = container_can_be_found();
-        pid_t holder = hold_in(&container, scene);
+        pid_t holder = hold_in(&container, fixture);
 
-        world_kill(scene->service.pid);
-        world_kill(holder);
-        scene->service = service_start_with("a", JOIN, "--adopt-timeout=0");
+        sandbox_kill(fixture->service.pid);
+        sandbox_kill(holder);
+        fixture->service = service_start_with("a", JOIN, "--adopt-timeout=0");
         if (can_be_found)
-                world_wait_for(count_in(container.init) == 0);
+                sandbox_wait_for(count_in(container.init) == 0);
         else
                 ck_assert_uint_eq(count_in(container.init), PLACES);
         container_kill(&container);
-        service_stop(&scene->service);
+        service_stop(&fixture->service);
 }
 
-WORLD_TEST(lease_of_a_container_that_ended_is_forgotten) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(lease_of_a_container_that_ended_is_forgotten) {
+        struct fixture *fixture = fixture_start();
         struct container container = container_start(CONTAINER_ROOTFUL);
         bool can_be_found = container_can_be_found();
-        pid_t holder = hold_in(&container, scene);
+        pid_t holder = hold_in(&container, fixture);
 
-        world_kill(scene->service.pid);
+        sandbox_kill(fixture->service.pid);
         container_kill(&container);
-        world_kill(holder);
-        scene->service = service_start_with("a", JOIN, "--adopt-timeout=0");
-        service_stop(&scene->service);
+        sandbox_kill(holder);
+        fixture->service = service_start_with("a", JOIN, "--adopt-timeout=0");
+        service_stop(&fixture->service);
         if (can_be_found)
-                ck_assert(!service_has_state(&scene->service));
+                ck_assert(!service_has_state(&fixture->service));
 }
 
 /* A next daemon is in the container itself, with a /proc that shows it. */
@@ -793,44 +792,44 @@ static struct service start_at_home(const char *option) {
                 &(struct service_plan){.name = "a", .options = {JOIN, option}, .enter = go_home});
 }
 
-WORLD_TEST(lease_of_where_the_next_daemon_is_at_home_is_adopted) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(lease_of_where_the_next_daemon_is_at_home_is_adopted) {
+        struct fixture *fixture = fixture_start();
         struct container container = container_start(CONTAINER_ROOTFUL);
-        pid_t holder = hold_in(&container, scene);
+        pid_t holder = hold_in(&container, fixture);
 
-        world_kill(scene->service.pid);
+        sandbox_kill(fixture->service.pid);
         home = &container;
-        scene->service = start_at_home(NULL);
-        scene->step = 2; /* nothing to enter */
-        container_run(&container, adopt, scene);
-        world_kill(holder);
-        service_stop(&scene->service);
+        fixture->service = start_at_home(NULL);
+        fixture->step = 2; /* nothing to enter */
+        container_run(&container, adopt, fixture);
+        sandbox_kill(holder);
+        service_stop(&fixture->service);
         container_kill(&container);
 }
 
-WORLD_TEST(lease_of_where_the_next_daemon_is_at_home_is_swept) {
-        struct scene *scene = scene_start();
+SANDBOX_TEST(lease_of_where_the_next_daemon_is_at_home_is_swept) {
+        struct fixture *fixture = fixture_start();
         struct container container = container_start(CONTAINER_ROOTFUL);
-        pid_t holder = hold_in(&container, scene);
+        pid_t holder = hold_in(&container, fixture);
 
-        world_kill(scene->service.pid);
-        world_kill(holder);
+        sandbox_kill(fixture->service.pid);
+        sandbox_kill(holder);
         home = &container;
-        scene->service = start_at_home("--adopt-timeout=0");
-        world_wait_for(count_in(container.init) == 0);
-        service_stop(&scene->service);
+        fixture->service = start_at_home("--adopt-timeout=0");
+        sandbox_wait_for(count_in(container.init) == 0);
+        service_stop(&fixture->service);
         container_kill(&container);
 }
 
 /* ---- privileges ---- */
 
-WORLD_TEST(capability_that_it_lacks_is_named_at_the_start) {
+SANDBOX_TEST(capability_that_it_lacks_is_named_at_the_start) {
         struct service service = service_spawn(&(struct service_plan){
                 .name = "a",
                 .options = {JOIN},
                 .wrapper = {"setpriv", "--bounding-set", "-sys_chroot"},
         });
-        int client = client_connect(&service, WORLD_ALICE);
+        int client = client_connect(&service, USER_ALICE);
 
         service_expect_refusal(&service, "CAP_SYS_CHROOT");
         close(client);
@@ -859,5 +858,5 @@ int main(void) {
         tcase_add_test(tests, lease_of_where_the_next_daemon_is_at_home_is_adopted);
         tcase_add_test(tests, lease_of_where_the_next_daemon_is_at_home_is_swept);
         tcase_add_test(tests, capability_that_it_lacks_is_named_at_the_start);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

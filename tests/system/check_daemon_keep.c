@@ -3,7 +3,7 @@
 /* Leases that are kept for a user: whose they are, what they survive, and what ends them. */
 
 #include "common/fd.h"
-#include "tests/fixtures/client.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,8 +29,8 @@ static struct wire_reply mount_kept(int client, const char *root) {
 
         snprintf(proc, sizeof(proc), "%s/proc", root);
         snprintf(sys, sizeof(sys), "%s/sys", root);
-        targets[0] = world_open(WORLD_ALICE, proc);
-        targets[1] = world_open(WORLD_ALICE, sys);
+        targets[0] = sandbox_open(USER_ALICE, proc);
+        targets[1] = sandbox_open(USER_ALICE, sys);
         reply = client_call(client, &request, targets, 2);
         close(targets[0]);
         close(targets[1]);
@@ -47,16 +47,16 @@ static uint64_t keep_on(int client, const char *root) {
 
 /* By a client that has left when this returns. */
 static uint64_t keep(const struct service *service, const char *root) {
-        int client = client_connect(service, WORLD_ALICE);
+        int client = client_connect(service, USER_ALICE);
         uint64_t lease = keep_on(client, root);
 
         close(client);
-        world_wait_for(service_count_fds(service) == service->fds + 2); /* of the two mounts */
+        sandbox_wait_for(service_count_fds(service) == service->fds + 2); /* of the two mounts */
         return lease;
 }
 
 static void expect_mounts(const struct service *service, unsigned count) {
-        ck_assert_uint_eq(world_count_mounts(0, service->source), count);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service->source), count);
 }
 
 static uint32_t unmount_as(const struct service *service, uid_t uid, uint64_t lease) {
@@ -67,55 +67,55 @@ static uint32_t unmount_as(const struct service *service, uid_t uid, uint64_t le
 
 /* ---- whose it is ---- */
 
-WORLD_TEST(kept_lease_outlives_its_connection_and_ends_by_another_of_its_user) {
+SANDBOX_TEST(kept_lease_outlives_its_connection_and_ends_by_another_of_its_user) {
         struct service service = service_start_with("a", NULL);
-        uint64_t lease = keep(&service, world_make_root(WORLD_ALICE, "root"));
+        uint64_t lease = keep(&service, sandbox_make_root(USER_ALICE, "root"));
 
         service_await_rest(&service);
         expect_mounts(&service, 2);
-        ck_assert_uint_eq(unmount_as(&service, WORLD_ALICE, lease), STATUS_OK);
+        ck_assert_uint_eq(unmount_as(&service, USER_ALICE, lease), STATUS_OK);
         expect_mounts(&service, 0);
-        ck_assert_uint_eq(unmount_as(&service, WORLD_ALICE, lease), STATUS_NO_SUCH_LEASE);
-        ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/proc")), 0);
-        world_wait_for(service_count_fds(&service) == service.fds);
+        ck_assert_uint_eq(unmount_as(&service, USER_ALICE, lease), STATUS_NO_SUCH_LEASE);
+        ck_assert_int_eq(sandbox_rmdir(USER_ALICE, sandbox_path("root/proc")), 0);
+        sandbox_wait_for(service_count_fds(&service) == service.fds);
         service_stop(&service);
 }
 
-WORLD_TEST(kept_lease_ends_by_its_own_connection_as_well) {
+SANDBOX_TEST(kept_lease_ends_by_its_own_connection_as_well) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        uint64_t lease = keep_on(client, world_make_root(WORLD_ALICE, "root"));
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
+        uint64_t lease = keep_on(client, sandbox_make_root(USER_ALICE, "root"));
 
         client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
         expect_mounts(&service, 0);
         service_stop(&service);
 }
 
-WORLD_TEST(kept_lease_is_no_other_users) {
+SANDBOX_TEST(kept_lease_is_no_other_users) {
         struct service service = service_start_with("a", NULL);
-        uint64_t lease = keep(&service, world_make_root(WORLD_ALICE, "root"));
+        uint64_t lease = keep(&service, sandbox_make_root(USER_ALICE, "root"));
 
-        ck_assert_uint_eq(unmount_as(&service, WORLD_BOB, lease), STATUS_NO_SUCH_LEASE);
+        ck_assert_uint_eq(unmount_as(&service, USER_BOB, lease), STATUS_NO_SUCH_LEASE);
         ck_assert_uint_eq(unmount_as(&service, 0, lease), STATUS_NO_SUCH_LEASE);
         expect_mounts(&service, 2);
-        ck_assert_uint_eq(unmount_as(&service, WORLD_ALICE, lease), STATUS_OK);
+        ck_assert_uint_eq(unmount_as(&service, USER_ALICE, lease), STATUS_OK);
         service_stop(&service);
 }
 
-WORLD_TEST(what_a_connection_holds_beside_it_ends_with_the_connection) {
+SANDBOX_TEST(what_a_connection_holds_beside_it_ends_with_the_connection) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE),
-                    other = client_connect(&service, WORLD_ALICE);
-        struct world_mount found;
+        FD_AUTO int client = client_connect(&service, USER_ALICE),
+                    other = client_connect(&service, USER_ALICE);
+        struct sandbox_mount found;
         uint64_t kept, held;
 
-        kept = keep_on(client, world_make_root(WORLD_ALICE, "kept"));
-        held = client_hold_root(client, WORLD_ALICE, world_make_root(WORLD_ALICE, "held"));
+        kept = keep_on(client, sandbox_make_root(USER_ALICE, "kept"));
+        held = client_hold_root(client, USER_ALICE, sandbox_make_root(USER_ALICE, "held"));
         client_expect(client_unmount(other, held), STATUS_NO_SUCH_LEASE, 0, STATUS_NO_TARGET);
         close(fd_take(&client));
-        world_wait_for(world_count_mounts(0, service.source) == 2);
-        ck_assert(world_find_mount(0, world_path("kept/proc"), &found));
-        ck_assert(world_find_mount(0, world_path("kept/sys"), &found));
+        sandbox_wait_for(sandbox_count_mounts(0, service.source) == 2);
+        ck_assert(sandbox_find_mount(0, sandbox_path("kept/proc"), &found));
+        ck_assert(sandbox_find_mount(0, sandbox_path("kept/sys"), &found));
         client_expect(client_unmount(other, kept), STATUS_OK, 0, STATUS_NO_TARGET);
         service_stop(&service);
 }
@@ -130,7 +130,7 @@ static void suspend(const struct service *service) {
 }
 
 /* Then its client can't know its number. */
-WORLD_TEST(lease_whose_reply_finds_no_reader_is_not_kept) {
+SANDBOX_TEST(lease_whose_reply_finds_no_reader_is_not_kept) {
         struct service service = service_start_with("a", "--max-mounts-per-user=2");
         struct wire_request request = {
                 .version = PROTOCOL_VERSION,
@@ -139,72 +139,72 @@ WORLD_TEST(lease_whose_reply_finds_no_reader_is_not_kept) {
                 .n_targets = 1,
                 .targets = {{PROTOCOL_PROC, 0}},
         };
-        FD_AUTO int target = -EBADF, other = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int target = -EBADF, other = client_connect(&service, USER_ALICE);
         uint8_t bytes[WIRE_REQUEST_MAX];
 
-        world_make_root(WORLD_ALICE, "root");
+        sandbox_make_root(USER_ALICE, "root");
         client_hello(other);
-        target = world_open(WORLD_ALICE, world_path("root/proc"));
+        target = sandbox_open(USER_ALICE, sandbox_path("root/proc"));
         for (unsigned i = 0; i < 20; i++) {
-                int client = client_connect(&service, WORLD_ALICE);
+                int client = client_connect(&service, USER_ALICE);
 
                 client_hello(client);
                 suspend(&service);
                 client_send(client, bytes, wire_encode_request(&request, bytes), &target, 1);
                 close(client);
                 ck_assert_int_eq(kill(service.pid, SIGCONT), 0);
-                world_wait_for(service_count_fds(&service) == service.fds + 1);
+                sandbox_wait_for(service_count_fds(&service) == service.fds + 1);
                 expect_mounts(&service, 0);
         }
-        ck_assert_uint_ne(keep_on(other, world_path("root")), 0);
+        ck_assert_uint_ne(keep_on(other, sandbox_path("root")), 0);
         service_stop(&service);
 }
 
-WORLD_TEST(kept_lease_whose_mount_root_has_unmounted_ends_all_the_same) {
+SANDBOX_TEST(kept_lease_whose_mount_root_has_unmounted_ends_all_the_same) {
         struct service service = service_start_with("a", NULL);
-        uint64_t lease = keep(&service, world_make_root(WORLD_ALICE, "root"));
+        uint64_t lease = keep(&service, sandbox_make_root(USER_ALICE, "root"));
 
-        ck_assert_int_eq(umount2(world_path("root/proc"), MNT_DETACH), 0);
-        ck_assert_uint_eq(unmount_as(&service, WORLD_ALICE, lease), STATUS_OK);
+        ck_assert_int_eq(umount2(sandbox_path("root/proc"), MNT_DETACH), 0);
+        ck_assert_uint_eq(unmount_as(&service, USER_ALICE, lease), STATUS_OK);
         expect_mounts(&service, 0);
         service_stop(&service);
 }
 
 /* ---- how much it costs ---- */
 
-WORLD_TEST(kept_leases_count_against_the_users_limit) {
+SANDBOX_TEST(kept_leases_count_against_the_users_limit) {
         struct service service = service_start_with("a", "--max-mounts-per-user=4");
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE),
-                    bob = client_connect(&service, WORLD_BOB);
-        uint64_t lease = keep_on(client, world_make_root(WORLD_ALICE, "0"));
+        FD_AUTO int client = client_connect(&service, USER_ALICE),
+                    bob = client_connect(&service, USER_BOB);
+        uint64_t lease = keep_on(client, sandbox_make_root(USER_ALICE, "0"));
 
-        keep_on(client, world_make_root(WORLD_ALICE, "1"));
+        keep_on(client, sandbox_make_root(USER_ALICE, "1"));
         close(fd_take(&client));
-        client = client_connect(&service, WORLD_ALICE);
-        world_make_root(WORLD_ALICE, "2");
-        client_expect(mount_kept(client, world_path("2")), STATUS_LIMIT_EXCEEDED, 0,
+        client = client_connect(&service, USER_ALICE);
+        sandbox_make_root(USER_ALICE, "2");
+        client_expect(mount_kept(client, sandbox_path("2")), STATUS_LIMIT_EXCEEDED, 0,
                       STATUS_NO_TARGET);
-        client_expect(client_mount_root(client, WORLD_ALICE, world_path("2")),
+        client_expect(client_mount_root(client, USER_ALICE, sandbox_path("2")),
                       STATUS_LIMIT_EXCEEDED, 0, STATUS_NO_TARGET);
-        client_hold_root(bob, WORLD_BOB, world_make_root(WORLD_BOB, "bob"));
+        client_hold_root(bob, USER_BOB, sandbox_make_root(USER_BOB, "bob"));
 
         client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        keep_on(client, world_path("2"));
+        keep_on(client, sandbox_path("2"));
         expect_mounts(&service, 6);
         service_stop(&service);
 }
 
-WORLD_TEST(daemon_is_not_idle_while_it_keeps_a_lease) {
+SANDBOX_TEST(daemon_is_not_idle_while_it_keeps_a_lease) {
         struct service service =
                 service_spawn(&(struct service_plan){.name = "a", .options = {"--idle-timeout=1"}});
-        int client = client_connect(&service, WORLD_ALICE);
-        uint64_t lease = keep_on(client, world_make_root(WORLD_ALICE, "root"));
+        int client = client_connect(&service, USER_ALICE);
+        uint64_t lease = keep_on(client, sandbox_make_root(USER_ALICE, "root"));
 
         close(client);
         usleep(2500000);
         ck_assert(service_is_running(&service));
         expect_mounts(&service, 2);
-        ck_assert_uint_eq(unmount_as(&service, WORLD_ALICE, lease), STATUS_OK);
+        ck_assert_uint_eq(unmount_as(&service, USER_ALICE, lease), STATUS_OK);
         ck_assert_int_eq(service_wait(&service), 0);
         expect_mounts(&service, 0);
         ck_assert(!service_has_state(&service));
@@ -239,10 +239,10 @@ static void await_sweep_of_unclaimed(void) {
         usleep(2500000);
 }
 
-WORLD_TEST(kept_lease_survives_a_restart_and_a_kill) {
+SANDBOX_TEST(kept_lease_survives_a_restart_and_a_kill) {
         for (unsigned i = 0; i < DEATHS; i++) {
                 struct service service = service_start_with("a", NULL);
-                const char *root = world_make_root(WORLD_ALICE, "root");
+                const char *root = sandbox_make_root(USER_ALICE, "root");
                 uint64_t lease;
 
                 ck_assert_int_eq(chmod(root, 0755), 0);
@@ -252,39 +252,39 @@ WORLD_TEST(kept_lease_survives_a_restart_and_a_kill) {
                         expect_mounts(&service, 2);
                         await_sweep_of_unclaimed();
                         expect_mounts(&service, 2);
-                        ck_assert_uint_eq(unmount_as(&service, WORLD_BOB, lease),
+                        ck_assert_uint_eq(unmount_as(&service, USER_BOB, lease),
                                           STATUS_NO_SUCH_LEASE);
                 }
-                ck_assert_uint_eq(unmount_as(&service, WORLD_ALICE, lease), STATUS_OK);
+                ck_assert_uint_eq(unmount_as(&service, USER_ALICE, lease), STATUS_OK);
                 expect_mounts(&service, 0);
                 service_stop(&service);
                 ck_assert(!service_has_state(&service));
-                ck_assert_int_eq(rmdir(world_path("root/proc")), 0);
-                ck_assert_int_eq(rmdir(world_path("root/sys")), 0);
+                ck_assert_int_eq(rmdir(sandbox_path("root/proc")), 0);
+                ck_assert_int_eq(rmdir(sandbox_path("root/sys")), 0);
                 ck_assert_int_eq(rmdir(root), 0);
         }
 }
 
 /* With its client, which nobody can tell from a lease's holder by its pid alone. */
-WORLD_TEST(lease_that_was_held_beside_it_is_swept_and_it_is_not) {
+SANDBOX_TEST(lease_that_was_held_beside_it_is_swept_and_it_is_not) {
         struct service service = service_start_with("a", NULL);
-        int client = client_connect(&service, WORLD_ALICE);
-        struct world_mount found;
+        int client = client_connect(&service, USER_ALICE);
+        struct sandbox_mount found;
         uint64_t lease;
 
-        ck_assert_int_eq(chmod(world_make_root(WORLD_ALICE, "kept"), 0755), 0);
-        ck_assert_int_eq(chmod(world_make_root(WORLD_ALICE, "held"), 0755), 0);
-        lease = keep_on(client, world_path("kept"));
-        client_hold_root(client, WORLD_ALICE, world_path("held"));
+        ck_assert_int_eq(chmod(sandbox_make_root(USER_ALICE, "kept"), 0755), 0);
+        ck_assert_int_eq(chmod(sandbox_make_root(USER_ALICE, "held"), 0755), 0);
+        lease = keep_on(client, sandbox_path("kept"));
+        client_hold_root(client, USER_ALICE, sandbox_path("held"));
         replace(&service, SIGKILL, NULL);
         close(client);
-        world_wait_for(world_count_mounts(0, service.source) == 2);
-        ck_assert(world_find_mount(0, world_path("kept/proc"), &found));
-        ck_assert_uint_eq(unmount_as(&service, WORLD_ALICE, lease), STATUS_OK);
+        sandbox_wait_for(sandbox_count_mounts(0, service.source) == 2);
+        ck_assert(sandbox_find_mount(0, sandbox_path("kept/proc"), &found));
+        ck_assert_uint_eq(unmount_as(&service, USER_ALICE, lease), STATUS_OK);
         service_stop(&service);
 }
 
-WORLD_TEST(kept_lease_counts_after_a_restart_as_well) {
+SANDBOX_TEST(kept_lease_counts_after_a_restart_as_well) {
         for (unsigned i = 0; i < DEATHS; i++) {
                 struct service service = service_start_with("a", NULL);
                 FD_AUTO int client = -EBADF;
@@ -293,43 +293,43 @@ WORLD_TEST(kept_lease_counts_after_a_restart_as_well) {
 
                 snprintf(kept, sizeof(kept), "kept-%u", i);
                 snprintf(next, sizeof(next), "next-%u", i);
-                ck_assert_int_eq(chmod(world_make_root(WORLD_ALICE, kept), 0755), 0);
-                world_make_root(WORLD_ALICE, next);
-                lease = keep(&service, world_path("%s", kept));
+                ck_assert_int_eq(chmod(sandbox_make_root(USER_ALICE, kept), 0755), 0);
+                sandbox_make_root(USER_ALICE, next);
+                lease = keep(&service, sandbox_path("%s", kept));
                 replace(&service, deaths[i], "--max-mounts-per-user=2");
-                client = client_connect(&service, WORLD_ALICE);
-                client_expect(client_mount_root(client, WORLD_ALICE, world_path("%s", next)),
+                client = client_connect(&service, USER_ALICE);
+                client_expect(client_mount_root(client, USER_ALICE, sandbox_path("%s", next)),
                               STATUS_LIMIT_EXCEEDED, 0, STATUS_NO_TARGET);
                 client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-                client_hold_root(client, WORLD_ALICE, world_path("%s", next));
+                client_hold_root(client, USER_ALICE, sandbox_path("%s", next));
                 service_stop(&service);
         }
 }
 
-WORLD_TEST(kept_lease_of_which_nothing_is_mounted_any_more_is_forgotten) {
+SANDBOX_TEST(kept_lease_of_which_nothing_is_mounted_any_more_is_forgotten) {
         struct service service = service_start_with("a", NULL);
         uint64_t lease;
 
-        ck_assert_int_eq(chmod(world_make_root(WORLD_ALICE, "root"), 0755), 0);
-        lease = keep(&service, world_path("root"));
+        ck_assert_int_eq(chmod(sandbox_make_root(USER_ALICE, "root"), 0755), 0);
+        lease = keep(&service, sandbox_path("root"));
         ck_assert_int_eq(kill(service.pid, SIGKILL), 0);
         service_wait(&service);
-        ck_assert_int_eq(umount2(world_path("root/proc"), MNT_DETACH), 0);
-        ck_assert_int_eq(umount2(world_path("root/sys"), MNT_DETACH), 0);
+        ck_assert_int_eq(umount2(sandbox_path("root/proc"), MNT_DETACH), 0);
+        ck_assert_int_eq(umount2(sandbox_path("root/sys"), MNT_DETACH), 0);
         service = service_start_with("a", NULL);
-        ck_assert_uint_eq(unmount_as(&service, WORLD_ALICE, lease), STATUS_NO_SUCH_LEASE);
+        ck_assert_uint_eq(unmount_as(&service, USER_ALICE, lease), STATUS_NO_SUCH_LEASE);
         service_stop(&service);
         ck_assert(!service_has_state(&service));
 }
 
 /* There the next instance has no way to it, and nobody who could show one: it stays until root's
  * sweep at the stop. */
-WORLD_TEST(kept_lease_below_a_closed_root_is_told_of_and_ends_with_the_stop) {
+SANDBOX_TEST(kept_lease_below_a_closed_root_is_told_of_and_ends_with_the_stop) {
         struct service service = service_start_with("a", NULL);
 
-        keep(&service, world_make_root(WORLD_ALICE, "root")); /* of mode 0700 */
+        keep(&service, sandbox_make_root(USER_ALICE, "root")); /* of mode 0700 */
         replace(&service, SIGKILL, NULL);
-        world_wait_for(service_has_logged(&service, "out of reach"));
+        sandbox_wait_for(service_has_logged(&service, "out of reach"));
         await_sweep_of_unclaimed();
         expect_mounts(&service, 2);
         ck_assert_int_eq(kill(service.pid, SIGTERM), 0);
@@ -340,17 +340,17 @@ WORLD_TEST(kept_lease_below_a_closed_root_is_told_of_and_ends_with_the_stop) {
 
 /* ---- what ends it ---- */
 
-WORLD_TEST(kept_leases_end_with_the_stop) {
+SANDBOX_TEST(kept_leases_end_with_the_stop) {
         static const int stops[] = {SIGTERM, SIGINT};
 
         for (unsigned i = 0; i < 2; i++) {
                 struct service service = service_start_with("a", NULL);
-                int client = client_connect(&service, WORLD_ALICE);
+                int client = client_connect(&service, USER_ALICE);
                 char name[16];
 
                 for (unsigned k = 0; k < 50; k++) {
                         snprintf(name, sizeof(name), "%u-%u", i, k);
-                        keep_on(client, world_make_root(WORLD_ALICE, name));
+                        keep_on(client, sandbox_make_root(USER_ALICE, name));
                 }
                 close(client);
                 expect_mounts(&service, 100);
@@ -361,11 +361,11 @@ WORLD_TEST(kept_leases_end_with_the_stop) {
         }
 }
 
-WORLD_TEST(kept_lease_of_a_predecessor_ends_with_the_stop) {
+SANDBOX_TEST(kept_lease_of_a_predecessor_ends_with_the_stop) {
         struct service service = service_start_with("a", NULL);
 
-        ck_assert_int_eq(chmod(world_make_root(WORLD_ALICE, "root"), 0755), 0);
-        keep(&service, world_path("root"));
+        ck_assert_int_eq(chmod(sandbox_make_root(USER_ALICE, "root"), 0755), 0);
+        keep(&service, sandbox_path("root"));
         replace(&service, SIGKILL, NULL);
         expect_mounts(&service, 2);
         service_stop(&service);
@@ -391,5 +391,5 @@ int main(void) {
         tcase_add_test(tests, kept_lease_below_a_closed_root_is_told_of_and_ends_with_the_stop);
         tcase_add_test(tests, kept_leases_end_with_the_stop);
         tcase_add_test(tests, kept_lease_of_a_predecessor_ends_with_the_stop);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

@@ -3,8 +3,7 @@
 /* How the daemon starts, what it starts beside, and how it ends. */
 
 #include "common/fd.h"
-#include "tests/fixtures/client.h"
-#include "tests/fixtures/descriptors.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,14 +33,14 @@ static int make_socket(int type, const char *path, bool bound) {
 
 /* ---- starting ---- */
 
-WORLD_TEST(start_without_a_socket_is_refused) {
+SANDBOX_TEST(start_without_a_socket_is_refused) {
         struct service service =
                 service_spawn(&(struct service_plan){.name = "a", .start = SERVICE_BARE});
 
         service_expect_refusal(&service, "no socket");
 }
 
-WORLD_TEST(start_with_a_stream_socket_is_refused) {
+SANDBOX_TEST(start_with_a_stream_socket_is_refused) {
         struct service service = service_spawn(
                 &(struct service_plan){.name = "a", .start = SERVICE_ACTIVATED_STREAM});
         int client = make_socket(SOCK_STREAM, service.socket, false);
@@ -50,7 +49,7 @@ WORLD_TEST(start_with_a_stream_socket_is_refused) {
         close(client);
 }
 
-WORLD_TEST(start_with_a_datagram_socket_is_refused) {
+SANDBOX_TEST(start_with_a_datagram_socket_is_refused) {
         struct service service = service_spawn(
                 &(struct service_plan){.name = "a", .start = SERVICE_ACTIVATED_DATAGRAM});
         FD_AUTO int client = make_socket(SOCK_DGRAM, service.socket, false);
@@ -59,19 +58,19 @@ WORLD_TEST(start_with_a_datagram_socket_is_refused) {
         service_expect_refusal(&service, "SOCK_SEQPACKET");
 }
 
-WORLD_TEST(start_with_a_passed_socket_and_listen_is_refused) {
+SANDBOX_TEST(start_with_a_passed_socket_and_listen_is_refused) {
         struct service service = service_spawn(&(struct service_plan){
                 .name = "a",
-                .options = {"--listen", world_path("other.socket")},
+                .options = {"--listen", sandbox_path("other.socket")},
         });
-        int client = client_connect(&service, WORLD_ALICE);
+        int client = client_connect(&service, USER_ALICE);
 
         service_expect_refusal(&service, "--listen");
         close(client);
-        ck_assert_int_lt(access(world_path("other.socket"), F_OK), 0);
+        ck_assert_int_lt(access(sandbox_path("other.socket"), F_OK), 0);
 }
 
-WORLD_TEST(wrong_option_is_refused_by_name) {
+SANDBOX_TEST(wrong_option_is_refused_by_name) {
         struct service service = service_spawn(&(struct service_plan){
                 .name = "a", .start = SERVICE_BARE, .options = {"--max-mounts=many"}});
 
@@ -84,7 +83,7 @@ static void mount_proc_of_processes_alone(void) {
                 _exit(99);
 }
 
-WORLD_TEST(proc_that_shows_processes_alone_is_named) {
+SANDBOX_TEST(proc_that_shows_processes_alone_is_named) {
         static const char *const options[] = {NULL, "--sweep"};
 
         for (unsigned i = 0; i < 2; i++) {
@@ -111,46 +110,46 @@ static void expect_refused_place(const char *place, const char *advice) {
 }
 
 /* It would be compared with what the kernel calls a target, and never match. */
-WORLD_TEST(build_directory_through_a_link_is_refused_with_what_it_leads_to) {
+SANDBOX_TEST(build_directory_through_a_link_is_refused_with_what_it_leads_to) {
         char advice[300], link[256];
 
-        world_make_directory(0, 0755, "disk");
-        world_make_directory(0, 0755, "disk/build");
-        snprintf(link, sizeof(link), "%s", world_path("var"));
-        ck_assert_int_eq(symlink(world_path("disk"), link), 0);
-        ck_assert_int_eq(symlink("nowhere", world_path("dangling")), 0);
-        ck_assert_int_eq(mknod(world_path("file"), S_IFREG | 0644, 0), 0);
+        sandbox_make_directory(0, 0755, "disk");
+        sandbox_make_directory(0, 0755, "disk/build");
+        snprintf(link, sizeof(link), "%s", sandbox_path("var"));
+        ck_assert_int_eq(symlink(sandbox_path("disk"), link), 0);
+        ck_assert_int_eq(symlink("nowhere", sandbox_path("dangling")), 0);
+        ck_assert_int_eq(mknod(sandbox_path("file"), S_IFREG | 0644, 0), 0);
 
         snprintf(advice, sizeof(advice), "that leads through a symbolic link: give %s",
-                 world_path("disk/build"));
-        expect_refused_place(world_path("var/build"), advice);
+                 sandbox_path("disk/build"));
+        expect_refused_place(sandbox_path("var/build"), advice);
         snprintf(advice, sizeof(advice), "that leads through a symbolic link: give %s",
-                 world_path("disk"));
+                 sandbox_path("disk"));
         expect_refused_place(link, advice);
-        expect_refused_place(world_path("dangling"),
+        expect_refused_place(sandbox_path("dangling"),
                              "that leads through a symbolic link to nowhere");
-        expect_refused_place(world_path("file"), "that is no directory");
+        expect_refused_place(sandbox_path("file"), "that is no directory");
 }
 
-WORLD_TEST(build_directory_that_is_not_there_yet_is_logged_and_works_once_it_is) {
+SANDBOX_TEST(build_directory_that_is_not_there_yet_is_logged_and_works_once_it_is) {
         char option[300];
         struct service service;
         int client;
 
-        snprintf(option, sizeof(option), "--build-directory=%s:%d", world_path("late"),
-                 WORLD_ALICE);
+        snprintf(option, sizeof(option), "--build-directory=%s:%d", sandbox_path("late"),
+                 USER_ALICE);
         service = service_start_with("a", option);
         ck_assert(service_has_logged(&service, "there is no such directory yet"));
-        world_make_directory(0, 0755, "late");
-        world_make_directory(0, 0755, "late/proc");
-        client = client_connect(&service, WORLD_ALICE);
-        client_hold(client, WORLD_ALICE, world_path("late/proc"), PROTOCOL_PROC, 0);
+        sandbox_make_directory(0, 0755, "late");
+        sandbox_make_directory(0, 0755, "late/proc");
+        client = client_connect(&service, USER_ALICE);
+        client_hold(client, USER_ALICE, sandbox_path("late/proc"), PROTOCOL_PROC, 0);
         close(client);
         service_stop(&service);
 }
 
 /* Who asks for what there is no more must hear of it. */
-WORLD_TEST(options_of_the_shared_workers_are_unknown) {
+SANDBOX_TEST(options_of_the_shared_workers_are_unknown) {
         static const char *const gone[] = {
                 "--workers=8",
                 "--max-lost-workers=16",
@@ -174,19 +173,19 @@ static struct service listen_at(const char *name, const char *socket) {
                 &(struct service_plan){.name = name, .start = SERVICE_LISTENS, .socket = socket});
 }
 
-WORLD_TEST(listening_daemon_serves_and_removes_its_socket_at_the_end) {
+SANDBOX_TEST(listening_daemon_serves_and_removes_its_socket_at_the_end) {
         struct service service = listen_at("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
 
-        world_make_root(WORLD_ALICE, "root");
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        sandbox_make_root(USER_ALICE, "root");
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
         service_stop(&service);
-        ck_assert_int_lt(access(world_path("a.socket"), F_OK), 0);
+        ck_assert_int_lt(access(sandbox_path("a.socket"), F_OK), 0);
         ck_assert_int_eq(errno, ENOENT);
 }
 
 /* Before anybody gives it a group. */
-WORLD_TEST(listening_daemons_socket_is_for_its_owner_and_group) {
+SANDBOX_TEST(listening_daemons_socket_is_for_its_owner_and_group) {
         struct stat stat_before;
         struct service service = service_spawn(
                 &(struct service_plan){.name = "a",
@@ -195,34 +194,34 @@ WORLD_TEST(listening_daemons_socket_is_for_its_owner_and_group) {
 
         ck_assert_int_eq(stat(service.socket, &stat_before), 0);
         ck_assert_uint_eq(stat_before.st_mode & 07777, 0660);
-        close(client_connect(&service, WORLD_ALICE));
+        close(client_connect(&service, USER_ALICE));
         service_stop(&service);
 }
 
-WORLD_TEST(stale_socket_is_replaced) {
+SANDBOX_TEST(stale_socket_is_replaced) {
         struct service service;
 
-        close(make_socket(SOCK_SEQPACKET, world_path("a.socket"), true));
-        ck_assert_int_eq(access(world_path("a.socket"), F_OK), 0);
+        close(make_socket(SOCK_SEQPACKET, sandbox_path("a.socket"), true));
+        ck_assert_int_eq(access(sandbox_path("a.socket"), F_OK), 0);
         service = listen_at("a", NULL);
         service_stop(&service);
 }
 
-WORLD_TEST(socket_in_use_is_refused_and_left_alone) {
+SANDBOX_TEST(socket_in_use_is_refused_and_left_alone) {
         struct service first = listen_at("a", NULL);
         struct service second = service_spawn(&(struct service_plan){
                 .name = "b", .start = SERVICE_LISTENS, .socket = first.socket});
         FD_AUTO int client = -EBADF;
 
         service_expect_refusal(&second, "in use");
-        client = client_connect(&first, WORLD_ALICE);
+        client = client_connect(&first, USER_ALICE);
         client_hello(client);
         service_stop(&first);
 }
 
 /* connect(2) says the same of it as of a stale socket. */
-WORLD_TEST(file_that_is_no_socket_is_refused_and_left_alone) {
-        const char *path = world_path("a.socket");
+SANDBOX_TEST(file_that_is_no_socket_is_refused_and_left_alone) {
+        const char *path = sandbox_path("a.socket");
         struct service service;
         struct stat file;
 
@@ -236,14 +235,14 @@ WORLD_TEST(file_that_is_no_socket_is_refused_and_left_alone) {
 
 /* ---- at two sockets ---- */
 
-#define SECOND world_path("second.socket")
+#define SECOND sandbox_path("second.socket")
 
 /* The same daemon, which serves already, as it is reached by its other socket. */
 static struct service at_second_socket(const struct service *service) {
         struct service second = *service;
 
         snprintf(second.socket, sizeof(second.socket), "%s", SECOND);
-        ck_assert_int_eq(chown(second.socket, 0, WORLD_GROUP), 0);
+        ck_assert_int_eq(chown(second.socket, 0, GROUP_CLIENTS), 0);
         ck_assert_int_eq(chmod(second.socket, 0660), 0);
         return second;
 }
@@ -258,18 +257,18 @@ static void use_all_that_is_allowed(const struct service *services, int *clients
         char name[] = "0";
 
         for (unsigned i = 0; i < 2; i++, name[0]++) {
-                clients[i] = client_connect(&services[i], WORLD_ALICE);
-                client_hold_root(clients[i], WORLD_ALICE, world_make_root(WORLD_ALICE, name));
+                clients[i] = client_connect(&services[i], USER_ALICE);
+                client_hold_root(clients[i], USER_ALICE, sandbox_make_root(USER_ALICE, name));
         }
-        ck_assert_uint_eq(world_count_mounts(0, services->source), 4);
-        world_make_root(WORLD_ALICE, "more");
+        ck_assert_uint_eq(sandbox_count_mounts(0, services->source), 4);
+        sandbox_make_root(USER_ALICE, "more");
         for (unsigned i = 0; i < 2; i++) {
-                FD_AUTO int one_more = client_connect(&services[i], WORLD_ALICE), bob = -EBADF;
+                FD_AUTO int one_more = client_connect(&services[i], USER_ALICE), bob = -EBADF;
 
                 expect_limit(client_receive(one_more), "--max-connections-per-user");
-                expect_limit(client_mount_root(clients[i], WORLD_ALICE, world_path("more")),
+                expect_limit(client_mount_root(clients[i], USER_ALICE, sandbox_path("more")),
                              "--max-mounts-per-user");
-                bob = client_connect(&services[i], WORLD_BOB);
+                bob = client_connect(&services[i], USER_BOB);
                 client_hello(bob);
         }
 }
@@ -301,26 +300,26 @@ static void serve_at_two(enum service_start start) {
         }
 }
 
-WORLD_TEST(passed_sockets_are_served_alike) {
+SANDBOX_TEST(passed_sockets_are_served_alike) {
         serve_at_two(SERVICE_ACTIVATED_TWICE);
 }
 
-WORLD_TEST(sockets_of_its_own_are_served_alike) {
+SANDBOX_TEST(sockets_of_its_own_are_served_alike) {
         serve_at_two(SERVICE_LISTENS);
 }
 
-WORLD_TEST(daemon_is_not_idle_while_a_lease_is_held_by_its_second_socket) {
+SANDBOX_TEST(daemon_is_not_idle_while_a_lease_is_held_by_its_second_socket) {
         struct service service = service_spawn(
                                &(struct service_plan){.name = "a",
                                                       .start = SERVICE_ACTIVATED_TWICE,
                                                       .options = {"--idle-timeout=1"}}),
                        second;
-        int client = client_connect(&service, WORLD_ALICE), held;
+        int client = client_connect(&service, USER_ALICE), held;
 
         client_hello(client);
         second = at_second_socket(&service);
-        held = client_connect(&second, WORLD_ALICE);
-        client_hold_root(held, WORLD_ALICE, world_make_root(WORLD_ALICE, "root"));
+        held = client_connect(&second, USER_ALICE);
+        client_hold_root(held, USER_ALICE, sandbox_make_root(USER_ALICE, "root"));
         close(client);
         usleep(2500000);
         client_hello(held);
@@ -337,8 +336,8 @@ static struct wire_reply adopt(int client, uint64_t lease, const char *root) {
         int roots[2];
         struct wire_reply reply;
 
-        roots[0] = world_open(WORLD_ALICE, world_path("%s/proc", root));
-        roots[1] = world_open(WORLD_ALICE, world_path("%s/sys", root));
+        roots[0] = sandbox_open(USER_ALICE, sandbox_path("%s/proc", root));
+        roots[1] = sandbox_open(USER_ALICE, sandbox_path("%s/sys", root));
         reply = client_call(client, &request, roots, 2);
         close(roots[0]);
         close(roots[1]);
@@ -346,7 +345,7 @@ static struct wire_reply adopt(int client, uint64_t lease, const char *root) {
 }
 
 /* Neither knows of the other's end; and what was held by the one is adopted by the other. */
-WORLD_TEST(restart_is_survived_at_both_sockets) {
+SANDBOX_TEST(restart_is_survived_at_both_sockets) {
         static const char *const names[] = {"0", "1"};
         struct service services[2];
         uint64_t leases[2];
@@ -354,9 +353,9 @@ WORLD_TEST(restart_is_survived_at_both_sockets) {
 
         start_at_two(SERVICE_LISTENS, services);
         for (unsigned i = 0; i < 2; i++) {
-                clients[i] = client_connect(&services[i], WORLD_ALICE);
-                leases[i] = client_hold_root(clients[i], WORLD_ALICE,
-                                             world_make_root(WORLD_ALICE, names[i]));
+                clients[i] = client_connect(&services[i], USER_ALICE);
+                leases[i] = client_hold_root(clients[i], USER_ALICE,
+                                             sandbox_make_root(USER_ALICE, names[i]));
         }
         ck_assert_int_eq(kill(services->pid, SIGUSR1), 0);
         for (unsigned i = 0; i < 2; i++) {
@@ -364,15 +363,15 @@ WORLD_TEST(restart_is_survived_at_both_sockets) {
                 close(clients[i]);
         }
         ck_assert_int_eq(service_wait(services), 0);
-        ck_assert_uint_eq(world_count_mounts(0, services->source), 4);
+        ck_assert_uint_eq(sandbox_count_mounts(0, services->source), 4);
 
         start_at_two(SERVICE_LISTENS, services);
         for (unsigned i = 0; i < 2; i++) {
-                clients[i] = client_connect(&services[1 - i], WORLD_ALICE);
+                clients[i] = client_connect(&services[1 - i], USER_ALICE);
                 client_expect(adopt(clients[i], leases[i], names[i]), STATUS_OK, 0,
                               STATUS_NO_TARGET);
         }
-        ck_assert_uint_eq(world_count_mounts(0, services->source), 4);
+        ck_assert_uint_eq(sandbox_count_mounts(0, services->source), 4);
         service_stop(services);
         for (unsigned i = 0; i < 2; i++)
                 close(clients[i]);
@@ -380,41 +379,41 @@ WORLD_TEST(restart_is_survived_at_both_sockets) {
 
 /* ---- side by side ---- */
 
-WORLD_TEST(instances_of_different_names_run_side_by_side) {
+SANDBOX_TEST(instances_of_different_names_run_side_by_side) {
         struct service one = service_start_with("one", NULL), two = service_start_with("two", NULL);
-        FD_AUTO int client_of_one = client_connect(&one, WORLD_ALICE),
-                    client_of_two = client_connect(&two, WORLD_ALICE);
+        FD_AUTO int client_of_one = client_connect(&one, USER_ALICE),
+                    client_of_two = client_connect(&two, USER_ALICE);
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "1");
-        world_make_root(WORLD_ALICE, "2");
-        lease = client_hold_root(client_of_one, WORLD_ALICE, world_path("1"));
-        client_hold_root(client_of_two, WORLD_ALICE, world_path("2"));
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd:test-one"), 2);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd:test-two"), 2);
+        sandbox_make_root(USER_ALICE, "1");
+        sandbox_make_root(USER_ALICE, "2");
+        lease = client_hold_root(client_of_one, USER_ALICE, sandbox_path("1"));
+        client_hold_root(client_of_two, USER_ALICE, sandbox_path("2"));
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd:test-one"), 2);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd:test-two"), 2);
         client_expect(client_unmount(client_of_two, lease), STATUS_NO_SUCH_LEASE, 0,
                       STATUS_NO_TARGET);
-        client_expect(client_mount_root(client_of_two, WORLD_ALICE, world_path("1")),
+        client_expect(client_mount_root(client_of_two, USER_ALICE, sandbox_path("1")),
                       STATUS_ALREADY_MOUNTED, 0, 0);
         service_stop(&one);
-        ck_assert_uint_eq(world_count_mounts(0, "mountatd:test-two"), 2);
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd:test-two"), 2);
         service_stop(&two);
 }
 
-WORLD_TEST(second_instance_of_a_runtime_directory_is_refused_naming_the_first) {
+SANDBOX_TEST(second_instance_of_a_runtime_directory_is_refused_naming_the_first) {
         struct service first = service_start_with("a", NULL), second;
-        FD_AUTO int client = client_connect(&first, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&first, USER_ALICE);
         char text[64];
 
-        world_make_root(WORLD_ALICE, "root");
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        sandbox_make_root(USER_ALICE, "root");
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
         second = service_spawn(&(struct service_plan){
                 .name = "b", .start = SERVICE_LISTENS, .runtime = first.runtime});
         snprintf(text, sizeof(text), "process %d", first.pid);
         service_expect_refusal(&second, text);
         ck_assert_int_lt(access(second.socket, F_OK), 0);
         client_hello(client);
-        ck_assert_uint_eq(world_count_mounts(0, first.source), 2);
+        ck_assert_uint_eq(sandbox_count_mounts(0, first.source), 2);
         service_stop(&first);
 }
 
@@ -425,12 +424,12 @@ static struct service start_impatient(int *client) {
         struct service service =
                 service_spawn(&(struct service_plan){.name = "a", .options = {"--idle-timeout=1"}});
 
-        *client = client_connect(&service, WORLD_ALICE);
+        *client = client_connect(&service, USER_ALICE);
         client_hello(*client);
         return service;
 }
 
-WORLD_TEST(idle_daemon_exits_and_starts_again_at_the_next_connection) {
+SANDBOX_TEST(idle_daemon_exits_and_starts_again_at_the_next_connection) {
         for (unsigned i = 0; i < 2; i++) {
                 int client;
                 struct service service = start_impatient(&client);
@@ -441,20 +440,20 @@ WORLD_TEST(idle_daemon_exits_and_starts_again_at_the_next_connection) {
         }
 }
 
-WORLD_TEST(daemon_is_not_idle_while_a_lease_is_held) {
+SANDBOX_TEST(daemon_is_not_idle_while_a_lease_is_held) {
         int client;
         struct service service = start_impatient(&client);
 
-        world_make_root(WORLD_ALICE, "root");
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        sandbox_make_root(USER_ALICE, "root");
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
         usleep(2500000);
         client_hello(client);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2);
         close(client);
         ck_assert_int_eq(service_wait(&service), 0);
 }
 
-WORLD_TEST(idle_timeout_0_is_never) {
+SANDBOX_TEST(idle_timeout_0_is_never) {
         struct service service = service_start_with("a", "--idle-timeout=0");
 
         usleep(2500000);
@@ -463,7 +462,7 @@ WORLD_TEST(idle_timeout_0_is_never) {
 }
 
 /* Nobody would start it again. */
-WORLD_TEST(listening_daemon_never_exits_for_being_idle) {
+SANDBOX_TEST(listening_daemon_never_exits_for_being_idle) {
         struct service service = service_start(&(struct service_plan){
                 .name = "a", .start = SERVICE_LISTENS, .options = {"--idle-timeout=1"}});
 
@@ -479,14 +478,14 @@ static void expect_released_by(int signal_number) {
 
         for (unsigned i = 0; i < 4; i++) {
                 snprintf(name, sizeof(name), "%u", i);
-                world_make_root(WORLD_ALICE, name);
-                clients[i] = client_connect(&service, WORLD_ALICE);
-                client_hold_root(clients[i], WORLD_ALICE, world_path("%u", i));
+                sandbox_make_root(USER_ALICE, name);
+                clients[i] = client_connect(&service, USER_ALICE);
+                client_hold_root(clients[i], USER_ALICE, sandbox_path("%u", i));
         }
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 8);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 8);
         ck_assert_int_eq(kill(service.pid, signal_number), 0);
         ck_assert_int_eq(service_wait(&service), 0);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
         ck_assert(!service_has_state(&service));
         for (unsigned i = 0; i < 4; i++) {
                 client_expect_closed(clients[i]);
@@ -494,24 +493,24 @@ static void expect_released_by(int signal_number) {
         }
 }
 
-WORLD_TEST(sigterm_releases_every_lease) {
+SANDBOX_TEST(sigterm_releases_every_lease) {
         expect_released_by(SIGTERM);
 }
 
-WORLD_TEST(sigint_releases_every_lease) {
+SANDBOX_TEST(sigint_releases_every_lease) {
         expect_released_by(SIGINT);
 }
 
 /* Enough of them that one who is released last sees the others' time pass. */
-WORLD_TEST(sigterm_with_500_leases_releases_them_all) {
+SANDBOX_TEST(sigterm_with_500_leases_releases_them_all) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         char name[16];
 
         for (unsigned i = 0; i < 500; i++) {
                 snprintf(name, sizeof(name), "%u", i);
-                world_make_root(WORLD_ALICE, name);
-                client_hold_root(client, WORLD_ALICE, world_path("%u", i));
+                sandbox_make_root(USER_ALICE, name);
+                client_hold_root(client, USER_ALICE, sandbox_path("%u", i));
         }
         service_stop(&service);
 }
@@ -526,8 +525,8 @@ static void hold_on_connections_of_their_own(const struct service *service, int 
         descriptors_raise();
         for (unsigned i = 0; i < CONNECTIONS; i++) {
                 snprintf(name, sizeof(name), "%u", i);
-                clients[i] = client_connect(service, WORLD_ALICE);
-                client_hold_root(clients[i], WORLD_ALICE, world_make_root(WORLD_ALICE, name));
+                clients[i] = client_connect(service, USER_ALICE);
+                client_hold_root(clients[i], USER_ALICE, sandbox_make_root(USER_ALICE, name));
         }
 }
 
@@ -538,7 +537,7 @@ static void expect_all_closed(const int *clients) {
         }
 }
 
-WORLD_TEST(sigterm_with_500_connections_releases_the_lease_of_each) {
+SANDBOX_TEST(sigterm_with_500_connections_releases_the_lease_of_each) {
         struct service service = service_start_with("a", NULL);
         static int clients[CONNECTIONS];
 
@@ -549,7 +548,7 @@ WORLD_TEST(sigterm_with_500_connections_releases_the_lease_of_each) {
 }
 
 /* Whatever their threads are about: none unmounts. */
-WORLD_TEST(sigusr1_leaves_the_leases_of_500_connections) {
+SANDBOX_TEST(sigusr1_leaves_the_leases_of_500_connections) {
         struct service service = service_start_with("a", NULL);
         static int clients[CONNECTIONS];
 
@@ -557,7 +556,7 @@ WORLD_TEST(sigusr1_leaves_the_leases_of_500_connections) {
         ck_assert_int_eq(kill(service.pid, SIGUSR1), 0);
         expect_all_closed(clients);
         ck_assert_int_eq(service_wait(&service), 0);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 2 * CONNECTIONS);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2 * CONNECTIONS);
         ck_assert(service_has_state(&service));
 }
 
@@ -571,77 +570,77 @@ static void kill_service(struct service *service) {
         ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
-WORLD_TEST(successor_of_a_killed_daemon_tells_what_it_left_and_serves) {
+SANDBOX_TEST(successor_of_a_killed_daemon_tells_what_it_left_and_serves) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE), again = -EBADF;
-        struct world_mount left;
+        FD_AUTO int client = client_connect(&service, USER_ALICE), again = -EBADF;
+        struct sandbox_mount left;
 
-        world_make_root(WORLD_ALICE, "0");
-        world_make_root(WORLD_ALICE, "1");
-        world_make_root(WORLD_ALICE, "2");
-        client_hold_root(client, WORLD_ALICE, world_path("0"));
-        client_hold_root(client, WORLD_ALICE, world_path("1"));
+        sandbox_make_root(USER_ALICE, "0");
+        sandbox_make_root(USER_ALICE, "1");
+        sandbox_make_root(USER_ALICE, "2");
+        client_hold_root(client, USER_ALICE, sandbox_path("0"));
+        client_hold_root(client, USER_ALICE, sandbox_path("1"));
         for (unsigned i = 0; i < 2; i++) /* open to a path */
-                ck_assert_int_eq(chmod(world_path("%u", i), 0755), 0);
+                ck_assert_int_eq(chmod(sandbox_path("%u", i), 0755), 0);
         kill_service(&service);
         client_expect_closed(client);
 
         service = service_start_with("a", "--adopt-timeout=3");
-        world_wait_for(service_has_logged(&service, "left 2 leases"));
-        again = client_connect(&service, WORLD_ALICE);
-        client_hold_root(again, WORLD_ALICE, world_path("2"));
+        sandbox_wait_for(service_has_logged(&service, "left 2 leases"));
+        again = client_connect(&service, USER_ALICE);
+        client_hold_root(again, USER_ALICE, sandbox_path("2"));
         /* Until the time to adopt is over, what was left is there; then it is swept. */
-        ck_assert(world_find_mount(0, world_path("0/proc"), &left));
-        client_expect(client_mount_root(again, WORLD_ALICE, world_path("0")),
+        ck_assert(sandbox_find_mount(0, sandbox_path("0/proc"), &left));
+        client_expect(client_mount_root(again, USER_ALICE, sandbox_path("0")),
                       STATUS_ALREADY_MOUNTED, 0, 0);
-        world_wait_for(world_count_mounts(0, service.source) == 2);
-        client_hold_root(again, WORLD_ALICE, world_path("0"));
-        client_hold_root(again, WORLD_ALICE, world_path("1"));
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 6);
+        sandbox_wait_for(sandbox_count_mounts(0, service.source) == 2);
+        client_hold_root(again, USER_ALICE, sandbox_path("0"));
+        client_hold_root(again, USER_ALICE, sandbox_path("1"));
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 6);
         service_stop(&service);
         ck_assert(!service_has_state(&service));
 }
 
-WORLD_TEST(successor_that_is_stopped_at_once_sweeps_first) {
+SANDBOX_TEST(successor_that_is_stopped_at_once_sweeps_first) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
 
-        world_make_root(WORLD_ALICE, "0");
-        client_hold_root(client, WORLD_ALICE, world_path("0"));
-        ck_assert_int_eq(chmod(world_path("0"), 0755), 0);
+        sandbox_make_root(USER_ALICE, "0");
+        client_hold_root(client, USER_ALICE, sandbox_path("0"));
+        ck_assert_int_eq(chmod(sandbox_path("0"), 0755), 0);
         kill_service(&service);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2);
 
         service = service_start_with("a", "--adopt-timeout=3600");
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2);
         service_stop(&service);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
         ck_assert(!service_has_state(&service));
 }
 
 /* What is below a directory that the daemon may not enter is reached by root alone. */
-WORLD_TEST(lease_below_a_closed_root_is_told_of_and_left_for_root) {
+SANDBOX_TEST(lease_below_a_closed_root_is_told_of_and_left_for_root) {
         struct service service = service_start_with("a", NULL), sweeper;
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
 
-        world_make_root(WORLD_ALICE, "0"); /* of mode 0700 */
-        client_hold_root(client, WORLD_ALICE, world_path("0"));
+        sandbox_make_root(USER_ALICE, "0"); /* of mode 0700 */
+        client_hold_root(client, USER_ALICE, sandbox_path("0"));
         kill_service(&service);
 
         service = service_start_with("a", "--adopt-timeout=0");
-        world_wait_for(service_has_logged(&service, "out of reach"));
-        world_wait_for(service_has_logged(&service, world_path("0/")));
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        sandbox_wait_for(service_has_logged(&service, "out of reach"));
+        sandbox_wait_for(service_has_logged(&service, sandbox_path("0/")));
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2);
         ck_assert_int_eq(kill(service.pid, SIGTERM), 0);
         ck_assert_int_eq(service_wait(&service), 0);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2);
         ck_assert(service_has_state(&service));
 
         sweeper = service_spawn(
                 &(struct service_plan){.name = "a", .start = SERVICE_BARE, .options = {"--sweep"}});
         ck_assert_int_eq(service_wait(&sweeper), 0);
         ck_assert(service_has_logged(&sweeper, "swept 1 leases"));
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
 
         /* And nothing is left for the next one. */
         service = service_start(&(struct service_plan){.name = "b", .runtime = service.runtime});
@@ -666,26 +665,26 @@ static void run_beside(void *argument) {
 }
 
 /* There, all that the predecessor mounted would seem to be gone: nothing of it may be forgotten. */
-WORLD_TEST(instance_in_another_mount_namespace_forgets_nothing) {
+SANDBOX_TEST(instance_in_another_mount_namespace_forgets_nothing) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         char kept[PATH_MAX], state[PATH_MAX];
 
-        client_hold_root(client, WORLD_ALICE, world_make_root(WORLD_ALICE, "0"));
-        ck_assert_int_eq(chmod(world_path("0"), 0755), 0);
+        client_hold_root(client, USER_ALICE, sandbox_make_root(USER_ALICE, "0"));
+        ck_assert_int_eq(chmod(sandbox_path("0"), 0755), 0);
         kill_service(&service);
-        world_join(world_spawn(0, run_beside, &service));
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        sandbox_join(sandbox_spawn(0, run_beside, &service));
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2);
 
         snprintf(kept, sizeof(kept), "%s/state.unknown-1", service.runtime);
         snprintf(state, sizeof(state), "%s/state", service.runtime);
         ck_assert_int_eq(rename(kept, state), 0);
         service = service_start_with("a", NULL);
-        world_wait_for(service_has_logged(&service, "left 1 leases"));
+        sandbox_wait_for(service_has_logged(&service, "left 1 leases"));
         service_stop(&service);
 }
 
-WORLD_TEST(successor_of_a_daemon_killed_without_leases_has_nothing_to_tell) {
+SANDBOX_TEST(successor_of_a_daemon_killed_without_leases_has_nothing_to_tell) {
         struct service service = service_start_with("a", NULL);
 
         kill_service(&service);
@@ -695,7 +694,7 @@ WORLD_TEST(successor_of_a_daemon_killed_without_leases_has_nothing_to_tell) {
 }
 
 /* A process that is dead but not reaped has its pid still. */
-WORLD_TEST(zombie_predecessor_counts_as_dead) {
+SANDBOX_TEST(zombie_predecessor_counts_as_dead) {
         struct service first = service_start_with("a", NULL), second;
         siginfo_t info;
 
@@ -712,7 +711,7 @@ static void expect_one_file_of(const char *pattern, const char *content) {
         glob_t found;
         FILE *file;
 
-        ck_assert_int_eq(glob(world_path("%s", pattern), 0, NULL, &found), 0);
+        ck_assert_int_eq(glob(sandbox_path("%s", pattern), 0, NULL, &found), 0);
         ck_assert_uint_eq(found.gl_pathc, 1);
         file = fopen(found.gl_pathv[0], "re");
         ck_assert_ptr_nonnull(file);
@@ -722,12 +721,12 @@ static void expect_one_file_of(const char *pattern, const char *content) {
         globfree(&found);
 }
 
-WORLD_TEST(state_file_that_is_garbage_is_replaced_and_kept_beside) {
+SANDBOX_TEST(state_file_that_is_garbage_is_replaced_and_kept_beside) {
         struct service service;
         int file;
 
-        world_make_directory(0, 0755, "a.run");
-        file = open(world_path("a.run/" SERVICE_STATE), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        sandbox_make_directory(0, 0755, "a.run");
+        file = open(sandbox_path("a.run/" SERVICE_STATE), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
         ck_assert_int_eq(write(file, "garbage", 7), 7);
         close(file);
         service = service_start_with("a", NULL);
@@ -752,18 +751,19 @@ static bool is_notified(int manager, const char *text) {
         return strstr(heard, text);
 }
 
-WORLD_TEST(service_manager_is_told_of_start_leases_and_stop) {
-        FD_AUTO int manager = make_socket(SOCK_DGRAM, world_path("notify"), true), client = -EBADF;
-        struct service service =
-                service_start(&(struct service_plan){.name = "a", .notify = world_path("notify")});
+SANDBOX_TEST(service_manager_is_told_of_start_leases_and_stop) {
+        FD_AUTO int manager = make_socket(SOCK_DGRAM, sandbox_path("notify"), true),
+                    client = -EBADF;
+        struct service service = service_start(
+                &(struct service_plan){.name = "a", .notify = sandbox_path("notify")});
 
-        world_wait_for(is_notified(manager, "READY=1"));
-        world_wait_for(is_notified(manager, "STATUS=0 leases"));
+        sandbox_wait_for(is_notified(manager, "READY=1"));
+        sandbox_wait_for(is_notified(manager, "STATUS=0 leases"));
         ck_assert(!is_notified(manager, "STOPPING=1"));
-        client = client_connect(&service, WORLD_ALICE);
-        world_make_root(WORLD_ALICE, "root");
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
-        world_wait_for(is_notified(manager, "STATUS=1 leases, 2 mounts, 1 connections\n"));
+        client = client_connect(&service, USER_ALICE);
+        sandbox_make_root(USER_ALICE, "root");
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
+        sandbox_wait_for(is_notified(manager, "STATUS=1 leases, 2 mounts, 1 connections\n"));
         service_stop(&service);
         ck_assert(is_notified(manager, "STOPPING=1"));
 }
@@ -778,18 +778,18 @@ static void log_into_a_broken_pipe(void) {
         close(ends[1]);
 }
 
-WORLD_TEST(log_that_nobody_reads_any_more_is_not_the_end) {
+SANDBOX_TEST(log_that_nobody_reads_any_more_is_not_the_end) {
         struct service service = service_start(&(struct service_plan){
                 .name = "a",
                 .start = SERVICE_LISTENS,
                 .options = {"--log-level=debug"}, /* a line for each request */
                 .enter = log_into_a_broken_pipe,
         });
-        int client = client_connect(&service, WORLD_ALICE);
+        int client = client_connect(&service, USER_ALICE);
 
         client_hello(client);
-        world_make_root(WORLD_ALICE, "root");
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        sandbox_make_root(USER_ALICE, "root");
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
         close(client);
         service_stop(&service);
 }
@@ -804,7 +804,7 @@ static void log_into_a_pipe_that_nobody_reads(void) {
         close(ends[1]);
 }
 
-WORLD_TEST(log_that_nobody_reads_holds_nobody_up) {
+SANDBOX_TEST(log_that_nobody_reads_holds_nobody_up) {
         static const int signals[] = {SIGTERM, SIGUSR1};
 
         for (unsigned i = 0; i < 2; i++) {
@@ -814,12 +814,12 @@ WORLD_TEST(log_that_nobody_reads_holds_nobody_up) {
                         .options = {"--log-level=debug"},
                         .enter = log_into_a_pipe_that_nobody_reads,
                 });
-                FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+                FD_AUTO int client = client_connect(&service, USER_ALICE);
 
                 for (unsigned j = 0; j < 1000; j++)
                         client_hello(client);
-                world_make_root(WORLD_ALICE, service.source);
-                client_hold_root(client, WORLD_ALICE, world_path("%s", service.source));
+                sandbox_make_root(USER_ALICE, service.source);
+                client_hold_root(client, USER_ALICE, sandbox_path("%s", service.source));
                 ck_assert_int_eq(kill(service.pid, signals[i]), 0);
                 ck_assert_int_eq(service_wait(&service), 0);
         }
@@ -867,5 +867,5 @@ int main(void) {
         tcase_add_test(tests, log_that_nobody_reads_any_more_is_not_the_end);
         tcase_add_test(tests, log_that_nobody_reads_holds_nobody_up);
         tcase_add_test(tests, service_manager_is_told_of_start_leases_and_stop);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

@@ -8,8 +8,7 @@
 
 #include "common/fd.h"
 #include "daemon/template.h"
-#include "tests/fixtures/client.h"
-#include "tests/fixtures/descriptors.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -51,44 +50,44 @@ static int try_to_connect(const struct service *service, uid_t uid) {
 static int connect_when_there_is_room(const struct service *service, uid_t uid) {
         int client;
 
-        world_wait_for((client = try_to_connect(service, uid)) >= 0);
+        sandbox_wait_for((client = try_to_connect(service, uid)) >= 0);
         return client;
 }
 
-WORLD_TEST(connections_per_user_are_limited) {
+SANDBOX_TEST(connections_per_user_are_limited) {
         struct service service = service_start_with("a", "--max-connections-per-user=3");
         int clients[3], bob;
 
         for (unsigned i = 0; i < 3; i++)
-                clients[i] = connect_when_there_is_room(&service, WORLD_ALICE);
+                clients[i] = connect_when_there_is_room(&service, USER_ALICE);
         for (unsigned i = 0; i < 3; i++)
-                expect_refused_connection(&service, WORLD_ALICE, "--max-connections-per-user");
-        bob = connect_when_there_is_room(&service, WORLD_BOB);
+                expect_refused_connection(&service, USER_ALICE, "--max-connections-per-user");
+        bob = connect_when_there_is_room(&service, USER_BOB);
 
         client_hello(clients[0]);
         close(clients[1]);
-        clients[1] = connect_when_there_is_room(&service, WORLD_ALICE);
-        expect_refused_connection(&service, WORLD_ALICE, "--max-connections-per-user");
+        clients[1] = connect_when_there_is_room(&service, USER_ALICE);
+        expect_refused_connection(&service, USER_ALICE, "--max-connections-per-user");
         for (unsigned i = 0; i < 3; i++)
                 close(clients[i]);
         close(bob);
         service_stop(&service);
 }
 
-WORLD_TEST(connections_are_limited) {
+SANDBOX_TEST(connections_are_limited) {
         struct service service = service_start_with("a", "--max-connections=3");
         int clients[3];
 
         for (unsigned i = 0; i < 3; i++)
-                clients[i] = connect_when_there_is_room(&service, i ? WORLD_ALICE : WORLD_BOB);
-        expect_refused_connection(&service, WORLD_ALICE, "--max-connections");
-        expect_refused_connection(&service, WORLD_BOB, "--max-connections");
+                clients[i] = connect_when_there_is_room(&service, i ? USER_ALICE : USER_BOB);
+        expect_refused_connection(&service, USER_ALICE, "--max-connections");
+        expect_refused_connection(&service, USER_BOB, "--max-connections");
         for (unsigned i = 0; i < 3; i++)
                 client_hello(clients[i]);
 
         close(clients[0]);
-        clients[0] = connect_when_there_is_room(&service, WORLD_ALICE);
-        expect_refused_connection(&service, WORLD_BOB, "--max-connections");
+        clients[0] = connect_when_there_is_room(&service, USER_ALICE);
+        expect_refused_connection(&service, USER_BOB, "--max-connections");
         for (unsigned i = 0; i < 3; i++)
                 close(clients[i]);
         service_stop(&service);
@@ -125,7 +124,7 @@ static void close_all(const int *clients, unsigned count) {
 }
 
 /* Few mounts leave the more room for connections. */
-WORLD_TEST(a_user_has_512_connections_by_default) {
+SANDBOX_TEST(a_user_has_512_connections_by_default) {
         static int clients[PER_USER];
         struct service service;
 
@@ -135,23 +134,23 @@ WORLD_TEST(a_user_has_512_connections_by_default) {
                 return;
         }
         service = service_start_with("a", "--max-mounts=2048");
-        connect_all(&service, WORLD_ALICE, clients);
+        connect_all(&service, USER_ALICE, clients);
         for (unsigned i = 0; i < BEYOND; i++)
-                expect_refused_connection(&service, WORLD_ALICE, "--max-connections-per-user");
+                expect_refused_connection(&service, USER_ALICE, "--max-connections-per-user");
         for (unsigned i = 0; i < PER_USER; i++)
                 client_hello(clients[i]);
-        close(connect_when_there_is_room(&service, WORLD_BOB));
+        close(connect_when_there_is_room(&service, USER_BOB));
         close(clients[0]);
-        clients[0] = connect_when_there_is_room(&service, WORLD_ALICE);
-        expect_refused_connection(&service, WORLD_ALICE, "--max-connections-per-user");
+        clients[0] = connect_when_there_is_room(&service, USER_ALICE);
+        expect_refused_connection(&service, USER_ALICE, "--max-connections-per-user");
 
         close_all(clients, PER_USER);
         service_await_rest(&service);
-        world_wait_for(service_count_fds(&service) == service.fds);
+        sandbox_wait_for(service_count_fds(&service) == service.fds);
         service_stop(&service);
 }
 
-WORLD_TEST(all_users_have_2048_connections_by_default) {
+SANDBOX_TEST(all_users_have_2048_connections_by_default) {
         static int clients[USERS * PER_USER];
         struct service service;
 
@@ -164,17 +163,17 @@ WORLD_TEST(all_users_have_2048_connections_by_default) {
         for (unsigned i = 0; i < USERS; i++)
                 connect_all(&service, FIRST_USER + i, clients + i * PER_USER);
         for (unsigned i = 0; i < BEYOND; i++)
-                expect_refused_connection(&service, WORLD_ALICE, "connections is reached");
+                expect_refused_connection(&service, USER_ALICE, "connections is reached");
         expect_refused_connection(&service, FIRST_USER, "--max-connections-per-user");
         for (unsigned i = 0; i < USERS * PER_USER; i++)
                 client_hello(clients[i]);
         close(clients[0]);
-        clients[0] = connect_when_there_is_room(&service, WORLD_ALICE);
-        expect_refused_connection(&service, WORLD_ALICE, "connections is reached");
+        clients[0] = connect_when_there_is_room(&service, USER_ALICE);
+        expect_refused_connection(&service, USER_ALICE, "connections is reached");
 
         close_all(clients, USERS * PER_USER);
         service_await_rest(&service);
-        world_wait_for(service_count_fds(&service) == service.fds);
+        sandbox_wait_for(service_count_fds(&service) == service.fds);
         service_stop(&service);
         ck_assert(!service_has_logged(&service, "LimitNOFILE="));
 }
@@ -186,57 +185,58 @@ static void expect_limit(struct wire_reply reply, const char *option) {
         ck_assert_msg(strstr(reply.text, option), "%s isn't named in: %s", option, reply.text);
 }
 
-WORLD_TEST(mounts_per_user_are_limited) {
+SANDBOX_TEST(mounts_per_user_are_limited) {
         struct service service = service_start_with("a", "--max-mounts-per-user=4");
-        FD_AUTO int alice = client_connect(&service, WORLD_ALICE),
-                    second = client_connect(&service, WORLD_ALICE),
-                    bob = client_connect(&service, WORLD_BOB), third = -EBADF;
+        FD_AUTO int alice = client_connect(&service, USER_ALICE),
+                    second = client_connect(&service, USER_ALICE),
+                    bob = client_connect(&service, USER_BOB), third = -EBADF;
         uint64_t lease;
 
         for (char name[] = "0"; name[0] < '4'; name[0]++)
-                world_make_root(WORLD_ALICE, name);
-        world_make_root(WORLD_BOB, "bob");
-        lease = client_hold_root(alice, WORLD_ALICE, world_path("0"));
-        client_hold_root(second, WORLD_ALICE, world_path("1"));
-        expect_limit(client_mount_root(alice, WORLD_ALICE, world_path("2")),
+                sandbox_make_root(USER_ALICE, name);
+        sandbox_make_root(USER_BOB, "bob");
+        lease = client_hold_root(alice, USER_ALICE, sandbox_path("0"));
+        client_hold_root(second, USER_ALICE, sandbox_path("1"));
+        expect_limit(client_mount_root(alice, USER_ALICE, sandbox_path("2")),
                      "--max-mounts-per-user");
-        client_hold_root(bob, WORLD_BOB, world_path("bob"));
+        client_hold_root(bob, USER_BOB, sandbox_path("bob"));
 
         client_expect(client_unmount(alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        third = world_open(WORLD_ALICE, world_path("3/proc"));
+        third = sandbox_open(USER_ALICE, sandbox_path("3/proc"));
         client_expect(client_mount(alice, PROTOCOL_PROC, 0, third), STATUS_OK, 0, STATUS_NO_TARGET);
         /* One is left, two are wanted. */
-        expect_limit(client_mount_root(alice, WORLD_ALICE, world_path("2")),
+        expect_limit(client_mount_root(alice, USER_ALICE, sandbox_path("2")),
                      "--max-mounts-per-user");
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 5);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 5);
 
         /* A disconnect gives back as well. */
         close(fd_take(&second));
-        world_wait_for(client_mount_root(alice, WORLD_ALICE, world_path("2")).status == STATUS_OK);
+        sandbox_wait_for(client_mount_root(alice, USER_ALICE, sandbox_path("2")).status ==
+                         STATUS_OK);
         service_stop(&service);
 }
 
-WORLD_TEST(mounts_are_limited) {
+SANDBOX_TEST(mounts_are_limited) {
         struct service service = service_start_with("a", "--max-mounts=4");
-        FD_AUTO int alice = client_connect(&service, WORLD_ALICE),
-                    bob = client_connect(&service, WORLD_BOB);
+        FD_AUTO int alice = client_connect(&service, USER_ALICE),
+                    bob = client_connect(&service, USER_BOB);
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "0");
-        world_make_root(WORLD_ALICE, "1");
-        world_make_root(WORLD_BOB, "bob");
-        lease = client_hold_root(alice, WORLD_ALICE, world_path("0"));
-        client_hold_root(alice, WORLD_ALICE, world_path("1"));
-        expect_limit(client_mount_root(bob, WORLD_BOB, world_path("bob")), "--max-mounts");
+        sandbox_make_root(USER_ALICE, "0");
+        sandbox_make_root(USER_ALICE, "1");
+        sandbox_make_root(USER_BOB, "bob");
+        lease = client_hold_root(alice, USER_ALICE, sandbox_path("0"));
+        client_hold_root(alice, USER_ALICE, sandbox_path("1"));
+        expect_limit(client_mount_root(bob, USER_BOB, sandbox_path("bob")), "--max-mounts");
         client_expect(client_unmount(alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        client_hold_root(bob, WORLD_BOB, world_path("bob"));
-        expect_limit(client_mount_root(alice, WORLD_ALICE, world_path("0")), "--max-mounts");
+        client_hold_root(bob, USER_BOB, sandbox_path("bob"));
+        expect_limit(client_mount_root(alice, USER_ALICE, sandbox_path("0")), "--max-mounts");
         service_stop(&service);
 }
 
-WORLD_TEST(targets_per_request_are_limited) {
+SANDBOX_TEST(targets_per_request_are_limited) {
         struct service service = service_start_with("a", "--max-targets=2");
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         struct wire_request request = {
                 .operation = PROTOCOL_MOUNT,
                 .n_targets = 3,
@@ -244,20 +244,20 @@ WORLD_TEST(targets_per_request_are_limited) {
         };
         int targets[3];
 
-        world_make_root(WORLD_ALICE, "0");
-        world_make_root(WORLD_ALICE, "1");
-        targets[0] = world_open(WORLD_ALICE, world_path("0/proc"));
-        targets[1] = world_open(WORLD_ALICE, world_path("0/sys"));
-        targets[2] = world_open(WORLD_ALICE, world_path("1/proc"));
+        sandbox_make_root(USER_ALICE, "0");
+        sandbox_make_root(USER_ALICE, "1");
+        targets[0] = sandbox_open(USER_ALICE, sandbox_path("0/proc"));
+        targets[1] = sandbox_open(USER_ALICE, sandbox_path("0/sys"));
+        targets[2] = sandbox_open(USER_ALICE, sandbox_path("1/proc"));
         expect_limit(client_call(client, &request, targets, 3), "--max-targets");
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
-        client_hold_root(client, WORLD_ALICE, world_path("0"));
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
+        client_hold_root(client, USER_ALICE, sandbox_path("0"));
         for (unsigned i = 0; i < 3; i++)
                 close(targets[i]);
         service_stop(&service);
 }
 
-WORLD_TEST(limits_that_the_host_cannot_hold_are_refused_at_start) {
+SANDBOX_TEST(limits_that_the_host_cannot_hold_are_refused_at_start) {
         static const struct {
                 const char *descriptors, *option, *text;
         } rows[] = {
@@ -304,14 +304,14 @@ static struct service start_among_few_descriptors(const char *descriptors, const
                 .options = {option},
         });
 
-        world_wait_for(service_has_logged(&service, "LimitNOFILE="));
+        sandbox_wait_for(service_has_logged(&service, "LimitNOFILE="));
         return service;
 }
 
-WORLD_TEST(mounts_that_nobody_asked_for_give_way_to_the_host) {
+SANDBOX_TEST(mounts_that_nobody_asked_for_give_way_to_the_host) {
         struct service service =
                 start_among_few_descriptors("--nofile=2048:2048", "--max-connections=16");
-        int client = client_connect(&service, WORLD_ALICE), target;
+        int client = client_connect(&service, USER_ALICE), target;
         unsigned mounts = read_log(&service, "room for 16 connections and ");
 
         ck_assert_uint_gt(mounts, 16);
@@ -320,18 +320,18 @@ WORLD_TEST(mounts_that_nobody_asked_for_give_way_to_the_host) {
                 char name[16];
 
                 snprintf(name, sizeof(name), "%u", i);
-                world_make_root(WORLD_ALICE, name);
-                client_hold(client, WORLD_ALICE, world_path("%u/proc", i), PROTOCOL_PROC, 0);
+                sandbox_make_root(USER_ALICE, name);
+                client_hold(client, USER_ALICE, sandbox_path("%u/proc", i), PROTOCOL_PROC, 0);
         }
-        world_make_root(WORLD_ALICE, "root");
-        target = world_open(WORLD_ALICE, world_path("root/proc"));
+        sandbox_make_root(USER_ALICE, "root");
+        target = sandbox_open(USER_ALICE, sandbox_path("root/proc"));
         expect_limit(client_mount(client, PROTOCOL_PROC, 0, target), "mounts is reached");
         close(target);
         close(client);
         service_stop(&service);
 }
 
-WORLD_TEST(limits_that_fit_are_not_told_of) {
+SANDBOX_TEST(limits_that_fit_are_not_told_of) {
         struct service service = service_start(&(struct service_plan){
                 .name = "a",
                 .start = SERVICE_LISTENS,
@@ -344,7 +344,7 @@ WORLD_TEST(limits_that_fit_are_not_told_of) {
 }
 
 /* And while all are there, each can be served. */
-WORLD_TEST(connections_that_nobody_asked_for_give_way_to_the_host) {
+SANDBOX_TEST(connections_that_nobody_asked_for_give_way_to_the_host) {
         struct service service =
                 start_among_few_descriptors("--nofile=4096:4096", "--max-mounts=1000");
         unsigned count = read_log(&service, "have room for ");
@@ -355,13 +355,13 @@ WORLD_TEST(connections_that_nobody_asked_for_give_way_to_the_host) {
         ck_assert_uint_gt(count, 16);
         ck_assert_uint_lt(count, PER_USER);
         for (unsigned i = 0; i < count; i++) {
-                clients[i] = connect_when_there_is_room(&service, WORLD_ALICE);
+                clients[i] = connect_when_there_is_room(&service, USER_ALICE);
                 snprintf(name, sizeof(name), "%u", i);
-                client_hold_root(clients[i], WORLD_ALICE, world_make_root(WORLD_ALICE, name));
+                client_hold_root(clients[i], USER_ALICE, sandbox_make_root(USER_ALICE, name));
         }
-        expect_refused_connection(&service, WORLD_ALICE, "connections is reached");
+        expect_refused_connection(&service, USER_ALICE, "connections is reached");
         close_all(clients, count);
-        world_wait_for(world_count_mounts(0, service.source) == 0);
+        sandbox_wait_for(sandbox_count_mounts(0, service.source) == 0);
         service_stop(&service);
 }
 
@@ -391,11 +391,11 @@ static void expect_clones_then_starved(struct service *service, int client) {
 
                 snprintf(name, sizeof(name), "ahead-%u", i);
                 leases[i] =
-                        client_hold_root(client, WORLD_ALICE, world_make_root(WORLD_ALICE, name));
+                        client_hold_root(client, USER_ALICE, sandbox_make_root(USER_ALICE, name));
         }
-        reply = client_mount_root(client, WORLD_ALICE, world_path("root"));
+        reply = client_mount_root(client, USER_ALICE, sandbox_path("root"));
         client_expect(reply, STATUS_HOST_FAILED, EMFILE, 0);
-        ck_assert_uint_eq(world_count_mounts(0, service->source), 2 * TEMPLATE_AHEAD);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service->source), 2 * TEMPLATE_AHEAD);
         for (unsigned i = 0; i < TEMPLATE_AHEAD; i++)
                 client_expect(client_unmount(client, leases[i]), STATUS_OK, 0, STATUS_NO_TARGET);
         ck_assert_int_eq(prlimit(service->pid, RLIMIT_NOFILE, &before, NULL), 0);
@@ -405,21 +405,21 @@ static void expect_clones_then_starved(struct service *service, int client) {
 static void expect_starved(struct service *service, int client, unsigned more, uint32_t target) {
         struct rlimit before = starve(service, more);
 
-        client_expect(client_mount_root(client, WORLD_ALICE, world_path("root")),
+        client_expect(client_mount_root(client, USER_ALICE, sandbox_path("root")),
                       STATUS_HOST_FAILED, EMFILE, target);
-        ck_assert_uint_eq(world_count_mounts(0, service->source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service->source), 0);
         client_hello(client);
-        world_wait_for(service_count_fds(service) == service->fds + 1);
+        sandbox_wait_for(service_count_fds(service) == service->fds + 1);
         ck_assert_int_eq(prlimit(service->pid, RLIMIT_NOFILE, &before, NULL), 0);
 }
 
-WORLD_TEST(daemon_without_descriptors_says_so_and_recovers) {
+SANDBOX_TEST(daemon_without_descriptors_says_so_and_recovers) {
         struct service service = service_start_with("a", NULL);
         struct wire_request request = {.operation = PROTOCOL_HELLO};
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         bool clones = client_call(client, &request, NULL, 0).flags & PROTOCOL_FEATURE_CLONES;
 
-        world_make_root(WORLD_ALICE, "root");
+        sandbox_make_root(USER_ALICE, "root");
         expect_starved(&service, client, 0, STATUS_NO_TARGET);
         expect_starved(&service, client, 1, STATUS_NO_TARGET);
         /* The targets arrive. A mount that isn't cloned takes two descriptors, of which one stays.
@@ -430,51 +430,51 @@ WORLD_TEST(daemon_without_descriptors_says_so_and_recovers) {
                 expect_starved(&service, client, 2, 0);
                 expect_starved(&service, client, 4, 1);
         }
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
-        world_wait_for(service_count_fds(&service) == service.fds + 1 + 2);
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
+        sandbox_wait_for(service_count_fds(&service) == service.fds + 1 + 2);
         service_stop(&service);
 }
 
 /* With one more to open each time, until they suffice. */
-WORLD_TEST(dev_for_which_descriptors_do_not_suffice_leaves_nothing) {
+SANDBOX_TEST(dev_for_which_descriptors_do_not_suffice_leaves_nothing) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE), dev = -EBADF;
+        FD_AUTO int client = client_connect(&service, USER_ALICE), dev = -EBADF;
         struct wire_reply reply = {.status = STATUS_HOST_FAILED};
-        struct world_mount mount;
+        struct sandbox_mount mount;
 
         client_hello(client);
-        world_make_root(WORLD_ALICE, "root");
-        world_make_directory(WORLD_ALICE, 0755, "root/dev");
-        dev = world_open(WORLD_ALICE, world_path("root/dev"));
+        sandbox_make_root(USER_ALICE, "root");
+        sandbox_make_directory(USER_ALICE, 0755, "root/dev");
+        dev = sandbox_open(USER_ALICE, sandbox_path("root/dev"));
         for (unsigned more = 0; reply.status != STATUS_OK; more++) {
                 struct rlimit before = starve(&service, more);
                 bool is_mounted;
 
                 reply = client_mount(client, PROTOCOL_DEV, 0, dev);
-                is_mounted = world_find_mount(0, world_path("root/dev"), &mount);
+                is_mounted = sandbox_find_mount(0, sandbox_path("root/dev"), &mount);
                 ck_assert_int_eq(is_mounted, reply.status == STATUS_OK);
                 if (!is_mounted) {
                         client_expect(reply, STATUS_HOST_FAILED, EMFILE,
                                       more == 0 ? STATUS_NO_TARGET : 0);
-                        world_wait_for(service_count_fds(&service) == service.fds + 1);
+                        sandbox_wait_for(service_count_fds(&service) == service.fds + 1);
                 }
                 ck_assert_uint_le(more, 16);
                 ck_assert_int_eq(prlimit(service.pid, RLIMIT_NOFILE, &before, NULL), 0);
         }
         client_expect(client_unmount(client, reply.lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert(!world_find_mount(0, world_path("root/dev"), &mount));
+        ck_assert(!sandbox_find_mount(0, sandbox_path("root/dev"), &mount));
         service_stop(&service);
 }
 
-WORLD_TEST(connection_that_finds_no_descriptor_waits_for_one) {
+SANDBOX_TEST(connection_that_finds_no_descriptor_waits_for_one) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE), second = -EBADF;
+        FD_AUTO int client = client_connect(&service, USER_ALICE), second = -EBADF;
         struct rlimit before;
 
         client_hello(client);
         before = starve(&service, 0);
-        second = client_connect(&service, WORLD_ALICE);
-        world_wait_for(service_has_logged(&service, "accept"));
+        second = client_connect(&service, USER_ALICE);
+        sandbox_wait_for(service_has_logged(&service, "accept"));
         client_hello(client);
         ck_assert_int_eq(prlimit(service.pid, RLIMIT_NOFILE, &before, NULL), 0);
         client_hello(second);
@@ -486,39 +486,39 @@ WORLD_TEST(connection_that_finds_no_descriptor_waits_for_one) {
  * that is too much; then its parts, each half as large as the one before, fill the rest.
  */
 static bool fill_mount_namespace(void) {
-        const char *tree = world_path("fill");
+        const char *tree = sandbox_path("fill");
         int parts = 0;
 
         ck_assert_int_eq(mkdir(tree, 0755), 0);
         ck_assert_int_eq(mount("fill", tree, "tmpfs", 0, NULL), 0);
         for (; parts < 20; parts++) {
-                const char *part = world_path("fill/%d", parts);
+                const char *part = sandbox_path("fill/%d", parts);
 
                 ck_assert_int_eq(mkdir(part, 0755), 0);
                 if (mount(tree, part, NULL, MS_BIND | MS_REC, NULL) < 0)
                         break;
         }
         for (int i = parts; i-- > 0;) {
-                const char *rest = world_path("rest%d", i);
+                const char *rest = sandbox_path("rest%d", i);
 
                 ck_assert_int_eq(mkdir(rest, 0755), 0);
-                if (mount(world_path("fill/%d", i), rest, NULL, MS_BIND | MS_REC, NULL) < 0)
+                if (mount(sandbox_path("fill/%d", i), rest, NULL, MS_BIND | MS_REC, NULL) < 0)
                         ck_assert_int_eq(errno, ENOSPC);
         }
         return parts < 20;
 }
 
 static void make_spare_mount(const char *name) {
-        ck_assert_int_eq(mkdir(world_path("%s", name), 0755), 0);
-        ck_assert_int_eq(mount("spare", world_path("%s", name), "tmpfs", 0, NULL), 0);
+        ck_assert_int_eq(mkdir(sandbox_path("%s", name), 0755), 0);
+        ck_assert_int_eq(mount("spare", sandbox_path("%s", name), "tmpfs", 0, NULL), 0);
 }
 
-WORLD_TEST(full_mount_table_is_the_hosts_refusal_and_named) {
+SANDBOX_TEST(full_mount_table_is_the_hosts_refusal_and_named) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         struct wire_reply reply;
 
-        world_make_root(WORLD_ALICE, "root");
+        sandbox_make_root(USER_ALICE, "root");
         make_spare_mount("first");
         make_spare_mount("second");
         if (!fill_mount_namespace()) {
@@ -527,32 +527,32 @@ WORLD_TEST(full_mount_table_is_the_hosts_refusal_and_named) {
                 service_stop(&service);
                 return;
         }
-        reply = client_mount_root(client, WORLD_ALICE, world_path("root"));
+        reply = client_mount_root(client, USER_ALICE, sandbox_path("root"));
         client_expect(reply, STATUS_HOST_FAILED, ENOSPC, 0);
         ck_assert_msg(strstr(reply.text, "fs.mount-max"), "%s", reply.text);
 
         /* Room for one: the second is refused, the first is taken back. */
-        ck_assert_int_eq(umount(world_path("first")), 0);
-        reply = client_mount_root(client, WORLD_ALICE, world_path("root"));
+        ck_assert_int_eq(umount(sandbox_path("first")), 0);
+        reply = client_mount_root(client, USER_ALICE, sandbox_path("root"));
         client_expect(reply, STATUS_HOST_FAILED, ENOSPC, 1);
-        ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/proc")), 0);
-        world_make_directory(WORLD_ALICE, 0755, "root/proc");
+        ck_assert_int_eq(sandbox_rmdir(USER_ALICE, sandbox_path("root/proc")), 0);
+        sandbox_make_directory(USER_ALICE, 0755, "root/proc");
 
-        ck_assert_int_eq(umount(world_path("second")), 0);
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        ck_assert_int_eq(umount(sandbox_path("second")), 0);
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
         service_stop(&service);
 }
 
 enum { DEV_MOUNTS = 9 };
 
 /* A /dev has several mounts: whichever of them is one too many, none is left. */
-WORLD_TEST(dev_for_which_there_is_no_room_leaves_nothing) {
+SANDBOX_TEST(dev_for_which_there_is_no_room_leaves_nothing) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE), dev = -EBADF;
+        FD_AUTO int client = client_connect(&service, USER_ALICE), dev = -EBADF;
 
-        world_make_root(WORLD_ALICE, "root");
-        world_make_directory(WORLD_ALICE, 0755, "root/dev");
-        dev = world_open(WORLD_ALICE, world_path("root/dev"));
+        sandbox_make_root(USER_ALICE, "root");
+        sandbox_make_directory(USER_ALICE, 0755, "root/dev");
+        dev = sandbox_open(USER_ALICE, sandbox_path("root/dev"));
         for (int i = 0; i < DEV_MOUNTS; i++) {
                 char name[16];
 
@@ -570,11 +570,11 @@ WORLD_TEST(dev_for_which_there_is_no_room_leaves_nothing) {
 
                 client_expect(reply, STATUS_HOST_FAILED, ENOSPC, 0);
                 ck_assert_msg(strstr(reply.text, "fs.mount-max"), "%s", reply.text);
-                ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/dev")), 0);
+                ck_assert_int_eq(sandbox_rmdir(USER_ALICE, sandbox_path("root/dev")), 0);
                 fd_close(dev);
-                world_make_directory(WORLD_ALICE, 0755, "root/dev");
-                dev = world_open(WORLD_ALICE, world_path("root/dev"));
-                ck_assert_int_eq(umount(world_path("spare%d", i)), 0);
+                sandbox_make_directory(USER_ALICE, 0755, "root/dev");
+                dev = sandbox_open(USER_ALICE, sandbox_path("root/dev"));
+                ck_assert_int_eq(umount(sandbox_path("spare%d", i)), 0);
         }
         client_expect(client_mount(client, PROTOCOL_DEV, 0, dev), STATUS_OK, 0, STATUS_NO_TARGET);
         service_stop(&service);
@@ -619,7 +619,7 @@ static unsigned read_replies(int client) {
         return refused;
 }
 
-WORLD_TEST(stopping_daemon_answers_what_it_has_received_and_releases_all) {
+SANDBOX_TEST(stopping_daemon_answers_what_it_has_received_and_releases_all) {
         static int targets[STOPPING_CLIENTS * STOPPING_REQUESTS];
         struct service service = service_start_with("a", NULL);
         int clients[STOPPING_CLIENTS];
@@ -628,11 +628,11 @@ WORLD_TEST(stopping_daemon_answers_what_it_has_received_and_releases_all) {
 
         for (unsigned i = 0; i < STOPPING_CLIENTS * STOPPING_REQUESTS; i++) {
                 snprintf(name, sizeof(name), "%u", i);
-                world_make_root(WORLD_ALICE, name);
-                targets[i] = world_open(WORLD_ALICE, world_path("%u/proc", i));
+                sandbox_make_root(USER_ALICE, name);
+                targets[i] = sandbox_open(USER_ALICE, sandbox_path("%u/proc", i));
         }
         for (unsigned c = 0; c < STOPPING_CLIENTS; c++) {
-                clients[c] = client_connect(&service, WORLD_ALICE);
+                clients[c] = client_connect(&service, USER_ALICE);
                 client_hello(clients[c]);
         }
         ck_assert_int_eq(kill(service.pid, SIGSTOP), 0);
@@ -645,7 +645,7 @@ WORLD_TEST(stopping_daemon_answers_what_it_has_received_and_releases_all) {
         ck_assert_uint_gt(refused, 0);
 
         ck_assert_int_eq(service_wait(&service), 0);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
         for (unsigned c = 0; c < STOPPING_CLIENTS; c++)
                 close(clients[c]);
         for (unsigned i = 0; i < STOPPING_CLIENTS * STOPPING_REQUESTS; i++)
@@ -672,5 +672,5 @@ int main(void) {
         tcase_add_test(tests, full_mount_table_is_the_hosts_refusal_and_named);
         tcase_add_test(tests, dev_for_which_there_is_no_room_leaves_nothing);
         tcase_add_test(tests, stopping_daemon_answers_what_it_has_received_and_releases_all);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

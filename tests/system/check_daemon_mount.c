@@ -3,7 +3,7 @@
 /* What a client gets when all is well: which mounts, where, with which attributes. */
 
 #include "common/fd.h"
-#include "tests/fixtures/client.h"
+#include "tests/test.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -22,36 +22,36 @@
 
 static void expect_mount(const char *path, const char *type, const char *source) {
         static const char *const forced[] = {"nosuid", "nodev", "noexec"};
-        struct world_mount mount;
+        struct sandbox_mount mount;
 
-        ck_assert_msg(world_find_mount(0, path, &mount), "nothing is mounted on %s", path);
+        ck_assert_msg(sandbox_find_mount(0, path, &mount), "nothing is mounted on %s", path);
         ck_assert_str_eq(mount.type, type);
         ck_assert_str_eq(mount.source, source);
         for (unsigned i = 0; i < sizeof(forced) / sizeof(forced[0]); i++)
-                ck_assert_msg(world_has_option(mount.options, forced[i]), "%s: no %s in %s", path,
+                ck_assert_msg(sandbox_has_option(mount.options, forced[i]), "%s: no %s in %s", path,
                               forced[i], mount.options);
 }
 
 static bool mount_has(const char *path, const char *option) {
-        struct world_mount mount;
+        struct sandbox_mount mount;
 
-        ck_assert(world_find_mount(0, path, &mount));
-        return world_has_option(mount.options, option);
+        ck_assert(sandbox_find_mount(0, path, &mount));
+        return sandbox_has_option(mount.options, option);
 }
 
 static bool superblock_has(const char *path, const char *option) {
-        struct world_mount mount;
+        struct sandbox_mount mount;
 
-        ck_assert(world_find_mount(0, path, &mount));
-        return world_has_option(mount.super, option);
+        ck_assert(sandbox_find_mount(0, path, &mount));
+        return sandbox_has_option(mount.super, option);
 }
 
 /* ---- the route ---- */
 
-WORLD_TEST(hello_tells_version_and_features) {
+SANDBOX_TEST(hello_tells_version_and_features) {
         struct service service = service_start_with("a", NULL);
         struct wire_request request = {.operation = PROTOCOL_HELLO};
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         struct wire_reply reply = client_call(client, &request, NULL, 0);
 
         client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
@@ -68,46 +68,46 @@ WORLD_TEST(hello_tells_version_and_features) {
 /* All of it in a process that never had a privilege. */
 static void mount_and_unmount(void *argument) {
         const struct service *service = argument;
-        const char *root = world_path("root"), *proc = world_path("root/proc");
-        FD_AUTO int client = client_connect(service, WORLD_ALICE);
+        const char *root = sandbox_path("root"), *proc = sandbox_path("root/proc");
+        FD_AUTO int client = client_connect(service, USER_ALICE);
         struct wire_reply reply;
         uint64_t lease;
 
         ck_assert_int_eq(mkdir(root, 0700), 0);
         ck_assert_int_eq(mkdir(proc, 0755), 0);
-        ck_assert_int_eq(mkdir(world_path("root/sys"), 0755), 0);
+        ck_assert_int_eq(mkdir(sandbox_path("root/sys"), 0755), 0);
         client_hello(client);
-        lease = client_hold_root(client, WORLD_ALICE, root);
+        lease = client_hold_root(client, USER_ALICE, root);
         expect_mount(proc, "proc", service->source);
-        expect_mount(world_path("root/sys"), "sysfs", service->source);
-        ck_assert_int_eq(access(world_path("root/proc/self/status"), F_OK), 0);
-        ck_assert_int_eq(access(world_path("root/sys/kernel"), F_OK), 0);
+        expect_mount(sandbox_path("root/sys"), "sysfs", service->source);
+        ck_assert_int_eq(access(sandbox_path("root/proc/self/status"), F_OK), 0);
+        ck_assert_int_eq(access(sandbox_path("root/sys/kernel"), F_OK), 0);
 
         reply = client_unmount(client, lease);
         client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
         ck_assert_int_eq(rmdir(proc), 0);
-        ck_assert_int_eq(rmdir(world_path("root/sys")), 0);
+        ck_assert_int_eq(rmdir(sandbox_path("root/sys")), 0);
         ck_assert_int_eq(rmdir(root), 0);
 
         reply = client_unmount(client, lease);
         client_expect(reply, STATUS_NO_SUCH_LEASE, 0, STATUS_NO_TARGET);
 }
 
-WORLD_TEST(unprivileged_client_mounts_and_unmounts) {
+SANDBOX_TEST(unprivileged_client_mounts_and_unmounts) {
         struct service service = service_start_with("a", NULL);
 
-        ck_assert_int_eq(chmod(world_path("."), 0777), 0);
-        world_run_as(WORLD_ALICE, mount_and_unmount, &service);
+        ck_assert_int_eq(chmod(sandbox_path("."), 0777), 0);
+        sandbox_run_as(USER_ALICE, mount_and_unmount, &service);
         service_stop(&service);
 }
 
-WORLD_TEST(proc_hides_other_users_and_is_read_only_twice) {
+SANDBOX_TEST(proc_hides_other_users_and_is_read_only_twice) {
         struct service service = service_start_with("a", NULL);
-        const char *proc = world_path("root/proc");
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        const char *proc = sandbox_path("root/proc");
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
 
-        world_make_root(WORLD_ALICE, "root");
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        sandbox_make_root(USER_ALICE, "root");
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
         expect_mount(proc, "proc", service.source);
         ck_assert(mount_has(proc, "ro"));
         ck_assert(superblock_has(proc, "ro"));
@@ -168,20 +168,20 @@ static void sleep_until_killed(void *argument) {
                 pause();
 }
 
-WORLD_TEST(proc_shows_nobody_elses_processes_whatever_the_group) {
+SANDBOX_TEST(proc_shows_nobody_elses_processes_whatever_the_group) {
         static const struct reader readers[] = {
-                {WORLD_ALICE, WORLD_ALICE, WORLD_ALICE, 0, {0}},
-                {WORLD_ALICE, 0, WORLD_ALICE, 0, {0}},
-                {WORLD_ALICE, WORLD_ALICE, 0, 0, {0}},
+                {USER_ALICE, USER_ALICE, USER_ALICE, 0, {0}},
+                {USER_ALICE, 0, USER_ALICE, 0, {0}},
+                {USER_ALICE, USER_ALICE, 0, 0, {0}},
                 {0, 0, 0, 0, {0}},
         };
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE), proc = -EBADF;
-        pid_t bob = world_spawn(WORLD_BOB, sleep_until_killed, NULL);
+        FD_AUTO int client = client_connect(&service, USER_ALICE), proc = -EBADF;
+        pid_t bob = sandbox_spawn(USER_BOB, sleep_until_killed, NULL);
 
-        world_make_root(WORLD_ALICE, "root");
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
-        proc = open(world_path("root/proc"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        sandbox_make_root(USER_ALICE, "root");
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
+        proc = open(sandbox_path("root/proc"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         ck_assert_int_ge(proc, 0);
         for (unsigned i = 0; i < sizeof(readers) / sizeof(readers[0]); i++) {
                 struct reader reader = readers[i];
@@ -189,23 +189,23 @@ WORLD_TEST(proc_shows_nobody_elses_processes_whatever_the_group) {
                 reader.proc = proc;
                 reader.strangers[0] = bob;
                 reader.strangers[1] = getpid();
-                world_run_as(0, reader_read, &reader);
+                sandbox_run_as(0, reader_read, &reader);
         }
-        world_kill(bob);
+        sandbox_kill(bob);
         service_stop(&service);
 }
 
-WORLD_TEST(sysfs_is_read_only_and_the_hosts_is_as_before) {
+SANDBOX_TEST(sysfs_is_read_only_and_the_hosts_is_as_before) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        struct world_mount before, after;
-        bool host = world_find_mount(0, "/sys", &before);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
+        struct sandbox_mount before, after;
+        bool host = sandbox_find_mount(0, "/sys", &before);
 
-        world_make_root(WORLD_ALICE, "root");
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
-        ck_assert(mount_has(world_path("root/sys"), "ro"));
+        sandbox_make_root(USER_ALICE, "root");
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
+        ck_assert(mount_has(sandbox_path("root/sys"), "ro"));
         if (host) {
-                ck_assert(world_find_mount(0, "/sys", &after));
+                ck_assert(sandbox_find_mount(0, "/sys", &after));
                 ck_assert_str_eq(before.options, after.options);
                 ck_assert_str_eq(before.super, after.super);
         }
@@ -227,33 +227,33 @@ static int open_as_root_without_capabilities(int directory, const char *path) {
 }
 
 /* An action that runs as uid 0 without any capability owns the files of /proc/sys all the same. */
-WORLD_TEST(proc_sys_cannot_be_written_by_uid_0_without_capabilities) {
+SANDBOX_TEST(proc_sys_cannot_be_written_by_uid_0_without_capabilities) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE), proc = -EBADF;
+        FD_AUTO int client = client_connect(&service, USER_ALICE), proc = -EBADF;
 
-        world_make_root(WORLD_ALICE, "root");
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
-        proc = open(world_path("root/proc"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        sandbox_make_root(USER_ALICE, "root");
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
+        proc = open(sandbox_path("root/proc"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         ck_assert_int_ge(proc, 0);
         ck_assert_int_eq(open_as_root_without_capabilities(proc, "sys/kernel/core_pattern"),
                          -EROFS);
         service_stop(&service);
 }
 
-WORLD_TEST(pids_only_shows_only_processes) {
+SANDBOX_TEST(pids_only_shows_only_processes) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         unsigned processes = 0;
         DIR *directory;
 
-        world_make_root(WORLD_ALICE, "root");
-        client_hold(client, WORLD_ALICE, world_path("root/proc"), PROTOCOL_PROC,
+        sandbox_make_root(USER_ALICE, "root");
+        client_hold(client, USER_ALICE, sandbox_path("root/proc"), PROTOCOL_PROC,
                     PROTOCOL_PIDS_ONLY);
-        ck_assert(superblock_has(world_path("root/proc"), "subset=pid"));
-        ck_assert(superblock_has(world_path("root/proc"), "hidepid=ptraceable"));
-        ck_assert(superblock_has(world_path("root/proc"), "ro"));
+        ck_assert(superblock_has(sandbox_path("root/proc"), "subset=pid"));
+        ck_assert(superblock_has(sandbox_path("root/proc"), "hidepid=ptraceable"));
+        ck_assert(superblock_has(sandbox_path("root/proc"), "ro"));
 
-        directory = opendir(world_path("root/proc"));
+        directory = opendir(sandbox_path("root/proc"));
         ck_assert_ptr_nonnull(directory);
         for (struct dirent *entry; (entry = readdir(directory));) {
                 processes += isdigit((unsigned char)entry->d_name[0]) != 0;
@@ -269,119 +269,120 @@ WORLD_TEST(pids_only_shows_only_processes) {
 
 /* ---- policy ---- */
 
-WORLD_TEST(nested_mountpoints_are_targets_like_others) {
+SANDBOX_TEST(nested_mountpoints_are_targets_like_others) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "root");
-        world_make_directory(WORLD_ALICE, 0700, "root/a");
-        world_make_directory(WORLD_ALICE, 0700, "root/a/b");
-        world_make_directory(WORLD_ALICE, 0700, "root/a/b/proc");
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
-        lease = client_hold(client, WORLD_ALICE, world_path("root/a/b/proc"), PROTOCOL_PROC, 0);
-        expect_mount(world_path("root/proc"), "proc", service.source);
-        expect_mount(world_path("root/sys"), "sysfs", service.source);
-        expect_mount(world_path("root/a/b/proc"), "proc", service.source);
+        sandbox_make_root(USER_ALICE, "root");
+        sandbox_make_directory(USER_ALICE, 0700, "root/a");
+        sandbox_make_directory(USER_ALICE, 0700, "root/a/b");
+        sandbox_make_directory(USER_ALICE, 0700, "root/a/b/proc");
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
+        lease = client_hold(client, USER_ALICE, sandbox_path("root/a/b/proc"), PROTOCOL_PROC, 0);
+        expect_mount(sandbox_path("root/proc"), "proc", service.source);
+        expect_mount(sandbox_path("root/sys"), "sysfs", service.source);
+        expect_mount(sandbox_path("root/a/b/proc"), "proc", service.source);
 
         client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/a/b/proc")), 0);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        ck_assert_int_eq(sandbox_rmdir(USER_ALICE, sandbox_path("root/a/b/proc")), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2);
         service_stop(&service);
 }
 
-WORLD_TEST(sixteen_targets_are_one_lease) {
+SANDBOX_TEST(sixteen_targets_are_one_lease) {
         struct wire_request request = {.operation = PROTOCOL_MOUNT,
                                        .n_targets = PROTOCOL_TARGETS_MAX};
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         int targets[PROTOCOL_TARGETS_MAX];
         struct wire_reply reply;
         char name[16];
 
         for (unsigned i = 0; i < PROTOCOL_TARGETS_MAX; i++) {
                 snprintf(name, sizeof(name), "%u", i);
-                world_make_root(WORLD_ALICE, name);
+                sandbox_make_root(USER_ALICE, name);
                 targets[i] =
-                        world_open(WORLD_ALICE, world_path("%u/%s", i, i % 2 ? "sys" : "proc"));
+                        sandbox_open(USER_ALICE, sandbox_path("%u/%s", i, i % 2 ? "sys" : "proc"));
                 request.targets[i].file_system = i % 2 ? PROTOCOL_SYSFS : PROTOCOL_PROC;
         }
         reply = client_call(client, &request, targets, PROTOCOL_TARGETS_MAX);
         client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), PROTOCOL_TARGETS_MAX);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), PROTOCOL_TARGETS_MAX);
         client_expect(client_unmount(client, reply.lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
         for (unsigned i = 0; i < PROTOCOL_TARGETS_MAX; i++)
                 close(targets[i]);
         service_stop(&service);
 }
 
-WORLD_TEST(build_directory_opens_what_others_own) {
-        struct service service = service_start_with("a", "--build-directory", world_path("build"));
-        FD_AUTO int alice = client_connect(&service, WORLD_ALICE),
-                    bob = client_connect(&service, WORLD_BOB), beside = -EBADF;
+SANDBOX_TEST(build_directory_opens_what_others_own) {
+        struct service service =
+                service_start_with("a", "--build-directory", sandbox_path("build"));
+        FD_AUTO int alice = client_connect(&service, USER_ALICE),
+                    bob = client_connect(&service, USER_BOB), beside = -EBADF;
 
-        world_make_directory(0, 0755, "build");
-        world_make_root(WORLD_MALLORY, "build/root");
-        world_make_directory(WORLD_MALLORY, 0755, "buildings");
-        world_make_directory(WORLD_MALLORY, 0755, "buildings/proc");
-        ck_assert_int_eq(chmod(world_path("build/root"), 0755), 0);
+        sandbox_make_directory(0, 0755, "build");
+        sandbox_make_root(USER_MALLORY, "build/root");
+        sandbox_make_directory(USER_MALLORY, 0755, "buildings");
+        sandbox_make_directory(USER_MALLORY, 0755, "buildings/proc");
+        ck_assert_int_eq(chmod(sandbox_path("build/root"), 0755), 0);
 
-        client_expect(client_mount_root(alice, WORLD_ALICE, world_path("build/root")), STATUS_OK, 0,
-                      STATUS_NO_TARGET);
+        client_expect(client_mount_root(alice, USER_ALICE, sandbox_path("build/root")), STATUS_OK,
+                      0, STATUS_NO_TARGET);
         close(fd_take(&alice));
-        world_wait_for(world_count_mounts(0, service.source) == 0);
-        client_expect(client_mount_root(bob, WORLD_BOB, world_path("build/root")), STATUS_OK, 0,
+        sandbox_wait_for(sandbox_count_mounts(0, service.source) == 0);
+        client_expect(client_mount_root(bob, USER_BOB, sandbox_path("build/root")), STATUS_OK, 0,
                       STATUS_NO_TARGET);
 
-        beside = world_open(WORLD_BOB, world_path("buildings/proc"));
+        beside = sandbox_open(USER_BOB, sandbox_path("buildings/proc"));
         client_expect(client_mount(bob, PROTOCOL_PROC, 0, beside), STATUS_NOT_AUTHORISED, 0, 0);
         service_stop(&service);
 }
 
-WORLD_TEST(build_directory_with_a_user_is_open_to_that_user_alone) {
-        const char *option = world_path("build:%d", WORLD_BOB);
+SANDBOX_TEST(build_directory_with_a_user_is_open_to_that_user_alone) {
+        const char *option = sandbox_path("build:%d", USER_BOB);
         struct service service = service_start_with("a", "--build-directory", option);
-        FD_AUTO int alice = client_connect(&service, WORLD_ALICE),
-                    bob = client_connect(&service, WORLD_BOB);
+        FD_AUTO int alice = client_connect(&service, USER_ALICE),
+                    bob = client_connect(&service, USER_BOB);
 
-        world_make_directory(0, 0755, "build");
-        world_make_root(0, "build/root");
-        ck_assert_int_eq(chmod(world_path("build/root"), 0755), 0);
-        client_expect(client_mount_root(alice, WORLD_ALICE, world_path("build/root")),
+        sandbox_make_directory(0, 0755, "build");
+        sandbox_make_root(0, "build/root");
+        ck_assert_int_eq(chmod(sandbox_path("build/root"), 0755), 0);
+        client_expect(client_mount_root(alice, USER_ALICE, sandbox_path("build/root")),
                       STATUS_NOT_AUTHORISED, 0, 0);
-        client_expect(client_mount_root(bob, WORLD_BOB, world_path("build/root")), STATUS_OK, 0,
+        client_expect(client_mount_root(bob, USER_BOB, sandbox_path("build/root")), STATUS_OK, 0,
                       STATUS_NO_TARGET);
         service_stop(&service);
 }
 
-WORLD_TEST(writable_proc_is_for_the_named_user_unless_asked_otherwise) {
+SANDBOX_TEST(writable_proc_is_for_the_named_user_unless_asked_otherwise) {
         struct service service = service_start_with("a", "--writable-proc", "60001");
-        const char *path = world_path("alice/proc");
-        FD_AUTO int alice = client_connect(&service, WORLD_ALICE),
-                    bob = client_connect(&service, WORLD_BOB);
+        const char *path = sandbox_path("alice/proc");
+        FD_AUTO int alice = client_connect(&service, USER_ALICE),
+                    bob = client_connect(&service, USER_BOB);
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "alice");
-        world_make_root(WORLD_BOB, "bob");
+        sandbox_make_root(USER_ALICE, "alice");
+        sandbox_make_root(USER_BOB, "bob");
 
-        lease = client_hold(alice, WORLD_ALICE, path, PROTOCOL_PROC, 0);
+        lease = client_hold(alice, USER_ALICE, path, PROTOCOL_PROC, 0);
         expect_mount(path, "proc", service.source);
         ck_assert(mount_has(path, "rw") && superblock_has(path, "rw"));
         ck_assert(superblock_has(path, "hidepid=ptraceable"));
         client_expect(client_unmount(alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
 
-        lease = client_hold(alice, WORLD_ALICE, path, PROTOCOL_PROC, PROTOCOL_PIDS_ONLY);
+        lease = client_hold(alice, USER_ALICE, path, PROTOCOL_PROC, PROTOCOL_PIDS_ONLY);
         ck_assert(mount_has(path, "rw") && superblock_has(path, "rw"));
         ck_assert(superblock_has(path, "subset=pid"));
         client_expect(client_unmount(alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
 
-        client_hold(alice, WORLD_ALICE, path, PROTOCOL_PROC, PROTOCOL_READ_ONLY);
+        client_hold(alice, USER_ALICE, path, PROTOCOL_PROC, PROTOCOL_READ_ONLY);
         ck_assert(mount_has(path, "ro") && superblock_has(path, "ro"));
 
-        client_hold_root(bob, WORLD_BOB, world_path("bob"));
-        ck_assert(mount_has(world_path("bob/proc"), "ro"));
-        ck_assert(superblock_has(world_path("bob/proc"), "ro"));
+        client_hold_root(bob, USER_BOB, sandbox_path("bob"));
+        ck_assert(mount_has(sandbox_path("bob/proc"), "ro"));
+        ck_assert(superblock_has(sandbox_path("bob/proc"), "ro"));
         service_stop(&service);
 }
 
@@ -410,56 +411,56 @@ static pid_t spawn_slave(void) {
         return pid;
 }
 
-WORLD_TEST(mounts_of_a_shared_tree_come_and_go_in_slaves_too) {
+SANDBOX_TEST(mounts_of_a_shared_tree_come_and_go_in_slaves_too) {
         struct service service;
         uint64_t lease;
         int client;
         pid_t slave;
 
-        ck_assert_int_eq(mount("none", world_path("."), NULL, MS_SHARED, NULL), 0);
+        ck_assert_int_eq(mount("none", sandbox_path("."), NULL, MS_SHARED, NULL), 0);
         service = service_start_with("a", NULL);
         slave = spawn_slave();
-        client = client_connect(&service, WORLD_ALICE);
-        world_make_root(WORLD_ALICE, "root");
+        client = client_connect(&service, USER_ALICE);
+        sandbox_make_root(USER_ALICE, "root");
 
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
-        ck_assert_uint_eq(world_count_mounts(slave, service.source), 2);
+        lease = client_hold_root(client, USER_ALICE, sandbox_path("root"));
+        ck_assert_uint_eq(sandbox_count_mounts(slave, service.source), 2);
         client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert_uint_eq(world_count_mounts(slave, service.source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(slave, service.source), 0);
 
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
-        ck_assert_uint_eq(world_count_mounts(slave, service.source), 2);
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
+        ck_assert_uint_eq(sandbox_count_mounts(slave, service.source), 2);
         close(client);
-        world_wait_for(world_count_mounts(slave, service.source) == 0);
+        sandbox_wait_for(sandbox_count_mounts(slave, service.source) == 0);
         service_stop(&service);
-        world_kill(slave);
+        sandbox_kill(slave);
 }
 
 /* A slave that is in the way with an open file doesn't hold the unmount up. */
-WORLD_TEST(busy_copy_in_a_slave_is_detached_too) {
+SANDBOX_TEST(busy_copy_in_a_slave_is_detached_too) {
         struct service service;
         FD_AUTO int client = -EBADF, inside = -EBADF;
         char path[512];
         uint64_t lease;
         pid_t slave;
 
-        ck_assert_int_eq(mount("none", world_path("."), NULL, MS_SHARED, NULL), 0);
+        ck_assert_int_eq(mount("none", sandbox_path("."), NULL, MS_SHARED, NULL), 0);
         service = service_start_with("a", NULL);
         slave = spawn_slave();
-        client = client_connect(&service, WORLD_ALICE);
-        world_make_root(WORLD_ALICE, "root");
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
+        client = client_connect(&service, USER_ALICE);
+        sandbox_make_root(USER_ALICE, "root");
+        lease = client_hold_root(client, USER_ALICE, sandbox_path("root"));
 
         snprintf(path, sizeof(path), "/proc/%d/root", slave);
-        strcat(path, world_path("root/proc/self"));
+        strcat(path, sandbox_path("root/proc/self"));
         inside = open(path, O_RDONLY | O_CLOEXEC);
         ck_assert_int_ge(inside, 0);
 
         client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert_uint_eq(world_count_mounts(slave, service.source), 0);
-        ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/proc")), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(slave, service.source), 0);
+        ck_assert_int_eq(sandbox_rmdir(USER_ALICE, sandbox_path("root/proc")), 0);
         service_stop(&service);
-        world_kill(slave);
+        sandbox_kill(slave);
 }
 
 int main(void) {
@@ -479,5 +480,5 @@ int main(void) {
         tcase_add_test(tests, writable_proc_is_for_the_named_user_unless_asked_otherwise);
         tcase_add_test(tests, mounts_of_a_shared_tree_come_and_go_in_slaves_too);
         tcase_add_test(tests, busy_copy_in_a_slave_is_detached_too);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

@@ -6,7 +6,7 @@
  */
 
 #include "common/fd.h"
-#include "tests/fixtures/client.h"
+#include "tests/test.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -77,17 +77,17 @@ static void expect_confined_and_serving(struct service *service) {
         int clients[CLIENTS];
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "root");
+        sandbox_make_root(USER_ALICE, "root");
         expect_confined(service, SERVICE_THREADS_MIN);
         for (unsigned i = 0; i < CLIENTS; i++) { /* their threads are made now */
-                clients[i] = client_connect(service, WORLD_ALICE);
+                clients[i] = client_connect(service, USER_ALICE);
                 client_hello(clients[i]);
         }
         expect_confined(service, THREADS);
-        lease = client_hold_root(clients[0], WORLD_ALICE, world_path("root"));
+        lease = client_hold_root(clients[0], USER_ALICE, sandbox_path("root"));
         expect_confined(service, THREADS);
         client_expect(client_unmount(clients[0], lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        client_hold_root(clients[1], WORLD_ALICE, world_path("root"));
+        client_hold_root(clients[1], USER_ALICE, sandbox_path("root"));
         for (unsigned i = 0; i < CLIENTS; i++)
                 close(clients[i]);
         service_await_rest(service);
@@ -95,14 +95,14 @@ static void expect_confined_and_serving(struct service *service) {
         service_stop(service);
 }
 
-WORLD_TEST(root_with_all_capabilities_keeps_one) {
+SANDBOX_TEST(root_with_all_capabilities_keeps_one) {
         struct service service = service_start_with("a", NULL);
 
         expect_confined_and_serving(&service);
 }
 
 /* As the unit has it: the service manager has dropped all that it has words for. */
-WORLD_TEST(root_with_the_one_capability_keeps_it) {
+SANDBOX_TEST(root_with_the_one_capability_keeps_it) {
         struct service service = service_start(&(struct service_plan){
                 .name = "a",
                 .wrapper = {"setpriv", "--bounding-set", SYS_ADMIN_ALONE, "--inh-caps",
@@ -113,10 +113,10 @@ WORLD_TEST(root_with_the_one_capability_keeps_it) {
         expect_confined_and_serving(&service);
 }
 
-WORLD_TEST(another_user_with_the_one_capability_keeps_it) {
+SANDBOX_TEST(another_user_with_the_one_capability_keeps_it) {
         struct service service = service_start(&(struct service_plan){
                 .name = "a",
-                .uid = WORLD_DAEMON,
+                .uid = USER_DAEMON,
                 .wrapper = {"setpriv", "--reuid", "60003", "--regid", "60003", "--clear-groups",
                             "--bounding-set", SYS_ADMIN_ALONE, "--inh-caps", SYS_ADMIN_ALONE,
                             "--ambient-caps", SYS_ADMIN_ALONE, "--securebits", SECUREBITS},
@@ -130,18 +130,18 @@ WORLD_TEST(another_user_with_the_one_capability_keeps_it) {
 }
 
 /* The user's own is as foreign to the daemon as everybody's. */
-WORLD_TEST(daemon_of_another_user_goes_by_the_client_not_by_itself) {
+SANDBOX_TEST(daemon_of_another_user_goes_by_the_client_not_by_itself) {
         struct service service = service_start(&(struct service_plan){
                 .name = "a",
-                .uid = WORLD_DAEMON,
+                .uid = USER_DAEMON,
                 .wrapper = {"setpriv", "--reuid", "60003", "--regid", "60003", "--clear-groups",
                             "--bounding-set", SYS_ADMIN_ALONE, "--inh-caps", SYS_ADMIN_ALONE,
                             "--ambient-caps", SYS_ADMIN_ALONE, "--securebits", SECUREBITS},
         });
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE), target = -EBADF;
+        FD_AUTO int client = client_connect(&service, USER_ALICE), target = -EBADF;
 
-        world_make_root(WORLD_DAEMON, "root");
-        target = world_open(WORLD_DAEMON, world_path("root/proc"));
+        sandbox_make_root(USER_DAEMON, "root");
+        target = sandbox_open(USER_DAEMON, sandbox_path("root/proc"));
         client_expect(client_mount(client, PROTOCOL_PROC, 0, target), STATUS_NOT_AUTHORISED, 0, 0);
         service_stop(&service);
 }
@@ -150,13 +150,13 @@ WORLD_TEST(daemon_of_another_user_goes_by_the_client_not_by_itself) {
 
 static void expect_refused(const struct service_plan *plan, const char *text) {
         struct service service = service_spawn(plan);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
 
         service_expect_refusal(&service, text);
         client_expect_closed(client);
 }
 
-WORLD_TEST(root_without_the_one_capability_is_refused) {
+SANDBOX_TEST(root_without_the_one_capability_is_refused) {
         expect_refused(
                 &(struct service_plan){
                         .name = "a",
@@ -165,11 +165,11 @@ WORLD_TEST(root_without_the_one_capability_is_refused) {
                 "CAP_SYS_ADMIN");
 }
 
-WORLD_TEST(user_without_any_capability_is_refused) {
+SANDBOX_TEST(user_without_any_capability_is_refused) {
         expect_refused(
                 &(struct service_plan){
                         .name = "a",
-                        .uid = WORLD_DAEMON,
+                        .uid = USER_DAEMON,
                         .wrapper = {"setpriv", "--reuid", "60003", "--regid", "60003",
                                     "--clear-groups", "--inh-caps", "-all"},
                 },
@@ -177,7 +177,7 @@ WORLD_TEST(user_without_any_capability_is_refused) {
 }
 
 /* Root's files would be the daemon's to write, and without CAP_SETPCAP it can't change that. */
-WORLD_TEST(root_with_the_one_capability_but_no_securebits_is_refused) {
+SANDBOX_TEST(root_with_the_one_capability_but_no_securebits_is_refused) {
         expect_refused(
                 &(struct service_plan){
                         .name = "a",
@@ -186,7 +186,7 @@ WORLD_TEST(root_with_the_one_capability_but_no_securebits_is_refused) {
                 "securebits");
 }
 
-WORLD_TEST(bounding_set_that_cannot_be_shrunk_is_refused) {
+SANDBOX_TEST(bounding_set_that_cannot_be_shrunk_is_refused) {
         expect_refused(
                 &(struct service_plan){
                         .name = "a",
@@ -210,5 +210,5 @@ int main(void) {
         tcase_add_test(tests, user_without_any_capability_is_refused);
         tcase_add_test(tests, root_with_the_one_capability_but_no_securebits_is_refused);
         tcase_add_test(tests, bounding_set_that_cannot_be_shrunk_is_refused);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

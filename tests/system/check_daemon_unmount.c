@@ -3,7 +3,7 @@
 /* Unmounting by identity: ours goes, whatever has happened around it, and nothing else. */
 
 #include "common/fd.h"
-#include "tests/fixtures/client.h"
+#include "tests/test.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,136 +11,136 @@
 #include <string.h>
 #include <sys/mount.h>
 
-WORLD_TEST(stranger_on_top_is_detached_with_ours_and_logged) {
+SANDBOX_TEST(stranger_on_top_is_detached_with_ours_and_logged) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        struct world_mount mount_on_proc;
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
+        struct sandbox_mount mount_on_proc;
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "root");
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
-        ck_assert_int_eq(mount("stranger", world_path("root/proc"), "tmpfs", 0, NULL), 0);
-        ck_assert(world_find_mount(0, world_path("root/proc"), &mount_on_proc));
+        sandbox_make_root(USER_ALICE, "root");
+        lease = client_hold_root(client, USER_ALICE, sandbox_path("root"));
+        ck_assert_int_eq(mount("stranger", sandbox_path("root/proc"), "tmpfs", 0, NULL), 0);
+        ck_assert(sandbox_find_mount(0, sandbox_path("root/proc"), &mount_on_proc));
         ck_assert_str_eq(mount_on_proc.source, "stranger");
 
         client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert(!world_find_mount(0, world_path("root/proc"), &mount_on_proc));
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
-        world_wait_for(service_has_logged(&service, "detached 1 mount"));
+        ck_assert(!sandbox_find_mount(0, sandbox_path("root/proc"), &mount_on_proc));
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
+        sandbox_wait_for(service_has_logged(&service, "detached 1 mount"));
         service_stop(&service);
 }
 
-WORLD_TEST(stranger_on_top_goes_at_a_disconnect_as_well) {
+SANDBOX_TEST(stranger_on_top_goes_at_a_disconnect_as_well) {
         struct service service = service_start_with("a", NULL);
-        struct world_mount mount_on_proc;
-        int client = client_connect(&service, WORLD_ALICE);
+        struct sandbox_mount mount_on_proc;
+        int client = client_connect(&service, USER_ALICE);
 
-        world_make_root(WORLD_ALICE, "root");
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        sandbox_make_root(USER_ALICE, "root");
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
         for (int i = 0; i < 3; i++)
-                ck_assert_int_eq(mount("stranger", world_path("root/proc"), "tmpfs", 0, NULL), 0);
+                ck_assert_int_eq(mount("stranger", sandbox_path("root/proc"), "tmpfs", 0, NULL), 0);
         close(client);
-        world_wait_for(world_count_mounts(0, service.source) == 0);
-        ck_assert(!world_find_mount(0, world_path("root/proc"), &mount_on_proc));
+        sandbox_wait_for(sandbox_count_mounts(0, service.source) == 0);
+        ck_assert(!sandbox_find_mount(0, sandbox_path("root/proc"), &mount_on_proc));
         service_stop(&service);
 }
 
 /* What root has mounted below the mountpoint's own directory is none of ours. */
-WORLD_TEST(neighbours_of_a_mount_stay) {
+SANDBOX_TEST(neighbours_of_a_mount_stay) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
-        struct world_mount neighbour;
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
+        struct sandbox_mount neighbour;
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "root");
-        world_make_directory(WORLD_ALICE, 0755, "root/dev");
-        ck_assert_int_eq(mount("neighbour", world_path("root/dev"), "tmpfs", 0, NULL), 0);
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
+        sandbox_make_root(USER_ALICE, "root");
+        sandbox_make_directory(USER_ALICE, 0755, "root/dev");
+        ck_assert_int_eq(mount("neighbour", sandbox_path("root/dev"), "tmpfs", 0, NULL), 0);
+        lease = client_hold_root(client, USER_ALICE, sandbox_path("root"));
         client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert(world_find_mount(0, world_path("root/dev"), &neighbour));
+        ck_assert(sandbox_find_mount(0, sandbox_path("root/dev"), &neighbour));
         service_stop(&service);
 }
 
-WORLD_TEST(mount_that_root_has_unmounted_is_unmounted_already) {
+SANDBOX_TEST(mount_that_root_has_unmounted_is_unmounted_already) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "root");
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
-        ck_assert_int_eq(umount2(world_path("root/proc"), MNT_DETACH), 0);
+        sandbox_make_root(USER_ALICE, "root");
+        lease = client_hold_root(client, USER_ALICE, sandbox_path("root"));
+        ck_assert_int_eq(umount2(sandbox_path("root/proc"), MNT_DETACH), 0);
         client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
         client_expect(client_unmount(client, lease), STATUS_NO_SUCH_LEASE, 0, STATUS_NO_TARGET);
         service_stop(&service);
 }
 
 /* Ours was detached, and another one of ours has taken its place: that one stays. */
-WORLD_TEST(successor_on_the_same_directory_is_not_taken_for_ours) {
+SANDBOX_TEST(successor_on_the_same_directory_is_not_taken_for_ours) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int first = client_connect(&service, WORLD_ALICE),
-                    second = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int first = client_connect(&service, USER_ALICE),
+                    second = client_connect(&service, USER_ALICE);
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "root");
-        lease = client_hold(first, WORLD_ALICE, world_path("root/proc"), PROTOCOL_PROC, 0);
-        ck_assert_int_eq(umount2(world_path("root/proc"), MNT_DETACH), 0);
-        client_hold(second, WORLD_ALICE, world_path("root/proc"), PROTOCOL_PROC, 0);
+        sandbox_make_root(USER_ALICE, "root");
+        lease = client_hold(first, USER_ALICE, sandbox_path("root/proc"), PROTOCOL_PROC, 0);
+        ck_assert_int_eq(umount2(sandbox_path("root/proc"), MNT_DETACH), 0);
+        client_hold(second, USER_ALICE, sandbox_path("root/proc"), PROTOCOL_PROC, 0);
         client_expect(client_unmount(first, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 1);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 1);
         service_stop(&service);
 }
 
-WORLD_TEST(busy_mount_is_detached_and_lives_on_for_those_inside) {
+SANDBOX_TEST(busy_mount_is_detached_and_lives_on_for_those_inside) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE), file = -EBADF;
+        FD_AUTO int client = client_connect(&service, USER_ALICE), file = -EBADF;
         uint64_t lease;
         char byte;
 
-        world_make_root(WORLD_ALICE, "root");
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
-        file = open(world_path("root/proc/self/status"), O_RDONLY | O_CLOEXEC);
+        sandbox_make_root(USER_ALICE, "root");
+        lease = client_hold_root(client, USER_ALICE, sandbox_path("root"));
+        file = open(sandbox_path("root/proc/self/status"), O_RDONLY | O_CLOEXEC);
         ck_assert_int_ge(file, 0);
-        ck_assert_int_eq(chdir(world_path("root/sys/kernel")), 0);
+        ck_assert_int_eq(chdir(sandbox_path("root/sys/kernel")), 0);
 
         client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
-        ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/proc")), 0);
-        ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("root/sys")), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
+        ck_assert_int_eq(sandbox_rmdir(USER_ALICE, sandbox_path("root/proc")), 0);
+        ck_assert_int_eq(sandbox_rmdir(USER_ALICE, sandbox_path("root/sys")), 0);
         ck_assert_int_eq(read(file, &byte, 1), 1);
         ck_assert_int_eq(chdir("/"), 0);
         service_stop(&service);
 }
 
-WORLD_TEST(workers_leave_the_mounts_that_they_have_detached) {
+SANDBOX_TEST(workers_leave_the_mounts_that_they_have_detached) {
         struct service service = service_start_with("a", NULL);
-        int client = client_connect(&service, WORLD_ALICE);
+        int client = client_connect(&service, USER_ALICE);
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "root");
+        sandbox_make_root(USER_ALICE, "root");
         ck_assert(!service_is_inside(&service));
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
+        lease = client_hold_root(client, USER_ALICE, sandbox_path("root"));
         client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        world_wait_for(!service_is_inside(&service)); /* after the reply */
-        client_hold_root(client, WORLD_ALICE, world_path("root"));
+        sandbox_wait_for(!service_is_inside(&service)); /* after the reply */
+        client_hold_root(client, USER_ALICE, sandbox_path("root"));
         close(client);
-        world_wait_for(world_count_mounts(0, service.source) == 0);
-        world_wait_for(!service_is_inside(&service));
+        sandbox_wait_for(sandbox_count_mounts(0, service.source) == 0);
+        sandbox_wait_for(!service_is_inside(&service));
         service_stop(&service);
 }
 
-WORLD_TEST(renamed_root_is_unmounted_all_the_same) {
+SANDBOX_TEST(renamed_root_is_unmounted_all_the_same) {
         struct service service = service_start_with("a", NULL);
-        FD_AUTO int client = client_connect(&service, WORLD_ALICE);
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
         uint64_t lease;
 
-        world_make_root(WORLD_ALICE, "root");
-        lease = client_hold_root(client, WORLD_ALICE, world_path("root"));
-        ck_assert_int_eq(rename(world_path("root"), world_path("elsewhere")), 0);
-        world_make_root(WORLD_ALICE, "root");
+        sandbox_make_root(USER_ALICE, "root");
+        lease = client_hold_root(client, USER_ALICE, sandbox_path("root"));
+        ck_assert_int_eq(rename(sandbox_path("root"), sandbox_path("elsewhere")), 0);
+        sandbox_make_root(USER_ALICE, "root");
         client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 0);
-        ck_assert_int_eq(world_rmdir(WORLD_ALICE, world_path("elsewhere/proc")), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
+        ck_assert_int_eq(sandbox_rmdir(USER_ALICE, sandbox_path("elsewhere/proc")), 0);
         service_stop(&service);
 }
 
@@ -172,18 +172,18 @@ static void rival_mount_again_and_again(void *argument) {
 }
 
 /* umount2(2) says EINVAL also when what was on top goes just then: ours must not be left behind. */
-WORLD_TEST(rivals_on_one_directory_leave_nothing_behind) {
+SANDBOX_TEST(rivals_on_one_directory_leave_nothing_behind) {
         struct service service = service_start_with("a", "--log-level=err");
         struct rival rival = {.service = &service};
         pid_t rivals[RIVALS];
 
-        world_make_root(WORLD_ALICE, "root");
-        rival.proc = world_path("root/proc");
+        sandbox_make_root(USER_ALICE, "root");
+        rival.proc = sandbox_path("root/proc");
         for (unsigned i = 0; i < RIVALS; i++)
-                rivals[i] = world_spawn(WORLD_ALICE, rival_mount_again_and_again, &rival);
+                rivals[i] = sandbox_spawn(USER_ALICE, rival_mount_again_and_again, &rival);
         for (unsigned i = 0; i < RIVALS; i++)
-                world_join(rivals[i]);
-        world_wait_for(world_count_mounts(0, service.source) == 0);
+                sandbox_join(rivals[i]);
+        sandbox_wait_for(sandbox_count_mounts(0, service.source) == 0);
         service_stop(&service);
 }
 
@@ -199,5 +199,5 @@ int main(void) {
         tcase_add_test(tests, workers_leave_the_mounts_that_they_have_detached);
         tcase_add_test(tests, renamed_root_is_unmounted_all_the_same);
         tcase_add_test(tests, rivals_on_one_directory_leave_nothing_behind);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

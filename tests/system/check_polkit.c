@@ -2,8 +2,7 @@
 
 /* Whom polkit lets do what, and a polkit that isn't there, is busy, or doesn't answer. */
 
-#include "tests/fixtures/bus_stage.h"
-#include "tests/fixtures/client.h"
+#include "tests/test.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -12,7 +11,7 @@
 #include <sys/stat.h>
 
 static void expect_asked(const char *line) {
-        FILE *log = fopen(world_path("polkit.log"), "re");
+        FILE *log = fopen(sandbox_path("polkit.log"), "re");
         char text[512];
         bool found = false;
 
@@ -24,32 +23,32 @@ static void expect_asked(const char *line) {
 }
 
 BUS_TEST(polkit_lets_a_user_mount_by_path) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.mount", false);
-        sd_bus *mallory = system_bus_connect(WORLD_MALLORY);
+        sd_bus *mallory = system_bus_connect(USER_MALLORY);
         char line[512];
 
-        world_make_root(WORLD_ALICE, "root");
-        ck_assert_int_eq(chmod(world_path("root"), 0755), 0);
-        system_bus_mount_path(mallory, world_path("root"));
-        snprintf(line, sizeof(line), "org.mountat1.mount root=%s 0", world_path("root"));
+        sandbox_make_root(USER_ALICE, "root");
+        ck_assert_int_eq(chmod(sandbox_path("root"), 0755), 0);
+        system_bus_mount_path(mallory, sandbox_path("root"));
+        snprintf(line, sizeof(line), "org.mountat1.mount root=%s 0", sandbox_path("root"));
         expect_asked(line);
-        system_bus_expect(mallory, "NotAuthorised", "UnmountPath", "s", world_path("root"));
+        system_bus_expect(mallory, "NotAuthorised", "UnmountPath", "s", sandbox_path("root"));
         expect_asked("org.mountat1.unmount ");
         sd_bus_close_unref(mallory);
-        world_kill(polkit);
-        bus_stage_close(&stage);
+        sandbox_kill(polkit);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(polkit_lets_a_user_take_and_see_others_leases) {
-        struct bus_stage stage = bus_stage_open();
-        sd_bus *bob = system_bus_connect(WORLD_BOB);
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *bob = system_bus_connect(USER_BOB);
         char line[512];
         uint64_t lease;
         pid_t polkit;
 
-        world_make_root(0, "root");
-        lease = system_bus_mount_path(stage.root, world_path("root"));
+        sandbox_make_root(0, "root");
+        lease = system_bus_mount_path(fixture.root, sandbox_path("root"));
         polkit = system_bus_start_polkit("org.mountat1.list-others", false);
         ck_assert_uint_eq(system_bus_list(bob, NULL, 0), 1);
         expect_asked("org.mountat1.list-others = 0");
@@ -58,29 +57,29 @@ BUS_TEST(polkit_lets_a_user_take_and_see_others_leases) {
         system_bus_expect(bob, "NotAuthorised", "Unmount", "t", lease);
         snprintf(line, sizeof(line), "org.mountat1.unmount-others lease=%016" PRIx64 " 0", lease);
         expect_asked(line);
-        world_kill(polkit);
-        world_wait_for(system_bus_list(bob, NULL, 0) == 0);
+        sandbox_kill(polkit);
+        sandbox_wait_for(system_bus_list(bob, NULL, 0) == 0);
         polkit = system_bus_start_polkit("org.mountat1.unmount-others", false);
         system_bus_unmount(bob, lease);
-        world_kill(polkit);
+        sandbox_kill(polkit);
         sd_bus_close_unref(bob);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(consent_is_asked_for_where_the_caller_allows_it) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.mount", true);
-        sd_bus *mallory = system_bus_connect(WORLD_MALLORY);
+        sd_bus *mallory = system_bus_connect(USER_MALLORY);
 
-        world_make_root(0, "root");
-        ck_assert_int_eq(chmod(world_path("root"), 0755), 0);
+        sandbox_make_root(0, "root");
+        ck_assert_int_eq(chmod(sandbox_path("root"), 0755), 0);
         system_bus_expect(mallory, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, "MountPath",
-                          "sas", world_path("root"), 2, "proc", "sysfs");
+                          "sas", sandbox_path("root"), 2, "proc", "sysfs");
         ck_assert_int_ge(sd_bus_set_allow_interactive_authorization(mallory, true), 0);
-        system_bus_mount_path(mallory, world_path("root"));
+        system_bus_mount_path(mallory, sandbox_path("root"));
         sd_bus_close_unref(mallory);
-        world_kill(polkit);
-        bus_stage_close(&stage);
+        sandbox_kill(polkit);
+        bus_fixture_close(&fixture);
 }
 
 /* With the actions as they are installed: a mistake in their names or in the file is seen here. */
@@ -90,31 +89,32 @@ BUS_TEST(distributions_polkit_knows_the_actions) {
                                    "subject.user == \"mallory\") return polkit.Result.YES; "
                                    "if (action.id == \"org.mountat1.list-others\") "
                                    "return polkit.Result.YES;";
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         pid_t polkit = system_bus_start_real_polkit(rule);
         sd_bus *mallory, *bob;
 
         if (polkit == 0) {
                 test_skip_report("distributions_polkit_knows_the_actions",
                                  "polkitd is not installed");
-                bus_stage_close(&stage);
+                bus_fixture_close(&fixture);
                 return;
         }
-        mallory = system_bus_connect(WORLD_MALLORY);
-        bob = system_bus_connect(WORLD_BOB);
-        world_make_root(0, "root");
-        world_make_root(0, "other");
-        ck_assert_int_eq(chmod(world_path("root"), 0755) | chmod(world_path("other"), 0755), 0);
-        system_bus_mount_path(mallory, world_path("root"));
+        mallory = system_bus_connect(USER_MALLORY);
+        bob = system_bus_connect(USER_BOB);
+        sandbox_make_root(0, "root");
+        sandbox_make_root(0, "other");
+        ck_assert_int_eq(chmod(sandbox_path("root"), 0755) | chmod(sandbox_path("other"), 0755), 0);
+        system_bus_mount_path(mallory, sandbox_path("root"));
         ck_assert_uint_eq(system_bus_list(bob, NULL, 0), 1);
-        system_bus_expect(mallory, "NotAuthorised", "MountPath", "sas", world_path("other"), 1,
+        system_bus_expect(mallory, "NotAuthorised", "MountPath", "sas", sandbox_path("other"), 1,
                           "proc");
-        system_bus_expect(bob, "NotAuthorised", "MountPath", "sas", world_path("root"), 1, "proc");
-        system_bus_expect(bob, "NotAuthorised", "UnmountPath", "s", world_path("root"));
+        system_bus_expect(bob, "NotAuthorised", "MountPath", "sas", sandbox_path("root"), 1,
+                          "proc");
+        system_bus_expect(bob, "NotAuthorised", "UnmountPath", "s", sandbox_path("root"));
         sd_bus_close_unref(mallory);
         sd_bus_close_unref(bob);
-        world_kill(polkit);
-        bus_stage_close(&stage);
+        sandbox_kill(polkit);
+        bus_fixture_close(&fixture);
 }
 
 /* ---- no polkit, and a busy one ---- */
@@ -128,8 +128,8 @@ static sd_bus *connect_patiently(uid_t uid) {
 }
 
 BUS_TEST(without_polkit_root_alone_may) {
-        struct bus_stage stage = bus_stage_open();
-        sd_bus *mallory = connect_patiently(WORLD_MALLORY);
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *mallory = connect_patiently(USER_MALLORY);
         struct system_bus_answers answers = {0};
 
         system_bus_send(mallory, &answers, "MountPath", "sas", "/srv", 1, "proc");
@@ -137,50 +137,50 @@ BUS_TEST(without_polkit_root_alone_may) {
         ck_assert_str_eq(answers.error, "org.mountat1.Error.NotAuthorised");
         ck_assert_str_eq(answers.text, "root alone may do this: there is no polkit to ask");
         sd_bus_close_unref(mallory);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 BUS_TEST(polkit_that_goes_without_an_answer_is_busy) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.mount", false);
-        sd_bus *mallory = connect_patiently(WORLD_MALLORY);
+        sd_bus *mallory = connect_patiently(USER_MALLORY);
         struct system_bus_answers answers = {0};
 
         ck_assert_int_eq(kill(polkit, SIGSTOP), 0);
         system_bus_send(mallory, &answers, "MountPath", "sas", "/srv", 1, "proc");
         system_bus_pass_on(mallory);
         usleep(300000); /* by then it has been asked */
-        world_kill(polkit);
+        sandbox_kill(polkit);
         system_bus_await(mallory, &answers, 1);
         ck_assert_str_eq(answers.error, "org.mountat1.Error.LimitExceeded");
         ck_assert_str_eq(answers.text, "polkit is busy or doesn't answer: try again");
         sd_bus_close_unref(mallory);
-        bus_stage_close(&stage);
+        bus_fixture_close(&fixture);
 }
 
 /* With polkit's agent that shows them a password's prompt, two minutes long. */
 BUS_TEST(nobodys_questions_use_up_everybodys) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.mount", false);
-        sd_bus *mallory = connect_patiently(WORLD_MALLORY), *bob = connect_patiently(WORLD_BOB);
+        sd_bus *mallory = connect_patiently(USER_MALLORY), *bob = connect_patiently(USER_BOB);
         struct system_bus_answers many = {0}, one = {0};
         uint64_t lease;
 
-        world_make_root(0, "root");
-        world_make_root(WORLD_BOB, "his");
-        ck_assert_int_eq(chmod(world_path("root"), 0755), 0);
+        sandbox_make_root(0, "root");
+        sandbox_make_root(USER_BOB, "his");
+        ck_assert_int_eq(chmod(sandbox_path("root"), 0755), 0);
         ck_assert_int_eq(kill(polkit, SIGSTOP), 0);
         for (int i = 0; i < 12; i++)
-                system_bus_send(mallory, &many, "MountPath", "sas", world_path("no"), 1, "proc");
+                system_bus_send(mallory, &many, "MountPath", "sas", sandbox_path("no"), 1, "proc");
         system_bus_await(mallory, &many, 4);
         ck_assert_uint_eq(many.beyond_limits, 4);
         ck_assert_ptr_nonnull(strstr(many.text, "wait for polkit"));
 
         /* Meanwhile everybody else is served, but by polkit. */
-        system_bus_send(bob, &one, "MountPath", "sas", world_path("root"), 1, "proc");
-        lease = client_keep_root(&stage.service, WORLD_BOB, world_path("his"));
+        system_bus_send(bob, &one, "MountPath", "sas", sandbox_path("root"), 1, "proc");
+        lease = client_keep_root(&fixture.service, USER_BOB, sandbox_path("his"));
         system_bus_unmount(bob, lease);
-        ck_assert_uint_eq(system_bus_list(stage.root, NULL, 0), 0);
+        ck_assert_uint_eq(system_bus_list(fixture.root, NULL, 0), 0);
         ck_assert_uint_eq(one.count, 0);
 
         ck_assert_int_eq(kill(polkit, SIGCONT), 0);
@@ -191,52 +191,52 @@ BUS_TEST(nobodys_questions_use_up_everybodys) {
         ck_assert_str_eq(many.error, "org.mountat1.Error.TargetVanished");
         sd_bus_close_unref(mallory);
         sd_bus_close_unref(bob);
-        world_kill(polkit);
-        bus_stage_close(&stage);
+        sandbox_kill(polkit);
+        bus_fixture_close(&fixture);
 }
 
 /* A list isn't worth waiting for: without an answer it is of one's own leases. */
 BUS_TEST(list_is_of_ones_own_while_polkit_is_busy) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.list-others", false);
-        sd_bus *bob = connect_patiently(WORLD_BOB);
+        sd_bus *bob = connect_patiently(USER_BOB);
         struct system_bus_answers many = {0};
 
-        world_make_root(0, "root");
-        system_bus_mount_path(stage.root, world_path("root"));
+        sandbox_make_root(0, "root");
+        system_bus_mount_path(fixture.root, sandbox_path("root"));
         ck_assert_uint_eq(system_bus_list(bob, NULL, 0), 1);
         ck_assert_int_eq(kill(polkit, SIGSTOP), 0);
         for (int i = 0; i < 8; i++)
-                system_bus_send(bob, &many, "MountPath", "sas", world_path("no"), 1, "proc");
+                system_bus_send(bob, &many, "MountPath", "sas", sandbox_path("no"), 1, "proc");
         system_bus_pass_on(bob);
         usleep(300000);
         ck_assert_uint_eq(system_bus_list(bob, NULL, 0), 0);
         ck_assert_int_eq(kill(polkit, SIGCONT), 0);
         system_bus_await(bob, &many, 8);
         sd_bus_close_unref(bob);
-        world_kill(polkit);
-        bus_stage_close(&stage);
+        sandbox_kill(polkit);
+        bus_fixture_close(&fixture);
 }
 
 /* Who asked is forgotten, and what he was allowed later isn't done. */
 BUS_TEST(stop_while_polkit_is_asked_refuses) {
-        struct bus_stage stage = bus_stage_open();
+        struct bus_fixture fixture = bus_fixture_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.mount", false);
-        sd_bus *mallory = connect_patiently(WORLD_MALLORY);
+        sd_bus *mallory = connect_patiently(USER_MALLORY);
         struct system_bus_answers answers = {0};
 
         ck_assert_int_eq(kill(polkit, SIGSTOP), 0);
         system_bus_send(mallory, &answers, "MountPath", "sas", "/srv", 1, "proc");
         system_bus_pass_on(mallory);
         usleep(300000);
-        ck_assert_int_eq(kill(stage.service.pid, SIGTERM), 0);
+        ck_assert_int_eq(kill(fixture.service.pid, SIGTERM), 0);
         system_bus_await(mallory, &answers, 1);
         ck_assert_str_eq(answers.error, "org.mountat1.Error.ShuttingDown");
-        ck_assert_int_eq(service_wait(&stage.service), 0);
+        ck_assert_int_eq(service_wait(&fixture.service), 0);
         sd_bus_close_unref(mallory);
-        sd_bus_close_unref(stage.root);
-        world_kill(polkit);
-        world_kill(stage.bus);
+        sd_bus_close_unref(fixture.root);
+        sandbox_kill(polkit);
+        sandbox_kill(fixture.bus);
 }
 
 int main(void) {
@@ -251,5 +251,5 @@ int main(void) {
         tcase_add_test(tests, nobodys_questions_use_up_everybodys);
         tcase_add_test(tests, list_is_of_ones_own_while_polkit_is_busy);
         tcase_add_test(tests, stop_while_polkit_is_asked_refuses);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

@@ -3,7 +3,7 @@
 /* Who lets leases go without a word, and comes back at once: what is left of them is waited for. */
 
 #include "common/fd.h"
-#include "tests/fixtures/client.h"
+#include "tests/test.h"
 
 #include <fcntl.h>
 #include <mountat.h>
@@ -58,19 +58,19 @@ static void visit_once(void *argument) {
 static struct visit visit_prepare(const struct service *service) {
         return (struct visit){
                 .service = service,
-                .root = world_make_root(WORLD_ALICE, "root"),
+                .root = sandbox_make_root(USER_ALICE, "root"),
         };
 }
 
-WORLD_TEST(lease_of_a_closed_connection_is_waited_for) {
+SANDBOX_TEST(lease_of_a_closed_connection_is_waited_for) {
         struct service service = service_start_with("a", NULL);
         struct visit visit = visit_prepare(&service);
 
-        world_run_as(WORLD_ALICE, visit_again_and_again, &visit);
+        sandbox_run_as(USER_ALICE, visit_again_and_again, &visit);
         service_stop(&service);
 }
 
-WORLD_TEST(lease_of_a_killed_holder_is_waited_for) {
+SANDBOX_TEST(lease_of_a_killed_holder_is_waited_for) {
         struct service service = service_start_with("a", NULL);
         struct visit visit = visit_prepare(&service);
 
@@ -81,12 +81,12 @@ WORLD_TEST(lease_of_a_killed_holder_is_waited_for) {
 
                 ck_assert_int_eq(pipe2(told, O_CLOEXEC), 0);
                 visit.told = told[1];
-                pid = world_spawn(WORLD_ALICE, visit_and_stay, &visit);
+                pid = sandbox_spawn(USER_ALICE, visit_and_stay, &visit);
                 ck_assert_int_eq(read(told[0], &byte, 1), 1);
                 close(told[0]);
                 close(told[1]);
-                world_kill(pid);
-                world_run_as(WORLD_ALICE, visit_once, &visit);
+                sandbox_kill(pid);
+                sandbox_run_as(USER_ALICE, visit_once, &visit);
         }
         service_stop(&service);
 }
@@ -104,14 +104,14 @@ static void expect_refused(void *argument) {
 }
 
 /* What is held is no reason to wait, nor what is somebody else's. */
-WORLD_TEST(lease_that_is_held_is_refused) {
+SANDBOX_TEST(lease_that_is_held_is_refused) {
         struct service service = service_start_with("a", NULL);
         struct visit visit = visit_prepare(&service);
-        int client = client_connect(&service, WORLD_ALICE);
-        uint64_t lease = client_hold_root(client, WORLD_ALICE, visit.root);
+        int client = client_connect(&service, USER_ALICE);
+        uint64_t lease = client_hold_root(client, USER_ALICE, visit.root);
 
         for (unsigned i = 0; i < 3; i++)
-                world_run_as(WORLD_ALICE, expect_refused, &visit);
+                sandbox_run_as(USER_ALICE, expect_refused, &visit);
         client_expect(client_unmount(client, lease), STATUS_OK, 0, STATUS_NO_TARGET);
         close(client);
         service_stop(&service);
@@ -123,5 +123,5 @@ int main(void) {
         tcase_add_test(tests, lease_of_a_closed_connection_is_waited_for);
         tcase_add_test(tests, lease_of_a_killed_holder_is_waited_for);
         tcase_add_test(tests, lease_that_is_held_is_refused);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

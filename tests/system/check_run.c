@@ -5,7 +5,7 @@
  * what the command gets, how it ends, and that nothing is left of it.
  */
 
-#include "tests/fixtures/ctl.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -48,7 +48,7 @@ RUN_TEST(exit_status_is_the_command_s) {
                 {"no-such-program", 127},
         };
         struct service service = service_start_with("run", NULL);
-        const char *root = ctl_make_root(WORLD_ALICE);
+        const char *root = ctl_make_root(USER_ALICE);
 
         for (size_t i = 0; i < N_ELEMENTS(commands); i++) {
                 struct ctl ctl = ctl_shell(&service, root, commands[i].script);
@@ -61,20 +61,20 @@ RUN_TEST(exit_status_is_the_command_s) {
 RUN_TEST(exit_status_tells_its_own_failures_apart) {
         struct service service = service_start_with("run", NULL);
         struct service nobody = {0};
-        const char *root = ctl_make_root(WORLD_ALICE);
-        const char *empty = world_make_directory(WORLD_ALICE, 0755, "empty");
-        const char *bobs = world_make_root(WORLD_BOB, "bobs");
+        const char *root = ctl_make_root(USER_ALICE);
+        const char *empty = sandbox_make_directory(USER_ALICE, 0755, "empty");
+        const char *bobs = sandbox_make_root(USER_BOB, "bobs");
 
         ck_assert_int_eq(chmod(bobs, 0755), 0);
-        strcpy(nobody.socket, world_path("nobody"));
+        strcpy(nobody.socket, sandbox_path("nobody"));
         strcpy(nobody.source, service.source);
-        ctl_write_file(world_path("root/data"), "data\n", 0644);
-        ctl_write_file(world_path("root/script"), "#!/bin/no-such-shell\n", 0755);
-        ctl_write_file(world_path("root/bin/text"), "data\n", 0644);
-        world_make_directory(WORLD_ALICE, 0755, "root/closed");
-        ctl_copy_file(CTL_BUSYBOX, world_path("root/closed/busybox"), 0755);
-        ck_assert_int_eq(chmod(world_path("root/closed"), 0700), 0);
-        ck_assert_int_eq(chown(world_path("root/closed"), 0, 0), 0);
+        ctl_write_file(sandbox_path("root/data"), "data\n", 0644);
+        ctl_write_file(sandbox_path("root/script"), "#!/bin/no-such-shell\n", 0755);
+        ctl_write_file(sandbox_path("root/bin/text"), "data\n", 0644);
+        sandbox_make_directory(USER_ALICE, 0755, "root/closed");
+        ctl_copy_file(CTL_BUSYBOX, sandbox_path("root/closed/busybox"), 0755);
+        ck_assert_int_eq(chmod(sandbox_path("root/closed"), 0700), 0);
+        ck_assert_int_eq(chown(sandbox_path("root/closed"), 0, 0), 0);
 
         const struct {
                 const char *arguments[8];
@@ -100,13 +100,13 @@ RUN_TEST(exit_status_tells_its_own_failures_apart) {
                 {{"run", "--all", root, "--", "id"}, 125, "no such option"},
                 {{"run", "--timeout", "0", root, "--", "id"}, 125, "--timeout takes"},
                 {{"run", "--file-system", "ext4", root, "--", "id"}, 125, "--file-system takes"},
-                {{"run", world_path("no"), "--", "id"}, 125, "No such file"},
-                {{"run", world_path("root/data"), "--", "id"}, 125, "Not a directory"},
+                {{"run", sandbox_path("no"), "--", "id"}, 125, "No such file"},
+                {{"run", sandbox_path("root/data"), "--", "id"}, 125, "Not a directory"},
                 {{"run", empty, "--", "id"}, 125, "--create"},
                 {{"run", bobs, "--", "id"}, 125, "not-authorised"},
                 {{"hold"}, 2, "usage"},
                 {{"hold", root, root}, 2, "usage"},
-                {{"hold", world_path("no")}, 1, "No such file"},
+                {{"hold", sandbox_path("no")}, 1, "No such file"},
                 {{"hold", bobs}, 1, "not-authorised"},
                 {{"hold", root}, 1, "mountatd", .unanswered = true},
         };
@@ -127,7 +127,7 @@ RUN_TEST(exit_status_tells_its_own_failures_apart) {
 
 RUN_TEST(dashes_before_the_command_may_be_left_out) {
         struct service service = service_start_with("run", NULL);
-        const char *root = ctl_make_root(WORLD_ALICE);
+        const char *root = ctl_make_root(USER_ALICE);
         struct ctl ctl = {
                 .service = &service,
                 .arguments = {"run", root, "sh"},
@@ -145,7 +145,7 @@ RUN_TEST(command_has_proc_and_sys_and_the_root_for_its_own) {
         static const char script[] = "pwd; ls -di / /..; test -e /proc/self/status && "
                                      "test -d /sys/kernel && id -u && cat && echo end";
         struct service service = service_start_with("run", NULL);
-        const char *root = ctl_make_root(WORLD_ALICE);
+        const char *root = ctl_make_root(USER_ALICE);
         struct ctl ctl = ctl_shell(&service, root, script);
         struct program program = ctl_start(&ctl);
         char expected[64];
@@ -159,7 +159,7 @@ RUN_TEST(command_has_proc_and_sys_and_the_root_for_its_own) {
         program_expect(&program, expected);
         snprintf(expected, sizeof(expected), "%lu /..\n", (unsigned long)stat.st_ino);
         program_expect(&program, expected);
-        snprintf(expected, sizeof(expected), "\n%u\nthrough the pipe\nend\n", WORLD_ALICE);
+        snprintf(expected, sizeof(expected), "\n%u\nthrough the pipe\nend\n", USER_ALICE);
         program_expect(&program, expected);
         service_stop(&service);
 }
@@ -171,7 +171,7 @@ static void leave_a_descriptor_open(void) {
 
 RUN_TEST(command_has_no_descriptor_but_the_standard_ones) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE),
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE),
                                    "for fd in /proc/$$/fd/*; do echo ${fd##*/}; done; echo end");
         struct program program;
 
@@ -192,7 +192,7 @@ enum {
 static const char *make_flags;
 
 static void become_a_command_of_make(void) {
-        const char *outer = world_path("outer");
+        const char *outer = sandbox_path("outer");
         int fds[2];
 
         ck_assert_int_eq(dup2(open(outer, O_RDONLY | O_DIRECTORY), OUTER_DIRECTORY),
@@ -212,9 +212,9 @@ static void become_a_command_of_make(void) {
         "ls -l /proc/$$/fd; cat /proc/$$/fd/72/secret; exit 0"
 
 static const char *make_root_and_outer_directory(void) {
-        world_make_directory(WORLD_ALICE, 0755, "outer");
-        ctl_write_file(world_path("outer/secret"), "seen\n", 0644);
-        return ctl_make_root(WORLD_ALICE);
+        sandbox_make_directory(USER_ALICE, 0755, "outer");
+        ctl_write_file(sandbox_path("outer/secret"), "seen\n", 0644);
+        return ctl_make_root(USER_ALICE);
 }
 
 RUN_TEST(job_server_of_make_is_passed_on) {
@@ -277,7 +277,7 @@ static const char read_capabilities[] = "grep -E '^(Cap|NoNewPrivs)' /proc/self/
 RUN_TEST(command_of_a_user_has_no_capability) {
         void (*const users[])(void) = {CTL_BECOME_USUALLY, ctl_become_alice_who_may_chroot};
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE), read_capabilities);
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE), read_capabilities);
 
         for (size_t i = 0; i < N_ELEMENTS(users); i++) {
                 struct program program;
@@ -382,7 +382,7 @@ USERNS_TEST(denial_of_a_user_namespace_is_explained) {
                 {{SYS_chroot, 0, 0, 0, EPERM}, NULL, "1\n", "cannot chroot in a user namespace"},
         };
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE), "exit 0");
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE), "exit 0");
 
         ctl.become = become_alice_who_is_refused;
         for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
@@ -414,7 +414,7 @@ static void become_alice_without_namespaces(void) {
         ctl_become_alice();
         ck_assert_int_eq(unshare(CLONE_NEWUSER), 0);
         prctl(PR_SET_DUMPABLE, 1);
-        snprintf(map, sizeof(map), "%u %u 1", WORLD_ALICE, WORLD_ALICE);
+        snprintf(map, sizeof(map), "%u %u 1", USER_ALICE, USER_ALICE);
         write_there("/proc/self/setgroups", "deny");
         write_there("/proc/self/uid_map", map);
         write_there("/proc/self/gid_map", map);
@@ -422,7 +422,7 @@ static void become_alice_without_namespaces(void) {
 }
 
 static void become_alice_in_a_chroot(void) {
-        ck_assert_int_eq(chroot(world_path("jail")), 0);
+        ck_assert_int_eq(chroot(sandbox_path("jail")), 0);
         ck_assert_int_eq(chdir("/"), 0);
         ctl_become_alice();
 }
@@ -430,8 +430,8 @@ static void become_alice_in_a_chroot(void) {
 /* By the kernel itself. */
 USERNS_TEST(what_the_kernel_denies_is_explained) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE), "exit 0");
-        const char *jail = world_make_directory(0, 0755, "jail");
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE), "exit 0");
+        const char *jail = sandbox_make_directory(0, 0755, "jail");
         struct program program;
 
         ctl.become = become_alice_without_namespaces;
@@ -466,13 +466,13 @@ USERNS_TEST(root_without_capabilities_is_told_what_it_needs) {
 }
 
 static void become_alice_who_may_not_search(void) {
-        ck_assert_int_eq(chmod(world_path("root"), 0600), 0);
+        ck_assert_int_eq(chmod(sandbox_path("root"), 0600), 0);
         ctl_become_alice();
 }
 
 RUN_TEST(root_that_may_not_be_searched_is_told) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE), "exit 0");
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE), "exit 0");
         struct program program;
 
         ctl.become = become_alice_who_may_not_search;
@@ -495,7 +495,7 @@ static const char open_own_files[] =
 
 RUN_TEST(files_of_one_s_own_process_stay_read_only) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE), open_own_files);
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE), open_own_files);
         struct program program = ctl_run(&ctl, 0);
 
         program_expect(&program, "comm: ");
@@ -508,7 +508,7 @@ RUN_TEST(files_of_one_s_own_process_stay_read_only) {
 
 RUN_TEST(writable_procfs_lets_them_be_written) {
         struct service service = service_start_with("run", "--writable-proc=60001");
-        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE),
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE),
                                    "echo -n renamed >/proc/$$/comm; cat /proc/$$/comm; "
                                    "echo 600 >/proc/$$/oom_score_adj; cat /proc/$$/oom_score_adj");
         struct program program;
@@ -527,7 +527,7 @@ static void become_alice_who_has_set_hers(void) {
 
 RUN_TEST(command_inherits_what_was_set_before) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE),
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE),
                                    "cat /proc/self/oom_score_adj /proc/self/coredump_filter");
         struct program program;
 
@@ -583,11 +583,11 @@ RUN_TEST(pids_only_keeps_it_from_them) {
 
 USERNS_TEST(files_of_others_are_nobody_s_in_a_user_namespace) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE),
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE),
                                    "busybox stat -c %u:%g /data /proc /bin");
         struct program program;
 
-        ctl_write_file(world_path("root/data"), "", 0644);
+        ctl_write_file(sandbox_path("root/data"), "", 0644);
         ctl.become = ctl_become_alice;
         program = ctl_run(&ctl, 0);
         program_expect(&program, "65534:65534\n65534:65534\n60001:");
@@ -620,7 +620,7 @@ RUN_TEST(missing_directories_are_made_and_removed) {
                 {NULL, NULL, "exec /no", 127},
         };
         struct service service = service_start_with("run", NULL);
-        const char *root = ctl_make_bare_root(WORLD_ALICE);
+        const char *root = ctl_make_bare_root(USER_ALICE);
 
         for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
                 const char *there = cases[i].there, *file_system = cases[i].file_system;
@@ -635,15 +635,15 @@ RUN_TEST(missing_directories_are_made_and_removed) {
                         char name[16];
 
                         snprintf(name, sizeof(name), "root/%s", there);
-                        world_make_directory(WORLD_ALICE, 0755, name);
+                        sandbox_make_directory(USER_ALICE, 0755, name);
                 }
                 ctl_run(&ctl, cases[i].status);
-                ck_assert_int_eq(is_there(world_path("root/proc")),
+                ck_assert_int_eq(is_there(sandbox_path("root/proc")),
                                  there && strcmp(there, "proc") == 0);
-                ck_assert_int_eq(is_there(world_path("root/sys")),
+                ck_assert_int_eq(is_there(sandbox_path("root/sys")),
                                  there && strcmp(there, "sys") == 0);
                 if (there)
-                        ck_assert_int_eq(rmdir(world_path("root/%s", there)), 0);
+                        ck_assert_int_eq(rmdir(sandbox_path("root/%s", there)), 0);
         }
         service_stop(&service);
 }
@@ -652,14 +652,14 @@ RUN_TEST(made_directories_are_removed_when_the_mount_fails) {
         struct service service = service_start_with("run", NULL);
         struct ctl ctl = {
                 .service = &service,
-                .arguments = {"run", "--create", ctl_make_bare_root(WORLD_ALICE), "--", "sh"},
+                .arguments = {"run", "--create", ctl_make_bare_root(USER_ALICE), "--", "sh"},
         };
         struct program program;
 
-        ctl_write_file(world_path("root/sys"), "", 0644);
+        ctl_write_file(sandbox_path("root/sys"), "", 0644);
         program = ctl_run(&ctl, 125);
         program_expect(&program, "not-a-directory");
-        ck_assert(!is_there(world_path("root/proc")));
+        ck_assert(!is_there(sandbox_path("root/proc")));
         service_stop(&service);
 }
 
@@ -672,7 +672,7 @@ static const int forwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUS
 
 RUN_TEST(signals_reach_the_command_which_may_catch_them) {
         struct service service = service_start_with("run", NULL);
-        const char *root = ctl_make_root(WORLD_ALICE);
+        const char *root = ctl_make_root(USER_ALICE);
 
         for (size_t i = 0; i < N_ELEMENTS(forwarded); i++) {
                 char script[128];
@@ -692,7 +692,7 @@ RUN_TEST(signals_reach_the_command_which_may_catch_them) {
 
 RUN_TEST(signals_that_end_the_command_are_told_by_the_status) {
         struct service service = service_start_with("run", NULL);
-        const char *root = ctl_make_bare_root(WORLD_ALICE);
+        const char *root = ctl_make_bare_root(USER_ALICE);
 
         for (size_t i = 0; i < N_ELEMENTS(forwarded); i++) {
                 /* No shell: those of busybox ignore SIGQUIT now and then. */
@@ -707,8 +707,8 @@ RUN_TEST(signals_that_end_the_command_are_told_by_the_status) {
                 ck_assert_int_eq(kill(program.pid, forwarded[i]), 0);
                 program_await_end(&program);
                 program_expect_exit(&program, &service, 128 + forwarded[i]);
-                ck_assert(!is_there(world_path("root/proc")));
-                ck_assert(!is_there(world_path("root/sys")));
+                ck_assert(!is_there(sandbox_path("root/proc")));
+                ck_assert(!is_there(sandbox_path("root/sys")));
         }
         service_stop(&service);
 }
@@ -716,7 +716,7 @@ RUN_TEST(signals_that_end_the_command_are_told_by_the_status) {
 /* The terminal has told the command already. */
 RUN_TEST(keys_of_a_terminal_reach_the_command_once) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE),
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE),
                                    "trap 'n=$((n + 1)); echo interrupted' INT; "
                                    "trap 'echo $n times; exit 9' USR1; " SLEEP_FOR_EVER);
         struct program program = {0};
@@ -743,36 +743,36 @@ RUN_TEST(keys_of_a_terminal_reach_the_command_once) {
 RUN_TEST(command_and_mounts_go_when_mountatctl_is_killed) {
         struct service service = service_start_with("run", NULL);
         struct ctl ctl =
-                ctl_shell(&service, ctl_make_root(WORLD_ALICE), "echo ready; exec sleep 1000");
+                ctl_shell(&service, ctl_make_root(USER_ALICE), "echo ready; exec sleep 1000");
         struct program program = ctl_start(&ctl);
         int status;
 
         program_await(&program, "ready\n");
-        ck_assert_uint_eq(world_count_mounts(0, service.source), 2);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2);
         ck_assert_int_eq(kill(program.pid, SIGKILL), 0);
         status = program_reap(&program); /* nobody has its output any more, the command neither */
         ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-        world_wait_for(world_count_mounts(0, service.source) == 0);
+        sandbox_wait_for(sandbox_count_mounts(0, service.source) == 0);
         service_stop(&service);
 }
 
 /* PR_SET_PDEATHSIG is the command's alone. */
 RUN_TEST(what_the_command_started_outlives_a_kill) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE),
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE),
                                    "sleep 1000 >/dev/null 2>&1 & echo left $!; exec sleep 1000");
         struct program program;
         int status, left;
 
-        world_make_directory(WORLD_ALICE, 0755, "root/dev");
-        ctl_write_file(world_path("root/dev/null"), "", 0666); /* as a shell wants for "&" */
+        sandbox_make_directory(USER_ALICE, 0755, "root/dev");
+        ctl_write_file(sandbox_path("root/dev/null"), "", 0666); /* as a shell wants for "&" */
         program = ctl_start(&ctl);
         program_await(&program, "\n");
         ck_assert_int_eq(sscanf(program.said, "left %d", &left), 1);
         ck_assert_int_eq(kill(program.pid, SIGKILL), 0);
         status = program_reap(&program); /* the command is gone */
         ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-        world_wait_for(world_count_mounts(0, service.source) == 0);
+        sandbox_wait_for(sandbox_count_mounts(0, service.source) == 0);
         ck_assert_int_eq(kill(left, 0), 0);
         ck_assert_int_eq(kill(left, SIGKILL), 0);
         service_stop(&service);
@@ -782,7 +782,7 @@ RUN_TEST(command_goes_on_when_its_mounts_are_lost) {
         struct service service = service_start_with("run", NULL);
         struct ctl ctl = {
                 .service = &service,
-                .arguments = {"run", "--timeout", "1", ctl_make_root(WORLD_ALICE), "--", "sh", "-c",
+                .arguments = {"run", "--timeout", "1", ctl_make_root(USER_ALICE), "--", "sh", "-c",
                               "echo ready; read status; exit $status"},
         };
         struct program program = ctl_start(&ctl);
@@ -804,14 +804,14 @@ static struct program hold(const struct service *service, const char *root) {
         struct program program = ctl_start(&ctl);
 
         program_await(&program, "mounted proc and sys");
-        ck_assert_uint_eq(world_count_mounts(0, service->source), 2);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service->source), 2);
         return program;
 }
 
 RUN_TEST(hold_ends_with_its_input_or_a_signal) {
         static const int signals[] = {0, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
         struct service service = service_start_with("run", NULL);
-        const char *root = ctl_make_bare_root(WORLD_ALICE);
+        const char *root = ctl_make_bare_root(USER_ALICE);
 
         for (size_t i = 0; i < N_ELEMENTS(signals); i++) {
                 struct program program = hold(&service, root);
@@ -822,8 +822,8 @@ RUN_TEST(hold_ends_with_its_input_or_a_signal) {
                         program_await_end(&program);
                 }
                 program_expect_exit(&program, &service, 0);
-                ck_assert(!is_there(world_path("root/proc")));
-                ck_assert(!is_there(world_path("root/sys")));
+                ck_assert(!is_there(sandbox_path("root/proc")));
+                ck_assert(!is_there(sandbox_path("root/sys")));
         }
         service_stop(&service);
 }
@@ -835,7 +835,7 @@ static void become_alice_far_down(void) {
         CTL_BECOME_USUALLY();
         memset(name, 'd', NAME_MAX);
         name[NAME_MAX] = '\0';
-        ck_assert_int_eq(chdir(world_path("deep")), 0);
+        ck_assert_int_eq(chdir(sandbox_path("deep")), 0);
         for (int depth = 0; depth * (NAME_MAX + 1) < PATH_MAX; depth++) {
                 ck_assert(mkdir(name, 0755) == 0 || errno == EEXIST);
                 ck_assert_int_eq(chdir(name), 0);
@@ -850,7 +850,7 @@ RUN_TEST(path_beyond_path_max_is_refused) {
                           .become = become_alice_far_down};
         struct program program;
 
-        world_make_directory(WORLD_ALICE, 0755, "deep");
+        sandbox_make_directory(USER_ALICE, 0755, "deep");
         program = ctl_run(&ctl, 1);
         program_expect(&program, "File name too long");
         service_stop(&service);
@@ -866,7 +866,7 @@ static struct program hold_again(const struct service *service, const char *root
 
 static bool daemon_clones(const struct service *service) {
         struct wire_request request = {.operation = PROTOCOL_HELLO};
-        int client = client_connect(service, WORLD_ALICE);
+        int client = client_connect(service, USER_ALICE);
         struct wire_reply reply = client_call(client, &request, NULL, 0);
 
         close(client);
@@ -874,9 +874,9 @@ static bool daemon_clones(const struct service *service) {
 }
 
 static bool has_hidepid(const char *path) {
-        struct world_mount mount;
+        struct sandbox_mount mount;
 
-        ck_assert(world_find_mount(0, path, &mount));
+        ck_assert(sandbox_find_mount(0, path, &mount));
         return strstr(mount.super, "hidepid=") != NULL;
 }
 
@@ -885,28 +885,28 @@ RUN_TEST(remount_of_one_changes_all_but_with_bind) {
         struct service service = service_start_with("run", NULL);
         unsigned long flags = MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC;
         struct program first, second, third;
-        struct world_mount found;
+        struct sandbox_mount found;
 
-        world_make_root(WORLD_ALICE, "first");
-        world_make_root(WORLD_ALICE, "second");
-        world_make_root(WORLD_ALICE, "third");
-        first = hold_again(&service, world_path("first"));
-        second = hold_again(&service, world_path("second"));
-        ck_assert(has_hidepid(world_path("second/proc")));
+        sandbox_make_root(USER_ALICE, "first");
+        sandbox_make_root(USER_ALICE, "second");
+        sandbox_make_root(USER_ALICE, "third");
+        first = hold_again(&service, sandbox_path("first"));
+        second = hold_again(&service, sandbox_path("second"));
+        ck_assert(has_hidepid(sandbox_path("second/proc")));
 
-        ck_assert_int_eq(mount(NULL, world_path("first/proc"), NULL, flags | MS_BIND, NULL), 0);
-        ck_assert(world_find_mount(0, world_path("first/proc"), &found));
-        ck_assert(world_has_option(found.options, "rw"));
-        ck_assert(world_has_option(found.super, "ro"));
-        ck_assert(has_hidepid(world_path("second/proc")));
+        ck_assert_int_eq(mount(NULL, sandbox_path("first/proc"), NULL, flags | MS_BIND, NULL), 0);
+        ck_assert(sandbox_find_mount(0, sandbox_path("first/proc"), &found));
+        ck_assert(sandbox_has_option(found.options, "rw"));
+        ck_assert(sandbox_has_option(found.super, "ro"));
+        ck_assert(has_hidepid(sandbox_path("second/proc")));
 
-        ck_assert_int_eq(mount(NULL, world_path("first/proc"), NULL, flags, "hidepid=off"), 0);
-        ck_assert(!has_hidepid(world_path("first/proc")));
-        third = hold_again(&service, world_path("third"));
-        ck_assert_int_eq(has_hidepid(world_path("second/proc")), !daemon_clones(&service));
-        ck_assert_int_eq(has_hidepid(world_path("third/proc")), !daemon_clones(&service));
-        ck_assert(world_find_mount(0, world_path("second/proc"), &found));
-        ck_assert(world_has_option(found.options, "ro"));
+        ck_assert_int_eq(mount(NULL, sandbox_path("first/proc"), NULL, flags, "hidepid=off"), 0);
+        ck_assert(!has_hidepid(sandbox_path("first/proc")));
+        third = hold_again(&service, sandbox_path("third"));
+        ck_assert_int_eq(has_hidepid(sandbox_path("second/proc")), !daemon_clones(&service));
+        ck_assert_int_eq(has_hidepid(sandbox_path("third/proc")), !daemon_clones(&service));
+        ck_assert(sandbox_find_mount(0, sandbox_path("second/proc"), &found));
+        ck_assert(sandbox_has_option(found.options, "ro"));
 
         ck_assert_int_eq(WEXITSTATUS(program_reap(&first)), 0);
         ck_assert_int_eq(WEXITSTATUS(program_reap(&second)), 0);
@@ -914,8 +914,8 @@ RUN_TEST(remount_of_one_changes_all_but_with_bind) {
         service_stop(&service);
 
         service = service_start_with("run", NULL); /* another run of the daemon */
-        third = hold_again(&service, world_path("third"));
-        ck_assert(has_hidepid(world_path("third/proc")));
+        third = hold_again(&service, sandbox_path("third"));
+        ck_assert(has_hidepid(sandbox_path("third/proc")));
         ck_assert_int_eq(WEXITSTATUS(program_reap(&third)), 0);
         service_stop(&service);
 }
@@ -924,31 +924,31 @@ RUN_TEST(remount_of_one_changes_all_but_with_bind) {
 RUN_TEST(remount_of_sysfs_changes_the_machine_s) {
         struct service service;
         struct program program;
-        const char *machine = world_make_directory(0, 0755, "machine");
-        struct world_mount found;
+        const char *machine = sandbox_make_directory(0, 0755, "machine");
+        struct sandbox_mount found;
 
         ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
         ck_assert_int_eq(mount("sysfs", machine, "sysfs", 0, NULL), 0);
         service = service_start_with("run", NULL);
-        world_make_root(WORLD_ALICE, "root");
-        program = hold_again(&service, world_path("root"));
-        ck_assert_int_eq(mount(NULL, world_path("root/sys"), NULL, MS_REMOUNT | MS_RDONLY, NULL),
+        sandbox_make_root(USER_ALICE, "root");
+        program = hold_again(&service, sandbox_path("root"));
+        ck_assert_int_eq(mount(NULL, sandbox_path("root/sys"), NULL, MS_REMOUNT | MS_RDONLY, NULL),
                          0);
-        ck_assert(world_find_mount(0, machine, &found));
-        ck_assert(world_has_option(found.super, "ro"));
+        ck_assert(sandbox_find_mount(0, machine, &found));
+        ck_assert(sandbox_has_option(found.super, "ro"));
         ck_assert_int_eq(WEXITSTATUS(program_reap(&program)), 0);
         service_stop(&service);
 }
 
 RUN_TEST(mounts_go_when_hold_is_killed) {
         struct service service = service_start_with("run", NULL);
-        struct program program = hold(&service, ctl_make_bare_root(WORLD_ALICE));
+        struct program program = hold(&service, ctl_make_bare_root(USER_ALICE));
         int status;
 
         ck_assert_int_eq(kill(program.pid, SIGKILL), 0);
         status = program_reap(&program);
         ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-        world_wait_for(world_count_mounts(0, service.source) == 0);
+        sandbox_wait_for(sandbox_count_mounts(0, service.source) == 0);
         service_stop(&service);
 }
 
@@ -987,5 +987,5 @@ int main(void) {
         tcase_add_test(tests, remount_of_one_changes_all_but_with_bind);
         tcase_add_test(tests, remount_of_sysfs_changes_the_machine_s);
         tcase_add_test(tests, mounts_go_when_hold_is_killed);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

@@ -5,7 +5,7 @@
  * /dev, what nobody can change in it, what no two leases share.
  */
 
-#include "tests/fixtures/ctl.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,13 +44,13 @@ static void furnish(const char *root) {
 
 /* Its dev is as a build action might bring one: not empty. */
 static const char *make_root(uid_t uid, const char *name) {
-        const char *root = world_make_root(uid, name);
+        const char *root = sandbox_make_root(uid, name);
         char path[64];
 
         furnish(root);
         snprintf(path, sizeof(path), "%s/dev", name);
-        world_make_directory(uid, 0755, path);
-        ctl_write_file(world_path("%s/dev/null", name), "a file\n", 0666);
+        sandbox_make_directory(uid, 0755, path);
+        ctl_write_file(sandbox_path("%s/dev/null", name), "a file\n", 0666);
         return root;
 }
 
@@ -67,9 +67,9 @@ static bool is_there(const char *path) {
 }
 
 static bool is_mounted(const char *path) {
-        struct world_mount found;
+        struct sandbox_mount found;
 
-        return world_find_mount(0, path, &found);
+        return sandbox_find_mount(0, path, &found);
 }
 
 /* ---- what works ---- */
@@ -99,7 +99,7 @@ static const struct {
 };
 
 static void use_all(const struct service *service, void (*become)(void)) {
-        const char *root = world_path("root");
+        const char *root = sandbox_path("root");
 
         for (size_t i = 0; i < N_ELEMENTS(uses); i++) {
                 struct ctl ctl = bash(service, root, uses[i].script);
@@ -112,31 +112,31 @@ static void use_all(const struct service *service, void (*become)(void)) {
         }
 }
 
-WORLD_TEST(devices_links_terminals_and_shm_work) {
+SANDBOX_TEST(devices_links_terminals_and_shm_work) {
         struct service service = service_start_with("run", NULL);
 
-        make_root(WORLD_ALICE, "root");
+        make_root(USER_ALICE, "root");
         use_all(&service, CTL_BECOME_USUALLY);
         use_all(&service, ctl_become_alice_who_may_chroot);
         service_stop(&service);
 }
 
 /* What the root itself had there is back afterwards. */
-WORLD_TEST(a_dev_of_the_root_s_own_is_covered_for_as_long_as_it_takes) {
+SANDBOX_TEST(a_dev_of_the_root_s_own_is_covered_for_as_long_as_it_takes) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = bash(&service, make_root(WORLD_ALICE, "root"), "test -c /dev/null");
+        struct ctl ctl = bash(&service, make_root(USER_ALICE, "root"), "test -c /dev/null");
         struct stat stat;
 
         ctl_run(&ctl, 0);
-        ck_assert_int_eq(lstat(world_path("root/dev/null"), &stat), 0);
+        ck_assert_int_eq(lstat(sandbox_path("root/dev/null"), &stat), 0);
         ck_assert(S_ISREG(stat.st_mode) && stat.st_size == strlen("a file\n"));
         service_stop(&service);
 }
 
 /* /dev/tty is the terminal of whoever opens it. */
-WORLD_TEST(tty_is_that_of_the_command) {
+SANDBOX_TEST(tty_is_that_of_the_command) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = bash(&service, make_root(WORLD_ALICE, "root"),
+        struct ctl ctl = bash(&service, make_root(USER_ALICE, "root"),
                               "setsid -w bash -c ': >/dev/tty' 2>&1 | grep -o 'No such device'; "
                               "echo to the terminal >/dev/tty");
         struct program program = {0};
@@ -171,13 +171,13 @@ static const char tamper[] =
         "try cp /bin/true /dev/shm/true; chmod 755 /dev/shm/true; try /dev/shm/true\n"
         "rm -f /dev/shm/true /dev/shm/error; echo left $(ls /dev/shm)\n";
 
-WORLD_TEST(nobody_changes_the_nodes) {
+SANDBOX_TEST(nobody_changes_the_nodes) {
         static const struct {
                 uid_t owner;
                 void (*become)(void);
         } users[] = {
-                {WORLD_ALICE, CTL_BECOME_USUALLY},
-                {WORLD_ALICE, ctl_become_alice_who_may_chroot},
+                {USER_ALICE, CTL_BECOME_USUALLY},
+                {USER_ALICE, ctl_become_alice_who_may_chroot},
                 {0, ctl_become_root_who_may_chroot},
         };
         struct service service = service_start_with("run", NULL);
@@ -214,10 +214,10 @@ static const char occupy[] =
 static const char look[] = "echo shm $(ls /dev/shm); echo pts $(ls /dev/pts); "
                            "script -qec tty /dev/null";
 
-WORLD_TEST(each_lease_has_its_own_terminals_and_shm) {
+SANDBOX_TEST(each_lease_has_its_own_terminals_and_shm) {
         struct service service = service_start_with("run", NULL);
-        struct ctl first = bash(&service, make_root(WORLD_ALICE, "root"), occupy);
-        struct ctl second = bash(&service, make_root(WORLD_ALICE, "other"), look);
+        struct ctl first = bash(&service, make_root(USER_ALICE, "root"), occupy);
+        struct ctl second = bash(&service, make_root(USER_ALICE, "other"), look);
         struct program occupant = ctl_start(&first), onlooker;
 
         program_await(&occupant, "/dev/pts/0");
@@ -236,9 +236,9 @@ WORLD_TEST(each_lease_has_its_own_terminals_and_shm) {
         service_stop(&service);
 }
 
-WORLD_TEST(shm_is_as_large_as_the_administrator_lets_it_be) {
+SANDBOX_TEST(shm_is_as_large_as_the_administrator_lets_it_be) {
         struct service service = service_start_with("run", "--dev-shm-size=1M");
-        const char *root = make_root(WORLD_ALICE, "root");
+        const char *root = make_root(USER_ALICE, "root");
         struct ctl ctl = bash(&service, root,
                               "head -c 1048576 /dev/zero >/dev/shm/x && echo fits; "
                               "echo >>/dev/shm/x");
@@ -256,10 +256,10 @@ WORLD_TEST(shm_is_as_large_as_the_administrator_lets_it_be) {
 
 /* ---- mounts, counted and undone ---- */
 
-WORLD_TEST(missing_dev_is_made_and_removed) {
+SANDBOX_TEST(missing_dev_is_made_and_removed) {
         static const char *const there[] = {NULL, "proc", "dev"};
         struct service service = service_start_with("run", NULL);
-        const char *root = world_make_directory(WORLD_ALICE, 0700, "root");
+        const char *root = sandbox_make_directory(USER_ALICE, 0700, "root");
         struct ctl ctl = {
                 .service = &service,
                 .arguments = {"run", "--create", "--dev", root, "--", "bash", "-c",
@@ -272,11 +272,11 @@ WORLD_TEST(missing_dev_is_made_and_removed) {
 
                 snprintf(path, sizeof(path), "root/%s", there[i] ?: "");
                 if (there[i])
-                        world_make_directory(WORLD_ALICE, 0755, path);
+                        sandbox_make_directory(USER_ALICE, 0755, path);
                 ctl_run(&ctl, 0);
-                ck_assert_int_eq(is_there(world_path("root/dev")), i == 2);
-                ck_assert_int_eq(is_there(world_path("root/proc")), i >= 1);
-                ck_assert(!is_there(world_path("root/sys")));
+                ck_assert_int_eq(is_there(sandbox_path("root/dev")), i == 2);
+                ck_assert_int_eq(is_there(sandbox_path("root/proc")), i >= 1);
+                ck_assert(!is_there(sandbox_path("root/sys")));
         }
         service_stop(&service);
 }
@@ -292,9 +292,9 @@ static const struct {
         {{"--timeout", "20"}, "test ! -c /dev/null && test -d /sys/kernel"},
 };
 
-WORLD_TEST(dev_comes_on_request) {
+SANDBOX_TEST(dev_comes_on_request) {
         struct service service = service_start_with("run", NULL);
-        const char *root = make_root(WORLD_ALICE, "root");
+        const char *root = make_root(USER_ALICE, "root");
 
         for (size_t i = 0; i < N_ELEMENTS(selections); i++) {
                 struct ctl ctl = {.service = &service, .arguments = {"run"}};
@@ -314,40 +314,40 @@ static struct program hold(const struct service *service, const char *root) {
         struct program program = ctl_start(&ctl);
 
         program_await(&program, "mounted proc, sysfs and dev");
-        ck_assert(is_mounted(world_path("root/dev")) && is_mounted(world_path("root/dev/tty")));
+        ck_assert(is_mounted(sandbox_path("root/dev")) && is_mounted(sandbox_path("root/dev/tty")));
         return program;
 }
 
-WORLD_TEST(all_of_it_goes_when_hold_is_killed) {
+SANDBOX_TEST(all_of_it_goes_when_hold_is_killed) {
         struct service service = service_start_with("run", NULL);
-        struct program program = hold(&service, make_root(WORLD_ALICE, "root"));
+        struct program program = hold(&service, make_root(USER_ALICE, "root"));
 
         ck_assert_int_eq(kill(program.pid, SIGKILL), 0);
         ck_assert(WIFSIGNALED(program_reap(&program)));
-        world_wait_for(!is_mounted(world_path("root/dev")));
-        ck_assert(!is_mounted(world_path("root/dev/null")));
-        ck_assert(!is_mounted(world_path("root/dev/pts")));
-        ck_assert(!is_mounted(world_path("root/dev/shm")));
-        world_wait_for(world_count_mounts(0, service.source) == 0);
+        sandbox_wait_for(!is_mounted(sandbox_path("root/dev")));
+        ck_assert(!is_mounted(sandbox_path("root/dev/null")));
+        ck_assert(!is_mounted(sandbox_path("root/dev/pts")));
+        ck_assert(!is_mounted(sandbox_path("root/dev/shm")));
+        sandbox_wait_for(sandbox_count_mounts(0, service.source) == 0);
         service_stop(&service);
 }
 
-WORLD_TEST(hold_comes_through_a_restart) {
+SANDBOX_TEST(hold_comes_through_a_restart) {
         struct service service = service_start_with("run", NULL);
-        struct program program = hold(&service, make_root(WORLD_ALICE, "root"));
+        struct program program = hold(&service, make_root(USER_ALICE, "root"));
 
         ck_assert_int_eq(kill(service.pid, SIGKILL), 0);
         service_wait(&service);
         service = service_spawn(&(struct service_plan){.name = "run"});
         program_await(&program, "what is mounted stays");
-        ck_assert(is_mounted(world_path("root/dev/tty")));
+        ck_assert(is_mounted(sandbox_path("root/dev/tty")));
         program_expect_exit(&program, &service, 0);
-        ck_assert(!is_mounted(world_path("root/dev")));
+        ck_assert(!is_mounted(sandbox_path("root/dev")));
         service_stop(&service);
 }
 
 /* As the manual has it: 9, or 8 without shm, besides proc and sysfs. */
-WORLD_TEST(each_counts_as_so_many_mounts) {
+SANDBOX_TEST(each_counts_as_so_many_mounts) {
         static const struct {
                 const char *shm, *limit;
                 bool enough;
@@ -357,7 +357,7 @@ WORLD_TEST(each_counts_as_so_many_mounts) {
                 {"--dev-shm-size=0", "--max-mounts-per-user=10", true},
                 {"--dev-shm-size=0", "--max-mounts-per-user=9", false},
         };
-        const char *root = make_root(WORLD_ALICE, "root");
+        const char *root = make_root(USER_ALICE, "root");
 
         for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
                 struct service service = service_start_with("run", cases[i].shm, cases[i].limit);
@@ -372,9 +372,9 @@ WORLD_TEST(each_counts_as_so_many_mounts) {
 
 /* ---- refusals ---- */
 
-WORLD_TEST(a_daemon_that_offers_none_says_so) {
+SANDBOX_TEST(a_daemon_that_offers_none_says_so) {
         struct service service = service_start_with("run", "--no-dev");
-        const char *root = make_root(WORLD_ALICE, "root");
+        const char *root = make_root(USER_ALICE, "root");
         struct ctl ctl = bash(&service, root, "exit 0");
         struct program program = ctl_run(&ctl, 125);
 
@@ -384,22 +384,22 @@ WORLD_TEST(a_daemon_that_offers_none_says_so) {
         service_stop(&service);
 }
 
-WORLD_TEST(a_dev_that_is_none_is_named) {
+SANDBOX_TEST(a_dev_that_is_none_is_named) {
         struct service service = service_start_with("run", NULL);
-        const char *root = world_make_root(WORLD_ALICE, "root");
+        const char *root = sandbox_make_root(USER_ALICE, "root");
         struct ctl ctl = bash(&service, root, "exit 0");
         struct program program = ctl_run(&ctl, 125);
 
         program_expect(&program, "cannot mount dev below");
         program_expect(&program, "--create");
 
-        ctl_write_file(world_path("root/dev"), "", 0644);
+        ctl_write_file(sandbox_path("root/dev"), "", 0644);
         program = ctl_run(&ctl, 125);
         program_expect(&program, "cannot mount dev below");
         program_expect(&program, "not-a-directory");
-        ck_assert_int_eq(unlink(world_path("root/dev")), 0);
+        ck_assert_int_eq(unlink(sandbox_path("root/dev")), 0);
 
-        ck_assert_int_eq(symlink("/dev", world_path("root/dev")), 0);
+        ck_assert_int_eq(symlink("/dev", sandbox_path("root/dev")), 0);
         program = ctl_run(&ctl, 125);
         program_expect(&program, "symbolic link");
         service_stop(&service);
@@ -421,5 +421,5 @@ int main(void) {
         tcase_add_test(tests, each_counts_as_so_many_mounts);
         tcase_add_test(tests, a_daemon_that_offers_none_says_so);
         tcase_add_test(tests, a_dev_that_is_none_is_named);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

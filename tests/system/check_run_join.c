@@ -7,8 +7,7 @@
  * "docker exec".
  */
 
-#include "tests/fixtures/container.h"
-#include "tests/fixtures/ctl.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +21,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#define JOIN "--join=60001" /* WORLD_ALICE */
+#define JOIN "--join=60001" /* USER_ALICE */
 #define ADOPT_SECONDS "2"
 
 enum { NAMESPACES = CLONE_NEWNS | CLONE_NEWPID };
@@ -37,7 +36,7 @@ static void contain(int told) {
 
         if (mount("proc", "/proc", "proc", 0, NULL) < 0)
                 _exit(EXIT_FAILURE);
-        world_become(WORLD_ALICE);
+        sandbox_become(USER_ALICE);
         prctl(PR_SET_DUMPABLE, 1); /* or her others don't see it in a procfs */
         if (write(told, &byte, 1) != 1)
                 _exit(EXIT_FAILURE);
@@ -164,17 +163,17 @@ static struct program hold(const struct service *service, const char *root) {
         struct program program = ctl_start(&ctl);
 
         program_await(&program, "mounted proc and sys");
-        ck_assert_uint_eq(world_count_mounts(container, service->source), 2);
-        ck_assert_uint_eq(world_count_mounts(0, service->source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(container, service->source), 2);
+        ck_assert_uint_eq(sandbox_count_mounts(0, service->source), 0);
         return program;
 }
 
 static void expect_bare(const struct service *service) {
-        ck_assert_uint_eq(world_count_mounts(container, service->source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(container, service->source), 0);
 }
 
 static void await_bare(const struct service *service) {
-        world_wait_for(world_count_mounts(container, service->source) == 0);
+        sandbox_wait_for(sandbox_count_mounts(container, service->source) == 0);
 }
 
 static void replace(struct service *service, int signal, const char *option) {
@@ -193,7 +192,7 @@ JOIN_TEST(run_mounts_in_the_container_and_shows_its_processes) {
         static const char script[] = "cat /proc/1/comm /proc/$$/comm; test -d /sys/kernel && "
                                      "echo /proc/[0-9]* are those beside $$";
         struct service service = service_start_with("join", JOIN);
-        struct ctl ctl = in_there(ctl_shell(&service, ctl_make_root(WORLD_ALICE), script));
+        struct ctl ctl = in_there(ctl_shell(&service, ctl_make_root(USER_ALICE), script));
         struct program program;
         char expected[64];
 
@@ -208,7 +207,7 @@ JOIN_TEST(run_mounts_in_the_container_and_shows_its_processes) {
 
 JOIN_TEST(run_makes_its_user_namespace_in_there) {
         struct service service = service_start_with("join", JOIN);
-        struct ctl ctl = in_there(ctl_shell(&service, ctl_make_root(WORLD_ALICE),
+        struct ctl ctl = in_there(ctl_shell(&service, ctl_make_root(USER_ALICE),
                                             "cat /proc/$$/comm; id -u; cat /proc/self/uid_map"));
         struct program program = ctl_run(&ctl, 0);
 
@@ -222,21 +221,21 @@ JOIN_TEST(missing_directories_are_made_and_removed_in_there) {
         struct ctl ctl = in_there((struct ctl){
                 .service = &service,
                 .arguments = {"run", "--create", "--dev", "--pids-only",
-                              ctl_make_bare_root(WORLD_ALICE), "--", "sh", "-c",
+                              ctl_make_bare_root(USER_ALICE), "--", "sh", "-c",
                               "test -d /proc/$$ && test ! -e /proc/sys && test -c /dev/null"},
         });
 
         ctl_run(&ctl, 0);
         expect_bare(&service);
-        ck_assert_int_lt(access(world_path("root/proc"), F_OK), 0);
-        ck_assert_int_lt(access(world_path("root/dev"), F_OK), 0);
+        ck_assert_int_lt(access(sandbox_path("root/proc"), F_OK), 0);
+        ck_assert_int_lt(access(sandbox_path("root/dev"), F_OK), 0);
         service_stop(&service);
 }
 
 /* A unit with PrivateMounts=, say. */
 JOIN_TEST(a_mount_namespace_alone_is_entered_too) {
         struct service service = service_start_with("join", JOIN);
-        struct ctl ctl = ctl_shell(&service, ctl_make_root(WORLD_ALICE),
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE),
                                    "cat /proc/$$/comm; test -d /sys/kernel");
         struct program program;
 
@@ -248,7 +247,7 @@ JOIN_TEST(a_mount_namespace_alone_is_entered_too) {
 
 JOIN_TEST(hold_releases_in_there_however_it_ends) {
         struct service service = service_start_with("join", JOIN);
-        const char *root = ctl_make_root(WORLD_ALICE);
+        const char *root = ctl_make_root(USER_ALICE);
         struct program program = hold(&service, root);
         char path[64];
         FILE *children;
@@ -271,11 +270,11 @@ JOIN_TEST(hold_releases_in_there_however_it_ends) {
 
 JOIN_TEST(the_end_of_the_container_is_the_end_of_its_leases) {
         struct service service = service_start_with("join", JOIN);
-        struct program program = hold(&service, ctl_make_root(WORLD_ALICE));
+        struct program program = hold(&service, ctl_make_root(USER_ALICE));
 
         inside_end();
         program_expect_exit(&program, &service, 97);
-        world_wait_for(service_count_fds(&service) == service.fds);
+        sandbox_wait_for(service_count_fds(&service) == service.fds);
         service_stop(&service);
 }
 
@@ -284,14 +283,14 @@ JOIN_TEST(the_end_of_the_container_is_the_end_of_its_leases) {
 JOIN_TEST(hold_comes_through_restarts) {
         static const int deaths[] = {SIGUSR1, SIGKILL};
         struct service service = service_start_with("join", JOIN);
-        struct program program = hold(&service, ctl_make_root(WORLD_ALICE));
+        struct program program = hold(&service, ctl_make_root(USER_ALICE));
 
         for (size_t i = 0; i < sizeof(deaths) / sizeof(deaths[0]); i++) {
                 replace(&service, deaths[i], JOIN);
                 if (i == 0)
                         program_await(&program, "what is mounted stays");
                 sleep(atoi(ADOPT_SECONDS) + 1); /* what nobody has adopted by then is unmounted */
-                ck_assert_uint_eq(world_count_mounts(container, service.source), 2);
+                ck_assert_uint_eq(sandbox_count_mounts(container, service.source), 2);
         }
         program_expect_exit(&program, &service, 0);
         expect_bare(&service);
@@ -300,7 +299,7 @@ JOIN_TEST(hold_comes_through_restarts) {
 
 JOIN_TEST(a_next_daemon_that_does_not_enter_is_named_as_the_reason) {
         struct service service = service_start_with("join", JOIN);
-        struct program program = hold(&service, ctl_make_root(WORLD_ALICE));
+        struct program program = hold(&service, ctl_make_root(USER_ALICE));
 
         replace(&service, SIGUSR1, NULL);
         program_await(&program, "was lost");
@@ -314,7 +313,7 @@ JOIN_TEST(a_next_daemon_that_does_not_enter_is_named_as_the_reason) {
 
 JOIN_TEST(without_the_option_the_message_names_it) {
         static const char *const options[] = {"--join=60002", NULL};
-        const char *root = ctl_make_root(WORLD_ALICE);
+        const char *root = ctl_make_root(USER_ALICE);
 
         for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
                 struct service service = service_start_with("join", options[i]);
@@ -340,7 +339,7 @@ JOIN_TEST(a_mount_that_nobody_holds_is_refused_in_there) {
         struct service service = service_start_with("join", JOIN);
         struct ctl ctl = in_there((struct ctl){
                 .service = &service,
-                .arguments = {"mount", ctl_make_root(WORLD_ALICE)},
+                .arguments = {"mount", ctl_make_root(USER_ALICE)},
         });
         struct program program = ctl_run(&ctl, 1);
 
@@ -352,7 +351,7 @@ JOIN_TEST(a_mount_that_nobody_holds_is_refused_in_there) {
 
 JOIN_TEST(a_container_without_proc_is_told_so) {
         struct service service = service_start_with("join", JOIN);
-        struct ctl ctl = hold_of(&service, ctl_make_root(WORLD_ALICE));
+        struct ctl ctl = hold_of(&service, ctl_make_root(USER_ALICE));
         struct program program;
 
         ctl.become = become_alice_without_proc;
@@ -370,7 +369,7 @@ JOIN_TEST(a_daemon_that_cannot_see_the_container_says_where_to_run_it) {
                 .options = {JOIN},
                 .wrapper = {"unshare", "--pid", "--fork", "--kill-child"},
         });
-        struct ctl ctl = hold_of(&service, ctl_make_root(WORLD_ALICE));
+        struct ctl ctl = hold_of(&service, ctl_make_root(USER_ALICE));
         struct program program = ctl_run(&ctl, 1);
 
         program_expect(&program, "mountatd can't see your processes");
@@ -416,5 +415,5 @@ int main(void) {
         tcase_add_test(tests, a_container_without_proc_is_told_so);
         tcase_add_test(tests, a_daemon_that_cannot_see_the_container_says_where_to_run_it);
         tcase_add_test(tests, hello_tells_whether_it_enters);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

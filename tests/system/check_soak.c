@@ -11,7 +11,7 @@
 
 #include "common/fd.h"
 #include "daemon/state.h"
-#include "tests/fixtures/client.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,7 +46,7 @@ static uint64_t hold_again(int client, const char *root) {
         struct wire_reply reply;
 
         do
-                reply = client_mount_root(client, WORLD_ALICE, root);
+                reply = client_mount_root(client, USER_ALICE, root);
         while (reply.status == STATUS_ALREADY_MOUNTED && usleep(500) == 0);
         client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
         return reply.lease;
@@ -54,15 +54,15 @@ static uint64_t hold_again(int client, const char *root) {
 
 static void run(void *argument) {
         const struct runner *runner = argument;
-        const char *root = world_path("root%u", runner->index);
-        int client = client_connect(runner->service, WORLD_ALICE);
+        const char *root = sandbox_path("root%u", runner->index);
+        int client = client_connect(runner->service, USER_ALICE);
 
         for (unsigned i = 0; i < runner->cycles; i++) {
                 uint64_t lease = hold_again(client, root);
 
                 if (i % 13 == 12) {
                         close(client); /* with the lease */
-                        client = client_connect(runner->service, WORLD_ALICE);
+                        client = client_connect(runner->service, USER_ALICE);
                         continue;
                 }
                 if (i % 7 == 6)
@@ -80,10 +80,10 @@ static void run_all(const struct service *service, unsigned cycles) {
 
         for (unsigned i = 0; i < CLIENTS; i++) {
                 runners[i] = (struct runner){service, i, cycles / CLIENTS};
-                pids[i] = world_spawn(WORLD_ALICE, run, &runners[i]);
+                pids[i] = sandbox_spawn(USER_ALICE, run, &runners[i]);
         }
         for (unsigned i = 0; i < CLIENTS; i++)
-                world_join(pids[i]);
+                sandbox_join(pids[i]);
 }
 
 /* ---- what there is of everything ---- */
@@ -150,14 +150,14 @@ static struct measure measure(const struct service *service, unsigned cycles) {
         char status[64];
 
         snprintf(status, sizeof(status), "/proc/%d/status", service->pid);
-        world_wait_for(service_count_fds(service) == service->fds);
+        sandbox_wait_for(service_count_fds(service) == service->fds);
         service_await_rest(service);
         sleep(1); /* RCU, and whoever else frees later */
         return (struct measure){
                 .rss = read_number(status, "VmRSS:"),
                 .fds = service_count_fds(service),
                 .threads = service_count_threads(service),
-                .mounts = world_count_mounts(0, service->source),
+                .mounts = sandbox_count_mounts(0, service->source),
                 .records = count_records(service),
                 .slab_mounts = count_objects("mnt_cache"),
                 .slab_files = count_objects("filp"),
@@ -195,17 +195,17 @@ static void expect_flat(const struct measure *first, const struct measure *last)
 #endif
 }
 
-WORLD_TEST(nothing_grows) {
+SANDBOX_TEST(nothing_grows) {
         const char *given = getenv("MOUNTATD_SOAK");
         unsigned cycles = given ? strtoul(given, NULL, 10) : CYCLES_DEFAULT;
         struct service service = service_start_with("soak", "--log-level=err");
         struct measure first, last;
-        int64_t begin = world_now_ms();
+        int64_t begin = sandbox_now_ms();
         char name[16];
 
         for (unsigned i = 0; i < CLIENTS; i++) {
                 snprintf(name, sizeof(name), "root%u", i);
-                world_make_root(WORLD_ALICE, name);
+                sandbox_make_root(USER_ALICE, name);
         }
         run_all(&service, cycles / 10);
         first = measure(&service, cycles / 10);
@@ -214,7 +214,7 @@ WORLD_TEST(nothing_grows) {
         last = measure(&service, cycles);
         print("last", &last);
         printf("%u cycles of %u clients in %.1f s\n", cycles, CLIENTS,
-               (world_now_ms() - begin) / 1000.0);
+               (sandbox_now_ms() - begin) / 1000.0);
         expect_flat(&first, &last);
         service_stop(&service);
 }
@@ -223,5 +223,5 @@ int main(void) {
         TCase *tests = tcase_create("soak");
 
         tcase_add_test(tests, nothing_grows);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

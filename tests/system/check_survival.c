@@ -3,7 +3,7 @@
 /* A daemon with a thread that is stuck in the kernel, and whoever supervises it. */
 
 #include "common/fd.h"
-#include "tests/fixtures/stage.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -37,18 +37,18 @@ static char process_state(pid_t pid) {
 }
 
 HOSTILE_TEST(idle_exit_waits_for_a_stuck_thread) {
-        struct stage stage = stage_new(NULL, "--idle-timeout=3"); /* until it is wedged */
+        struct victim victim = victim_new(NULL, "--idle-timeout=3"); /* until it is wedged */
         struct hostile hostile = hostile_start(0, "build/h", 0);
-        int client = hostile_wedge(&hostile, &stage.service, "a");
+        int client = hostile_wedge(&hostile, &victim.service, "a");
 
-        world_wait_for(service_count_stuck(&stage.service) == 1);
+        sandbox_wait_for(service_count_stuck(&victim.service) == 1);
         close(client);
         sleep(6);
-        ck_assert(service_is_running(&stage.service));
+        ck_assert(service_is_running(&victim.service));
 
         hostile_end(&hostile);
-        ck_assert_int_eq(service_wait(&stage.service), 0);
-        ck_assert_uint_eq(world_count_mounts(0, stage.service.source), 0);
+        ck_assert_int_eq(service_wait(&victim.service), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(0, victim.service.source), 0);
 }
 
 static int notify_open(const char *path) {
@@ -74,24 +74,24 @@ static unsigned notify_count(int fd, const char *message) {
 }
 
 HOSTILE_TEST(watchdog_is_fed_while_threads_are_stuck) {
-        int notify = notify_open(world_path("notify"));
+        int notify = notify_open(sandbox_path("notify"));
         struct hostile hostile;
-        struct stage stage;
+        struct victim victim;
         int connections[STUCK];
         unsigned fed;
 
         setenv("WATCHDOG_USEC", "900000", 1);
-        stage = stage_new(world_path("notify"), NULL);
+        victim = victim_new(sandbox_path("notify"), NULL);
         unsetenv("WATCHDOG_USEC");
         hostile = hostile_start(0, "build/h", 0);
         for (unsigned i = 0; i < STUCK; i++) {
                 char name[16];
 
                 snprintf(name, sizeof(name), "%u", i);
-                connections[i] = hostile_wedge(&hostile, &stage.service, name);
+                connections[i] = hostile_wedge(&hostile, &victim.service, name);
         }
-        world_wait_for(notify_count(notify, "") < 100 &&
-                       service_count_stuck(&stage.service) == STUCK);
+        sandbox_wait_for(notify_count(notify, "") < 100 &&
+                         service_count_stuck(&victim.service) == STUCK);
         notify_count(notify, "");
         usleep(2000000);
         fed = notify_count(notify, "WATCHDOG=1");
@@ -102,32 +102,32 @@ HOSTILE_TEST(watchdog_is_fed_while_threads_are_stuck) {
         hostile_end(&hostile);
         for (unsigned i = 0; i < STUCK; i++)
                 close(connections[i]);
-        service_stop(&stage.service);
+        service_stop(&victim.service);
 }
 
 /* The process can't end before its thread does, but all else of it does, at once. */
 HOSTILE_TEST(stops_beside_a_stuck_thread) {
-        struct stage stage = stage_new(NULL, NULL);
+        struct victim victim = victim_new(NULL, NULL);
         struct hostile hostile = hostile_start(0, "build/h", 0);
-        int client = hostile_wedge(&hostile, &stage.service, "a");
-        int alice = client_connect(&stage.service, WORLD_ALICE);
+        int client = hostile_wedge(&hostile, &victim.service, "a");
+        int alice = client_connect(&victim.service, USER_ALICE);
         int64_t start;
 
-        client_hold_root(alice, WORLD_ALICE, world_make_root(WORLD_ALICE, "root"));
-        world_wait_for(service_count_stuck(&stage.service) == 1);
-        ck_assert_uint_eq(world_count_mounts(0, stage.service.source), 2);
-        start = world_now_ms();
-        ck_assert_int_eq(kill(stage.service.pid, SIGTERM), 0);
+        client_hold_root(alice, USER_ALICE, sandbox_make_root(USER_ALICE, "root"));
+        sandbox_wait_for(service_count_stuck(&victim.service) == 1);
+        ck_assert_uint_eq(sandbox_count_mounts(0, victim.service.source), 2);
+        start = sandbox_now_ms();
+        ck_assert_int_eq(kill(victim.service.pid, SIGTERM), 0);
         client_expect_closed(alice);
-        world_wait_for(world_count_mounts(0, stage.service.source) == 0);
-        world_wait_for(process_state(stage.service.pid) == 'Z');
+        sandbox_wait_for(sandbox_count_mounts(0, victim.service.source) == 0);
+        sandbox_wait_for(process_state(victim.service.pid) == 'Z');
         fprintf(stderr, "stopped %d ms after SIGTERM, with a thread stuck\n",
-                (int)(world_now_ms() - start));
-        ck_assert_int_lt(world_now_ms() - start, STOP_TIMEOUT_MS);
+                (int)(sandbox_now_ms() - start));
+        ck_assert_int_lt(sandbox_now_ms() - start, STOP_TIMEOUT_MS);
         client_expect_closed(client);
 
         hostile_end(&hostile);
-        ck_assert_int_eq(service_wait(&stage.service), 0);
+        ck_assert_int_eq(service_wait(&victim.service), 0);
         close(client);
         close(alice);
 }
@@ -137,37 +137,38 @@ HOSTILE_TEST(stops_beside_a_stuck_thread) {
  * dead process is swept.
  */
 static void succeed_after(int signal, enum service_start start_by) {
-        struct stage stage = stage_new(NULL, NULL);
+        struct victim victim = victim_new(NULL, NULL);
         struct hostile hostile = hostile_start_shared(0, "build/h");
-        int client = hostile_wedge(&hostile, &stage.service, "a"), alice, before;
-        pid_t dead = stage.service.pid;
+        int client = hostile_wedge(&hostile, &victim.service, "a"), alice, before;
+        pid_t dead = victim.service.pid;
         struct service next;
         char build[128];
         int64_t start;
 
-        before = client_connect(&stage.service, WORLD_ALICE);
-        client_hold_root(before, WORLD_ALICE, world_make_root(WORLD_ALICE, "before"));
-        ck_assert_int_eq(chmod(world_path("before"), 0755), 0); /* the daemon sweeps it by itself */
-        world_wait_for(service_count_stuck(&stage.service) == 1);
+        before = client_connect(&victim.service, USER_ALICE);
+        client_hold_root(before, USER_ALICE, sandbox_make_root(USER_ALICE, "before"));
+        ck_assert_int_eq(chmod(sandbox_path("before"), 0755),
+                         0); /* the daemon sweeps it by itself */
+        sandbox_wait_for(service_count_stuck(&victim.service) == 1);
         ck_assert_int_eq(kill(dead, signal), 0);
-        world_wait_for(process_state(dead) == 'Z');
+        sandbox_wait_for(process_state(dead) == 'Z');
         if (signal != SIGKILL) /* she is told, and can come back */
                 client_expect_closed(before);
 
-        snprintf(build, sizeof(build), "--build-directory=%s", world_path("build"));
-        start = world_now_ms();
+        snprintf(build, sizeof(build), "--build-directory=%s", sandbox_path("build"));
+        start = sandbox_now_ms();
         next = service_start(&(struct service_plan){
                 .name = "survival", .start = start_by, .options = {build, "--adopt-timeout=1"}});
-        alice = client_connect(&next, WORLD_ALICE);
-        client_hold_root(alice, WORLD_ALICE, world_make_root(WORLD_ALICE, "root"));
+        alice = client_connect(&next, USER_ALICE);
+        client_hold_root(alice, USER_ALICE, sandbox_make_root(USER_ALICE, "root"));
         fprintf(stderr, "served %d ms after signal %d, with a thread stuck\n",
-                (int)(world_now_ms() - start), signal);
+                (int)(sandbox_now_ms() - start), signal);
 
         hostile_let_go(&hostile);
         waitpid(dead, NULL, 0);
-        world_wait_for(world_count_mounts(0, next.source) == 2);
+        sandbox_wait_for(sandbox_count_mounts(0, next.source) == 2);
         sleep(1);
-        ck_assert_uint_eq(world_count_mounts(0, next.source), 2); /* Alice's */
+        ck_assert_uint_eq(sandbox_count_mounts(0, next.source), 2); /* Alice's */
 
         hostile_end(&hostile);
         close(client);
@@ -203,5 +204,5 @@ int main(void) {
         tcase_add_test(tests, successor_of_a_stopped_one_with_a_stuck_thread_serves_and_sweeps);
         tcase_add_test(tests, successor_of_a_restarted_one_with_a_stuck_thread_serves_and_sweeps);
         tcase_add_test(tests, successor_of_a_killed_one_with_a_stuck_thread_listens_by_itself);
-        return world_run(tests);
+        return sandbox_run(tests);
 }

@@ -24,7 +24,7 @@ void caller_prepare(void) {
                 return;
         system_bus_prepare();
         caller_bus = system_bus_start();
-        caller_alice = system_bus_connect(WORLD_ALICE);
+        caller_alice = system_bus_connect(USER_ALICE);
         caller_root = system_bus_connect(0);
 }
 
@@ -33,7 +33,7 @@ void caller_finish(void) {
                 return;
         caller_alice = sd_bus_close_unref(caller_alice);
         caller_root = sd_bus_close_unref(caller_root);
-        world_kill(caller_bus);
+        sandbox_kill(caller_bus);
         caller_bus = 0;
 }
 
@@ -46,9 +46,9 @@ static bool caller_is_answered(void) {
 }
 
 bool caller_await(const struct rig *rig) {
-        int64_t deadline = world_now_ms() + CALLER_PATIENCE_MS;
+        int64_t deadline = sandbox_now_ms() + CALLER_PATIENCE_MS;
 
-        while (service_is_running(&rig->service) && world_now_ms() < deadline) {
+        while (service_is_running(&rig->service) && sandbox_now_ms() < deadline) {
                 if (caller_is_answered())
                         return true;
                 usleep(2000);
@@ -88,7 +88,7 @@ struct outcome caller_mount(struct rig *rig) {
 
         return caller_read_lease(rig,
                                  system_bus_call(caller_root, &error, "MountPath", "sas",
-                                                 world_path("root"), 2, "proc", "sysfs"),
+                                                 sandbox_path("root"), 2, "proc", "sysfs"),
                                  &error);
 }
 
@@ -99,7 +99,7 @@ static struct outcome caller_read_end(struct rig *rig, sd_bus_message *reply, sd
         if (reply || !rig_find_remains(rig, 0, 0))
                 rig->lease = 0;
         else
-                rig->mounts = world_count_mounts(0, rig->service.source);
+                rig->mounts = sandbox_count_mounts(0, rig->service.source);
         sd_bus_message_unref(reply);
         return outcome;
 }
@@ -123,7 +123,7 @@ struct outcome caller_unmount_path(struct rig *rig) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
 
         return caller_read_end(
-                rig, system_bus_call(caller_root, &error, "UnmountPath", "s", world_path("root")),
+                rig, system_bus_call(caller_root, &error, "UnmountPath", "s", sandbox_path("root")),
                 &error);
 }
 

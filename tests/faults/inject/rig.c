@@ -39,11 +39,11 @@ void rig_prepare(struct rig *rig, const struct service_plan *plan) {
         *rig = (struct rig){.plan = plan,
                             .alice = -EBADF,
                             .network = -EBADF,
-                            .root = world_path("root"),
+                            .root = sandbox_path("root"),
                             .held = RIG_MOUNTS};
         if (access(rig->root, F_OK) < 0) {
-                world_make_root(WORLD_ALICE, "root");
-                world_make_directory(WORLD_ALICE, 0755, "root/dev");
+                sandbox_make_root(USER_ALICE, "root");
+                sandbox_make_directory(USER_ALICE, 0755, "root/dev");
         }
         /* One capability must be able to sweep there. */
         ck_assert_int_eq(chmod(rig->root, 0755), 0);
@@ -154,15 +154,15 @@ static int rig_connect_as(const struct rig *rig, uid_t uid) {
 
         strncpy(address.sun_path, rig->service.socket, sizeof(address.sun_path) - 1);
         ck_assert_int_ge(fd, 0);
-        world_borrow(uid);
+        sandbox_borrow(uid);
         if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
                 fd = fd_close(fd);
-        world_return();
+        sandbox_return();
         return fd;
 }
 
 void rig_reach(struct rig *rig) {
-        rig->alice = rig_connect_as(rig, WORLD_ALICE);
+        rig->alice = rig_connect_as(rig, USER_ALICE);
 }
 
 bool rig_connect(struct rig *rig) {
@@ -187,8 +187,8 @@ struct outcome rig_hello(struct rig *rig) {
 
 /* With proc and sys of the root, as Alice has them: bare directories, or the roots of mounts. */
 static struct outcome rig_ask_with_root(struct rig *rig, struct wire_request request) {
-        int fds[] = {world_open(WORLD_ALICE, world_path("root/proc")),
-                     world_open(WORLD_ALICE, world_path("root/sys"))};
+        int fds[] = {sandbox_open(USER_ALICE, sandbox_path("root/proc")),
+                     sandbox_open(USER_ALICE, sandbox_path("root/sys"))};
         struct outcome outcome;
 
         request.n_targets = RIG_MOUNTS;
@@ -227,7 +227,7 @@ struct outcome rig_enter(struct rig *rig) {
 }
 
 struct outcome rig_mount_dev(struct rig *rig) {
-        FD_AUTO int fd = world_open(WORLD_ALICE, world_path("root/dev"));
+        FD_AUTO int fd = sandbox_open(USER_ALICE, sandbox_path("root/dev"));
         struct wire_request request = {
                 .operation = PROTOCOL_MOUNT, .n_targets = 1, .targets = {{PROTOCOL_DEV, 0}}};
         struct outcome outcome = rig_ask(rig, &request, &fd);
@@ -266,7 +266,7 @@ struct outcome rig_adopt(struct rig *rig, uint64_t lease) {
  */
 static unsigned rig_count_left(const struct rig *rig, unsigned index) {
         unsigned most = RIG_MOUNTS - index;
-        unsigned left = world_count_mounts(0, rig->service.source);
+        unsigned left = sandbox_count_mounts(0, rig->service.source);
 
         return left < most && left + 1 >= most ? left : most;
 }
@@ -305,7 +305,7 @@ static unsigned rig_records(const struct rig *rig) {
 
 static const char *rig_compare(const struct rig *rig, unsigned mounts, unsigned records) {
         static char text[128];
-        unsigned has_mounts = world_count_mounts(0, rig->service.source);
+        unsigned has_mounts = sandbox_count_mounts(0, rig->service.source);
         unsigned has_records = rig_records(rig);
 
         if (has_mounts == mounts && has_records == records)
@@ -390,10 +390,10 @@ static const char *rig_compare_threads(const struct rig *rig) {
 }
 
 void rig_settle(const struct rig *rig) {
-        int64_t deadline = world_now_ms() + RIG_PATIENCE_MS;
+        int64_t deadline = sandbox_now_ms() + RIG_PATIENCE_MS;
 
         while (rig->fds > 0 && rig_compare_threads(rig) && service_is_running(&rig->service) &&
-               world_now_ms() < deadline)
+               sandbox_now_ms() < deadline)
                 usleep(RIG_PAUSE_US);
 }
 
@@ -427,7 +427,7 @@ static bool rig_invite(struct rig *rig) {
         struct rig bob = *rig;
         struct outcome outcome;
 
-        bob.alice = rig_connect_as(rig, WORLD_BOB);
+        bob.alice = rig_connect_as(rig, USER_BOB);
         outcome = rig_hello(&bob);
         if (!rig_said_ok(&outcome)) {
                 rig_hang_up(&bob);
@@ -458,12 +458,12 @@ static void rig_let_replenish(const struct rig *rig) {
 }
 
 const char *rig_find_fault(const struct rig *rig) {
-        int64_t deadline = world_now_ms() + RIG_PATIENCE_MS;
+        int64_t deadline = sandbox_now_ms() + RIG_PATIENCE_MS;
         const char *fault;
 
         rig_settle(rig); /* else a passer-by comes, whose thread stays */
         while ((fault = rig_compare_all(rig)) && service_is_running(&rig->service) &&
-               world_now_ms() < deadline) {
+               sandbox_now_ms() < deadline) {
                 rig_let_replenish(rig);
                 usleep(RIG_PAUSE_US);
         }
@@ -475,7 +475,7 @@ const char *rig_find_remains(const struct rig *rig, unsigned mounts, unsigned re
 }
 
 void rig_measure(struct rig *rig) {
-        int64_t deadline = world_now_ms() + RIG_PATIENCE_MS;
+        int64_t deadline = sandbox_now_ms() + RIG_PATIENCE_MS;
         struct rig_threads threads, before = {0};
         unsigned fds, fds_before = 0;
 
@@ -486,7 +486,7 @@ void rig_measure(struct rig *rig) {
                 if (memcmp(&threads, &before, sizeof(threads)) == 0 && fds == fds_before &&
                     threads.serving == (rig->alice >= 0) && threads.others == RIG_OTHERS)
                         break;
-                ck_assert_int_lt(world_now_ms(), deadline);
+                ck_assert_int_lt(sandbox_now_ms(), deadline);
                 before = threads;
                 fds_before = fds;
                 usleep(3000);

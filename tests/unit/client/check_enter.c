@@ -6,7 +6,7 @@
  * list of steps, in each connection its own: what must be asked, and what is answered.
  */
 
-#include "tests/fixtures/skip.h"
+#include "tests/test.h"
 #include "tests/unit/client/scripted.h"
 
 #include <errno.h>

@@ -3,7 +3,7 @@
 /* Which descriptors MAKEFLAGS and CARGO_MAKEFLAGS make this process pass on. */
 
 #include "client/jobserver.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 #include <fcntl.h>
 #include <stdbool.h>

@@ -7,7 +7,7 @@
  */
 
 #include "common/fd.h"
-#include "tests/fixtures/skip.h"
+#include "tests/test.h"
 #include "tests/unit/client/scripted.h"
 
 #include <errno.h>

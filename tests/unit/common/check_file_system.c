@@ -3,7 +3,7 @@
 #include "common/file_system.h"
 
 #include "common/protocol.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 static const struct {
         uint32_t number;

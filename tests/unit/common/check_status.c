@@ -4,7 +4,7 @@
 
 #include "common/protocol.h"
 #include "common/text.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <string.h>

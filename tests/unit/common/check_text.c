@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "common/text.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,7 +3,7 @@
 /* Replays vectors/ in both directions, and feeds the decoders what no file could list. */
 
 #include "common/wire.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 #include <dirent.h>
 #include <errno.h>

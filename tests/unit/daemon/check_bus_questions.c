@@ -3,7 +3,7 @@
 /* What the answers of the bus and of polkit mean: default deny, and busy isn't absent. */
 
 #include "daemon/bus_question.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <string.h>

@@ -10,8 +10,7 @@
 #include "daemon/refusal.h"
 
 #include "daemon/log.h"
-#include "tests/fixtures/skip.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 #include "tests/unit/daemon/fake_context.h"
 
 #include <errno.h>

@@ -2,8 +2,7 @@
 
 #include "daemon/instance.h"
 
-#include "tests/fixtures/skip.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -7,7 +7,7 @@
 
 #include "daemon/lease.h"
 
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 #include "tests/unit/daemon/fake_context.h"
 
 #include <errno.h>
@@ -83,7 +83,7 @@ static struct holder holder_of(uid_t uid) {
 }
 
 /* It has gone, and another connection of the same user comes. */
-static void client_connect(void) {
+static void client_reconnect(void) {
         client.holder = holder_of(1000);
 }
 
@@ -94,7 +94,7 @@ static void client_start(unsigned features, unsigned count) {
         fake_context_start_as(&client.fake,
                               &(struct fake_setup){.features = features, .quota = client_quota});
         leases = client.fake.context.leases;
-        client_connect();
+        client_reconnect();
         for (unsigned i = 0; i < count; i++)
                 client_add_directory(i, 0);
         fake_calls_reset();
@@ -648,7 +648,7 @@ START_TEST(orphan_outlives_its_connection) {
         fake_calls_reset();
         fake_fail(FAKE_UMOUNT, 1, 1, EPERM);
         ck_assert_int_eq(release_all(&client.holder), -EPERM);
-        client_connect();
+        client_reconnect();
         lease_holds(1, 2);
         ck_assert_int_eq(release_all(leases_orphans(leases)), 0);
         client_end();
@@ -673,7 +673,7 @@ START_TEST(kept_lease_outlives_its_connection_and_is_its_users) {
                                   STATUS_NO_SUCH_LEASE);
                 ck_assert_uint_eq(release_as(&root, id, &strangers).status, STATUS_NO_SUCH_LEASE);
                 lease_holds(1, sizes[s]);
-                client_connect();
+                client_reconnect();
                 ck_assert_uint_eq(release(id, &strangers).status, STATUS_OK);
                 ck_assert_uint_eq(strangers, 0);
                 ck_assert_uint_eq(release(id, &strangers).status, STATUS_NO_SUCH_LEASE);
@@ -696,7 +696,7 @@ START_TEST(kept_lease_that_can_not_be_released_stays_its_users) {
         ck_assert_uint_eq(leases_count(leases).orphans, 0);
         ck_assert_uint_eq(fake_context_record(&client.fake, id).state, RECORD_LIVE);
         leases_abandon(leases, &client.holder);
-        client_connect();
+        client_reconnect();
         ck_assert_uint_eq(release(id, &strangers).status, STATUS_OK);
         client_end();
 }
@@ -748,7 +748,7 @@ START_TEST(lease_that_is_kept_on_is_released_without_what_is_gone) {
         client.fake.descriptors -= 3;
         client.fake.descriptors_before -= 3;
         leases = client.fake.context.leases;
-        client_connect();
+        client_reconnect();
         for (unsigned i = 0; i < 3; i++)
                 fds[i] = i == 1 ? -EBADF : fake_open_mount(client.directories[i]);
         fake_uncover(client.directories[1]);
@@ -797,7 +797,7 @@ START_TEST(what_an_administrator_can_not_release_is_an_orphans) {
         leases_abandon(leases, &client.holder);
         ck_assert_int_eq(release_all(&client.holder), 0);
         lease_holds(1, 2);
-        client_connect();
+        client_reconnect();
         ck_assert_uint_eq(release(id, &strangers).status, STATUS_NO_SUCH_LEASE);
         ck_assert_int_eq(release_all(leases_orphans(leases)), 0);
         client_end();
@@ -828,7 +828,7 @@ static void adoption_start(unsigned features, unsigned count) {
         leases = client.fake.context.leases;
         client.fake.descriptors -= count; /* the directories, as client_start() has it */
         client.fake.descriptors_before -= count;
-        client_connect();
+        client_reconnect();
         for (unsigned i = 0; i < count; i++)
                 claim.fds[i] = fake_open_mount(client.directories[i]);
         fake_calls_reset();
@@ -1071,7 +1071,7 @@ START_TEST(abandoned_holder_adopts_nothing) {
         adoption_start(FAKE_ALL_FEATURES, 2);
         leases_abandon(leases, &client.holder);
         adoption_is_refused(adopt(), STATUS_NO_TARGET);
-        client_connect();
+        client_reconnect();
         adoption_end();
 }
 END_TEST

@@ -2,7 +2,7 @@
 
 #include "daemon/leases.h"
 
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 #include "tests/unit/daemon/fake_context.h"
 
 #include <pthread.h>

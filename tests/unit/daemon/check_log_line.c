@@ -2,8 +2,7 @@
 
 #include "daemon/log_line.h"
 
-#include "tests/fixtures/skip.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 #include "tests/unit/daemon/log_capture.h"
 
 #include <errno.h>

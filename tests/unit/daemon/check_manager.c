@@ -6,7 +6,7 @@
  */
 
 #include "daemon/manager.c"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 /* ---- the table ---- */
 

@@ -5,8 +5,7 @@
 #include "common/fd.h"
 #include "common/protocol.h"
 #include "daemon/kernel.h"
-#include "tests/fixtures/descriptors.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 #include "tests/unit/daemon/fake_kernel.h"
 
 #include <errno.h>

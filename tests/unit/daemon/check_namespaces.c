@@ -12,8 +12,7 @@
 #include "daemon/kernel.h"
 #include "daemon/template.h"
 #include "daemon/unmount.h"
-#include "tests/fixtures/descriptors.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 #include "tests/unit/daemon/fake_kernel.h"
 
 #include <errno.h>

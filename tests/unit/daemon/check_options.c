@@ -4,7 +4,7 @@
 
 #include "common/fdpass.h"
 #include "daemon/refusal.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <limits.h>

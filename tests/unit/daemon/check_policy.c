@@ -3,7 +3,7 @@
 #include "daemon/policy.h"
 
 #include "common/protocol.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <linux/magic.h>

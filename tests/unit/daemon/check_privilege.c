@@ -4,8 +4,7 @@
 
 #include "daemon/privilege.h"
 
-#include "tests/fixtures/skip.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <linux/securebits.h>

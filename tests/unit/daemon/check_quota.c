@@ -2,7 +2,7 @@
 
 #include "daemon/quota.h"
 
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -5,8 +5,7 @@
 #include "common/fdpass.h"
 #include "daemon/log.h"
 #include "daemon/target.h"
-#include "tests/fixtures/descriptors.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <poll.h>

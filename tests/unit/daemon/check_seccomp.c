@@ -5,8 +5,7 @@
 #include "daemon/seccomp.h"
 
 #include "daemon/kernel.h"
-#include "tests/fixtures/skip.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>

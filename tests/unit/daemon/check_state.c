@@ -3,8 +3,7 @@
 /* On a real directory, with real processes that die. */
 
 #include "daemon/kernel.h"
-#include "tests/fixtures/skip.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 #include "tests/unit/daemon/state_files.h"
 
 #include <sched.h>

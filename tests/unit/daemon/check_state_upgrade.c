@@ -2,8 +2,7 @@
 
 /* What 0.1 left, in each condition, beside a state file in each; and a state file of version 2. */
 
-#include "tests/fixtures/skip.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 #include "tests/unit/daemon/state_files.h"
 
 #include <sched.h>

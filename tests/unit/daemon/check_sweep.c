@@ -9,7 +9,7 @@
 
 #include "daemon/lease.h"
 #include "daemon/log.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 #include "tests/unit/daemon/fake_context.h"
 
 #include <errno.h>

@@ -7,9 +7,7 @@
 #include "common/fd.h"
 #include "common/protocol.h"
 #include "daemon/kernel.h"
-#include "tests/fixtures/descriptors.h"
-#include "tests/fixtures/skip.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>

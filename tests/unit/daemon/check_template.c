@@ -4,8 +4,7 @@
 
 #include "common/fd.h"
 #include "common/protocol.h"
-#include "tests/fixtures/descriptors.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 #include "tests/unit/daemon/fake_kernel.h"
 
 #include <errno.h>

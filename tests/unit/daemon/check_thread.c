@@ -9,9 +9,7 @@
 
 #include "daemon/log.h"
 #include "daemon/unmount.h"
-#include "tests/fixtures/descriptors.h"
-#include "tests/fixtures/skip.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
 
 #include "common/fd.h"
 #include "daemon/template.h"
-#include "tests/fixtures/suite.h"
+#include "tests/test.h"
 #include "tests/unit/daemon/fake_kernel.h"
 
 #include <errno.h>

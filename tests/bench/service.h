@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * A mountatd for the benchmark, in the sandbox, started as a service manager does: with a socket
+ * that listens already.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct service {
+        pid_t pid;
+        int socket;
+        char *path; /* of the socket */
+        const char *binary;
+        unsigned number;
+        bool elsewhere; /* in a mount namespace of its own: who is here lives in a container to it
+                         */
+};
+
+/* The socket alone; a client may connect already. `binary` is NULL for the mountatd that was built
+ * with this. */
+struct service service_listen(const char *binary);
+
+/* Starts the daemon with that socket, and these options up to a NULL (or none). */
+void service_start(struct service *service, const char *const *options);
+
+/* Waits for the first connection and becomes the daemon; in a process that was forked for it. */
+void service_activate(const struct service *service) __attribute__((noreturn));
+
+/* Ends it, which releases whatever it holds. */
+void service_stop(struct service *service);
+
+/* Processor time of all its threads so far, nanoseconds. */
+uint64_t service_cpu(const struct service *service);
+
+/* Of /proc/PID/status: "VmRSS", "RssAnon" and the like, KiB. */
+unsigned long service_memory(const struct service *service, const char *what);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What grows: mounts in the namespace, clients at once, namespaces that receive the mounts, leases
+ * that live. Each sweep reports a table, and its targets.
+ */
+
+#include "tests/bench/service.h"
+
+#include <stdbool.h>
+
+struct sweep_plan {
+        bool quick; /* little of everything, to see that it runs */
+        unsigned runs;
+        int root;
+        const char *path;
+        struct service *service;
+        struct service *against; /* another mountatd, or NULL */
+};
+
+void sweep_crowd(const struct sweep_plan *plan);
+void sweep_slaves(const struct sweep_plan *plan);
+void sweep_clients(const struct sweep_plan *plan);
+
+/* With daemons of their own. */
+void sweep_leases(const struct sweep_plan *plan);
+void sweep_starts(const struct sweep_plan *plan);
