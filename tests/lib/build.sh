@@ -8,34 +8,37 @@ build_logs=$repository/build/logs
 # shellcheck disable=SC2034 # for the scripts
 build_package=$repository/build/package
 
-# build_make PRESET: into build/PRESET. The compiler is heard only if it fails.
+# build_make PRESET [TARGET…]: into build/PRESET.
 build_make() {
-        build_logged "$1" "$1"
+        build_logged "$1" build_configure "$1" "$1" && build_logged "$1" build_compile "$@"
 }
 
 # build_make_package [CMAKE_OPTION…]: as a distribution builds it, without the tests: into
-# build_package. Without mountat-runner, since most scripts don't need it.
+# build_package, which with mountat-runner is another directory. Most scripts don't need that.
 build_make_package() {
-        build_logged package release -DCMAKE_INSTALL_PREFIX=/usr -DMOUNTATD_TESTS=OFF \
-                -DMOUNTATD_RUNNER=OFF "$@"
+        local name=package
+
+        if [[ " $* " == *' -DMOUNTATD_RUNNER=ON '* ]]; then
+                name=package-runner
+        fi
+        build_package=$repository/build/$name
+        build_logged "$name" build_configure "$name" release -DCMAKE_INSTALL_PREFIX=/usr \
+                -DMOUNTATD_TESTS=OFF -DMOUNTATD_RUNNER=OFF "$@" &&
+                build_logged "$name" build_compile "$name"
 }
 
 # build_make_deb [CMAKE_OPTION…]: and its Debian packages, beside it.
 build_make_deb() {
-        local log=$build_logs/deb.build.log
-
-        build_make_package "$@"
-        if ! cmake --build "$build_package" --target package >"$log" 2>&1; then
-                cat "$log" >&2
-                return 1
-        fi
+        build_make_package "$@" && build_logged deb build_compile "${build_package##*/}" package
 }
 
+# build_logged NAME COMMAND…: shows what the command printed if it fails. One at a time, since tests
+# that run side by side may want the same build.
 build_logged() {
-        local name=$1 log=$build_logs/$1.build.log
+        local log=$build_logs/$1.build.log
 
         mkdir -p "$build_logs"
-        if ! { build_configure "$@" && build_compile "$name"; } >"$log" 2>&1; then
+        if ! (flock 9 && "${@:2}") 9<"$repository/CMakePresets.json" >"$log" 2>&1; then
                 build_complain "$log" >&2
                 return 1
         fi
@@ -55,8 +58,9 @@ build_configure() {
         (cd "$repository" && cmake --preset "$preset" -B "$repository/build/$name" "$@")
 }
 
+# build_compile NAME [TARGET…]
 build_compile() {
-        cmake --build "$repository/build/$1" --parallel "$(nproc)"
+        cmake --build "$repository/build/$1" --parallel "$(nproc)" ${2:+--target "${@:2}"}
 }
 
 # What root builds in somebody's checkout stays theirs to remove.

@@ -120,12 +120,13 @@ packages_install() {
         rm "$log"
 }
 
-packages_apt() {
+# One at a time: apt doesn't wait for its own locks.
+packages_apt() (
         export DEBIAN_FRONTEND=noninteractive
 
-        apt-get "${packages_apt_options[@]}" update &&
-                apt-get "${packages_apt_options[@]}" install --yes --no-install-recommends "$@"
-}
+        flock 9 && apt-get "${packages_apt_options[@]}" update &&
+                apt-get "${packages_apt_options[@]}" install --yes --no-install-recommends "$@" 9<&-
+) 9<"${BASH_SOURCE[0]}"
 
 # packages_mirror SUITE: where Debian's packages come from: the machine's own mirror if it has the
 # suite, since there may be no way to another.

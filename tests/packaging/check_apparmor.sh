@@ -77,9 +77,9 @@ packages_install apparmor || true
 build=$repository/build/package-apparmor
 rm -f "$build"/*.deb
 build_make_package
-build_logged package-apparmor release -DCMAKE_INSTALL_PREFIX=/usr -DMOUNTATD_TESTS=OFF \
-        -DMOUNTATD_APPARMOR=ON
-cmake --build "$build" --target package >"$build_logs/deb-apparmor.build.log" 2>&1
+build_logged package-apparmor build_configure package-apparmor release \
+        -DCMAKE_INSTALL_PREFIX=/usr -DMOUNTATD_TESTS=OFF -DMOUNTATD_APPARMOR=ON
+build_logged package-apparmor build_compile package-apparmor package
 area=$(mktemp -d)
 trap 'rm -rf "$area"; build_give_back' EXIT
 DESTDIR=$area/default cmake --install "$build_package" >/dev/null

@@ -14,7 +14,6 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/tap.sh"
 . "$tests/lib/go.sh"
 
-manual=$build_package/man
 sources=$repository/man
 
 # mandoc dislikes the empty paragraphs of scdoc's output, which are no fault of the page.
@@ -151,6 +150,7 @@ builds_without_scdoc() {
 packages_install build manual
 go_prepare_runner
 build_make_package "$runner_option"
+manual=$build_package/man
 without=$(mktemp -d)
 trap 'rm -rf "$without"' EXIT
 cd "$repository"
