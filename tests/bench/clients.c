@@ -77,13 +77,13 @@ static struct clients_result clients_measure(const struct route *route, unsigned
         return result;
 }
 
-static void clients_judge(unsigned count, struct clients_result *direct,
-                          struct clients_result *daemon) {
+static void clients_summarise(unsigned count, struct clients_result *direct,
+                              struct clients_result *daemon) {
         if (count != 12)
                 return;
-        report_target("throughput of 12 clients, to that of 12 threads", REPORT_AT_LEAST, 0.7, " x",
+        report_figure("throughput of 12 clients, to that of 12 threads", "x",
                       daemon->throughput / direct->throughput);
-        report_target("p99 of 12 clients, to their p50", REPORT_AT_MOST, 8, " x",
+        report_figure("p99 of 12 clients, to their p50", "x",
                       (double)samples_quantile(&daemon->cycles, 0.99) /
                               (double)samples_quantile(&daemon->cycles, 0.5));
 }
@@ -111,14 +111,14 @@ static unsigned clients_milliseconds(const struct sweep_plan *plan) {
         return plan->quick ? 5 : 300;
 }
 
-static void clients_judge_against(unsigned count, const struct clients_result *daemon,
-                                  const struct clients_result *against) {
+static void clients_summarise_against(unsigned count, const struct clients_result *daemon,
+                                      const struct clients_result *against) {
         char name[64];
 
         if (count < 12)
                 return;
         snprintf(name, sizeof(name), "throughput of %u clients, to the other daemon's", count);
-        report_target(name, REPORT_AT_LEAST, 1.2, " x", daemon->throughput / against->throughput);
+        report_figure(name, "x", daemon->throughput / against->throughput);
 }
 
 static void clients_level(const struct sweep_plan *plan, struct table *table, unsigned count,
@@ -131,10 +131,10 @@ static void clients_level(const struct sweep_plan *plan, struct table *table, un
 
                 a = clients_measure(&route_direct, count, duration, roots, plan->service);
                 b = clients_measure(&route_mountatd, count, duration, roots, plan->service);
-                clients_judge(count, &a, &b);
+                clients_summarise(count, &a, &b);
                 if (plan->against) {
                         c = clients_measure(&route_mountatd, count, duration, roots, plan->against);
-                        clients_judge_against(count, &b, &c);
+                        clients_summarise_against(count, &b, &c);
                         clients_add(&against, &c);
                 }
                 clients_add(&direct, &a);

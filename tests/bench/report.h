@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What the benchmark says: tables as they come, or one JSON object; and the targets, at the end. */
+/* What the benchmark prints: tables as they come, or one JSON object; and a summary, at the end. */
 
 #include "tests/bench/table.h"
 
@@ -16,12 +16,10 @@ void report_begin(enum report_format format);
 void report_table(struct table *table);
 
 /*
- * One run's value for a target, which is named by what it says: "cycle through the daemon". The
- * target is met unless the median of its values is above `wanted`, or below for REPORT_AT_LEAST.
+ * One run's value of a figure, which is named by what it says: "cycle to direct, no pauses". The
+ * summary has the median of all runs.
  */
-enum report_sense { REPORT_AT_MOST, REPORT_AT_LEAST };
-void report_target(const char *name, enum report_sense sense, double wanted, const char *unit,
-                   double value);
+void report_figure(const char *name, const char *unit, double value);
 
-/* The targets, and the end of what is printed. */
+/* The summary, and the end of what is printed. */
 void report_end(void);

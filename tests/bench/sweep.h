@@ -3,7 +3,8 @@
 
 /*
  * What grows: mounts in the namespace, clients at once, namespaces that receive the mounts, leases
- * that live. Each sweep reports a table, and its targets.
+ * that live. Each sweep reports a table, and its figures
+ * of the summary.
  */
 
 #include "tests/bench/service.h"
