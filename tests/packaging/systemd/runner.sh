@@ -116,8 +116,8 @@ runner_drop_in() {
 runner_cannot_reach_bb_runner() {
         buildbarn_runner /setUmask/d
         machine_run systemctl restart bb_runner
-        machine_await 10 runner_check_fails "FAIL  bb_runner        bb_runner: no answer"
-        runner_check_fails "permission denied"
+        machine_await 10 runner_check_fails "permission denied" # once it listens
+        runner_check_fails "FAIL  bb_runner        bb_runner: no answer"
         runner_check_fails UMask=0000
         buildbarn_runner
         machine_run systemctl restart bb_runner
