@@ -6,7 +6,7 @@
  *
  * A SOCK_SEQPACKET Unix socket carries one message per datagram. Requests have one directory file
  * descriptor per target in a single SCM_RIGHTS message; replies have none. All integers are
- * little-endian. `wire.h` turns the bytes into structs; README.md shows the layout as a table.
+ * little-endian. `wire.h` turns the bytes into structs; doc/protocol.md shows the layout.
  */
 
 #define PROTOCOL_MAGIC "MNTA"

@@ -14,7 +14,7 @@ static const struct {
 } status_table[STATUS_MAX] = {
         [STATUS_OK] = {"ok", "done"},
         [STATUS_MALFORMED] = {"malformed", "the request's fields or length are not those of the "
-                                           "protocol: see the protocol table in README.md"},
+                                           "protocol: see doc/protocol.md"},
         [STATUS_UNSUPPORTED_VERSION] = {"unsupported-version",
                                         "this daemon speaks version 1 of the protocol"},
         [STATUS_UNKNOWN_OPERATION] = {"unknown-operation",

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Fields are read and written at the offsets of the tables in README.md, one by one: no struct is
- * laid over the bytes, so neither alignment nor padding can differ between compilers.
+ * Fields are read and written at the offsets of the tables in doc/protocol.md, one by one: no
+ * struct is laid over the bytes, so neither alignment nor padding can differ between compilers.
  */
 
 #include "common/wire.h"

@@ -2,7 +2,7 @@
 
 package mountat
 
-// The numbers of the wire protocol, version 1: common/protocol.h and the table in README.md.
+// The numbers of the wire protocol, version 1: common/protocol.h and doc/protocol.md.
 const (
 	protocolMagic      = "MNTA"
 	protocolVersion    = 1
