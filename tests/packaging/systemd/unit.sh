@@ -13,12 +13,12 @@ score_is_at_most() {
         [[ $score ]] && ((score <= $1))
 }
 
-# install_variant NAME: by the README's lines, as they stand there, in Debian's directory.
+# install_variant NAME: by the commands of its page, unchanged, in Debian's directory.
 install_variant() {
         local lines
 
         lines=$(sed -n "/^    cd .*examples\/$1\$/,/^\$/{ s/^    //; s/sudo //g; p }" \
-                "$repository/README.md")
+                "$repository/SECURITY.md" "$repository/doc/containers.md")
         [[ $lines ]]
         machine_run sh -e -c "$lines"
 }
