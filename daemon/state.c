@@ -48,14 +48,7 @@ void record_set_state(struct record *record, enum record_state state) {
 /* ---- what is found ---- */
 
 static size_t state_record_size(uint32_t version) {
-        switch (version) {
-        case 1:
-                return STATE_RECORD_SIZE_1;
-        case 2:
-                return STATE_RECORD_SIZE_2;
-        default:
-                return sizeof(struct record);
-        }
+        return version == 1 ? STATE_RECORD_SIZE_1 : sizeof(struct record);
 }
 
 static size_t state_file_size(const struct state_header *header) {
@@ -69,9 +62,8 @@ static bool state_is_ours(struct state_header *header) {
         return state_translate_header_1(header);
 }
 
-/* Version 1 has a name of its own. */
 static bool state_is_understood(const struct state_header *header, uint32_t version, off_t size) {
-        return header->version <= version && header->version >= (version == 1 ? 1 : 2) &&
+        return header->version == version &&
                header->record_size == state_record_size(header->version) &&
                header->capacity <= STATE_RECORDS_MAX && state_file_size(header) == (size_t)size;
 }

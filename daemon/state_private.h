@@ -13,9 +13,8 @@
 #define STATE_NAME_1 "ledger" /* 0.1, which counts as version 1 */
 
 enum {
-        STATE_VERSION = 3,
+        STATE_VERSION = 3, /* 2 was in no release */
         STATE_RECORD_SIZE_1 = 192,
-        STATE_RECORD_SIZE_2 = 200, /* no inode of the mount namespace */
 };
 
 enum state_finding {
@@ -47,9 +46,9 @@ struct state_takeover {
 /* ---- state.c ---- */
 
 /*
- * Looks at what lies under the name, which is of that version, or of an earlier one of the same
- * name. -EBUSY: its instance is alive. That stands in one place in every version, so that a file
- * that isn't understood isn't taken from who runs with it.
+ * Looks at what lies under the name, which is of that version, or isn't understood. -EBUSY: its
+ * instance is alive. That stands in one place in every version, so that a file that isn't
+ * understood isn't taken from who runs with it.
  */
 int state_find(struct state_takeover *takeover, const char *name, uint32_t version,
                struct state_file *file);

@@ -38,27 +38,8 @@ struct record_1 {
         uint64_t mounts[PROTOCOL_TARGETS_MAX];
 };
 
-/* Behind a header like that of today. */
-struct record_2 {
-        uint64_t lease;
-        uint64_t granted;
-        uint64_t writer_start_time;
-        uint64_t mount_namespace;
-        int32_t writer_pid;
-        uint32_t state;
-        uint32_t uid;
-        int32_t pid;
-        uint32_t count;
-        uint16_t kept;
-        uint16_t mounted;
-        uint8_t file_systems[PROTOCOL_TARGETS_MAX];
-        uint64_t mounts[PROTOCOL_TARGETS_MAX];
-};
-
-static_assert(sizeof(struct state_header_1) == 72 &&
-                      sizeof(struct record_1) == STATE_RECORD_SIZE_1 &&
-                      sizeof(struct record_2) == STATE_RECORD_SIZE_2,
-              "they are out");
+static_assert(sizeof(struct state_header_1) == 72 && sizeof(struct record_1) == STATE_RECORD_SIZE_1,
+              "0.1 is out");
 
 bool state_translate_header_1(struct state_header *header) {
         struct state_header_1 old;
@@ -94,43 +75,21 @@ static struct record record_from_1(const struct record_1 *old) {
         return record;
 }
 
-static struct record record_from_2(const struct record_2 *old) {
-        struct record record = {
-                .lease = old->lease,
-                .granted = old->granted,
-                .writer_start_time = old->writer_start_time,
-                .mount_namespace = old->mount_namespace,
-                .writer_pid = old->writer_pid,
-                .state = old->state,
-                .uid = old->uid,
-                .pid = old->pid,
-                .count = old->count,
-                .kept = old->kept,
-                .mounted = old->mounted,
-        };
-
-        memcpy(record.file_systems, old->file_systems, sizeof(record.file_systems));
-        memcpy(record.mounts, old->mounts, sizeof(record.mounts));
-        return record;
-}
-
 /* As they are: whoever reads them judges them. */
-static void state_put_records(struct state *state, const struct state *old, uint32_t version) {
-        const struct record_1 *of_1 = (const struct record_1 *)(const void *)old->records;
-        const struct record_2 *of_2 = (const struct record_2 *)(const void *)old->records;
+static void state_put_records(struct state *state, const struct state *old) {
+        const struct record_1 *records = (const struct record_1 *)(const void *)old->records;
 
         for (uint32_t i = 0; i < old->capacity; i++)
-                if (version == 1 && of_1[i].state != RECORD_FREE)
-                        state->records[i] = record_from_1(&of_1[i]);
-                else if (version == 2 && of_2[i].state != RECORD_FREE)
-                        state->records[i] = record_from_2(&of_2[i]);
+                if (records[i].state != RECORD_FREE)
+                        state->records[i] = record_from_1(&records[i]);
 }
 
 /*
- * Makes a state file of that file, whose instance is that of then. mountatd --sweep does so with
+ * Makes a state file of 0.1's file, whose instance is that of then. mountatd --sweep does so with
  * root's rights for a daemon that may be a user of its own, so the file's owner stays.
  */
-static int state_convert(struct state_takeover *takeover, const struct state_file *from) {
+static int state_convert(struct state_takeover *takeover) {
+        const struct state_file *from = &takeover->ledger;
         int directory = takeover->directory, r;
         struct state state = {0}, old = {0};
 
@@ -139,7 +98,7 @@ static int state_convert(struct state_takeover *takeover, const struct state_fil
                 return r;
         r = state_create(directory, old.capacity, &from->header.instance, &state);
         if (r == 0) {
-                state_put_records(&state, &old, from->header.version);
+                state_put_records(&state, &old);
                 if (from->uid != geteuid() &&
                     fchownat(directory, STATE_NAME_NEW, from->uid, from->gid, 0) < 0)
                         r = -errno;
@@ -153,16 +112,14 @@ static int state_convert(struct state_takeover *takeover, const struct state_fil
 }
 
 int state_upgrade(struct state_takeover *takeover) {
-        struct state_file *state = &takeover->state, *ledger = &takeover->ledger;
+        const struct state_file *state = &takeover->state, *ledger = &takeover->ledger;
         int r = 0;
 
-        if (state->finding == STATE_LEFT && state->header.version < STATE_VERSION)
-                r = state_convert(takeover, state);
-        if (r < 0 || (ledger->finding != STATE_LEFT && ledger->finding != STATE_OUTDATED))
-                return r;
+        if (ledger->finding != STATE_LEFT && ledger->finding != STATE_OUTDATED)
+                return 0;
         if (ledger->finding == STATE_LEFT && state->finding != STATE_LEFT &&
             state->finding != STATE_FOREIGN)
-                r = state_convert(takeover, ledger);
+                r = state_convert(takeover);
         if (r == 0 && unlinkat(takeover->directory, STATE_NAME_1, 0) < 0)
                 r = -errno;
         return r;

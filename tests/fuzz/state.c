@@ -6,8 +6,7 @@
  * out, and a file that is not understood is kept byte by byte.
  *
  * The first byte says for each of the two whether it is there, and whether the input is the file or
- * what is wrong with one that is in order, so that the records are reached; and whether the state
- * file is one of version 2.
+ * what is wrong with one that is in order, so that the records are reached.
  */
 
 #include "tests/fuzz/script.h"
@@ -17,7 +16,6 @@ enum {
         CAPACITY = 8,
         LEDGER_HEADER_SIZE = 72,
         LEDGER_RECORD_SIZE = 192,
-        STATE_2_RECORD_SIZE = 200,
         FILE_MAX = STATE_HEADER_SIZE + CAPACITY * sizeof(struct record),
 };
 
@@ -37,9 +35,8 @@ static void disturb(struct script *script, char *bytes, size_t size) {
 }
 
 /*
- * Version 2's record is ours without the fifth of eight bytes, the namespace's inode. 0.1's is
- * without the namespace as well, which is the fourth, and has four bytes for `kept`, where ours has
- * `mounted` behind it.
+ * 0.1's record is ours without the fourth and the fifth of eight bytes, the namespace and its
+ * inode, and has four bytes for `kept`, where ours has `mounted` behind it.
  */
 static void put_records(struct found_file *file, size_t record_size, unsigned count) {
         for (uint32_t i = 0; i < count; i++) {
@@ -62,17 +59,17 @@ static void put_records(struct found_file *file, size_t record_size, unsigned co
         }
 }
 
-static void make_state(struct found_file *file, size_t record_size) {
+static void make_state(struct found_file *file) {
         struct state_header header = {
-                .version = record_size == STATE_2_RECORD_SIZE ? 2 : 3,
-                .record_size = record_size,
+                .version = 3,
+                .record_size = sizeof(struct record),
                 .capacity = CAPACITY,
                 .instance = state_files_dead_instance(),
         };
 
         memcpy(header.magic, "MNTSTATE", sizeof(header.magic));
         memcpy(file->bytes, &header, sizeof(header));
-        file->size = STATE_HEADER_SIZE + CAPACITY * record_size;
+        file->size = STATE_HEADER_SIZE + CAPACITY * sizeof(struct record);
 }
 
 static void make_ledger(struct found_file *file) {
@@ -169,9 +166,9 @@ static const struct found_file *winner(const struct found_file *state,
 }
 
 static void take_over(const struct state_files *files, const struct found_file *state,
-                      const struct found_file *ledger, size_t state_record_size) {
+                      const struct found_file *ledger) {
         const struct found_file *wins = winner(state, ledger);
-        size_t record_size = wins == ledger ? LEDGER_RECORD_SIZE : state_record_size;
+        size_t record_size = wins == ledger ? LEDGER_RECORD_SIZE : sizeof(struct record);
         struct state_found found = {0};
         struct state opened;
         int r = state_open(files->directory, CAPACITY, &opened, &found);
@@ -203,16 +200,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct found_file state = {.name = "state"}, ledger = {.name = "ledger"};
         struct script script = {data, size};
         unsigned before = descriptors_count(), flags = script_byte(&script);
-        size_t record_size = flags & 32 ? STATE_2_RECORD_SIZE : sizeof(struct record);
 
         ck_assert_ptr_nonnull(mkdtemp(files.directory));
         state.shape = flags & 3;
         ledger.shape = flags >> 2 & 3;
         if (state.shape != RAW)
-                make_state(&state, record_size);
+                make_state(&state);
         if (ledger.shape != RAW)
                 make_ledger(&ledger);
-        make(&state, &script, record_size);
+        make(&state, &script, sizeof(struct record));
         make(&ledger, &script, LEDGER_RECORD_SIZE);
         if (state.shape != ABSENT)
                 state_files_write(&files, "state", state.bytes, state.size);
@@ -221,7 +217,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         if (flags & 16)
                 open_in_place(&files);
-        take_over(&files, &state, &ledger, record_size);
+        take_over(&files, &state, &ledger);
         state_files_end(&files); /* no other file either */
         ck_assert_uint_eq(descriptors_count(), before);
         return 0;

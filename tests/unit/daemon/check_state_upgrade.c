@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What 0.1 left, in each condition, beside a state file in each; and a state file of version 2. */
+/* What 0.1 left, in each condition, beside a state file in each. */
 
 #include "tests/test.h"
 #include "tests/unit/daemon/state_files.h"
@@ -21,8 +21,6 @@ enum {
         HEADER_1_INSTANCE = 16,
         RECORD_1_SIZE = 192,
         FILE_1_SIZE = 4096 + CAPACITY_1 * RECORD_1_SIZE,
-        CAPACITY_2 = 4,
-        RECORD_2_SIZE = 200,
 };
 
 struct record_of_0_1 {
@@ -305,143 +303,6 @@ START_TEST(ledger_that_is_not_understood_is_set_aside) {
 }
 END_TEST
 
-/* ---- version 2, whose header is ours ---- */
-
-struct record_of_2 {
-        uint64_t lease, granted, writer_start_time, mount_namespace;
-        int32_t writer_pid;
-        uint32_t state, uid;
-        int32_t pid;
-        uint32_t count;
-        uint16_t kept, mounted;
-        uint8_t file_systems[16];
-        uint64_t mounts[16];
-};
-
-static struct record_of_2 record_of_2(uint32_t index, uint64_t mount_namespace, uint16_t kept) {
-        return (struct record_of_2){
-                .lease = 0x123456789abc0000 | index,
-                .granted = 11,
-                .writer_start_time = 12,
-                .mount_namespace = mount_namespace,
-                .writer_pid = 13,
-                .state = RECORD_LIVE,
-                .uid = 1000 + index,
-                .pid = 14,
-                .count = 2,
-                .kept = kept,
-                .mounted = 2,
-                .file_systems = {PROTOCOL_PROC, PROTOCOL_SYSFS},
-                .mounts = {100 + index, 200 + index},
-        };
-}
-
-/* A lease in another namespace, none, one that is kept, and a damaged one. */
-static void write_state_2(const struct state_files *files, const struct instance *instance) {
-        struct {
-                struct state_header header;
-                char rest[STATE_HEADER_SIZE - sizeof(struct state_header)];
-                struct record_of_2 records[CAPACITY_2];
-        } file = {
-                .header = {.version = 2,
-                           .record_size = RECORD_2_SIZE,
-                           .capacity = CAPACITY_2,
-                           .instance = *instance},
-                .records = {record_of_2(0, 7, 0), {0}, record_of_2(2, 0, 1), record_of_2(3, 0, 2)},
-        };
-
-        ck_assert_uint_eq(sizeof(file), STATE_HEADER_SIZE + CAPACITY_2 * RECORD_2_SIZE);
-        memcpy(file.header.magic, "MNTSTATE", 8);
-        state_files_write(files, "state", &file, sizeof(file));
-}
-
-static void is_of_version_2(const struct state *state) {
-        struct record wanted[] = {
-                new_record(0, RECORD_LIVE, 0), {0}, new_record(2, RECORD_LIVE, 1)};
-
-        wanted[0].mount_namespace = 7;
-        ck_assert_mem_eq(state->records, wanted, sizeof(wanted));
-}
-
-START_TEST(leases_of_version_2_are_taken_over_at_their_index) {
-        const struct instance dead = state_files_dead_instance();
-        unsigned descriptors = descriptors_count();
-        struct state_found found = {0};
-        struct state_files files;
-        struct state state;
-
-        state_files_start(&files);
-        write_state_2(&files, &dead);
-        ck_assert_int_eq(state_open(files.directory, CAPACITY, &state, &found), 0);
-        ck_assert_str_eq(found.set_aside, "");
-        ck_assert_uint_eq(found.damaged, 1);
-        ck_assert_uint_eq(state.capacity, CAPACITY);
-        ck_assert_uint_eq(state.header->version, 3);
-        ck_assert_int_eq(state.header->instance.pid, getpid());
-        is_of_version_2(&state);
-        for (uint32_t i = 3; i < CAPACITY; i++)
-                ck_assert_uint_eq(state.records[i].state, RECORD_FREE);
-        state_close(&state);
-        ck_assert_uint_eq(descriptors_count(), descriptors);
-        state_files_end(&files);
-}
-END_TEST
-
-START_TEST(leases_of_version_2_are_opened_in_place) {
-        const struct instance dead = state_files_dead_instance();
-        unsigned descriptors = descriptors_count();
-        struct state_found found = {0};
-        struct state_files files;
-        struct state state;
-
-        state_files_start(&files);
-        write_state_2(&files, &dead);
-        write_ledger(&files, &dead); /* taken over by who left that */
-        ck_assert_int_eq(state_open_left(files.directory, &state, &found), 0);
-        ck_assert_mem_eq(&state.header->instance, &dead, sizeof(dead));
-        ck_assert_uint_eq(state.capacity, CAPACITY_2);
-        is_of_version_2(&state);
-        ck_assert(!state_files_has(&files, "ledger"));
-        record_set_state(&state.records[0], RECORD_FREE);
-        state_close_left(&state);
-
-        ck_assert_int_eq(state_open(files.directory, CAPACITY, &state, &found), 0);
-        ck_assert_uint_eq(state.records[0].state, RECORD_FREE);
-        ck_assert_uint_eq(state.records[2].kept, 1);
-        state_close(&state);
-        ck_assert_uint_eq(descriptors_count(), descriptors);
-        state_files_end(&files);
-}
-END_TEST
-
-START_TEST(version_2_of_who_lives_or_of_an_earlier_boot_is_not_taken_over) {
-        struct instance instance = state_files_living_instance();
-        struct state_found found = {0};
-        struct state_files files;
-        struct state state;
-        char *before, *after;
-        size_t size;
-
-        state_files_start(&files);
-        write_state_2(&files, &instance);
-        before = state_files_snapshot(&files, &size);
-        ck_assert_int_eq(state_open(files.directory, CAPACITY, &state, &found), -EBUSY);
-        ck_assert_int_eq(found.pid, getpid());
-        instance = state_files_earlier_instance();
-        after = state_files_snapshot(&files, &size);
-        ck_assert_mem_eq(after, before, size);
-        write_state_2(&files, &instance);
-        ck_assert_int_eq(state_open_left(files.directory, &state, &found), -ENOENT);
-        ck_assert_int_eq(state_open(files.directory, CAPACITY, &state, &found), 0);
-        ck_assert_uint_eq(state.used, 0);
-        ck_assert_str_eq(found.set_aside, "");
-        state_close(&state);
-        free(before);
-        free(after);
-        state_files_end(&files);
-}
-END_TEST
-
 /* ---- one beside the other ---- */
 
 enum condition {
@@ -591,14 +452,10 @@ START_TEST(full_file_system_costs_0_1_no_lease) {
 END_TEST
 
 int main(void) {
-        return SUITE_RUN("state_upgrade", leases_of_0_1_are_taken_over_at_their_index,
-                         room_is_made_for_the_leases_of_0_1, leases_of_0_1_are_opened_in_place,
-                         sweep_leaves_the_file_to_the_daemons_user,
-                         damaged_records_of_0_1_are_counted,
-                         ledger_that_is_not_understood_is_set_aside,
-                         leases_of_version_2_are_taken_over_at_their_index,
-                         leases_of_version_2_are_opened_in_place,
-                         version_2_of_who_lives_or_of_an_earlier_boot_is_not_taken_over,
-                         each_is_judged_beside_the_other, in_place_each_is_judged_beside_the_other,
-                         full_file_system_costs_0_1_no_lease);
+        return SUITE_RUN(
+                "state_upgrade", leases_of_0_1_are_taken_over_at_their_index,
+                room_is_made_for_the_leases_of_0_1, leases_of_0_1_are_opened_in_place,
+                sweep_leaves_the_file_to_the_daemons_user, damaged_records_of_0_1_are_counted,
+                ledger_that_is_not_understood_is_set_aside, each_is_judged_beside_the_other,
+                in_place_each_is_judged_beside_the_other, full_file_system_costs_0_1_no_lease);
 }
