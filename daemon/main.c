@@ -199,8 +199,8 @@ static bool main_open_state(struct program *program, const char *directory, stru
 
         if (found.set_aside[0])
                 log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_STATE_SET_ASIDE},
-                          "%s: the state file can't be understood, or an instance in another mount "
-                          "namespace has left it: kept as %s",
+                          "%s: the state file isn't understood, is of an instance in another mount "
+                          "namespace, or is older than what 0.1 has left: kept as %s",
                           directory, found.set_aside);
         if (found.damaged > 0)
                 log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_MOUNTS_LEFT},

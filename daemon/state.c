@@ -222,6 +222,32 @@ static int state_identify(struct state_takeover *takeover) {
         return r;
 }
 
+static bool state_is_in_use(const struct state *state) {
+        for (uint32_t i = 0; i < state->used; i++)
+                if (state->records[i].state != RECORD_FREE)
+                        return true;
+        return false;
+}
+
+/* 0.1 has run since: what it has on record counts, and it knew nothing of the records here. */
+static int state_judge_outlived(struct state_takeover *takeover) {
+        struct state_file *file = &takeover->state;
+        const struct state_file *ledger = &takeover->ledger;
+        struct state state = {0};
+        int r;
+
+        if (ledger->finding != STATE_LEFT ||
+            (file->finding != STATE_LEFT && file->finding != STATE_FOREIGN) ||
+            ledger->header.instance.start_time <= file->header.instance.start_time)
+                return 0;
+        r = state_map(file->fd, &file->header, &state);
+        if (r < 0)
+                return r;
+        file->finding = state_is_in_use(&state) ? STATE_UNKNOWN : STATE_OUTDATED;
+        state_unmap(&state);
+        return 0;
+}
+
 /* Locks the directory, and looks at what is there. The caller ends it, if this fails as well. */
 static int state_begin(const char *directory, struct state_found *found,
                        struct state_takeover *takeover) {
@@ -240,7 +266,7 @@ static int state_begin(const char *directory, struct state_found *found,
                 r = state_find(takeover, STATE_NAME, STATE_VERSION, &takeover->state);
         if (r == 0)
                 r = state_find(takeover, STATE_NAME_1, 1, &takeover->ledger);
-        return r;
+        return r == 0 ? state_judge_outlived(takeover) : r;
 }
 
 /* Room for what is asked, and for the last record that is in use. */
@@ -371,11 +397,7 @@ static bool state_is_in_place(const struct state *state) {
 }
 
 void state_close(struct state *state) {
-        bool used = false;
-
-        for (uint32_t i = 0; i < state->used; i++)
-                used = used || state->records[i].state != RECORD_FREE;
-        if (!used && state_is_in_place(state))
+        if (!state_is_in_use(state) && state_is_in_place(state))
                 unlinkat(state->directory, STATE_NAME, 0);
         state_unmap(state);
         state->directory = fd_close(state->directory);

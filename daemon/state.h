@@ -109,8 +109,9 @@ struct state_found {
  * changed. What else fails, fails for good: that a file can't be read doesn't make it one that
  * isn't understood.
  *
- * Where both `state` and `ledger` are, `state` is the newer and wins, if it is understood and of
- * this boot.
+ * Where both `state` and `ledger` are of this boot and understood, the one whose instance started
+ * later wins, and `state` if they are of one. A `state` that loses has records that 0.1, started
+ * after it, knew nothing of: it is set aside, unless it has none.
  */
 int state_open(const char *directory, uint32_t capacity, struct state *state,
                struct state_found *found);

@@ -20,8 +20,9 @@ enum {
 enum state_finding {
         STATE_ABSENT,
         STATE_UNKNOWN,  /* not understood; or in another mount namespace and of an earlier version,
-                         * or in another pid namespace as well */
-        STATE_OUTDATED, /* of an earlier boot: its mounts are gone */
+                         * or in another pid namespace as well; or 0.1 has run since */
+        STATE_OUTDATED, /* of an earlier boot: its mounts are gone; or without a record, and 0.1 has
+                         * run since */
         STATE_LEFT,     /* by a dead instance of this boot */
         STATE_FOREIGN,  /* the same, but one in another mount namespace */
 };
@@ -68,7 +69,7 @@ int state_put_in_place(int directory, struct state *state);
 bool state_translate_header_1(struct state_header *header);
 
 /*
- * Makes a state file of this version of what an earlier one left. Of 0.1's, which it removes,
- * unless there is a state file of this boot: what lies beside it has been taken over already.
+ * Removes 0.1's file, once there is a state file of what is in it. There is one already if one was
+ * LEFT or is FOREIGN: that is the later one.
  */
 int state_upgrade(struct state_takeover *takeover);

@@ -99,13 +99,14 @@ static void write_ledger(const struct state_files *files, const struct instance 
         state_files_write(files, "ledger", bytes, sizeof(bytes));
 }
 
-/* With a record that 0.1 has none of. */
-static void write_state(const struct state_files *files, const struct instance *instance) {
+/* With a record that 0.1 has none of, in use or free. */
+static void write_state_with(const struct state_files *files, const struct instance *instance,
+                             enum record_state record_state) {
         static union {
                 struct state_header header;
                 char bytes[STATE_HEADER_SIZE + CAPACITY * sizeof(struct record)];
         } file;
-        struct record record = new_record(7, RECORD_LIVE, 0);
+        struct record record = new_record(7, record_state, 0);
 
         file.header = (struct state_header){
                 .version = 3,
@@ -116,6 +117,10 @@ static void write_state(const struct state_files *files, const struct instance *
         memcpy(file.header.magic, "MNTSTATE", 8);
         memcpy(file.bytes + STATE_HEADER_SIZE + 7 * sizeof(record), &record, sizeof(record));
         state_files_write(files, "state", &file, sizeof(file));
+}
+
+static void write_state(const struct state_files *files, const struct instance *instance) {
+        write_state_with(files, instance, RECORD_LIVE);
 }
 
 static void is_of_0_1(const struct state *state) {
@@ -425,6 +430,57 @@ START_TEST(in_place_each_is_judged_beside_the_other) {
 }
 END_TEST
 
+/* 0.1 has been installed again, and knew nothing of the state file. */
+START_TEST(later_ledger_wins_and_records_beside_it_are_kept) {
+        static const struct {
+                int later; /* by so many ticks the ledger's instance started later */
+                enum record_state state;
+                bool wins;
+                const char *set_aside;
+        } rows[] = {
+                {-2, RECORD_LIVE, false, ""},
+                {0, RECORD_LIVE, false, ""}, /* half a take-over */
+                {0, RECORD_FREE, false, ""},
+                {1, RECORD_FREE, true, ""},
+                {1, RECORD_LIVE, true, "state.unknown-1"},
+                {1, RECORD_RELEASING, true, "state.unknown-1"},
+        };
+
+        for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+                struct instance instance = state_files_dead_instance();
+                unsigned descriptors = descriptors_count();
+                struct state_found found = {0};
+                struct state_files files;
+                struct state state;
+                int r;
+
+                state_files_start(&files);
+                write_ledger(&files, &instance);
+                instance.start_time -= rows[row].later;
+                write_state_with(&files, &instance, rows[row].state);
+
+                r = state_open_left(files.directory, &state, &found);
+                ck_assert_int_eq(r, rows[row].set_aside[0] ? -ENOENT : 0);
+                ck_assert_str_eq(found.set_aside, "");
+                if (r == 0)
+                        state_close_left(&state);
+                ck_assert_int_eq(state_open(files.directory, CAPACITY, &state, &found), 0);
+                ck_assert_str_eq(found.set_aside, rows[row].set_aside);
+                if (rows[row].wins)
+                        is_of_0_1(&state);
+                else
+                        ck_assert_uint_eq(state.records[0].state, RECORD_FREE);
+                ck_assert_uint_eq(state.records[7].state,
+                                  rows[row].wins ? RECORD_FREE : rows[row].state);
+                ck_assert(!state_files_has(&files, "ledger"));
+                ck_assert(state_files_has(&files, "state.unknown-1") == !!rows[row].set_aside[0]);
+                state_close(&state);
+                ck_assert_uint_eq(descriptors_count(), descriptors);
+                state_files_end(&files);
+        }
+}
+END_TEST
+
 START_TEST(full_file_system_costs_0_1_no_lease) {
         struct instance dead;
         struct state_found found = {0};
@@ -452,10 +508,12 @@ START_TEST(full_file_system_costs_0_1_no_lease) {
 END_TEST
 
 int main(void) {
-        return SUITE_RUN(
-                "state_upgrade", leases_of_0_1_are_taken_over_at_their_index,
-                room_is_made_for_the_leases_of_0_1, leases_of_0_1_are_opened_in_place,
-                sweep_leaves_the_file_to_the_daemons_user, damaged_records_of_0_1_are_counted,
-                ledger_that_is_not_understood_is_set_aside, each_is_judged_beside_the_other,
-                in_place_each_is_judged_beside_the_other, full_file_system_costs_0_1_no_lease);
+        return SUITE_RUN("state_upgrade", leases_of_0_1_are_taken_over_at_their_index,
+                         room_is_made_for_the_leases_of_0_1, leases_of_0_1_are_opened_in_place,
+                         sweep_leaves_the_file_to_the_daemons_user,
+                         damaged_records_of_0_1_are_counted,
+                         ledger_that_is_not_understood_is_set_aside,
+                         each_is_judged_beside_the_other, in_place_each_is_judged_beside_the_other,
+                         later_ledger_wins_and_records_beside_it_are_kept,
+                         full_file_system_costs_0_1_no_lease);
 }
