@@ -206,12 +206,22 @@ static struct lease *leases_find_left(struct leases *leases, const struct holder
         return lease;
 }
 
+static bool leases_has_hung_up(const struct holder *holder) {
+        struct pollfd poller = {.fd = holder->socket, .events = POLLRDHUP};
+
+        return holder->socket >= 0 && poll(&poller, 1, 0) > 0;
+}
+
+/*
+ * A client that had no answer in time has closed its connection and asks again on another: while no
+ * daemon ran, the socket has collected them. What the closed one adopted would end with it.
+ */
 bool leases_hand_over(struct leases *leases, struct holder *holder, const struct lease_claim *claim,
                       const struct lease_roots *roots) {
         struct lease *lease = NULL;
 
         pthread_mutex_lock(&leases->mutex);
-        if (!holder->gone && !leases->stopping)
+        if (!holder->gone && !leases->stopping && !leases_has_hung_up(holder))
                 lease = leases_find_left(leases, holder, claim, roots->mounts);
         if (lease) {
                 for (unsigned i = 0; i < claim->count; i++) {
@@ -422,12 +432,6 @@ uint64_t leases_find_mount(struct leases *leases, uint64_t mount) {
         found = lease ? lease->record->lease : 0;
         pthread_mutex_unlock(&leases->mutex);
         return found;
-}
-
-static bool leases_has_hung_up(const struct holder *holder) {
-        struct pollfd poller = {.fd = holder->socket, .events = POLLRDHUP};
-
-        return holder->socket >= 0 && poll(&poller, 1, 0) > 0;
 }
 
 bool leases_is_leaving(struct leases *leases, uid_t uid, uint64_t mount) {

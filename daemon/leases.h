@@ -122,8 +122,8 @@ struct lease_roots {
 
 /*
  * Makes the live lease that a predecessor left the holder's, if the same user had it and all that
- * the claim says of it is so; then the descriptors are taken. False: there is no such, or somebody
- * else has it.
+ * the claim says of it is so; then the descriptors are taken. False: there is no such, somebody
+ * else has it, or the holder's client has hung up.
  */
 bool leases_hand_over(struct leases *leases, struct holder *holder, const struct lease_claim *claim,
                       const struct lease_roots *roots);

@@ -547,6 +547,57 @@ SANDBOX_TEST(a_lease_is_adopted_by_who_had_it_with_its_mounts_and_once) {
         service_stop(&service);
 }
 
+static void send_adopt(int client, uint64_t lease, const int *fds) {
+        struct wire_request request = {
+                .version = PROTOCOL_VERSION,
+                .operation = PROTOCOL_ADOPT,
+                .cookie = 1,
+                .lease = lease,
+                .n_targets = 2,
+                .targets = {{.file_system = PROTOCOL_PROC}, {.file_system = PROTOCOL_SYSFS}},
+        };
+        uint8_t bytes[WIRE_REQUEST_MAX];
+
+        client_send(client, bytes, wire_encode_request(&request, bytes), fds, 2);
+}
+
+/* A daemon that stays away for longer than its client waits for an answer at a time: in the socket
+ * that the service manager keeps for it, there are connections that the client has closed. */
+SANDBOX_TEST(a_client_that_tried_in_vain_before_still_adopts) {
+        const struct service_plan inherits = {
+                .name = "adopt",
+                .start = SERVICE_INHERITS,
+                .listener = service_listen("adopt"),
+        };
+        const char *root = sandbox_make_root(USER_ALICE, "root");
+        struct service service = service_spawn(&inherits);
+        int alice = client_connect(&service, USER_ALICE), fds[2];
+        uint64_t lease, id;
+
+        ck_assert_int_eq(chmod(root, 0755), 0);
+        lease = client_hold_root(alice, USER_ALICE, root);
+        fds[0] = sandbox_open(USER_ALICE, sandbox_path("root/proc"));
+        fds[1] = sandbox_open(USER_ALICE, sandbox_path("root/sys"));
+        id = mount_id(sandbox_path("root/proc"));
+        end(&service, SIGUSR1);
+        close(alice);
+
+        for (int i = 0; i < 3; i++) {
+                alice = client_connect(&service, USER_ALICE);
+                send_adopt(alice, lease, fds);
+                if (i < 2)
+                        close(alice);
+        }
+        service = service_spawn(&inherits);
+        client_expect(client_receive(alice), STATUS_OK, 0, STATUS_NO_TARGET);
+        ck_assert_uint_eq(mount_id(sandbox_path("root/proc")), id);
+        ck_assert_uint_eq(client_unmount(alice, lease).status, STATUS_OK);
+        close(alice);
+        close(fds[0]);
+        close(fds[1]);
+        service_stop(&service);
+}
+
 /*
  * A user's own mounts, which bear the label of the daemon's, are called proc and sys, and keep all
  * waiting who ask them anything.
@@ -933,6 +984,7 @@ int main(void) {
         tcase_add_test(tests, mountatctl_holds_through_restarts_and_tells_the_first);
         tcase_add_test(tests, mountatctl_gives_up_a_daemon_that_stays_away);
         tcase_add_test(tests, a_lease_is_adopted_by_who_had_it_with_its_mounts_and_once);
+        tcase_add_test(tests, a_client_that_tried_in_vain_before_still_adopts);
         tcase_add_test(tests, a_lease_is_not_adopted_with_a_fuse_that_is_named_mountatd);
         tcase_add_test(tests, kills_and_restarts_under_load_leave_nothing_behind);
         return sandbox_run(tests);

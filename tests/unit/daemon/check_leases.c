@@ -819,6 +819,29 @@ START_TEST(held_lease_is_not_adopted) {
 END_TEST
 
 /* Its holder would find nobody to release it. */
+/* A client that had no answer in time: it asks again on another connection. */
+START_TEST(who_has_hung_up_adopts_nothing) {
+        const struct record left[] = {left_at(3, 1000, RECORD_LIVE, 1)};
+        struct holder gone = holder_of(1000), next = holder_of(1000);
+        int ends[2], others[2];
+
+        start_with(left, 1);
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, others), 0);
+        gone.socket = ends[0];
+        next.socket = others[0];
+        close(ends[1]);
+        ck_assert(!adopt(&gone, &left[0]));
+        counts_are(1, 1, 0, 1);
+        ck_assert(adopt(&next, &left[0]));
+        close_and_drop(leases_take(leases, &next, left[0].lease));
+        close(ends[0]);
+        close(others[0]);
+        close(others[1]);
+        end();
+}
+END_TEST
+
 START_TEST(nothing_is_adopted_after_the_stop) {
         const struct record left = left_at(3, 1000, RECORD_LIVE, 2);
         struct holder holder = holder_of(1000);
@@ -1399,9 +1422,9 @@ int main(void) {
                 what_was_left_may_exceed_the_limits,
                 left_lease_is_adopted_once_and_then_like_any_other,
                 each_disagreement_is_no_adoption, lease_that_was_not_live_is_never_adopted,
-                held_lease_is_not_adopted, nothing_is_adopted_after_the_stop,
-                sweep_takes_what_it_is_for, lease_that_is_swept_is_on_record_as_what_it_is,
-                what_is_out_of_reach_is_told_once,
+                held_lease_is_not_adopted, who_has_hung_up_adopts_nothing,
+                nothing_is_adopted_after_the_stop, sweep_takes_what_it_is_for,
+                lease_that_is_swept_is_on_record_as_what_it_is, what_is_out_of_reach_is_told_once,
                 what_the_predecessor_kept_is_kept_on_and_never_adopted,
                 next_shows_each_lease_with_a_root_of_its_own, finds_the_lease_of_a_mount,
                 lease_is_others_unless_it_is_kept_for_the_user,
