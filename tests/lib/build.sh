@@ -7,6 +7,8 @@ repository=$(dirname "$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")"
 build_logs=$repository/build/logs
 # shellcheck disable=SC2034 # for the scripts
 build_package=$repository/build/package
+build_previous=$repository/build/previous
+build_previous_commit=9f0e206de60a42447ed1072083bf4c252307fba5 # 0.1
 
 # build_make PRESET [TARGET…]: into build/PRESET.
 build_make() {
@@ -30,6 +32,38 @@ build_make_package() {
 # build_make_deb [CMAKE_OPTION…]: and its Debian packages, beside it.
 build_make_deb() {
         build_make_package "$@" && build_logged deb build_compile "${build_package##*/}" package
+}
+
+# Why the release before this one can't be built here; nothing if it can.
+build_previous_why_not() {
+        if ! build_git cat-file -e "$build_previous_commit" 2>/dev/null; then
+                echo "impossible here: the release before this one is not in the history"
+        fi
+}
+
+# build_extract_previous DIRECTORY: its sources.
+build_extract_previous() {
+        rm -rf "$1"
+        mkdir -p "$1"
+        build_git archive "$build_previous_commit" | tar -x -C "$1"
+}
+
+# Its Debian packages, in build_previous/build, without mountat-runner.
+build_make_previous_deb() {
+        build_logged previous build_previous_deb
+}
+
+build_previous_deb() {
+        build_extract_previous "$build_previous" &&
+                (cd "$build_previous" && cmake --preset release -B build \
+                        -DCMAKE_INSTALL_PREFIX=/usr -DMOUNTATD_TESTS=OFF) &&
+                cmake --build "$build_previous/build" --parallel "$(nproc)" &&
+                cmake --build "$build_previous/build" --target package
+}
+
+# Root's git refuses to look at somebody's checkout.
+build_git() {
+        git -c safe.directory="$repository" -C "$repository" "$@"
 }
 
 # build_logged NAME COMMAND…: shows what the command printed if it fails. One at a time, since tests

@@ -24,13 +24,14 @@ buildbarn_make_inside() {
 # And mountat-runner of the release before this one, mountat-runner.previous, that the overhead is
 # compared with. Without it there is no such row: a copy of the sources may have no history.
 buildbarn_make_previous() {
-        local previous=9f0e206de60a42447ed1072083bf4c252307fba5 # 0.1
+        local reason
 
         rm -f "$buildbarn_bin/mountat-runner.previous"
-        if git -c safe.directory="$repository" -C "$repository" cat-file -e "$previous" 2>/dev/null; then
-                buildbarn_logged buildbarn_build_previous "$previous"
+        reason=$(build_previous_why_not)
+        if [[ $reason ]]; then
+                echo "# the overhead of the release before this one is not measured: $reason"
         else
-                echo "# the release before this one is not in the history here: its overhead is not measured"
+                buildbarn_logged buildbarn_build_previous
         fi
 }
 
@@ -66,10 +67,7 @@ buildbarn_build_runner() {
 buildbarn_build_previous() {
         local sources=$buildbarn_bin/previous
 
-        rm -rf "$sources"
-        mkdir -p "$sources"
-        git -c safe.directory="$repository" -C "$repository" archive "$1" client | tar -x -C "$sources" ||
-                return 1
+        build_extract_previous "$sources" || return 1
         buildbarn_build_runner "$sources" "$buildbarn_bin/mountat-runner.previous"
 }
 
