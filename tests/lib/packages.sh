@@ -41,6 +41,8 @@ systemd    systemd-container     /usr/bin/systemd-nspawn         a machine for t
 systemd    dbus                  /lib/systemd/system/dbus.socket its system bus
 systemd    polkitd               /usr/lib/polkit-1/polkitd       who may call what on it
 systemd    util-linux            /usr/bin/nsenter                the way in
+systemd    busybox-static        /bin/busybox                    an input root in one program
+systemd    python3               /usr/bin/python3                reads the JSON of mountatctl
 fuzz       libclang-rt-14-dev    /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a libFuzzer, for clang
 memcheck   valgrind              /usr/bin/valgrind               reads of what was never written
 analysis   clang-tidy            /usr/bin/clang-tidy             faults that it knows
