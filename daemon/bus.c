@@ -20,7 +20,7 @@
 #include <time.h>
 
 #define BUS_NAME "org.mountat1"
-#define BUS_GONE "the system bus has gone away"
+#define BUS_GONE "lost the connection to the system bus"
 #define BUS_ADDRESS_DEFAULT "unix:path=/run/dbus/system_bus_socket"
 
 enum {
@@ -72,7 +72,7 @@ static void bus_lose(struct bus *bus, int error, const char *why) {
         if (!bus->complained)
                 log_write(LOG_WARNING,
                           &(struct log_subject){.event = LOG_EVENT_NO_BUS, .error = error},
-                          "%s: trying again each second", why);
+                          "%s, retrying every second", why);
         bus->complained = true;
         bus_attempt_later(bus);
 }
@@ -92,13 +92,13 @@ static int bus_on_named(sd_bus_message *reply, void *userdata, sd_bus_error *err
                 return 0;
         if (sd_bus_message_is_method_error(reply, NULL)) {
                 bus_lose(bus, -sd_bus_message_get_errno(reply),
-                         "the system bus refuses the name " BUS_NAME);
+                         "cannot acquire the name " BUS_NAME " on the system bus");
                 return 0;
         }
         bus->state = BUS_NAMED;
         bus->settled = true;
         bus->complained = false;
-        log_write(LOG_DEBUG, NULL, "on the system bus as " BUS_NAME);
+        log_write(LOG_DEBUG, NULL, "acquired the name " BUS_NAME " on the system bus");
         return 0;
 }
 
@@ -191,7 +191,7 @@ static int bus_on_attempt(sd_event_source *source, uint64_t usec, void *userdata
                 bus_disconnect(bus);
                 r = bus_connect(bus);
                 if (r < 0)
-                        bus_lose(bus, r, "connecting to the system bus");
+                        bus_lose(bus, r, "cannot connect to the system bus");
         }
         if (bus->state == BUS_CONNECTING)
                 bus_attempt_later(bus);
@@ -386,7 +386,7 @@ int bus_ask_polkit(const struct bus_question *question, sd_bus_slot **slot) {
 }
 
 static struct verdict bus_judge_error(const sd_bus_error *error) {
-        static const char absent[] = "root alone may do this: there is no polkit to ask";
+        static const char absent[] = "only root may do this: polkit is not available";
         static const char busy[] = "polkit is busy or doesn't answer: try again";
         static const struct {
                 const char *name; /* one with a dot at the end begins so */
@@ -414,7 +414,7 @@ static struct verdict bus_judge_error(const sd_bus_error *error) {
                     (error->name[length] == '\0' || known[i].name[length - 1] == '.'))
                         return verdict_explain(known[i].status, STATUS_NO_TARGET, known[i].text);
         }
-        snprintf(verdict.text, sizeof(verdict.text), "polkit can't tell whether you may: %s",
+        snprintf(verdict.text, sizeof(verdict.text), "cannot ask polkit for authorisation: %s",
                  text_abridge(text, sizeof(text), error->message ?: error->name));
         return verdict;
 }
@@ -429,13 +429,13 @@ struct verdict bus_judge_polkit(sd_bus_message *reply, bool *challenge) {
         if (sd_bus_message_enter_container(reply, 'r', "bba{ss}") < 0 ||
             sd_bus_message_read(reply, "bb", &granted, &may_be_asked) < 0)
                 return verdict_explain(STATUS_HOST_FAILED, STATUS_NO_TARGET,
-                                       "polkit's answer isn't to be understood");
+                                       "cannot parse polkit's reply");
         if (granted)
                 return VERDICT_OK;
         *challenge = may_be_asked;
         return verdict_explain(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
-                               may_be_asked ? "an administrator must consent to this: ask again, "
-                                              "and allow interaction"
-                                            : "polkit doesn't allow you to do this: ask an "
+                               may_be_asked ? "an administrator must authorise this: call again, "
+                                              "and allow interactive authorisation"
+                                            : "polkit doesn't authorise you to do this: ask an "
                                               "administrator");
 }

@@ -85,7 +85,7 @@ static void connection_log_garbage(const struct connection *connection, ssize_t 
         struct log_subject subject =
                 connection_subject(connection, LOG_EVENT_NO_REQUEST, "receive");
 
-        log_write_limited(LOG_INFO, &subject, "%zd bytes that are no request: connection closed",
+        log_write_limited(LOG_INFO, &subject, "%zd bytes are not a request: connection closed",
                           size);
 }
 
@@ -121,7 +121,8 @@ static void connection_release(struct connection *connection) {
 
         subject.error = lease_release_held(connection->all->context->leases, &connection->holder);
         if (subject.error < 0)
-                log_write_limited(LOG_ERR, &subject, "mounts are left, to be tried again");
+                log_write_limited(LOG_ERR, &subject,
+                                  "cannot unmount everything, retrying when mountatd stops");
 }
 
 static struct work *connection_serve(struct work *work, int error) {
@@ -167,7 +168,7 @@ static struct verdict connection_fail(int error) {
         struct verdict verdict = verdict_host_failed(error, STATUS_NO_TARGET);
 
         snprintf(verdict.text, sizeof(verdict.text),
-                 "the host refused a thread: %s: raise TasksMax= of mountatd.service, or try later",
+                 "cannot create a thread: %s: try again, or raise TasksMax= of mountatd.service",
                  strerrordesc_np(-error) ?: "unknown error");
         return verdict;
 }
@@ -243,7 +244,8 @@ static void connection_abandon(struct connection *connection) {
         shutdown(connection->fd, SHUT_RDWR);
         leases_abandon(connection->all->context->leases, &connection->holder);
         log_write_limited(LOG_WARNING, &subject,
-                          "its thread is stuck in the kernel: what else it held is released");
+                          "the connection's thread is stuck in the kernel: releasing the client's "
+                          "other leases");
 }
 
 /* Abandons those that were seen to have left when they were last looked at as well: the thread of

@@ -64,7 +64,8 @@ static const struct superblock_recipe dev_pts = {
 static struct verdict dev_lacks(int error, const char *path, const char *what) {
         struct verdict verdict = verdict_host_failed(error, STATUS_NO_TARGET);
 
-        snprintf(verdict.text, sizeof(verdict.text), "%s on mountatd's host: %s", path, what);
+        snprintf(verdict.text, sizeof(verdict.text), "cannot use %s of mountatd's host: %s", path,
+                 what);
         return verdict;
 }
 
@@ -74,14 +75,13 @@ static struct verdict dev_open_node(const struct dev_node *node, int *ret) {
         int r;
 
         if (fd < 0)
-                return dev_lacks(fd, node->path,
-                                 fd == -ENOENT ? "there is no such device" : strerror(-fd));
+                return dev_lacks(fd, node->path, fd == -ENOENT ? "no such device" : strerror(-fd));
         r = kernel_statx(fd, STATX_TYPE, &stat);
         if (r < 0)
                 return dev_lacks(r, node->path, strerror(-r));
         if ((stat.stx_mode & S_IFMT) != S_IFCHR || stat.stx_rdev_major != node->major ||
             stat.stx_rdev_minor != node->minor)
-                return dev_lacks(-ENODEV, node->path, "that is another device");
+                return dev_lacks(-ENODEV, node->path, "it is a different device");
         *ret = fd_take(&fd);
         return VERDICT_OK;
 }

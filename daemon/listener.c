@@ -33,15 +33,15 @@ static void listener_add(struct listener_set *set, int fd, const char *path) {
 
 static int listener_judge_count(int count, FILE *errors) {
         if (count < 0)
-                return listener_refuse(errors, count, NULL, "taking the sockets");
+                return listener_refuse(errors, count, NULL, "cannot take the passed sockets");
         if (count == 0)
-                fputs("no socket: start mountatd by mountatd.socket or systemd-socket-activate, or "
-                      "give --listen=PATH\n",
+                fputs("no socket was passed: start mountatd through mountatd.socket or "
+                      "systemd-socket-activate, or give --listen=PATH\n",
                       errors);
         if (count > LISTENER_MAX)
                 fprintf(errors,
-                        "%d sockets were passed, and mountatd serves at most %d: remove some of "
-                        "the .socket units with Service=mountatd.service, or of their lines\n",
+                        "%d sockets were passed, but mountatd serves at most %d: remove some "
+                        "ListenSequentialPacket= from the .socket units of mountatd.service\n",
                         count, LISTENER_MAX);
         return count == 0 || count > LISTENER_MAX ? -EINVAL : 0;
 }
@@ -52,13 +52,13 @@ static int listener_take(struct listener_set *set, const char *name, FILE *error
 
         if (sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0) {
                 fprintf(errors,
-                        "the passed socket %u (%s) is no listening Unix socket of type "
-                        "SOCK_SEQPACKET: its .socket unit needs ListenSequentialPacket=\n",
+                        "passed socket %u (%s) is not a listening Unix socket of type "
+                        "SOCK_SEQPACKET: use ListenSequentialPacket= in its .socket unit\n",
                         set->count + 1, name);
                 return -EINVAL;
         }
         if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
-                return listener_refuse(errors, -errno, NULL, "making the socket non-blocking");
+                return listener_refuse(errors, -errno, NULL, "cannot make the socket non-blocking");
         listener_add(set, fd, NULL);
         return 0;
 }
@@ -116,18 +116,19 @@ static int listener_make(const char *path, FILE *errors) {
         int r;
 
         if (fd < 0)
-                return listener_refuse(errors, -errno, path, "making a socket");
+                return listener_refuse(errors, -errno, path, "cannot create a socket");
         if (strlen(path) >= sizeof(address.sun_path))
-                return listener_refuse(errors, -ENAMETOOLONG, path, "at most 107 bytes");
+                return listener_refuse(errors, -ENAMETOOLONG, path,
+                                       "a socket's path has at most 107 bytes");
         strcpy(address.sun_path, path);
 
         r = listener_bind(fd, &address);
         if (r == -EADDRINUSE && listener_is_stale(&address) && unlink(path) == 0)
                 r = listener_bind(fd, &address);
         if (r < 0)
-                return listener_refuse(errors, r, path, "binding the socket");
+                return listener_refuse(errors, r, path, "cannot bind the socket");
         if (listen(fd, SOMAXCONN) < 0)
-                return listener_refuse(errors, -errno, path, "listening");
+                return listener_refuse(errors, -errno, path, "cannot listen on the socket");
         return fd_take(&fd);
 }
 
@@ -136,7 +137,7 @@ int listener_open(const char *const *paths, struct listener_set *set, FILE *erro
         if (!paths[0])
                 return listener_take_all(set, errors);
         if (sd_listen_fds(0) > 0) {
-                fputs("--listen: a socket was passed by the service manager as well: use one of "
+                fputs("--listen: the service manager has passed a socket as well: use only one of "
                       "the two\n",
                       errors);
                 return -EINVAL;

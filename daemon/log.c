@@ -136,11 +136,11 @@ static void log_write_omission(enum log_omission omission, unsigned long count) 
 
         if (omission == LOG_OMITTED_WAITING)
                 snprintf(line.message, sizeof(line.message),
-                         "%lu lines were left out here: the log's reader is too slow", count);
+                         "%lu lines dropped here: the log's reader is too slow", count);
         else
                 snprintf(line.message, sizeof(line.message),
-                         "%lu %s were left out: at most %d are written in %d s", count,
-                         names[omission], LOG_WINDOW_LINES, LOG_WINDOW_SECONDS);
+                         "%lu %s suppressed: at most %d are logged in %d s", count, names[omission],
+                         LOG_WINDOW_LINES, LOG_WINDOW_SECONDS);
         log_line_write(&line);
 }
 

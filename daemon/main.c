@@ -48,10 +48,19 @@ struct program {
         struct connections *connections;
 };
 
-static bool main_fail(int error, const char *what) {
-        log_write(LOG_ERR, &(struct log_subject){.event = LOG_EVENT_NOT_SERVING, .error = error},
-                  "%s", what);
+static bool main_fail_at(int error, const char *what, const char *path) {
+        const struct log_subject subject = {
+                .event = LOG_EVENT_NOT_SERVING,
+                .error = error,
+                .target = path,
+        };
+
+        log_write(LOG_ERR, &subject, "%s", what);
         return false;
+}
+
+static bool main_fail(int error, const char *what) {
+        return main_fail_at(error, what, NULL);
 }
 
 static bool main_block_signals(void) {
@@ -63,7 +72,7 @@ static bool main_block_signals(void) {
         sigaddset(&signals, SIGUSR1);
         sigaddset(&signals, SIGPIPE); /* a log that nobody reads any more is no reason to end */
         if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
-                return main_fail(-errno, "blocking signals");
+                return main_fail(-errno, "cannot block signals");
         return true;
 }
 
@@ -88,9 +97,9 @@ static void main_tell_limits(const struct options *options, const struct options
             mounts == before->limits[QUOTA_MOUNTS].total)
                 return;
         log_write(LOG_NOTICE, NULL,
-                  "RLIMIT_NOFILE of %llu and fs.mount-max have room for %u connections and %u "
-                  "mounts: raise LimitNOFILE= of mountatd.service to have more",
-                  (unsigned long long)descriptors, connections, mounts);
+                  "limited to %u connections and %u mounts by RLIMIT_NOFILE (%llu) and the sysctl "
+                  "fs.mount-max: raise LimitNOFILE= of mountatd.service for more",
+                  connections, mounts, (unsigned long long)descriptors);
 }
 
 static bool main_raise_descriptors(struct options *options) {
@@ -99,7 +108,7 @@ static bool main_raise_descriptors(struct options *options) {
         int wanted;
 
         if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-                return main_fail(-errno, "RLIMIT_NOFILE");
+                return main_fail(-errno, "cannot read RLIMIT_NOFILE");
         wanted = options_fit(options, limit.rlim_max, main_read_mount_max(), stderr);
         if (wanted < 0)
                 return false;
@@ -108,7 +117,7 @@ static bool main_raise_descriptors(struct options *options) {
                 return true;
         limit.rlim_cur = wanted;
         if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-                return main_fail(-errno, "RLIMIT_NOFILE");
+                return main_fail(-errno, "cannot raise RLIMIT_NOFILE");
         return true;
 }
 
@@ -134,7 +143,7 @@ static bool main_offer_dev(const struct program *program) {
         if (verdict.status == STATUS_HOST_FAILED)
                 return main_fail(-verdict.error, verdict.text);
         if (verdict.status != STATUS_OK)
-                log_write(LOG_NOTICE, NULL, "no dev is offered: %s", verdict.text);
+                log_write(LOG_NOTICE, NULL, "not offering dev: %s", verdict.text);
         return true;
 }
 
@@ -145,17 +154,17 @@ static bool main_probe(struct program *program) {
 
         r = kernel_prepare();
         if (r < 0)
-                return main_fail(r, "opening /proc");
+                return main_fail(r, "cannot open /proc");
         r = unmount_prepare();
         if (r < 0)
-                return main_fail(r, "opening /");
+                return main_fail(r, "cannot open /");
         if (program->options.sweep || policy_joins(program->options.policy))
                 r = namespaces_prepare(program->options.sweep);
         if (r < 0)
-                return main_fail(r, "opening our namespaces");
+                return main_fail(r, "cannot open mountatd's own namespaces");
         r = target_open_proc();
         if (r < 0)
-                return main_fail(r, "/proc/self/fd: mountatd needs procfs on /proc");
+                return main_fail(r, "cannot open /proc/self/fd (is procfs mounted on /proc?)");
         context->proc = r;
 
         verdict = templates_new(program->source, &context->templates);
@@ -179,17 +188,17 @@ static bool main_runtime_directory(const struct options *options, char *path, si
                 used = snprintf(path, size, "/run/mountatd%s%s", options->instance ? "-" : "",
                                 options->instance ?: "");
         if (used >= size)
-                return main_fail(-ENAMETOOLONG, "the runtime directory");
+                return main_fail(-ENAMETOOLONG, "cannot use the runtime directory");
         if (mkdir(path, 0755) < 0 && errno != EEXIST)
-                return main_fail(-errno, path);
+                return main_fail_at(-errno, "cannot create the runtime directory", path);
         return true;
 }
 
 static bool main_fail_state(int error, const char *directory) {
         if (error == -EXDEV)
-                return main_fail(0, "/proc/sys/kernel/random/boot_id isn't there: mountatd needs a "
-                                    "procfs on /proc without subset=pid");
-        return main_fail(error, directory);
+                return main_fail(0, "cannot find /proc/sys/kernel/random/boot_id: mount a procfs "
+                                    "without subset=pid on /proc");
+        return main_fail_at(error, "cannot open the state file", directory);
 }
 
 /* What was found there is told; nothing that was found is lost. */
@@ -199,17 +208,18 @@ static bool main_open_state(struct program *program, const char *directory, stru
 
         if (found.set_aside[0])
                 log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_STATE_SET_ASIDE},
-                          "%s: the state file isn't understood, is of an instance in another mount "
-                          "namespace, or is older than what 0.1 has left: kept as %s",
+                          "%s: cannot use the state file, which is damaged, of another version, of "
+                          "another mount namespace, or older than that of 0.1: kept as %s",
                           directory, found.set_aside);
         if (found.damaged > 0)
                 log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_MOUNTS_LEFT},
-                          "%s: %u records of leases are damaged and left out: findmnt --source "
-                          "mountatd shows their mounts",
+                          "%s: skipped %u damaged records of leases: findmnt --source mountatd "
+                          "shows their mounts",
                           directory, found.damaged);
         if (r == -EBUSY) {
                 log_write(LOG_ERR, &(struct log_subject){.event = LOG_EVENT_RUNS_ALREADY},
-                          "this instance runs already as process %d: stop it, or give --instance",
+                          "this instance is already running as process %d: stop it, or give "
+                          "--instance",
                           found.pid);
                 return false;
         }
@@ -231,16 +241,16 @@ static bool main_take_over(struct program *program) {
         program->self = setup.state.header->instance;
         setup.quota = context->quota = quota_new(program->options.limits);
         if (!context->quota)
-                return main_fail(-ENOMEM, "the quotas");
+                return main_fail(-ENOMEM, "cannot create the quotas");
         r = leases_new(&setup, &context->leases);
         if (r < 0)
-                return main_fail(r, "the table of leases");
+                return main_fail(r, "cannot create the table of leases");
         sweep_keep(context->leases, SWEEP_QUICKLY); /* before the first request for one of them */
         left = leases_count(context->leases).left;
         if (left > 0)
                 log_write(LOG_NOTICE, &(struct log_subject){.event = LOG_EVENT_LEASES_LEFT},
-                          "a predecessor left %u leases: clients have %u s to adopt them", left,
-                          program->options.adopt_timeout);
+                          "the previous instance left %u leases: clients have %u s to adopt them",
+                          left, program->options.adopt_timeout);
         return true;
 }
 
@@ -248,7 +258,8 @@ static bool main_confine(const struct options *options) {
         int r = seccomp_confine(options->seccomp_mode, policy_joins(options->policy));
 
         return r == 0 ||
-               main_fail(r, "confining the system calls: without seccomp, give --system-calls=off");
+               main_fail(r, "cannot install the system call filter (give --system-calls=off on a "
+                            "kernel without seccomp)");
 }
 
 /*
@@ -260,7 +271,7 @@ static bool main_start_log(void) {
 
         mallopt(M_ARENA_MAX, 1);
         r = log_start();
-        return r == 0 || main_fail(r, "starting the log's thread");
+        return r == 0 || main_fail(r, "cannot start the log's thread");
 }
 
 static bool main_start_threads(struct program *program) {
@@ -269,9 +280,9 @@ static bool main_start_threads(struct program *program) {
         templates_replenish(program->context.templates);
         r = threads_new(&program->threads);
         if (r < 0)
-                return main_fail(r, "starting threads");
+                return main_fail(r, "cannot start threads");
         program->connections = connections_new(&program->context, program->threads);
-        return program->connections || main_fail(-ENOMEM, "the connections");
+        return program->connections || main_fail(-ENOMEM, "cannot create the table of connections");
 }
 
 static bool main_serve(struct program *program) {
@@ -287,7 +298,7 @@ static bool main_serve(struct program *program) {
         };
         int r = server_run(&setup);
 
-        return r == 0 || main_fail(r, "the main loop");
+        return r == 0 || main_fail(r, "cannot run the main loop");
 }
 
 static void main_name(struct program *program) {
@@ -309,7 +320,7 @@ static pid_t main_fork(void) {
         signal(SIGCHLD, SIG_DFL);
         child = fork();
         if (child < 0)
-                main_fail(-errno, "fork");
+                main_fail(-errno, "cannot fork");
         return child;
 }
 
@@ -340,8 +351,8 @@ static bool main_look(const struct options *options) {
         child = main_fork();
         if (child == 0)
                 _exit(options_look(options, stderr) ? EXIT_SUCCESS : EXIT_FAILURE);
-        return child < 0 || main_wait_for(child, MAIN_LOOK_SECONDS,
-                                          "not all build directories have been looked at");
+        return child < 0 ||
+               main_wait_for(child, MAIN_LOOK_SECONDS, "not every build directory was checked");
 }
 
 /* ---- mountatd --sweep ---- */
@@ -351,13 +362,13 @@ static bool main_sweep_left(struct program *program, struct state *left) {
         int r = instance_self(&self);
 
         if (r < 0)
-                return main_fail(r, "starting the sweep");
+                return main_fail(r, "cannot identify this process");
         if (!main_probe(program))
                 return false;
         r = unmount_isolate();
         if (r < 0)
-                return main_fail(r, "starting the sweep");
-        log_write(LOG_INFO, NULL, "swept %u leases that nobody can adopt",
+                return main_fail(r, "cannot start the sweep");
+        log_write(LOG_INFO, NULL, "swept %u leases that no client can adopt",
                   sweep_state(left, templates_setup(program->context.templates), &self));
         return true;
 }
@@ -375,8 +386,8 @@ static bool main_sweep(struct program *program) {
         r = state_open_left(directory, &left, &found);
         if (found.foreign)
                 log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_MOUNTS_LEFT},
-                          "%s: nothing is swept: an instance in another mount namespace has left "
-                          "it, and the next start takes over what was mounted in containers",
+                          "%s: not sweeping: the state file is of another mount namespace, and the "
+                          "next start takes over its mounts in containers",
                           directory);
         if (r == -ENOENT || r == -EBUSY)
                 return true; /* nothing was left, or it is still in use */
@@ -392,7 +403,7 @@ static bool main_sweep(struct program *program) {
                 log_stop();
                 _exit(swept ? EXIT_SUCCESS : EXIT_FAILURE);
         }
-        swept = main_wait_for(child, MAIN_SWEEP_SECONDS, "giving the rest of the sweep up");
+        swept = main_wait_for(child, MAIN_SWEEP_SECONDS, "sweep abandoned");
         state_close_left(&left);
         return swept;
 }
@@ -429,7 +440,7 @@ static void main_release_orphans(struct leases *leases) {
         if (r < 0)
                 log_write(LOG_ERR,
                           &(struct log_subject){.event = LOG_EVENT_MOUNTS_LEFT, .error = r},
-                          "mounts are left behind: findmnt --source mountatd shows them");
+                          "cannot unmount everything (findmnt --source mountatd shows the rest)");
 }
 
 /* Of a start or a loop that has failed nothing is released that is on record: the next instance has
@@ -439,7 +450,7 @@ static void main_stop(struct program *program, int status) {
 
         if (!threads_free(program->threads)) {
                 log_write(LOG_WARNING, &(struct log_subject){.event = LOG_EVENT_STUCK},
-                          "threads are stuck in the kernel: the next instance undoes what they do");
+                          "threads are stuck in the kernel: the next instance undoes their mounts");
                 log_stop();
                 _exit(status); /* what they use stays, and nothing may wait for them */
         }

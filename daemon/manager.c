@@ -152,7 +152,7 @@ static int call_read_mount(struct call *call, sd_bus_message *message, struct ve
         while (r >= 0 && (r = sd_bus_message_read(message, "s", &name)) > 0) {
                 if (wire->n_targets == PROTOCOL_TARGETS_MAX) {
                         *verdict = verdict_explain(STATUS_MALFORMED, STATUS_NO_TARGET,
-                                                   "at most 16 file systems at a time");
+                                                   "give at most 16 file systems");
                         return 0;
                 }
                 wire->targets[wire->n_targets++].file_system = file_system_from_name(name);
@@ -187,14 +187,14 @@ static struct verdict manager_judge_opening(int error, uint32_t target) {
                 enum status status;
                 const char *text;
         } known[] = {
-                {-ENOENT, STATUS_TARGET_VANISHED, "there is no such directory"},
+                {-ENOENT, STATUS_TARGET_VANISHED, "no such directory"},
                 {-ELOOP, STATUS_NOT_A_DIRECTORY,
-                 "there is a symbolic link in the path, and none is followed: give the path behind "
-                 "it"},
-                {-ENOTDIR, STATUS_NOT_A_DIRECTORY, "it is not a directory"},
+                 "the path contains a symbolic link, and mountatd follows none: give the path "
+                 "that realpath(1) prints"},
+                {-ENOTDIR, STATUS_NOT_A_DIRECTORY, "not a directory"},
                 {-EACCES, STATUS_NOT_AUTHORISED,
-                 "mountatd has no right to go there itself: use mountatctl, which opens the "
-                 "directory and sends it"},
+                 "mountatd itself may not enter the directory: use mountatctl, which opens it with "
+                 "your rights and sends it to mountatd"},
         };
 
         for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++)
@@ -252,9 +252,10 @@ static uint64_t call_find_lease(const struct call *call, int root, uint32_t file
 static int call_unmount_path(struct call *call) {
         FD_AUTO int root = kernel_open_place(call->root, 0);
         struct verdict verdict =
-                root < 0 ? manager_judge_opening(root, STATUS_NO_TARGET)
-                         : verdict_explain(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET,
-                                           "no mount of mountatd's is on proc, sys or dev there");
+                root < 0
+                        ? manager_judge_opening(root, STATUS_NO_TARGET)
+                        : verdict_explain(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET,
+                                          "mountatd has mounted nothing on proc, sys or dev there");
 
         for (uint32_t fs = PROTOCOL_PROC; root >= 0 && fs <= PROTOCOL_DEV; fs++) {
                 uint64_t lease = call_find_lease(call, root, fs);
@@ -437,8 +438,8 @@ static struct verdict manager_admit(const struct manager *manager, const char *s
         if (count >= CALLS_PER_SENDER_MAX ||
             manager_count(manager, CALL_IDENTIFYING, POLICY_ANY_USER) >= CALLS_UNIDENTIFIED_MAX)
                 return verdict_explain(STATUS_LIMIT_EXCEEDED, STATUS_NO_TARGET,
-                                       "too many calls are under way: wait for their answers, "
-                                       "then try again");
+                                       "too many calls are pending: wait for their replies, then "
+                                       "try again");
         return VERDICT_OK;
 }
 
@@ -447,8 +448,8 @@ static struct verdict manager_admit_question(const struct manager *manager, uid_
         if (manager_count(manager, CALL_AUTHORISING, uid) >= QUESTIONS_PER_USER_MAX ||
             manager_count(manager, CALL_AUTHORISING, POLICY_ANY_USER) >= QUESTIONS_MAX)
                 return verdict_explain(STATUS_LIMIT_EXCEEDED, STATUS_NO_TARGET,
-                                       "too many calls wait for polkit: wait for their answers, "
-                                       "then try again");
+                                       "too many calls are waiting for polkit: wait for their "
+                                       "replies, then try again");
         return VERDICT_OK;
 }
 
@@ -719,7 +720,7 @@ static int call_on_credentials(sd_bus_message *reply, void *userdata, sd_bus_err
         struct call *call = userdata;
         struct subject *subject = &call->holder.subject;
         struct verdict verdict = verdict_explain(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
-                                                 "the bus doesn't say who you are");
+                                                 "cannot get your credentials from the bus");
 
         (void)error;
         call->question = sd_bus_slot_unref(call->question);
@@ -741,7 +742,7 @@ static int manager_on_call(sd_bus_message *message, void *userdata, sd_bus_error
 
         if (!method || !sender)
                 return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED,
-                                         "nobody may call this method");
+                                         "mountatd has no such method, or the call has no sender");
         verdict = manager_admit(userdata, sender);
         call = call_new(userdata, method);
         if (!call)
@@ -861,7 +862,7 @@ MANAGER_ACCESSOR(manager_set_log) {
                                                : "give journal, console or auto");
         if (level) {
                 log_set_level(r);
-                log_write(LOG_NOTICE, NULL, "the log level is %s from now on", log_level_name(r));
+                log_write(LOG_NOTICE, NULL, "log level set to %s", log_level_name(r));
         }
         return 0;
 }

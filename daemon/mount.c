@@ -67,8 +67,8 @@ struct verdict mount_judge(int error) {
         case -ENOSPC:
                 verdict = verdict_host_failed(error, STATUS_NO_TARGET);
                 snprintf(verdict.text, sizeof(verdict.text),
-                         "the sysctl fs.mount-max is reached, in mountatd's mount namespace or in "
-                         "one that receives its mounts");
+                         "the limit of the sysctl fs.mount-max is reached, in mountatd's mount "
+                         "namespace or in one that receives its mounts: raise it");
                 return verdict;
         default:
                 return verdict_host_failed(error, STATUS_NO_TARGET);

@@ -205,8 +205,8 @@ static struct verdict namespaces_judge_kind(unsigned kind, int fd) {
                 return verdict_host_failed(found, STATUS_NO_TARGET);
         verdict = verdict_refuse(STATUS_MALFORMED, STATUS_NO_TARGET);
         snprintf(verdict.text, sizeof(verdict.text),
-                 "what was sent as a %s namespace is none: send a descriptor of %s, opened for "
-                 "reading",
+                 "the descriptor sent as %s namespace is not one: open %s for reading, and send "
+                 "that",
                  namespaces_kinds[kind].name, namespaces_kinds[kind].path);
         return verdict;
 }
@@ -220,12 +220,13 @@ static struct verdict namespaces_judge_peer(int fd, pid_t peer) {
         if (r == -ENOENT)
                 return verdict_explain(
                         STATUS_FOREIGN_NAMESPACE, STATUS_NO_TARGET,
-                        "mountatd can't see your processes: run it in a pid namespace above "
-                        "yours, as with hostPID or a shared process namespace");
+                        "mountatd cannot see your processes: run it in your pid namespace or in "
+                        "one above, for example with hostPID or a shared process namespace");
         if (r == -ESRCH)
                 return verdict_explain(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
-                                       "that pid namespace isn't yours, or the process that "
-                                       "connected has ended: connect, and send /proc/self/ns/pid");
+                                       "the pid namespace is not yours, or the process that "
+                                       "connected has exited: connect again, and send your "
+                                       "/proc/self/ns/pid");
         return verdict_host_failed(r, STATUS_NO_TARGET);
 }
 
@@ -290,9 +291,9 @@ static struct verdict namespaces_judge_maker(int users) {
                        ? VERDICT_OK
                        : verdict_explain(
                                  STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
-                                 "root has made your user namespace or one above; that the host's "
-                                 "uid 0 isn't in it mountatd sees from Linux 6.4 on, "
-                                 "and in the host's user namespace alone: run it there");
+                                 "root created your user namespace or one above, and mountatd "
+                                 "cannot check that the host's uid 0 is not mapped in it: run it "
+                                 "on Linux 6.4 or later, in the host's user namespace");
 }
 
 /*
@@ -316,19 +317,19 @@ static struct verdict namespaces_judge_users(int users, const struct ucred *peer
                 return namespaces_judge_maker(users);
         if (r == -EOVERFLOW)
                 return verdict_explain(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
-                                       "your uid or gid isn't mapped in the user namespace that "
-                                       "your namespaces belong to, or in one above: connect when "
-                                       "its uid_map and gid_map are written");
+                                       "your uid or gid is not mapped in the user namespace that "
+                                       "owns your namespaces, or in one above: connect after its "
+                                       "uid_map and gid_map are written");
         if (r > 0)
                 return verdict_explain(
                         STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
-                        "the host's uid 0 or gid 0 is mapped in your user namespace or one above: "
-                        "what mountatd mounts could be made writable in there. "
-                        "Leave both out of its maps: see mountatd(8)");
+                        "the host's uid 0 or gid 0 is mapped in your user namespace or one above, "
+                        "where mountatd's mounts could be made writable: leave both out of its "
+                        "maps: see mountatd(8)");
         verdict = verdict_host_failed(r, STATUS_NO_TARGET);
         snprintf(verdict.text, sizeof(verdict.text),
-                 "reading which ids your user namespace has: %s (is the unit's drop-in, join.conf, "
-                 "of this version?)",
+                 "cannot read the id maps of your user namespace: %s (is the unit's drop-in, "
+                 "join.conf, of this version?)",
                  strerrordesc_np(-r) ?: "?");
         return verdict;
 }

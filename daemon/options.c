@@ -86,7 +86,7 @@ static bool options_apply_listen(struct options *options, const struct options_r
 
         while (options->listen[count])
                 count++;
-        snprintf(why, sizeof(why), "mountatd listens at %d places at most", LISTENER_MAX);
+        snprintf(why, sizeof(why), "give --listen at most %d times", LISTENER_MAX);
         if (count == LISTENER_MAX)
                 return options_refuse(row, value, why, errors);
         next.offset = offsetof(struct options, listen) + count * sizeof(options->listen[0]);
@@ -123,12 +123,12 @@ static bool options_apply_build_directory(struct options *options, const struct 
             (int)sizeof(path))
                 return options_refuse(row, value, "the path is too long", errors);
         if (colon && !options_parse_user(colon + 1, &uid))
-                return options_refuse(row, value, "there is no such user", errors);
+                return options_refuse(row, value, "no such user", errors);
         r = policy_add_build_directory(options->policy, path, uid);
         if (r == -EINVAL)
                 return options_refuse(row, value,
-                                      "give an absolute path without links, \".\", \"..\" and "
-                                      "double slashes, as realpath(1) prints it",
+                                      "give an absolute path without \".\", \"..\" and double "
+                                      "slashes, as realpath(1) prints it",
                                       errors);
         return r == 0 || options_refuse(row, value, "out of memory", errors);
 }
@@ -138,7 +138,7 @@ static bool options_apply_user(struct options *options, const struct options_row
         uid_t uid;
 
         if (!options_parse_user(value, &uid))
-                return options_refuse(row, value, "there is no such user", errors);
+                return options_refuse(row, value, "no such user", errors);
         return row->add_user(options->policy, uid) == 0 ||
                options_refuse(row, value, "out of memory", errors);
 }
@@ -150,7 +150,8 @@ static bool options_apply_instance(struct options *options, const struct options
         if (length < 1 || length > OPTIONS_INSTANCE_MAX ||
             strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") !=
                     length)
-                return options_refuse(row, value, "give 1 to 32 of a-z, A-Z, 0-9, _ and -", errors);
+                return options_refuse(row, value,
+                                      "give 1 to 32 characters of a-z, A-Z, 0-9, _ and -", errors);
         options->instance = value;
         return true;
 }
@@ -196,7 +197,7 @@ static bool options_apply_dev_shm_size(struct options *options, const struct opt
         }
         if (errno || value[0] < '0' || value[0] > '9' || *end || parsed > OPTIONS_SHM_MAX >> shift)
                 return options_refuse(row, value,
-                                      "give a size of at most 1T, such as 64M; or 0 for no shm",
+                                      "give a size of at most 1T, such as 64M, or 0 for no shm",
                                       errors);
         options->dev_shm_size = parsed << shift;
         return true;
@@ -214,59 +215,59 @@ static bool options_apply_flag(struct options *options, const struct options_row
         { name, "N", help, options_apply_number, offsetof(struct options, field), min, max }
 
 static const struct options_row options_table[] = {
-        {"listen", "PATH", "listen there, instead of on sockets from systemd; repeatable",
+        {"listen", "PATH", "listen on PATH instead of systemd's sockets; repeatable",
          options_apply_listen, 0, 0, 0},
         {"build-directory", "DIR[:USER]",
-         "let clients (only USER, if given) mount on directories of anybody below DIR; repeatable",
+         "let clients (only USER's, if given) mount on any user's directories below DIR; "
+         "repeatable",
          options_apply_build_directory, 0, 0, 0},
-        {"writable-proc", "USER", "let USER have a procfs that isn't read-only; repeatable",
+        {"writable-proc", "USER", "let USER mount a writable procfs; repeatable",
          options_apply_user, .add_user = policy_add_writable_proc},
         {"join", "USER",
-         "enter the mount namespaces of USER's clients, as of containers, to mount in there; "
+         "enter the mount namespaces of USER's clients, such as containers, to mount there; "
          "repeatable",
          options_apply_user, .add_user = policy_add_join},
         NUMBER("max-connections", limits[QUOTA_CONNECTIONS].total, 1, 65536,
-               "connections at a time (default 2048, or what RLIMIT_NOFILE leaves)"),
+               "maximum connections (default 2048, or what RLIMIT_NOFILE allows)"),
         NUMBER("max-connections-per-user", limits[QUOTA_CONNECTIONS].per_user, 1, 65536,
-               "connections of one user (default 512)"),
+               "maximum connections of one user (default 512)"),
         NUMBER("max-namespaces-per-user", limits[QUOTA_NAMESPACES].per_user, 1, 65536,
-               "connections of one user that have entered a mount namespace, with --join (default "
+               "maximum connections of one user in mount namespaces entered by --join (default "
                "256)"),
         NUMBER("max-mounts", limits[QUOTA_MOUNTS].total, 1, STATE_RECORDS_MAX,
-               "mounts at a time (default 16384, or what RLIMIT_NOFILE leaves)"),
+               "maximum mounts (default 16384, or what RLIMIT_NOFILE allows)"),
         NUMBER("max-mounts-per-user", limits[QUOTA_MOUNTS].per_user, 1, STATE_RECORDS_MAX,
-               "mounts of one user (default 2048)"),
+               "maximum mounts of one user (default 2048)"),
         NUMBER("max-targets", max_targets, 1, PROTOCOL_TARGETS_MAX,
-               "targets per request (default 16)"),
+               "maximum targets of one request (default 16)"),
         NUMBER("idle-timeout", idle_timeout, 0, 86400,
-               "seconds without connections and leases before a daemon that was started by its "
-               "socket exits, 0 for never (default 60)"),
+               "seconds without connections and leases before a socket-activated daemon exits; "
+               "0: never (default 60)"),
         NUMBER("adopt-timeout", adopt_timeout, 0, 3600,
-               "seconds after a start in which clients can adopt what they held of a predecessor "
-               "that died (default 30)"),
+               "seconds after the start in which clients can adopt their leases of the previous "
+               "instance (default 30)"),
         {"dev-shm-size", "SIZE",
-         "the most that can be in the shm of a dev: bytes, or with K, M, G or T; 0: none (default "
-         "64M)",
+         "size of the shm of a dev, in bytes or with K, M, G or T; 0: no shm (default 64M)",
          options_apply_dev_shm_size, 0, 0, 0},
-        {"no-dev", NULL, "mount no dev for anybody", options_apply_flag,
+        {"no-dev", NULL, "refuse to mount dev", options_apply_flag,
          offsetof(struct options, no_dev), 0, 0},
-        {"instance", "NAME", "run beside other instances: source mountatd:NAME, own directory",
+        {"instance", "NAME", "run beside other instances, with mount source mountatd:NAME",
          options_apply_instance, 0, 0, 0},
         {"runtime-directory", "DIR",
-         "where the state file is (default $RUNTIME_DIRECTORY, else /run/mountatd[-NAME])",
+         "directory of the state file (default $RUNTIME_DIRECTORY, else /run/mountatd[-NAME])",
          options_apply_string, offsetof(struct options, runtime_directory), 0, 0},
-        {"log-level", "LEVEL", "least urgent level that is logged (default info)",
-         options_apply_log_level, 0, 0, 0},
+        {"log-level", "LEVEL", "least urgent level to log (default info)", options_apply_log_level,
+         0, 0, 0},
         {"system-calls", "MODE",
-         "enforce: what is not on the daemon's list is refused, and logged by the kernel; log: it "
-         "is only logged; off (default enforce)",
+         "system calls off the daemon's list: enforce: refuse and log them; log: only log them; "
+         "off: allow them (default enforce)",
          options_apply_system_calls, 0, 0, 0},
         {"sweep", NULL,
-         "don't serve: unmount, with root's rights, what a dead instance left and no client can "
+         "don't serve: unmount, with root's rights, what a dead instance left that no client can "
          "adopt",
          options_apply_flag, offsetof(struct options, sweep), 0, 0},
-        {"help", NULL, "print this", NULL, 0, 0, 0},
-        {"version", NULL, "print the version and the features of this build", NULL, 0, 0, 0},
+        {"help", NULL, "print this help", NULL, 0, 0, 0},
+        {"version", NULL, "print the version and build features", NULL, 0, 0, 0},
 };
 
 enum { OPTIONS_COUNT = sizeof(options_table) / sizeof(options_table[0]) };
@@ -302,7 +303,7 @@ static enum options_result options_walk(struct options *options, int argc, char 
                         /* Amid "-xy", optind is not beyond it yet. */
                         fprintf(errors, "%s: %s: see --help\n",
                                 is_letter ? letter : argv[optind - 1],
-                                "no such option, or its argument is missing or too much");
+                                "no such option, or a missing or unneeded argument");
                         return OPTIONS_WRONG;
                 }
                 if (!row->apply)
@@ -311,7 +312,7 @@ static enum options_result options_walk(struct options *options, int argc, char 
                         return OPTIONS_WRONG;
         }
         if (optind < argc) {
-                fprintf(errors, "%s: there are only options: see --help\n", argv[optind]);
+                fprintf(errors, "%s: mountatd takes only options: see --help\n", argv[optind]);
                 return OPTIONS_WRONG;
         }
         return OPTIONS_RUN;
@@ -372,24 +373,24 @@ static bool options_look_at(const char *path, bool joins, FILE *errors) {
 
         if (fd == -ENOENT && joins)
                 log_write(LOG_INFO, NULL,
-                          "--build-directory=%s: there is no such directory here, so only "
-                          "containers can have it",
+                          "--build-directory=%s: no such directory in mountatd's mount namespace: "
+                          "it only applies in containers",
                           path);
         else if (fd == -ENOENT)
                 log_write(LOG_WARNING, NULL,
-                          "--build-directory=%s: there is no such directory yet: until there is, "
-                          "nothing is mounted below it",
+                          "--build-directory=%s: no such directory: create it before clients mount "
+                          "below it",
                           path);
         if (fd == -ENOTDIR)
-                fprintf(errors, "--build-directory=%s: that is no directory\n", path);
+                fprintf(errors, "--build-directory=%s: not a directory\n", path);
         if (fd == -ELOOP && realpath(path, real))
                 fprintf(errors,
-                        "--build-directory=%s: that leads through a symbolic link: give %s\n", path,
+                        "--build-directory=%s: the path contains a symbolic link: give %s\n", path,
                         real);
         else if (fd == -ELOOP)
                 fprintf(errors,
-                        "--build-directory=%s: that leads through a symbolic link to nowhere: give "
-                        "what it is to lead to\n",
+                        "--build-directory=%s: the path contains a dangling symbolic link: give "
+                        "the path of a directory\n",
                         path);
         return fd != -ENOTDIR && fd != -ELOOP;
 }
@@ -434,8 +435,8 @@ static unsigned options_share(unsigned limit, uint64_t room, uint64_t needed) {
 static int options_complain(const struct options *options, const char *limit, uint64_t value,
                             FILE *errors) {
         fprintf(errors,
-                "--max-connections=%u, --max-mounts=%u: they need more than %s of %llu allows: "
-                "lower them, or raise it\n",
+                "--max-connections=%u and --max-mounts=%u need more than %s of %llu allows: lower "
+                "them, or raise it\n",
                 options->limits[QUOTA_CONNECTIONS].total, options->limits[QUOTA_MOUNTS].total,
                 limit, (unsigned long long)value);
         return -ENOBUFS;

@@ -190,11 +190,10 @@ static struct verdict policy_refuse_name(const char *path) {
         used = snprintf(bytes, sizeof(bytes), "%02x", *bad);
         for (int i = 1; i < 4 && (bad[i] & 0xc0) == 0x80; i++)
                 used += snprintf(bytes + used, sizeof(bytes) - used, " %02x", bad[i]);
-        snprintf(
-                verdict.text, sizeof(verdict.text),
-                "the directory's path is no UTF-8 text, for its byte %zu (%s): a mount there would "
-                "break systemctl list-units for everybody: rename what is called so",
-                (size_t)(bad - (const unsigned char *)path) + 1, bytes);
+        snprintf(verdict.text, sizeof(verdict.text),
+                 "the directory's path is not UTF-8 text at byte %zu (%s), and a mount there would "
+                 "break systemctl list-units for everybody: rename that directory",
+                 (size_t)(bad - (const unsigned char *)path) + 1, bytes);
         return verdict;
 }
 
@@ -228,13 +227,14 @@ static struct verdict policy_refuse_place(const struct policy *policy,
         text_abridge(place, sizeof(place), path);
         if (directories[0])
                 snprintf(verdict.text, sizeof(verdict.text),
-                         "%s is %s, and not below %s: see mountatd's --build-directory", place,
+                         "%s is %s, and not below %s: see --build-directory in mountatd(8)", place,
                          otherwise, directories);
         else
-                snprintf(verdict.text, sizeof(verdict.text),
-                         "%s is %s, and no build directory is open to you: see mountatd's "
-                         "--build-directory",
-                         place, otherwise);
+                snprintf(
+                        verdict.text, sizeof(verdict.text),
+                        "%s is %s, and no build directory is open to you: see --build-directory in "
+                        "mountatd(8)",
+                        place, otherwise);
         return verdict;
 }
 
@@ -244,8 +244,9 @@ static struct verdict policy_refuse_file_system(uint64_t magic) {
 
         snprintf(number, sizeof(number), "type 0x%" PRIx64, magic);
         snprintf(verdict.text, sizeof(verdict.text),
-                 "the directory is on %s: mountatd mounts onto ext4, xfs, btrfs, tmpfs, overlayfs, "
-                 "f2fs, zfs and bcachefs, and below its build directories: see --build-directory",
+                 "the directory is on %s: mountatd only mounts onto ext4, xfs, btrfs, tmpfs, "
+                 "overlayfs, f2fs, zfs and bcachefs, or below a build directory: see "
+                 "--build-directory in mountatd(8)",
                  target_file_system(magic) ?: number);
         return verdict;
 }

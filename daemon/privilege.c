@@ -63,26 +63,26 @@ int privilege_drop(bool join, const char **step) {
 
         privilege_joins = join;
 
-        *step = "dropping the bounding set";
+        *step = "cannot drop the bounding set";
         r = privilege_drop_bounding();
         if (r < 0 && r != -EPERM)
                 return r;
 
-        *step = "locking the securebits";
+        *step = "cannot lock the securebits";
         if (cap_set_secbits(PRIVILEGE_SECUREBITS_FULL) < 0 && errno != EPERM)
                 return -errno;
 
-        *step = "clearing the ambient set";
+        *step = "cannot clear the ambient set";
         if (cap_reset_ambient() < 0 && errno != EPERM)
                 return -errno;
 
-        *step = join ? "keeping CAP_SYS_ADMIN and CAP_SYS_CHROOT alone: --join takes both"
-                     : "keeping CAP_SYS_ADMIN alone (is it permitted at all?)";
+        *step = join ? "cannot keep CAP_SYS_ADMIN and CAP_SYS_CHROOT (--join needs both)"
+                     : "cannot keep CAP_SYS_ADMIN (was mountatd started with it?)";
         r = privilege_set_capabilities();
         if (r < 0)
                 return r;
 
-        *step = "setting no_new_privs";
+        *step = "cannot set no_new_privs";
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return -errno;
         return 0;
@@ -96,16 +96,16 @@ static const char *privilege_judge_status(FILE *status) {
         } lines[] = {
                 {"CapInh", "the inheritable set is not empty", 0},
                 {"CapPrm",
-                 privilege_joins ? "the permitted set is not CAP_SYS_ADMIN and CAP_SYS_CHROOT alone"
-                                 : "the permitted set is not CAP_SYS_ADMIN alone",
+                 privilege_joins ? "the permitted set is not just CAP_SYS_ADMIN and CAP_SYS_CHROOT"
+                                 : "the permitted set is not just CAP_SYS_ADMIN",
                  privilege_mask()},
                 {"CapEff",
-                 privilege_joins ? "the effective set is not CAP_SYS_ADMIN and CAP_SYS_CHROOT alone"
-                                 : "the effective set is not CAP_SYS_ADMIN alone",
+                 privilege_joins ? "the effective set is not just CAP_SYS_ADMIN and CAP_SYS_CHROOT"
+                                 : "the effective set is not just CAP_SYS_ADMIN",
                  privilege_mask()},
                 {"CapBnd",
-                 privilege_joins ? "the bounding set is not CAP_SYS_ADMIN and CAP_SYS_CHROOT alone"
-                                 : "the bounding set is not CAP_SYS_ADMIN alone",
+                 privilege_joins ? "the bounding set is not just CAP_SYS_ADMIN and CAP_SYS_CHROOT"
+                                 : "the bounding set is not just CAP_SYS_ADMIN",
                  privilege_mask()},
                 {"CapAmb", "the ambient set is not empty", 0},
                 {"NoNewPrivs", "no_new_privs is not set", 1},
@@ -159,7 +159,7 @@ int privilege_check(const char **what) {
         if (securebits != PRIVILEGE_SECUREBITS_FULL && securebits != PRIVILEGE_SECUREBITS_UNIT)
                 return -EPERM;
 
-        *what = "/proc/self/task can't be read: is /proc mounted?";
+        *what = "cannot read /proc/self/task (is procfs mounted on /proc?)";
         tasks = opendir("/proc/self/task");
         if (!tasks)
                 return -errno;

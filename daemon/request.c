@@ -191,8 +191,8 @@ static struct verdict request_mount(struct service *service) {
         if ((service->request->wire.flags & PROTOCOL_KEEP) && request_is_away(service))
                 return verdict_explain(
                         STATUS_FOREIGN_NAMESPACE, STATUS_NO_TARGET,
-                        "a lease can be kept beyond its connection in mountatd's own "
-                        "mount namespace alone");
+                        "only a lease in mountatd's own mount namespace can be kept beyond its "
+                        "connection");
         verdict = request_judge(service);
         if (verdict.status == STATUS_OK && !(service->request->wire.flags & PROTOCOL_CHECK))
                 verdict = request_grant(service);
@@ -200,8 +200,8 @@ static struct verdict request_mount(struct service *service) {
             request_is_away(service))
                 return verdict_explain(
                         verdict.status, verdict.target,
-                        "the directory is in another mount namespace than the one that "
-                        "this connection has entered, or in a detached tree");
+                        "the directory is not in the mount namespace that this connection has "
+                        "entered, or is in a detached tree");
         /* The stop came while it was being granted, so it was undone: not the host's failure. */
         if (verdict.error == ECONNRESET && request_is_too_late(service))
                 return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
@@ -217,7 +217,7 @@ static struct verdict request_unmount(struct service *service) {
 
         if (request->remains.strangers > 0)
                 log_write_limited(LOG_NOTICE, NULL,
-                                  "detached %u mounts of others that were on top of ours",
+                                  "also detached %u mounts that others had stacked on the lease's",
                                   request->remains.strangers);
         return verdict;
 }
@@ -282,11 +282,11 @@ static struct verdict request_enter(struct service *service) {
         if (!policy_allows_join(service->context->policy, holder->subject.uid))
                 return verdict_explain(
                         STATUS_FOREIGN_NAMESPACE, STATUS_NO_TARGET,
-                        "mountatd enters no mount namespace of yours, as a container "
-                        "has one: see --join in mountatd(8)");
+                        "mountatd doesn't enter your user's mount namespaces, such as "
+                        "containers': see --join in mountatd(8)");
         if (holder->namespaces || leases_are_held(service->context->leases, holder))
                 return verdict_explain(STATUS_MALFORMED, STATUS_NO_TARGET,
-                                       "enter once on a connection, and before the first mount");
+                                       "enter only once on a connection, before the first mount");
         for (uint32_t i = 0; i < request->wire.n_targets; i++)
                 fds[request->wire.targets[i].file_system] = fd_take(&request->fds.fds[i]);
         verdict = request_join(service, fds);

@@ -156,7 +156,7 @@ static void server_sweep_run(struct job *job) {
                 sweep_keep(leases, sweep->patience);
         if (r < 0)
                 log_write(LOG_ERR, &(struct log_subject){.error = r, .operation = "stop"},
-                          "mounts are left, to be tried again at the end");
+                          "cannot unmount everything, retrying before the exit");
         sweep_leases(leases, setup->self, sweep->scope, sweep->patience);
 }
 
@@ -339,7 +339,8 @@ static void server_touch(struct server *server) {
  */
 static void server_pause_accepting(struct server *server, int error, uint64_t pause) {
         log_write_limited(error == -EUSERS ? LOG_INFO : LOG_WARNING,
-                          &(struct log_subject){.error = error}, "accept");
+                          &(struct log_subject){.error = error},
+                          "cannot accept connections, pausing");
         server_listen(server, SD_EVENT_OFF);
         server_arm(server->resume, server_now(server) + pause);
 }
@@ -481,7 +482,7 @@ static void server_leave_last_lease(const struct server *server) {
         if (server->stopping || leases_count(server->setup.context->leases).leases == 0)
                 return;
         log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_RESTARTING},
-                  "a last call was granted a lease: leaving it to the next instance");
+                  "a late D-Bus call was granted a lease: leaving it to the next instance");
         log_stop();
         _exit(EXIT_SUCCESS);
 }

@@ -81,7 +81,7 @@ static struct verdict superblock_lacks(const char *text) {
 static struct verdict superblock_make_proc(struct superblock *superblock,
                                            const struct namespaces *namespaces) {
         if (namespaces->fds[PROTOCOL_NAMESPACE_PID] < 0)
-                return superblock_lacks("enter with your pid namespace to have a procfs");
+                return superblock_lacks("a procfs needs your pid namespace: send it with enter");
         if (!namespaces->ours[PROTOCOL_NAMESPACE_PID])
                 superblock->pid_namespace = namespaces->fds[PROTOCOL_NAMESPACE_PID];
         superblock_make_one(superblock);
@@ -89,8 +89,8 @@ static struct verdict superblock_make_proc(struct superblock *superblock,
                 return superblock_judge(superblock);
         return strstr(superblock->text, "Unknown parameter")
                        ? superblock_lacks(
-                                 "a procfs for another pid namespace takes Linux 6.17: share "
-                                 "mountatd's, as with hostPID or a shared process "
+                                 "a procfs for another pid namespace needs Linux 6.17: share "
+                                 "mountatd's, for example with hostPID or a shared process "
                                  "namespace")
                        : superblock_lacks(superblock->text);
 }
@@ -100,7 +100,7 @@ static struct verdict superblock_make_sysfs(struct superblock *superblock,
         int r = 0;
 
         if (namespaces->fds[PROTOCOL_NAMESPACE_NETWORK] < 0)
-                return superblock_lacks("enter with your network namespace to have a sysfs");
+                return superblock_lacks("a sysfs needs your network namespace: send it with enter");
         if (namespaces->ours[PROTOCOL_NAMESPACE_NETWORK])
                 superblock_make_one(superblock);
         else

@@ -111,8 +111,8 @@ static void sweep_log_end(const struct record *record) {
 
         log_write_limited(
                 LOG_NOTICE, &subject,
-                "the mount namespace of a predecessor's lease has ended: if directories of "
-                "it were shared, findmnt --source mountatd shows what is left of them");
+                "the mount namespace of a lease of the previous instance is gone: if its mounts "
+                "had propagated, findmnt --source mountatd shows the copies");
 }
 
 /*
@@ -145,8 +145,8 @@ static void sweep_log(const struct record *record, int error, const char *place)
         subject.target = place;
         subject.error = error;
         log_write_limited(LOG_WARNING, &subject,
-                          "a mount of a predecessor's is out of reach: unmount it as root, or let "
-                          "mountatd --sweep do it");
+                          "cannot reach a mount of the previous instance (unmount it as root, or "
+                          "run mountatd --sweep)");
 }
 
 static bool sweep_is_out_of_reach(int error) {

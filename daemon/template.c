@@ -263,8 +263,9 @@ static struct templates *templates_alloc(const char *source) {
         if (!templates)
                 return NULL;
         templates->setup.source = source;
-        templates->no_dev = verdict_explain(STATUS_UNSUPPORTED_FILE_SYSTEM, STATUS_NO_TARGET,
-                                            "this mountatd offers no dev: see its --no-dev");
+        templates->no_dev =
+                verdict_explain(STATUS_UNSUPPORTED_FILE_SYSTEM, STATUS_NO_TARGET,
+                                "this mountatd doesn't offer dev: see --no-dev in mountatd(8)");
         pthread_mutex_init(&templates->mutex, NULL);
         for (int kind = 0; kind < TEMPLATE_KINDS; kind++)
                 atomic_init(&templates->fds[kind], -EBADF);

@@ -259,7 +259,7 @@ BUS_TEST(lease_out_of_reach_stays_on_record) {
         client_keep_root(&fixture.service, USER_ALICE, sandbox_path("root"));
         sandbox_kill(fixture.service.pid);
         fixture.service = bus_fixture_start_service();
-        sandbox_wait_for(service_has_logged(&fixture.service, "out of reach"));
+        sandbox_wait_for(service_has_logged(&fixture.service, "cannot reach a mount"));
         ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 1);
         ck_assert_uint_eq(system_bus_list(fixture.root, &lease, 1), 1);
         ck_assert_str_eq(lease.origin, "kept");

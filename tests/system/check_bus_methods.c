@@ -327,8 +327,8 @@ BUS_TEST(outside_the_group_only_lists_are_free) {
         system_bus_expect(mallory, "NotAuthorised", "MountPath", "sas", sandbox_path("root"), 1,
                           "proc");
         system_bus_expect(mallory, "NotAuthorised", "UnmountPath", "s", sandbox_path("root"));
-        sandbox_wait_for(service_has_logged(&fixture.service, ": MountPath: root alone"));
-        sandbox_wait_for(service_has_logged(&fixture.service, ": UnmountPath: root alone"));
+        sandbox_wait_for(service_has_logged(&fixture.service, ": MountPath: only root"));
+        sandbox_wait_for(service_has_logged(&fixture.service, ": UnmountPath: only root"));
         sd_bus_close_unref(mallory);
         bus_fixture_close(&fixture);
 }
@@ -708,7 +708,7 @@ BUS_TEST(thirty_two_calls_of_a_sender_are_served_at_a_time) {
         answers = send_at_once(&fixture, alice, 120); /* dbus-daemon itself allows 128 */
         ck_assert_uint_ge(answers.done, 32);
         ck_assert_uint_eq(answers.done + answers.beyond_limits, 120);
-        ck_assert_ptr_nonnull(strstr(answers.text, "wait for their answers"));
+        ck_assert_ptr_nonnull(strstr(answers.text, "wait for their replies"));
         expect_socket_works(&fixture.service);
         ck_assert_uint_eq(system_bus_list(alice, NULL, 0), 0);
         sd_bus_close_unref(alice);

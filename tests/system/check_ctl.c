@@ -178,7 +178,7 @@ BUS_TEST(unmounts_by_lease_ones_own_and_as_root_anybodys) {
 
         sandbox_make_root(USER_ALICE, "root");
         lease = ctl_mount(USER_ALICE, sandbox_path("root"));
-        expect(ctl(USER_BOB, "unmount %s", lease), 1, "root alone");
+        expect(ctl(USER_BOB, "unmount %s", lease), 1, "only root");
         ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 2);
         expect_silence(ctl(USER_ALICE, "unmount %s", lease));
         ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);

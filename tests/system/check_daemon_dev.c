@@ -461,7 +461,7 @@ SANDBOX_TEST(node_that_the_host_lacks_is_named) {
 
         make_dev_of_a_container("full");
         service = service_start_with("a", NULL);
-        sandbox_wait_for(service_has_logged(&service, "no dev is offered: /dev/full"));
+        sandbox_wait_for(service_has_logged(&service, "not offering dev: cannot use /dev/full"));
         expect_not_offered(&service, "/dev/full");
 }
 

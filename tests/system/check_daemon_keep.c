@@ -329,7 +329,7 @@ SANDBOX_TEST(kept_lease_below_a_closed_root_is_told_of_and_ends_with_the_stop) {
 
         keep(&service, sandbox_make_root(USER_ALICE, "root")); /* of mode 0700 */
         replace(&service, SIGKILL, NULL);
-        sandbox_wait_for(service_has_logged(&service, "out of reach"));
+        sandbox_wait_for(service_has_logged(&service, "cannot reach a mount"));
         await_sweep_of_unclaimed();
         expect_mounts(&service, 2);
         ck_assert_int_eq(kill(service.pid, SIGTERM), 0);

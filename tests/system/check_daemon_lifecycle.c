@@ -94,7 +94,7 @@ SANDBOX_TEST(proc_that_shows_processes_alone_is_named) {
                         .enter = mount_proc_of_processes_alone,
                 });
 
-                service_expect_refusal(&service, "needs a procfs on /proc without subset=pid");
+                service_expect_refusal(&service, "mount a procfs without subset=pid on /proc");
         }
 }
 
@@ -120,15 +120,15 @@ SANDBOX_TEST(build_directory_through_a_link_is_refused_with_what_it_leads_to) {
         ck_assert_int_eq(symlink("nowhere", sandbox_path("dangling")), 0);
         ck_assert_int_eq(mknod(sandbox_path("file"), S_IFREG | 0644, 0), 0);
 
-        snprintf(advice, sizeof(advice), "that leads through a symbolic link: give %s",
+        snprintf(advice, sizeof(advice), "the path contains a symbolic link: give %s",
                  sandbox_path("disk/build"));
         expect_refused_place(sandbox_path("var/build"), advice);
-        snprintf(advice, sizeof(advice), "that leads through a symbolic link: give %s",
+        snprintf(advice, sizeof(advice), "the path contains a symbolic link: give %s",
                  sandbox_path("disk"));
         expect_refused_place(link, advice);
         expect_refused_place(sandbox_path("dangling"),
-                             "that leads through a symbolic link to nowhere");
-        expect_refused_place(sandbox_path("file"), "that is no directory");
+                             "the path contains a dangling symbolic link");
+        expect_refused_place(sandbox_path("file"), "not a directory");
 }
 
 SANDBOX_TEST(build_directory_that_is_not_there_yet_is_logged_and_works_once_it_is) {
@@ -139,7 +139,7 @@ SANDBOX_TEST(build_directory_that_is_not_there_yet_is_logged_and_works_once_it_i
         snprintf(option, sizeof(option), "--build-directory=%s:%d", sandbox_path("late"),
                  USER_ALICE);
         service = service_start_with("a", option);
-        ck_assert(service_has_logged(&service, "there is no such directory yet"));
+        ck_assert(service_has_logged(&service, "no such directory: create it"));
         sandbox_make_directory(0, 0755, "late");
         sandbox_make_directory(0, 0755, "late/proc");
         client = client_connect(&service, USER_ALICE);
@@ -628,7 +628,7 @@ SANDBOX_TEST(lease_below_a_closed_root_is_told_of_and_left_for_root) {
         kill_service(&service);
 
         service = service_start_with("a", "--adopt-timeout=0");
-        sandbox_wait_for(service_has_logged(&service, "out of reach"));
+        sandbox_wait_for(service_has_logged(&service, "cannot reach a mount"));
         sandbox_wait_for(service_has_logged(&service, sandbox_path("0/")));
         ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2);
         ck_assert_int_eq(kill(service.pid, SIGTERM), 0);
@@ -656,7 +656,7 @@ static void run_beside(void *argument) {
         sweeper = service_spawn(
                 &(struct service_plan){.name = "a", .start = SERVICE_BARE, .options = {"--sweep"}});
         ck_assert_int_eq(service_wait(&sweeper), 0);
-        ck_assert(service_has_logged(&sweeper, "nothing is swept"));
+        ck_assert(service_has_logged(&sweeper, "not sweeping"));
         ck_assert(service_has_state(service));
         stranger = service_start_with("a", NULL);
         ck_assert(service_has_logged(&stranger, "kept as state.unknown-1"));

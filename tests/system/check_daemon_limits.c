@@ -347,7 +347,7 @@ SANDBOX_TEST(limits_that_fit_are_not_told_of) {
 SANDBOX_TEST(connections_that_nobody_asked_for_give_way_to_the_host) {
         struct service service =
                 start_among_few_descriptors("--nofile=4096:4096", "--max-mounts=1000");
-        unsigned count = read_log(&service, "have room for ");
+        unsigned count = read_log(&service, "limited to ");
         static int clients[PER_USER];
         char name[16];
 
@@ -474,7 +474,7 @@ SANDBOX_TEST(connection_that_finds_no_descriptor_waits_for_one) {
         client_hello(client);
         before = starve(&service, 0);
         second = client_connect(&service, USER_ALICE);
-        sandbox_wait_for(service_has_logged(&service, "accept"));
+        sandbox_wait_for(service_has_logged(&service, "cannot accept connections"));
         client_hello(client);
         ck_assert_int_eq(prlimit(service.pid, RLIMIT_NOFILE, &before, NULL), 0);
         client_hello(second);

@@ -372,7 +372,7 @@ JOIN_TEST(a_daemon_that_cannot_see_the_container_says_where_to_run_it) {
         struct ctl ctl = hold_of(&service, ctl_make_root(USER_ALICE));
         struct program program = ctl_run(&ctl, 1);
 
-        program_expect(&program, "mountatd can't see your processes");
+        program_expect(&program, "mountatd cannot see your processes");
         program_expect(&program, "hostPID");
         expect_bare(&service);
         ck_assert_int_eq(kill(service.pid, SIGKILL), 0);

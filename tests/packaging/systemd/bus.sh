@@ -52,7 +52,7 @@ polkit_denies() {
 
         machine_run install -d /srv/ci /srv/ci/1 /srv/ci/1/proc /srv/ci/1/sys
         ! output=$(mount_by_path ci)
-        tap_contains "$output" "polkit doesn't allow you to do this"
+        tap_contains "$output" "polkit doesn't authorise you to do this"
         tap_equal "$(mounts)" ""
 }
 
@@ -78,7 +78,7 @@ polkit_is_told_of_the_lease() {
 
         lease=$(machine_run mountatctl mount /srv/ci/1)
         ! output=$(machine_as runner mountatctl unmount "$lease" 2>&1)
-        tap_contains "$output" "polkit doesn't allow you to do this"
+        tap_contains "$output" "polkit doesn't authorise you to do this"
         cat >"$rule" <<END
 polkit.addRule(function(action, subject) {
     if (action.id == "org.mountat1.unmount-others" && action.lookup("lease") == "$lease")

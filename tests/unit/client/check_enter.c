@@ -324,7 +324,7 @@ static const struct {
         int error;
         int status;
 } refusals[] = {
-        {{.status = STATUS_FOREIGN_NAMESPACE, .text = "can't see your processes"},
+        {{.status = STATUS_FOREIGN_NAMESPACE, .text = "cannot see your processes"},
          EXDEV,
          MOUNTAT_STATUS_FOREIGN_NAMESPACE},
         {{.status = STATUS_NOT_AUTHORISED, .text = "isn't yours"},

@@ -62,7 +62,7 @@ START_TEST(grants_what_polkit_grants_alone) {
         ck_assert(!challenge);
         verdict = judge_answer(0, 1, &challenge);
         ck_assert_int_eq(verdict.status, STATUS_NOT_AUTHORISED);
-        ck_assert_ptr_nonnull(strstr(verdict.text, "allow interaction"));
+        ck_assert_ptr_nonnull(strstr(verdict.text, "allow interactive authorisation"));
         ck_assert(challenge);
 }
 END_TEST
@@ -91,11 +91,14 @@ static const struct {
         enum status status;
         const char *text;
 } errors[] = {
-        {"org.freedesktop.DBus.Error.ServiceUnknown", STATUS_NOT_AUTHORISED, "there is no polkit"},
-        {"org.freedesktop.DBus.Error.NameHasNoOwner", STATUS_NOT_AUTHORISED, "there is no polkit"},
-        {"org.freedesktop.DBus.Error.Spawn.ServiceNotFound", STATUS_NOT_AUTHORISED, "no polkit"},
-        {"org.freedesktop.systemd1.NoSuchUnit", STATUS_NOT_AUTHORISED, "there is no polkit"},
-        {"org.freedesktop.systemd1.UnitMasked", STATUS_NOT_AUTHORISED, "there is no polkit"},
+        {"org.freedesktop.DBus.Error.ServiceUnknown", STATUS_NOT_AUTHORISED,
+         "polkit is not available"},
+        {"org.freedesktop.DBus.Error.NameHasNoOwner", STATUS_NOT_AUTHORISED,
+         "polkit is not available"},
+        {"org.freedesktop.DBus.Error.Spawn.ServiceNotFound", STATUS_NOT_AUTHORISED,
+         "polkit is not available"},
+        {"org.freedesktop.systemd1.NoSuchUnit", STATUS_NOT_AUTHORISED, "polkit is not available"},
+        {"org.freedesktop.systemd1.UnitMasked", STATUS_NOT_AUTHORISED, "polkit is not available"},
         {"org.freedesktop.DBus.Error.LimitsExceeded", STATUS_LIMIT_EXCEEDED, "busy"},
         {"org.freedesktop.DBus.Error.NoReply", STATUS_LIMIT_EXCEEDED, "try again"},
         {"org.freedesktop.DBus.Error.Timeout", STATUS_LIMIT_EXCEEDED, "try again"},

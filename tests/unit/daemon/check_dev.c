@@ -145,8 +145,8 @@ START_TEST(node_that_is_missing_or_another_device_is_named) {
                         verdict = dev_new(&setup, SHM, &dev);
                         ck_assert_uint_eq(verdict.status, STATUS_HOST_FAILED);
                         ck_assert_ptr_nonnull(strstr(verdict.text, paths[n - 1]));
-                        ck_assert_ptr_nonnull(
-                                strstr(verdict.text, wrong ? "another device" : "no such device"));
+                        ck_assert_ptr_nonnull(strstr(verdict.text, wrong ? "a different device"
+                                                                         : "no such device"));
                         ck_assert_ptr_null(dev);
                         ck_assert_uint_eq(descriptors_count(), descriptors);
                 }

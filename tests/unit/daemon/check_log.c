@@ -87,8 +87,7 @@ static void expect_numbers(FILE *file, unsigned total) {
                         next++;
                         here++;
                 } else {
-                        ck_assert_msg(sscanf(line, "%u lines were left out %63s", &number, rest) ==
-                                              2,
+                        ck_assert_msg(sscanf(line, "%u lines dropped %63s", &number, rest) == 2,
                                       "%s", line);
                         ck_assert_uint_gt(number, 0);
                         next += number;
@@ -240,9 +239,9 @@ static void expect_limited(FILE *file) {
 
 static void expect_counts(FILE *file) {
         ck_assert_str_eq(read_line(file),
-                         "10 lines about clients were left out: at most 50 are written in 10 s");
+                         "10 lines about clients suppressed: at most 50 are logged in 10 s");
         ck_assert_str_eq(read_line(file),
-                         "3 warnings and errors were left out: at most 50 are written in 10 s");
+                         "3 warnings and errors suppressed: at most 50 are logged in 10 s");
 }
 
 /* Takes the 10 seconds. And the level doesn't hide it: what it stands for was not hidden. */
@@ -317,11 +316,11 @@ static void expect_lines_of_all(FILE *file) {
                         ck_assert_uint_ge(number, next[thread]);
                         next[thread] = number + 1;
                         accounted++;
-                } else if (sscanf(line, "%u lines were left out %63s", &number, rest) == 2) {
+                } else if (sscanf(line, "%u lines dropped %63s", &number, rest) == 2) {
                         accounted += number;
                 } else {
                         ck_assert_msg(strcmp(line, "limited") == 0 ||
-                                              strstr(line, " lines about clients were left out"),
+                                              strstr(line, " lines about clients suppressed"),
                                       "%s", line);
                 }
         }

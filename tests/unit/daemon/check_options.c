@@ -324,7 +324,7 @@ START_TEST(listens_at_as_many_places_as_it_serves) {
                 ck_assert_ptr_null(options.listen[i < LISTENER_MAX ? i + 1 : LISTENER_MAX]);
                 options_free(&options);
         }
-        ck_assert_str_eq(errors, "--listen=/8: mountatd listens at 8 places at most\n");
+        ck_assert_str_eq(errors, "--listen=/8: give --listen at most 8 times\n");
 }
 END_TEST
 

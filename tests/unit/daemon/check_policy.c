@@ -390,26 +390,27 @@ static const struct {
 } reasons[] = {
         {US, 0, EXT4, "/home/a/proc",
          "/home/a/proc is owned by uid 0, not 1000, and not below /srv/build or 3 more: see "
-         "mountatd's --build-directory"},
+         "--build-directory in mountatd(8)"},
         {US, US, FUSE, "/home/a/proc",
-         "/home/a/proc is on FUSE, and not below /srv/build or 3 more: see mountatd's "
-         "--build-directory"},
+         "/home/a/proc is on FUSE, and not below /srv/build or 3 more: see "
+         "--build-directory in mountatd(8)"},
         {100, US, EXT4, "/srv/mine/proc",
          "/srv/mine/proc is owned by uid 1000, not 100, and not below /srv/build or 3 more: see "
-         "mountatd's --build-directory"},
+         "--build-directory in mountatd(8)"},
         {US, US, RAMFS_MAGIC, "/home/a/proc",
-         "the directory is on ramfs: mountatd mounts onto ext4, xfs, btrfs, tmpfs, overlayfs, "
-         "f2fs, zfs and bcachefs, and below its build directories: see --build-directory"},
+         "the directory is on ramfs: mountatd only mounts onto ext4, xfs, btrfs, tmpfs, overlayfs, "
+         "f2fs, zfs and bcachefs, or below a build directory: see --build-directory in "
+         "mountatd(8)"},
         {US, US, 0xabcd, "/home/a/proc",
-         "the directory is on type 0xabcd: mountatd mounts onto ext4, xfs, btrfs, tmpfs, "
-         "overlayfs, f2fs, zfs and bcachefs, and below its build directories: see "
-         "--build-directory"},
+         "the directory is on type 0xabcd: mountatd only mounts onto ext4, xfs, btrfs, tmpfs, "
+         "overlayfs, f2fs, zfs and bcachefs, or below a build directory: see "
+         "--build-directory in mountatd(8)"},
         {US, US, EXT4, "/home/\xe9/proc",
-         "the directory's path is no UTF-8 text, for its byte 7 (e9): a mount there would break "
-         "systemctl list-units for everybody: rename what is called so"},
+         "the directory's path is not UTF-8 text at byte 7 (e9), and a mount there would break "
+         "systemctl list-units for everybody: rename that directory"},
         {US, US, EXT4, "/home/\xf4\x8f\xbf\xbf\x80/proc",
-         "the directory's path is no UTF-8 text, for its byte 7 (f4 8f bf bf): a mount there would "
-         "break systemctl list-units for everybody: rename what is called so"},
+         "the directory's path is not UTF-8 text at byte 7 (f4 8f bf bf), and a mount there would "
+         "break systemctl list-units for everybody: rename that directory"},
         {US, US, EXT4, "/home/a/dev", ""}, /* the status says it all */
 };
 
@@ -452,9 +453,9 @@ START_TEST(long_paths_leave_room_for_the_advice) {
                                 policy, &(struct subject){.uid = 4294967294}, PROTOCOL_PROC,
                                 facts_like(TARGET_DIRECTORY, 4294967293, kinds[m], path, 0));
                         ck_assert_uint_eq(verdict.status, STATUS_NOT_AUTHORISED);
-                        advice = strstr(verdict.text, "see mountatd's --build-directory");
+                        advice = strstr(verdict.text, "see --build-directory in mountatd(8)");
                         ck_assert_ptr_nonnull(advice);
-                        ck_assert_str_eq(advice, "see mountatd's --build-directory");
+                        ck_assert_str_eq(advice, "see --build-directory in mountatd(8)");
                         ck_assert_ptr_null(strchr(verdict.text, '\n'));
                 }
                 policy_free(policy);
@@ -470,7 +471,7 @@ START_TEST(no_build_directory_is_said_to_be_none) {
 
         ck_assert_str_eq(verdict.text,
                          "/home/a/proc is owned by uid 0, not 1000, and no build directory is open "
-                         "to you: see mountatd's --build-directory");
+                         "to you: see --build-directory in mountatd(8)");
         policy_free(policy);
 }
 END_TEST

@@ -24,20 +24,20 @@ static const struct {
                                "mountatd's --max-connections",
                                "the limit of 4 connections per user is reached: close some, or "
                                "raise mountatd's --max-connections-per-user"},
-        [QUOTA_REFUSALS] = {"the limit of 7 refused connections that are being closed is reached: "
+        [QUOTA_REFUSALS] = {"the limit of 7 refused connections still being closed is reached: "
                             "try again later",
-                            "the limit of 3 refused connections per user that are being closed is "
+                            "the limit of 3 refused connections per user still being closed is "
                             "reached: try again later"},
         [QUOTA_MOUNTS] = {"the limit of 100 mounts is reached: release some, or raise mountatd's "
                           "--max-mounts",
                           "the limit of 40 mounts per user is reached: release some, or raise "
                           "mountatd's --max-mounts-per-user"},
-        [QUOTA_CALLS] = {"the limit of 5 calls under way is reached: try again",
-                         "the limit of 2 calls per user under way is reached: wait for their "
-                         "answers"},
-        [QUOTA_NAMESPACES] = {"the limit of 9 connections in mount namespaces of clients is "
+        [QUOTA_CALLS] = {"the limit of 5 pending calls is reached: try again",
+                         "the limit of 2 pending calls per user is reached: wait for their "
+                         "replies"},
+        [QUOTA_NAMESPACES] = {"the limit of 9 connections in clients' mount namespaces is "
                               "reached: close some, or raise mountatd's --max-connections",
-                              "the limit of 6 connections per user in mount namespaces of clients "
+                              "the limit of 6 connections per user in clients' mount namespaces "
                               "is reached: close some, or raise mountatd's "
                               "--max-namespaces-per-user"},
 };

@@ -1481,7 +1481,7 @@ START_TEST(enter_without_a_process_to_be_seen_is_a_failure) {
         log_set_level(LOG_INFO);
         holder->subject.pid = 0;
         ck_assert_uint_eq(enter(), STATUS_FOREIGN_NAMESPACE);
-        ck_assert_ptr_nonnull(strstr(reply->text, "can't see your processes"));
+        ck_assert_ptr_nonnull(strstr(reply->text, "cannot see your processes"));
         ck_assert_ptr_nonnull(strstr(captured(log), "enter: foreign-namespace"));
         ck_assert_uint_eq(fake.context.failures_total, 1);
         end();

@@ -449,7 +449,7 @@ START_TEST(what_is_out_of_reach_is_told_of_beside_what_is_pending) {
                                          predecessor.mounts[0][covered]);
                         fake_cover(predecessor.directories[0][covered]);
                         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
-                        ck_assert_uint_eq(logged("out of reach"), 1);
+                        ck_assert_uint_eq(logged("cannot reach a mount"), 1);
                         ck_assert_uint_eq(left(), 1);
                         fake_uncover(predecessor.directories[0][covered]);
                         writer_goes();
