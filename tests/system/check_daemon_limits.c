@@ -312,7 +312,7 @@ SANDBOX_TEST(mounts_that_nobody_asked_for_give_way_to_the_host) {
         struct service service =
                 start_among_few_descriptors("--nofile=2048:2048", "--max-connections=16");
         int client = client_connect(&service, USER_ALICE), target;
-        unsigned mounts = read_log(&service, "room for 16 connections and ");
+        unsigned mounts = read_log(&service, "limited to 16 connections and ");
 
         ck_assert_uint_gt(mounts, 16);
         ck_assert_uint_lt(mounts, 2048);

@@ -174,7 +174,7 @@ BUS_TEST(nobodys_questions_use_up_everybodys) {
                 system_bus_send(mallory, &many, "MountPath", "sas", sandbox_path("no"), 1, "proc");
         system_bus_await(mallory, &many, 4);
         ck_assert_uint_eq(many.beyond_limits, 4);
-        ck_assert_ptr_nonnull(strstr(many.text, "wait for polkit"));
+        ck_assert_ptr_nonnull(strstr(many.text, "waiting for polkit"));
 
         /* Meanwhile everybody else is served, but by polkit. */
         system_bus_send(bob, &one, "MountPath", "sas", sandbox_path("root"), 1, "proc");

@@ -461,7 +461,7 @@ START_TEST(help_lists_every_option_and_default) {
         ck_assert_ptr_nonnull(strstr(help, "--sweep"));
         ck_assert_ptr_nonnull(strstr(help, "--help"));
         ck_assert_ptr_nonnull(strstr(help, "--version"));
-        ck_assert_ptr_nonnull(strstr(help, "(default 2048, or what RLIMIT_NOFILE leaves)"));
+        ck_assert_ptr_nonnull(strstr(help, "(default 2048, or what RLIMIT_NOFILE allows)"));
         ck_assert_ptr_nonnull(strstr(help, "(default 512)"));
         ck_assert_ptr_nonnull(strstr(help, "(default 60)"));
         ck_assert_ptr_null(strstr(help, "worker"));
