@@ -3,13 +3,13 @@
 
 /*
  * One client, one thread: each accepted connection has a thread of its own, from admission to its
- * last close, that receives, decodes, authorises, acts and replies in straight-line code. Whatever
- * a client makes its thread wait for (a file system that doesn't answer, the close of what it
- * queued), nobody else waits. The main thread accepts, and drops nothing of a client's.
+ * last close, which receives, decodes, authorises, acts and replies in straight-line code. Whatever
+ * a client makes its thread wait for (a file system that doesn't answer, the close of a queued
+ * file) delays no other client. The main thread accepts, and never closes a client's file.
  *
  * A connection beyond the limits is refused: refusal.h.
  *
- * The functions are for the main thread; none blocks.
+ * All functions are for the main thread; none blocks.
  */
 
 #include "daemon/request.h"
@@ -22,30 +22,36 @@ struct connections;
 /* Both are borrowed. NULL: out of memory. */
 struct connections *connections_new(struct context *context, struct threads *threads);
 
-/* After threads_free(), if that has returned true. NULL-safe. */
+/* After threads_free() has returned true. Accepts NULL. */
 struct connections *connections_free(struct connections *connections);
 
 /*
- * Accepts one connection from the listening `socket`, and has it served or refused. -EAGAIN: there
- * is none. -EUSERS: too many refused ones wait to be closed. Other negative errnos: the host is
- * short of something, look away for a while.
+ * Accepts one connection from the listening `socket`, to serve or refuse it. -EAGAIN: none is
+ * queued. -EUSERS: too many refused connections are waiting to be closed. Other negative errnos:
+ * the host is short of a resource; pause before the next call.
  */
 int connections_accept(struct connections *connections, int socket);
 
-/* Every 100 ms or so: what a client that has left still holds goes, though its thread is stuck. */
+/*
+ * To be called about every 100 ms: releases the leases of clients that have left while their
+ * threads are stuck.
+ */
 void connections_watch(struct connections *connections);
 
-/* Lets the connections end: what they have sent already is served, then they see end of file. */
+/*
+ * Ends the connections: requests that were already sent are served, then the threads see end of
+ * file.
+ */
 void connections_drain(struct connections *connections);
 
 /*
- * When the time for that is over: hangs up on those that are left, and has another thread release
- * what they hold.
+ * When the time for draining is over: hangs up on the remaining connections, and has another thread
+ * release their leases.
  */
 void connections_abandon(struct connections *connections);
 
 /*
- * Freezes the leases and hangs up on every client, as the process's end would, but for a thread
- * that is stuck in the kernel and keeps the descriptors open. Keeps its mutex: exit at once.
+ * Freezes the leases and hangs up on every client, as the end of the process would if no thread,
+ * stuck in the kernel, kept the descriptors open. Keeps its mutex locked: exit at once.
  */
 void connections_hang_up(struct connections *connections);

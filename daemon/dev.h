@@ -2,18 +2,18 @@
 #pragma once
 
 /*
- * A /dev of a lease's own, in one tree that one umount2(2) of its root ends:
+ * A /dev of a lease's own, in one tree, which a single umount2(2) of its root detaches:
  *
  *     .                                  tmpfs, read-only at the superblock
- *     null zero full random urandom tty  the host's nodes: devices can be read and written, and no
- *                                        node changed, since each is a read-only mount
+ *     null zero full random urandom tty  the host's nodes: the devices are readable and writable;
+ *                                        each is a read-only mount, so the node can't be changed
  *     fd stdin stdout stderr             links into /proc/self/fd
  *     ptmx -> pts/ptmx, pts              a devpts of the lease's own
- *     shm                                a tmpfs of the lease's own, where there is to be one
+ *     shm                                a tmpfs of the lease's own, if configured
  *
- * What never changes, the root and the nodes, is a template, and cloned. Where the kernel can't
- * clone or attach to detached mounts (before Linux 6.15) each tree is made anew, and its parts are
- * attached when its root is.
+ * The root and the nodes never change: they are a template, and cloned. Where the kernel can't
+ * clone or attach to detached mounts (before Linux 6.15), each tree is built from scratch, and its
+ * parts are attached after its root.
  *
  * Sources: open_tree(2), mount_setattr(2); Documentation/filesystems/devpts.rst and tmpfs.rst in
  * the kernel.
@@ -26,25 +26,25 @@
 struct dev;
 
 /*
- * Finds the host's nodes, and makes the template. `shm_size` is the most that can be in one's shm,
- * in bytes; 0: there is none. `setup` is borrowed, must live on. STATUS_HOST_FAILED, with a
- * sentence that says what the host's /dev lacks. On the main thread, before any other.
+ * Finds the host's nodes, and makes the template. `shm_size` limits each shm, in bytes; 0: no shm.
+ * `setup` is borrowed, and must outlive it. STATUS_HOST_FAILED, with a text that names what the
+ * host's /dev lacks. On the main thread, before any other thread.
  */
 struct verdict dev_new(const struct mount_setup *setup, uint64_t shm_size, struct dev **dev);
 struct dev *dev_free(struct dev *dev);
 
-/* How many mounts the kernel holds for each. */
+/* The number of mounts that the kernel holds for each tree. */
 unsigned dev_mounts(const struct dev *dev);
 
 /*
- * `*fd` is the root of a new tree that is attached nowhere, close-on-exec, the caller's.
- * STATUS_HOST_FAILED, with the kernel's own words, if any. Any thread, doesn't block.
+ * `*fd` is the root of a new detached tree, close-on-exec, owned by the caller. STATUS_HOST_FAILED,
+ * with the kernel's own message, if any. Any thread, doesn't block.
  */
 struct verdict dev_make(struct dev *dev, int *fd);
 
 /*
- * Adds what a tree whose root is attached lacks yet: nothing where dev_make() could make it whole.
- * STATUS_TARGET_VANISHED: somebody has detached it; STATUS_HOST_FAILED. Then the caller detaches
- * it.
+ * Adds to a tree whose root is attached the parts that dev_make() could not add, if any.
+ * STATUS_TARGET_VANISHED: somebody has detached it; STATUS_HOST_FAILED. On failure the caller
+ * detaches it.
  */
 struct verdict dev_complete(struct dev *dev, int fd);

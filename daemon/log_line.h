@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * One line of the log: what it says, by value, so that it can wait for the thread that writes
- * it, and its way to the journal or to standard error. Only log.c uses it.
+ * One line of the log: its contents, by value, so that it can wait for the thread that writes it;
+ * and writing it to the journal or to standard error. Only log.c uses it.
  */
 
 #include "daemon/log.h"
@@ -22,8 +22,8 @@ void log_line_compose(struct log_line *line, const struct log_subject *subject, 
                       va_list arguments) __attribute__((format(printf, 3, 0)));
 
 /*
- * Writes the line to log_target(), by one call. Blocks as long as the journal or standard error
- * does, also where standard error is non-blocking. A line that can't be written (EPIPE, ENOSPC)
- * is dropped: there is nobody to tell.
+ * Writes the line to log_target(), in one call. Blocks as long as the journal or standard error
+ * does, even if standard error is non-blocking. A line that can't be written (EPIPE, ENOSPC) is
+ * dropped: there is nowhere to report it.
  */
 void log_line_write(const struct log_line *line);

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What the administrator said on the command line, checked: the names, defaults and ranges of all
- * options stand in one table in options.c, from which --help is made.
+ * The command line, parsed and checked: one table in options.c has the names, defaults and ranges
+ * of all options, and --help is made from it.
  */
 
 #include "daemon/listener.h"
@@ -42,16 +42,17 @@ enum options_result {
 };
 
 /*
- * Parses into `*options`, whose strings borrow from `argv`. OPTIONS_WRONG: a sentence that names
- * the option and says what it takes has been written to `errors`. Free it in any case.
+ * Parses into `*options`, whose strings borrow from `argv`. OPTIONS_WRONG: a message with the
+ * option at fault and the values it takes has been written to `errors`. Call options_free() in any
+ * case.
  */
 enum options_result options_parse(struct options *options, int argc, char **argv, FILE *errors);
 void options_free(struct options *options);
 
 /*
- * Looks at what the options name: a build directory through a symbolic link would never match, so
- * that is refused with a sentence in `errors`, and false; one that isn't there yet is logged. Waits
- * for the file systems on the way, perhaps for ever: in a process of its own.
+ * Checks the directories given as options: a build directory behind a symbolic link would never
+ * match, so it is refused (false, with a message in `errors`); a missing one is logged. Waits for
+ * the file systems on the way, perhaps for ever: call it in a process of its own.
  */
 bool options_look(const struct options *options, FILE *errors);
 
@@ -59,7 +60,7 @@ void options_print_help(FILE *file);
 
 /*
  * Checks the limits against the process's: `descriptors` is the hard RLIMIT_NOFILE, `mount_max` the
- * sysctl fs.mount-max. Numbers of connections and mounts that were not asked for give way. Returns
- * the number of descriptors to allow, or -ENOBUFS with a sentence in `errors`.
+ * sysctl fs.mount-max. Default numbers of connections and mounts are lowered to fit; given ones are
+ * not. Returns the number of descriptors to allow, or -ENOBUFS with a message in `errors`.
  */
 int options_fit(struct options *options, uint64_t descriptors, uint64_t mount_max, FILE *errors);

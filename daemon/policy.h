@@ -5,14 +5,15 @@
  * The verdict on a target: may this peer have this file system mounted there? Default deny. Pure:
  * no syscall, no clock, so that a table can test all of it. Any thread once the policy is built.
  *
- * A target must be a directory that exists, isn't itself the root of a mount, and is called "proc"
- * for procfs, "sys" for sysfs or "dev" for a /dev. The security is in the rest: it is owned by the
- * peer and on a local file system (ext4, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs, bcachefs), or it
- * is below a build directory that the administrator opened to the peer. And its path is text, as
- * text.h defines it: service managers list every mount, and fail all of them for a name that isn't.
+ * A target must be an existing directory, not itself the root of a mount, and named "proc" for
+ * procfs, "sys" for sysfs or "dev" for a /dev. The security is in the rest: it is owned by the peer
+ * and on a local file system (ext4, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs, bcachefs), or it is
+ * below a build directory that the administrator opened to the peer. And its path is text, as
+ * defined in text.h: service managers list every mount, and the whole list fails for a name that
+ * isn't.
  *
- * An administrator, who vouches for the request, needs neither: the
- * owner's rule is there to keep users out of each other's directories. All other rules stay.
+ * The rule of ownership keeps users out of each other's directories: a request that an
+ * administrator vouches for is exempt from it. All other rules apply.
  */
 
 #include "common/status.h"
@@ -21,33 +22,33 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* In place of a uid: everybody who can connect. */
+/* Instead of a uid: everybody who can connect. */
 #define POLICY_ANY_USER ((uid_t)-1)
 
 struct policy;
 
-/* What is believed of who asks, from D-Bus to the verdict. */
+/* The trust in a caller, from D-Bus to the verdict. */
 enum trust {
-        TRUST_USER,          /* to be who the kernel or the bus says */
-        TRUST_ADMINISTRATOR, /* that root or an administrator vouches for the request */
+        TRUST_USER,          /* it is who the kernel or the bus says */
+        TRUST_ADMINISTRATOR, /* root or an administrator vouches for the request */
 };
 
-/* Who asks. */
+/* The client. */
 struct subject {
         uid_t uid;
-        gid_t gid; /* of a connection; nothing is decided by it but what namespaces.h says */
+        gid_t gid; /* of a connection; used only as namespaces.h says */
         pid_t pid; /* 0: in a pid namespace that we can't see */
         enum trust trust;
 };
 
-/* NULL: out of memory. An empty policy: own directories alone, procfs read-only for all. */
+/* NULL: out of memory. An empty policy: only own directories, and procfs read-only for all. */
 struct policy *policy_new(void);
 struct policy *policy_free(struct policy *policy);
 
 /*
- * Opens what is below `path` to `uid`. The path is compared with what the kernel calls a target,
- * so -EINVAL unless it is text, and absolute without empty, "." and ".." components (a "/" at the
- * end is dropped), or if it is "/" itself. -ENOMEM.
+ * Opens the tree below `path` to `uid`. The path is compared with the kernel's path of a target, so
+ * -EINVAL unless it is text, absolute and without empty, "." and ".." components (a trailing "/" is
+ * dropped), or if it is "/" itself. -ENOMEM.
  */
 int policy_add_build_directory(struct policy *policy, const char *path, uid_t uid);
 
@@ -63,29 +64,29 @@ int policy_add_writable_proc(struct policy *policy, uid_t uid);
 
 bool policy_allows_writable_proc(const struct policy *policy, uid_t uid);
 
-/* Lets `uid` have the daemon enter its namespaces. -ENOMEM. */
+/* Lets the daemon enter the namespaces of `uid`'s clients. -ENOMEM. */
 int policy_add_join(struct policy *policy, uid_t uid);
 
 bool policy_allows_join(const struct policy *policy, uid_t uid);
 
-/* Whether it lets anybody. */
+/* Whether the daemon may enter the namespaces of any client. */
 bool policy_joins(const struct policy *policy);
 
 /* Whether the file system with this magic is one of the local ones. */
 bool policy_is_local(uint64_t magic);
 
 /*
- * VERDICT_OK, or the first of the protocol's reasons that applies, with what it was compared with
- * where that isn't obvious. `file_system` is one of the protocol's.
+ * VERDICT_OK, or the protocol's first reason that applies, with the facts that were compared where
+ * they aren't obvious. `file_system` is one of the protocol's.
  */
 struct verdict policy_judge(const struct policy *policy, const struct subject *subject,
                             uint32_t file_system, const struct target_facts *facts);
 
 /*
- * The same for a request that only checks, and may come before there is anything to mount on. A
- * directory by another name than proc, sys and dev, or a build directory that is open to the
- * subject, is judged as the place of mounts to come: as a mountpoint of the same owner right below
- * it would be. So it may be the root of a mount itself, as Buildbarn's FUSE is.
+ * The same for a request that only checks, and may come before the targets exist. A directory not
+ * named proc, sys or dev, or a build directory that is open to the subject, is judged as the parent
+ * of mounts to come: like a mountpoint of the same owner right below it. So it may itself be the
+ * root of a mount, as Buildbarn's FUSE is.
  */
 struct verdict policy_judge_check(const struct policy *policy, const struct subject *subject,
                                   uint32_t file_system, const struct target_facts *facts);

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * How much there may be, of all users and of one: charged before anything is allocated, returned
+ * The limits, of all users together and of each: charged before anything is allocated, returned
  * when it is gone. One mutex, never held across a call that can block. Any thread.
  */
 
@@ -11,11 +11,11 @@
 #include <sys/types.h>
 
 enum quota_kind {
-        QUOTA_CONNECTIONS, /* that are served */
-        QUOTA_REFUSALS,    /* threads that close refused ones */
+        QUOTA_CONNECTIONS, /* being served */
+        QUOTA_REFUSALS,    /* threads that close refused connections */
         QUOTA_MOUNTS,
-        QUOTA_CALLS,      /* over D-Bus, under way */
-        QUOTA_NAMESPACES, /* connections that have entered those of their clients */
+        QUOTA_CALLS,      /* pending calls over D-Bus */
+        QUOTA_NAMESPACES, /* connections in mount namespaces of clients */
         QUOTA_KINDS,
 };
 
@@ -33,16 +33,16 @@ struct quota *quota_free(struct quota *quota);
 const struct quota_limit *quota_limit(const struct quota *quota, enum quota_kind kind);
 
 /*
- * Charges `amount` to the user. STATUS_LIMIT_EXCEEDED, with a text that names the limit and what
- * raises it; STATUS_HOST_FAILED: out of memory. Then nothing is charged.
+ * Charges `amount` to the user. STATUS_LIMIT_EXCEEDED, with a text that names the limit and how to
+ * raise it; STATUS_HOST_FAILED: out of memory. On failure nothing is charged.
  */
 struct verdict quota_charge(struct quota *quota, uid_t uid, enum quota_kind kind, unsigned amount);
 
-/* The same, beyond the limits if need be: for what exists already. -ENOMEM. */
+/* The same, even beyond the limits: for what already exists. -ENOMEM. */
 int quota_charge_anyway(struct quota *quota, uid_t uid, enum quota_kind kind, unsigned amount);
 
-/* Gives back what was charged. */
+/* Returns a charge. */
 void quota_return(struct quota *quota, uid_t uid, enum quota_kind kind, unsigned amount);
 
-/* What all users have. */
+/* The total of all users. */
 unsigned quota_used(struct quota *quota, enum quota_kind kind);

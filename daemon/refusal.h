@@ -2,13 +2,13 @@
 #pragma once
 
 /*
- * The end of connections that are not served: those beyond the limits, which are told so, and those
- * whose clients have left already. One thread sees to all of them, and waits for nobody: it closes
- * those in whose queue no descriptors lie. Any other is closed by a thread that is charged to its
- * user, since the last close of what a client has queued can take for ever; beyond the user's share
- * of such threads it waits, and costs a descriptor. Where many of one user wait, they are put in
- * flight, in the queue of a socket, so that all of them cost one. What bounds their number is the
- * kernel's limit on descriptors in flight of the user who queued them: unix(7).
+ * Ends connections that are not served: those beyond the limits, which get a reply, and those whose
+ * clients have already left. One thread handles all of them, and never waits: it closes those
+ * without descriptors in their queue. Each of the others is closed by a thread charged to its user,
+ * since the last close of a queued file can take for ever. Beyond the user's share of such threads,
+ * a connection waits, at the cost of a descriptor. If many of one user wait, they are put in
+ * flight, in the queue of a socket, so that all of them cost one descriptor. Their number is
+ * bounded by the kernel's limit on descriptors in flight of the user who queued them: unix(7).
  *
  * For the main thread; nothing blocks.
  */
@@ -20,23 +20,25 @@
 #include <sys/queue.h>
 
 enum {
-        REFUSALS_CLOSERS_MAX = 64, /* threads that close, in all */
+        REFUSALS_CLOSERS_MAX = 64, /* closing threads in total */
         REFUSALS_CLOSERS_PER_USER_MAX = 16,
-        REFUSALS_WAITING_MAX = 1024, /* to be told or closed; a descriptor each */
+        REFUSALS_WAITING_MAX = 1024, /* waiting for a reply or the close; a descriptor each */
 };
 
-/* Where it is embedded it is the first member: what malloc(3) returned for it is freed with it. */
+/*
+ * Must be the first member of an embedding struct: freeing the refusal frees the whole allocation.
+ */
 struct refusal {
         int fd; /* owned */
         struct subject subject;
-        struct verdict verdict; /* STATUS_OK: there is nobody to be told */
-        /* the module's own: */
+        struct verdict verdict; /* STATUS_OK: no reply is needed */
+        /* private: */
         struct work work;
         struct refusals *all;
         STAILQ_ENTRY(refusal) entry;
 };
 
-/* To the client and to the log; on any thread. The descriptor stays the caller's. */
+/* Replies to the client, and logs; on any thread. The descriptor stays the caller's. */
 void refusal_tell(const struct refusal *refusal);
 
 struct refusals;
@@ -45,16 +47,16 @@ struct refusals;
 struct refusals *refusals_new(struct context *context, struct threads *threads);
 
 /*
- * After threads_free(), if that has returned true. What waits because no thread could be made stays
- * open, for the process's end. NULL-safe.
+ * After threads_free() has returned true. Refusals for which no thread could be made stay open
+ * until the process ends. Accepts NULL.
  */
 struct refusals *refusals_free(struct refusals *refusals);
 
-/* False: so many wait that no connection should be accepted which might be one more. */
+/* False: so many are waiting that no connection should be accepted that might be refused. */
 bool refusals_have_room(struct refusals *refusals);
 
-/* Takes it. */
+/* Takes ownership of the refusal. */
 void refusals_add(struct refusals *refusals, struct refusal *refusal);
 
-/* Now and then: tries again what there was no thread for. */
+/* To be called now and then: retries refusals for which no thread could be made. */
 void refusals_retry(struct refusals *refusals);

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The table of what may be asked, and for each request authorise, act, answer. It knows nothing of
- * how a request came or how the reply goes.
+ * The table of operations, and for each request: authorise, act, answer. Doesn't know how a request
+ * arrived or how the reply is sent.
  */
 
 #include "common/fdpass.h"
@@ -13,7 +13,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* What all requests are served from. Borrowed parts; built before the first thread. */
+/* Shared by all requests. Borrowed parts; built before the first thread. */
 struct context {
         const struct policy *policy;
         struct templates *templates;
@@ -23,37 +23,39 @@ struct context {
         unsigned max_targets;                 /* per request, at most PROTOCOL_TARGETS_MAX */
         atomic_bool stopping;                 /* no new mounts */
         atomic_uint_least64_t mounts_total;   /* since the start */
-        atomic_uint_least64_t failures_total; /* requests that were refused, or failed */
+        atomic_uint_least64_t failures_total; /* requests refused or failed */
 };
 
 struct request {
         struct wire_request wire;
-        struct verdict decoded; /* as wire_decode_request() gave it, or why it can't be served */
-        struct fdpass_set fds;  /* owned; what is kept of them is taken out */
+        struct verdict decoded; /* from wire_decode_request(), or why the request can't be served */
+        struct fdpass_set fds;  /* owned; those that are kept are taken */
         struct wire_reply reply;
         struct lease_remains remains; /* for request_finish() */
 };
 
 /*
- * Serves the request of `holder`: the reply is filled in, at most one log line is written. In an
+ * Serves the request of `holder`: fills in the reply, and writes at most one log line. In an
  * isolated thread; can block, unkillable, on a hostile FUSE.
  */
 void request_serve(struct context *context, struct holder *holder, struct request *request);
 
 /*
- * Its reply could not be delivered: nobody knows of what is to be kept, so that is released. On the
- * same thread, before request_finish().
+ * For a reply that could not be delivered: releases a lease to be kept, which nobody knows about.
+ * On the same thread, before request_finish().
  */
 void request_take_back(struct context *context, struct holder *holder, struct request *request);
 
 /*
- * What its client need not wait for: when the reply is out, on the same thread. Closes what the
- * client sent, which can take its time.
+ * The part that the client need not wait for: after the reply, on the same thread. Closes the
+ * descriptors that the client sent, which can take its time.
  */
 void request_finish(struct context *context, struct request *request);
 
-/* Takes the thread out of the namespaces that the holder has entered, if it has, and closes what
- * was kept of them; on its thread, when it holds nothing any more. */
+/*
+ * Takes the thread out of the namespaces that the holder has entered, if any, and closes what was
+ * kept of them; on its thread, once it holds no lease any more.
+ */
 void request_leave(struct context *context, struct holder *holder);
 
 /* PROTOCOL_FEATURE_* bits of this daemon on this kernel. */

@@ -2,24 +2,24 @@
 #pragma once
 
 /*
- * The system calls that the daemon makes once it has started, and no other: seccomp(2). A call that
- * isn't on the list has no part in mounting procfs: it is refused with EPERM, and the kernel logs
- * it (an audit record of type 1326; with journald, journalctl _TRANSPORT=audit). The unit's
- * SystemCallFilter= denies a few groups from the beginning; this allows a few calls from here on.
+ * Confines the daemon, once started, to the system calls that it makes: seccomp(2). Any other call
+ * has no part in its work: it is refused with EPERM, and logged by the kernel (an audit record of
+ * type 1326; with journald, journalctl _TRANSPORT=audit). The unit's SystemCallFilter= denies some
+ * groups from the beginning; this list allows some calls from here on.
  */
 
 enum seccomp_mode {
         SECCOMP_ENFORCE, /* refuse, and log */
-        SECCOMP_LOG,     /* allow, and log: to find out what is missing on some system */
+        SECCOMP_LOG,     /* allow, and log: to find out what a system needs */
         SECCOMP_OFF,
 };
 
 #include <stdbool.h>
 
 /*
- * For all threads that there are and will be; it can't be undone. With `join` what namespaces.h
- * calls is allowed as well. Needs no_new_privs or
- * CAP_SYS_ADMIN. Negative errno, -EINVAL of a kernel without filters.
+ * For all present and future threads; can't be undone. With `join` the calls of namespaces.h are
+ * allowed as well. Needs no_new_privs or CAP_SYS_ADMIN. Negative errno; -EINVAL: a kernel without
+ * filters.
  */
 int seccomp_confine(enum seccomp_mode mode, bool join);
 

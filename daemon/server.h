@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The main loop: accepts, is on D-Bus, watches for signals and idleness, tells the
+ * The main loop: accepts connections, serves D-Bus, watches for signals and idleness, notifies the
  * service manager. sd-event(3), sd_notify(3). On the main thread.
  */
 
@@ -12,18 +12,18 @@
 struct server_setup {
         const struct listener_set *listeners;
         unsigned idle_timeout;  /* seconds; 0: stay */
-        unsigned adopt_timeout; /* seconds for clients to adopt what a predecessor left */
+        unsigned adopt_timeout; /* seconds for clients to adopt leases of the previous instance */
         const struct instance *self;
         struct context *context;
         struct threads *threads;
         struct connections *connections;
-        bool on_bus; /* on D-Bus as well */
+        bool on_bus; /* serve D-Bus as well */
 };
 
 /*
  * Serves until SIGTERM, SIGINT or idleness, and then until the last connection has ended and the
- * last lease is released, a few seconds at most. On SIGUSR1 it doesn't return: the process ends on
- * the spot, as if it had been killed, and its leases wait to be adopted. All three must be blocked.
- * 0, or a negative errno if the loop fails.
+ * last lease is released, a few seconds at most. On SIGUSR1 it doesn't return: the process ends at
+ * once, as if it had been killed, and its leases wait to be adopted. All three signals must be
+ * blocked. 0, or a negative errno if the loop fails.
  */
 int server_run(const struct server_setup *setup);

@@ -3,14 +3,14 @@
 
 /*
  * A new superblock, mounted nowhere. A procfs shows a pid namespace, a sysfs a network namespace;
- * nothing else that is made here depends on where it is made.
+ * other file systems don't depend on the namespace that they are made in.
  */
 
 #include "common/status.h"
 
 struct namespaces;
 
-/* Of fsconfig(2): without a value it is a flag. */
+/* For fsconfig(2): a flag if it has no value. */
 struct superblock_option {
         const char *key, *value;
 };
@@ -25,10 +25,10 @@ struct superblock_recipe {
 };
 
 /*
- * `*fd` is its root, close-on-exec, the caller's; `source` is its label in the mount table;
- * `namespaces` are those that it is to show, NULL: the daemon's. STATUS_HOST_FAILED, with the
- * kernel's own words, if any; STATUS_FOREIGN_NAMESPACE: the client didn't say which one it is to
- * show. Any thread, doesn't block.
+ * `*fd` is its root, close-on-exec, owned by the caller; `source` is its label in the mount table;
+ * `namespaces` are those to show, NULL: the daemon's. STATUS_HOST_FAILED, with the kernel's own
+ * message, if any; STATUS_FOREIGN_NAMESPACE: the client has not sent the namespace to show. Any
+ * thread, doesn't block.
  */
 struct verdict superblock_make(const struct superblock_recipe *recipe, const char *source,
                                const struct namespaces *namespaces, int *fd);

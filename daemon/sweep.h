@@ -2,45 +2,47 @@
 #pragma once
 
 /*
- * Detaching what a dead predecessor left, mount by mount, found by the id on record and never by
- * its label. A mount that one of its threads, stuck in the kernel, has yet to attach stays on
- * record until it turns up or the last of that process is gone.
+ * Detaches what a dead instance left, mount by mount, found by the id on record and never by its
+ * label. A mount that a stuck thread of that instance has yet to attach stays on record until it
+ * appears, or until that process is gone.
  */
 
 #include "daemon/leases.h"
 
 enum sweep_scope {
-        SWEEP_UNADOPTABLE, /* leases that weren't live when the predecessor died */
-        SWEEP_UNCLAIMED,   /* those as well that nobody has adopted */
-        SWEEP_FINALLY,     /* all, and what can't be reached is left for mountatd --sweep */
+        SWEEP_UNADOPTABLE, /* leases that weren't live when the instance died */
+        SWEEP_UNCLAIMED,   /* the same, and those that nobody has adopted */
+        SWEEP_FINALLY,     /* all; what can't be reached is left to mountatd --sweep */
 };
 
 enum sweep_patience {
-        SWEEP_QUICKLY,   /* leave out paths on which a file system would have to be asked */
-        SWEEP_PATIENTLY, /* ask, and perhaps wait for ever */
+        SWEEP_QUICKLY,   /* skip paths on which a file system would have to be asked */
+        SWEEP_PATIENTLY, /* ask it, and perhaps wait for ever */
 };
 
-/* How often a path that seems to take patience is tried: a change elsewhere makes it look so. */
+/*
+ * How often a path is retried that seems to need patience: a change elsewhere has the same effect.
+ */
 #define SWEEP_TRIES_MAX 100
 
 /*
- * Sweeps what is left in the running instance's table. What this process can't reach, below a
- * directory of mode 0700, is logged once with its place, and stays. In an isolated thread (see
- * unmount.h), as all of these.
+ * Sweeps the waiting leases in the running instance's table. A mount that this process can't reach,
+ * below a directory of mode 0700, is logged once with its path, and stays. In an isolated thread
+ * (unmount.h), like all functions here.
  */
 void sweep_leases(struct leases *leases, const struct instance *self, enum sweep_scope scope,
                   enum sweep_patience patience);
 
 /*
- * Keeps on what the predecessor kept for users, and forgets those of which nothing is mounted any
- * more. What can't be reached is logged once, and stays on record.
+ * Goes on keeping the leases that the previous instance kept for users, and forgets those without
+ * mounts. What can't be reached is logged once, and stays on record.
  */
 void sweep_keep(struct leases *leases, enum sweep_patience patience);
 
 /*
- * Sweeps, before an instance starts and with root's rights, what none can adopt: leases that
- * weren't live, and those whose client, the process that connected, is gone. First quickly, then
- * patiently. Returns how many it freed.
+ * Before an instance starts, sweeps with root's rights what nobody can adopt: leases that weren't
+ * live, and those whose client, the process that connected, is gone. First quickly, then patiently.
+ * Returns the number of leases freed.
  */
 unsigned sweep_state(struct state *state, const struct mount_setup *setup,
                      const struct instance *self);

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The facts of a directory that a client sent, collected in one place, by calls that make no round
- * trip to a file system's server. What they mean is policy.h's matter.
+ * The facts about a directory that a client sent, collected in one place, without a round trip to a
+ * file system's server. policy.h judges them.
  */
 
 #include <limits.h>
@@ -14,19 +14,19 @@
 enum target_type {
         TARGET_OTHER,
         TARGET_DIRECTORY,
-        TARGET_HIDDEN, /* a FUSE server's that keeps even its type from us: move_mount will tell */
+        TARGET_HIDDEN, /* a FUSE server hides even its type: move_mount will tell */
 };
 
 struct target_facts {
         enum target_type type;
-        uid_t owner; /* of a TARGET_DIRECTORY */
+        uid_t owner; /* only of a TARGET_DIRECTORY */
         bool deleted;
         bool mount_root;
         bool foreign;         /* in another mount namespace, or in a detached tree */
         uint64_t magic;       /* of its file system; 0: foreign, not a directory, or unknown */
         uint64_t mount_id;    /* of the mount it is on */
-        bool mount_id_unique; /* if not, it is good as long as the descriptor is open */
-        char path[PATH_MAX];  /* what the kernel calls it; client's bytes */
+        bool mount_id_unique; /* otherwise valid only while the descriptor is open */
+        char path[PATH_MAX];  /* the kernel's path; contains the client's bytes */
 };
 
 /*
@@ -36,12 +36,11 @@ struct target_facts {
 int target_open_proc(void);
 
 /*
- * Fills in `*facts` of the borrowed `fd`; `proc` is target_open_proc()'s, `features` are
- * PROTOCOL_FEATURE_* bits. Without statmount (before Linux 6.8) that takes a look at the whole
- * mount table. Negative errno, -ENAMETOOLONG for a path that is too long among them; then `*facts`
- * is undefined.
+ * Fills in `*facts` about the borrowed `fd`; `proc` comes from target_open_proc(), `features` are
+ * PROTOCOL_FEATURE_* bits. Without statmount (before Linux 6.8) it reads the whole mount table.
+ * Negative errno, such as -ENAMETOOLONG for a path that is too long; then `*facts` is undefined.
  */
 int target_inspect(int fd, int proc, unsigned features, struct target_facts *facts);
 
-/* What file systems with that magic are called, for a person; NULL: not known here. */
+/* The name of the file systems with that magic; NULL: unknown. */
 const char *target_file_system(uint64_t magic);

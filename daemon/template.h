@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * What is mounted. A superblock of each kind is made once, as a detached *template*, and cloned for
- * each request; where the kernel can't clone a detached mount (before 6.15) every request gets a
+ * What is mounted. One superblock of each kind is made as a detached *template*, and cloned for
+ * each request; where the kernel can't clone a detached mount (before 6.15), each request gets a
  * superblock of its own. A few clones of the usual kinds are made ahead.
  *
- * What is forced, at creation, before anything is attached: nosuid, nodev, noexec; procfs with
- * hidepid=ptraceable and, but for the writable kinds, read-only at the superblock (as a mount
- * attribute alone, the root of a user namespace could lift it); sysfs read-only as a mount
- * attribute (its superblock is the host's). A /dev is a tree of mounts: dev.h.
+ * Forced at creation, before anything is attached: nosuid, nodev, noexec; procfs with
+ * hidepid=ptraceable and, except for the writable kinds, read-only at the superblock (the root of a
+ * user namespace could lift a mere mount attribute); sysfs read-only as a mount attribute (its
+ * superblock is the host's). A /dev is a tree of mounts: dev.h.
  */
 
 #include "common/status.h"
@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 enum {
-        TEMPLATE_AHEAD = 4, /* clones of each usual kind; as many requests at once find one */
+        TEMPLATE_AHEAD = 4, /* clones of each usual kind, for as many simultaneous requests */
 };
 
 enum template_kind {
@@ -35,58 +35,58 @@ struct namespaces;
 struct templates;
 
 /*
- * Finds out what the kernel can do, and makes the templates of the usual kinds. `source` is the
- * label in the mount table; borrowed, must live on. Before any other thread. STATUS_HOST_FAILED
- * with the kernel's own words, if any; a shortage of memory or descriptors while it asks is such a
+ * Probes the kernel, and makes the templates of the usual kinds. `source` is the label in the mount
+ * table; borrowed, and must outlive it. Before any other thread. STATUS_HOST_FAILED with the
+ * kernel's own message, if any; a shortage of memory or descriptors during the probe is such a
  * failure as well.
  */
 struct verdict templates_new(const char *source, struct templates **templates);
 struct templates *templates_free(struct templates *templates);
 
 /*
- * Has a /dev to offer from now on; `shm_size` as in dev_new(). Before any other thread.
- * STATUS_UNSUPPORTED_FILE_SYSTEM, with a sentence: it can't be had on this host, and who asks is
- * told so. STATUS_HOST_FAILED: a shortage, which says nothing about the host.
+ * Offers a /dev from now on; `shm_size` as in dev_new(). Before any other thread.
+ * STATUS_UNSUPPORTED_FILE_SYSTEM, with a text: this host can't have one, and clients that ask for
+ * it get this text. STATUS_HOST_FAILED: a shortage, which says nothing about the host.
  */
 struct verdict templates_offer_dev(struct templates *templates, uint64_t shm_size);
 
 /*
- * The same for the namespaces of a client: templates of their own, where those show in what is
- * mounted. Both are borrowed, and must live on. For one thread. NULL: out of memory.
+ * The same for a client's namespaces, with templates of its own for file systems that show them.
+ * Both are borrowed, and must outlive it. For one thread. NULL: out of memory.
  */
 struct templates *templates_derive(struct templates *home, const struct namespaces *namespaces);
 
-/* VERDICT_OK, or STATUS_UNSUPPORTED_FILE_SYSTEM with a text that says why it isn't offered. */
+/* VERDICT_OK, or STATUS_UNSUPPORTED_FILE_SYSTEM with a text that says why. */
 struct verdict templates_judge(const struct templates *templates, uint32_t file_system);
 
-/* How many mounts the kernel holds for one of that kind. */
+/* The number of mounts that the kernel holds for one of that kind. */
 unsigned templates_mounts(const struct templates *templates, enum template_kind kind);
 
-/* What the kernel can do, and the label; borrowed. */
+/* The kernel's features, and the label; borrowed. */
 const struct mount_setup *templates_setup(const struct templates *templates);
 
-/* A mount that is attached nowhere. */
+/* A detached mount. */
 struct template_clone {
-        int fd; /* of its root, as O_PATH, close-on-exec; closed before it is attached, it is gone
-                 */
-        uint64_t id; /* as mount_identify() has it */
+        int fd; /* of its root, as O_PATH, close-on-exec; closing it before it is attached destroys
+                   the mount */
+        uint64_t id; /* from mount_identify() */
 };
 
 /*
- * A clone that the caller owns; one that was made ahead costs no system call. STATUS_HOST_FAILED,
- * with the kernel's own words, if any. Any thread, doesn't block.
+ * A clone, owned by the caller; one that was made ahead costs no system call. STATUS_HOST_FAILED,
+ * with the kernel's own message, if any. Any thread, doesn't block.
  */
 struct verdict template_obtain(struct templates *templates, enum template_kind kind,
                                struct template_clone *clone);
 
 /*
- * Adds to the attached clone what could not be in it before: dev_complete(). If not STATUS_OK, the
- * caller detaches it.
+ * Adds the parts that the clone could not have before it was attached: dev_complete(). Unless
+ * STATUS_OK, the caller detaches it.
  */
 struct verdict template_complete(struct templates *templates, enum template_kind kind, int mount);
 
 /*
- * Makes clones for requests to come: when nobody waits. Any thread; doesn't block. What fails now
- * is told to the request that finds none.
+ * Makes clones for later requests; to be called when no client is waiting. Any thread; doesn't
+ * block. A failure is reported to the request that finds no clone.
  */
 void templates_replenish(struct templates *templates);
