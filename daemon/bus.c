@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Default deny: an answer that can't be read is none. */
+/* Default deny: a reply that can't be parsed authorises nothing. */
 
 #include "daemon/bus.h"
 
@@ -33,10 +33,10 @@ enum {
 };
 
 enum bus_state {
-        BUS_CONNECTING, /* up to the answer about the name */
+        BUS_CONNECTING, /* until the reply about the name */
         BUS_NAMED,
-        BUS_LOST,    /* refused, or gone: until the next attempt */
-        BUS_LEAVING, /* the name is being given back */
+        BUS_LOST,    /* refused or disconnected: until the next attempt */
+        BUS_LEAVING, /* the name is being released */
         BUS_LEFT,
 };
 
@@ -48,7 +48,7 @@ struct bus {
         sd_event_source *turn;
         enum bus_state state;
         bool settled;
-        bool complained; /* about this absence of the bus */
+        bool complained; /* logged, for this outage */
 };
 
 static void bus_attempt_later(struct bus *bus) {
@@ -102,7 +102,7 @@ static int bus_on_named(sd_bus_message *reply, void *userdata, sd_bus_error *err
         return 0;
 }
 
-/* By now what was called by the name is here. */
+/* All calls to the name have arrived by now. */
 static int bus_on_unnamed(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         struct bus *bus = userdata;
 
@@ -125,16 +125,15 @@ static int bus_start(sd_bus *connection) {
         if (r >= 0)
                 r = sd_bus_set_exit_on_disconnect(connection, false);
         if (r >= 0)
-                r = sd_bus_set_close_on_exit(connection, false); /* bus_free() has yet to answer */
+                r = sd_bus_set_close_on_exit(connection, false); /* bus_free() has to reply */
         if (r >= 0)
-                r = sd_bus_set_watch_bind(connection, true); /* waits for a bus to be there */
+                r = sd_bus_set_watch_bind(connection, true); /* wait until there is a bus */
         return r < 0 ? r : sd_bus_start(connection);
 }
 
 /*
- * The name is asked for as replacing and replaceable: a predecessor that was killed with a thread
- * stuck in the kernel still has its connection open, and with it the name. The bus policy lets
- * nobody else have it.
+ * Requests the name as replacing and replaceable: a killed instance with a thread stuck in the
+ * kernel keeps its connection open, and with it the name. The bus policy lets no other user own it.
  */
 static int bus_connect(struct bus *bus) {
         sd_bus *connection = NULL;
@@ -177,9 +176,9 @@ static bool bus_is_closed(const struct bus *bus) {
 }
 
 /*
- * Once a second until we have the name. sd-bus closes a connection whose descriptor it can't watch
- * (epoll_ctl(2) wants memory), and says so in the next turn of the loop, which nothing else may
- * bring about.
+ * Once a second until the name is ours. sd-bus closes a connection whose descriptor it can't watch
+ * (epoll_ctl(2) is out of memory), but reports that only in the next iteration of the loop, which
+ * nothing else may cause.
  */
 static int bus_on_attempt(sd_event_source *source, uint64_t usec, void *userdata) {
         struct bus *bus = userdata;
@@ -198,7 +197,7 @@ static int bus_on_attempt(sd_event_source *source, uint64_t usec, void *userdata
         return 0;
 }
 
-/* Behind all that the loop has done in one turn, the writing of replies included. */
+/* At the end of each iteration of the loop, after replies have been written. */
 static int bus_on_turn(sd_event_source *source, void *userdata) {
         struct bus *bus = userdata;
 
@@ -223,8 +222,10 @@ int bus_new(const struct bus_setup *setup, struct bus **ret) {
 
         if (!bus)
                 return -ENOMEM;
-        /* What a large message took goes back to the system when it is freed. As long as nobody
-         * says so, malloc(3) begins to keep what is as large as what has been freed once. */
+        /*
+         * Returns the memory of large messages to the system when it is freed. By default malloc(3)
+         * raises the threshold to the size of the largest block freed so far.
+         */
         mallopt(M_MMAP_THRESHOLD, BUS_LARGE);
         bus->setup = *setup;
         bus->state = BUS_LOST;
@@ -256,7 +257,7 @@ void bus_tick(struct bus *bus) {
                 bus_lose(bus, -ENOTCONN, BUS_GONE);
 }
 
-/* The name may be ours, and calls on their way, before the bus's answer has been read. */
+/* The name may be ours, and calls on their way, before the bus's reply has been read. */
 static bool bus_may_be_named(const struct bus *bus) {
         struct ucred peer = {0};
         socklen_t size = sizeof(peer);
@@ -265,7 +266,7 @@ static bool bus_may_be_named(const struct bus *bus) {
                 return bus->state == BUS_NAMED;
         return getsockopt(sd_bus_get_fd(bus->connection), SOL_SOCKET, SO_PEERCRED, &peer, &size) ==
                        0 &&
-               peer.uid != (uid_t)-1; /* else there is no bus yet */
+               peer.uid != (uid_t)-1; /* otherwise there is no bus yet */
 }
 
 void bus_leave(struct bus *bus) {
@@ -280,7 +281,7 @@ void bus_leave(struct bus *bus) {
                 bus->state = BUS_LEAVING;
 }
 
-/* CLOCK_MONOTONIC, now: sd_event_now() says when the loop has last woken. */
+/* The present time of CLOCK_MONOTONIC: sd_event_now() returns that of the loop's last wakeup. */
 static uint64_t bus_now(void) {
         struct timespec now;
 
@@ -314,7 +315,7 @@ void bus_hang_up(struct bus *bus) {
                 shutdown(sd_bus_get_fd(bus->connection), SHUT_RDWR);
 }
 
-/* ---- questions: who is it? ---- */
+/* ---- questions: the caller's credentials ---- */
 
 int bus_ask_who(const struct bus_question *question, sd_bus_slot **slot) {
         return sd_bus_call_method_async(sd_bus_message_get_bus(question->call), slot,
@@ -324,7 +325,7 @@ int bus_ask_who(const struct bus_question *question, sd_bus_slot **slot) {
                                         sd_bus_message_get_sender(question->call));
 }
 
-/* One of a{sv}, as the D-Bus specification has it. */
+/* One entry of the a{sv} that the D-Bus specification defines. */
 static int bus_read_credential(sd_bus_message *reply, uint32_t *uid, uint32_t *pid) {
         const char *key;
         int r = sd_bus_message_read(reply, "s", &key);
@@ -358,7 +359,7 @@ int bus_read_who(sd_bus_message *reply, struct subject *subject) {
         return 0;
 }
 
-/* ---- questions: may he? ---- */
+/* ---- questions: authorisation ---- */
 
 /* CheckAuthorization(subject, action, details, flags, cancellation id) */
 int bus_ask_polkit(const struct bus_question *question, sd_bus_slot **slot) {
@@ -389,7 +390,7 @@ static struct verdict bus_judge_error(const sd_bus_error *error) {
         static const char absent[] = "only root may do this: polkit is not available";
         static const char busy[] = "polkit is busy or doesn't answer: try again";
         static const struct {
-                const char *name; /* one with a dot at the end begins so */
+                const char *name; /* if it ends in a dot, a prefix */
                 enum status status;
                 const char *text;
         } known[] = {

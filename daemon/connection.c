@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A connection's descriptor is closed by its thread, and by no other. */
+/* Only a connection's own thread closes its descriptor. */
 
 #include "daemon/connection.h"
 
@@ -19,19 +19,19 @@
 #include <sys/socket.h>
 
 enum {
-        CONNECTION_WATCHED = 64, /* looked at by one poll(2) */
+        CONNECTION_WATCHED = 64, /* per poll(2) */
 };
 
 struct connection {
-        struct refusal refusal; /* first; of no use to one that is served */
+        struct refusal refusal; /* first; unused while the connection is served */
         struct work work;
         struct connections *all;
         int fd;
         struct holder holder;
-        /* The rest: with the mutex held. */
+        /* Guarded by the mutex: */
         TAILQ_ENTRY(connection) entry;
-        bool left;      /* its client, when connections_watch() has looked */
-        bool abandoned; /* what it held is nobody's any more */
+        bool left;      /* the client had, at the last connections_watch() */
+        bool abandoned; /* its leases are orphans */
 };
 
 struct connections {
@@ -62,7 +62,7 @@ static void connection_return(const struct connection *connection, enum quota_ki
         quota_return(connection->all->context->quota, connection->holder.subject.uid, kind, 1);
 }
 
-/* Nothing waits for the client: what can't be sent at once isn't. */
+/* Doesn't wait for the client: a reply that can't be sent at once is dropped. */
 static int connection_send(const struct connection *connection, const struct wire_reply *reply) {
         uint8_t bytes[WIRE_REPLY_MAX];
 
@@ -101,7 +101,7 @@ static bool connection_answer(struct connection *connection, struct request *req
         return sent;
 }
 
-/* Receives one request and answers it. False: the client is gone, or has to go. */
+/* Receives one request and answers it. False: the client is gone, or must go. */
 static bool connection_receive(struct connection *connection) {
         uint8_t bytes[WIRE_REQUEST_MAX];
         struct request request;
@@ -142,7 +142,9 @@ static struct work *connection_serve(struct work *work, int error) {
         pthread_mutex_unlock(&all->mutex);
         connection_release(connection);
         request_leave(all->context, &connection->holder);
-        /* What the client has queued goes with it, and counts as its connection until then. */
+        /*
+         * Also closes the files that the client has queued; until then it counts as its connection.
+         */
         fd_close(connection->fd);
         connection_return(connection, QUOTA_CONNECTIONS);
         free(connection);
@@ -151,7 +153,7 @@ static struct work *connection_serve(struct work *work, int error) {
 
 /* ---- accepted ---- */
 
-/* Who it is was frozen at connect(2), and is translated to our namespaces: unix(7). */
+/* The credentials are those of connect(2), translated to our namespaces: unix(7). */
 static struct verdict connection_identify(struct connection *connection) {
         struct ucred credentials;
         socklen_t size = sizeof(credentials);
@@ -173,7 +175,7 @@ static struct verdict connection_fail(int error) {
         return verdict;
 }
 
-/* STATUS_OK, or why it must be refused after all. */
+/* STATUS_OK, or why the connection must be refused after all. */
 static struct verdict connections_serve(struct connections *all, struct connection *connection) {
         struct verdict verdict = quota_charge(all->context->quota, connection->holder.subject.uid,
                                               QUOTA_CONNECTIONS, 1);
@@ -195,8 +197,8 @@ static struct verdict connections_serve(struct connections *all, struct connecti
 }
 
 /*
- * Whether the client has left without a request, as floods of them do: that is worth no thread. A
- * look takes nothing out of the queue, and so drops nothing.
+ * Whether the client has left without sending a request, as clients in a flood do: not worth a
+ * thread. Peeking takes nothing out of the queue, and so closes nothing.
  */
 static bool connection_is_over(const struct connection *connection) {
         char byte;
@@ -232,9 +234,9 @@ int connections_accept(struct connections *all, int socket) {
         return 0;
 }
 
-/* ---- abandoned: the client has left, the thread hasn't ---- */
+/* ---- abandoned: the client has left, its thread is stuck ---- */
 
-/* With the mutex held. What it held goes beside its thread, which has the descriptor. */
+/* With the mutex held. Releases the leases without the thread, which owns the descriptor. */
 static void connection_abandon(struct connection *connection) {
         struct log_subject subject = connection_subject(connection, LOG_EVENT_STUCK, "disconnect");
 
@@ -248,8 +250,10 @@ static void connection_abandon(struct connection *connection) {
                           "other leases");
 }
 
-/* Abandons those that were seen to have left when they were last looked at as well: the thread of
- * each has seen it too, and has had the time to end. With the mutex held. */
+/*
+ * Abandons connections whose clients had already left at the previous look: their threads have
+ * noticed too, and have had the time to end. With the mutex held.
+ */
 static void connections_look(struct connection *batch[], struct pollfd *pollers, unsigned count) {
         if (poll(pollers, count, 0) < 0)
                 return;

@@ -41,7 +41,7 @@ enum {
 struct dev {
         const struct mount_setup *setup;
         int nodes[DEV_NODES];
-        int tree; /* the template, -EBADF where it could not be cloned */
+        int tree; /* the template; -EBADF: could not be cloned */
         bool has_shm;
         char shm_size[24];
 };
@@ -52,14 +52,17 @@ static const struct superblock_recipe dev_root = {
         .options = {{"mode", "0755"}, {"size", "64k"}, {"nr_inodes", "32"}},
 };
 
-/* The group tty, which distributions give that number: who has a pty need not change its group. */
+/*
+ * The group tty, which has this number in all distributions: the owner of a pty need not change its
+ * group.
+ */
 static const struct superblock_recipe dev_pts = {
         .file_system = "devpts",
         .attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
         .options = {{"newinstance", NULL}, {"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}},
 };
 
-/* ---- what the host has ---- */
+/* ---- the host's nodes ---- */
 
 static struct verdict dev_lacks(int error, const char *path, const char *what) {
         struct verdict verdict = verdict_host_failed(error, STATUS_NO_TARGET);
@@ -116,7 +119,7 @@ static struct verdict dev_make_root(const struct dev *dev, int *ret) {
         return VERDICT_OK;
 }
 
-/* A tree that is attached can be detached by somebody else at any moment, one that isn't can't. */
+/* Somebody else can detach an attached tree at any moment, but never a detached one. */
 static struct verdict dev_attach(const struct dev *dev, int mount, int root, const char *name) {
         bool attached = !(dev->setup->features & PROTOCOL_FEATURE_CLONES);
         int r = kernel_move_mount_below(mount, root, name);
@@ -128,7 +131,7 @@ static struct verdict dev_attach(const struct dev *dev, int mount, int root, con
         return r == -ENOSPC ? mount_judge(r) : verdict_host_failed(r, STATUS_NO_TARGET);
 }
 
-/* The host's node can be cloned from its own mount namespace alone. */
+/* The host's node can be cloned only from its own mount namespace. */
 static int dev_clone_node(const struct dev *dev, int i) {
         uint64_t place = namespaces_here();
         FD_AUTO int node = -EBADF;
@@ -168,7 +171,7 @@ static struct verdict dev_add_superblock(const struct dev *dev,
         return verdict.status == STATUS_OK ? dev_attach(dev, fd, root, name) : verdict;
 }
 
-/* What no two leases share. */
+/* The parts that no two leases share. */
 static struct verdict dev_add_own(const struct dev *dev, int root) {
         const struct superblock_recipe shm = {
                 .file_system = "tmpfs",
@@ -219,7 +222,7 @@ static struct verdict dev_make_template(struct dev *dev) {
         return verdict;
 }
 
-/* One is made, of which nothing is kept, and of its parts those that a host can refuse. */
+/* Makes a tree, and the parts that a host can refuse, and keeps none of them. */
 static struct verdict dev_try(struct dev *dev) {
         FD_AUTO int root = -EBADF, node = -EBADF, pts = -EBADF;
         struct verdict verdict = dev_make(dev, &root);

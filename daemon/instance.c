@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Reads /proc: at start, and while there is something to sweep. */
+/* Reads /proc: at start, and while anything is left to sweep. */
 
 #include "daemon/instance.h"
 
@@ -15,14 +15,14 @@ enum {
         INSTANCE_EXITING = 1 << 2, /* PF_EXITING of the kernel's linux/sched.h */
 };
 
-/* What /proc/PID/stat says. */
+/* From /proc/PID/stat. */
 struct instance_stat {
         char state;
         unsigned flags;
         unsigned long long start_time;
 };
 
-/* `name` is relative to /proc. The only place here where a path is opened. */
+/* `name` is relative to /proc. Only this function opens a path. */
 static FILE *instance_open(const char *name) {
         char path[64];
 
@@ -30,7 +30,10 @@ static FILE *instance_open(const char *name) {
         return fopen(path, "re");
 }
 
-/* The first bytes of the file, which may be several lines: a process's name can have newlines. */
+/*
+ * Reads the beginning of the file, which may have several lines: a process's name can contain
+ * newlines.
+ */
 static int instance_read(const char *name, char *text, size_t size) {
         FILE *file = instance_open(name);
         size_t length;
@@ -68,9 +71,9 @@ static int instance_read_stat(int32_t pid, struct instance_stat *ret) {
 }
 
 /*
- * SIGKILL is among the leader's own pending signals or, if the process was sent it as a whole,
- * among the shared ones, where it stays to the end. Line by line, since thousands of groups may
- * stand before them; a piece of that line begins with a digit or a space.
+ * SIGKILL is pending for the leader itself or, if it was sent to the process, among the shared
+ * signals, where it stays to the end. Reads line by line, since thousands of groups may come
+ * before; a piece of their line begins with a digit or a space.
  */
 static bool instance_is_killed(int32_t pid) {
         char name[32], line[256];
@@ -115,7 +118,7 @@ int instance_self(struct instance *instance) {
         return 0;
 }
 
-/* What can't be read for another reason than that it isn't there is taken to be there. */
+/* A process counts as existing unless the error says that it doesn't. */
 static bool instance_exists(const struct instance *instance, const struct instance *self,
                             struct instance_stat *stat) {
         int r;
@@ -128,8 +131,8 @@ static bool instance_exists(const struct instance *instance, const struct instan
 }
 
 /*
- * The signals are read before the start time: whose start time it is at the end, whose pid it was
- * all along.
+ * Reads the signals before the start time: if the start time still matches, the pid was that
+ * process's all along.
  */
 bool instance_is_alive(const struct instance *instance, const struct instance *self) {
         bool killed = instance_is_killed(instance->pid);

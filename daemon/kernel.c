@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The real kernel. Numbers and layouts that Debian 12's headers lack are given here from the
+ * The real kernel. Numbers and layouts missing in Debian 12's headers are defined here as in the
  * kernel's include/uapi/linux/mount.h; they are the same on every architecture.
  */
 
@@ -38,12 +38,12 @@ struct kernel_mnt_id_req {
         uint32_t spare;
         uint64_t mnt_id;
         uint64_t param;
-        uint64_t mnt_ns_id; /* not in the first, which is what Linux before 6.11 knows */
+        uint64_t mnt_ns_id; /* not in the first version, the only one before Linux 6.11 */
 };
 
 enum { KERNEL_MNT_ID_REQ_SIZE_1 = 24 };
 
-/* The head of struct statmount, which is 512 bytes before the strings. */
+/* The head of struct statmount: 512 bytes, followed by the strings. */
 struct kernel_statmount {
         uint32_t size;
         uint32_t mnt_opts;
@@ -96,12 +96,12 @@ int kernel_statx_above(int fd, uint64_t *mount_id) {
 
         if (statx(fd, "..", AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0, &stat) < 0)
                 return -errno;
-        *mount_id = stat.stx_mnt_id; /* filled in whatever the mask says */
+        *mount_id = stat.stx_mnt_id; /* set whatever the mask is */
         return 0;
 }
 
 int kernel_name_to_handle(int fd, uint64_t *mount_id) {
-        struct file_handle handle = {0}; /* no room for more than the id: EOVERFLOW */
+        struct file_handle handle = {0}; /* no room: EOVERFLOW, but with the id */
         uint64_t id = 0;
 
         if (name_to_handle_at(fd, "", &handle, (int *)&id,
@@ -150,7 +150,7 @@ void kernel_fscontext_message(int context, char *text, size_t size) {
         ssize_t length;
 
         text[0] = '\0';
-        /* One message a read, "e " for an error before it; ENODATA when there are no more. */
+        /* One message per read, prefixed with "e " if it is an error; ENODATA: no more. */
         while ((length = read(context, line, sizeof(line) - 1)) > 0) {
                 line[length] = '\0';
                 line[strcspn(line, "\n")] = '\0';
@@ -265,7 +265,7 @@ int kernel_mount_namespace_id(int fd, uint64_t *id) {
         return errno == ENOTTY ? kernel_namespace_inode(fd, id) : -errno;
 }
 
-/* How many pid namespaces it is below ours. -ESRCH: it isn't. */
+/* How many levels the pid namespace is below ours. -ESRCH: it isn't below. */
 static int kernel_pid_namespace_depth(int fd) {
         FD_AUTO int own = openat(kernel_proc, "self/ns/pid", O_RDONLY | O_CLOEXEC), at = -EBADF;
         int depth = 0, same = own < 0 ? -errno : kernel_is_same_namespace(fd, own);
@@ -282,7 +282,7 @@ static int kernel_pid_namespace_depth(int fd) {
         return same < 0 ? same : depth;
 }
 
-/* The same of a process, which has a number in each: proc_pid_status(5). */
+/* The same for a process, which has a pid in each namespace on the way: proc_pid_status(5). */
 static int kernel_process_depth(FILE *status) {
         int r = -EIO, length, number;
         char *line = NULL;
@@ -458,7 +458,7 @@ static bool kernel_parse_mountinfo(const char *line, uint64_t id, struct kernel_
         const char *rest;
         unsigned long long parent;
 
-        if (strtoull(line, NULL, 10) != id) /* all but one line: the rest isn't worth a look */
+        if (strtoull(line, NULL, 10) != id) /* parse only the line we want */
                 return false;
         rest = strstr(line, " - ");
         if (!rest || sscanf(line, "%*u %llu %*s %*s %4095s", &parent, info->place) != 2 ||
@@ -469,7 +469,7 @@ static bool kernel_parse_mountinfo(const char *line, uint64_t id, struct kernel_
         return true;
 }
 
-/* By a descriptor: on the thread's own /proc there may be anything. */
+/* By a descriptor: the thread's own /proc may be anything. */
 static FILE *kernel_open_mountinfo(void) {
         FD_AUTO int fd =
                 openat(kernel_proc, "thread-self/mountinfo", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -492,7 +492,7 @@ int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info) {
         while (r == -ENOENT && getline(&line, &size, table) > 0 && !ferror(table))
                 if (kernel_parse_mountinfo(line, old_id, info))
                         r = 0;
-        /* "Not there" is what the whole table says, not what could be read of it. */
+        /* Only a complete table proves that the mount isn't there. */
         if (r == -ENOENT && (ferror(table) || !feof(table)))
                 r = errno > 0 ? -errno : -EIO;
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The order of a grant: charge the user, reserve a record, make all mounts, write their ids down,
- * attach. So nothing that can be seen in the mount table is ever missing on record.
+ * A grant charges the user, reserves a record, makes all mounts, writes down their ids, and
+ * attaches them, in this order. So no mount that appears in the mount table is ever missing on
+ * record.
  */
 
 #include "daemon/lease.h"
@@ -13,7 +14,7 @@
 
 #include <errno.h>
 
-/* ---- the mounts of one lease, which is this thread's ---- */
+/* ---- the mounts of a lease that this thread owns ---- */
 
 static struct verdict lease_create(struct lease *lease, struct templates *templates,
                                    const struct lease_orders *orders) {
@@ -54,7 +55,7 @@ static struct verdict lease_attach(struct lease *lease, struct templates *templa
         return VERDICT_OK;
 }
 
-/* What is attached, detached, in order: the index at fault is that of the first mount left. */
+/* Detaches the attached mounts in order: the index at fault is that of the first mount left. */
 static struct verdict lease_detach_all(struct lease *lease, unsigned features,
                                        unsigned *strangers) {
         for (unsigned i = 0; i < lease->record->count; i++) {
@@ -74,19 +75,19 @@ static struct verdict lease_detach_all(struct lease *lease, unsigned features,
         return VERDICT_OK;
 }
 
-/* In another namespace the kernel would say of each that it isn't mounted. */
+/* From another namespace the kernel would report each of them as not mounted. */
 static struct verdict lease_detach(struct lease *lease, unsigned features, unsigned *strangers) {
         int r = namespaces_go(lease->record->mount_namespace);
 
         *strangers = 0;
         if (r == -ENOENT)
-                lease->attached = 0; /* the namespace is no more, and they with it */
+                lease->attached = 0; /* the namespace is gone, and the mounts with it */
         else if (r < 0)
                 return verdict_host_failed(r, STATUS_NO_TARGET);
         return lease_detach_all(lease, features, strangers);
 }
 
-/* Detaches and forgets it. Refused: it stays this thread's. */
+/* Detaches and drops the lease. On failure it stays this thread's. */
 static struct verdict lease_end(struct leases *leases, struct lease *lease,
                                 struct lease_remains *remains) {
         unsigned features = templates_setup(leases_templates(leases))->features;
@@ -109,7 +110,7 @@ void lease_dispose(struct lease_remains *remains) {
                 fd_close(remains->fds[--remains->count]);
 }
 
-/* ---- what is asked for ---- */
+/* ---- operations ---- */
 
 struct verdict lease_grant(struct leases *leases, struct holder *holder,
                            const struct lease_orders *orders, uint64_t *id) {
@@ -124,7 +125,7 @@ struct verdict lease_grant(struct leases *leases, struct holder *holder,
         if (verdict.status == STATUS_OK)
                 verdict = lease_attach(lease, templates, orders);
         if (verdict.status == STATUS_OK) {
-                uint64_t granted = lease->record->lease; /* once published, it can be gone */
+                uint64_t granted = lease->record->lease; /* once published, it may be gone */
 
                 if (leases_publish(leases, lease)) {
                         *id = granted;
@@ -132,7 +133,7 @@ struct verdict lease_grant(struct leases *leases, struct holder *holder,
                 }
                 verdict = verdict_host_failed(-ECONNRESET, STATUS_NO_TARGET);
         }
-        /* What can't be undone is on record, and is tried again. */
+        /* What can't be undone is on record, and will be retried. */
         if (lease_end(leases, lease, &remains).status == STATUS_OK)
                 lease_dispose(&remains);
         else
@@ -140,7 +141,7 @@ struct verdict lease_grant(struct leases *leases, struct holder *holder,
         return verdict;
 }
 
-/* What isn't a mount of ours is the client's mistake; that we could not look is not. */
+/* A descriptor that isn't one of our mounts is the client's mistake; failing to find out is not. */
 struct verdict lease_adopt(struct leases *leases, struct holder *holder,
                            const struct lease_claim *claim, int *fds) {
         const struct mount_setup *setup = templates_setup(leases_templates(leases));
@@ -169,7 +170,7 @@ struct verdict lease_release(struct leases *leases, struct holder *holder, uint6
         remains->strangers = remains->count = 0;
         if (!leases_find_place(leases, holder, id, &place))
                 return verdict_refuse(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET);
-        /* First: what can't be got at stays its holder's, who is there. */
+        /* First: a lease that can't be reached stays with its holder, which is alive. */
         r = namespaces_go(place);
         if (r < 0 && r != -ENOENT)
                 return verdict_host_failed(r, STATUS_NO_TARGET);
@@ -186,7 +187,7 @@ int lease_release_held(struct leases *leases, struct holder *holder) {
         struct lease *lease, *stuck = NULL;
         int r = 0;
 
-        /* The holder may be the orphans' own: what is handed back at once would come again. */
+        /* The holder may be the orphans' own: a lease returned at once would be taken again. */
         while ((lease = leases_take_next(leases, holder))) {
                 struct lease_remains remains;
                 struct verdict verdict = lease_end(leases, lease, &remains);

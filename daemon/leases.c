@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The lower bits of a lease's id are its index in the table and in the file, the others are random.
+ * The low bits of a lease's id are its index in the table and in the file; the others are random.
  */
 
 #include "daemon/leases.h"
@@ -25,8 +25,8 @@ struct leases {
         struct quota *quota;
         struct templates *templates;
 
-        pthread_mutex_t mutex;   /* guards all below, and the records */
-        struct lease *all;       /* as many as there are records */
+        pthread_mutex_t mutex;   /* guards everything below, and the records */
+        struct lease *all;       /* as many as records */
         LIST_HEAD(, lease) free; /* those below state.used */
         struct holder left, kept, orphans;
         struct leases_counts counts;
@@ -67,7 +67,10 @@ static struct lease *leases_find(const struct leases *leases, uint64_t id) {
         return &leases->all[index];
 }
 
-/* One that was used before, so that a daemon has no more of them in memory than it had at once. */
+/*
+ * Prefers a lease that was used before, so that the daemon touches no more memory than for the most
+ * leases it ever had at once.
+ */
 static struct lease *leases_find_free(struct leases *leases) {
         struct lease *lease = LIST_FIRST(&leases->free);
 
@@ -88,7 +91,7 @@ uint64_t leases_now(void) {
         return (uint64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-/* How many mounts the kernel will hold. */
+/* The number of mounts that the kernel will hold. */
 static unsigned leases_weigh(const struct leases *leases, const struct lease_orders *orders) {
         unsigned mounts = 0;
 
@@ -135,7 +138,7 @@ struct verdict leases_reserve(struct leases *leases, struct holder *holder,
                 return verdict;
 
         pthread_mutex_lock(&leases->mutex);
-        lease = leases_find_free(leases); /* there is one: each has a mount, and was charged */
+        lease = leases_find_free(leases); /* exists: each lease has a mount, which was charged */
         *lease->record = (struct record){
                 .lease = (random & ~(uint64_t)RECORD_INDEX(UINT64_MAX)) |
                          leases_index(leases, lease),
@@ -150,7 +153,7 @@ struct verdict leases_reserve(struct leases *leases, struct holder *holder,
         return VERDICT_OK;
 }
 
-/* Not if nobody waits for it any more, nor one to keep that nobody would release any more. */
+/* Fails if the holder is gone, or if nobody would release a kept lease any more. */
 bool leases_publish(struct leases *leases, struct lease *lease) {
         bool keep = lease->record->kept, wanted;
 
@@ -188,7 +191,7 @@ void leases_orphan(struct leases *leases, struct lease *lease) {
         pthread_mutex_unlock(&leases->mutex);
 }
 
-/* The lease that the claim describes, if it waits for this user; with the mutex held. */
+/* The lease that the claim describes, if it is waiting for this user; with the mutex held. */
 static struct lease *leases_find_left(struct leases *leases, const struct holder *holder,
                                       const struct lease_claim *claim, const uint64_t *mounts) {
         struct lease *lease = leases_find(leases, claim->id);
@@ -250,8 +253,10 @@ static bool leases_may_take(const struct leases *leases, const struct lease *lea
                leases_is_kept_for(leases, lease, holder->subject.uid);
 }
 
-/* With the mutex held. Whose it is may end before whoever else takes it does, and it is to go all
- * the same. */
+/*
+ * With the mutex held. A lease taken by another holder becomes an orphan meanwhile: its own holder
+ * may end before it is released.
+ */
 static void leases_mark_taken(struct leases *leases, struct holder *holder, struct lease *lease) {
         lease->busy = true;
         record_set_state(lease->record, RECORD_RELEASING);
@@ -325,7 +330,7 @@ void leases_abandon(struct leases *leases, struct holder *holder) {
         holder->gone = true;
         for (lease = LIST_FIRST(&holder->leases); lease; lease = next) {
                 next = LIST_NEXT(lease, entry);
-                if (lease->busy) /* whoever is at it sees that the holder is gone */
+                if (lease->busy) /* the thread at work on it will see that the holder is gone */
                         continue;
                 record_set_state(lease->record, RECORD_RELEASING);
                 leases_relink(leases, &leases->orphans, lease);
@@ -355,7 +360,7 @@ void leases_freeze(struct leases *leases) {
         pthread_mutex_lock(&leases->mutex);
 }
 
-/* ---- for those who look on ---- */
+/* ---- queries ---- */
 
 struct leases_counts leases_count(struct leases *leases) {
         struct leases_counts counts;
@@ -366,7 +371,7 @@ struct leases_counts leases_count(struct leases *leases) {
         return counts;
 }
 
-/* With the mutex held, since whoever has a busy lease may close what is open. */
+/* With the mutex held, since the owner of a busy lease may close its descriptors. */
 static int leases_duplicate_root(const struct lease *lease) {
         for (unsigned i = 0; !lease->busy && i < lease->record->count; i++)
                 if (lease->fds[i] >= 0)
@@ -374,7 +379,7 @@ static int leases_duplicate_root(const struct lease *lease) {
         return -EBADF;
 }
 
-/* Whose lease it is may be writing the ids down, without the mutex. */
+/* The owner of a busy lease may be writing the ids, without the mutex. */
 static uint64_t leases_mount(const struct lease *lease, uint32_t i) {
         return __atomic_load_n(&lease->record->mounts[i], __ATOMIC_ACQUIRE);
 }
@@ -459,7 +464,7 @@ bool leases_is_others(struct leases *leases, uint64_t id, uid_t uid) {
         return others;
 }
 
-/* ---- what a predecessor left ---- */
+/* ---- leases of the previous instance ---- */
 
 static bool leases_is_among(const struct leases *leases, const struct lease *lease,
                             enum leases_left which) {
@@ -491,8 +496,10 @@ bool leases_take_left(struct leases *leases, enum leases_left which, uint32_t *c
                         continue;
                 found = lease->busy = true;
                 *record = *lease->record;
-                /* One that is being attached stays so: whoever reads this after our death must
-                 * know that it may yet appear. */
+                /*
+                 * A lease that was being attached keeps its state: the next instance must know that
+                 * its mounts may still appear.
+                 */
                 if (record->state == RECORD_LIVE && which != LEASES_LEFT_KEPT)
                         record_set_state(lease->record, RECORD_RELEASING);
         }
@@ -542,7 +549,7 @@ bool leases_leave(struct leases *leases, const struct record *record, bool out_o
 
 /* ---- the whole ---- */
 
-/* What a predecessor left: each on the list of those, all others free. */
+/* The previous instance's leases go to their own list; all others are free. */
 static int leases_import(struct leases *leases) {
         for (uint32_t i = leases->state.used; i-- > 0;) {
                 struct lease *lease = &leases->all[i];

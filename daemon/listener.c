@@ -29,7 +29,7 @@ static void listener_add(struct listener_set *set, int fd, const char *path) {
         set->paths[set->count++] = path;
 }
 
-/* ---- passed ---- */
+/* ---- passed sockets ---- */
 
 static int listener_judge_count(int count, FILE *errors) {
         if (count < 0)
@@ -46,7 +46,7 @@ static int listener_judge_count(int count, FILE *errors) {
         return count == 0 || count > LISTENER_MAX ? -EINVAL : 0;
 }
 
-/* `name` is that of the unit, if systemd has passed it: FileDescriptorName=. */
+/* `name` is the unit's, if systemd has passed it: FileDescriptorName=. */
 static int listener_take(struct listener_set *set, const char *name, FILE *errors) {
         int fd = SD_LISTEN_FDS_START + set->count;
 
@@ -76,9 +76,9 @@ static int listener_take_all(struct listener_set *set, FILE *errors) {
         return r;
 }
 
-/* ---- bound here ---- */
+/* ---- sockets bound here ---- */
 
-/* Whether who has called listen(2) has ended, but for a thread that is stuck in the kernel. */
+/* Whether the process that called listen(2) has ended, except for a thread stuck in the kernel. */
 static bool listener_is_dead(int connected) {
         struct ucred credentials;
         socklen_t size = sizeof(credentials);
@@ -88,8 +88,8 @@ static bool listener_is_dead(int connected) {
 }
 
 /*
- * Whether a socket's name is left over: nobody listens there who lives. Of a file that is no socket
- * connect(2) says the same, and that one isn't ours to remove.
+ * Whether the name is a leftover: no living process listens there. connect(2) returns the same
+ * error for a file that isn't a socket, which isn't ours to remove.
  */
 static bool listener_is_stale(const struct sockaddr_un *address) {
         FD_AUTO int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Two batches of lines. Whoever logs appends to the open one; the writer takes it, which opens
- * the other, and nobody else touches it until it is written. The mutex is held for a copy, never
- * for a write. The writer is the log's thread or, where there is none, the thread that has just
- * appended.
+ * Two batches of lines. Callers append to the open one. The writer takes it, which opens the other,
+ * and owns it until it is written. The mutex is held for a copy, never for a write. The writer is
+ * the log's thread or, where there is none, the thread that has just appended.
  *
- * Two batches instead of a ring: a line that doesn't fit belongs right after the last one of
- * the full batch, so a number is enough to report it in its place, once per batch; and a quiet
- * log touches only the first entries.
+ * Two batches instead of a ring: a line that doesn't fit belongs right after the last one of the
+ * full batch, so a count is enough to report it in its place, once per batch; and a quiet log
+ * touches only the first entries.
  */
 
 #include "daemon/log.h"
@@ -60,12 +59,12 @@ const char *log_level_name(int level) {
         return log_names[level];
 }
 
-/* ---- what waits ---- */
+/* ---- waiting lines ---- */
 
 enum log_omission {
         LOG_OMITTED_CLIENTS,
         LOG_OMITTED_HOST,
-        LOG_BUDGETS, /* those have one */
+        LOG_BUDGETS, /* only the above have a budget */
         LOG_OMITTED_WAITING = LOG_BUDGETS,
         LOG_OMISSIONS,
 };
@@ -73,7 +72,7 @@ enum log_omission {
 struct log_batch {
         unsigned n_lines;
         struct log_line lines[LOG_WAITING_MAX];
-        unsigned long omitted[LOG_OMISSIONS]; /* after those lines */
+        unsigned long omitted[LOG_OMISSIONS]; /* dropped after those lines */
 };
 
 struct log_budget {
@@ -83,7 +82,7 @@ struct log_budget {
 };
 
 static struct {
-        pthread_mutex_t mutex; /* of all here but the batch being written */
+        pthread_mutex_t mutex; /* guards all but the batch being written */
         pthread_cond_t filled, stopped;
         enum {
                 LOG_DIRECT,
@@ -111,8 +110,10 @@ static bool log_is_empty(void) {
         return batch->n_lines == 0;
 }
 
-/* Makes the caller the writer, until it clears `writing`. NULL: nothing waits, or there is a
- * writer, who will find it. */
+/*
+ * Makes the caller the writer, until it clears `writing`. NULL: nothing is waiting, or there is a
+ * writer already, which will find it.
+ */
 static struct log_batch *log_take(void) {
         struct log_batch *batch = &log_queue.batches[log_queue.open];
 
@@ -123,7 +124,7 @@ static struct log_batch *log_take(void) {
         return batch;
 }
 
-/* At any level: it stands for lines that would have been written. */
+/* At any level: it stands for lines that passed the level. */
 static void log_write_omission(enum log_omission omission, unsigned long count) {
         static const char *const names[LOG_BUDGETS] = {
                 [LOG_OMITTED_CLIENTS] = "lines about clients",
@@ -206,7 +207,7 @@ static void log_end_windows(time_t now) {
                         log_end_window(i);
 }
 
-/* When the next count is due; 0: there is none. */
+/* The time of the next count; 0: none. */
 static time_t log_next_end(void) {
         time_t next = 0;
 
@@ -235,7 +236,7 @@ static bool log_admit(enum log_omission which) {
         if (admitted)
                 budget->lines++;
         else if (budget->omitted++ == 0)
-                pthread_cond_signal(&log_queue.filled); /* there is an end to wait for */
+                pthread_cond_signal(&log_queue.filled); /* there is a time to wait for now */
         pthread_mutex_unlock(&log_queue.mutex);
         return admitted;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The target is the only state here, and atomic. */
+/* The only state is the destination, which is atomic. */
 
-/* CODE_FILE would always be this file, with the path of the build. */
+/* CODE_FILE would always be this file, with the build's path. */
 #define SD_JOURNAL_SUPPRESS_LOCATION
 
 #include "daemon/log_line.h"
@@ -22,13 +22,13 @@
 #include <unistd.h>
 
 enum {
-        /* A message, a target, and what else is in a sentence: nothing is cut twice. */
+        /* A message, a target, and the rest of a sentence: nothing is cut twice. */
         LOG_LINE_SENTENCE_SIZE = LOG_MESSAGE_SIZE + LOG_TARGET_SIZE + 256,
         LOG_LINE_FIELDS_MAX = 11,
         LOG_LINE_FIELD_SIZE = LOG_LINE_SENTENCE_SIZE + 32, /* and the field's name */
 };
 
-/* Never changed, never reused: people's searches depend on them. */
+/* Never changed, never reused: administrators' searches depend on them. */
 static const char *const log_line_message_ids[] = {
         [LOG_EVENT_GRANTED] = "4ad3524f4fa34901aba5cc3e70163276",
         [LOG_EVENT_REFUSED] = "883ca9fb454741ad95521eb5dbeb3573",
@@ -50,7 +50,10 @@ static const char *const log_line_message_ids[] = {
 
 static atomic_bool log_line_journal;
 
-/* systemd.exec(5): JOURNAL_STREAM is device:inode of the stream when it is the journal's. */
+/*
+ * systemd.exec(5): if standard error is connected to the journal, JOURNAL_STREAM has the
+ * device:inode of the stream.
+ */
 static bool log_line_stderr_is_journal(void) {
         const char *stream = secure_getenv("JOURNAL_STREAM");
         unsigned long long device, inode;
@@ -147,8 +150,10 @@ static void log_line_to_journal(const struct log_line *line, const char *sentenc
         sd_journal_sendv(fields.vectors, fields.count);
 }
 
-/* One call, since less than PIPE_BUF bytes are atomic: no other process's output comes between. And
- * whoever shares the file may have made it non-blocking. */
+/*
+ * In one call, since a write of less than PIPE_BUF bytes is atomic: no other process's output gets
+ * in between. Another process that shares the file may have made it non-blocking.
+ */
 static void log_line_to_stderr(const char *text, size_t length) {
         while (length > 0) {
                 ssize_t written = write(STDERR_FILENO, text, length);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The order of the start: block signals, take the sockets, drop privileges, start the log's thread,
- * raise the limit of descriptors, probe the kernel, take the state over, confine the system calls,
- * start the first thread, check every thread's privileges, serve. And all of it back.
+ * The start, in this order: block signals, take the sockets, drop privileges, start the log's
+ * thread, raise the limit of descriptors, probe the kernel, take over the state, confine the system
+ * calls, start the first thread, check every thread's privileges, serve. The stop undoes it all.
  */
 
 #include "common/fd.h"
@@ -70,7 +70,7 @@ static bool main_block_signals(void) {
         sigaddset(&signals, SIGTERM);
         sigaddset(&signals, SIGINT);
         sigaddset(&signals, SIGUSR1);
-        sigaddset(&signals, SIGPIPE); /* a log that nobody reads any more is no reason to end */
+        sigaddset(&signals, SIGPIPE); /* a log without a reader is no reason to end */
         if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
                 return main_fail(-errno, "cannot block signals");
         return true;
@@ -87,7 +87,7 @@ static uint64_t main_read_mount_max(void) {
         return max;
 }
 
-/* Fewer than were to be: who runs into that later shall find out why. */
+/* Logs lowered limits, which explain later refusals. */
 static void main_tell_limits(const struct options *options, const struct options *before,
                              rlim_t descriptors) {
         unsigned connections = options->limits[QUOTA_CONNECTIONS].total;
@@ -135,7 +135,7 @@ static bool main_check_privileges(void) {
         return r == 0 || main_fail(r, what);
 }
 
-/* What the host lacks for it is no reason not to serve. */
+/* A host that lacks what a dev needs is no reason not to serve. */
 static bool main_offer_dev(const struct program *program) {
         struct verdict verdict =
                 templates_offer_dev(program->context.templates, program->options.dev_shm_size);
@@ -177,7 +177,7 @@ static bool main_probe(struct program *program) {
         return true;
 }
 
-/* systemd gives RUNTIME_DIRECTORY, a list of which ours is the first. */
+/* systemd sets RUNTIME_DIRECTORY to a list, ours first. */
 static bool main_runtime_directory(const struct options *options, char *path, size_t size) {
         const char *given = options->runtime_directory ?: secure_getenv("RUNTIME_DIRECTORY");
         size_t used;
@@ -201,7 +201,7 @@ static bool main_fail_state(int error, const char *directory) {
         return main_fail_at(error, "cannot open the state file", directory);
 }
 
-/* What was found there is told; nothing that was found is lost. */
+/* Logs what was found; nothing found is lost. */
 static bool main_open_state(struct program *program, const char *directory, struct state *state) {
         struct state_found found = {0};
         int r = state_open(directory, program->options.limits[QUOTA_MOUNTS].total, state, &found);
@@ -263,8 +263,8 @@ static bool main_confine(const struct options *options) {
 }
 
 /*
- * Before anything is logged: from here on nobody waits for the log's reader. Threads allocate next
- * to nothing, so one arena for all keeps memory small: mallopt(3).
+ * Before anything is logged: from here on no thread waits for the log's reader. Threads allocate
+ * next to nothing, so a single arena for all saves memory: mallopt(3).
  */
 static bool main_start_log(void) {
         int r;
@@ -311,8 +311,9 @@ static void main_name(struct program *program) {
 /* ---- paths that may lead through a FUSE ---- */
 
 /*
- * It may not answer, and then not even SIGKILL ends who asked it. Nothing may keep the daemon from
- * starting: so a child does the work, and who has waited long enough for it leaves it behind.
+ * A FUSE server may not answer, and then not even SIGKILL ends the process that asked it. Nothing
+ * may keep the daemon from starting: a child does the work, and is left behind when it takes too
+ * long.
  */
 static pid_t main_fork(void) {
         pid_t child;
@@ -324,7 +325,7 @@ static pid_t main_fork(void) {
         return child;
 }
 
-/* Whether it succeeds, or has to be left behind. */
+/* True if the child succeeds, or had to be left behind. */
 static bool main_wait_for(pid_t child, int seconds, const char *consequence) {
         const struct timespec pause = {.tv_nsec = 1000000};
 
@@ -347,7 +348,7 @@ static bool main_look(const struct options *options) {
         uid_t uid;
 
         if (!policy_next_build_directory(options->policy, &cursor, &path, &uid))
-                return true; /* nothing to look at */
+                return true; /* nothing to check */
         child = main_fork();
         if (child == 0)
                 _exit(options_look(options, stderr) ? EXIT_SUCCESS : EXIT_FAILURE);
@@ -425,7 +426,7 @@ static bool main_run(struct program *program) {
                main_check_privileges() && main_serve(program);
 }
 
-/* What a thread could not release is tried once more, by the one that is left. */
+/* Retries, on the only thread left, what the other threads could not release. */
 static void main_release_orphans(struct leases *leases) {
         int r;
 
@@ -443,8 +444,7 @@ static void main_release_orphans(struct leases *leases) {
                           "cannot unmount everything (findmnt --source mountatd shows the rest)");
 }
 
-/* Of a start or a loop that has failed nothing is released that is on record: the next instance has
- * it. */
+/* After a failed start or loop nothing on record is released: the next instance takes it over. */
 static void main_stop(struct program *program, int status) {
         struct context *context = &program->context;
 
@@ -461,8 +461,10 @@ static void main_stop(struct program *program, int status) {
         quota_free(context->quota);
         templates_free(context->templates);
         fd_close(context->proc);
-        /* Not closed: what clients have queued there that nobody accepted may wait for ever. A
-         * process that exits with a thread in the kernel is known to have ended: instance.h. */
+        /*
+         * Not closed: closing files that clients have queued there, unaccepted, may take for ever.
+         * A process that exits with a thread in the kernel counts as dead: instance.h.
+         */
         listener_unlink(&program->listeners);
         log_stop();
 }

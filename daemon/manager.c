@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Default deny: a method has one row, with who may call it and what it does, and without one it
- * doesn't exist. What the bus policy (org.mountat1.conf) lets through at all comes before; the
- * rules for targets (policy.h) come after.
+ * Default deny: a method has one row, with who may call it and what it does, and a method without a
+ * row doesn't exist. The bus policy (org.mountat1.conf) applies before, the rules for targets
+ * (policy.h) after.
  *
- * Arguments are judged before they are copied. In place of a call's message, with its body of up to
- * 32 MiB, a stand-in is kept: an empty call of the same sender and cookie, to which a reply is made
- * like to the other. It belongs to the same connection, so that nobody is answered on the next one.
+ * Arguments are checked before they are copied. A call's message, with its body of up to 32 MiB, is
+ * replaced by a stand-in: an empty call with the same sender and cookie, which can be replied to
+ * like the original. It belongs to the same connection, so a reply never goes out on the next one.
  *
- * Input roots are named by their paths, for callers whom root or an administrator vouches for:
+ * Input roots are named by their paths, for callers that root or an administrator vouches for;
  * others open their directories themselves, and send them over the socket. No link is followed, and
- * the rights to go to a path are the daemon's, that is, anybody's: it has no CAP_DAC_*.
+ * the daemon can enter only what anybody can: it has no CAP_DAC_*.
  */
 
 #include "daemon/manager.h"
@@ -33,24 +33,24 @@
 #include <sys/queue.h>
 #include <systemd/sd-bus.h>
 
-#define CALL_UNIDENTIFIED ((uid_t)-1) /* whose call it is */
+#define CALL_UNIDENTIFIED ((uid_t)-1) /* the caller isn't known yet */
 
 enum {
         CALLS_PER_SENDER_MAX = 32,
-        CALLS_UNIDENTIFIED_MAX = 256, /* of all senders; from then on QUOTA_CALLS is the limit */
-        QUESTIONS_MAX = 64, /* to polkit; dbus-daemon lets a connection have 128 unanswered */
+        CALLS_UNIDENTIFIED_MAX = 256, /* of all senders; afterwards QUOTA_CALLS is the limit */
+        QUESTIONS_MAX = 64, /* to polkit; dbus-daemon allows 128 unanswered calls per connection */
         QUESTIONS_PER_USER_MAX = 8,
         RUNNING_MAX = 8, /* threads */
         RUNNING_PER_USER_MAX = 3,
         PLACE_MAX = 1024,              /* bytes of one place in a list */
-        PLACES_MAX = 16 * 1024 * 1024, /* of all; beyond, each is TEXT_CUT alone */
+        PLACES_MAX = 16 * 1024 * 1024, /* of all places; beyond, each is just TEXT_CUT */
 };
 
-/* What an administrator's consent is needed for, from callers other than root. */
+/* What callers other than root need an administrator's consent for. */
 enum consent {
         CONSENT_NEEDED,
         CONSENT_NEEDED_FOR_OTHERS, /* not for a lease of the caller's own */
-        CONSENT_SHOWS_OTHERS,      /* without it, the method is about the caller's own leases */
+        CONSENT_SHOWS_OTHERS, /* without consent, the method shows only the caller's own leases */
 };
 
 struct call;
@@ -59,19 +59,23 @@ struct method {
         const char *member;
         const char *action; /* of polkit */
         enum consent consent;
-        /* Copies the arguments; a verdict other than STATUS_OK is the reply. Negative errno: the
-         * message can't be read. NULL: there are none. */
+        /*
+         * Copies the arguments; a verdict other than STATUS_OK is the reply. Negative errno: the
+         * message can't be read. NULL: no arguments.
+         */
         int (*read)(struct call *call, sd_bus_message *message, struct verdict *verdict);
-        /* On a thread: serves the request, and if that succeeds, appends to `reply`. Negative
-         * errno: the host failed. */
+        /*
+         * On a thread: serves the request and, on success, appends to `reply`. Negative errno: the
+         * host failed.
+         */
         int (*run)(struct call *call);
 };
 
 enum call_state {
-        CALL_IDENTIFYING, /* the bus is asked who calls; from then on it is charged to the user */
-        CALL_AUTHORISING, /* polkit is asked */
-        CALL_WAITING,     /* for a thread */
-        CALL_RUNNING,     /* from `holder` on it is the thread's */
+        CALL_IDENTIFYING, /* waiting for the caller's credentials; afterwards charged to the user */
+        CALL_AUTHORISING, /* waiting for polkit */
+        CALL_WAITING,     /* waiting for a thread */
+        CALL_RUNNING,     /* the fields from `holder` on are the thread's */
 };
 
 struct call {
@@ -85,22 +89,22 @@ struct call {
         struct holder holder; /* the caller */
         char *root;           /* the path of an input root, or NULL; owned */
         struct request request;
-        sd_bus_message *reply; /* nobody else has it; owned */
+        sd_bus_message *reply; /* used by no other thread; owned */
         int error;             /* what `run` returned */
 };
 
 struct manager {
         struct context *context;
         struct threads *threads;
-        TAILQ_HEAD(, call) calls; /* in the order in which they came; some hundreds at most */
+        TAILQ_HEAD(, call) calls; /* in order of arrival; some hundreds at most */
         bool closed;              /* every call is refused */
 };
 
 /* ---- arguments ---- */
 
 /*
- * What is wrong with the path of an input root, or NULL. A path that begins with /srv/ci/ must not
- * lead out of there, since the rules of administrators for polkit compare it as a text.
+ * Why the path of an input root is refused, or NULL. A path that begins with /srv/ci/ must not lead
+ * out of it, since administrators' polkit rules compare it as text.
  */
 static const char *manager_path_fault(const char *path) {
         if (path[0] != '/')
@@ -113,7 +117,7 @@ static const char *manager_path_fault(const char *path) {
         return NULL;
 }
 
-/* What the decoder for the socket's bytes says of that request of version 1. */
+/* Judges the request as if it had come over the socket, in version 1. */
 static struct verdict manager_judge_request(struct wire_request *wire) {
         uint8_t bytes[WIRE_REQUEST_MAX];
         struct verdict verdict;
@@ -248,7 +252,7 @@ static uint64_t call_find_lease(const struct call *call, int root, uint32_t file
         return leases_find_mount(context->leases, id);
 }
 
-/* One lease or more: when that on `proc` is gone, so is what it had on the others. */
+/* One lease or more: once the one on `proc` is released, so are its mounts on the others. */
 static int call_unmount_path(struct call *call) {
         FD_AUTO int root = kernel_open_place(call->root, 0);
         struct verdict verdict =
@@ -275,10 +279,10 @@ static int call_unmount_path(struct call *call) {
 /* ---- on a thread: the list ---- */
 
 /*
- * What a place is called in a list in which places take up `spent` bytes so far. Users choose the
- * places, and a control character is four bytes here: what is long is cut, so that every list fits
- * a message of D-Bus (32 MiB on the system bus, else the bus drops the connection), and nobody can
- * make one that an administrator doesn't get.
+ * The place as shown in a list whose places take `spent` bytes so far. Users choose the paths, and
+ * a control character is escaped to four bytes: long places are cut, so that every list fits a
+ * D-Bus message (32 MiB on the system bus, which otherwise drops the connection), and no user can
+ * keep an administrator from getting a list.
  */
 static const char *manager_name_place(char text[static PLACE_MAX + 1], const char *path,
                                       size_t spent) {
@@ -292,8 +296,8 @@ static const char *manager_name_place(char text[static PLACE_MAX + 1], const cha
 }
 
 /*
- * A mount that is gone already, or was never reached, has no place to tell: "". In another mount
- * namespace a place is as that one spells it, from its root; nobody goes there to look.
+ * A mount that is already gone, or was never reached, has no place: "". In another mount namespace
+ * the place is a path from that namespace's root; it isn't looked up there.
  */
 static void manager_find_place(const struct context *context, const struct record *record, int root,
                                char path[static PATH_MAX]) {
@@ -319,7 +323,7 @@ static void manager_find_place(const struct context *context, const struct recor
 
 enum list_form {
         LIST_FIXED,    /* ListLeases() */
-        LIST_EXTENDED, /* ListLeasesEx(): with a dictionary behind each lease */
+        LIST_EXTENDED, /* ListLeasesEx(): with a dictionary per lease */
 };
 
 #define LIST_LEASE "tuussast"
@@ -331,7 +335,7 @@ static const struct {
         [LIST_EXTENDED] = {"(" LIST_LEASE "a{sv})", LIST_LEASE "a{sv}"},
 };
 
-/* The dictionary: a key that goes without saying isn't there. */
+/* The dictionary: a key with its default value is left out. */
 static int manager_append_rest(sd_bus_message *reply, const struct record *record) {
         int r = sd_bus_message_open_container(reply, 'a', "{sv}");
 
@@ -363,8 +367,10 @@ static int manager_append_lease(sd_bus_message *reply, const struct record *reco
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-/* One lease at a time is copied from the table, with a duplicate of a descriptor of its mount: who
- * releases it meanwhile takes nothing away from here. Doesn't block on any file system. */
+/*
+ * Copies one lease at a time from the table, and duplicates a descriptor of its mount, so a
+ * concurrent release doesn't matter. Blocks on no file system.
+ */
 static int call_append_leases(struct call *call, enum list_form form) {
         const struct subject *subject = &call->holder.subject;
         const struct context *context = call->manager->context;
@@ -395,7 +401,7 @@ static int call_list_extended(struct call *call) {
         return call_append_leases(call, LIST_EXTENDED);
 }
 
-/* ---- the table ---- */
+/* ---- the methods ---- */
 
 static const struct method manager_methods[] = {
         {"MountPath", "org.mountat1.mount", CONSENT_NEEDED, call_read_mount, call_mount_path},
@@ -414,7 +420,7 @@ const struct method *manager_method(const char *member) {
         return NULL;
 }
 
-/* ---- how many calls, and whose turn it is ---- */
+/* ---- limits and scheduling ---- */
 
 static unsigned manager_count(const struct manager *manager, enum call_state state, uid_t uid) {
         const struct call *call;
@@ -426,7 +432,7 @@ static unsigned manager_count(const struct manager *manager, enum call_state sta
         return count;
 }
 
-/* Whether one call more of that sender may begin. */
+/* Whether that sender may begin another call. */
 static struct verdict manager_admit(const struct manager *manager, const char *sender) {
         const struct call *call;
         unsigned count = 0;
@@ -443,7 +449,7 @@ static struct verdict manager_admit(const struct manager *manager, const char *s
         return VERDICT_OK;
 }
 
-/* Whether one question more may be asked of polkit about that user. */
+/* Whether polkit may be asked another question about that user. */
 static struct verdict manager_admit_question(const struct manager *manager, uid_t uid) {
         if (manager_count(manager, CALL_AUTHORISING, uid) >= QUESTIONS_PER_USER_MAX ||
             manager_count(manager, CALL_AUTHORISING, POLICY_ANY_USER) >= QUESTIONS_MAX)
@@ -457,7 +463,7 @@ static bool call_lists(const struct call *call) {
         return call->method->consent == CONSENT_SHOWS_OTHERS;
 }
 
-/* A list can be large: none may be under way already, on a thread or to the bus. */
+/* A list can be large: only one at a time, on a thread or on its way to the bus. */
 static bool call_may_list(const struct call *call) {
         const struct call *other;
         uint64_t queued;
@@ -484,7 +490,7 @@ static struct call *manager_next(const struct manager *manager) {
         return NULL;
 }
 
-/* ---- answering ---- */
+/* ---- replies ---- */
 
 /* The error "not-a-directory" is called org.mountat1.Error.NotADirectory. */
 static void call_reply_error(const struct call *call, enum status status, const char *about,
@@ -501,8 +507,10 @@ static void call_reply_error(const struct call *call, enum status status, const 
         sd_bus_reply_method_errorf(call->asked, name, "%s%s", about, text);
 }
 
-/* What request_serve() has not refused, and so neither counted nor logged. `error`: the name of
- * another error than the status's, or NULL. */
+/*
+ * For refusals that request_serve() didn't make, count and log. `error`: a D-Bus error name to use
+ * instead of the status's, or NULL.
+ */
 static void call_refuse(const struct call *call, const struct verdict *verdict, const char *error) {
         const char *text = verdict->text[0] ? verdict->text : status_sentence(verdict->status);
         const struct log_subject subject = {
@@ -511,7 +519,7 @@ static void call_refuse(const struct call *call, const struct verdict *verdict, 
                 .uid = call->holder.subject.uid,
                 .pid = call->holder.subject.pid,
                 .operation = call->method->member,
-                .lease = call->root ? 0 : call->request.wire.lease, /* the thread's */
+                .lease = call->root ? 0 : call->request.wire.lease, /* written by the thread */
                 .target = call->root,
         };
 
@@ -552,7 +560,7 @@ static struct call *call_new(struct manager *manager, const struct method *metho
         return call;
 }
 
-/* The original's sender, cookie and flags. */
+/* An empty call with the original's sender, cookie and flags. */
 static int call_stand_in(struct call *call, sd_bus_message *original) {
         bool reply = sd_bus_message_get_expect_reply(original) > 0;
         bool interactive = sd_bus_message_get_allow_interactive_authorization(original) > 0;
@@ -609,7 +617,10 @@ static void call_undo_done(struct job *job) {
         call_end((struct call *)job);
 }
 
-/* Nobody could be told of it. What there is no thread for is kept, as it was asked for. */
+/*
+ * The caller can't be told of the lease: release it. If there is no thread for that, the lease is
+ * kept, as requested.
+ */
 static void call_undo(struct call *call) {
         call->job = (struct job){.run = call_undo_run, .done = call_undo_done};
         if (threads_run(call->manager->threads, &call->job, THREADS_KEEP_SPARE) < 0)
@@ -648,7 +659,7 @@ static void call_start(struct call *call) {
         }
 }
 
-/* manager_turn() does the rest. */
+/* manager_turn() does the rest, once this has set the state. */
 static void call_judge(struct call *call, const struct verdict *verdict, const char *error) {
         if (verdict->status == STATUS_OK)
                 call->holder.subject.trust = TRUST_ADMINISTRATOR;
@@ -673,7 +684,7 @@ static int call_on_consent(sd_bus_message *reply, void *userdata, sd_bus_error *
         return 0;
 }
 
-/* With what it is about, for an administrator to read: a directory, a lease, or neither. */
+/* With a detail for an administrator to read: a directory, a lease, or none. */
 static void call_ask_for_consent(struct call *call) {
         struct bus_question question = {
                 .call = call->asked,
@@ -702,7 +713,10 @@ static void call_ask_for_consent(struct call *call) {
         call_judge(call, &verdict, NULL);
 }
 
-/* Root's own word is an administrator's. What is nobody's is no secret: the method says so. */
+/*
+ * Root counts as an administrator. A lease that doesn't exist isn't a secret: the method refuses
+ * it.
+ */
 static void call_authorise(struct call *call) {
         const struct subject *subject = &call->holder.subject;
         bool others = leases_is_others(call->manager->context->leases, call->request.wire.lease,
@@ -770,7 +784,7 @@ static int manager_on_call(sd_bus_message *message, void *userdata, sd_bus_error
                         __attribute__((unused)) void *userdata,                                    \
                         __attribute__((unused)) sd_bus_error *error)
 
-/* All but two. */
+/* All properties but two. */
 MANAGER_ACCESSOR(manager_get) {
         const struct manager *manager = userdata;
         struct context *context = manager->context;
@@ -779,7 +793,7 @@ MANAGER_ACCESSOR(manager_get) {
         const struct quota_limit *mounts = quota_limit(context->quota, QUOTA_MOUNTS);
         const struct {
                 const char *name;
-                const char *text; /* NULL: it is a number, of 64 bits if that is a total */
+                const char *text; /* NULL: a number, of 64 bits for totals */
                 uint64_t number;
         } table[] = {
                 {"Version", MOUNTATD_VERSION},
@@ -834,7 +848,7 @@ MANAGER_ACCESSOR(manager_get_features) {
         return r < 0 ? r : sd_bus_message_close_container(message);
 }
 
-/* As --build-directory= has them; of everybody's, the uid is 4294967295. */
+/* As given to --build-directory=; uid 4294967295 means any user. */
 MANAGER_ACCESSOR(manager_get_build_directories) {
         const struct manager *manager = userdata;
         int r = sd_bus_message_open_container(message, 'a', "(su)");
@@ -867,7 +881,7 @@ MANAGER_ACCESSOR(manager_set_log) {
         return 0;
 }
 
-/* UNPRIVILEGED: the table of methods says who may. */
+/* UNPRIVILEGED: the table of methods decides who may call. */
 static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD_WITH_ARGS("MountPath", SD_BUS_ARGS("s", root, "as", file_systems),
@@ -899,8 +913,10 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
-/* The bus policy lets root set properties, and nobody else. Were these not UNPRIVILEGED, sd-bus
- * would make sure by asking the bus and waiting for its answer. */
+/*
+ * The bus policy lets only root set properties. Without UNPRIVILEGED, sd-bus would check by a
+ * synchronous call to the bus.
+ */
 static const sd_bus_vtable manager_log_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_WRITABLE_PROPERTY("LogLevel", "s", manager_get, manager_set_log, 0,
@@ -934,7 +950,7 @@ struct manager *manager_new(struct context *context, struct threads *threads) {
         return manager;
 }
 
-/* What threads still use: not a leak. */
+/* What threads still use is reachable from here: not a leak. */
 static struct manager *volatile manager_left;
 
 struct manager *manager_free(struct manager *manager) {
@@ -974,6 +990,6 @@ void manager_close(struct manager *manager) {
 
         manager->closed = true;
         manager_turn(manager);
-        TAILQ_FOREACH(call, &manager->calls, entry) /* on threads; nobody will collect them */
+        TAILQ_FOREACH(call, &manager->calls, entry) /* still on threads; nobody will collect them */
                 call_refuse(call, &stopping, NULL);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Unique ids and statmount(2) where the kernel has them; else the mount table, in reusable ids, of
- * mounts that are held open.
+ * Uses unique ids and statmount(2) where the kernel has them, otherwise the mount table, in
+ * reusable ids of mounts that are held open.
  */
 
 #include "daemon/mount.h"
@@ -16,10 +16,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The kernel's MNT_UNIQUE_ID_OFFSET: no reusable id is above, no unique one below. */
+/* The kernel's MNT_UNIQUE_ID_OFFSET: reusable ids are below, unique ones above. */
 #define MOUNT_REUSABLE_MAX (1ULL << 31)
 
-/* What the root of each is, to the kernel. */
+/* The file system that the kernel reports for the root of each. */
 static const struct {
         const char *name;
         uint64_t magic;
@@ -43,8 +43,8 @@ int mount_identify(unsigned features, int fd, uint64_t *id) {
 }
 
 /*
- * EINVAL, as for a directory in another namespace, is also what the kernel says (seen on 6.1) when
- * a mount on top of the directory is detached just then. In another namespace it goes on saying so.
+ * The kernel returns EINVAL for a directory in another namespace, but also (seen on 6.1) when a
+ * mount on top of the directory is detached at that moment. Only the former persists.
  */
 static int mount_attach_on_top(int mount, int target) {
         int r = -EINVAL;
@@ -81,7 +81,7 @@ struct verdict mount_attach(int mount, int target) {
         return r < 0 ? mount_judge(r) : VERDICT_OK;
 }
 
-/* Both mounts are held open, so their reusable ids are not given to others meanwhile. */
+/* Both mounts are held open, so their reusable ids can't be reassigned meanwhile. */
 static int mount_find_parent_in_table(int mount, uint64_t *parent) {
         struct kernel_mountinfo info;
         uint64_t id;
@@ -117,14 +117,14 @@ struct verdict mount_verify(unsigned features, int mount, uint64_t id,
 }
 
 /*
- * Without exact ids the mount table must agree: our label, which none but root could forge for
- * these types, and the type.
+ * Without exact ids the mount table must agree on our label, which only root could forge for these
+ * types, and on the type.
  */
 static int mount_find_in_table(const struct mount_setup *setup, const struct mount_name *name,
                                struct kernel_mountinfo *info) {
         int r;
 
-        /* Of a predecessor that knew unique ids: it may be there, but we can't tell. */
+        /* From an instance that knew unique ids: the mount may be there, but we can't tell. */
         if (name->id > MOUNT_REUSABLE_MAX)
                 return -EOPNOTSUPP;
         r = kernel_mountinfo(name->id, info);
@@ -147,7 +147,7 @@ int mount_recognise(const struct mount_setup *setup, int fd, uint8_t file_system
         if (r == 0 && !(stat.stx_attributes & STATX_ATTR_MOUNT_ROOT))
                 r = -EINVAL;
         if (r == -EACCES || r == -EOPNOTSUPP)
-                r = -EINVAL; /* a FUSE that keeps to itself is no mount of ours */
+                r = -EINVAL; /* a FUSE that refuses access is no mount of ours */
         if (r == 0 && !(setup->features & PROTOCOL_FEATURE_STATMOUNT))
                 r = mount_find_in_table(setup, &name, &info);
         if (r == 0)
@@ -155,7 +155,7 @@ int mount_recognise(const struct mount_setup *setup, int fd, uint8_t file_system
         return r;
 }
 
-/* The record names a mount by its id; that it is procfs or sysfs is asked of the kernel. */
+/* The record identifies a mount by its id; its type is asked of the kernel. */
 static int mount_locate_exactly(const struct mount_name *name, char *path) {
         struct kernel_mount mount;
         int r = kernel_statmount(name->id, &mount);

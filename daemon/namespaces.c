@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Where a thread is, it knows itself. One that can't get home does nothing more for others. */
+/* Each thread keeps track of where it is. A thread that can't get home serves no other client. */
 
 #include "daemon/namespaces.h"
 
@@ -30,16 +30,18 @@ static const struct {
 
 #define NAMESPACES_NOWHERE UINT64_MAX /* on the way home */
 
-static int namespaces_root = -EBADF; /* ours; it may be another than that of our mount namespace */
+static int namespaces_root = -EBADF; /* our root, which may not be that of our mount namespace */
 static bool namespaces_searches;
 static int namespaces_ours[NAMESPACES_KINDS] = {-EBADF, -EBADF, -EBADF, -EBADF};
 static int namespaces_our_users = -EBADF; /* our user namespace */
 
-/* The calling thread's: the mount namespace that it is in, 0: ours; and that of its client, which
- * it comes back to, borrowed. */
+/*
+ * The calling thread's current mount namespace (0: ours), and its client's namespaces, to which it
+ * returns; borrowed.
+ */
 static _Thread_local uint64_t namespaces_place;
 static _Thread_local const struct namespaces *namespaces_entered;
-static _Thread_local bool namespaces_lost; /* in a network namespace of another's */
+static _Thread_local bool namespaces_lost; /* stuck in a client's network namespace */
 
 int namespaces_prepare(bool search) {
         namespaces_searches = search;
@@ -55,7 +57,7 @@ int namespaces_prepare(bool search) {
         return namespaces_our_users < 0 ? -errno : 0;
 }
 
-/* ---- going there and back ---- */
+/* ---- moving between namespaces ---- */
 
 static int namespaces_try_home(void) {
         int r = kernel_setns(namespaces_ours[PROTOCOL_NAMESPACE_MOUNT], CLONE_NEWNS);
@@ -67,7 +69,7 @@ static int namespaces_try_home(void) {
         return r < 0 ? r : kernel_chroot_here();
 }
 
-/* Out of memory for a moment, it may be. */
+/* Retries, since memory may be short for only a moment. */
 static int namespaces_go_home(void) {
         int r = namespaces_place == 0 ? 0 : -EAGAIN;
 
@@ -82,7 +84,7 @@ bool namespaces_return(void) {
         return namespaces_go_home() == 0 && !namespaces_lost;
 }
 
-/* Among all that there are, in one direction from our own. -ENOENT: it isn't. */
+/* Looks through the kernel's list of all, in one direction from our own. -ENOENT: not found. */
 static int namespaces_walk(uint64_t id, enum kernel_direction direction) {
         FD_AUTO int from = -EBADF;
         uint64_t found;
@@ -97,7 +99,7 @@ static int namespaces_walk(uint64_t id, enum kernel_direction direction) {
         return fd;
 }
 
-/* 1: this process is in it, and `*fd` is it. */
+/* 1: the process is in that namespace, and `*fd` is open on it. */
 static int namespaces_look_at(int proc, const char *pid, uint64_t id, int *fd) {
         FD_AUTO int found = -EBADF;
         uint64_t found_id;
@@ -107,7 +109,7 @@ static int namespaces_look_at(int proc, const char *pid, uint64_t id, int *fd) {
         snprintf(path, sizeof(path), "%s/ns/mnt", pid);
         found = openat(proc, path, O_RDONLY | O_CLOEXEC);
         if (found < 0)
-                return errno == ENOENT || errno == ESRCH ? 0 : -errno; /* it has ended */
+                return errno == ENOENT || errno == ESRCH ? 0 : -errno; /* it has exited */
         r = kernel_mount_namespace_id(found, &found_id);
         if (r < 0 || found_id != id)
                 return r;
@@ -115,7 +117,7 @@ static int namespaces_look_at(int proc, const char *pid, uint64_t id, int *fd) {
         return 1;
 }
 
-/* Among those of processes. What could not be looked at might be it. */
+/* Looks through the namespaces of processes. One that can't be examined might be the one. */
 static int namespaces_search(uint64_t id) {
         DIR *proc = opendir("/proc");
         struct dirent *entry;
@@ -141,11 +143,11 @@ static int namespaces_find(uint64_t id) {
         int fd;
 
         if (namespaces_root < 0)
-                return -EOPNOTSUPP; /* --join isn't given any more */
+                return -EOPNOTSUPP; /* --join is no longer given */
         fd = namespaces_walk(id, KERNEL_NEXT);
         if (fd == -ENOENT)
                 fd = namespaces_walk(id, KERNEL_PREVIOUS);
-        /* Before Linux 6.12 there is no list, and outside the first pid namespace it is denied. */
+        /* There is no list before Linux 6.12, and outside the first pid namespace it is denied. */
         if (namespaces_searches && (fd == -ENOTTY || fd == -EPERM))
                 fd = namespaces_search(id);
         return fd;
@@ -193,7 +195,7 @@ int namespaces_run_in_network(const struct namespaces *namespaces, void (*run)(v
         return 0;
 }
 
-/* ---- a client's ---- */
+/* ---- a client's namespaces ---- */
 
 static struct verdict namespaces_judge_kind(unsigned kind, int fd) {
         struct verdict verdict = VERDICT_OK;
@@ -211,7 +213,10 @@ static struct verdict namespaces_judge_kind(unsigned kind, int fd) {
         return verdict;
 }
 
-/* Whose processes a procfs will show. Before Linux 6.12 that one could open it has to do. */
+/*
+ * A procfs will show the processes of this pid namespace. Before Linux 6.12, that the peer could
+ * open it has to do.
+ */
 static struct verdict namespaces_judge_peer(int fd, pid_t peer) {
         int r = peer > 0 ? kernel_pid_namespace_has(fd, peer) : -ENOENT;
 
@@ -231,8 +236,8 @@ static struct verdict namespaces_judge_peer(int fd, pid_t peer) {
 }
 
 /*
- * A tmpfs of nobody else's, whose owner nobody sees. -EOPNOTSUPP before Linux 6.4, the first to
- * know "noswap": a tmpfs can be idmapped from 6.3 on, which can't be asked for by itself.
+ * A private tmpfs, whose owner nobody sees. -EOPNOTSUPP before Linux 6.4, the first to know
+ * "noswap": a tmpfs can be idmapped from 6.3 on, but that can't be probed by itself.
  */
 static int namespaces_make_probe(void) {
         FD_AUTO int context = kernel_fsopen("tmpfs"), mount = -EBADF;
@@ -247,12 +252,15 @@ static int namespaces_make_probe(void) {
         mount = r < 0 ? r : kernel_fsmount(context, 0);
         if (mount < 0)
                 return mount;
-        /* Where the call is denied as such, all ids would seem to be mapped. */
+        /* If the call itself is denied, all ids would seem to be mapped. */
         r = kernel_fchownat(mount, -1, -1);
         return r < 0 ? r : fd_take(&mount);
 }
 
-/* Whether both are mapped. Without CAP_CHOWN an owner can't be changed, or into itself alone. */
+/*
+ * Whether both ids are mapped. EPERM means that they are: without CAP_CHOWN an owner can't be
+ * changed, except to itself.
+ */
 static int namespaces_has_ids(int probe, uid_t uid, gid_t gid) {
         int r = kernel_fchownat(probe, uid, gid);
 
@@ -260,9 +268,11 @@ static int namespaces_has_ids(int probe, uid_t uid, gid_t gid) {
 }
 
 /*
- * Whether the host's uid 0 or gid 0 is mapped in the user namespace, for good: maps are written
- * once. That neither is shows in that the peer's own ids are: asked first, for before Linux 6.8
- * what is written meanwhile counts. -EOVERFLOW: those are not, so it may not be written yet.
+ * Whether the host's uid 0 or gid 0 is mapped in the user namespace. The answer is final, since
+ * maps are written once. That they are not proves something only if the peer's own ids are, that
+ * is, if the maps are written. The peer's are checked first, since before Linux 6.8 maps written in
+ * between take effect. -EOVERFLOW: the peer's ids aren't mapped, so the maps may not be written
+ * yet.
  */
 static int namespaces_has_root(int users, const struct ucred *peer) {
         FD_AUTO int probe = namespaces_make_probe();
@@ -279,7 +289,8 @@ static int namespaces_has_root(int users, const struct ucred *peer) {
         return r == 0 ? namespaces_has_ids(probe, peer->uid, 0) : r;
 }
 
-/* Where the ids can't be asked for: whoever but root has made it maps root by root's leave alone.
+/*
+ * Where ids can't be checked: a creator other than root can map root only with root's permission.
  */
 static struct verdict namespaces_judge_maker(int users) {
         uid_t maker;
@@ -297,13 +308,14 @@ static struct verdict namespaces_judge_maker(int users) {
 }
 
 /*
- * Who has CAP_SYS_ADMIN in the user namespace that a namespace belongs to, or in one above it, can
- * lift what is forced on a mount in there: of a pid or network namespace what is forced on the
- * superblock that shows it (s_user_ns in fs/proc/root.c and fs/sysfs/mount.c), of a mount namespace
- * what is on the mount. That gives what is root's to whom the host's root is one of: to nobody
- * where it isn't mapped. (The host's uid 0 can go in from outside if it has made that, unmapped and
- * without capabilities; it finds the container's own procfs there, which gives it the same.) In a
- * user namespace of the daemon's EOVERFLOW also means what isn't mapped in that.
+ * CAP_SYS_ADMIN in the user namespace that owns a namespace, or in one above it, can lift what is
+ * forced on a mount in there: for a pid or network namespace, the options of the superblock that
+ * shows it (s_user_ns in fs/proc/root.c and fs/sysfs/mount.c); for a mount namespace, the
+ * attributes of the mount. That exposes root's files to a process that is the host's root: to none
+ * if the host's root isn't mapped there. (If the host's uid 0 created such a namespace, it can go
+ * in from outside, unmapped and without capabilities; but the container's own procfs gives it the
+ * same.) In a daemon that runs in a user namespace, EOVERFLOW can also mean that an id isn't mapped
+ * in that one.
  */
 static struct verdict namespaces_judge_users(int users, const struct ucred *peer) {
         struct verdict verdict;
@@ -335,9 +347,8 @@ static struct verdict namespaces_judge_users(int users, const struct ucred *peer
 }
 
 /*
- * 0: `*ret`, of the user namespace that a namespace belongs to and all above it, is the one right
- * below ours, open: in the others no id is mapped that isn't in this one, nor ever can be. 1: it is
- * ours.
+ * 0: `*ret` is open on the topmost user namespace below ours among the owner of a namespace and its
+ * ancestors: the others never map an id that this one doesn't. 1: the owner is ours.
  */
 static int namespaces_open_users(int fd, int *ret) {
         FD_AUTO int users = kernel_namespace_owner(fd), above = -EBADF;
@@ -359,7 +370,7 @@ static int namespaces_open_users(int fd, int *ret) {
         return 0;
 }
 
-/* `*judged` is the user namespace that was judged last, which is mostly the next one's too. */
+/* `*judged` is the user namespace that was judged last, usually the next one's owner too. */
 static struct verdict namespaces_judge_owner(int fd, const struct ucred *peer, int *judged) {
         FD_AUTO int users = -EBADF;
         int r = namespaces_open_users(fd, &users);

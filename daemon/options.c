@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Each option is a row: its name, what it takes, and what to do with it. */
+/* One row per option: its name, its argument, and what it does. */
 
 #include "daemon/options.h"
 
@@ -21,13 +21,13 @@
 #include <string.h>
 
 enum {
-        OPTIONS_PER_CONNECTION = 1 + FDPASS_MAX, /* its socket, and what a message brings */
-        OPTIONS_PER_JOINED = NAMESPACES_KINDS - 1 + TEMPLATE_DEV, /* and templates for them */
-        /* Templates, epoll, bus, journal, jobs, and connections that are being refused. */
+        OPTIONS_PER_CONNECTION = 1 + FDPASS_MAX, /* its socket, and a message's descriptors */
+        OPTIONS_PER_JOINED = NAMESPACES_KINDS - 1 + TEMPLATE_DEV, /* and the templates for them */
+        /* For templates, epoll, bus, journal, jobs, and connections being refused. */
         OPTIONS_SPARE = 256 + REFUSALS_CLOSERS_MAX + REFUSALS_WAITING_MAX,
         OPTIONS_INSTANCE_MAX = 32,
         OPTIONS_SHM_DEFAULT = 64 << 20,
-        OPTIONS_FIRST = 256, /* what getopt_long() returns for the first row: beyond all letters */
+        OPTIONS_FIRST = 256, /* getopt_long()'s value for the first row: above any letter */
 };
 
 #define OPTIONS_SHM_MAX (1ULL << 40)
@@ -38,7 +38,7 @@ struct options_row {
         const char *help;
         bool (*apply)(struct options *options, const struct options_row *row, const char *value,
                       FILE *errors);
-        size_t offset; /* in the options: of numbers, strings and flags */
+        size_t offset; /* in struct options: of numbers, strings and flags */
         /* of numbers: */
         unsigned min;
         unsigned max;
@@ -93,7 +93,7 @@ static bool options_apply_listen(struct options *options, const struct options_r
         return options_apply_string(options, &next, value, errors);
 }
 
-/* A name or a number; (uid_t)-1 is no uid. */
+/* A name or a number; (uid_t)-1 isn't a uid. */
 static bool options_parse_user(const char *value, uid_t *uid) {
         const struct passwd *user = getpwnam(value);
         unsigned long number;
@@ -179,7 +179,7 @@ static bool options_apply_system_calls(struct options *options, const struct opt
         return true;
 }
 
-/* Bytes, or with K, M, G or T behind it that much of 1024, as tmpfs(5) takes it. */
+/* In bytes, or in units of 1024 with the suffix K, M, G or T, as in tmpfs(5). */
 static bool options_apply_dev_shm_size(struct options *options, const struct options_row *row,
                                        const char *value, FILE *errors) {
         static const char units[] = "KMGT";
@@ -300,7 +300,7 @@ static enum options_result options_walk(struct options *options, int argc, char 
                         const char letter[] = {'-', (char)optopt, '\0'};
                         bool is_letter = optopt > 0 && optopt < OPTIONS_FIRST;
 
-                        /* Amid "-xy", optind is not beyond it yet. */
+                        /* Within "-xy", optind has not advanced yet. */
                         fprintf(errors, "%s: %s: see --help\n",
                                 is_letter ? letter : argv[optind - 1],
                                 "no such option, or a missing or unneeded argument");
@@ -332,13 +332,13 @@ enum options_result options_parse(struct options *options, int argc, char **argv
                                 [QUOTA_MOUNTS] = {16384, 2048},
                                 [QUOTA_CALLS] = {256, 32},
                                 /*
-                                 * The pods of a node often have one uid, and mountat-runner
-                                 * connects for each action: 64 actions at a time of two of them,
-                                 * and a readiness check of each of 110 pods, as many as
-                                 * Kubernetes has on a node, fit. Half of what one may have of
-                                 * connections is left for the host. All users together may have
-                                 * as many as connections, each of which has the descriptors for
-                                 * it: OPTIONS_PER_JOINED.
+                                 * The pods of a node often share a uid, and mountat-runner connects
+                                 * for each action: there is room for two of them with 64
+                                 * simultaneous actions each, and for a readiness check of each of
+                                 * 110 pods, Kubernetes' maximum per node. Half of a user's
+                                 * connections are left for the host. The total is not limited: each
+                                 * connection already has the descriptors for it,
+                                 * OPTIONS_PER_JOINED.
                                  */
                                 [QUOTA_NAMESPACES] = {65536, 256},
                         },
@@ -357,7 +357,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
                 longs[i] = (struct option){
                         .name = options_table[i].name,
                         .has_arg = options_table[i].argument ? required_argument : no_argument,
-                        .val = OPTIONS_FIRST + i, /* all different, or "--max" were unambiguous */
+                        .val = OPTIONS_FIRST + i, /* distinct, so that "--max" is ambiguous */
                 };
         opterr = 0;
         optind = 0;
@@ -365,7 +365,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
         return result;
 }
 
-/* ---- what the host has ---- */
+/* ---- the host's directories ---- */
 
 static bool options_look_at(const char *path, bool joins, FILE *errors) {
         FD_AUTO int fd = kernel_open_place(path, 0);
@@ -410,10 +410,12 @@ void options_free(struct options *options) {
         options->policy = policy_free(options->policy);
 }
 
-/* ---- what the host allows ---- */
+/* ---- the host's limits ---- */
 
-/* A connection takes its socket, what a message brings while it is served, and where its client's
- * namespaces can be entered, what is kept of those; a mount one. */
+/*
+ * A connection takes a descriptor for its socket, those that a message brings, and with --join
+ * those kept of its client's namespaces; a mount takes one.
+ */
 static uint64_t options_of_connections(const struct options *options) {
         unsigned each =
                 OPTIONS_PER_CONNECTION + (policy_joins(options->policy) ? OPTIONS_PER_JOINED : 0);
@@ -425,7 +427,7 @@ static uint64_t options_descriptors(const struct options *options) {
         return options_of_connections(options) + options->limits[QUOTA_MOUNTS].total;
 }
 
-/* The part of `room` that is the limit's, of all that `needed` more than that. */
+/* The limit's share of `room`, in proportion to its part in `needed`. */
 static unsigned options_share(unsigned limit, uint64_t room, uint64_t needed) {
         uint64_t share = limit * room / needed;
 
@@ -453,8 +455,10 @@ int options_fit(struct options *options, uint64_t descriptors, uint64_t mount_ma
         if (*mounts > mount_max)
                 return options_complain(options, "the sysctl fs.mount-max", mount_max, errors);
 
-        /* What was asked for has its room first; the rest is shared as the defaults are, and mounts
-         * have what the division leaves. */
+        /*
+         * Given numbers get their room first; default ones share the rest in proportion, and mounts
+         * get the remainder of the division.
+         */
         if (options->max_connections_given)
                 fixed += options_of_connections(options);
         if (options->max_mounts_given)

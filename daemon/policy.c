@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Two lists that are built at start and only read afterwards. */
+/* Two lists, built at start and only read afterwards. */
 
 #include "daemon/policy.h"
 
@@ -52,7 +52,7 @@ static bool policy_is_text(const char *path) {
         return !path[text_cut(path, SIZE_MAX)];
 }
 
-/* As the kernel spells paths: components that are neither empty nor dots, each behind a slash. */
+/* As the kernel writes paths: each component after one slash, and neither empty nor dots. */
 static bool policy_is_canonical(const char *path, size_t length) {
         if (length < 2)
                 return false;
@@ -145,7 +145,7 @@ static bool policy_is_open(const struct policy_build_directory *directory,
         return directory->uid == POLICY_ANY_USER || directory->uid == subject->uid;
 }
 
-/* Whether the path goes on with `next` behind a build directory that is open to the subject. */
+/* Whether the path continues with `next` after a build directory that is open to the subject. */
 static bool policy_has_build_directory(const struct policy *policy, const struct subject *subject,
                                        const char *path, char next) {
         for (size_t i = 0; i < policy->n_build_directories; i++) {
@@ -176,9 +176,9 @@ static bool policy_is_named(const char *path, uint32_t file_system) {
         return slash && strcmp(slash + 1, file_system_directory(file_system)) == 0;
 }
 
-/* ---- why not ---- */
+/* ---- refusals ---- */
 
-/* The bytes at fault as numbers: they would garble the sentence. */
+/* Shows the bytes at fault as numbers, since they would garble the text. */
 static struct verdict policy_refuse_name(const char *path) {
         struct verdict verdict = verdict_refuse(STATUS_WRONG_NAME, STATUS_NO_TARGET);
         const unsigned char *bad = (const unsigned char *)path + text_cut(path, SIZE_MAX);
@@ -197,7 +197,9 @@ static struct verdict policy_refuse_name(const char *path) {
         return verdict;
 }
 
-/* The first of those open to the subject, and how many more there are if there is room for that. */
+/*
+ * The first build directory open to the subject, and the number of others if there is room for it.
+ */
 static void policy_name_build_directories(const struct policy *policy,
                                           const struct subject *subject, char *text, size_t size) {
         unsigned others = 0;
@@ -256,7 +258,10 @@ static struct verdict policy_judge_owner(const struct policy *policy, const stru
         bool administrator = subject->trust == TRUST_ADMINISTRATOR;
         char owner[48];
 
-        /* A user's own file system is for the administrator to allow, like a user's directory. */
+        /*
+         * A user's own file system needs the administrator's permission, like another user's
+         * directory.
+         */
         if (facts->magic == FUSE_SUPER_MAGIC && !administrator)
                 return policy_refuse_place(policy, subject, facts->path, "on FUSE");
         if (!policy_is_local(facts->magic))
@@ -269,7 +274,7 @@ static struct verdict policy_judge_owner(const struct policy *policy, const stru
         return policy_refuse_place(policy, subject, facts->path, owner);
 }
 
-/* All that doesn't depend on what the directory is called. `opened`: it is a build directory. */
+/* All checks but that of the directory's name. `opened`: it is a build directory. */
 static struct verdict policy_judge_place(const struct policy *policy, const struct subject *subject,
                                          const struct target_facts *facts, bool opened) {
         if (facts->foreign)

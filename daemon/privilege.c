@@ -2,8 +2,8 @@
 
 /*
  * The order matters: shrinking the bounding set and setting securebits need CAP_SETPCAP, which the
- * next step drops. Under CapabilityBoundingSet= the process starts without CAP_SETPCAP; systemd
- * has done these steps then, as far as it has words for them.
+ * next step drops. Under CapabilityBoundingSet= the process starts without CAP_SETPCAP; systemd has
+ * then done these steps, as far as it has settings for them.
  */
 
 #include "daemon/privilege.h"
@@ -21,7 +21,7 @@
 #include <sys/prctl.h>
 
 enum {
-        /* The most that a unit of systemd 252 can ask for. */
+        /* The most that a unit can set with systemd 252. */
         PRIVILEGE_SECUREBITS_UNIT = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
                                     SECBIT_NO_SETUID_FIXUP_LOCKED,
         PRIVILEGE_SECUREBITS_FULL = PRIVILEGE_SECUREBITS_UNIT | SECBIT_KEEP_CAPS_LOCKED |
@@ -88,7 +88,7 @@ int privilege_drop(bool join, const char **step) {
         return 0;
 }
 
-/* Reads "NAME:\thex" lines of a status file and compares; NULL if all is as it must be. */
+/* Compares "NAME:\thex" lines of a status file; NULL: all are as required. */
 static const char *privilege_judge_status(FILE *status) {
         const struct {
                 const char *name, *what;
@@ -167,7 +167,7 @@ int privilege_check(const char **what) {
                 if (entry->d_name[0] != '.')
                         r = privilege_check_thread(dirfd(tasks), entry->d_name, what);
         if (r == 0 && errno)
-                r = -errno; /* a list that breaks off shows nothing of the others */
+                r = -errno; /* an incomplete list proves nothing about the other threads */
         closedir(tasks);
         return r;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Users in the C library's balanced tree, by uid, for as long as they have anything. */
+/* Users are in a balanced tree of the C library, by uid, while they are charged for anything. */
 
 #include "daemon/quota.h"
 
@@ -20,7 +20,7 @@ struct quota_user {
 
 struct quota {
         struct quota_limit limits[QUOTA_KINDS];
-        pthread_mutex_t mutex; /* guards all below */
+        pthread_mutex_t mutex; /* guards everything below */
         unsigned used[QUOTA_KINDS];
         void *users; /* of tsearch(3) */
 };
@@ -91,7 +91,7 @@ static struct quota_user *quota_user(struct quota *quota, uid_t uid) {
         return user;
 }
 
-/* With the mutex held, after each reduction. */
+/* With the mutex held, after each reduction: frees a user without charges. */
 static void quota_settle(struct quota *quota, struct quota_user *user) {
         for (int kind = 0; kind < QUOTA_KINDS; kind++)
                 if (user->used[kind] > 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * After shutdown(2) nothing more can be queued, so what is found out of the queue then holds:
- * without descriptors in it the last close frees memory, and no more.
+ * After shutdown(2) nothing more can be queued, so a look at the queue stays valid: without
+ * descriptors in it, the last close only frees memory.
  */
 
 #include "daemon/refusal.h"
@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 enum {
-        REFUSALS_LOOSE_MAX = REFUSALS_WAITING_MAX / 2, /* to be closed, before they are bundled */
+        REFUSALS_LOOSE_MAX = REFUSALS_WAITING_MAX / 2, /* to be closed; then they are bundled */
         REFUSALS_BUNDLE_MIN = PROTOCOL_TARGETS_MAX,    /* of one user */
         REFUSALS_BUNDLE_MAX = 16 * PROTOCOL_TARGETS_MAX,
 };
@@ -33,20 +33,20 @@ struct refusals {
         struct threads *threads;
         struct work teller;
 
-        pthread_mutex_t mutex; /* guards all below; taken before that of the threads */
+        pthread_mutex_t mutex; /* guards everything below; taken before that of the threads */
         struct refusal_list untold, unclosed;
         unsigned n_untold, n_unclosed;
         bool telling;
-        bool short_of_threads; /* some are unclosed because no thread could be made */
+        bool short_of_threads; /* some aren't closed because no thread could be made */
 };
 
 static struct refusal *refusal_of(struct work *work) {
         return (struct refusal *)((char *)work - offsetof(struct refusal, work));
 }
 
-/* ---- told ---- */
+/* ---- replies ---- */
 
-/* Nothing waits for the client: what can't be sent at once isn't. */
+/* Doesn't wait for the client: a reply that can't be sent at once is dropped. */
 void refusal_tell(const struct refusal *refusal) {
         const struct verdict *verdict = &refusal->verdict;
         bool host = verdict->status == STATUS_HOST_FAILED;
@@ -70,7 +70,7 @@ void refusal_tell(const struct refusal *refusal) {
         fdpass_send(refusal->fd, bytes, wire_encode_reply(&reply, bytes), NULL, 0);
 }
 
-/* Whether descriptors lie in its queue; also if that can't be told. proc_pid_fdinfo(5). */
+/* Whether its queue has descriptors; true if unknown. proc_pid_fdinfo(5). */
 static bool refusal_has_descriptors(const struct refusal *refusal) {
         static const char line[] = "\nscm_fds: 0\n";
         FD_AUTO int info = -EBADF;
@@ -90,7 +90,7 @@ static void refusal_end(struct refusal *refusal) {
         free(refusal);
 }
 
-/* ---- bundled ---- */
+/* ---- bundling ---- */
 
 static unsigned refusals_count_user(const struct refusals *all, uid_t uid) {
         const struct refusal *refusal;
@@ -101,7 +101,7 @@ static unsigned refusals_count_user(const struct refusals *all, uid_t uid) {
         return count;
 }
 
-/* The user's, if it is worth it; with the mutex held. */
+/* Takes the user's refusals if there are enough to bundle; with the mutex held. */
 static void refusals_take_user(struct refusals *all, uid_t uid, struct refusal_list *bundle) {
         struct refusal_list others = STAILQ_HEAD_INITIALIZER(others);
         struct refusal *refusal;
@@ -124,7 +124,7 @@ static void refusals_take_user(struct refusals *all, uid_t uid, struct refusal_l
         all->n_unclosed -= count;
 }
 
-/* Puts as many in flight as a message can carry. False: none. */
+/* Puts as many in flight as a message can carry. False: there were none. */
 static bool refusals_send(struct refusal_list *list, int socket) {
         struct refusal *refusal;
         int fds[PROTOCOL_TARGETS_MAX];
@@ -143,7 +143,7 @@ static bool refusals_send(struct refusal_list *list, int socket) {
         return true;
 }
 
-/* All of the user's that fit become one, whose close closes them. */
+/* Bundles as many of the user's as fit into one refusal, whose close closes them all. */
 static void refusals_bundle(struct refusals *all, uid_t uid) {
         struct refusal_list list = STAILQ_HEAD_INITIALIZER(list);
         struct refusal *bundle = calloc(1, sizeof(*bundle)), *refusal;
@@ -172,7 +172,7 @@ static void refusals_bundle(struct refusals *all, uid_t uid) {
         pthread_mutex_unlock(&all->mutex);
 }
 
-/* ---- closed by a thread of its user's ---- */
+/* ---- closing, by a thread charged to the user ---- */
 
 static bool refusal_charge(const struct refusal *refusal) {
         return quota_charge(refusal->all->context->quota, refusal->subject.uid, QUOTA_REFUSALS, 1)
@@ -183,8 +183,10 @@ static void refusal_uncharge(const struct refusal *refusal) {
         quota_return(refusal->all->context->quota, refusal->subject.uid, QUOTA_REFUSALS, 1);
 }
 
-/* The first that waits whose user has not got his share of threads, charged; NULL: none. With the
- * mutex held. */
+/*
+ * The first waiting one whose user has not used up its share of threads, charged; NULL: none. With
+ * the mutex held.
+ */
 static struct refusal *refusals_next_unclosed(struct refusals *all) {
         struct refusal *refusal;
 
@@ -216,7 +218,7 @@ static struct work *refusal_close(struct work *work, int error) {
         return &next->work;
 }
 
-/* Of one that has been charged. With the mutex held. */
+/* For one that has been charged. With the mutex held. */
 static void refusals_start_close(struct refusals *all, struct refusal *refusal) {
         refusal->work.run = refusal_close;
         if (threads_start(all->threads, &refusal->work, THREADS_KEEP_SPARE) == 0)
@@ -328,7 +330,7 @@ struct refusals *refusals_new(struct context *context, struct threads *threads) 
         return all;
 }
 
-/* Not closed: the main thread may wait for nothing of a client's. */
+/* Not closed: the main thread must never wait for a client's file. */
 static void refusals_forget(struct refusal_list *list) {
         struct refusal *refusal;
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * An operation that isn't in the table doesn't exist, whatever the decoder let through. Order of
- * the checks: the bytes (wire), the descriptors, the targets one by one (policy), the quotas
- * (leases), the kernel.
+ * An operation that isn't in the table doesn't exist, even if the decoder accepts it. The checks
+ * come in this order: the bytes (wire), the descriptors, each target (policy), the quotas (leases),
+ * the kernel.
  */
 
 #include "daemon/request.h"
@@ -19,7 +19,7 @@
 #include <time.h>
 
 enum {
-        REQUEST_LEAVING_MS = 1000, /* at most, until one's own mount is gone */
+        REQUEST_LEAVING_MS = 1000, /* longest wait for a client's own mount to go */
         REQUEST_LEAVING_PAUSE_MS = 1,
 };
 
@@ -28,7 +28,7 @@ struct service {
         struct context *context;
         struct holder *holder;
         struct request *request;
-        const char *place; /* of the target that is being looked at, for the log */
+        const char *place; /* path of the target at hand, for the log */
         struct target_facts facts[PROTOCOL_TARGETS_MAX];
 };
 
@@ -48,9 +48,9 @@ static struct verdict request_hello(struct service *service) {
         return VERDICT_OK;
 }
 
-/* ---- mount: may it be? ---- */
+/* ---- mount: checks ---- */
 
-/* The same directory twice would pass target by target, and is the client's mistake. */
+/* The same directory twice, a client's mistake, would pass target by target. */
 static bool request_is_repeated(const struct service *service, uint32_t index) {
         const struct target_facts *facts = &service->facts[index];
 
@@ -76,8 +76,8 @@ static struct verdict request_ask_policy(const struct service *service, uint32_t
 }
 
 /*
- * A client that lets a lease go by closing its connection, and comes back at once, meets its own
- * mounts. They are waited for, so that it can open the directory again.
+ * A client that releases a lease by closing its connection, and reconnects at once, finds its own
+ * mounts. Waits for them to go, so that it can open the directory again.
  */
 static void request_await_leaving(const struct service *service, uint64_t mount) {
         const struct timespec pause = {.tv_nsec = REQUEST_LEAVING_PAUSE_MS * 1000000};
@@ -138,7 +138,7 @@ static struct verdict request_judge(struct service *service) {
         return request_judge_count(service);
 }
 
-/* ---- mount: let it be ---- */
+/* ---- mount: execution ---- */
 
 static enum template_kind request_kind(const struct service *service, uint32_t i) {
         const struct wire_target *target = &service->request->wire.targets[i];
@@ -178,7 +178,7 @@ static bool request_is_too_late(const struct service *service) {
         return atomic_load(&service->context->stopping);
 }
 
-/* In another mount namespace than ours. */
+/* Whether the client is in another mount namespace than ours. */
 static bool request_is_away(const struct service *service) {
         return namespaces_id(service->holder->namespaces) != 0;
 }
@@ -202,7 +202,9 @@ static struct verdict request_mount(struct service *service) {
                         verdict.status, verdict.target,
                         "the directory is not in the mount namespace that this connection has "
                         "entered, or is in a detached tree");
-        /* The stop came while it was being granted, so it was undone: not the host's failure. */
+        /*
+         * The daemon began to stop during the grant, which was undone: not a failure of the host.
+         */
         if (verdict.error == ECONNRESET && request_is_too_late(service))
                 return verdict_refuse(STATUS_SHUTTING_DOWN, STATUS_NO_TARGET);
         return verdict;
@@ -249,7 +251,9 @@ void request_leave(struct context *context, struct holder *holder) {
         quota_return(context->quota, holder->subject.uid, QUOTA_NAMESPACES, 1);
 }
 
-/* Counted are connections, not namespaces: each has descriptors and superblocks of its own. */
+/*
+ * Counts connections, not namespaces: each connection has descriptors and superblocks of its own.
+ */
 static struct verdict request_join(struct service *service, int fds[static NAMESPACES_KINDS]) {
         struct context *context = service->context;
         struct holder *holder = service->holder;
@@ -272,7 +276,7 @@ static struct verdict request_join(struct service *service, int fds[static NAMES
         return verdict_host_failed(-ENOMEM, STATUS_NO_TARGET);
 }
 
-/* Once, and before anything is mounted: what a connection holds is all in one namespace. */
+/* Once, and before any mount: all leases of a connection are in one namespace. */
 static struct verdict request_enter(struct service *service) {
         struct request *request = service->request;
         struct holder *holder = service->holder;
@@ -328,14 +332,19 @@ static struct verdict request_act(struct service *service) {
                 return verdict_host_failed(-EMFILE, STATUS_NO_TARGET);
         if (request->fds.count != request->wire.n_targets)
                 return verdict_refuse(STATUS_WRONG_FD_COUNT, STATUS_NO_TARGET);
-        /* Where its mounts are, should the thread not have got back there the last time. */
+        /*
+         * Into the namespace of its mounts, if the thread failed to return there after the last
+         * request.
+         */
         r = namespaces_go(namespaces_id(service->holder->namespaces));
         return r < 0 ? verdict_host_failed(r, STATUS_NO_TARGET) : operation->act(service);
 }
 
-/* ---- what came of it ---- */
+/* ---- the outcome ---- */
 
-/* How a client finds out that it is in another mount namespace: no failure, before it has entered.
+/*
+ * This is how a client finds out that it is in another mount namespace: not a failure, until it has
+ * entered.
  */
 static bool request_is_to_enter(const struct service *service, const struct verdict *verdict) {
         const struct holder *holder = service->holder;
@@ -369,7 +378,7 @@ static enum log_event request_event(enum status status) {
         }
 }
 
-/* The host's fault is a warning, the client's an information; what went well is for debugging. */
+/* Warnings for the host's failures, info for clients' mistakes, debug for successes. */
 static void request_log(const struct service *service, const struct verdict *verdict) {
         const struct request *request = service->request;
         const struct request_operation *operation = request_operation(request->wire.operation);
@@ -404,7 +413,7 @@ static void request_answer(struct wire_reply *reply, const struct verdict *verdi
 }
 
 void request_serve(struct context *context, struct holder *holder, struct request *request) {
-        struct service service; /* most of it is only touched where there are targets */
+        struct service service; /* large; mostly touched only if there are targets */
         struct verdict verdict;
 
         service.context = context;
@@ -427,15 +436,20 @@ void request_take_back(struct context *context, struct holder *holder, struct re
         bool kept = request->wire.operation == PROTOCOL_MOUNT && request->reply.lease &&
                     (request->wire.flags & PROTOCOL_KEEP);
 
-        /* What the host doesn't let go is the table's, as it was to be: it ends with the daemon. */
+        /*
+         * A lease that the host fails to unmount stays the table's, as requested: it ends with the
+         * daemon.
+         */
         if (kept)
                 lease_release(context->leases, holder, request->reply.lease, &request->remains);
 }
 
 void request_finish(struct context *context, struct request *request) {
         lease_dispose(&request->remains);
-        /* First: the descriptors that clients' targets need are none to make clones with, and
-         * closing those may take its time. */
+        /*
+         * Before the close, which may take its time: clones must not use up the descriptors that
+         * clients' targets need.
+         */
         templates_replenish(context->templates);
         fdpass_set_close(&request->fds);
 }

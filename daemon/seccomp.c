@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The list comes from strace(1) of all tests of the daemon, from the first thread's start on; what
- * other versions of libc and libsystemd make of the same functions was added. A call by whose
- * argument much could be done that isn't needed is allowed with that argument alone. A pointer's
- * target can't be looked at, so nothing here knows a path.
+ * The list comes from strace(1) of all tests of the daemon, from the start of the first thread on,
+ * plus the calls that other versions of libc and libsystemd make for the same functions. A call
+ * with a powerful argument that isn't needed is allowed only with the argument that is. A pointer's
+ * target can't be examined, so nothing here knows a path.
  */
 
 #include "daemon/seccomp.h"
@@ -62,7 +62,7 @@ static const int seccomp_calls[] = {
         SCMP_SYS(readlinkat),
         SCMP_SYS(openat2),
 
-        /* the state file, /proc of a client's, the boot's id */
+        /* the state file, a client's /proc, the boot id */
         SCMP_SYS(openat),
         SCMP_SYS(getdents64),
         SCMP_SYS(pread64),
@@ -85,7 +85,7 @@ static const int seccomp_calls[] = {
         SCMP_SYS(memfd_create),
         SCMP_SYS(ftruncate),
 
-        /* waiting, and being woken */
+        /* waiting and waking up */
         SCMP_SYS(futex),
         SCMP_SYS(poll),
         SCMP_SYS(ppoll),
@@ -121,13 +121,13 @@ static const int seccomp_calls[] = {
         SCMP_SYS(exit),
         SCMP_SYS(exit_group),
 
-        /* memory, of which nothing new is executable: mmap and mprotect are below */
+        /* memory, without anything newly executable: mmap and mprotect are below */
         SCMP_SYS(brk),
         SCMP_SYS(munmap),
         SCMP_SYS(mremap),
         SCMP_SYS(madvise),
 
-        /* who this process is, for the bus */
+        /* this process's ids, for the bus */
         SCMP_SYS(getuid),
         SCMP_SYS(geteuid),
         SCMP_SYS(getgid),
@@ -135,7 +135,7 @@ static const int seccomp_calls[] = {
         SCMP_SYS(uname),
 };
 
-/* No process of its own, and no namespace. */
+/* Neither a process nor a namespace of its own. */
 #define SECCOMP_CLONE_MASK                                                                         \
         (CLONE_THREAD | CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |              \
          CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
@@ -148,7 +148,7 @@ enum {
 #endif
 };
 
-/* Of an argument, the bits of `mask` must be `value`. */
+/* The bits of `mask` in the argument must be `value`. */
 static const struct seccomp_argument {
         int call;
         unsigned argument;
@@ -159,14 +159,16 @@ static const struct seccomp_argument {
         {SCMP_SYS(mprotect), 2, PROT_EXEC, 0},
         {SCMP_SYS(socket), 0, UINT32_MAX, AF_UNIX},
         {SCMP_SYS(socketpair), 0, UINT32_MAX, AF_UNIX},
-        {SCMP_SYS(unshare), 0, UINT32_MAX, CLONE_FS}, /* a directory of a thread's own */
+        {SCMP_SYS(unshare), 0, UINT32_MAX, CLONE_FS}, /* a thread's own working directory */
         /* privilege_check(); not PR_GET_NAME, by which newer sd-bus would bind(2) its socket. */
         {SCMP_SYS(prctl), 0, UINT32_MAX, PR_GET_SECUREBITS},
-        {SCMP_SYS(prlimit64), 0, UINT32_MAX, 0}, /* its own: the C library's stacks */
+        {SCMP_SYS(prlimit64), 0, UINT32_MAX, 0}, /* its own limits: the C library's stacks */
 };
 
-/* With --join. An ioctl(2) of nsfs alone: ioctl_ns(2). Of fchownat(2) what changes no owner, as
- * long as there is no CAP_CHOWN: kernel.h. */
+/*
+ * With --join. Only ioctls of nsfs: ioctl_ns(2). Without CAP_CHOWN, fchownat(2) changes no owner:
+ * kernel.h.
+ */
 static const int seccomp_join_calls[] = {SCMP_SYS(chroot)};
 static const struct seccomp_argument seccomp_join_arguments[] = {
         {SCMP_SYS(setns), 1, UINT32_MAX, CLONE_NEWNS},
@@ -212,9 +214,9 @@ static int seccomp_allow(scmp_filter_ctx filter, bool join) {
 }
 
 /*
- * Its flags are behind a pointer, so it can't be told from a fork or a new namespace; the C library
- * takes clone(2) where there is no clone3(2). A filter of its own, since a thread is nothing to
- * log.
+ * The flags of clone3(2) are behind a pointer, so a thread can't be told from a fork or a new
+ * namespace. The C library falls back to clone(2) on ENOSYS. In a filter of its own, so that
+ * creating a thread logs nothing.
  */
 static int seccomp_hide_clone3(void) {
         scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
@@ -232,7 +234,7 @@ static int seccomp_hide_clone3(void) {
 }
 
 #ifdef MOUNTATD_SANITIZED
-/* The sanitizers' runtime makes calls of its own. */
+/* The sanitizers' runtime makes additional calls. */
 int seccomp_confine(enum seccomp_mode mode, bool join) {
         (void)mode;
         (void)join;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * One timer does what no descriptor tells. While something is held or under way, and a little
- * longer, it ticks: looks after clients that have left, what a predecessor left and what could not
- * be released, and refreshes the STATUS line. Then it waits for the end of the idle timeout, or not
- * at all. What may block is a job for a thread.
+ * One timer does what no descriptor triggers. While anything is held or pending, and a little
+ * longer, it ticks: it looks for clients that have left, retries leases of the previous instance
+ * and orphans, and refreshes the STATUS line. Otherwise it waits for the end of the idle timeout,
+ * if there is one. Work that may block is a job for a thread.
  */
 
 #include "daemon/server.h"
@@ -25,23 +25,26 @@
 enum {
         SERVER_SECOND = 1000000, /* in the microseconds of sd-event */
         SERVER_TICK = SERVER_SECOND / 10,
-        SERVER_AFTERMATH = 2 * SERVER_SECOND, /* what is told once a second has been told by then */
+        SERVER_AFTERMATH = 2 * SERVER_SECOND, /* for what is reported once a second */
         SERVER_READY_TIMEOUT = SERVER_SECOND, /* without a bus, or with one that is slow */
         SERVER_SWEEP_PAUSE = SERVER_SECOND,
-        SERVER_SWEEP_REPEAT = 10 * SERVER_SECOND, /* of what could not be reached in time */
-        /* With what bus_free() and threads_free() wait, less than the unit's TimeoutStopSec=5s. */
+        SERVER_SWEEP_REPEAT = 10 * SERVER_SECOND, /* for mounts that could not be reached in time */
+        /*
+         * Together with the waits in bus_free() and threads_free(), less than the unit's
+         * TimeoutStopSec=5s.
+         */
         SERVER_DRAIN_TIMEOUT = SERVER_SECOND * 3 / 2,
         SERVER_ABANDON_TIMEOUT = SERVER_SECOND / 2,
         SERVER_ACCEPT_BATCH = 64,
         SERVER_ACCEPT_PAUSE = SERVER_SECOND / 10,
-        SERVER_FLOOD_PAUSE = SERVER_SECOND / 1000, /* others wait behind who floods */
+        SERVER_FLOOD_PAUSE = SERVER_SECOND / 1000, /* others wait behind the flood */
 };
 
 struct server_sweep {
         struct job job; /* first: a job is its sweep */
         struct server *server;
         enum sweep_patience patience;
-        enum sweep_scope scope; /* of the one that runs */
+        enum sweep_scope scope; /* of the running sweep */
         bool running;
 };
 
@@ -56,15 +59,15 @@ struct server {
         sd_event_source *listening[LISTENER_MAX];
         sd_event_source *tick;
         sd_event_source *resume;
-        sd_event_source *deadline; /* of the end */
+        sd_event_source *deadline; /* of the shutdown */
         uint64_t last_busy;        /* CLOCK_MONOTONIC */
         uint64_t last_told;
-        uint64_t ready_by; /* 0: that has been told */
-        uint64_t watchdog; /* microseconds between signs of life, 0: none are asked for */
+        uint64_t ready_by; /* 0: READY=1 has been sent */
+        uint64_t watchdog; /* microseconds between WATCHDOG=1, 0: not asked for */
         struct server_status told;
-        bool ending;   /* for whatever reason */
-        bool stopping; /* by a signal: nothing is left to a next instance */
-        bool drained;  /* the time for that is over */
+        bool ending;   /* for any reason */
+        bool stopping; /* by a signal: no lease is left to a next instance */
+        bool drained;  /* the time for draining is over */
         struct server_sweep quick_sweep, patient_sweep; /* one starts the other */
         enum sweep_scope scope;
         uint64_t next_sweep;
@@ -78,7 +81,7 @@ static void server_arm(sd_event_source *timer, uint64_t when) {
         sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
 }
 
-/* At all of the sockets or at none: what the host or a limit is short of, it is for each. */
+/* Polls all of the sockets or none: a shortage of the host, or a limit, concerns them all. */
 static int server_listen(struct server *server, int enabled) {
         int r = 0;
 
@@ -90,7 +93,7 @@ static int server_listen(struct server *server, int enabled) {
         return r;
 }
 
-/* ---- what is told ---- */
+/* ---- notifications ---- */
 
 static uint64_t server_now(const struct server *server) {
         uint64_t now;
@@ -99,8 +102,10 @@ static uint64_t server_now(const struct server *server) {
         return now;
 }
 
-/* Started by the bus or by hand, it is ready when it can be called; clients of the socket are
- * served meanwhile. */
+/*
+ * Ready once the bus name is ours, so that the call that started the daemon can be delivered;
+ * clients of the socket are served meanwhile.
+ */
 static void server_notify_ready(struct server *server, uint64_t now) {
         if (server->ready_by == 0 || server->ending ||
             (now < server->ready_by && !bus_has_settled(server->bus)))
@@ -126,7 +131,7 @@ static void server_notify_status(struct server *server, uint64_t now) {
                    status.connections);
 }
 
-/* For an honest reason: the loop turns. */
+/* From the loop, so that it proves that the loop runs. */
 static int server_on_watchdog(sd_event_source *source, uint64_t usec, void *userdata) {
         struct server *server = userdata;
 
@@ -136,14 +141,14 @@ static int server_on_watchdog(sd_event_source *source, uint64_t usec, void *user
         return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
-/* At the end nobody is refused any more. */
+/* During the shutdown no refusal needs the spare any more. */
 static enum threads_spare server_spare(const struct server *server) {
         return server->ending ? THREADS_TAKE_SPARE : THREADS_KEEP_SPARE;
 }
 
-/* ---- what a predecessor left ---- */
+/* ---- leases of the previous instance ---- */
 
-/* Kept leases outlive a predecessor, but not the end for good. */
+/* Kept leases outlive a restart, but not a stop. */
 static void server_sweep_run(struct job *job) {
         const struct server_sweep *sweep = (struct server_sweep *)job;
         const struct server_setup *setup = &sweep->server->setup;
@@ -168,7 +173,7 @@ static void server_start_sweep(struct server_sweep *sweep) {
                                      server_spare(sweep->server)) == 0;
 }
 
-/* Quickly at first: what a path through file systems of users leads to is for the patient one. */
+/* The quick sweep comes first; paths through users' file systems are left to the patient one. */
 static void server_sweep_done(struct job *job) {
         struct server_sweep *sweep = (struct server_sweep *)job;
         struct server *server = sweep->server;
@@ -191,7 +196,7 @@ static void server_look_after_left(struct server *server, uint64_t now) {
         server_start_sweep(&server->quick_sweep);
 }
 
-/* ---- what nobody holds, and the host would not let go ---- */
+/* ---- orphans: nobody holds them, and the host failed to unmount them ---- */
 
 static struct server *server_of_orphans(struct job *job) {
         return (struct server *)((char *)job - offsetof(struct server, orphans));
@@ -200,7 +205,7 @@ static struct server *server_of_orphans(struct job *job) {
 static void server_orphans_run(struct job *job) {
         struct leases *leases = server_of_orphans(job)->setup.context->leases;
 
-        /* Refused again: it has been logged, and is tried again. */
+        /* A failure has already been logged, and will be retried. */
         lease_release_held(leases, leases_orphans(leases));
 }
 
@@ -214,9 +219,12 @@ static void server_look_after_orphans(struct server *server) {
                                                         server_spare(server)) == 0;
 }
 
-/* ---- the end ---- */
+/* ---- shutdown ---- */
 
-/* At first threads are stuck, and their clients' leases go beside them; then it's time. */
+/*
+ * First the connections of stuck threads are abandoned, so that their leases are released; the
+ * second time the loop ends.
+ */
 static int server_on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         struct server *server = userdata;
 
@@ -229,7 +237,7 @@ static int server_on_deadline(sd_event_source *source, uint64_t usec, void *user
         return 0;
 }
 
-/* What is under way comes to its end; new connections are the next instance's. */
+/* Pending requests are completed; new connections are left to the next instance. */
 static void server_begin_to_end(struct server *server, const char *state) {
         server->ending = true;
         sd_notify(0, state);
@@ -261,10 +269,10 @@ static int server_on_signal(sd_event_source *source, const struct signalfd_sigin
 }
 
 /*
- * A restart: crash-only. Clients come back to the next instance and adopt their leases, as they
- * would after a kill, so there is nothing to do here that a crash could do without. But for hanging
- * up: a thread that is stuck in the kernel would keep the connections open, the bus's as well. And
- * for that, no thread may take a connection's end for a reason to unmount.
+ * A restart is crash-only. Clients reconnect to the next instance and adopt their leases, as after
+ * a kill, so nothing is done here that a crash could do without. Except hanging up: a thread that
+ * is stuck in the kernel would keep connections open, the bus's as well. And then no thread may
+ * unmount because its connection has ended.
  */
 static int server_on_restart(sd_event_source *source, const struct signalfd_siginfo *info,
                              void *userdata) {
@@ -274,7 +282,7 @@ static int server_on_restart(sd_event_source *source, const struct signalfd_sigi
         log_write(LOG_INFO, &(struct log_subject){.event = LOG_EVENT_RESTARTING},
                   "signal %u: leaving the leases to the next instance", info->ssi_signo);
         sd_notify(0, "STOPPING=1\nSTATUS=Restarting");
-        log_stop(); /* before the hanging up, since clients come back at once */
+        log_stop(); /* before hanging up, since clients reconnect at once */
         connections_hang_up(server->setup.connections);
         bus_hang_up(server->bus);
         _exit(EXIT_SUCCESS);
@@ -292,7 +300,7 @@ static void server_look_after(struct server *server, uint64_t now) {
 
         server_notify_ready(server, now);
         server_notify_status(server, now);
-        if (!server->stopping) /* then what they have sent is still served */
+        if (!server->stopping) /* on a stop, requests already sent are still served */
                 connections_watch(server->setup.connections);
         bus_tick(server->bus);
         if (counts.left > 0)
@@ -322,7 +330,7 @@ static int server_on_tick(sd_event_source *source, uint64_t usec, void *userdata
         return 0;
 }
 
-/* A tick that comes soon enough is not put off: connections may come without a pause. */
+/* Doesn't postpone a tick that is soon enough: connections may keep coming. */
 static void server_touch(struct server *server) {
         uint64_t due = UINT64_MAX;
 
@@ -334,8 +342,8 @@ static void server_touch(struct server *server) {
 }
 
 /*
- * Out of descriptors or memory: the queue stays readable, so look away for a while. That too many
- * are to be refused is clients' doing.
+ * Out of descriptors or memory the queue stays readable, so stop polling for a while. Too many
+ * refused connections are the clients' fault.
  */
 static void server_pause_accepting(struct server *server, int error, uint64_t pause) {
         log_write_limited(error == -EUSERS ? LOG_INFO : LOG_WARNING,
@@ -348,7 +356,7 @@ static void server_pause_accepting(struct server *server, int error, uint64_t pa
 static int server_on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
         struct server *server = userdata;
 
-        /* epoll_ctl(2) wants memory for it, and may not get it yet. */
+        /* epoll_ctl(2) may still lack memory for it. */
         if (!server->ending && server_listen(server, SD_EVENT_ON) < 0)
                 server_arm(source, usec + SERVER_ACCEPT_PAUSE);
         return 0;
@@ -381,7 +389,7 @@ static int server_on_threads(sd_event_source *source, int fd, uint32_t events, v
         return 0;
 }
 
-/* Behind all that the loop has done in one turn. */
+/* At the end of each iteration of the loop. */
 static int server_on_turn(sd_event_source *source, void *userdata) {
         struct server *server = userdata;
 
@@ -476,8 +484,10 @@ static int server_add_bus(struct server *server) {
         return server->setup.on_bus ? bus_new(&setup, &server->bus) : 0;
 }
 
-/* A call over D-Bus that came as we were about to leave may have been granted a lease: left to the
- * next instance, as by a crash. */
+/*
+ * A D-Bus call that arrived during the idle exit may have been granted a lease: left to the next
+ * instance, as after a crash.
+ */
 static void server_leave_last_lease(const struct server *server) {
         if (server->stopping || leases_count(server->setup.context->leases).leases == 0)
                 return;
@@ -499,7 +509,7 @@ static void server_prepare(struct server *server, const struct server_setup *set
 }
 
 int server_run(const struct server_setup *setup) {
-        /* Static: a thread that is stuck in a sweep comes back to it whenever it can. */
+        /* Static: a thread that is stuck in a sweep may return to it at any time. */
         static struct server server;
         int r = sd_event_default(&server.event);
 

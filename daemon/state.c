@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A new instance writes a new file and renames it over the old one, so that at any moment there is
- * one whole file. Two that start at once are kept apart by a lock on the directory that is held for
- * the take-over alone, when no thread can be stuck yet. Whatever lies there is judged before
- * anything is changed: a start that is refused leaves all as it was.
+ * A new instance writes a new file and renames it over the old one, so that there is one complete
+ * file at any moment. A lock on the directory keeps two starting instances apart; it is held only
+ * for the take-over, when no thread can be stuck yet. Everything found is checked before anything
+ * is changed: a refused start changes nothing.
  */
 
 #include "common/fd.h"
@@ -45,7 +45,7 @@ void record_set_state(struct record *record, enum record_state state) {
         __atomic_store_n(&record->state, (uint32_t)state, __ATOMIC_RELEASE);
 }
 
-/* ---- what is found ---- */
+/* ---- existing files ---- */
 
 static size_t state_record_size(uint32_t version) {
         return version == 1 ? STATE_RECORD_SIZE_1 : sizeof(struct record);
@@ -55,7 +55,7 @@ static size_t state_file_size(const struct state_header *header) {
         return STATE_HEADER_SIZE + header->capacity * state_record_size(header->version);
 }
 
-/* False: it is of no version that we know. Else its instance is where we look for it. */
+/* False: an unknown version. Otherwise the instance is in its usual place. */
 static bool state_is_ours(struct state_header *header) {
         if (memcmp(header->magic, STATE_MAGIC, sizeof(header->magic)) == 0)
                 return header->version != 1;
@@ -68,7 +68,7 @@ static bool state_is_understood(const struct state_header *header, uint32_t vers
                header->capacity <= STATE_RECORDS_MAX && state_file_size(header) == (size_t)size;
 }
 
-/* Whether the pids in the file are processes that we would see. */
+/* Whether the file's pids are of our pid namespace; true if it doesn't say. */
 static bool state_has_our_pids(const struct state_takeover *takeover,
                                const struct state_header *header) {
         return !header->pid_namespace || header->pid_namespace == takeover->pid_namespace;
@@ -87,7 +87,7 @@ int state_find(struct state_takeover *takeover, const char *name, uint32_t versi
         file->gid = stat.st_gid;
         if (!S_ISREG(stat.st_mode))
                 return 0;
-        /* Unreadable is not unknown: what it says would be lost for good. */
+        /* A file that can't be read isn't set aside: its contents would be lost for good. */
         file->fd = openat(takeover->directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
         if (file->fd < 0)
                 return -errno;
@@ -121,8 +121,10 @@ static bool state_move(int directory, const char *name, const char *to, bool sta
         return linkat(directory, name, directory, to, 0) == 0;
 }
 
-/* Under a name that no other has, but for the last when there are too many. It `stays` where it is
- * as well, for what replaces it. */
+/*
+ * Renames the file to the first free name or, if there are too many, to the last. If it `stays`, it
+ * keeps its old name as well, for its replacement.
+ */
 static int state_set_aside(const struct state_takeover *takeover, const char *name, bool stays) {
         char *told = takeover->found->set_aside;
         size_t length = strlen(told), size = sizeof(takeover->found->set_aside) - length;
@@ -229,7 +231,7 @@ static bool state_is_in_use(const struct state *state) {
         return false;
 }
 
-/* 0.1 has run since: what it has on record counts, and it knew nothing of the records here. */
+/* If 0.1 has run since, its records count, and it knew nothing of the records here. */
 static int state_judge_outlived(struct state_takeover *takeover) {
         struct state_file *file = &takeover->state;
         const struct state_file *ledger = &takeover->ledger;
@@ -248,7 +250,7 @@ static int state_judge_outlived(struct state_takeover *takeover) {
         return 0;
 }
 
-/* Locks the directory, and looks at what is there. The caller ends it, if this fails as well. */
+/* Locks the directory, and examines the files. The caller calls state_end(), on failure as well. */
 static int state_begin(const char *directory, struct state_found *found,
                        struct state_takeover *takeover) {
         int r;
@@ -269,7 +271,7 @@ static int state_begin(const char *directory, struct state_found *found,
         return r == 0 ? state_judge_outlived(takeover) : r;
 }
 
-/* Room for what is asked, and for the last record that is in use. */
+/* Room for the number requested, and for the last record in use. */
 static uint32_t state_capacity(uint32_t capacity, const struct state *left) {
         uint32_t used = left->header ? left->capacity : 0;
 
@@ -278,7 +280,7 @@ static uint32_t state_capacity(uint32_t capacity, const struct state *left) {
         return used > capacity ? used : capacity;
 }
 
-/* A record of a predecessor's, if a mountatd can have written it. */
+/* Copies a record of the previous instance, if a mountatd can have written it. */
 static void state_put_record(struct state *state, uint32_t index, const struct record *record,
                              struct state_found *found) {
         if (record_is_sane(record, index)) {
@@ -288,7 +290,10 @@ static void state_put_record(struct state *state, uint32_t index, const struct r
                 found->damaged++;
 }
 
-/* To an instance in another mount namespace ours was a client's; from now on it is home. */
+/*
+ * The other instance, in another mount namespace, recorded ours as a client's; now it is the
+ * daemon's own.
+ */
 static int state_bring_home(struct state *state) {
         FD_AUTO int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
         uint64_t home = 0;
@@ -301,9 +306,9 @@ static int state_bring_home(struct state *state) {
 }
 
 /*
- * Writes the file anew, as ours, with the records that were left. What an instance in another mount
- * namespace had at its home would seem to be gone: the old file has that, and is kept. What it had
- * in namespaces of clients is as it was: a container that is started anew is such an instance.
+ * Rewrites the file as ours, with the remaining records. Mounts of an instance in another mount
+ * namespace in its own namespace would seem to be gone: the old file is kept for those. Its mounts
+ * in clients' namespaces are unaffected: a restarted container is such an instance.
  */
 static int state_replace(const struct state_takeover *takeover, uint32_t capacity,
                          struct state *state) {
@@ -384,11 +389,14 @@ int state_open_left(const char *directory, struct state *ret, struct state_found
 
 void state_close_left(struct state *state) {
         state_unmap(state);
-        flock(state->directory, LOCK_UN); /* a child may have the same open file */
+        flock(state->directory, LOCK_UN); /* a child may share the open file */
         state->directory = fd_close(state->directory);
 }
 
-/* Not if an instance that couldn't see us has set it aside: then the name is that one's. */
+/*
+ * Not if an instance that couldn't see us has set the file aside: then the name belongs to that
+ * one.
+ */
 static bool state_is_in_place(const struct state *state) {
         struct stat stat;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What an earlier version left becomes a state file of this one, so that an upgrade in place loses
- * no lease. The new file is in its place before the old one goes.
+ * Converts the file of an earlier version into a state file of this one, so that an upgrade in
+ * place loses no lease. The new file is in place before the old one is removed.
  */
 
 #include "common/fd.h"
@@ -75,7 +75,7 @@ static struct record record_from_1(const struct record_1 *old) {
         return record;
 }
 
-/* As they are: whoever reads them judges them. */
+/* Unchanged: the reader checks them. */
 static void state_put_records(struct state *state, const struct state *old) {
         const struct record_1 *records = (const struct record_1 *)(const void *)old->records;
 
@@ -85,8 +85,8 @@ static void state_put_records(struct state *state, const struct state *old) {
 }
 
 /*
- * Makes a state file of 0.1's file, whose instance is that of then. mountatd --sweep does so with
- * root's rights for a daemon that may be a user of its own, so the file's owner stays.
+ * Converts 0.1's file into a state file, which keeps its instance. mountatd --sweep does so as root
+ * for a daemon that may run as a user of its own, so the file's owner is kept.
  */
 static int state_convert(struct state_takeover *takeover) {
         const struct state_file *from = &takeover->ledger;

@@ -2,8 +2,8 @@
 
 /*
  * Made at home, wherever the thread is: for the mount namespace of a container with a user
- * namespace the kernel would let nothing be shown that is masked there (mount_too_revealing() in
- * fs/namespace.c).
+ * namespace, the kernel refuses any file system that is partly masked there (mount_too_revealing()
+ * in fs/namespace.c).
  */
 
 #include "daemon/superblock.h"
@@ -19,11 +19,11 @@
 #include <string.h>
 #include <sys/mount.h>
 
-/* One in the making. */
+/* A superblock being made. */
 struct superblock {
         const struct superblock_recipe *recipe;
         const char *source;
-        int pid_namespace; /* to be told to the file system; -EBADF: none */
+        int pid_namespace; /* to be shown by the file system; -EBADF: none */
         int result;        /* its root, or a negative errno */
         char text[sizeof(((struct verdict *)NULL)->text)];
 };
@@ -74,9 +74,9 @@ static struct verdict superblock_lacks(const char *text) {
 }
 
 /*
- * Before Linux 6.17 a procfs is told no pid namespace: it shows that of the process which makes it.
- * One of ours in there would be within reach of the container's ptrace(2), for a moment: so there
- * is none.
+ * Before Linux 6.17 a procfs can't be given a pid namespace: it shows that of the process that
+ * makes it. A process of ours in there would be exposed to the container's ptrace(2) for a moment:
+ * so there is none.
  */
 static struct verdict superblock_make_proc(struct superblock *superblock,
                                            const struct namespaces *namespaces) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Paths are used here, and here alone: nobody is left who has a descriptor. They only lead to the
- * mount; what is acted on is what was opened, after its id has been compared.
+ * Only this module uses paths, since nobody has a descriptor of these mounts any more. A path only
+ * leads to the mount; the daemon acts on what it has opened, after comparing its id.
  */
 
 #include "daemon/sweep.h"
@@ -26,13 +26,15 @@ struct sweep {
         struct leases *leases; /* NULL: no instance runs */
 };
 
-/* The i-th mount of a record. */
+/* The mount of index i of a record. */
 static struct mount_name sweep_name(const struct record *record, uint32_t i) {
         return (struct mount_name){record->mounts[i], record->file_systems[i]};
 }
 
-/* A change elsewhere at the same time looks as if a file system had to be asked, openat2(2): once
- * more shows which it was. */
+/*
+ * openat2(2) also returns -EAGAIN after a concurrent change elsewhere: a retry tells this from a
+ * file system that would have to be asked.
+ */
 static int sweep_open_quickly(const struct sweep *sweep, uint64_t id, const char *place) {
         int r = -EAGAIN;
 
@@ -41,11 +43,11 @@ static int sweep_open_quickly(const struct sweep *sweep, uint64_t id, const char
         return r;
 }
 
-/* An O_PATH of the mount's root. -ENOENT: it isn't mounted. */
+/* An O_PATH descriptor of the mount's root. -ENOENT: it isn't mounted. */
 static int sweep_open(const struct sweep *sweep, const struct mount_name *name, char *place) {
         int r;
 
-        /* A reusable id may have been given to a mount of ours meanwhile. */
+        /* A reusable id may belong to a mount of ours by now. */
         if (sweep->leases && leases_find_mount(sweep->leases, name->id))
                 return -ENOENT;
         r = mount_locate(sweep->setup, name, place);
@@ -53,7 +55,7 @@ static int sweep_open(const struct sweep *sweep, const struct mount_name *name, 
                 return r;
         r = sweep->patience == SWEEP_QUICKLY ? sweep_open_quickly(sweep, name->id, place)
                                              : mount_open(sweep->setup, name->id, place, 0);
-        return r == -ENOENT ? -EBUSY : r; /* it is there, and the path doesn't lead to it */
+        return r == -ENOENT ? -EBUSY : r; /* it is mounted, but the path doesn't lead to it */
 }
 
 static int sweep_mount(const struct sweep *sweep, const struct mount_name *name, char *place) {
@@ -105,7 +107,7 @@ static struct log_subject sweep_subject(const struct record *record, enum log_ev
         };
 }
 
-/* The end of a mount namespace takes nothing back that its mounts have passed on to others. */
+/* Mounts that have propagated to others outlive their mount namespace. */
 static void sweep_log_end(const struct record *record) {
         const struct log_subject subject = sweep_subject(record, LOG_EVENT_MOUNTS_LEFT);
 
@@ -116,17 +118,17 @@ static void sweep_log_end(const struct record *record) {
 }
 
 /*
- * 0: none of its mounts is left. -EINPROGRESS: one may yet appear. -EAGAIN: it takes patience. Else
- * one is out of reach, at `place` of PATH_MAX bytes. At home again, where what is logged finds its
- * way.
+ * 0: none of its mounts is left. -EINPROGRESS: one may yet appear. -EAGAIN: only a patient sweep
+ * can tell. Otherwise one is out of reach, at `place` of PATH_MAX bytes. Returns at home, where
+ * logging works.
  */
 static int sweep_record(const struct sweep *sweep, const struct record *record, char *place) {
-        int result = namespaces_go(0); /* for our /proc */
+        int result = namespaces_go(0); /* to read our /proc */
         bool may_appear;
 
         if (result < 0)
                 return result;
-        /* Asked first: what is attached in its last moment must be seen below. */
+        /* Determined first: a mount that is attached at the last moment must be found below. */
         may_appear = sweep_may_appear(record, sweep->self);
         result = namespaces_go(record->mount_namespace);
         if (result == 0)
@@ -184,7 +186,7 @@ void sweep_leases(struct leases *leases, const struct instance *self, enum sweep
         }
 }
 
-/* Opens all mounts of the record that are still mounted; `*count` of them are. */
+/* Opens all mounts of the record that still exist, `*count` in number. */
 static int sweep_open_all(const struct sweep *sweep, const struct record *record, int *fds,
                           unsigned *count, char *place) {
         *count = 0;
@@ -230,8 +232,7 @@ void sweep_keep(struct leases *leases, enum sweep_patience patience) {
                 sweep_keep_one(&sweep, &record);
 }
 
-/* In a pid namespace that we can't see it may live: 0. What is kept has no
- * holder. */
+/* With pid 0, in a pid namespace that we can't see, it may be alive. A kept lease has no holder. */
 static bool sweep_holder_lives(const struct record *record) {
         return record->kept || record->pid == 0 || kill(record->pid, 0) == 0 || errno != ESRCH;
 }

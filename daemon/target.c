@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Nothing is looked up: each fact is asked of the descriptor itself, so what is judged is what will
- * be mounted on.
+ * Nothing is looked up by name: each fact comes from the descriptor itself, so the directory that
+ * is judged is the one to be mounted on.
  */
 
 #include "daemon/target.h"
@@ -33,8 +33,8 @@ int target_open_proc(void) {
 }
 
 /*
- * A FUSE without allow_other answers EACCES to all but its owner; with an empty mask the kernel
- * gives what it knows itself, the mount id (the old one) and the attributes of the mount.
+ * A FUSE without allow_other returns EACCES to all but its owner; with an empty mask the kernel
+ * returns what it knows itself, the reusable mount id and the attributes of the mount.
  */
 static int target_stat(int fd, unsigned id_mask, struct statx *stat) {
         int r = kernel_statx(fd, STATX_TYPE | STATX_MODE | STATX_UID | id_mask, stat);
@@ -75,7 +75,7 @@ const char *target_file_system(uint64_t magic) {
         return NULL;
 }
 
-/* A type with a subtype is written "fuse.sshfs". */
+/* A type with a subtype looks like "fuse.sshfs". */
 static uint64_t target_magic(const char *type) {
         size_t length = strcspn(type, ".");
 
@@ -86,7 +86,7 @@ static uint64_t target_magic(const char *type) {
         return 0;
 }
 
-/* A mount that is held open keeps its reusable id, in whichever namespace it is. */
+/* A mount that is held open keeps its reusable id, in any namespace. */
 static int target_find_in_table(struct target_facts *facts) {
         struct kernel_mountinfo info;
         int r = kernel_mountinfo(facts->mount_id, &info);
@@ -106,8 +106,8 @@ static int target_find_exactly(struct target_facts *facts) {
 }
 
 /*
- * Must be known before anything is attached: since Linux 6.15 move_mount(2) mounts in a stranger's
- * detached tree as well, and nobody can take that back.
+ * Must be known before anything is attached: since Linux 6.15 move_mount(2) also mounts into
+ * another process's detached tree, and nobody can undo that.
  */
 static int target_find_mount(int fd, unsigned features, struct target_facts *facts) {
         bool statmount = features & PROTOCOL_FEATURE_STATMOUNT;

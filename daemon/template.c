@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The mutex guards the clones that were made ahead, and is not held while the kernel works. A
- * template is published by compare-and-swap: two threads may make the same one at once, the loser
- * closes its own.
+ * The mutex guards the clones made ahead, and isn't held during system calls. A template is
+ * published by compare-and-swap: if two threads make the same one at once, the loser closes its
+ * own.
  */
 
 #include "daemon/template.h"
@@ -28,11 +28,11 @@ struct template_ahead {
 
 struct templates {
         struct mount_setup setup;
-        struct templates *home;              /* of which these were derived, NULL: none, */
-        const struct namespaces *namespaces; /* and for what; both borrowed */
-        struct dev *dev;                     /* owned; NULL: none is offered, */
-        struct verdict no_dev;               /* and why */
-        atomic_bool dev_wanted;              /* by anybody, once */
+        struct templates *home;              /* the templates these derive from, NULL: none, */
+        const struct namespaces *namespaces; /* and the client's namespaces; both borrowed */
+        struct dev *dev;                     /* owned; NULL: dev isn't offered, */
+        struct verdict no_dev;               /* for this reason */
+        atomic_bool dev_wanted;              /* somebody has asked for a dev */
         atomic_int fds[TEMPLATE_KINDS];      /* -EBADF until made */
         pthread_mutex_t mutex;               /* guards all below */
         struct template_ahead ahead[TEMPLATE_KINDS];
@@ -60,12 +60,12 @@ static const struct superblock_recipe template_recipes[TEMPLATE_KINDS] = {
         [TEMPLATE_SYSFS] = {"sysfs", TEMPLATE_FORCED | MOUNT_ATTR_RDONLY, {{NULL, NULL}}},
 };
 
-/* Of a /dev nothing depends on whose it is. */
+/* A /dev doesn't depend on the client's namespaces. */
 static struct templates *templates_home(struct templates *templates) {
         return templates->home ?: templates;
 }
 
-/* The template of `kind`, made now if it is the first time; borrowed. */
+/* The template of `kind`, made on first use; borrowed. */
 static struct verdict template_find(struct templates *templates, enum template_kind kind,
                                     int *ret) {
         int fd = atomic_load(&templates->fds[kind]), none = -EBADF;
@@ -135,7 +135,7 @@ static bool template_take(struct templates *templates, enum template_kind kind,
         return found;
 }
 
-/* False: there is no room, and `clone` stays the caller's. */
+/* False: no room; `clone` stays the caller's. */
 static bool template_put(struct templates *templates, enum template_kind kind,
                          const struct template_clone *clone) {
         struct template_ahead *ahead = &templates->ahead[kind];
@@ -169,7 +169,10 @@ struct verdict template_obtain(struct templates *templates, enum template_kind k
         return template_clone(templates, kind, clone);
 }
 
-/* Worth having ahead: a /dev only where it has been asked for, since each has memory of its own. */
+/*
+ * Whether to make clones ahead: of a /dev only once one was asked for, since each has memory of its
+ * own.
+ */
 static bool template_is_usual(struct templates *templates, enum template_kind kind) {
         if (kind == TEMPLATE_DEV)
                 return atomic_load_explicit(&templates->dev_wanted, memory_order_relaxed);
@@ -196,18 +199,18 @@ void templates_replenish(struct templates *templates) {
                         return;
 }
 
-/* ---- what the kernel can do ---- */
+/* ---- probing the kernel ---- */
 
 /*
- * A shortage that is over in a moment says nothing about what the kernel can do. A daemon that took
- * it for an answer would know no predecessor's mount by its id, and forget them all.
+ * A temporary shortage says nothing about the kernel. A daemon that took it for an answer would
+ * recognise no mount of the previous instance by its id, and forget them all.
  */
 static bool template_is_shortage(int error) {
         return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -ENOSPC ||
                error == -EINTR || error == -EAGAIN || error == -EIO;
 }
 
-/* Either is of use with the other alone: what names a mount must also find it. */
+/* Each is useful only with the other: an id must name a mount and find it. */
 static int template_probe_ids(int proc, int root) {
         struct kernel_mount mount;
         uint64_t id;
@@ -230,7 +233,7 @@ static int template_probe_pids_only(const char *source) {
         return -superblock_make(&template_recipes[TEMPLATE_PROC_PIDS], source, NULL, &fd).error;
 }
 
-/* `proc` is the detached procfs template. A call that fails for good, however, isn't used. */
+/* `proc` is the detached procfs template. A call that fails permanently isn't used. */
 static struct verdict template_probe(struct mount_setup *setup, int proc) {
         FD_AUTO int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
         const int root_error = -errno; /* if it is one */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Work is handed to one thread, not queued: whoever finds no thread keeps its work. */
+/* Work is handed to a thread, not queued: a caller that finds no thread keeps its work. */
 
 #include "daemon/thread.h"
 
@@ -20,22 +20,22 @@
 
 enum {
         THREADS_STACK_SIZE = 256 * 1024,
-        THREADS_IDLE_MAX = 4, /* the spare among them */
+        THREADS_IDLE_MAX = 4, /* including the spare */
         THREADS_STOP_SECONDS = 1,
 };
 
 struct thread {
         struct threads *threads;
-        struct work *work; /* with the mutex held, while it has none */
+        struct work *work; /* with the mutex held, while the thread is idle */
         pthread_cond_t wake;
-        LIST_ENTRY(thread) entry; /* among those without work */
+        LIST_ENTRY(thread) entry; /* in the list of idle threads */
 };
 
 struct threads {
         int news;
 
-        pthread_mutex_t mutex; /* guards all below */
-        pthread_cond_t ended;  /* a thread has */
+        pthread_mutex_t mutex; /* guards everything below */
+        pthread_cond_t ended;  /* a thread has ended */
         unsigned count;
         unsigned n_idle;
         LIST_HEAD(, thread) idle;
@@ -64,7 +64,7 @@ static void thread_retire(struct thread *thread) {
         thread->threads->n_idle--;
 }
 
-/* With the mutex held. False: there is no work for it any more. */
+/* With the mutex held. False: no more work will come. */
 static bool thread_await_work(struct thread *thread) {
         struct threads *threads = thread->threads;
 
@@ -82,7 +82,7 @@ static bool thread_await_work(struct thread *thread) {
         return true;
 }
 
-/* False: the thread is nowhere from where others could be served. */
+/* False: the thread can't leave a client's namespace, and so can't serve others. */
 static bool thread_do_work(struct work *work, bool *isolated) {
         int r = *isolated ? 0 : unmount_isolate();
 
@@ -128,7 +128,7 @@ static int thread_start(struct thread *thread) {
         return r;
 }
 
-/* With the mutex held, for which the new thread waits. */
+/* With the mutex held; the new thread waits for it. */
 static int threads_make(struct threads *threads, struct work *work) {
         struct thread *thread = calloc(1, sizeof(*thread));
         int r;

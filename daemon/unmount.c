@@ -14,11 +14,11 @@
 #include <fcntl.h>
 
 enum {
-        UNMOUNT_TRIES = 64, /* stacked faster than this, and we'd never be done */
+        UNMOUNT_TRIES = 64, /* if others stack mounts faster than this, give up */
         UNMOUNT_RETURN_TRIES = 8,
 };
 
-static int unmount_root = -EBADF; /* "/", opened once: to go back there names no path */
+static int unmount_root = -EBADF; /* "/", opened once: returning takes no path */
 
 int unmount_prepare(void) {
         unmount_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -31,7 +31,7 @@ int unmount_isolate(void) {
         return r < 0 ? r : kernel_fchdir(unmount_root);
 }
 
-/* 0: it is still attached; -ENOENT: it isn't; else that can't be told. */
+/* 0: still attached; -ENOENT: not attached; any other: unknown. */
 static int unmount_find(unsigned features, int fd, uint64_t id) {
         struct kernel_mountinfo info;
         struct kernel_mount mount;
@@ -45,14 +45,14 @@ static int unmount_find(unsigned features, int fd, uint64_t id) {
         if (r == 0)
                 r = kernel_statx_above(fd, &above);
         if (r == 0 && above == stat.stx_mnt_id)
-                r = -ENOENT; /* as nearly always: the table is read only where this doesn't tell */
+                r = -ENOENT; /* the usual case: the table is read only where this is inconclusive */
         return r < 0 ? r : kernel_mountinfo(stat.stx_mnt_id, &info);
 }
 
 /*
- * "." takes the topmost of what is stacked on our mount's root, which need not be ours. EINVAL says
- * that ours isn't attached, but also that what was on top of it went by itself just then: so that
- * alone is never believed.
+ * "." detaches the topmost mount on our mount's root, which need not be ours. EINVAL means that
+ * ours isn't attached, but also that the mount on top of it has just gone: so it is never trusted
+ * by itself.
  */
 static int unmount_here(unsigned features, int fd, uint64_t id, unsigned *strangers) {
         unsigned taken = 0;
@@ -65,7 +65,7 @@ static int unmount_here(unsigned features, int fd, uint64_t id, unsigned *strang
                 taken += r == 0;
                 if (unmount_find(features, fd, id) != -ENOENT)
                         continue;
-                *strangers = taken > 0 ? taken - 1 : 0; /* the last was ours, if any was taken */
+                *strangers = taken > 0 ? taken - 1 : 0; /* the last was ours, if there was any */
                 return 0;
         }
         return -EBUSY;
@@ -81,8 +81,8 @@ int unmount_detach(unsigned features, int fd, uint64_t id, unsigned *strangers) 
 }
 
 /*
- * If that fails for a moment, the thread must not stay: it would pin the mount until its next one,
- * perhaps for days.
+ * After a temporary failure the thread must not stay there: it would pin the mount until its next
+ * one, perhaps for days.
  */
 void unmount_return(void) {
         for (int i = 0; i < UNMOUNT_RETURN_TRIES && kernel_fchdir(unmount_root) < 0; i++)
