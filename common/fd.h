@@ -3,13 +3,13 @@
 
 /*
  * An owned file descriptor. A local that owns one is declared FD_AUTO and starts at -EBADF; it is
- * closed when it leaves its scope unless fd_take() handed it on. Any thread.
+ * closed at the end of its scope unless fd_take() has handed it over. Any thread.
  */
 
 #include <errno.h>
 #include <unistd.h>
 
-/* Closes `fd` if it is one, keeps errno, returns -EBADF: `x = fd_close(x)`. */
+/* Closes `fd` unless it is negative, keeps errno, returns -EBADF: `x = fd_close(x)`. */
 static inline int fd_close(int fd) {
         int saved = errno;
 
@@ -19,7 +19,7 @@ static inline int fd_close(int fd) {
         return -EBADF;
 }
 
-/* Moves the descriptor out of `*fd`; the caller owns what is returned. */
+/* Takes the descriptor out of `*fd`; the caller owns what is returned. */
 static inline int fd_take(int *fd) {
         int taken = *fd;
 

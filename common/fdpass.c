@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Received descriptors are adopted before anything is judged, by cmsg_len and not by what was
- * asked for, so that no path can lose one.
+ * Received descriptors are adopted before anything is checked, by cmsg_len and not by the room that
+ * was given, so that no path can lose one.
  */
 
 #include "common/fdpass.h"
@@ -77,8 +77,10 @@ ssize_t fdpass_wait(int socket, void *bytes, size_t size, struct fdpass_set *set
         return fdpass_take(socket, &vector, 0, set);
 }
 
-/* End of file looks like a message without bytes, but a message has its sender's credentials, for
- * which there is no room here: unix(7). */
+/*
+ * End of file looks like an empty message, but a message has its sender's credentials, for which
+ * there is no room here: MSG_CTRUNC, unix(7).
+ */
 bool fdpass_is_drained(int socket) {
         char byte;
         struct iovec vector = {.iov_base = &byte, .iov_len = sizeof(byte)};

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * One datagram with its file descriptors, over a Unix socket: the only place that builds or reads
- * control messages (cmsg(3), unix(7)). Both sides use it. Nothing here blocks but fdpass_wait().
+ * One datagram with its file descriptors, over a Unix socket: only this module builds or parses
+ * control messages (cmsg(3), unix(7)). Both sides use it. Only fdpass_wait() blocks.
  */
 
 #include "common/protocol.h"
@@ -14,8 +14,8 @@
 
 enum {
         /*
-         * Room for one more than the protocol allows, so that "too many" can be told from "we had
-         * no room"; rounding up to the alignment can deliver yet another one.
+         * Room for one more than the protocol allows, to tell "too many" from "no room"; rounding
+         * up to the alignment can deliver yet another one.
          */
         FDPASS_ROOM = PROTOCOL_TARGETS_MAX + 1,
         FDPASS_MAX = FDPASS_ROOM + 1,
@@ -25,30 +25,30 @@ enum {
 struct fdpass_set {
         size_t count;
         int fds[FDPASS_MAX];
-        bool starved; /* the sender's were cut because this process could open no more */
+        bool starved; /* descriptors were lost because this process could open no more */
 };
 
-/* Closes what is left; entries that were taken with fd_take() are skipped. */
+/* Closes the remaining ones; entries taken with fd_take() are skipped. */
 void fdpass_set_close(struct fdpass_set *set);
 
 #define FDPASS_AUTO __attribute__((cleanup(fdpass_set_close)))
 
 /*
  * Receives one datagram without blocking. Returns its real size, which may exceed `size` (the rest
- * is lost); 0 is end of file or an empty datagram. Negative: errno, -EAGAIN when there is none.
- * Whatever is returned, `*set` is filled in and owns each descriptor that came along.
+ * is lost); 0: end of file or an empty datagram. Negative errno: -EAGAIN if there is none. In any
+ * case `*set` is filled in, and owns each descriptor received.
  */
 ssize_t fdpass_receive(int socket, void *bytes, size_t size, struct fdpass_set *set);
 
 /*
- * The same, waiting for a datagram. Descriptors for which there is no room are dropped by the
- * kernel on the way, and the last close of a file can take its time: the thread waits for that too.
+ * The same, waiting for a datagram. The kernel drops descriptors for which there is no room, and
+ * the last close of a file can take its time: the thread waits for that too.
  */
 ssize_t fdpass_wait(int socket, void *bytes, size_t size, struct fdpass_set *set);
 
 /*
- * Whether nothing is left to be received from a socket that is shut down for reading. Takes nothing
- * out of the queue; false if it can't be told.
+ * Whether a socket that is shut down for reading has nothing left to receive. Takes nothing out of
+ * the queue; false if unknown.
  */
 bool fdpass_is_drained(int socket);
 

@@ -25,12 +25,13 @@ enum protocol_operation {
         PROTOCOL_HELLO = 1,
         PROTOCOL_MOUNT = 2,
         PROTOCOL_UNMOUNT = 3,
-        PROTOCOL_ADOPT =
-                4, /* a lease of an instance that died; the targets are the mounts' roots */
-        PROTOCOL_ENTER = 5, /* the client's namespaces; the targets are those, of the kinds below */
+        PROTOCOL_ADOPT = 4, /* a dead instance's lease; the targets are the mounts' roots */
+        PROTOCOL_ENTER = 5, /* the client's namespaces; the targets are those, by kind */
 };
 
-/* In place of a file system in the targets of enter: each once, and the mount namespace always. */
+/*
+ * In place of a file system in the targets of enter: each at most once, the mount namespace always.
+ */
 enum protocol_namespace {
         PROTOCOL_NAMESPACE_MOUNT = 1,
         PROTOCOL_NAMESPACE_PID = 2,     /* whose processes a procfs shows */
@@ -45,16 +46,16 @@ enum protocol_file_system {
 
 enum protocol_option {
         PROTOCOL_READ_ONLY = 1 << 0,
-        PROTOCOL_PIDS_ONLY = 1 << 1, /* procfs alone: subset=pid */
+        PROTOCOL_PIDS_ONLY = 1 << 1, /* only procfs: subset=pid */
 };
 
-/* In the flags of a mount, one at most. No other request has any. */
+/* In the flags of a mount, at most one. Other requests have none. */
 enum protocol_flag {
         PROTOCOL_KEEP = 1 << 0,  /* the lease is the user's and outlives the connection */
-        PROTOCOL_CHECK = 1 << 1, /* judged as a mount is, and nothing is mounted: no lease */
+        PROTOCOL_CHECK = 1 << 1, /* checked like a mount, without mounting: no lease */
 };
 
-/* What hello's reply tells in its flags. */
+/* In the flags of hello's reply. */
 enum protocol_feature {
         PROTOCOL_FEATURE_CLONES = 1 << 0,
         PROTOCOL_FEATURE_STATMOUNT = 1 << 1,

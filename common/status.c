@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The statuses as two columns of one table. Pure, on any thread. */
+/* One table of names and sentences. Pure, on any thread. */
 
 #include "common/status.h"
 

@@ -2,9 +2,8 @@
 #pragma once
 
 /*
- * What a client can be told: the statuses of the protocol, what each is called and the sentence
- * that goes with it. A status is a normal result; a failure of the host travels as errno and
- * becomes STATUS_HOST_FAILED only where a reply is made.
+ * The protocol's statuses, with their names and sentences. A status is a normal result; a failure
+ * of the host is passed as errno, and becomes STATUS_HOST_FAILED only when a reply is made.
  */
 
 #include <stdint.h>
@@ -29,19 +28,19 @@ enum status {
         STATUS_MAX,
 };
 
-/* In place of a target's index: no target is at fault. */
+/* Instead of a target's index: no target is at fault. */
 #define STATUS_NO_TARGET UINT32_MAX
 
-/* The name in the documentation, "not-authorised"; "unknown-status" for a number without one. */
+/* The name in the documentation, "not-authorised"; "unknown-status" for an unknown number. */
 const char *status_name(uint32_t status);
 
-/* One sentence for a person: what is wrong and what to do about it. Static, never NULL. */
+/* One sentence for people: what is wrong and what to do. Static, never NULL. */
 const char *status_sentence(uint32_t status);
 
 /*
- * The answer to one request. With STATUS_OK all else is meaningless. `error` is the positive errno
- * of a host that refused, else 0. `text` is the sentence for the client; where it is empty, the
- * status' own sentence stands in for it.
+ * The answer to one request. With STATUS_OK the other fields are meaningless. `error` is the
+ * positive errno of a failing host, otherwise 0. `text` is the sentence for the client; if empty,
+ * the status's own is used.
  */
 struct verdict {
         enum status status;
@@ -55,11 +54,11 @@ struct verdict {
                 .status = STATUS_OK, .target = STATUS_NO_TARGET                                    \
         }
 
-/* A refusal with the status' own sentence; `target` is an index or STATUS_NO_TARGET. */
+/* A refusal with the status's own sentence; `target` is an index or STATUS_NO_TARGET. */
 struct verdict verdict_refuse(enum status status, uint32_t target);
 
-/* The same with a sentence of its own. */
+/* The same with another sentence. */
 struct verdict verdict_explain(enum status status, uint32_t target, const char *text);
 
-/* STATUS_HOST_FAILED; `error` is a negative errno, the text the errno's own. */
+/* STATUS_HOST_FAILED; `error` is a negative errno, which makes the text. */
 struct verdict verdict_host_failed(int error, uint32_t target);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing above U+10FFFF; and as sd-bus
- * and systemd take it, no noncharacters either.
+ * UTF-8 as in RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF; and, as in sd-bus
+ * and systemd, no noncharacters.
  */
 
 #include "common/text.h"
@@ -16,7 +16,7 @@ static bool text_is_noncharacter(uint32_t code) {
         return (code >= 0xfdd0 && code <= 0xfdef) || (code & 0xfffe) == 0xfffe;
 }
 
-/* The length in bytes of the character at `text`, 0 if it is none. A NUL ends every sequence. */
+/* The length in bytes of the character at `text`; 0: not a character. A NUL ends any sequence. */
 static size_t text_character(const char *text, uint32_t *code) {
         static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
         const uint8_t *p = (const uint8_t *)text;
@@ -40,8 +40,8 @@ static size_t text_character(const char *text, uint32_t *code) {
 }
 
 /*
- * Not what a terminal would act on (C0, DEL, C1), what would break or turn round a line (the
- * separators, the marks of bidirectional text), or the escape's own sign.
+ * Excludes what a terminal would act on (C0, DEL, C1), what would break or reverse a line (line
+ * separators, bidirectional marks), and the escape's own backslash.
  */
 static bool text_is_plain(uint32_t code) {
         return code >= 0x20 && code != '\\' && !(code >= 0x7f && code <= 0x9f) && code != 0x061c &&
@@ -60,8 +60,10 @@ static size_t text_name_byte(char piece[4], uint8_t byte) {
         return 4;
 }
 
-/* Returns how many bytes were written, the final NUL not among them. `*source` moves to what didn't
- * fit. */
+/*
+ * Returns the number of bytes written, without the final NUL. `*source` advances to what didn't
+ * fit.
+ */
 static size_t text_fill(char *buffer, size_t size, const char **source) {
         size_t used = 0;
 

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What --version prints: the name, the version, and the features in which builds differ, as systemd
- * has them. The libraries are in every build, so they are none.
+ * The output of --version: name, version, and the features in which builds differ, in systemd's
+ * format. The libraries are in every build, so they aren't listed.
  */
 
 #ifdef NDEBUG

@@ -51,7 +51,7 @@ static void write64(uint8_t *p, uint64_t v) {
         memcpy(p, &v, sizeof(v));
 }
 
-/* Which operations carry targets, and which a lease. */
+/* Which operations have targets, and which a lease. */
 static bool wire_has_targets(uint16_t operation) {
         return operation == PROTOCOL_MOUNT || operation == PROTOCOL_ADOPT ||
                operation == PROTOCOL_ENTER;
@@ -94,7 +94,7 @@ static struct verdict wire_refuse_namespaces(uint32_t index) {
                                "enter takes the mount namespace, and each kind once");
 }
 
-/* Each kind once, and the mount namespace among them. */
+/* Each kind at most once, and the mount namespace always. */
 static struct verdict wire_judge_namespaces(const struct wire_request *request) {
         uint32_t seen = 0;
 

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Bytes to struct and back: the only place that knows offsets and byte order. Pure, on any thread;
- * never reads beyond the size it is given.
+ * Converts bytes to structs and back: only this module knows offsets and byte order. Pure, on any
+ * thread; never reads beyond the given size.
  */
 
 #include "common/protocol.h"
@@ -47,9 +47,9 @@ struct wire_reply {
 };
 
 /*
- * Decodes the `size` bytes of one datagram, of which at most WIRE_REQUEST_MAX are looked at: for a
- * longer one give its real size. -EBADMSG: no answer is possible, close the connection, `*request`
- * is untouched. Else 0: operation and cookie can be echoed, and `*verdict` says whether the rest
+ * Decodes one datagram of `size` bytes, of which at most WIRE_REQUEST_MAX are read: for a longer
+ * one pass its real size. -EBADMSG: no reply is possible, so close the connection; `*request` is
+ * unchanged. Otherwise 0: operation and cookie can be echoed, and `*verdict` says whether the rest
  * is well-formed.
  */
 int wire_decode_request(const void *bytes, size_t size, struct wire_request *request,
@@ -61,5 +61,7 @@ size_t wire_encode_request(const struct wire_request *request, void *bytes);
 /* Encodes to `bytes`, which has room for WIRE_REPLY_MAX; returns the size. */
 size_t wire_encode_reply(const struct wire_reply *reply, void *bytes);
 
-/* -EBADMSG if the `size` bytes are no reply of this version, with `*reply` untouched; else 0. */
+/*
+ * -EBADMSG: the `size` bytes are no reply of this version, and `*reply` is unchanged. Otherwise 0.
+ */
 int wire_decode_reply(const void *bytes, size_t size, struct wire_reply *reply);
