@@ -1,5 +1,5 @@
-# What Debian wants compressed, before a component becomes a package: manual pages, changelogs. And
-# debhelper's strip: the static library keeps what a linker needs.
+# Runs before a component becomes a package: compresses manual pages and changelogs, as Debian requires,
+# and strips the static library like debhelper, which keeps what a linker needs.
 file(GLOB_RECURSE files ${CPACK_TEMPORARY_DIRECTORY}/*)
 list(FILTER files INCLUDE REGEX "/share/man/man[1-8]/[^/]*[1-8]$|/share/doc/[^/]*/changelog$")
 if(files)
