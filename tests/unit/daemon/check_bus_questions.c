@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the answers of the bus and of polkit mean: default deny, and busy isn't absent. */
+/* The meaning of the replies of the bus and of polkit: default deny, and busy isn't absent. */
 
 #include "daemon/bus_question.h"
 #include "tests/test.h"
@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* A connection that isn't one: messages belong to some. */
+/* Never connected: messages need a bus to belong to. */
 static sd_bus *bus;
 static sd_bus_message *call;
 
@@ -123,7 +123,7 @@ START_TEST(busy_is_not_absent) {
 }
 END_TEST
 
-/* ---- who it is ---- */
+/* ---- the caller's credentials ---- */
 
 static int read_credentials(struct subject *subject, const char *types, const char *key,
                             uint32_t value) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Connections over a listening socket, with real threads, and the fake kernel behind them. The
- * test's own thread is the daemon's main one: it may close nothing of a client's, which a close(2)
- * of ours, put in the place of the C library's by the linker, watches.
+ * Connections over a listening socket, with real threads over the fake kernel. The test's thread
+ * stands for the daemon's main thread, which must never close a client's file: a close(2) of our
+ * own, put in place of the C library's by the linker, checks that.
  */
 
 #include "daemon/connection.h"
@@ -45,7 +45,7 @@ static double now(void) {
         return time.tv_sec + time.tv_nsec / 1e9;
 }
 
-/* Waits until the condition is true, as the main loop does. */
+/* Polls until the condition is true, as the main loop does. */
 #define UNTIL(condition)                                                                           \
         for (double until_ = now() + PATIENCE; !(condition); usleep(1000), collect())              \
         ck_assert_msg(now() < until_, "never: %s", #condition)
@@ -55,12 +55,12 @@ static double now(void) {
 int __real_close(int fd);
 int __wrap_close(int fd);
 
-static _Thread_local bool in_daemon; /* the main thread, in a function of connection.h */
+static _Thread_local bool in_daemon; /* on the main thread, in a function of connection.h */
 static atomic_uint closed_by_main;
 static pthread_mutex_t closing = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t may_close = PTHREAD_COND_INITIALIZER;
 static bool closes_blocked;
-static unsigned n_closing; /* that wait */
+static unsigned n_closing; /* blocked */
 
 /* Only the daemon's end of a connection has the name of the listening socket. */
 static bool is_accepted(int fd) {
@@ -87,7 +87,7 @@ int __wrap_close(int fd) {
         return __real_close(fd);
 }
 
-/* From now on a connection's last close takes its time. */
+/* Makes the last close of a connection block, or lets it go on. */
 static void block_closes(bool block) {
         pthread_mutex_lock(&closing);
         closes_blocked = block;
@@ -166,7 +166,7 @@ static void start_with(const struct quota_limit *quota) {
         log_open(LOG_EMERG);
         fake_context_start_as(&fake,
                               &(struct fake_setup){.features = FAKE_ALL_FEATURES, .quota = quota});
-        templates_replenish(fake.context.templates); /* as it is after every request */
+        templates_replenish(fake.context.templates); /* as after every request */
         fake_calls_reset();
         listen_here();
         ck_assert_int_eq(threads_new(&threads), 0);
@@ -180,7 +180,7 @@ static void start(void) {
         start_with(NULL);
 }
 
-/* All have ended, and given back what they were charged. */
+/* Waits for the end of all, which have returned their charges. */
 static void end(void) {
         UNTIL(threads_are_idle(threads));
         ck_assert_uint_eq(quota_used(fake.context.quota, QUOTA_CONNECTIONS), 0);
@@ -212,7 +212,7 @@ static int connect_client(void) {
         return client;
 }
 
-/* As root; only this thread is somebody else meanwhile. */
+/* As root; only this thread changes its uid meanwhile. */
 static int connect_as(uid_t uid) {
         int client;
 
@@ -243,7 +243,7 @@ static void send_hello(int client, uint64_t cookie) {
         send_request(client, hello(cookie), NULL, 0);
 }
 
-/* A directory of the calling user's, of which our own descriptor is closed when it is sent. */
+/* A directory of the calling user's; our own descriptor is closed after sending. */
 static void send_mount_with(int client, uint64_t cookie, const char *path, uint16_t flags) {
         struct wire_request request = {
                 .version = PROTOCOL_VERSION,
@@ -282,7 +282,10 @@ static bool receive_or_end(int client, struct wire_reply *reply) {
 
         ck_assert(is_readable(client, PATIENCE * 1000));
         size = fdpass_receive(client, bytes, sizeof(bytes), &fds);
-        /* Who closes with something of ours unread leaves that before what it had said. */
+        /*
+         * A peer that closes with unread data from us causes ECONNRESET before its own data can be
+         * read.
+         */
         if (size == -ECONNRESET)
                 size = fdpass_receive(client, bytes, sizeof(bytes), &fds);
         ck_assert_uint_eq(fds.count, 0);
@@ -344,7 +347,7 @@ START_TEST(accepts_nothing_where_nobody_connects) {
         in_daemon = false;
         null = fd_close(null);
 
-        /* What can't be accepted now can be later. */
+        /* A connection that can't be accepted now can be later. */
         low = connect_only();
         ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
         limits = before;
@@ -426,7 +429,7 @@ START_TEST(end_of_a_connection_releases_what_it_holds) {
         ck_assert_int_eq(shutdown(client, SHUT_WR), 0);
         receives_the_end(client);
         UNTIL(connected() == 1);
-        ck_assert_uint_eq(fake_mounts(), 1); /* the other's */
+        ck_assert_uint_eq(fake_mounts(), 1); /* the other client's */
         send_hello(other, 2);
         ck_assert_uint_eq(receive(other).status, STATUS_OK);
         fd_close(client);
@@ -435,7 +438,7 @@ START_TEST(end_of_a_connection_releases_what_it_holds) {
 }
 END_TEST
 
-/* What was sent before the end is served before the end. */
+/* Requests sent before the end are served before the end. */
 START_TEST(requests_before_the_end_are_served) {
         int client;
 
@@ -540,7 +543,7 @@ START_TEST(client_that_is_gone_is_no_signal) {
         fd_close(client);
         ck_assert_int_eq(accept_one(), 0);
         UNTIL(connected() == 0);
-        ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT), 1); /* it was served all the same */
+        ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT), 1); /* it was served nevertheless */
         end();
 }
 END_TEST
@@ -630,7 +633,7 @@ END_TEST
 
 /* ---- stuck ---- */
 
-/* A client that holds a lease, and whose thread is stuck in the mount of another. */
+/* A client that holds a lease, and whose thread is stuck while mounting another. */
 static int connect_stuck(void) {
         int client = connect_client();
 
@@ -651,7 +654,7 @@ static void others_are_served(void) {
         UNTIL(connected() == 1);
 }
 
-/* Of the only lease there is. */
+/* Of the only lease. */
 static enum record_state state_of_the_lease(void) {
         struct record record = {0};
         uint32_t cursor = 0;
@@ -669,7 +672,7 @@ START_TEST(client_that_leaves_while_its_thread_is_stuck_holds_nothing_more) {
 
                 others_are_served();
                 for (unsigned k = 0; k < 10; k++)
-                        watch(); /* it is still there, and waits */
+                        watch(); /* still connected, and waiting */
                 usleep(20000);
                 ck_assert_uint_eq(fake_mounts(), 1);
 
@@ -677,19 +680,19 @@ START_TEST(client_that_leaves_while_its_thread_is_stuck_holds_nothing_more) {
                         ck_assert_int_eq(shutdown(client, SHUT_WR), 0);
                 else
                         client = fd_close(client);
-                watch(); /* its thread has the time until the next */
+                watch(); /* its thread has until the next call */
                 usleep(20000);
                 ck_assert_uint_eq(fake_mounts(), 1);
                 watch();
                 UNTIL(fake_mounts() == 0);
                 watch();
-                ck_assert_uint_eq(connected(), 1); /* the thread and the descriptor are */
+                ck_assert_uint_eq(connected(), 1); /* the thread and the descriptor count */
                 ck_assert_uint_eq(leases_count(fake.context.leases).leases, 1);
                 others_are_served();
                 if (i % 2)
                         receives_the_end(client);
 
-                /* What is mounted now is nobody's, and undone before it is anybody's. */
+                /* A lease mounted now has no holder, and is undone before it gets one. */
                 fake_block(FAKE_UMOUNT, 1);
                 fake_unblock();
                 UNTIL(fake_blocked() == 1);
@@ -728,7 +731,7 @@ START_TEST(many_that_left_are_released_by_one_thread) {
 }
 END_TEST
 
-/* More than one poll(2) looks at, of which those in the middle have left. */
+/* More than one poll(2) takes, of which those in the middle have left. */
 START_TEST(all_are_watched) {
         static const struct quota_limit quota[QUOTA_KINDS] = {
                 {200, 200}, {64, 64}, {512, 512}, {64, 64}};
@@ -761,7 +764,7 @@ START_TEST(all_are_watched) {
 }
 END_TEST
 
-/* What its client has queued and nobody has received goes with its last close. */
+/* Files that its client has queued, and nobody has received, are closed with its last close. */
 START_TEST(connection_that_takes_its_time_to_close_keeps_nobody) {
         int client;
 
@@ -773,7 +776,7 @@ START_TEST(connection_that_takes_its_time_to_close_keeps_nobody) {
         fd_close(client);
         UNTIL(count_closing() == 1);
         ck_assert_uint_eq(fake_mounts(), 0);
-        ck_assert_uint_eq(connected(), 1); /* until it is over */
+        ck_assert_uint_eq(connected(), 1); /* until the close returns */
         for (unsigned i = 0; i < 3; i++)
                 watch();
         client = connect_client();
@@ -802,7 +805,8 @@ START_TEST(drained_connections_are_served_what_they_have_sent) {
         connections_drain(connections);
         in_daemon = false;
         receives_the_end(idle);
-        ck_assert_int_eq(fdpass_send(busy, bytes, size, NULL, 0), -EPIPE); /* no more */
+        ck_assert_int_eq(fdpass_send(busy, bytes, size, NULL, 0),
+                         -EPIPE); /* it can't send any more */
         ck_assert_int_eq(fdpass_send(idle, bytes, size, NULL, 0), -EPIPE);
         fake_unblock();
         for (uint64_t cookie = 2; cookie <= 4; cookie++) {
@@ -837,7 +841,7 @@ START_TEST(abandoned_connections_are_hung_up_on_and_released) {
         UNTIL(fake_mounts() == 0);
         UNTIL(connected() == 1);
         in_daemon = true;
-        connections_abandon(connections); /* twice is once */
+        connections_abandon(connections); /* the second call does nothing */
         in_daemon = false;
         fake_unblock();
         UNTIL(connected() == 0);
@@ -848,7 +852,7 @@ START_TEST(abandoned_connections_are_hung_up_on_and_released) {
 }
 END_TEST
 
-/* As at a restart: nothing is unmounted, whatever threads see of it. */
+/* As at a restart: nothing is unmounted, whatever the threads see. */
 START_TEST(hangs_up_and_leaves_the_mounts) {
         int busy, idle;
         char path[128];
@@ -869,7 +873,7 @@ START_TEST(hangs_up_and_leaves_the_mounts) {
         ck_assert_uint_eq(fake_calls(FAKE_UMOUNT), 0);
         ck_assert_uint_eq(closed_by_main, 0);
 
-        /* All is locked for good: what is left goes with the process. */
+        /* Everything is locked for good: the rest ends with the process. */
         snprintf(path, sizeof(path), "%s/" FAKE_CONTEXT_STATE, fake.directory);
         ck_assert_int_eq(unlink(path) + rmdir(fake.directory), 0);
         _exit(EXIT_SUCCESS);
@@ -920,7 +924,7 @@ START_TEST(connection_beyond_a_limit_is_told_and_closed) {
                 }
                 UNTIL(refusing() == 0);
                 UNTIL(descriptors_count() == fake.descriptors + 2);
-                send_hello(first, 1); /* which nobody minds */
+                send_hello(first, 1); /* has no effect */
                 ck_assert_uint_eq(receive(first).status, STATUS_OK);
                 fd_close(first);
                 UNTIL(connected() == 0);
@@ -933,7 +937,7 @@ START_TEST(connection_beyond_a_limit_is_told_and_closed) {
 }
 END_TEST
 
-/* With a descriptor in its queue, so that its close may take its time. */
+/* With a descriptor in its queue, so that its close may block. */
 static int connect_with_descriptor(uid_t uid) {
         const int fd = STDERR_FILENO;
         int client;
@@ -946,7 +950,7 @@ static int connect_with_descriptor(uid_t uid) {
         return client;
 }
 
-/* All are told at once, whoever closes them. */
+/* All get a reply at once, whichever thread closes them. */
 START_TEST(refusals_beyond_a_users_share_of_threads_wait) {
         static const struct quota_limit quota[QUOTA_KINDS] = {{1, 1}, {4, 2}, {64, 64}, {64, 64}};
         int first, clients[9];
@@ -963,7 +967,7 @@ START_TEST(refusals_beyond_a_users_share_of_threads_wait) {
                 is_told(clients[i], "--max-connections");
         ck_assert_uint_eq(refusing(), 2);
 
-        /* Others have their own share, up to that of all. */
+        /* Other users have their own share, within the total. */
         for (unsigned i = 6; i < 9; i++) {
                 clients[i] = connect_with_descriptor(SOMEBODY + i);
                 is_told(clients[i], "--max-connections");
@@ -974,7 +978,7 @@ START_TEST(refusals_beyond_a_users_share_of_threads_wait) {
         ck_assert_uint_eq(refusing(), 4);
         UNTIL(descriptors_count() == fake.descriptors + 2 + 2 * 9);
 
-        /* As soon as there are threads, all are closed. */
+        /* Once there are threads, all are closed. */
         block_closes(false);
         UNTIL(refusing() == 0);
         UNTIL(descriptors_count() == fake.descriptors + 2 + 9);
@@ -987,7 +991,7 @@ START_TEST(refusals_beyond_a_users_share_of_threads_wait) {
 }
 END_TEST
 
-/* That costs no thread, and nothing of the limits. */
+/* Takes no thread, and counts for no limit. */
 START_TEST(client_that_has_left_already_is_closed) {
         int client;
 
@@ -1017,7 +1021,7 @@ START_TEST(no_more_are_accepted_when_too_many_wait_to_be_refused) {
         for (unsigned i = 0; i < 3; i++)
                 ck_assert_int_eq(accept_one(), -EUSERS);
         ck_assert_uint_eq(connected(), 1);
-        ck_assert_uint_eq(refusing(), 0); /* none needs a thread of its user's */
+        ck_assert_uint_eq(refusing(), 0); /* none needs a thread charged to its user */
 
         block_closes(false);
         for (unsigned i = 0; i < REFUSALS_WAITING_MAX + 1; i++) {
@@ -1034,7 +1038,7 @@ START_TEST(no_more_are_accepted_when_too_many_wait_to_be_refused) {
 }
 END_TEST
 
-/* ---- when no thread can be made ---- */
+/* ---- when no thread can be created ---- */
 
 static void limit_threads(bool limit) {
         struct rlimit limits;
@@ -1044,7 +1048,7 @@ static void limit_threads(bool limit) {
         ck_assert_int_eq(setrlimit(RLIMIT_NPROC, &limits), 0);
 }
 
-/* Whom RLIMIT_NPROC is for, and who has no other process. False: only root can. */
+/* Becomes a user that RLIMIT_NPROC applies to, without other processes. False: only root can. */
 static bool become_somebody(void) {
         uid_t uid = 0x70000000 + getpid();
 
@@ -1079,7 +1083,7 @@ START_TEST(connection_without_a_thread_is_refused_by_the_spare) {
         for (unsigned i = 0; i < 10; i++) {
                 client = connect_client();
                 while (!is_readable(client, 10))
-                        watch(); /* the spare was still on its way back */
+                        watch(); /* the spare was still returning */
                 is_told_of_the_threads(client);
                 ck_assert_uint_eq(connected(), 1);
                 fd_close(client);
@@ -1119,7 +1123,7 @@ START_TEST(connections_without_a_thread_wait_for_the_spare) {
                 is_told_of_the_threads(clients[i]);
                 fd_close(clients[i]);
         }
-        limit_threads(false); /* a sanitizer makes one at the end */
+        limit_threads(false); /* a sanitizer creates one at the end */
         end();
 }
 END_TEST
@@ -1136,7 +1140,7 @@ static struct work *hang(struct work *work, int error) {
         return NULL;
 }
 
-/* Not even the spare: something else has it. */
+/* Not even the spare is free. */
 START_TEST(connections_that_nobody_can_refuse_are_tried_again) {
         static struct work other = {.run = hang};
         int clients[5];
@@ -1153,7 +1157,7 @@ START_TEST(connections_that_nobody_can_refuse_are_tried_again) {
         for (unsigned i = 0; i < 3; i++)
                 watch();
         ck_assert_uint_eq(connected(), 0);
-        ck_assert_uint_eq(refusing(), 0); /* nothing is charged to who waits */
+        ck_assert_uint_eq(refusing(), 0); /* waiting ones are charged nothing */
         for (unsigned i = 0; i < 5; i++)
                 ck_assert(!is_readable(clients[i], 10));
         block_closes(false);
@@ -1163,12 +1167,12 @@ START_TEST(connections_that_nobody_can_refuse_are_tried_again) {
                 is_told_of_the_threads(clients[i]);
                 fd_close(clients[i]);
         }
-        limit_threads(false); /* a sanitizer makes one at the end */
+        limit_threads(false); /* a sanitizer creates one at the end */
         end();
 }
 END_TEST
 
-/* Who waits when the daemon ends sees the end of the process. */
+/* Connections that are waiting when the daemon ends are closed with the process. */
 START_TEST(connections_that_wait_for_their_refusal_do_not_outlive_the_end) {
         static struct work other = {.run = hang};
         int client;
@@ -1184,9 +1188,9 @@ START_TEST(connections_that_wait_for_their_refusal_do_not_outlive_the_end) {
         block_closes(false);
         UNTIL(threads_are_idle(threads));
         fd_close(client);
-        fake.descriptors++; /* of the connection, which this thread may not close */
+        fake.descriptors++; /* of the connection, which this thread must not close */
         fake.descriptors_before++;
-        limit_threads(false); /* a sanitizer makes one at the end */
+        limit_threads(false); /* a sanitizer creates one at the end */
         end();
 }
 END_TEST
@@ -1210,7 +1214,7 @@ START_TEST(thread_that_shares_its_directory_serves_nobody) {
         fd_close(client);
         UNTIL(threads_are_idle(threads));
 
-        /* It is asked for again, with each connection. */
+        /* Requested again, by each connection. */
         for (unsigned i = 0; i < 4; i++) {
                 client = connect_client();
                 send_mount(client, 1, "/a/proc");
@@ -1246,7 +1250,7 @@ static void *be_a_client(void *argument) {
                         send_unmount(client, reply.lease);
                         ck_assert_uint_eq(receive(client).status, STATUS_OK);
                 }
-                if ((i + number) % 3 == 0) /* leaves with something under way */
+                if ((i + number) % 3 == 0) /* leaves with a request pending */
                         send_mount(client, 9, "/b/proc");
                 fd_close(client);
         }
@@ -1255,7 +1259,7 @@ static void *be_a_client(void *argument) {
 }
 
 START_TEST(many_clients_at_once_leave_nothing) {
-        /* Those of connections that are about to end count as well. */
+        /* Connections that are about to end count as well. */
         static const struct quota_limit quota[QUOTA_KINDS] = {
                 {512, 512}, {64, 64}, {2048, 2048}, {64, 64}};
         pthread_t clients[CLIENTS];

@@ -39,7 +39,7 @@ static struct dev *start(unsigned features, uint64_t shm_size) {
         return dev;
 }
 
-/* A whole one, attached to a directory of its own; the caller owns both descriptors. */
+/* A complete dev, attached to a directory of its own; the caller owns both descriptors. */
 static int mount_one(struct dev *dev, int *directory) {
         int root = -EBADF;
 
@@ -107,7 +107,7 @@ START_TEST(has_no_shm_where_none_is_wanted) {
 }
 END_TEST
 
-/* What a lease doesn't have for itself is made once. */
+/* Parts that leases share are made once. */
 START_TEST(clones_what_never_changes) {
         struct dev *dev = start(FAKE_ALL_FEATURES, SHM);
 
@@ -162,7 +162,7 @@ START_TEST(kernel_without_devpts_is_found_out_at_the_start) {
                 setup = (struct mount_setup){.source = "label", .features = feature_sets[f]};
                 fake_misplace(NULL);
                 fake_calls_reset();
-                fake_fail(FAKE_FSOPEN, 2, 1, ENODEV); /* behind the tmpfs */
+                fake_fail(FAKE_FSOPEN, 2, 1, ENODEV); /* after the tmpfs */
                 ck_assert_uint_eq(dev_new(&setup, SHM, &dev).status, STATUS_HOST_FAILED);
                 ck_assert_ptr_null(dev);
                 ck_assert_uint_eq(descriptors_count(), descriptors);
@@ -206,7 +206,7 @@ START_TEST(each_call_that_fails_at_the_start_leaves_nothing) {
 }
 END_TEST
 
-/* Only of one that is attached can somebody else have detached what it is to be added to. */
+/* Only from an attached tree can somebody else have detached the mount that a part belongs on. */
 static enum status wanted_status(enum fake_call call, bool attached, int error) {
         bool gone = error == ENOENT || error == EINVAL;
 

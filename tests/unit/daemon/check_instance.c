@@ -26,7 +26,7 @@ static struct instance self(void) {
         return instance;
 }
 
-/* A child that tells who it is and then waits to be killed, or ends at once. */
+/* A child that identifies itself and then waits to be killed, or exits at once. */
 static struct instance spawn(bool stays, pid_t *pid) {
         struct instance instance = {0};
         int told[2];
@@ -134,7 +134,7 @@ START_TEST(pid_alone_is_dead_only_if_it_is_there) {
 }
 END_TEST
 
-/* The name stands in the line that is parsed. */
+/* The name is part of the line that is parsed. */
 START_TEST(name_of_a_process_can_not_mislead) {
         static const char *const names[] = {") Z 0 0 0 0", "a b) R 1", "((", "", "\n", ")"};
         struct instance me = self();
@@ -150,7 +150,7 @@ START_TEST(name_of_a_process_can_not_mislead) {
 }
 END_TEST
 
-/* ---- in the kernel for good: what can't return to user mode is dead, and not gone ---- */
+/* ---- stuck in the kernel: what can't return to user mode is dead, but not gone ---- */
 
 /* Tells its id, then waits to be killed. */
 static void *wait_in_thread(void *arg) {
@@ -162,7 +162,7 @@ static void *wait_in_thread(void *arg) {
                 pause();
 }
 
-/* A child of two threads, that tells who it is, and then which one the second is. */
+/* A child with two threads, which identifies itself, and then the second thread. */
 static struct instance spawn_threads(pid_t *pid, pid_t *tid) {
         struct instance instance = {0};
         int told[2];
@@ -186,7 +186,7 @@ static struct instance spawn_threads(pid_t *pid, pid_t *tid) {
         return instance;
 }
 
-/* Of a thread as well: 'D', 'Z', 't', … */
+/* Of a process or a thread: 'D', 'Z', 't', … */
 static char state_of(pid_t pid) {
         char path[32], state = '?';
         FILE *file;
@@ -229,7 +229,7 @@ static void is_gone(const struct instance *instance) {
         ck_assert(!instance_pid_is_dead(instance->pid));
 }
 
-/* Kills the process, one thread of which its tracer stops in do_exit(). */
+/* Kills the process, while its tracer stops one thread in do_exit(). */
 static void kill_and_hold(const struct instance *instance, pid_t tid) {
         int status;
 
@@ -269,7 +269,7 @@ START_TEST(zombie_with_a_thread_that_is_held_is_dead) {
 }
 END_TEST
 
-/* Whatever stops it, it can go on as long as it isn't killed. */
+/* However it was stopped, it can be continued unless it has been killed. */
 START_TEST(stopped_process_is_alive) {
         struct instance other;
         int status;
@@ -279,7 +279,7 @@ START_TEST(stopped_process_is_alive) {
         ck_assert_int_eq(kill(pid, SIGSTOP), 0);
         ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
         is_alive(&other);
-        ck_assert_int_eq(kill(pid, SIGTERM), 0); /* pending, and it is not SIGKILL */
+        ck_assert_int_eq(kill(pid, SIGTERM), 0); /* pending, but not SIGKILL */
         is_alive(&other);
         ck_assert_int_eq(kill(pid, SIGKILL), 0);
         ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
@@ -287,7 +287,7 @@ START_TEST(stopped_process_is_alive) {
 }
 END_TEST
 
-/* Of a process in thousands of groups the signals stand far down in /proc/PID/status. */
+/* For a process in thousands of groups, the signals are far down in /proc/PID/status. */
 START_TEST(many_groups_do_not_hide_that_it_is_killed) {
         enum { GROUPS = 5000 };
         static gid_t groups[GROUPS];
@@ -306,7 +306,7 @@ START_TEST(many_groups_do_not_hide_that_it_is_killed) {
 }
 END_TEST
 
-/* ---- the real thing: a FUSE server that doesn't answer, asked by a process that is ended ---- */
+/* ---- the real thing: a process ends while it waits for a FUSE server that doesn't answer ---- */
 
 struct server {
         char directory[64], file[80];
@@ -323,7 +323,10 @@ static void answer(int fuse, uint64_t unique, const void *body, size_t size) {
         ck_assert_int_eq(write(fuse, &reply, reply.header.len), reply.header.len);
 }
 
-/* Serves a root directory in which each name is an empty file, until it is asked `question`. */
+/*
+ * Serves a root directory in which each name is an empty file, until the request `question`
+ * arrives.
+ */
 static void serve_until(int fuse, uint32_t question) {
         static char request[FUSE_MIN_READ_BUFFER * 32];
         const struct fuse_in_header *header = (const struct fuse_in_header *)request;
@@ -373,7 +376,7 @@ static bool start_server(struct server *server) {
         return true;
 }
 
-/* Whoever waits for an answer gets an error. */
+/* Pending requests fail. */
 static void stop_server(struct server *server) {
         close(server->fuse);
         ck_assert_int_eq(umount2(server->directory, MNT_DETACH), 0);
@@ -389,8 +392,8 @@ static void *exit_in_thread(void *arg) {
 }
 
 /*
- * A child that opens the server's file, and exits. With `ends`, a byte for `*ends` lets a second
- * thread of it exit for both.
+ * A child that opens the server's file and exits. With `ends`, a byte written to `*ends` makes its
+ * second thread exit the process.
  */
 static struct instance spawn_opener(const struct server *server, int *ends) {
         struct instance instance = {0};
@@ -410,7 +413,7 @@ static struct instance spawn_opener(const struct server *server, int *ends) {
                     write(told[1], &me, sizeof(me)) != sizeof(me) ||
                     open(server->file, O_RDONLY | O_CLOEXEC) < 0)
                         _exit(1);
-                _exit(0); /* closes the file, which the server is told */
+                _exit(0); /* closes the file, which sends a request to the server */
         }
         ck_assert_int_eq(read(told[0], &instance, sizeof(instance)), sizeof(instance));
         close(told[0]);
@@ -441,7 +444,7 @@ START_TEST(killed_process_that_is_stuck_in_the_kernel_is_dead) {
 }
 END_TEST
 
-/* Nobody has killed it: one thread has ended the process for all. */
+/* Nobody has killed the process: another thread has ended it. */
 START_TEST(process_that_exits_around_a_stuck_leader_is_dead) {
         struct server server;
         struct instance other;
@@ -470,7 +473,7 @@ START_TEST(process_that_is_stuck_as_it_exits_is_dead) {
         other = spawn_opener(&server, NULL);
         serve_until(server.fuse, FUSE_FLUSH);
         is_dead_but_not_gone(&other);
-#ifndef __SANITIZE_THREAD__ /* whose own thread is the one that is stuck */
+#ifndef __SANITIZE_THREAD__ /* whose own thread is the stuck one */
         ck_assert_int_ne(state_of(other.pid), 'Z');
 #endif
         stop_server(&server);

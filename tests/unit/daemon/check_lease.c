@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Every call that a grant or a release makes is made to fail once, for every number of targets and
- * every kind of kernel: what is left, and what is answered?
+ * Each call made by a grant or a release fails once, for every number of targets and every set of
+ * kernel features: what is left, and what is the answer?
  */
 
 #include "daemon/lease.h"
@@ -73,7 +73,7 @@ static void client_add_directory(unsigned i, unsigned flags) {
         };
 }
 
-/* How many mounts that makes: each third is a dev. */
+/* The number of mounts it makes: every third target is a dev. */
 static unsigned client_weight(void) {
         return client.count + client.count / 3 * (DEV_MOUNTS - 1);
 }
@@ -82,7 +82,7 @@ static struct holder holder_of(uid_t uid) {
         return (struct holder){.subject = {.uid = uid, .pid = 1}};
 }
 
-/* It has gone, and another connection of the same user comes. */
+/* The connection ends, and the same user connects again. */
 static void client_reconnect(void) {
         client.holder = holder_of(1000);
 }
@@ -106,7 +106,7 @@ static void client_end(void) {
         fake_context_end(&client.fake);
 }
 
-/* New ones, since what is mounted on would be refused. */
+/* New ones, since directories with mounts would be refused. */
 static void client_renew_directories(void) {
         for (unsigned i = 0; i < client.count; i++) {
                 fd_close(client.directories[i]);
@@ -172,7 +172,7 @@ START_TEST(grants_and_releases) {
 }
 END_TEST
 
-/* All mounts are made before the first is attached, so that the file names them by then. */
+/* All mounts are made before the first is attached, so that the file has their ids by then. */
 START_TEST(makes_all_before_it_attaches_one) {
         FOR_ALL(f, s) {
                 unsigned strangers, calls, first = 0, made = 0;
@@ -191,7 +191,7 @@ START_TEST(makes_all_before_it_attaches_one) {
                                 ck_assert(!first || call != FAKE_FSMOUNT);
                 }
                 ck_assert_uint_gt(first, 0);
-                ck_assert_uint_eq(made, sizes[s]); /* a dev's parts may come later */
+                ck_assert_uint_eq(made, sizes[s]); /* a dev's parts may be attached later */
                 release(id, &strangers);
                 client_end();
         }
@@ -230,8 +230,10 @@ static const int errors[] = {EPERM, ENOENT, EINVAL, EBUSY, ENOSPC, ENOMEM, ENOTD
 
 enum { N_ERRORS = sizeof(errors) / sizeof(errors[0]) };
 
-/* Which call of which target it was: a mount is made when it has been identified (statx), and
- * attaching begins with move_mount. */
+/*
+ * The failing call and its target: a mount is complete once it has been identified (statx), and
+ * attaching begins with move_mount.
+ */
 struct step {
         enum fake_call call;
         bool attaching;
@@ -254,12 +256,12 @@ static unsigned find_steps(struct step *steps, unsigned max) {
         return calls;
 }
 
-/* What the kernel may say once of any directory is believed when it goes on saying so. */
+/* An error that the kernel may return once for any directory counts only if it persists. */
 static unsigned wanted_times(const struct step *step, int error) {
         return step->call == FAKE_MOVE_MOUNT && error == EINVAL ? MOUNT_ATTACH_TRIES : 1;
 }
 
-/* Of what is attached, and of what a dev is completed with, which can be detached by others. */
+/* Attached mounts, and the parts that complete a dev, can be detached by others. */
 static bool can_be_gone(const struct step *step, int error) {
         switch (step->call) {
         case FAKE_MOVE_BELOW:
@@ -285,7 +287,7 @@ static enum status wanted_status(const struct step *step, int error) {
         return STATUS_HOST_FAILED;
 }
 
-/* In memcheck and with ThreadSanitizer a few of them do. */
+/* Under memcheck and ThreadSanitizer only a few of the calls fail. */
 static unsigned find_stride(void) {
         return getenv("MOUNTATD_STRIDE") ? 11 : 1;
 }
@@ -468,7 +470,7 @@ START_TEST(each_call_that_fails_keeps_the_lease_for_a_second_try) {
                 for (unsigned n = 1, target = -1; n <= calls; n++) {
                         target += log[n - 1] == FAKE_FCHDIR;
                         for (unsigned e = 0; e < 3; e++) {
-                                /* What is asked to make sure may fail; so may going home. */
+                                /* A query to make sure may fail; so may returning home. */
                                 bool refused =
                                         log[n - 1] == FAKE_FCHDIR || (log[n - 1] == FAKE_UMOUNT);
                                 struct verdict verdict;
@@ -570,10 +572,10 @@ START_TEST(what_a_disconnect_can_not_release_becomes_an_orphan) {
         client_start(FAKE_ALL_FEATURES, 2);
         grant_three();
         fake_calls_reset();
-        fake_fail(FAKE_UMOUNT, 1, 2, EPERM); /* of the first two leases; the third is let go */
+        fake_fail(FAKE_UMOUNT, 1, 2, EPERM); /* of the first two leases; the third is released */
         ck_assert_int_eq(release_all(&client.holder), -EPERM);
         lease_holds(2, 4);
-        ck_assert_int_eq(release_all(&client.holder), 0); /* nothing is its own any more */
+        ck_assert_int_eq(release_all(&client.holder), 0); /* it holds nothing any more */
         lease_holds(2, 4);
         ck_assert_int_eq(release_all(leases_orphans(leases)), 0);
         client_end();
@@ -605,7 +607,7 @@ START_TEST(grant_that_can_not_be_undone_becomes_an_orphan) {
         fake_calls_reset();
         fake_fail(FAKE_UMOUNT, 1, 1, EPERM);
         verdict = grant(&id);
-        ck_assert_uint_eq(verdict.status, STATUS_TARGET_VANISHED); /* what went wrong first */
+        ck_assert_uint_eq(verdict.status, STATUS_TARGET_VANISHED); /* the first failure */
         ck_assert_uint_eq(id, 4711);
         lease_holds(1, 1);
         ck_assert_uint_eq(leases_count(leases).orphans, 1);
@@ -616,7 +618,7 @@ START_TEST(grant_that_can_not_be_undone_becomes_an_orphan) {
 }
 END_TEST
 
-/* The mounts that were yet to be attached are named as well: what comes after us must know. */
+/* The record also has the mounts that are yet to be attached: the next instance must know them. */
 START_TEST(record_names_all_mounts_before_one_is_attached) {
         uint64_t id;
         struct record record;
@@ -641,7 +643,7 @@ START_TEST(record_names_all_mounts_before_one_is_attached) {
 }
 END_TEST
 
-/* Their user's limit still counts them, and their user can come and go meanwhile. */
+/* The user's limit still counts them, and the user's connections come and go meanwhile. */
 START_TEST(orphan_outlives_its_connection) {
         client_start(FAKE_ALL_FEATURES, 2);
         grant_three();
@@ -720,7 +722,7 @@ START_TEST(stop_releases_what_is_kept_and_keeps_no_more) {
                 ck_assert_int_eq(release_all(leases_kept(leases)), 0);
                 fake_context_is_clean(&client.fake, sizes[s]);
 
-                /* What a connection holds ends with it, and so may still be granted. */
+                /* A connection's lease ends with it, and so may still be granted. */
                 client.orders.keep = false;
                 ck_assert_uint_eq(grant(&id).status, STATUS_OK);
                 ck_assert_int_eq(release_all(&client.holder), 0);
@@ -729,7 +731,7 @@ START_TEST(stop_releases_what_is_kept_and_keeps_no_more) {
 }
 END_TEST
 
-/* What the predecessor kept, of which somebody has unmounted a part meanwhile. */
+/* A kept lease of the previous instance, of which somebody has unmounted a part. */
 START_TEST(lease_that_is_kept_on_is_released_without_what_is_gone) {
         struct record left, record;
         unsigned strangers = 99;
@@ -782,7 +784,7 @@ START_TEST(administrator_releases_what_another_holds) {
 }
 END_TEST
 
-/* Its connection may end meanwhile: it is to go, and is nobody's until it does. */
+/* Its connection may end meanwhile: the lease is an orphan until it is released. */
 START_TEST(what_an_administrator_can_not_release_is_an_orphans) {
         struct holder admin = {.subject = {.pid = 1, .trust = TRUST_ADMINISTRATOR}};
         unsigned strangers;
@@ -806,7 +808,7 @@ END_TEST
 
 /* ---- adoption ---- */
 
-/* What the client has of the mounts that a predecessor made. */
+/* The client's side of the mounts that the previous instance made. */
 struct claim {
         struct record left;
         int fds[PROTOCOL_TARGETS_MAX];
@@ -814,7 +816,10 @@ struct claim {
 
 static struct claim claim;
 
-/* A lease of so many mounts was left, and its client has a descriptor of each. */
+/*
+ * The previous instance left a lease with that many mounts, and the client has a descriptor of
+ * each.
+ */
 static void adoption_start(unsigned features, unsigned count) {
         client.features = features;
         client.count = count;
@@ -826,7 +831,7 @@ static void adoption_start(unsigned features, unsigned count) {
                 &client.fake,
                 &(struct fake_setup){.features = features, .left = &claim.left, .n_left = 1});
         leases = client.fake.context.leases;
-        client.fake.descriptors -= count; /* the directories, as client_start() has it */
+        client.fake.descriptors -= count; /* the directories, as in client_start() */
         client.fake.descriptors_before -= count;
         client_reconnect();
         for (unsigned i = 0; i < count; i++)
@@ -845,7 +850,7 @@ static struct verdict adopt(void) {
         return adopt_as(&client.holder, claim.left.lease, claim.left.count);
 }
 
-/* Refused, with all descriptors still ours, and nobody the worse for it. */
+/* Refused: all descriptors are still ours, and nothing has changed. */
 static void adoption_is_refused_with(enum status status, struct verdict verdict, uint32_t target) {
         ck_assert_uint_eq(verdict.status, status);
         ck_assert_uint_eq(verdict.target, target);
@@ -860,7 +865,7 @@ static void adoption_is_refused(struct verdict verdict, uint32_t target) {
         adoption_is_refused_with(STATUS_NO_SUCH_LEASE, verdict, target);
 }
 
-/* After whatever was refused, it can still be adopted, and released. */
+/* After any refusal the lease can still be adopted, and released. */
 static void adoption_end(void) {
         unsigned strangers = 99;
 
@@ -907,7 +912,10 @@ START_TEST(adopted_lease_that_is_gone_already_is_released) {
 }
 END_TEST
 
-/* That the host fails is no answer to whether there is such a lease: a client would give it up. */
+/*
+ * A failure of the host isn't an answer: a client told that there is no such lease would give it
+ * up.
+ */
 static enum status status_of_failed_adoption(int error) {
         bool answered = error == EINVAL || error == ENOENT;
 
@@ -983,8 +991,8 @@ START_TEST(adopted_lease_can_not_be_adopted_again) {
 }
 END_TEST
 
-/* In place of the last mount's root, what the client sends instead. */
-/* As ours are, as another instance's, and as anybody's. */
+/* Sent by the client instead of the last mount's root. */
+/* Labelled as ours, as another instance's, and arbitrarily. */
 static const char *const labelled[][3] = {
         {"proc,source=mountatd", "proc,source=mountatd:b", "proc,source=proc"},
         {"sysfs,source=mountatd", "sysfs,source=mountatd:b", "sysfs,source=sysfs"},
@@ -998,7 +1006,7 @@ START_TEST(other_descriptors_are_not_adopted) {
                 const struct {
                         const char *options; /* of a mount, or NULL: a directory */
                         unsigned flags;
-                        bool blamed; /* else it is only not the one that is on record */
+                        bool blamed; /* otherwise it just isn't the recorded one */
                 } others[] = {
                         {NULL, 0, true},
                         {NULL, FAKE_IS_FILE, true},
@@ -1066,7 +1074,7 @@ START_TEST(file_systems_must_be_those_on_record) {
 }
 END_TEST
 
-/* The client of a request that took too long is gone. */
+/* The client whose request took too long is gone. */
 START_TEST(abandoned_holder_adopts_nothing) {
         adoption_start(FAKE_ALL_FEATURES, 2);
         leases_abandon(leases, &client.holder);
@@ -1090,7 +1098,7 @@ START_TEST(grant_of_an_abandoned_holder_is_undone) {
                 ck_assert_int_eq(verdict.error, ECONNRESET);
                 ck_assert_uint_eq(verdict.target, STATUS_NO_TARGET);
                 ck_assert_uint_eq(id, 4711);
-                ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT), sizes[s]); /* it went that far */
+                ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT), sizes[s]); /* it got that far */
                 fake_context_is_clean(&client.fake, sizes[s]);
                 client_end();
         }
@@ -1120,7 +1128,7 @@ END_TEST
 
 enum { THREADS = 4, THREAD_ROUNDS = 200 };
 
-/* One connection each, of which every second is abandoned while it asks for more. */
+/* One connection each; every second is abandoned during a request. */
 static void *serve(void *argument) {
         unsigned number = (uintptr_t)argument;
         FD_AUTO int directory =

@@ -30,12 +30,12 @@ static void start(unsigned mounts, unsigned mounts_per_user) {
         start_after(mounts, mounts_per_user, NULL, 0);
 }
 
-/* With nothing held any more. */
+/* Without any lease held. */
 static void end(void) {
         fake_context_end(&fake);
 }
 
-/* With the file still there. */
+/* With the file still in place. */
 static void remove_file(void) {
         char path[128];
 
@@ -76,7 +76,7 @@ static struct lease *reserve(struct holder *holder, unsigned count) {
         return reserve_as(holder, count, false);
 }
 
-/* A live one: its id. */
+/* Grants a live lease; returns its id. */
 static uint64_t grant_as(struct holder *holder, unsigned count, bool keep) {
         struct lease *lease = reserve_as(holder, count, keep);
         uint64_t id = lease->record->lease;
@@ -134,7 +134,7 @@ static void counts_are(unsigned live, unsigned left, unsigned orphans, unsigned 
         ck_assert_uint_eq(quota_used(fake.context.quota, QUOTA_MOUNTS), mounts);
 }
 
-/* As a sweep that finds nothing of it mounted. */
+/* As a sweep that finds none of its mounts. */
 static void forget_left(void) {
         uint32_t cursor = 0;
         struct record record;
@@ -182,7 +182,7 @@ START_TEST(limits_the_mounts_of_all) {
 }
 END_TEST
 
-/* There are as many records as mounts: single mounts fill both to the last one. */
+/* There are as many records as mounts: leases of one mount each fill both. */
 START_TEST(fills_up_to_the_last_record_again_and_again) {
         struct holder holder = holder_of(1000);
         struct lease *taken[50];
@@ -287,7 +287,7 @@ START_TEST(record_tells_all_about_a_lease) {
         ck_assert_uint_eq(state_of(id), RECORD_FREE);
         ck_assert_uint_eq(fake_context_record(&fake, id).lease, 0);
 
-        /* The next to have the record finds nothing of the last. */
+        /* The next lease in the record finds nothing of the previous one. */
         ck_assert_ptr_eq(reserve_as(&holder, 1, true), lease);
         record = fake_context_record(&fake, id);
         ck_assert_uint_eq(record.kept, 1);
@@ -308,7 +308,7 @@ START_TEST(takes_a_lease_once_and_from_its_holder) {
         uint64_t id, index;
 
         start(8, 8);
-        first = reserve(&holder, 1); /* has index 0, which alone is no id */
+        first = reserve(&holder, 1); /* index 0, which by itself is no id */
         lease = reserve(&holder, 1);
         id = lease->record->lease;
         index = id & 0xffff;
@@ -316,12 +316,12 @@ START_TEST(takes_a_lease_once_and_from_its_holder) {
         const uint64_t wrong[] = {
                 0,
                 1,
-                index,             /* the random part is missing */
+                index,             /* without the random part */
                 id ^ (1ULL << 16), /* or wrong */
                 id ^ (1ULL << 63),
                 (id & ~0xffffULL) | (index + 1), /* another record, which is free */
-                (id & ~0xffffULL),               /* or isn't live */
-                (id & ~0xffffULL) | 8,           /* the first record that isn't there */
+                (id & ~0xffffULL),               /* or not live */
+                (id & ~0xffffULL) | 8,           /* the first record that doesn't exist */
                 (id & ~0xffffULL) | 0xffff,      /* the last */
                 UINT64_MAX,
         };
@@ -337,7 +337,7 @@ START_TEST(takes_a_lease_once_and_from_its_holder) {
                 ck_assert_ptr_null(leases_take(leases, &holder, wrong[i]));
 
         ck_assert_ptr_eq(leases_take(leases, &holder, id), lease);
-        ck_assert_ptr_null(leases_take(leases, &holder, id)); /* somebody has it */
+        ck_assert_ptr_null(leases_take(leases, &holder, id)); /* already taken */
         ck_assert_ptr_null(leases_take_next(leases, &holder));
         leases_give_back(leases, lease);
         ck_assert_uint_eq(state_of(id), RECORD_LIVE);
@@ -349,7 +349,7 @@ START_TEST(takes_a_lease_once_and_from_its_holder) {
 }
 END_TEST
 
-/* Each live lease once, past those that aren't; whatever the order they go in. */
+/* Each live lease once, skipping the others; released in any order. */
 START_TEST(takes_all_that_live_and_no_other) {
         struct holder holder = holder_of(1000);
         struct lease *all[12], *lease;
@@ -363,7 +363,7 @@ START_TEST(takes_all_that_live_and_no_other) {
         }
         take_and_drop(&holder, all[3]->record->lease);  /* from the middle */
         take_and_drop(&holder, all[11]->record->lease); /* an end */
-        take_and_drop(&holder, all[0]->record->lease);  /* the other */
+        take_and_drop(&holder, all[0]->record->lease);  /* the other end */
 
         for (; (lease = leases_take_next(leases, &holder)); taken++)
                 leases_drop(leases, lease);
@@ -392,7 +392,7 @@ START_TEST(orphan_outlives_its_holder_and_counts_against_its_user) {
         refuses_mounts(&again, 2, "--max-mounts-per-user");
         ck_assert(!may_take(&again, id));
         ck_assert_ptr_eq(leases_take_next(leases, leases_orphans(leases)), lease);
-        leases_give_back(leases, lease); /* it is still nobody's, and still not live */
+        leases_give_back(leases, lease); /* still an orphan, and still not live */
         counts_are(1, 0, 1, 3);
         ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
         ck_assert_ptr_eq(leases_take_next(leases, leases_orphans(leases)), lease);
@@ -424,7 +424,7 @@ START_TEST(abandoned_holders_leases_are_not_published) {
         ck_assert(!may_take(&holder, late->record->lease));
         ck_assert(leases_publish(leases, others));
 
-        /* What was live is nobody's, and so is what is given back. */
+        /* A lease that was live, and one that is given back, are orphans. */
         ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
         ck_assert_ptr_null(leases_take_next(leases, &holder));
         counts_are(5, 0, 1, 5);
@@ -455,13 +455,13 @@ START_TEST(kept_lease_outlives_its_holder_and_is_its_users) {
         id = grant_as(&holder, 2, true);
         ck_assert_uint_eq(fake_context_record(&fake, id).kept, 1);
         ck_assert_uint_eq(state_of(id), RECORD_LIVE);
-        ck_assert_ptr_null(leases_take_next(leases, &holder)); /* isn't released with it */
+        ck_assert_ptr_null(leases_take_next(leases, &holder)); /* not released with the holder */
         leases_abandon(leases, &holder);
         counts_are(1, 0, 0, 2);
         refuses_mounts(&other, 2, "--max-mounts-per-user"); /* it is still charged */
 
         ck_assert(!may_take(&stranger, id));
-        ck_assert(!may_take(&root, id)); /* only trust counts */
+        ck_assert(!may_take(&root, id)); /* only trust counts, not the uid */
         ck_assert(may_take(&admin, id));
         ck_assert(may_take(&holder, id));
 
@@ -472,7 +472,7 @@ START_TEST(kept_lease_outlives_its_holder_and_is_its_users) {
         ck_assert_ptr_null(leases_take_next(leases, leases_kept(leases)));
         ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
         leases_abandon(leases, &other);
-        leases_give_back(leases, lease); /* whoever took it: it is kept */
+        leases_give_back(leases, lease); /* whoever took it, it is kept */
         ck_assert_uint_eq(state_of(id), RECORD_LIVE);
         ck_assert_ptr_eq(leases_take_next(leases, leases_kept(leases)), lease);
         leases_drop(leases, lease);
@@ -493,7 +493,7 @@ START_TEST(lease_that_is_not_kept_is_its_holders_alone) {
 }
 END_TEST
 
-/* What it then can't release is nobody's: the holder it was taken from may have ended. */
+/* A lease that can't be released becomes an orphan: the holder it was taken from may have ended. */
 START_TEST(administrator_takes_what_another_holds) {
         struct holder holder = holder_of(1000), other = holder_of(1000), admin = administrator();
         struct lease *lease;
@@ -502,7 +502,7 @@ START_TEST(administrator_takes_what_another_holds) {
         start(8, 8);
         lease = reserve(&holder, 2);
         id = lease->record->lease;
-        ck_assert(!may_take(&admin, id)); /* it isn't live yet */
+        ck_assert(!may_take(&admin, id)); /* not live yet */
         ck_assert(leases_publish(leases, lease));
         ck_assert_ptr_null(leases_take_next(leases, &admin)); /* only by its id */
         ck_assert_ptr_eq(leases_take(leases, &admin, id), lease);
@@ -536,7 +536,7 @@ START_TEST(administrator_takes_an_orphan) {
 }
 END_TEST
 
-/* Nobody would release it; a connection's is released when that ends. */
+/* Nobody would release it; a connection's lease is released when the connection ends. */
 START_TEST(lease_to_keep_comes_too_late_for_the_stop) {
         struct holder holder = holder_of(1000);
         struct lease *early, *late, *connections;
@@ -552,7 +552,7 @@ START_TEST(lease_to_keep_comes_too_late_for_the_stop) {
         ck_assert(!leases_publish(leases, late));
         ck_assert_uint_eq(late->record->state, RECORD_ATTACHING);
         ck_assert(leases_publish(leases, connections));
-        /* What could not be released is handed back, and tried again. */
+        /* A lease that could not be released is given back, and tried again. */
         ck_assert(may_take(&holder, id));
         ck_assert_ptr_eq(leases_take_next(leases, leases_kept(leases)), early);
         leases_drop(leases, early);
@@ -562,13 +562,13 @@ START_TEST(lease_to_keep_comes_too_late_for_the_stop) {
 }
 END_TEST
 
-/* ---- what a predecessor left ---- */
+/* ---- leases of the previous instance ---- */
 
 static struct record left_at(uint32_t index, uid_t uid, enum record_state state, unsigned count) {
         struct record record = fake_context_left_at(index, uid, state, count);
 
         record.writer_pid = 1;
-        record.mounted = count; /* so that one is one */
+        record.mounted = count; /* so that each counts as one */
         return record;
 }
 
@@ -606,7 +606,7 @@ static void close_roots(int *fds, unsigned count) {
                 fds[i] = fd_close(fds[i]);
 }
 
-/* As lease.c does it, when it knows what the descriptors are. They stay, or go, together. */
+/* As lease.c does after identifying the descriptors. All are taken, or none. */
 static bool adopt(struct holder *holder, const struct record *record) {
         struct roots roots = open_roots(record->count <= 16 ? record->count : 0);
         struct lease_claim claim = {.id = record->lease, .count = record->count};
@@ -621,7 +621,7 @@ static bool adopt(struct holder *holder, const struct record *record) {
         return adopted;
 }
 
-/* What was adopted or kept has descriptors. */
+/* Adopted and kept leases have descriptors. */
 static void close_and_drop(struct lease *lease) {
         close_roots(lease->fds, lease->record->count);
         leases_drop(leases, lease);
@@ -649,7 +649,7 @@ START_TEST(what_was_left_counts_and_is_nobodys) {
         taken[1] = reserve(&other, 8);
         refuses_mounts(&other, 1, "--max-mounts-per-user");
         for (unsigned i = 0; i < 2; i++) {
-                for (unsigned j = 0; j < 3; j++) /* nobody's record is used twice */
+                for (unsigned j = 0; j < 3; j++) /* no record is used twice */
                         ck_assert_uint_ne(RECORD_INDEX(taken[i]->record->lease),
                                           RECORD_INDEX(left[j].lease));
                 leases_drop(leases, taken[i]);
@@ -659,14 +659,14 @@ START_TEST(what_was_left_counts_and_is_nobodys) {
 }
 END_TEST
 
-/* As many as the kernel holds for it, also of what a predecessor counted otherwise. */
+/* Charged what the kernel holds for it, even if the previous instance had counted otherwise. */
 START_TEST(dev_counts_as_all_its_mounts) {
         struct record left = left_at(3, 1000, RECORD_LIVE, 1);
         struct holder holder = holder_of(1000);
         struct lease_orders orders = orders_for(2, false);
         struct lease *lease = NULL;
 
-        left.mounted = 8; /* it had no shm */
+        left.mounted = 8; /* without shm */
         start_after(18, 18, &left, 1);
         counts_are(1, 1, 0, 8);
         orders.orders[1].kind = TEMPLATE_DEV;
@@ -682,7 +682,7 @@ START_TEST(dev_counts_as_all_its_mounts) {
 }
 END_TEST
 
-/* More than the limits allow, which may have been higher then. */
+/* Beyond the limits, which may have been higher before. */
 START_TEST(what_was_left_may_exceed_the_limits) {
         struct holder holder = holder_of(1001);
         struct record left[20];
@@ -718,7 +718,7 @@ START_TEST(left_lease_is_adopted_once_and_then_like_any_other) {
         ck_assert(!adopt(&holder, &left[0]));
         ck_assert(!adopt(&other, &left[0]));
         ck_assert(!may_take(&other, left[0].lease));
-        /* The sweep takes only the other one. */
+        /* The sweep takes only the other lease. */
         ck_assert(leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &swept));
         ck_assert_uint_eq(swept.lease, left[1].lease);
         ck_assert(!leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &swept));
@@ -734,7 +734,7 @@ START_TEST(left_lease_is_adopted_once_and_then_like_any_other) {
 }
 END_TEST
 
-/* Each row disagrees with the record in one thing. */
+/* Each row differs from the record in one field. */
 static const struct {
         const char *what;
         size_t offset, size;
@@ -797,7 +797,7 @@ START_TEST(lease_that_was_not_live_is_never_adopted) {
 }
 END_TEST
 
-/* A lease of this instance's is not there to be adopted, by whomever. */
+/* A lease of this instance can't be adopted, by anybody. */
 START_TEST(held_lease_is_not_adopted) {
         struct holder holder = holder_of(1000), other = holder_of(1000);
         struct record claim;
@@ -818,8 +818,7 @@ START_TEST(held_lease_is_not_adopted) {
 }
 END_TEST
 
-/* Its holder would find nobody to release it. */
-/* A client that had no answer in time: it asks again on another connection. */
+/* A client without an answer in time: it asks again on another connection. */
 START_TEST(who_has_hung_up_adopts_nothing) {
         const struct record left[] = {left_at(3, 1000, RECORD_LIVE, 1)};
         struct holder gone = holder_of(1000), next = holder_of(1000);
@@ -842,6 +841,7 @@ START_TEST(who_has_hung_up_adopts_nothing) {
 }
 END_TEST
 
+/* Nobody would release it after its holder's end. */
 START_TEST(nothing_is_adopted_after_the_stop) {
         const struct record left = left_at(3, 1000, RECORD_LIVE, 2);
         struct holder holder = holder_of(1000);
@@ -893,7 +893,7 @@ START_TEST(sweep_takes_what_it_is_for) {
                 }
                 for (unsigned i = 0; i < N; i++)
                         ck_assert_uint_eq(taken >> i & 1, taken_by[i] >> which & 1);
-                cursor = 0; /* nobody takes what somebody is at */
+                cursor = 0; /* nobody takes a busy lease */
                 ck_assert(!leases_take_left(leases, which, &cursor, &record));
                 counts_are(N, N, 0, N);
                 for (unsigned i = 0; i < N; i++)
@@ -905,7 +905,10 @@ START_TEST(sweep_takes_what_it_is_for) {
 }
 END_TEST
 
-/* Who reads the file after our death, in the midst of a sweep, must know what may yet appear. */
+/*
+ * An instance that reads the file after our death during a sweep must know which mounts may still
+ * appear.
+ */
 START_TEST(lease_that_is_swept_is_on_record_as_what_it_is) {
         static const struct {
                 enum record_state before, during;
@@ -922,7 +925,7 @@ START_TEST(lease_that_is_swept_is_on_record_as_what_it_is) {
                 start_with(&left, 1);
                 ck_assert(leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &record));
                 ck_assert_uint_eq(state_of(left.lease), rows[i].during);
-                ck_assert(!adopt(&holder, &left)); /* it is too late */
+                ck_assert(!adopt(&holder, &left)); /* too late */
 
                 ck_assert(!leases_leave(leases, &record, false));
                 ck_assert_uint_eq(state_of(left.lease), rows[i].before);
@@ -953,7 +956,7 @@ START_TEST(what_is_out_of_reach_is_told_once) {
                 ck_assert(leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &record));
                 ck_assert(leases_leave(leases, &record, rounds[i].out_of_reach) == rounds[i].told);
         }
-        /* With its state as the sweep says. */
+        /* In the state set by the sweep. */
         cursor = 0;
         ck_assert(leases_take_left(leases, LEASES_LEFT_UNCLAIMED, &cursor, &record));
         record.state = RECORD_RELEASING;
@@ -980,9 +983,9 @@ START_TEST(what_the_predecessor_kept_is_kept_on_and_never_adopted) {
         cursor = 0;
         ck_assert(leases_take_left(leases, LEASES_LEFT_KEPT, &cursor, &record));
         ck_assert_uint_eq(record.lease, left.lease);
-        ck_assert_uint_eq(state_of(left.lease), RECORD_LIVE); /* nobody is releasing it */
+        ck_assert_uint_eq(state_of(left.lease), RECORD_LIVE); /* not being released */
         ck_assert(!leases_take_left(leases, LEASES_LEFT_KEPT, &cursor, &record));
-        ck_assert(leases_leave(leases, &record, true)); /* out of reach this time */
+        ck_assert(leases_leave(leases, &record, true)); /* now out of reach */
         cursor = 0;
         ck_assert(leases_take_left(leases, LEASES_LEFT_KEPT, &cursor, &record));
         roots = open_roots(3);
@@ -1005,7 +1008,7 @@ START_TEST(what_the_predecessor_kept_is_kept_on_and_never_adopted) {
 }
 END_TEST
 
-/* ---- for those who look on ---- */
+/* ---- queries ---- */
 
 START_TEST(next_shows_each_lease_with_a_root_of_its_own) {
         const struct record left = left_at(3, 1000, RECORD_LIVE, 2);
@@ -1019,10 +1022,10 @@ START_TEST(next_shows_each_lease_with_a_root_of_its_own) {
         start_with(&left, 1);
         lease = reserve(&holder, 3);                   /* index 0 */
         bare = reserve(&holder, 1);                    /* index 1 */
-        lease->fds[1] = open("/", O_PATH | O_CLOEXEC); /* the first that is there */
+        lease->fds[1] = open("/", O_PATH | O_CLOEXEC); /* the first that exists */
         lease->fds[2] = open("/tmp", O_PATH | O_CLOEXEC);
 
-        /* Busy ones are shown; but whoever is at it may close what is open. */
+        /* Busy leases are listed; but the thread at work on them may close their descriptors. */
         ck_assert(leases_next(leases, &cursor, &record, &root));
         ck_assert_uint_eq(record.lease, lease->record->lease);
         ck_assert_uint_eq(record.state, RECORD_ATTACHING);
@@ -1043,7 +1046,7 @@ START_TEST(next_shows_each_lease_with_a_root_of_its_own) {
         ck_assert(leases_next(leases, &cursor, &record, &root));
         ck_assert_uint_eq(record.lease, bare->record->lease);
         ck_assert_int_eq(root, -EBADF);
-        ck_assert(leases_next(leases, &cursor, &record, &root)); /* past free ones */
+        ck_assert(leases_next(leases, &cursor, &record, &root)); /* skips free ones */
         ck_assert_uint_eq(record.lease, left.lease);
         ck_assert_uint_eq(cursor, 4);
         ck_assert_int_eq(root, -EBADF);
@@ -1062,7 +1065,7 @@ START_TEST(next_shows_each_lease_with_a_root_of_its_own) {
 }
 END_TEST
 
-/* Not what is held, nor what another user's is. */
+/* Neither a held lease, nor another user's. */
 START_TEST(mount_of_who_has_hung_up_or_lets_it_go_is_leaving) {
         struct holder alive = holder_of(1000), gone = holder_of(1000);
         struct lease *held, *left, *taken;
@@ -1073,7 +1076,8 @@ START_TEST(mount_of_who_has_hung_up_or_lets_it_go_is_leaving) {
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, others), 0);
         alive.socket = ends[0];
         gone.socket = others[0];
-        ck_assert_int_eq(send(others[1], "x", 1, 0), 1); /* unread, and hung up all the same */
+        ck_assert_int_eq(send(others[1], "x", 1, 0),
+                         1); /* unread data, and a hangup nevertheless */
         held = reserve(&alive, 2);
         left = reserve(&gone, 1);
         held->record->mounts[1] = 7;
@@ -1082,7 +1086,7 @@ START_TEST(mount_of_who_has_hung_up_or_lets_it_go_is_leaving) {
         ck_assert(leases_publish(leases, left));
         ck_assert(!leases_is_leaving(leases, 1000, 7));
         ck_assert(!leases_is_leaving(leases, 1000, 8));
-        ck_assert(!leases_is_leaving(leases, 1000, 9)); /* nobody's */
+        ck_assert(!leases_is_leaving(leases, 1000, 9)); /* an orphan's */
 
         close(others[1]);
         ck_assert(leases_is_leaving(leases, 1000, 8));
@@ -1103,8 +1107,10 @@ START_TEST(mount_of_who_has_hung_up_or_lets_it_go_is_leaving) {
 }
 END_TEST
 
-/* Of this instance's own: a predecessor's record may name a mount that has gone, by an id that is
- * in use again. */
+/*
+ * Only leases of this instance: a record of the previous one may name a mount that is gone, by an
+ * id that has been reused.
+ */
 START_TEST(finds_the_lease_of_a_mount) {
         const struct record left[] = {left_at(3, 1000, RECORD_LIVE, 5),
                                       left_at(4, 1000, RECORD_LIVE, 1)};
@@ -1117,7 +1123,7 @@ START_TEST(finds_the_lease_of_a_mount) {
         id = lease->record->lease;
         ck_assert_uint_eq(leases_find_mount(leases, 7), 0);
         lease->record->mounts[1] = 7;
-        ck_assert_uint_eq(leases_find_mount(leases, 7), id); /* as soon as it is on record */
+        ck_assert_uint_eq(leases_find_mount(leases, 7), id); /* once it is on record */
         ck_assert(leases_publish(leases, lease));
         ck_assert_uint_eq(leases_find_mount(leases, 7), id);
         ck_assert_uint_eq(leases_find_mount(leases, 8), 0);
@@ -1130,7 +1136,7 @@ START_TEST(finds_the_lease_of_a_mount) {
         ck_assert_uint_eq(leases_find_mount(leases, left[0].mounts[4]), 0);
 
         lease = leases_take(leases, &holder, id);
-        ck_assert_uint_eq(leases_find_mount(leases, 7), id); /* until it is no more */
+        ck_assert_uint_eq(leases_find_mount(leases, 7), id); /* until it is dropped */
         leases_orphan(leases, lease);
         ck_assert_uint_eq(leases_find_mount(leases, 7), id);
         leases_drop(leases, leases_take_next(leases, leases_orphans(leases)));
@@ -1153,7 +1159,7 @@ START_TEST(lease_is_others_unless_it_is_kept_for_the_user) {
         ck_assert(leases_is_others(leases, kept, 1001));
         ck_assert(leases_is_others(leases, held, 1000));
         ck_assert(leases_is_others(leases, held, 1001));
-        /* There is none: somebody is at it, it waits, it never was. */
+        /* No such lease: busy, waiting, or never granted. */
         lease = leases_take(leases, &holder, held);
         ck_assert(!leases_is_others(leases, held, 1001));
         ck_assert(!leases_is_others(leases, left.lease, 1001));
@@ -1196,7 +1202,7 @@ START_TEST(closes_what_it_owns) {
 }
 END_TEST
 
-/* What a thread does that finds the table frozen: each counts itself when it is through. */
+/* Run by threads that find the table frozen: each counts itself if it gets through. */
 static atomic_uint frozen_through;
 static struct holder frozen_holder;
 static struct lease *frozen_lease, *frozen_taken;
@@ -1286,7 +1292,7 @@ enum {
         THREAD_LEASES = 5,
 };
 
-/* As the thread of a connection does, with all outcomes; limits are met on the way. */
+/* Like a connection's thread, with all outcomes; limits are hit on the way. */
 static void hammer_once(struct holder *holder, unsigned round) {
         struct lease *lease;
         uint64_t ids[THREAD_LEASES] = {0};
@@ -1311,7 +1317,7 @@ static void hammer_once(struct holder *holder, unsigned round) {
         lease = leases_take(leases, holder, ids[2]);
         if (lease)
                 leases_orphan(leases, lease);
-        lease = leases_take(leases, holder, ids[3]); /* kept: another may have been faster */
+        lease = leases_take(leases, holder, ids[3]); /* kept: another thread may have been faster */
         if (lease && round % 2)
                 leases_give_back(leases, lease);
         else if (lease)
@@ -1367,7 +1373,8 @@ END_TEST
 
 /* ---- memory ---- */
 
-/* How much of the file is in our memory: mincore(2) tells what is in the page cache, so ask here.
+/*
+ * How much of the file is in our memory: mincore(2) reports the page cache, so ask smaps instead.
  */
 static unsigned long resident_kilobytes(void) {
         unsigned long start_, end_, kilobytes = 0;

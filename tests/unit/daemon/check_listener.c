@@ -17,9 +17,9 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-enum { APART = 100 }; /* descriptors from there on are in nobody's way */
+enum { APART = 100 }; /* descriptors from here on are out of the way */
 
-/* In a directory of the test's own, until end(). */
+/* In the test's own directory, until end(). */
 static const char *path_of(unsigned i) {
         static char directory[] = "/tmp/mountatd-check-XXXXXX", paths[LISTENER_MAX + 1][64];
 
@@ -87,7 +87,7 @@ static int file(unsigned i) {
         return open(path_of(i), O_RDWR | O_CREAT, 0600);
 }
 
-/* What came of it, in memory that processes share. */
+/* The result, in shared memory. */
 struct outcome {
         int result;
         struct listener_set set;
@@ -95,7 +95,7 @@ struct outcome {
         char said[512];
 };
 
-/* As the service manager does, and as the daemon that it has started. Asserts nothing. */
+/* As the service manager does, and then as the daemon it has started. Asserts nothing. */
 static void take(const int *fds, unsigned count, const char *const *paths,
                  struct outcome *outcome) {
         FILE *errors = fmemopen(outcome->said, sizeof(outcome->said), "w");
@@ -159,7 +159,7 @@ START_TEST(takes_every_socket_that_is_passed) {
                         ck_assert_ptr_null(outcome->set.paths[i]);
                         ck_assert(outcome->status_flags[i] & O_NONBLOCK);
                         ck_assert(outcome->descriptor_flags[i] & FD_CLOEXEC);
-                        /* The service manager's to remove. */
+                        /* Left for the service manager to remove. */
                         ck_assert_int_eq(access(path_of(i), F_OK), 0);
                 }
         }
@@ -194,7 +194,7 @@ END_TEST
 static int (*const wrong[])(unsigned) = {stream,    datagram,     not_listening,
                                          connected, of_a_network, file};
 
-/* Each of them, by its place and the name of its unit. */
+/* Each is named by its position and its unit. */
 START_TEST(refuses_what_is_no_such_socket) {
         for (unsigned i = 0; i < 2 * sizeof(wrong) / sizeof(wrong[0]); i++) {
                 const int fds[] = {i % 2 == 0 ? wrong[i / 2](0) : good(0),
@@ -284,7 +284,7 @@ START_TEST(replaces_each_stale_socket) {
 }
 END_TEST
 
-/* What was bound before goes again; what is others' stays. */
+/* Sockets bound before are removed; others' files stay. */
 START_TEST(a_path_in_use_is_named_and_left_alone) {
         const char *const paths[] = {path_of(0), path_of(1), path_of(2), NULL};
         int other = good(1);

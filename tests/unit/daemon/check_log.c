@@ -45,7 +45,7 @@ START_TEST(writes_up_to_its_level) {
 }
 END_TEST
 
-/* 50 lines in a window of 10 seconds: this doesn't take a tenth of a second. */
+/* 50 lines in a window of 10 seconds: this takes less than a tenth of a second. */
 START_TEST(limits_what_clients_can_cause_and_nothing_else) {
         int fd = capture();
 
@@ -59,7 +59,7 @@ START_TEST(limits_what_clients_can_cause_and_nothing_else) {
 }
 END_TEST
 
-/* Else a debug level that is off would use up the lines of the others. */
+/* Otherwise lines of a disabled debug level would use up the budget of others. */
 START_TEST(line_that_is_not_written_does_not_count) {
         int fd = capture();
 
@@ -73,7 +73,7 @@ END_TEST
 
 /* ---- the log's thread ---- */
 
-/* Of a stretch of lines that were numbered from 0: in order, and each is here or counted. */
+/* A series of lines numbered from 0: in order, and each either present or counted. */
 static void expect_numbers(FILE *file, unsigned total) {
         unsigned next = 0, here = 0, left_out = 0;
 
@@ -107,9 +107,9 @@ static FILE *start_in_pipe(void) {
         return file;
 }
 
-/* Lines until the log's thread is in a write that doesn't return: no more of them fit. */
+/* Logs until the log's thread is stuck in a write: the pipe is full. */
 static void get_stuck(FILE *file) {
-        const int line = LOG_MESSAGE_SIZE - 1; /* 128 of them are more than a page of 64 KiB */
+        const int line = LOG_MESSAGE_SIZE - 1; /* 128 of them exceed a pipe of 64 KiB */
         int size = fcntl(fileno(file), F_GETPIPE_SZ), waiting;
 
         for (unsigned i = 0; i < LOG_WAITING_MAX / 2; i++)
@@ -133,7 +133,7 @@ START_TEST(lines_come_in_order) {
 }
 END_TEST
 
-/* It would hang here if it were not so, not be slow. */
+/* A failure would hang here, not just be slow. */
 START_TEST(full_pipe_holds_nobody_up_and_what_does_not_fit_is_counted) {
         FILE *file = start_in_pipe();
 
@@ -198,7 +198,7 @@ START_TEST(stop_writes_what_waits) {
 }
 END_TEST
 
-/* Neither does the end of the process, which is this test's. */
+/* Nor does the end of the process, which is this test's. */
 START_TEST(stop_does_not_wait_for_a_reader_that_is_none) {
         FILE *file = start_in_pipe();
 
@@ -244,13 +244,16 @@ static void expect_counts(FILE *file) {
                          "3 warnings and errors suppressed: at most 50 are logged in 10 s");
 }
 
-/* Takes the 10 seconds. And the level doesn't hide it: what it stands for was not hidden. */
+/*
+ * Takes the 10 seconds. The level doesn't suppress the count, since it stands for lines that the
+ * level allows.
+ */
 START_TEST(count_is_told_without_a_further_line) {
         FILE *file = start_in_pipe();
 
         log_limited(LOG_WINDOW_LINES, LOG_WINDOW_LINES);
         expect_limited(file);
-        usleep(10000); /* most likely the log's thread sleeps, and must be woken */
+        usleep(10000); /* most likely the log's thread sleeps by now, and must be woken */
         log_limited(10, 3);
         log_set_level(LOG_EMERG);
         expect_counts(file);
@@ -302,7 +305,7 @@ static void *log_much(void *argument) {
         return NULL;
 }
 
-/* Each is here or counted, and those of one thread are in order. */
+/* Each line is present or counted, and the lines of one thread are in order. */
 static void expect_lines_of_all(FILE *file) {
         unsigned next[THREADS] = {0}, accounted = 0;
 

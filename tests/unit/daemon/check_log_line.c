@@ -74,7 +74,7 @@ START_TEST(long_text_is_cut_and_still_one_line) {
 }
 END_TEST
 
-/* A text of `size` bytes is cut to `kept`; neither cut reaches what stands behind. */
+/* A text of `size` bytes is cut to `kept` bytes, without effect on what follows. */
 static const struct {
         size_t size, kept;
 } sizes[] = {
@@ -136,7 +136,7 @@ START_TEST(message_is_cut_between_characters) {
 }
 END_TEST
 
-/* ---- standard error that takes less than it is given ---- */
+/* ---- standard error that accepts only a part ---- */
 
 static void *read_all(void *file) {
         unsigned lines = 0;
@@ -149,7 +149,7 @@ static void *read_all(void *file) {
         return NULL;
 }
 
-/* As whoever shares the file may have made it. */
+/* As a process that shares the file may have made it. */
 START_TEST(full_pipe_that_does_not_block_is_waited_for) {
         FILE *file = fdopen(capture_in_pipe(0), "r");
         pthread_t reader;
@@ -231,14 +231,14 @@ START_TEST(writes_to_the_journal_with_fields_where_stderr_is_its) {
         for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
                 ck_assert_msg(strstr(text, wanted[i]), "%s is missing in\n%s", wanted[i], text);
 
-        ck_assert_ptr_null(strstr(text, "CODE_FILE=")); /* always the same, and of the build */
+        ck_assert_ptr_null(strstr(text, "CODE_FILE=")); /* always the same, with the build's path */
 
         write_line(LOG_INFO, NULL, "message");
         length = recv(journal, text, sizeof(text) - 1, 0);
         ck_assert_int_gt(length, 0);
         text[length] = '\0';
         ck_assert_ptr_nonnull(strstr(text, "MESSAGE=message\n"));
-        ck_assert_ptr_null(strstr(text, "MOUNTAT_")); /* what isn't known isn't there */
+        ck_assert_ptr_null(strstr(text, "MOUNTAT_")); /* unknown fields are omitted */
         ck_assert_ptr_null(strstr(text, "MESSAGE_ID="));
         ck_assert_ptr_null(strstr(text, "ERRNO="));
 }
@@ -259,7 +259,7 @@ START_TEST(stderr_that_is_not_the_journals_gets_text) {
 END_TEST
 
 START_TEST(knows_its_targets_by_name) {
-        capture(); /* which is not the journal's */
+        capture(); /* which isn't the journal */
         ck_assert_int_eq(log_set_target("journal"), 0);
         ck_assert_str_eq(log_target(), "journal");
         ck_assert_int_eq(log_set_target("console"), 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What may be called and by whom, what is judged of a call before anything of it is kept, how many
- * there may be, whose turn it is, and what a place is called in a list. Looks into the module.
+ * Which methods exist and who may call them, how arguments are checked before they are copied, the
+ * limits on calls, scheduling, and places in lists. Includes the module's source.
  */
 
 #include "daemon/manager.c"
@@ -73,7 +73,7 @@ START_TEST(takes_paths_that_the_kernel_would_take) {
 }
 END_TEST
 
-/* As on the socket. */
+/* As over the socket. */
 START_TEST(judges_requests_as_the_decoder_does) {
         struct wire_request wire = {.operation = PROTOCOL_MOUNT,
                                     .flags = PROTOCOL_KEEP,
@@ -92,7 +92,7 @@ START_TEST(judges_requests_as_the_decoder_does) {
 }
 END_TEST
 
-/* ---- how long a place is: the users' choice of it costs a list a bounded number of bytes ---- */
+/* ---- the length of places: bounded, since users choose them ---- */
 
 static void expect(const char *path, size_t spent, const char *expected) {
         char place[PLACE_MAX + 1];
@@ -131,13 +131,13 @@ START_TEST(tells_no_more_than_is_left_of_all) {
 }
 END_TEST
 
-/* ---- how many ---- */
+/* ---- limits ---- */
 
 static struct context context;
 static struct manager *manager;
 static sd_bus *bus;
 
-/* On a connection that never comes about: messages belong to some. */
+/* A connection that is never made: messages need one to belong to. */
 static void setup(void) {
         ck_assert_int_ge(sd_bus_new(&bus), 0);
         ck_assert_int_ge(sd_bus_set_address(bus, "unix:path=/dev/null/nowhere"), 0);
@@ -147,7 +147,7 @@ static void setup(void) {
         ck_assert_ptr_nonnull(manager);
 }
 
-/* The user's only connection is called as he is. */
+/* Adds a call; the name of the user's only connection is the user's. */
 static struct call *add(const char *member, enum call_state state, uid_t uid) {
         struct call *call = call_new(manager, manager_method(member));
         char sender[16];
@@ -196,7 +196,7 @@ START_TEST(admits_no_more_than_can_be_identified) {
         for (uid_t uid = 0; uid < 8; uid++)
                 add_many(CALLS_UNIDENTIFIED_MAX / 8, "Unmount", CALL_IDENTIFYING, uid);
         ck_assert_int_eq(manager_admit(manager, ":1.9").status, STATUS_LIMIT_EXCEEDED);
-        TAILQ_FIRST(&manager->calls)->state = CALL_WAITING; /* by then the quota counts it */
+        TAILQ_FIRST(&manager->calls)->state = CALL_WAITING; /* from now on counted by the quota */
         ck_assert_int_eq(manager_admit(manager, ":1.9").status, STATUS_OK);
         teardown();
 }
@@ -222,7 +222,7 @@ START_TEST(nobodys_questions_use_up_everybodys) {
 }
 END_TEST
 
-/* Else the bus refuses them, and that would look like a polkit that can't be asked. */
+/* Otherwise the bus refuses them, which would look like a missing polkit. */
 START_TEST(asks_fewer_questions_than_the_bus_lets_wait) {
         setup();
         for (uid_t uid = 0; uid < QUESTIONS_MAX / QUESTIONS_PER_USER_MAX; uid++)
@@ -235,7 +235,7 @@ START_TEST(asks_fewer_questions_than_the_bus_lets_wait) {
 }
 END_TEST
 
-/* ---- whose turn ---- */
+/* ---- scheduling ---- */
 
 START_TEST(runs_nothing_that_does_not_wait) {
         setup();

@@ -31,7 +31,7 @@ static int directory_at(const char *path, unsigned flags) {
         return fake_directory(&(struct fake_directory){.path = path, .flags = flags});
 }
 
-/* A procfs that is attached nowhere. */
+/* A detached procfs. */
 static int new_mount(void) {
         FD_AUTO int context = kernel_fsopen("proc");
         int fd;
@@ -43,7 +43,7 @@ static int new_mount(void) {
         return fd;
 }
 
-/* What target.c finds out about the directory; the hidden kind has the old id alone. */
+/* target.c's facts about the directory; hidden ones have only the old id. */
 static struct target_facts *facts_of(unsigned features, int directory, bool hidden) {
         static struct target_facts facts;
         bool unique = (features & PROTOCOL_FEATURE_STATMOUNT) && !hidden;
@@ -93,7 +93,7 @@ START_TEST(identity_stays_the_same_when_it_is_attached) {
 }
 END_TEST
 
-/* An older kernel ignores the bit and gives the other id. */
+/* An older kernel ignores the bit and returns the other id. */
 START_TEST(takes_no_reusable_id_for_a_unique_one) {
         FD_AUTO int directory = directory_at("/proc", 0);
         uint64_t id = 7;
@@ -127,7 +127,7 @@ static const struct {
         {ELOOP, STATUS_HOST_FAILED},
 };
 
-/* Somebody else's mount on the directory goes in the moment in which ours is to come on top. */
+/* Somebody else's mount on the directory is detached at the moment when ours is attached. */
 START_TEST(refusal_that_does_not_last_is_not_taken_for_another_namespace) {
         FD_AUTO int directory = directory_at("/proc", 0);
         FD_AUTO int mount = new_mount();
@@ -252,8 +252,10 @@ END_TEST
 
 /* ---- recognised ---- */
 
-/* What a client sends, as a directory or as the root of a mount on one. Exact ids make the record
- * decide about a mount, so only what isn't a root is refused here. */
+/*
+ * A directory sent by a client, or the root of a mount on it. With exact ids the record decides
+ * about a mount, so only a directory that isn't a root is refused here.
+ */
 static const struct {
         const char *options; /* of the mount, or NULL */
         unsigned flags;      /* of the directory */
@@ -299,7 +301,7 @@ START_TEST(recognises_the_roots_of_our_mounts) {
 }
 END_TEST
 
-/* A FUSE that keeps to itself, or an older kernel, is no failure of the host's; all else is. */
+/* A FUSE that refuses access, and an older kernel, are no failures of the host; all else is. */
 START_TEST(recognition_that_fails_is_an_errno) {
         static const int errors[] = {EACCES, EOPNOTSUPP, EINVAL, ENOMEM, EIO, ENOENT};
 
@@ -336,7 +338,7 @@ END_TEST
 
 /* ---- found again ---- */
 
-/* Rows as above; here the type is asked also where ids are exact. */
+/* Rows as above; here the type is checked even if ids are exact. */
 static const struct {
         const char *options;
         uint8_t file_system;
@@ -372,12 +374,12 @@ START_TEST(locates_a_mount_by_its_id) {
 }
 END_TEST
 
-/* It may be there, but nobody can tell: that must not be taken for gone. */
+/* It may be there, but that is unknown: it must not be taken for gone. */
 START_TEST(unique_id_is_no_good_without_statmount) {
         static const struct {
                 uint64_t id;
                 int result;
-        } ids[] = {{1, -ENOENT}, /* reusable, and not there */
+        } ids[] = {{1, -ENOENT}, /* reusable, and gone */
                    {1ULL << 31, -ENOENT},
                    {(1ULL << 31) + 1, -EOPNOTSUPP},
                    {UINT64_MAX, -EOPNOTSUPP}};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Where a thread is, and what is made there, over the fake kernel: whatever fails, it gets home, or
- * says that it can't.
+ * Where a thread is, and what it makes there, over the fake kernel: whatever fails, the thread
+ * returns home, or reports that it can't.
  */
 
 #include "daemon/namespaces.h"
@@ -26,7 +26,7 @@ enum {
         MOUNT = PROTOCOL_NAMESPACE_MOUNT,
         PID = PROTOCOL_NAMESPACE_PID,
         NETWORK = PROTOCOL_NAMESPACE_NETWORK,
-        CONTAINER = 7, /* the id of each namespace of the client */
+        CONTAINER = 7, /* the id of each of the client's namespaces */
         TRIES = 8,     /* to get home */
 };
 
@@ -37,7 +37,7 @@ static const struct ucred peer = {.pid = 4711, .uid = 1000, .gid = 1000};
 static int fds[NAMESPACES_KINDS]; /* what the client sends */
 static struct namespaces *entered;
 
-/* This process is Check's, and starts anew for each test. */
+/* This process is Check's, and is new for each test. */
 static void prepare_to(bool search) {
         fake_features(FAKE_ALL_FEATURES);
         ck_assert_int_eq(unmount_prepare(), 0);
@@ -155,7 +155,7 @@ START_TEST(pid_namespace_must_have_the_peer_in_it) {
         send_all(CONTAINER);
         fake_hide_process(peer.pid);
         ck_assert_uint_eq(refused().status, STATUS_NOT_AUTHORISED);
-        verdict = namespaces_enter(fds, &unseen, &entered); /* it can't be seen from here */
+        verdict = namespaces_enter(fds, &unseen, &entered); /* not visible from here */
         ck_assert_uint_eq(verdict.status, STATUS_FOREIGN_NAMESPACE);
         ck_assert_ptr_nonnull(strstr(verdict.text, "hostPID"));
 
@@ -163,7 +163,7 @@ START_TEST(pid_namespace_must_have_the_peer_in_it) {
         fake_calls_reset();
         fake_fail(FAKE_NAMESPACE, 4, 1, EPERM); /* after the three kinds */
         ck_assert_uint_eq(refused().status, STATUS_HOST_FAILED);
-        /* Before Linux 6.12 that can't be asked. */
+        /* Before Linux 6.12 that can't be checked. */
         fake_calls_reset();
         fake_fail(FAKE_NAMESPACE, 4, 1, ENOTTY);
         ck_assert_uint_eq(namespaces_enter(fds, &peer, &entered).status, STATUS_OK);
@@ -171,7 +171,7 @@ START_TEST(pid_namespace_must_have_the_peer_in_it) {
 }
 END_TEST
 
-/* Whoever has made the user namespace: who is in there is what counts. */
+/* Whoever created the user namespace: only its mappings count. */
 static const uid_t makers[] = {0, 1000};
 
 START_TEST(user_namespace_without_root_is_entered) {
@@ -183,7 +183,7 @@ START_TEST(user_namespace_without_root_is_entered) {
                 descriptors = descriptors_count();
                 fake_calls_reset();
                 enter();
-                ck_assert_uint_eq(fake_calls(FAKE_FSOPEN), 1); /* of both namespaces at once */
+                ck_assert_uint_eq(fake_calls(FAKE_FSOPEN), 1); /* one for both namespaces */
                 namespaces_free(entered);
                 ck_assert_uint_eq(descriptors_count(), descriptors);
         }
@@ -213,7 +213,7 @@ START_TEST(user_namespace_that_maps_root_is_refused) {
 }
 END_TEST
 
-/* Its maps can still be written: root's ids have none because there is none. */
+/* Its maps can still be written: root has no mapping because there are no maps. */
 START_TEST(user_namespace_without_maps_is_refused) {
         prepare();
         for (unsigned i = 0; i < 4; i++) {
@@ -263,7 +263,7 @@ START_TEST(where_ids_can_not_be_asked_for_the_maker_counts) {
 }
 END_TEST
 
-/* As by a filter of system calls: not what EPERM means of an owner. */
+/* As by a system call filter: not the EPERM that means a mapped owner. */
 START_TEST(chown_that_is_denied_shows_nothing) {
         struct verdict verdict;
 
@@ -302,7 +302,7 @@ START_TEST(each_call_that_fails_leaves_the_thread_at_home) {
 }
 END_TEST
 
-/* ---- going there for others ---- */
+/* ---- going there for others' leases ---- */
 
 START_TEST(finds_the_one_with_the_id) {
         int others[3];
@@ -346,8 +346,10 @@ START_TEST(namespace_that_can_not_be_looked_for_is_not_gone) {
 }
 END_TEST
 
-/* Before Linux 6.12, and outside the first pid namespace: among the processes, of which none is in
- * there. */
+/*
+ * Before Linux 6.12, and outside the first pid namespace: looks at processes, none of which is in
+ * there.
+ */
 START_TEST(where_there_is_no_list_root_asks_each_process) {
         static const int errors[] = {ENOTTY, EPERM};
         int other, r;
@@ -357,7 +359,7 @@ START_TEST(where_there_is_no_list_root_asks_each_process) {
         for (unsigned i = 0; i < 2; i++) {
                 fake_calls_reset();
                 fake_fail(FAKE_NAMESPACE, 1, 1, errors[i]);
-                r = namespaces_go(CONTAINER); /* root's rights are not everywhere the same */
+                r = namespaces_go(CONTAINER); /* root's rights differ from place to place */
                 ck_assert_msg(r == -ENOENT || r == -EACCES, "%d", r);
                 ck_assert_uint_gt(fake_calls(FAKE_NAMESPACE), 1);
         }
@@ -389,7 +391,7 @@ START_TEST(daemon_that_does_not_join_says_so) {
 }
 END_TEST
 
-/* ---- and home ---- */
+/* ---- returning home ---- */
 
 START_TEST(thread_that_can_not_get_home_says_so) {
         static const enum fake_call calls[] = {FAKE_SETNS, FAKE_RETURN, FAKE_CHROOT};
@@ -422,15 +424,15 @@ START_TEST(comes_back_to_its_client) {
         fake_calls_reset();
         fake_fail(FAKE_SETNS, 1, TRIES, ENOMEM);
         ck_assert_int_eq(namespaces_go(CONTAINER), -ENOMEM);
-        ck_assert_uint_eq(namespaces_here(), 0); /* and knows it */
+        ck_assert_uint_eq(namespaces_here(), 0); /* and it knows */
         ck_assert_int_eq(namespaces_go(CONTAINER), 0);
         ck_assert_uint_eq(fake_where(), CONTAINER);
-        ck_assert_uint_eq(fake_calls(FAKE_NAMESPACE), 0); /* it needn't be looked for */
+        ck_assert_uint_eq(fake_calls(FAKE_NAMESPACE), 0); /* without a search */
         namespaces_free(entered);
 }
 END_TEST
 
-/* It would take its own mount namespace for the other, and what is mounted there for gone. */
+/* It would take its own mount namespace for the other, and the mounts there for gone. */
 START_TEST(thread_that_is_half_way_home_is_nowhere) {
         prepare();
         enter();
@@ -473,7 +475,7 @@ START_TEST(thread_that_is_left_in_another_network_takes_up_no_other_work) {
 }
 END_TEST
 
-/* ---- what is made for a client ---- */
+/* ---- mounts for a client ---- */
 
 static struct templates *home, *derived;
 
@@ -493,7 +495,7 @@ static void end_derived(void) {
         ck_assert_ptr_null(templates_free(home));
 }
 
-/* Attaches one in the container, and looks at it. */
+/* Attaches a mount in the container, and checks what it shows. */
 static void shows(enum template_kind kind, const char *what) {
         FD_AUTO int directory = fake_directory(
                 &(struct fake_directory){.path = "/r/x", .mount_namespace = CONTAINER});
@@ -528,7 +530,7 @@ START_TEST(what_is_mounted_shows_the_namespaces_of_the_client) {
 }
 END_TEST
 
-/* Then nothing is told, on whatever kernel. */
+/* Then no namespace is set, on any kernel. */
 START_TEST(what_is_our_own_is_shown_as_at_home) {
         static const char *const paths[] = {NULL, NULL, "/proc/self/ns/pid", "/proc/self/ns/net"};
 
@@ -550,7 +552,7 @@ START_TEST(what_is_our_own_is_shown_as_at_home) {
 }
 END_TEST
 
-/* No process of ours goes into a container to have one made: the words say what to do instead. */
+/* No process of ours enters a container to make one: the text says what to do instead. */
 START_TEST(older_kernel_shows_no_other_pid_namespace) {
         struct template_clone clone;
         struct verdict verdict;
@@ -644,7 +646,7 @@ START_TEST(pid_namespace_that_is_not_below_ours_is_told) {
         fake_fail(FAKE_FSCONFIG_FD, 1, 1, EINVAL);
         verdict = template_obtain(derived, TEMPLATE_PROC, &clone);
         ck_assert_uint_eq(verdict.status, STATUS_FOREIGN_NAMESPACE);
-        ck_assert_str_eq(verdict.text, "the fake kernel refuses"); /* in its own words */
+        ck_assert_str_eq(verdict.text, "the fake kernel refuses"); /* the kernel's own words */
         end_derived();
 }
 END_TEST
