@@ -19,7 +19,7 @@ enum { FDS_MAX = 253 }; /* SCM_MAX_FD of the kernel */
 
 struct pair {
         int near, far;
-        unsigned descriptors; /* before it was made */
+        unsigned descriptors; /* open before the pair */
 };
 
 static struct pair pair_new(void) {
@@ -38,7 +38,7 @@ static void pair_end(struct pair *pair) {
         ck_assert_uint_eq(descriptors_count(), pair->descriptors);
 }
 
-/* Sends `count` times /dev/null, more than fdpass_send() would. */
+/* Sends /dev/null `count` times, more often than fdpass_send() would. */
 static int send_many(int socket, const void *bytes, size_t size, size_t count) {
         static char control[CMSG_SPACE(sizeof(int) * FDS_MAX)];
         FD_AUTO int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -63,7 +63,7 @@ static int send_many(int socket, const void *bytes, size_t size, size_t count) {
 
 static const struct {
         size_t sent;
-        size_t least, most; /* that may be delivered */
+        size_t least, most; /* delivered descriptors */
 } counts[] = {
         {0, 0, 0},
         {1, 1, 1},
@@ -71,7 +71,7 @@ static const struct {
         {15, 15, 15},
         {16, 16, 16},
         {17, FDPASS_ROOM, FDPASS_MAX},
-        {18, FDPASS_ROOM, FDPASS_MAX}, /* the padding has room for one more */
+        {18, FDPASS_ROOM, FDPASS_MAX}, /* the alignment has room for one more */
         {19, FDPASS_ROOM, FDPASS_MAX},
         {FDS_MAX, FDPASS_ROOM, FDPASS_MAX},
 };
@@ -100,7 +100,7 @@ START_TEST(owns_all_that_came_whatever_their_number) {
 }
 END_TEST
 
-/* Or the test of padding proves nothing. */
+/* Otherwise the test of the alignment proves nothing. */
 START_TEST(padding_delivers_one_more_than_there_was_room_for) {
         struct pair pair = pair_new();
         FDPASS_AUTO struct fdpass_set set = {0};
@@ -156,7 +156,7 @@ static void limit_descriptors(rlim_t limit) {
         ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limits), 0);
 }
 
-/* The lowest number that is free now: with it as the limit, nothing can be opened any more. */
+/* The lowest free number: as the limit, it prevents any further open. */
 static int first_free(void) {
         int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
@@ -264,7 +264,7 @@ START_TEST(does_not_wait_for_a_reader) {
 }
 END_TEST
 
-/* Datagrams never raise the signal; streams do, unless they are told not to. */
+/* Datagrams never raise the signal; streams do, unless told not to. */
 START_TEST(peer_that_is_gone_is_an_errno_and_no_signal) {
         int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
         struct pair pair = pair_new();
@@ -330,7 +330,7 @@ START_TEST(knows_whether_a_socket_that_is_shut_down_is_drained) {
         ck_assert_int_eq(shutdown(pair.near, SHUT_RDWR), 0);
         ck_assert(!fdpass_is_drained(pair.near));
         ck_assert_int_eq(fdpass_receive(pair.near, &byte, 1, &set), 1);
-        ck_assert(!fdpass_is_drained(pair.near)); /* a message without bytes is one */
+        ck_assert(!fdpass_is_drained(pair.near)); /* an empty message counts */
         ck_assert_int_eq(fdpass_receive(pair.near, &byte, 1, &set), 0);
         ck_assert(fdpass_is_drained(pair.near));
         pair_end(&pair);

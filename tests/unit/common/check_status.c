@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* The numbers and names of the protocol, written down a second time: neither may ever change. */
+/* The protocol's numbers and names, written a second time: they may never change. */
 static const struct {
         uint32_t status;
         const char *name;

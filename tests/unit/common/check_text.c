@@ -30,11 +30,11 @@ static const struct {
         {"\xc2\x9f", "\\xc2\\x9f"},
         {"\xc2\xa0", "\xc2\xa0"},                     /* the first beyond C1 */
         {"\xff\xfe", "\\xff\\xfe"},                   /* never in UTF-8 */
-        {"\x80", "\\x80"},                            /* continuation of nothing */
+        {"\x80", "\\x80"},                            /* continuation without a start */
         {"\xc3", "\\xc3"},                            /* cut: two */
         {"\xe2\x82", "\\xe2\\x82"},                   /* cut: three */
         {"\xf0\x9f\x9a", "\\xf0\\x9f\\x9a"},          /* cut: four */
-        {"\xc3(", "\\xc3("},                          /* the second byte isn't one */
+        {"\xc3(", "\\xc3("},                          /* the second byte is no continuation */
         {"\xe2\x82(", "\\xe2\\x82("},                 /* the third */
         {"\xc0\xaf", "\\xc0\\xaf"},                   /* overlong slash */
         {"\xc1\xbf", "\\xc1\\xbf"},                   /* overlong, the last */
@@ -103,7 +103,7 @@ static const struct {
         {5, "\n", "\\x0a"},
         {5, "\xf0\x9f\x9a\xa7", "\xf0\x9f\x9a\xa7"},
         {4, "\xf0\x9f\x9a\xa7", ""},
-        {5, "a\nb", "a"}, /* what follows what doesn't fit goes as well */
+        {5, "a\nb", "a"}, /* a cut drops everything after it */
 };
 
 START_TEST(cuts_before_what_does_not_fit) {
@@ -137,7 +137,7 @@ static const struct {
         {"a\xe2\x82\xac", 4, 4},
         {"\xf0\x9f\x9a\xa7z", 3, 0},
         {"\xf0\x9f\x9a\xa7z", 4, 4},
-        {"ab\xe2\x82", 4, 2}, /* cut in a character by somebody else */
+        {"ab\xe2\x82", 4, 2}, /* already cut within a character */
         {"ab\xe2", 4, 2},
         {"ab\xff"
          "cd",
@@ -187,7 +187,7 @@ START_TEST(says_where_it_cuts) {
 }
 END_TEST
 
-/* As UTF-8 has it for numbers of up to 21 bits, whether they are characters or not. */
+/* As UTF-8 encodes numbers of up to 21 bits, characters or not. */
 static void encode(uint32_t code, char text[5]) {
         unsigned length = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
 
@@ -197,7 +197,7 @@ static void encode(uint32_t code, char text[5]) {
         text[0] = (char)(length == 1 ? code : (0xf00 >> length & 0xf0) | code);
 }
 
-/* MOUNTATD_STRIDE=10: a tenth of them, where each takes its time. */
+/* MOUNTATD_STRIDE=10 tests only a tenth, for slow runs. */
 static uint32_t stride(void) {
         const char *given = getenv("MOUNTATD_STRIDE");
         int number = given ? atoi(given) : 1;
@@ -205,7 +205,7 @@ static uint32_t stride(void) {
         return number > 0 ? number : 1;
 }
 
-/* What one takes and the other doesn't costs everybody the list of leases. */
+/* A difference would cost everybody the list of leases. */
 START_TEST(takes_for_text_what_sd_bus_takes) {
         sd_bus_message *message = NULL;
         sd_bus *bus = NULL;
@@ -219,7 +219,7 @@ START_TEST(takes_for_text_what_sd_bus_takes) {
         for (uint32_t code = 1, n = 0; code < 0x200000; code += stride(), n++) {
                 bool good, taken;
 
-                if (n % 0x100 == 0) { /* its body grows by being copied */
+                if (n % 0x100 == 0) { /* its body grows by copying */
                         sd_bus_message_unref(message);
                         ck_assert_int_ge(sd_bus_message_new(bus, &message, SD_BUS_MESSAGE_SIGNAL),
                                          0);

@@ -249,7 +249,7 @@ static void replay_reply(const struct vector *vector) {
         ck_assert_uint_eq(reply.flags, wanted->flags);
         ck_assert_str_eq(reply.text, wanted->text);
 
-        /* As whoever fills in the struct does it: cut at a byte. */
+        /* Cut at a byte, as callers fill in the struct. */
         if (vector->full_text[0])
                 memcpy(given.text, vector->full_text, PROTOCOL_TEXT_MAX);
         ck_assert_uint_eq(wire_encode_reply(&given, bytes), vector->size);
@@ -275,7 +275,7 @@ static void replay(const char *name) {
                 replay_request(&vector);
 }
 
-/* How many files of vectors/ have a name that begins so; each is replayed. */
+/* Replays all files of vectors/ whose names begin so; returns their number. */
 static unsigned replay_all(const char *prefix) {
         DIR *directory = opendir(TESTS_SOURCE_DIR "/vectors");
         unsigned count = 0;
@@ -324,7 +324,7 @@ START_TEST(replays_every_vector) {
 }
 END_TEST
 
-/* A buffer of exactly that size on the heap, so that a sanitizer sees a read beyond it. */
+/* From a buffer of exactly that size on the heap, so that a sanitizer catches reads beyond it. */
 static int decode_request(const void *bytes, size_t size, struct wire_request *request,
                           struct verdict *verdict) {
         uint8_t *exact = malloc(size ?: 1);
@@ -399,8 +399,10 @@ START_TEST(leaves_its_output_alone_when_there_is_no_answer) {
 }
 END_TEST
 
-/* Whatever single byte of a good request is changed: never another request that is accepted but
- * for the fields that are free. */
+/*
+ * Changing any single byte of a valid request never gives another accepted one, except in the free
+ * fields.
+ */
 START_TEST(accepts_no_other_byte_where_the_value_is_fixed) {
         static const struct { size_t first, last; } fixed[] = {{4, 7}, {24, 35}};
         uint8_t bytes[WIRE_REQUEST_MAX];

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <syslog.h>
 
-static char *errors; /* what the last parse() said */
+static char *errors; /* the output of the last parse() */
 
 /* Arguments up to a NULL; argv must outlive the options. */
 static enum options_result parse_all(struct options *options, const char *const *arguments) {
@@ -132,7 +132,7 @@ START_TEST(takes_each_number_up_to_its_edges) {
                         ck_assert_uint_eq(parse_one(&options, numbers[i].name, text),
                                           OPTIONS_WRONG);
                         options_free(&options);
-                        /* It says what it takes. */
+                        /* The error gives the range. */
                         snprintf(text, sizeof(text), "from %u to %u", numbers[i].min,
                                  numbers[i].max);
                         ck_assert_ptr_nonnull(strstr(errors, text));
@@ -250,7 +250,7 @@ static const struct {
         {"build-directory", "/srv//build", OPTIONS_WRONG},
         {"build-directory", "/srv/build:", OPTIONS_WRONG},
         {"build-directory", "/srv/build:no-such-user-here", OPTIONS_WRONG},
-        {"build-directory", "/srv/build:4294967295", OPTIONS_WRONG}, /* would be everybody */
+        {"build-directory", "/srv/build:4294967295", OPTIONS_WRONG}, /* would mean everybody */
         {"build-directory", "/srv/a:b", OPTIONS_WRONG},
 };
 
@@ -419,7 +419,7 @@ START_TEST(sweep_is_asked_for_beside_other_options) {
 }
 END_TEST
 
-/* Of the daemon's own making, and no options. */
+/* Set by the daemon itself, not by options. */
 START_TEST(refusals_and_calls_have_their_limits) {
         struct options options;
 
@@ -443,7 +443,7 @@ START_TEST(help_and_version_are_asked_for) {
         options_free(&options);
         ck_assert_uint_eq(PARSE(&options, "--max-targets=0", "--help"), OPTIONS_WRONG);
         options_free(&options);
-        options_free(&options); /* twice is once */
+        options_free(&options); /* the second call does nothing */
 }
 END_TEST
 
@@ -469,15 +469,15 @@ START_TEST(help_lists_every_option_and_default) {
 }
 END_TEST
 
-/* ---- what the host allows ---- */
+/* ---- the host's limits ---- */
 
 enum {
-        SOCKET = 1 + FDPASS_MAX, /* and what a message brings */
+        SOCKET = 1 + FDPASS_MAX, /* with a message's descriptors */
         SPARE = 256 + REFUSALS_CLOSERS_MAX + REFUSALS_WAITING_MAX,
         DEFAULTS = 2048 * SOCKET + 16384,
 };
 
-/* 0: not asked for. */
+/* 0: not given. */
 struct asked {
         unsigned connections, mounts;
 };
@@ -516,14 +516,14 @@ static const struct {
         uint64_t descriptors, mount_max;
         unsigned connections, mounts; /* 0: refused */
 } fits[] = {
-        /* What is there by default fits, to the last one. */
+        /* The defaults fit exactly. */
         {{0, 0}, 524288, 100000, 2048, 16384},
         {{0, 0}, DEFAULTS + SPARE, 100000, 2048, 16384},
         {{0, 0}, UINT64_MAX, UINT64_MAX, 2048, 16384}, /* RLIM_INFINITY */
         {{0, 0}, INT64_MAX, INT64_MAX, 2048, 16384},
         {{0, 0}, UINT32_MAX, UINT32_MAX, 2048, 16384},
 
-        /* Both give way, in proportion: 8 mounts to a connection. */
+        /* Both are lowered, in proportion: 8 mounts per connection. */
         {{0, 0}, DEFAULTS + SPARE - 1, 100000, 2047, 16384},
         {{0, 0}, DEFAULTS / 2 + SPARE, 100000, 1024, 8192},
         {{0, 0}, DEFAULTS / 1024 + SPARE, 100000, 2, 16},
@@ -535,7 +535,7 @@ static const struct {
         {{0, 0}, 1024, 100000, 0, 0},
         {{0, 0}, 0, 100000, 0, 0},
 
-        /* Mounts alone for fs.mount-max, so that connections have more room. */
+        /* fs.mount-max lowers only the mounts, so connections get more room. */
         {{0, 0}, 524288, 16384, 2048, 16384},
         {{0, 0}, 524288, 16383, 2048, 16383},
         {{0, 0}, 524288, 1, 2048, 1},
@@ -543,7 +543,7 @@ static const struct {
         {{0, 0}, 2048 * SOCKET + 1 + SPARE, 1, 2048, 1},
         {{0, 0}, 2048 * SOCKET + SPARE, 1, 2047, 1},
 
-        /* What was asked for doesn't give way, and has its room first. */
+        /* A given number isn't lowered, and gets its room first. */
         {{0, 100}, 2048 * SOCKET + 100 + SPARE, 100, 2048, 100},
         {{0, 100}, 2048 * SOCKET + 99 + SPARE, 100, 2047, 100},
         {{0, 100}, SOCKET + 100 + SPARE, 100, 1, 100},
@@ -586,7 +586,7 @@ START_TEST(fits_the_limits_into_the_processes) {
 }
 END_TEST
 
-/* What may be is at the edges of what was asked for, and one beside them. */
+/* The limits of what can be given, and one beyond them. */
 static void check_fit(struct asked asked, uint64_t descriptors, uint64_t mount_max) {
         struct fit r = fit(asked, descriptors, mount_max);
         uint64_t least = (uint64_t)(asked.connections ?: 1) * SOCKET + (asked.mounts ?: 1) + SPARE;
@@ -610,9 +610,9 @@ static void check_fit(struct asked asked, uint64_t descriptors, uint64_t mount_m
                 ck_assert_uint_eq(r.mounts, asked.mounts);
 }
 
-/* As many connections as have room with what is kept of their namespaces. */
+/* As many connections as fit with the descriptors kept for their namespaces. */
 START_TEST(connections_that_may_join_take_more_descriptors) {
-        enum { JOINED = 3 + 5 }; /* their namespaces, and a template of each kind for them */
+        enum { JOINED = 3 + 5 }; /* their namespaces, and a template of each kind */
         char *said = NULL;
         size_t size = 0;
         FILE *file = open_memstream(&said, &size);
@@ -652,13 +652,13 @@ START_TEST(fitted_limits_never_exceed_the_processes) {
                                 check_fit(asked, d, limits[m]);
                 }
         }
-        /* Everything up to where nothing gives way any more, in steps that have no factor. */
+        /* Every range up to where nothing is lowered, in steps without a common factor. */
         for (uint64_t d = 0; d < DEFAULTS + SPARE + 1000; d += 37)
                 check_fit((struct asked){0, 0}, d, d % 7 ? UINT64_MAX : d / 3);
 }
 END_TEST
 
-/* More room is never worse for anybody. */
+/* More room never lowers a result. */
 START_TEST(connections_and_mounts_give_way_together) {
         struct fit before = {.connections = 1, .mounts = 1};
 
@@ -667,7 +667,7 @@ START_TEST(connections_and_mounts_give_way_together) {
 
                 ck_assert_uint_ge(r.connections, before.connections);
                 ck_assert_uint_ge(r.mounts + SOCKET, before.mounts);
-                /* All of it is used, and as in the defaults, up to what can't be divided. */
+                /* All room is used, in the defaults' proportion, up to the division's remainder. */
                 if (r.mounts < 16384)
                         ck_assert_uint_eq((uint64_t)r.result, d);
                 ck_assert_uint_le(8 * r.connections, r.mounts + SOCKET);

@@ -23,8 +23,8 @@ enum row_flag {
 };
 
 /*
- * In each row: /srv/build is open to everybody, /srv/mine to uid 1000, /srv/theirs to uid 100 (a
- * prefix of ours) and 10001 (of which ours is one), /srv/deep/a/b to everybody.
+ * In each row /srv/build is open to everybody, /srv/mine to uid 1000, /srv/theirs to uids 100 (a
+ * prefix of 1000) and 10001 (1000 is a prefix of it), /srv/deep/a/b to everybody.
  */
 static const struct {
         enum status wanted;
@@ -35,13 +35,13 @@ static const struct {
         const char *path;
         unsigned flags;
 } rows[] = {
-        /* One's own, on a local file system. */
+        /* Own directories, on a local file system. */
         {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/a/proc", 0},
         {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_SYSFS, "/home/a/sys", 0},
         {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/proc", 0},
         {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/a b\n/proc", 0},
 
-        /* Another's. */
+        /* Another user's. */
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/home/a/proc", 0},
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 1001, EXT4, PROTOCOL_PROC, "/home/a/proc", 0},
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 100, EXT4, PROTOCOL_PROC, "/home/a/proc", 0},
@@ -63,7 +63,7 @@ static const struct {
         {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "proc", 0},
         {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, FUSE, PROTOCOL_PROC, "/srv/build/a/dev", 0},
 
-        /* What sd-bus, and so systemd's list of all mounts, doesn't take as text; what it takes. */
+        /* Not text for sd-bus, and so for systemd's list of all mounts; and text. */
         {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/\xe9/proc", 0},
         {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/\xed\xa0\x80/proc", 0},
         {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/\xef\xbf\xbf/proc", 0},
@@ -73,13 +73,13 @@ static const struct {
         {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/\xc3\xa9/proc", 0},
         {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/\xe2\x80\xae/proc", 0},
 
-        /* Below a build directory: whoever owns it, whatever it is on. */
+        /* Below a build directory: any owner, any file system. */
         {STATUS_OK, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/build/proc", 0},
         {STATUS_OK, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/srv/build/1/root/proc", 0},
         {STATUS_OK, TARGET_DIRECTORY, 1001, 0x6969, PROTOCOL_SYSFS, "/srv/build/1/sys", 0},
         {STATUS_OK, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/srv/deep/a/b/proc", 0},
 
-        /* Its neighbours, by one byte each. */
+        /* Its neighbours, which differ by one byte. */
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/build2/proc", 0},
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/buil/proc", 0},
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/build /proc", 0},
@@ -88,7 +88,7 @@ static const struct {
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/proc", 0},
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/x/srv/build/proc", 0},
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/proc", 0},
-        /* A build directory that is itself called proc would be none of what is below it. */
+        /* A build directory named proc isn't below itself. */
         {STATUS_WRONG_NAME, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/build", 0},
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/named/proc", 0},
         {STATUS_OK, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/named/proc/proc", 0},
@@ -97,40 +97,40 @@ static const struct {
         {STATUS_OK, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/srv/mine/proc", 0},
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, PROTOCOL_PROC, "/srv/theirs/proc", 0},
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/srv/theirs/proc", 0},
-        /* One's own is one's own there as well. */
+        /* Own directories are allowed there as well. */
         {STATUS_OK, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/srv/theirs/proc", 0},
 
-        /* Not a directory goes first, whatever else there is. */
+        /* Not a directory comes first, whatever else applies. */
         {STATUS_NOT_A_DIRECTORY, TARGET_OTHER, US, EXT4, PROTOCOL_PROC, "/srv/build/proc", 0},
         {STATUS_NOT_A_DIRECTORY, TARGET_OTHER, 0, FUSE, PROTOCOL_PROC, "/x",
          DELETED | ROOT | FOREIGN},
 
-        /* Then removed, */
+        /* Then a removed directory, */
         {STATUS_TARGET_VANISHED, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC,
          "/home/a/proc (deleted)", DELETED},
         {STATUS_TARGET_VANISHED, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC,
          "/srv/build/proc (deleted)", DELETED | ROOT | FOREIGN},
-        /* (and where nobody has seen that it was, it has another name at any rate) */
+        /* (if the removal was not noticed, the name is wrong anyway) */
         {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/a/proc (deleted)", 0},
 
-        /* then a mount root, */
+        /* then the root of a mount, */
         {STATUS_ALREADY_MOUNTED, TARGET_DIRECTORY, US, EXT4, PROTOCOL_PROC, "/home/a/proc", ROOT},
         {STATUS_ALREADY_MOUNTED, TARGET_DIRECTORY, 0, PROC_SUPER_MAGIC, PROTOCOL_PROC,
          "/srv/build/proc", ROOT},
         {STATUS_ALREADY_MOUNTED, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/home/a/dev",
          ROOT | FOREIGN},
 
-        /* then the name, then the namespace, even of what would be allowed. */
+        /* then the name, then the namespace, even for an allowed directory. */
         {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, 0, PROTOCOL_PROC, "/home/a/dev", FOREIGN},
         {STATUS_FOREIGN_NAMESPACE, TARGET_DIRECTORY, US, 0, PROTOCOL_PROC, "/home/a/proc", FOREIGN},
         {STATUS_FOREIGN_NAMESPACE, TARGET_DIRECTORY, 0, 0, PROTOCOL_PROC, "/srv/build/proc",
          FOREIGN},
 
-        /* The file system goes before the owner. */
+        /* The file system comes before the owner. */
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, US, FUSE, PROTOCOL_PROC, "/home/a/proc", 0},
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, FUSE, PROTOCOL_PROC, "/home/a/proc", 0},
 
-        /* Hidden: there is no owner to be; below a build directory none is asked for. */
+        /* Hidden: the owner is unknown; below a build directory it doesn't matter. */
         {STATUS_OK, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/build/1/proc", 0},
         {STATUS_OK, TARGET_HIDDEN, 0, FUSE, PROTOCOL_PROC, "/srv/mine/1/proc", 0},
         {STATUS_NOT_AUTHORISED, TARGET_HIDDEN, US, FUSE, PROTOCOL_PROC, "/home/a/proc", 0},
@@ -162,7 +162,7 @@ static struct policy *policy_of_rows(void) {
         return policy;
 }
 
-/* Good until the next. */
+/* Valid until the next call. */
 static const struct target_facts *facts_like(enum target_type type, uid_t owner, uint64_t magic,
                                              const char *path, unsigned flags) {
         static struct target_facts facts;
@@ -223,7 +223,7 @@ START_TEST(empty_policy_opens_nothing_but_ones_own) {
 }
 END_TEST
 
-/* Root is a peer like others. */
+/* Root is a peer like any other. */
 START_TEST(root_needs_to_own_it_too) {
         struct policy *policy = policy_new();
 
@@ -299,7 +299,7 @@ static const struct {
         {"/a", 0},           {"/a/", 0},           {"/a/b", 0},
         {"/a/.b", 0},        {"/a/..b", 0},        {"/a/...", 0},
         {"/a b", 0},         {"/proc", 0},         {"/\xc3\xa9", 0},
-        {"/\xe9", -EINVAL}, /* below it nothing is ever mounted */
+        {"/\xe9", -EINVAL}, /* nothing is ever mounted below it */
         {"", -EINVAL},       {"/", -EINVAL},       {"//", -EINVAL},
         {"///", -EINVAL},    {"a", -EINVAL},       {"a/b", -EINVAL},
         {"./a", -EINVAL},    {".", -EINVAL},       {"..", -EINVAL},
@@ -317,7 +317,7 @@ START_TEST(takes_only_paths_as_the_kernel_spells_them) {
 
                 ck_assert_msg(r == build_directories[i].result, "%s: %d", build_directories[i].path,
                               r);
-                /* What was refused opens nothing. */
+                /* A refused directory opens nothing. */
                 if (r < 0)
                         ck_assert_uint_eq(judge(policy, US, PROTOCOL_PROC, TARGET_DIRECTORY, 0,
                                                 EXT4, "/a/b/c/proc", 0),
@@ -379,7 +379,7 @@ START_TEST(writable_proc_is_for_the_named_alone) {
 }
 END_TEST
 
-/* ---- why ---- */
+/* ---- reasons ---- */
 
 enum { LONG = 3000 };
 
@@ -411,7 +411,7 @@ static const struct {
         {US, US, EXT4, "/home/\xf4\x8f\xbf\xbf\x80/proc",
          "the directory's path is not UTF-8 text at byte 7 (f4 8f bf bf), and a mount there would "
          "break systemctl list-units for everybody: rename that directory"},
-        {US, US, EXT4, "/home/a/dev", ""}, /* the status says it all */
+        {US, US, EXT4, "/home/a/dev", ""}, /* the status's own sentence is enough */
 };
 
 START_TEST(refusal_names_what_was_compared) {
@@ -429,7 +429,7 @@ START_TEST(refusal_names_what_was_compared) {
 }
 END_TEST
 
-/* Whatever the lengths, nothing is lost of what to do. */
+/* However long the paths, the advice is complete. */
 START_TEST(long_paths_leave_room_for_the_advice) {
         static const uint64_t kinds[] = {EXT4, FUSE};
         char path[LONG + 8], directory[LONG + 8];
@@ -478,7 +478,7 @@ END_TEST
 
 /* ---- trust ---- */
 
-/* An administrator may mount on anybody's directory, and nothing else that others may not. */
+/* An administrator may mount on any user's directory; all other rules apply. */
 START_TEST(administrator_needs_no_ownership_but_all_else) {
         struct policy *policy = policy_of_rows();
 
@@ -500,7 +500,7 @@ START_TEST(administrator_needs_no_ownership_but_all_else) {
 }
 END_TEST
 
-/* The pid is for the log. */
+/* The pid is only for the log. */
 START_TEST(pid_makes_no_difference) {
         struct policy *policy = policy_of_rows();
         static const pid_t pids[] = {0, 1, 4711, -1};
@@ -526,15 +526,15 @@ static const struct {
         {US, "/srv/build", true},
         {0, "/srv/build", true},
         {US, "/srv/mine", true},
-        {0, "/srv/mine", false}, /* another's, root's eyes or not */
+        {0, "/srv/mine", false}, /* another user's, even for root */
         {US + 1, "/srv/mine", false},
         {US, "/srv/theirs", false},
         {100, "/srv/theirs", true},
         {10001, "/srv/theirs", true},
-        {US, "/srv/deep/a/b", true}, /* given with a slash behind it */
+        {US, "/srv/deep/a/b", true}, /* given with a trailing slash */
         {US, "/srv/deep/a", false},
         {US, "/srv/named/proc", true},
-        {US, "/srv/build/1/root", true}, /* a place below it is open as well */
+        {US, "/srv/build/1/root", true}, /* a directory below it is open as well */
         {US, "/srv/build/proc", true},
         {US, "/srv/build2", false},
         {US, "/srv/buil", false},
@@ -559,7 +559,7 @@ START_TEST(check_knows_a_build_directory_by_its_whole_path) {
                 const struct target_facts *facts =
                         facts_like(TARGET_DIRECTORY, 5000, FUSE, whole_paths[i].path, 0);
 
-                /* An administrator vouches for a directory's owner, and not for its path. */
+                /* An administrator vouches for a directory's owner, but not for its path. */
                 for (subject.trust = TRUST_USER; subject.trust <= TRUST_ADMINISTRATOR;
                      subject.trust++)
                         ck_assert_msg(
@@ -575,7 +575,7 @@ START_TEST(check_knows_a_build_directory_by_its_whole_path) {
 }
 END_TEST
 
-/* What a mountpoint of the same owner right below would be. */
+/* Judged like a mountpoint of the same owner directly below. */
 static const struct {
         enum status wanted;
         enum target_type type;
@@ -604,12 +604,12 @@ static const struct {
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, "/srv/theirs", 0},
         {STATUS_NOT_AUTHORISED, TARGET_DIRECTORY, 0, EXT4, "/", ROOT},
 
-        /* By these names it is a mountpoint itself, */
+        /* With these names it is itself a mountpoint, */
         {STATUS_OK, TARGET_DIRECTORY, US, EXT4, "/home/proc", 0},
         {STATUS_ALREADY_MOUNTED, TARGET_DIRECTORY, US, EXT4, "/home/proc", ROOT},
         {STATUS_WRONG_NAME, TARGET_DIRECTORY, US, EXT4, "/home/sys", 0},
         {STATUS_WRONG_NAME, TARGET_DIRECTORY, 0, FUSE, "/srv/build/1/sys", 0},
-        /* and whatever the administrator calls his build directory, it is one. */
+        /* and a build directory is one whatever its name. */
         {STATUS_OK, TARGET_DIRECTORY, 0, FUSE, "/srv/named/proc", ROOT},
 };
 
@@ -639,7 +639,9 @@ START_TEST(check_of_a_mountpoint_is_judged_as_its_mount) {
                 const struct target_facts *facts = facts_of_row(i);
                 const char *name = strrchr(facts->path, '/');
 
-                /* Others are places; /srv/named/proc is a build directory. */
+                /*
+                 * All others are parents of mounts to come; /srv/named/proc is a build directory.
+                 */
                 if (!name || (strcmp(name, "/proc") != 0 && strcmp(name, "/sys") != 0) ||
                     strcmp(facts->path, "/srv/named/proc") == 0)
                         continue;

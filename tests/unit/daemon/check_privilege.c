@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Each test is a process of its own, so what it gives up is its own as well. */
+/* Each test is a process of its own, so it drops only its own privileges. */
 
 #include "daemon/privilege.h"
 
@@ -35,8 +35,8 @@ static void is_refused(const char *part) {
 }
 
 /*
- * In a process that was forked, as Check's tests are, ThreadSanitizer has a thread of its own from
- * the start, which keeps its capabilities and is rightly refused.
+ * ThreadSanitizer has a thread of its own from the start of a forked process, such as Check's
+ * tests, which keeps its capabilities and is rightly refused.
  */
 static void is_accepted(void) {
         const char *what = NULL;
@@ -158,7 +158,10 @@ START_TEST(end_state_of_a_unit_is_accepted) {
 }
 END_TEST
 
-/* Without CAP_SETPCAP from the start, and without securebits: what it can't do itself, it sees. */
+/*
+ * Without CAP_SETPCAP from the start, and without securebits: it can't set them itself, but it
+ * notices.
+ */
 START_TEST(bounding_set_that_it_can_not_drop_is_refused) {
         cap_t caps;
         const cap_value_t keep = CAP_SYS_ADMIN;
@@ -206,7 +209,7 @@ START_TEST(refuses_a_process_that_dropped_nothing) {
 }
 END_TEST
 
-/* Then one part is wrong after the other. */
+/* Then one part after the other is made wrong. */
 START_TEST(refuses_what_is_missing_by_its_name) {
         const cap_value_t none = CAP_SYS_ADMIN;
         cap_t caps;
@@ -237,14 +240,14 @@ static void *wait_twice(void *argument) {
         return argument;
 }
 
-/* A thread that was joined is in /proc for a moment yet; ThreadSanitizer's own stay. */
+/* A joined thread stays in /proc for a moment; ThreadSanitizer's own threads stay for good. */
 static void await_one_thread(void) {
 #if !defined(__SANITIZE_THREAD__)
         struct stat tasks;
 
         do
                 ck_assert_int_eq(stat("/proc/self/task", &tasks), 0);
-        while (tasks.st_nlink > 3 && usleep(1000) == 0); /* ".", "..", and this one */
+        while (tasks.st_nlink > 3 && usleep(1000) == 0); /* ".", "..", and this thread */
 #endif
 }
 
@@ -255,7 +258,7 @@ START_TEST(thread_that_was_there_before_is_seen) {
         pthread_barrier_init(&barrier, NULL, 2);
         ck_assert_int_eq(pthread_create(&thread, NULL, wait_twice, NULL), 0);
         pthread_barrier_wait(&barrier);
-        /* It acts on the calling thread alone (libpsx isn't linked). */
+        /* It acts only on the calling thread (libpsx isn't linked). */
         drops();
         is_refused("set");
         pthread_barrier_wait(&barrier);

@@ -10,13 +10,13 @@
 #include <pthread.h>
 #include <string.h>
 
-/* Different ones, so that no kind can be taken for another. */
+/* All different, so that no kind can be mistaken for another. */
 static const struct quota_limit limits[QUOTA_KINDS] = {
         [QUOTA_CONNECTIONS] = {10, 4}, [QUOTA_REFUSALS] = {7, 3},   [QUOTA_MOUNTS] = {100, 40},
         [QUOTA_CALLS] = {5, 2},        [QUOTA_NAMESPACES] = {9, 6},
 };
 
-/* What the refusal of a kind says. */
+/* The texts of the refusals. */
 static const struct {
         const char *total, *per_user;
 } texts[QUOTA_KINDS] = {
@@ -66,7 +66,7 @@ static void charges(uid_t uid, enum quota_kind kind, unsigned amount) {
         ck_assert_uint_eq(quota_used(quota, kind), used + amount);
 }
 
-/* In these words, and nothing is charged. */
+/* With that text, and nothing is charged. */
 static void refuses(uid_t uid, enum quota_kind kind, unsigned amount, const char *text) {
         unsigned used = quota_used(quota, kind);
         struct verdict verdict = quota_charge(quota, uid, kind, amount);
@@ -97,9 +97,9 @@ START_TEST(limits_a_user_one_by_one) {
                 for (unsigned i = 0; i < limits[kind].per_user; i++)
                         charges(1000, kind, 1);
                 refuses(1000, kind, 1, texts[kind].per_user);
-                charges(1001, kind, 1); /* another has room */
+                charges(1001, kind, 1); /* another user has room */
                 quota_return(quota, 1000, kind, 1);
-                charges(1000, kind, 1); /* one more, and no more than one */
+                charges(1000, kind, 1); /* one more, and only one */
                 refuses(1000, kind, 1, texts[kind].per_user);
                 quota_return(quota, 1000, kind, limits[kind].per_user);
                 quota_return(quota, 1001, kind, 1);
@@ -126,7 +126,7 @@ START_TEST(limits_a_user_by_amounts) {
 }
 END_TEST
 
-/* Each user takes his share, until the last finds less. */
+/* Each user takes a full share, until the last one finds less. */
 START_TEST(limits_all_together) {
         start();
         FOR_ALL(kind) {
@@ -153,7 +153,7 @@ START_TEST(limits_all_together) {
 }
 END_TEST
 
-/* He can do something about his own. */
+/* The user can do something about this limit. */
 START_TEST(user_at_both_limits_is_told_of_his_own) {
         static const struct quota_limit same[QUOTA_KINDS] = {
                 {4, 4}, {4, 4}, {4, 4}, {4, 4}, {4, 4}};
@@ -231,7 +231,7 @@ START_TEST(limit_of_none_refuses_all) {
 }
 END_TEST
 
-/* What a predecessor left exists, whatever the limits are today. */
+/* Leases of the previous instance exist, whatever the limits are now. */
 START_TEST(what_exists_is_charged_beyond_the_limits) {
         start();
         FOR_ALL(kind) {
@@ -301,7 +301,7 @@ START_TEST(uids_are_told_apart_to_the_last) {
 }
 END_TEST
 
-/* One user after the other, each with nothing left in the end. */
+/* One user after the other, each with nothing left at the end. */
 static void come_and_go(uid_t first, unsigned count) {
         for (uid_t uid = first; uid < first + count; uid++) {
                 charges(uid, QUOTA_CONNECTIONS, 1);
@@ -313,13 +313,13 @@ static void come_and_go(uid_t first, unsigned count) {
         }
 }
 
-/* Uids can be many: the daemon must not grow by those that were here once. */
+/* There can be many uids: the daemon's memory must not grow with those seen in the past. */
 START_TEST(user_who_has_nothing_is_forgotten) {
         size_t before;
 
         start();
         charges(7, QUOTA_REFUSALS, 1);
-        come_and_go(1000, 1000); /* what the C library keeps, it has by now */
+        come_and_go(1000, 1000); /* the C library has its caches by now */
         before = mallinfo2().uordblks;
         come_and_go(2000, 20000);
         ck_assert_uint_eq(mallinfo2().uordblks, before); /* under a sanitizer 0, and leaks show */
@@ -328,7 +328,7 @@ START_TEST(user_who_has_nothing_is_forgotten) {
 }
 END_TEST
 
-/* Its users go with it, whatever they have. */
+/* Its users are freed with it, whatever they are charged for. */
 START_TEST(frees_what_is_still_charged) {
         start();
         for (uid_t uid = 0; uid < 20; uid++)
@@ -339,7 +339,7 @@ END_TEST
 
 enum { THREADS = 8, ROUNDS = 5000 };
 
-/* No total is ever beyond its limit, whoever looks. */
+/* No total ever exceeds its limit, as seen from any thread. */
 static void *charge_many(void *argument) {
         uintptr_t number = (uintptr_t)argument, broken = 0;
 

@@ -16,7 +16,7 @@
 
 enum {
         USER = 1000,
-        MANY = 3000, /* more than may wait, each with a descriptor of its own */
+        MANY = 3000, /* more than may wait, with one descriptor each */
         PATIENCE = 5000,
 };
 
@@ -24,7 +24,7 @@ static struct context context;
 static struct threads *threads;
 static struct refusals *refusals;
 
-/* With so many threads that close. */
+/* With that many closing threads. */
 static void start(unsigned closers) {
         const struct quota_limit limits[QUOTA_KINDS] = {[QUOTA_REFUSALS] = {closers, closers}};
 
@@ -44,7 +44,7 @@ static void stop(void) {
         close(context.proc);
 }
 
-/* Returns the client's end, which has sent `messages`, each with the descriptor if there is one. */
+/* Returns the client's end, which has sent `messages`, each with the descriptor if one is given. */
 static int connect_one(unsigned messages, int fd, int *daemon) {
         int ends[2];
 
@@ -71,7 +71,7 @@ static ssize_t receive(int client, void *bytes, size_t size) {
         ssize_t received;
 
         ck_assert_int_eq(poll(&readable, 1, PATIENCE), 1);
-        do /* ECONNRESET once, where what the client has sent was not read */
+        do /* ECONNRESET once, if data that the client sent was not read */
                 received = recv(client, bytes, size, 0);
         while (received < 0);
         return received;
@@ -124,7 +124,7 @@ START_TEST(tells_nothing_where_nobody_is_to_be_told) {
 }
 END_TEST
 
-/* Messages of no bytes among them. */
+/* Including empty messages. */
 START_TEST(messages_without_descriptors_need_no_closer) {
         unsigned before;
         int client, daemon;
@@ -142,7 +142,7 @@ START_TEST(messages_without_descriptors_need_no_closer) {
 }
 END_TEST
 
-/* Also behind others, and with a message of no bytes. */
+/* Even behind others, and with an empty message. */
 START_TEST(descriptors_are_left_to_a_closer) {
         unsigned before;
         int client, daemon;
@@ -177,13 +177,13 @@ START_TEST(closer_closes_all_that_wait) {
 }
 END_TEST
 
-/* Each with a descriptor, so that they wait for a closer. */
+/* Each with a descriptor, so that it waits for a closer. */
 static void refuse_many(void) {
         int daemon;
 
         for (unsigned i = 0; i < MANY; i++) {
                 while (!refusals_have_room(refusals))
-                        usleep(100); /* the teller is behind */
+                        usleep(100); /* the replies lag behind */
                 close(connect_one(1, STDERR_FILENO, &daemon));
                 refuse(daemon, STATUS_LIMIT_EXCEEDED);
         }
@@ -191,7 +191,7 @@ static void refuse_many(void) {
                 usleep(1000);
 }
 
-/* What one user queues keeps nobody from being accepted, though nothing of it can be closed. */
+/* Whatever one user queues, others are still accepted, though none of it can be closed. */
 START_TEST(room_is_left_however_many_wait) {
         unsigned before;
 
@@ -205,7 +205,7 @@ START_TEST(room_is_left_however_many_wait) {
 }
 END_TEST
 
-/* More than wait singly: a bundle of them is closed like one. */
+/* More than wait singly: a bundle of them is closed like a single one. */
 START_TEST(closer_closes_however_many_wait) {
         unsigned before;
         int daemon;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The operation table over the fake kernel: the order in which a request is judged, what is
- * answered to it, and for every call that fails on the way, what is left.
+ * The operation table over the fake kernel: the order of the checks, the answers, and what is left
+ * after each failing call.
  */
 
 #include "daemon/request.h"
@@ -57,7 +57,7 @@ static void start(unsigned features) {
         hold();
 }
 
-/* After an instance that left a lease with that many mounts, of whose roots we ask for adoption. */
+/* After an instance that left a lease of so many mounts, whose roots are sent to adopt it. */
 static int left_on[PROTOCOL_TARGETS_MAX];
 static struct record left;
 
@@ -84,7 +84,7 @@ static void start_after(unsigned features, unsigned count, uid_t uid) {
         fake_calls_reset();
 }
 
-/* Whatever is left is detached by somebody else, and swept. */
+/* Somebody else detaches the rest, and a sweep forgets it. */
 static void forget_left(void) {
         for (unsigned i = 0; i < left.count; i++) {
                 while (fake_mount_on(left_on[i]))
@@ -116,18 +116,18 @@ static void serve(void) {
         memset(reply, 0x5a, sizeof(*reply));
         memset(&request.remains, 0x5a, sizeof(request.remains));
         request_serve(&fake.context, holder, &request);
-        lease_dispose(&request.remains); /* without new clones: a descriptor is a mount */
+        lease_dispose(&request.remains); /* without new clones, so that descriptors equal mounts */
         ck_assert_uint_eq(reply->operation, wire->operation);
         ck_assert_uint_eq(reply->cookie, wire->cookie);
         ck_assert(fake_is_in_root());
-        /* Borrowed, but those of an adoption that succeeds are taken. */
+        /* Borrowed, except by an adoption that succeeds, which takes them. */
         if (wire->operation == PROTOCOL_ADOPT && reply->status == STATUS_OK) {
                 for (unsigned i = 0; i < wire->n_targets; i++)
                         ck_assert_int_lt(fds->fds[i], 0);
                 ck_assert_uint_eq(descriptors_count(), before);
         } else
                 ck_assert_mem_eq(kept, fds->fds, sizeof(kept));
-        /* A mount has one descriptor, and nothing else has; an unmount may stop half way. */
+        /* Only mounts have descriptors, one each; an unmount may stop half way. */
         if (wire->operation != PROTOCOL_UNMOUNT)
                 ck_assert_uint_eq(descriptors_count() - before, fake_mounts() - mounts);
         if (reply->status != STATUS_OK) {
@@ -151,7 +151,7 @@ static void ask(uint16_t operation, uint64_t lease) {
         };
 }
 
-/* One more target, and its directory. */
+/* Adds a target, and its directory. */
 static void ask_target(uint32_t file_system, uint32_t options,
                        const struct fake_directory *directory) {
         wire->targets[wire->n_targets++] =
@@ -159,7 +159,7 @@ static void ask_target(uint32_t file_system, uint32_t options,
         fds->fds[fds->count++] = fake_directory(directory);
 }
 
-/* `count` targets that are right, each at a place of its own. */
+/* Adds `count` valid targets, each in a place of its own. */
 static void ask_good(unsigned count) {
         static char paths[PROTOCOL_TARGETS_MAX][32];
 
@@ -222,7 +222,7 @@ START_TEST(decoders_refusal_is_the_answer) {
         start(FAKE_ALL_FEATURES);
         ask(77, 0);
         wire->n_targets = 0xffffffff;
-        fds->starved = true; /* judged later */
+        fds->starved = true; /* checked later */
         request.decoded = verdict_refuse(STATUS_MALFORMED, 3);
         serve();
         ck_assert_uint_eq(reply->status, STATUS_MALFORMED);
@@ -292,7 +292,7 @@ START_TEST(our_own_lack_of_descriptors_is_not_the_clients_fault) {
 }
 END_TEST
 
-/* Each target in the row, after a good one, in this order of judgement. */
+/* Each row's target follows a valid one; rows are in the order of the checks. */
 static const struct {
         enum status status;
         uint32_t file_system;
@@ -302,7 +302,7 @@ static const struct {
         {STATUS_TARGET_VANISHED, PROTOCOL_SYSFS, {"/r0/sys", US, 0, FAKE_IS_DELETED}},
         {STATUS_TARGET_VANISHED, PROTOCOL_SYSFS, {"/r0/proc", US, 0, FAKE_IS_DELETED}},
         {STATUS_ALREADY_MOUNTED, PROTOCOL_SYSFS, {"/r0/sys", US, 0, FAKE_IS_ROOT}},
-        {STATUS_ALREADY_MOUNTED, PROTOCOL_PROC, {"/r0/proc", US, 0, 0}}, /* as the good one */
+        {STATUS_ALREADY_MOUNTED, PROTOCOL_PROC, {"/r0/proc", US, 0, 0}}, /* the valid one's */
         {STATUS_ALREADY_MOUNTED, PROTOCOL_SYSFS, {"/r0/proc", US, 0, 0}},
         {STATUS_WRONG_NAME, PROTOCOL_SYSFS, {"/r1/proc", US, 0, 0}},
         {STATUS_WRONG_NAME, PROTOCOL_PROC, {"/r0/sys", 0, FAKE_FUSE, 0}},
@@ -360,7 +360,7 @@ START_TEST(other_file_system_is_refused_without_a_mount) {
 }
 END_TEST
 
-/* A refusal of the last target is found before the first mount is made. */
+/* A bad last target is found before the first mount is made. */
 START_TEST(judges_all_targets_before_it_mounts_one) {
         start(FAKE_ALL_FEATURES);
         ask_good(15);
@@ -401,7 +401,7 @@ static void ask_elsewhere(unsigned flags) {
         ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT), 0);
 }
 
-/* A path says nothing of the namespace it is in, and what is mounted in another stays there. */
+/* A path doesn't tell its namespace, and a mount in another one would stay there. */
 START_TEST(build_directory_elsewhere_is_refused_before_anything_is_mounted) {
         static const unsigned elsewhere[] = {
                 FAKE_IS_FOREIGN,
@@ -425,7 +425,7 @@ START_TEST(build_directory_elsewhere_is_refused_before_anything_is_mounted) {
 END_TEST
 
 static const struct {
-        bool writable; /* the policy's */
+        bool writable; /* by policy */
         uint32_t file_system;
         uint32_t options;
         bool read_only, pids_only;
@@ -443,7 +443,7 @@ static const struct {
         {true, PROTOCOL_SYSFS, PROTOCOL_READ_ONLY, true, false},
 };
 
-/* Whoever serves it may keep those waiting who ask it. */
+/* Its server could make those who ask wait. */
 START_TEST(file_system_is_never_asked_what_it_is) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
                 start(feature_sets[f]);
@@ -609,11 +609,11 @@ START_TEST(adopts_and_unmounts) {
                 ck_assert_uint_eq(fake_mounts(), sizes[s]);
                 ck_assert_uint_eq(leases_count(fake.context.leases).left, 0);
                 ck_assert_uint_eq(fake_calls(FAKE_MOVE_MOUNT) + fake_calls(FAKE_UMOUNT), 0);
-                wire->flags = PROTOCOL_KEEP; /* which no decoder lets through */
+                wire->flags = PROTOCOL_KEEP; /* which the decoder never accepts */
                 request_take_back(&fake.context, holder, &request);
                 ck_assert_uint_eq(fake_mounts(), sizes[s]);
                 ask_adopt();
-                serve(); /* once */
+                serve(); /* only once */
                 ck_assert_uint_eq(reply->status, STATUS_NO_SUCH_LEASE);
                 ck_assert_uint_eq(unmount(left.lease), STATUS_OK);
                 ck_assert_uint_eq(fake_mounts(), 0);
@@ -664,7 +664,7 @@ START_TEST(daemon_that_stops_adopts_no_more) {
 }
 END_TEST
 
-/* Limits are for those who want more: this one counts already. */
+/* Limits are for new mounts: this lease is already counted. */
 START_TEST(adoption_needs_no_room) {
         static const struct quota_limit quota[QUOTA_KINDS] = {{4, 4}, {4, 4}, {4, 4}, {4, 4}};
 
@@ -725,7 +725,7 @@ START_TEST(each_call_of_an_adoption_that_fails_loses_nothing) {
 }
 END_TEST
 
-/* Every call of a mount fails once, the questions about its targets among them. */
+/* Each call of a mount fails once, including those that examine its targets. */
 START_TEST(each_call_that_fails_is_answered_and_leaves_nothing) {
         static const int errors[] = {EPERM, ENOMEM, EMFILE, EIO};
         static enum fake_call log[2048];
@@ -784,7 +784,7 @@ START_TEST(path_that_is_too_long_is_answered) {
 }
 END_TEST
 
-/* Nothing of the client's goes back to it, or into a terminal by way of it. */
+/* No bytes of the client's are sent back, or into a terminal by way of the answer. */
 START_TEST(answer_has_no_bytes_of_the_clients) {
         start(FAKE_ALL_FEATURES);
         ask(PROTOCOL_MOUNT, 0);
@@ -796,9 +796,9 @@ START_TEST(answer_has_no_bytes_of_the_clients) {
 }
 END_TEST
 
-/* ---- judged only ---- */
+/* ---- check only ---- */
 
-/* The answer to what has been asked, as a check; the descriptors stay. */
+/* The answer to the request, as a check; the descriptors stay. */
 static void serve_check(void) {
         unsigned used = quota_used(fake.context.quota, QUOTA_MOUNTS), mounts = fake_mounts();
         uint64_t total = fake.context.mounts_total;
@@ -817,7 +817,7 @@ static void serve_check(void) {
         wire->flags = 0;
 }
 
-/* Asked for with others, it is what is at fault; the others are mounted as ever. */
+/* Requested with others, it is the one at fault; the others are mounted as usual. */
 START_TEST(dev_that_is_not_offered_is_refused_with_the_reason) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
                 log_open(LOG_EMERG);
@@ -861,7 +861,7 @@ START_TEST(check_is_answered_as_the_mount_would_be) {
                         fake_context_is_clean(&fake, 2);
 
                         serve();
-                        if (bad[i].directory.flags & FAKE_VANISHES) { /* too late to be judged */
+                        if (bad[i].directory.flags & FAKE_VANISHES) { /* too late for a check */
                                 ck_assert_uint_eq(checked.status, STATUS_OK);
                                 continue;
                         }
@@ -896,7 +896,7 @@ START_TEST(check_can_be_repeated_and_is_no_claim) {
 }
 END_TEST
 
-/* Whether it is on a file system that would do, not whether there is room at this moment. */
+/* A check is about the place, not about the room at this moment. */
 START_TEST(check_needs_no_room_but_for_its_targets) {
         uint64_t leases[4];
 
@@ -922,8 +922,10 @@ START_TEST(check_needs_no_room_but_for_its_targets) {
 }
 END_TEST
 
-/* What a runner has before its first action: the directory below which its roots will be. A mount
- * on it is refused all the same. */
+/*
+ * A runner has only this before its first action: the directory below which its roots will be. A
+ * mount on it is refused nevertheless.
+ */
 static const struct {
         struct fake_directory directory;
         enum status checked, mounted;
@@ -937,7 +939,7 @@ static const struct {
          STATUS_ALREADY_MOUNTED},
         {{"/build", 0, FAKE_FUSE, FAKE_IS_HIDDEN}, STATUS_OK, STATUS_WRONG_NAME},
         {{"/build/1/proc", 0, FAKE_FUSE, 0}, STATUS_OK, STATUS_OK},
-        /* A mount root below it is one on which something is mounted. */
+        /* A mount root below it means that something is already mounted. */
         {{"/build/1/proc", 0, FAKE_FUSE, FAKE_IS_ROOT},
          STATUS_ALREADY_MOUNTED,
          STATUS_ALREADY_MOUNTED},
@@ -945,7 +947,7 @@ static const struct {
         {{"/build", 0, 0, FAKE_IS_FILE}, STATUS_NOT_A_DIRECTORY, STATUS_NOT_A_DIRECTORY},
         {{"/build", 0, 0, FAKE_IS_DELETED}, STATUS_TARGET_VANISHED, STATUS_TARGET_VANISHED},
         {{"/build", 0, 0, FAKE_IS_FOREIGN}, STATUS_FOREIGN_NAMESPACE, STATUS_WRONG_NAME},
-        /* Nobody opened these: as good as a mountpoint of the same owner in them. */
+        /* Not opened to anybody: judged like a mountpoint of the same owner inside. */
         {{"/theirs", US, 0, 0}, STATUS_OK, STATUS_WRONG_NAME},
         {{"/theirs", 0, 0, FAKE_IS_ROOT}, STATUS_NOT_AUTHORISED, STATUS_ALREADY_MOUNTED},
         {{"/build2", US, 0, 0}, STATUS_OK, STATUS_WRONG_NAME},
@@ -991,7 +993,7 @@ START_TEST(build_directory_is_checked_for_either_file_system_and_beside_others) 
         serve_check();
         ck_assert_uint_eq(reply->status, STATUS_OK);
         ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){"/build", 0, FAKE_FUSE, 0});
-        serve_check(); /* twice the same is the client's mistake in a check as well */
+        serve_check(); /* a repeated directory is the client's mistake in a check as well */
         ck_assert_uint_eq(reply->status, STATUS_ALREADY_MOUNTED);
         ck_assert_uint_eq(reply->target, 2);
         end();
@@ -1053,7 +1055,7 @@ START_TEST(kept_lease_is_the_users) {
                 ck_assert_uint_eq(fake_context_record(&fake, lease).state, RECORD_LIVE);
                 ck_assert_uint_eq(quota_used(fake.context.quota, QUOTA_MOUNTS), sizes[s]);
 
-                /* The connection ends, and another user's knows nothing of it. */
+                /* The connection ends, and another user's connection can't find the lease. */
                 leases_abandon(fake.context.leases, holder);
                 ck_assert_int_eq(lease_release_held(fake.context.leases, holder), 0);
                 ck_assert_uint_eq(fake_mounts(), sizes[s]);
@@ -1061,7 +1063,7 @@ START_TEST(kept_lease_is_the_users) {
                 holder->subject.uid = US + 1;
                 ck_assert_uint_eq(unmount(lease), STATUS_NO_SUCH_LEASE);
 
-                /* Any connection of the same user may end it, once. */
+                /* Any connection of the same user can release it, once. */
                 holder->subject.uid = US;
                 ck_assert_uint_eq(unmount(lease), STATUS_OK);
                 ck_assert_uint_eq(fake_mounts(), 0);
@@ -1098,7 +1100,7 @@ START_TEST(administrator_ends_anybodys_lease) {
         kept = mount_kept(1);
         holder = &holders[1];
         holder->subject = (struct subject){.uid = 0};
-        ck_assert_uint_eq(unmount(lease), STATUS_NO_SUCH_LEASE); /* root's rights are not asked */
+        ck_assert_uint_eq(unmount(lease), STATUS_NO_SUCH_LEASE); /* root has no special rights */
         ck_assert_uint_eq(unmount(kept), STATUS_NO_SUCH_LEASE);
         holder->subject.trust = TRUST_ADMINISTRATOR;
         ck_assert_uint_eq(unmount(lease), STATUS_OK);
@@ -1142,7 +1144,7 @@ START_TEST(kept_lease_whose_reply_is_lost_is_released) {
 }
 END_TEST
 
-/* It ends with its connection, or there is none. */
+/* The lease ends with its connection, or there is none. */
 START_TEST(other_replies_that_are_lost_change_nothing) {
         uint64_t lease, kept;
 
@@ -1155,7 +1157,7 @@ START_TEST(other_replies_that_are_lost_change_nothing) {
         request_take_back(&fake.context, holder, &request);
         ck_assert_uint_eq(fake_mounts(), 2);
 
-        serve(); /* refused: it is mounted on already */
+        serve(); /* refused: already mounted on */
         ck_assert_uint_ne(reply->status, STATUS_OK);
         wire->flags = PROTOCOL_KEEP;
         request_take_back(&fake.context, holder, &request);
@@ -1190,7 +1192,7 @@ END_TEST
 
 START_TEST(what_came_is_closed_and_clones_are_made_when_nobody_waits) {
         start(FAKE_ALL_FEATURES);
-        request_finish(&fake.context, &request); /* clones are there now */
+        request_finish(&fake.context, &request); /* the clones exist now */
         fake.descriptors = descriptors_count();
         ask_good(16);
         request_serve(&fake.context, holder, &request);
@@ -1209,7 +1211,7 @@ START_TEST(what_came_is_closed_and_clones_are_made_when_nobody_waits) {
 }
 END_TEST
 
-/* ---- while something else happens ---- */
+/* ---- concurrent events ---- */
 
 static enum status served;
 
@@ -1231,9 +1233,9 @@ static const struct {
         {true, false, false, STATUS_OK, 0},
         /* Its connection will release it: */
         {false, true, false, STATUS_OK, 0},
-        /* nobody would: */
+        /* nobody would release it: */
         {true, true, false, STATUS_SHUTTING_DOWN, 0},
-        /* nobody waits for it: */
+        /* nobody is waiting for it: */
         {false, false, true, STATUS_HOST_FAILED, ECONNRESET},
         {true, false, true, STATUS_HOST_FAILED, ECONNRESET},
         {false, true, true, STATUS_SHUTTING_DOWN, 0},
@@ -1269,7 +1271,7 @@ START_TEST(stop_and_the_clients_end_are_seen_after_the_mount) {
 }
 END_TEST
 
-/* ---- what is counted and logged ---- */
+/* ---- counters and log ---- */
 
 START_TEST(mounts_and_failures_are_counted) {
         uint64_t lease;
@@ -1328,7 +1330,7 @@ START_TEST(each_request_has_one_line_of_the_log_with_its_name) {
                         line, reply->status == STATUS_OK ? "done" : status_name(reply->status)));
         }
 
-        /* What went well is for debugging, what didn't for everybody. */
+        /* Successes are for debugging, failures for everybody. */
         log_set_level(LOG_INFO);
         ask(PROTOCOL_HELLO, 0);
         serve();
@@ -1351,7 +1353,7 @@ END_TEST
 
 /* ---- enter ---- */
 
-enum { CONTAINER = 7 }; /* the id of each namespace of the client's */
+enum { CONTAINER = 7 }; /* the id of each of the client's namespaces */
 
 static void ask_enter(void) {
         static const int kinds[] = {CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET};
@@ -1373,7 +1375,7 @@ static enum status enter(void) {
 
 static void leave(void) {
         request_leave(&fake.context, holder);
-        request_leave(&fake.context, holder); /* from nowhere: nothing */
+        request_leave(&fake.context, holder); /* without namespaces: does nothing */
 }
 
 static void start_joining(unsigned features) {
@@ -1440,7 +1442,7 @@ START_TEST(mounts_are_made_where_the_client_is) {
                 start_joining(feature_sets[f]);
                 log_set_level(LOG_INFO);
                 ask_inside(2);
-                serve(); /* as whoever may enter finds out that there is something to enter */
+                serve(); /* as a client that may enter finds out that it has to */
                 ck_assert_uint_eq(reply->status, STATUS_FOREIGN_NAMESPACE);
                 ck_assert_str_eq(captured(log), "");
                 ck_assert_uint_eq(fake.context.failures_total, 0);
@@ -1473,7 +1475,7 @@ START_TEST(mounts_are_made_where_the_client_is) {
 }
 END_TEST
 
-/* That is for an administrator to mend, in mountatd's own pid namespace. */
+/* An administrator must fix that, by running mountatd in another pid namespace. */
 START_TEST(enter_without_a_process_to_be_seen_is_a_failure) {
         int log = capture();
 
@@ -1509,7 +1511,7 @@ START_TEST(enters_once_and_before_the_first_mount) {
 }
 END_TEST
 
-/* Of one user, whatever the others have; and what is refused for another reason isn't counted. */
+/* Per user, whatever others have; other refusals aren't counted. */
 START_TEST(so_many_of_a_user_are_inside) {
         static const struct quota_limit quota[QUOTA_KINDS] = {
                 [QUOTA_MOUNTS] = {8, 8}, [QUOTA_NAMESPACES] = {64, 2}};
@@ -1590,7 +1592,7 @@ START_TEST(what_is_kept_at_home_is_released_from_inside) {
 }
 END_TEST
 
-/* Else it would look for its client's mounts at home, and take them for gone. */
+/* Otherwise it would look for its client's mounts at home, and take them for gone. */
 START_TEST(thread_that_did_not_get_back_does_so_for_the_next_request) {
         enum { TRIES = 8 };
         uint64_t lease;
@@ -1599,12 +1601,12 @@ START_TEST(thread_that_did_not_get_back_does_so_for_the_next_request) {
         ck_assert_uint_eq(enter(), STATUS_OK);
         lease = mount_inside();
         ask_inside(1);
-        wire->targets[0].options = PROTOCOL_PIDS_ONLY; /* for which there is no template yet */
+        wire->targets[0].options = PROTOCOL_PIDS_ONLY; /* without a template so far */
         fake_calls_reset();
         fake_fail(FAKE_SETNS, 2, TRIES, ENOMEM); /* after the one that leads home */
         request_serve(&fake.context, holder, &request);
         ck_assert_uint_eq(reply->status, STATUS_HOST_FAILED);
-        ck_assert_uint_eq(fake_where(), CONTAINER); /* to undo what there was */
+        ck_assert_uint_eq(fake_where(), CONTAINER); /* to undo the mounts there */
 
         ask(PROTOCOL_UNMOUNT, lease);
         fdpass_set_close(fds);
@@ -1616,7 +1618,7 @@ START_TEST(thread_that_did_not_get_back_does_so_for_the_next_request) {
 }
 END_TEST
 
-/* By whoever has to, from home. */
+/* By any thread, from home. */
 START_TEST(lease_is_released_in_its_namespace) {
         struct holder admin = {.subject = {.pid = 1, .trust = TRUST_ADMINISTRATOR}};
         struct lease_remains remains;
@@ -1720,7 +1722,7 @@ START_TEST(lease_is_adopted_where_it_is) {
         serve_inside();
         ck_assert_msg(reply->status == STATUS_OK, "%s", reply->text);
         ck_assert_uint_eq(fake_context_record(&fake, left.lease).namespace_inode,
-                          FAKE_INODE(CONTAINER)); /* who left it didn't know */
+                          FAKE_INODE(CONTAINER)); /* the instance that left it didn't know */
         ck_assert_int_eq(lease_release_held(fake.context.leases, holder), 0);
         ck_assert_uint_eq(fake_mounts(), 0);
         leave();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The list of system calls, each test in a process of its own, which is confined for good. */
+/* The list of system calls. Each test is a process of its own, which is confined for good. */
 
 #include "daemon/seccomp.h"
 
@@ -63,14 +63,14 @@ START_TEST(modes_have_names) {
 }
 END_TEST
 
-/* A sanitizer's runtime makes calls of its own, so that such a build isn't confined. */
+/* A sanitizer's runtime makes calls of its own, so such a build isn't confined. */
 #ifdef MOUNTATD_SANITIZED
 int main(void) {
         return SUITE_RUN("seccomp", modes_have_names, off_is_no_filter);
 }
 #else
 
-/* Up to leave() a child runs, since Check makes calls of its own behind a test. */
+/* A child runs up to leave(), since Check makes calls of its own after a test. */
 static void enter(enum seccomp_mode mode) {
         pid_t child = check_fork();
 
@@ -83,11 +83,10 @@ static void leave(void) {
         _exit(EXIT_SUCCESS);
 }
 
-/* As the C library makes one; without a stack of its own it would not live. */
+/* As in the C library; without a stack of its own it would crash. */
 #define A_THREAD (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
 
-/* The kernel looks at the filter before it looks at the arguments, so that none of these do harm.
- */
+/* The kernel applies the filter before it looks at the arguments, so none of these does harm. */
 static const struct {
         const char *name;
         long number;
@@ -121,7 +120,7 @@ static const struct {
         {"a directory of its own with a mount namespace", SYS_unshare, {CLONE_FS | CLONE_NEWNS}},
         {"executable memory", SYS_mmap, {0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE}},
         {"memory that becomes executable", SYS_mprotect, {0, 4096, PROT_READ | PROT_EXEC}},
-#ifdef SYS_fork /* newer architectures have clone(2) alone */
+#ifdef SYS_fork /* newer architectures have only clone(2) */
         {"fork", SYS_fork, {0}},
         {"vfork", SYS_vfork, {0}},
 #endif
@@ -155,12 +154,12 @@ START_TEST(what_is_not_on_the_list_is_refused) {
 }
 END_TEST
 
-/* The kernel's own answer to what is allowed, of descriptors and paths that there are none of. */
+/* The kernel's own error for allowed calls, with descriptors and paths that don't exist. */
 static const struct {
         const char *name;
         long number;
         long arguments[5];
-        int error; /* EPERM: it is refused */
+        int error; /* EPERM: refused by the filter */
 } joining[] = {
         {"setns of a mount namespace", SYS_setns, {-1, CLONE_NEWNS}, EBADF},
         {"setns of a pid namespace", SYS_setns, {-1, CLONE_NEWPID}, EPERM},
@@ -199,7 +198,9 @@ START_TEST(what_joining_takes_is_allowed_with_it) {
 }
 END_TEST
 
-/* It looks behind no pointer; and whoever makes threads knows kernels without it. */
+/*
+ * The filter can't look behind pointers; a libc that makes threads copes with kernels without it.
+ */
 START_TEST(clone3_is_not_there) {
         enter(SECCOMP_ENFORCE);
         ck_assert_int_eq(syscall(SYS_clone3, NULL, 0), -1);
@@ -217,7 +218,7 @@ START_TEST(limits_of_its_own_can_be_asked_for) {
 }
 END_TEST
 
-/* Where abort(3) may not send it, it ends by SIGSEGV. */
+/* If abort(3) may not raise its signal, it ends the process with SIGSEGV. */
 START_TEST(failed_assertion_ends_it_by_its_own_signal) {
         pid_t child = fork();
         int status;
@@ -233,7 +234,7 @@ START_TEST(failed_assertion_ends_it_by_its_own_signal) {
 }
 END_TEST
 
-static int root; /* a thread goes back there by descriptor: unmount.h */
+static int root; /* a thread returns there by descriptor: unmount.h */
 
 static void *work(void *argument) {
         *(int *)argument = unshare(CLONE_FS) == 0 && fchdir(root) == 0 &&
@@ -273,7 +274,7 @@ START_TEST(logging_alone_refuses_nothing) {
 }
 END_TEST
 
-/* Whether a new line of the kernel's log is about that call of this process's. */
+/* Whether the kernel's log has a new line about that call of this process. */
 static bool has_told(int log, long call) {
         char pid[32], wanted[32], line[1024];
         ssize_t length;
@@ -296,7 +297,8 @@ static void expect_told(enum seccomp_mode mode) {
                 test_skip("impossible here: this kernel has no audit, or its log can't be read");
         lseek(log, 0, SEEK_END);
         enter(mode);
-        for (int i = 0; i < 100 && !told; i++) { /* ten in five seconds are printed: of all */
+        for (int i = 0; i < 100 && !told;
+             i++) { /* the kernel prints ten in five seconds, of all processes */
                 syscall(SYS_setns, -1, 0);
                 usleep(100000);
                 told = has_told(log, SYS_setns);

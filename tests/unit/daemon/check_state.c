@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* On a real directory, with real processes that die. */
+/* In a real directory, with real processes that die. */
 
 #include "daemon/kernel.h"
 #include "tests/test.h"
@@ -37,7 +37,7 @@ static int open_records(struct state *file, struct state_found *found) {
         return state_open(directory, CAPACITY, file, found);
 }
 
-/* A record such as a mountatd writes at that index. */
+/* A valid record for that index. */
 static struct record sane(uint32_t index, enum record_state state) {
         return (struct record){
                 .lease = 0x123456789abc0000 | index,
@@ -54,7 +54,7 @@ static struct record sane(uint32_t index, enum record_state state) {
         };
 }
 
-/* Opens and closes again: the directory is free. Returns how many records were left. */
+/* Opens and closes: the directory is free again. Returns the number of records that were left. */
 static unsigned opens(void) {
         unsigned descriptors = descriptors_count(), left = 0;
         struct state file;
@@ -80,7 +80,7 @@ static void refuses(int error) {
         ck_assert_uint_eq(descriptors_count(), descriptors);
 }
 
-/* A process that takes the state file, fills so many records, and dies without closing it. */
+/* A process that takes the state file, fills that many records, and dies without closing it. */
 static pid_t spawn_large(uint32_t capacity, unsigned n_states, const enum record_state *states) {
         siginfo_t info;
         pid_t pid = fork();
@@ -133,7 +133,7 @@ static void change_header(const struct state_header *header) {
         ck_assert_int_eq(pwrite(fd, header, sizeof(*header), 0), sizeof(*header));
 }
 
-/* Opens and closes again; the file that was in the way is kept under `name`, byte by byte. */
+/* Opens and closes; the file that was in the way is kept under `name`, byte by byte. */
 static void sets_aside(const char *name, const void *bytes, size_t size) {
         struct state_found found = {0};
         char kept[160], content[256];
@@ -244,7 +244,7 @@ START_TEST(counts_up_to_the_last_record) {
 }
 END_TEST
 
-/* The parent has not waited for it: its pid and even its start time are there. */
+/* The parent hasn't waited for it: its pid and even its start time still exist. */
 START_TEST(zombie_is_taken_over) {
         static const enum record_state states[] = {RECORD_LIVE};
         pid_t pid;
@@ -258,7 +258,7 @@ START_TEST(zombie_is_taken_over) {
 }
 END_TEST
 
-/* A thread that is stuck in the kernel keeps it, and its descriptors, for good. */
+/* A thread stuck in the kernel keeps the process, and its descriptors, for good. */
 START_TEST(killed_one_that_stays_is_taken_over) {
         struct state_found found = {0};
         struct state file;
@@ -291,7 +291,7 @@ START_TEST(killed_one_that_stays_is_taken_over) {
 }
 END_TEST
 
-/* After a reboot the mounts of then are gone, and so is the process, whoever has its pid now. */
+/* After a reboot the mounts are gone, and so is the process, whichever process has its pid now. */
 START_TEST(other_boot_left_nothing) {
         static const enum record_state states[] = {RECORD_LIVE};
         struct state_header header;
@@ -364,19 +364,19 @@ static struct state_header header_of(const struct instance *instance) {
 
 enum { WHOLE = STATE_HEADER_SIZE + CAPACITY * sizeof(struct record) };
 
-/* Each is a header with one field wrong, or a file that isn't as long as it says. */
+/* Each is a header with one wrong field, or a file whose length doesn't match it. */
 static const struct {
         const char *what;
         size_t offset;
         uint32_t value;
         off_t size;
-        bool has_owner; /* whose file it is can be told all the same */
+        bool has_owner; /* its instance can be identified nevertheless */
 } lies[] = {
         {"magic", offsetof(struct state_header, magic), 0x12345678, WHOLE, false},
         {"end of the magic", offsetof(struct state_header, magic) + 4, 0x12345678, WHOLE, false},
         {"version 0", offsetof(struct state_header, version), 0, WHOLE, true},
         {"version 1", offsetof(struct state_header, version), 1, WHOLE,
-         false}, /* has other names */
+         false}, /* it has other names */
         {"version 2", offsetof(struct state_header, version), 2, WHOLE, true},
         {"version 4", offsetof(struct state_header, version), 4, WHOLE, true},
         {"version 2^32-1", offsetof(struct state_header, version), UINT32_MAX, WHOLE, true},
@@ -414,7 +414,7 @@ START_TEST(header_that_lies_is_set_aside) {
                 start();
                 write_lie(row, state_files_dead_instance());
                 before = read_header();
-                /* In place it is of no use, and is left alone. */
+                /* In place the file is useless, and isn't touched. */
                 ck_assert_int_eq(state_open_left(directory, &file, &found), -ENOENT);
                 ck_assert_str_eq(found.set_aside, "");
                 ck_assert_int_eq(open_records(&file, &found), 0);
@@ -434,7 +434,7 @@ START_TEST(header_that_lies_is_set_aside) {
 }
 END_TEST
 
-/* Of a dead instance in another mount namespace: records with those places, in order. */
+/* Written by a dead instance in another mount namespace: records in those namespaces, in order. */
 static void write_foreign(unsigned n_places, const uint64_t *places) {
         struct instance instance = state_files_dead_instance();
         struct state_header header;
@@ -454,7 +454,7 @@ static void write_foreign(unsigned n_places, const uint64_t *places) {
         free(file);
 }
 
-/* As a container's that was started anew: what it held in those of others is there still. */
+/* Like a restarted container's: its mounts in clients' namespaces are still there. */
 START_TEST(mounts_in_namespaces_of_clients_outlive_that_of_the_daemon) {
         struct state_found found = {0};
         struct record wanted = sane(1, RECORD_LIVE);
@@ -474,8 +474,7 @@ START_TEST(mounts_in_namespaces_of_clients_outlive_that_of_the_daemon) {
 }
 END_TEST
 
-/* Takes the state file, in mount and pid namespaces of its own, and lives until it is told to end.
- */
+/* Takes the state file in mount and pid namespaces of its own, and lives until told to end. */
 static void __attribute__((noreturn)) live_unseen(int ready, int stop) {
         static const uint64_t place = 7;
         struct state_found found = {0};
@@ -493,7 +492,7 @@ static void __attribute__((noreturn)) live_unseen(int ready, int stop) {
         _exit(0);
 }
 
-/* Nobody can say from here whether it lives, so what it has is left to it. */
+/* It may be alive for all we know, so its mounts are left to it. */
 START_TEST(who_can_not_be_seen_is_not_taken_over) {
         struct state_found found = {0};
         int ready[2], stop[2], status;
@@ -527,14 +526,14 @@ START_TEST(who_can_not_be_seen_is_not_taken_over) {
         close(stop[1]);
         ck_assert_int_eq(waitpid(parent, &status, 0), parent);
         ck_assert_int_eq(status, 0);
-        refuses(-EBUSY); /* ours is still there */
+        refuses(-EBUSY); /* our own file is still there */
         state_close(&file);
         remove_set_aside("state.unknown-1");
         end();
 }
 END_TEST
 
-/* A client's that is our own now: what is there is ours to undo, at home. */
+/* Our own namespace was a client's: its mounts are ours to undo, at home. */
 START_TEST(mounts_in_our_namespace_are_at_home) {
         FD_AUTO int namespace = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
         struct state_found found = {0};
@@ -554,7 +553,10 @@ START_TEST(mounts_in_our_namespace_are_at_home) {
 }
 END_TEST
 
-/* What it had at home can't be told from here, so the file that has it is kept; again and again. */
+/*
+ * Mounts at its home can't be seen from here, so the file that records them is kept; again and
+ * again.
+ */
 START_TEST(mounts_in_another_home_are_set_aside) {
         char kept[160], name[32];
 
@@ -589,7 +591,7 @@ START_TEST(mounts_in_another_home_are_set_aside) {
 }
 END_TEST
 
-/* Of a later version, for one: what it doesn't understand it doesn't take from who runs. */
+/* For example of a later version: what isn't understood isn't taken from a running process. */
 START_TEST(header_that_lies_is_not_taken_from_a_living_one) {
         for (unsigned row = 0; row < N_LIES; row++) {
                 struct state_header before, after;
@@ -621,7 +623,7 @@ END_TEST
 
 enum kind { LINK, DANGLING, DIRECTORY, FULL_DIRECTORY, FIFO, SOCKET, DEVICE, N_KINDS };
 
-/* False: it takes a privilege. */
+/* False: lacks a privilege. */
 static bool make_irregular(enum kind kind) {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         FD_AUTO int fd = -EBADF;
@@ -647,7 +649,7 @@ static bool make_irregular(enum kind kind) {
         }
 }
 
-/* It is not even opened, which a fifo's or a device's driver would hear of. */
+/* It isn't even opened, which the driver of a fifo or a device would notice. */
 START_TEST(what_is_no_file_is_set_aside) {
         for (enum kind kind = 0; kind < N_KINDS; kind++) {
                 struct state_found found = {0};
@@ -687,8 +689,10 @@ START_TEST(two_that_start_at_once_are_kept_apart) {
 }
 END_TEST
 
-/* A process that is killed with a thread stuck in the kernel keeps its descriptors: nothing may
- * rest on their being closed. */
+/*
+ * A process that is killed with a thread stuck in the kernel keeps its descriptors: nothing may
+ * rely on their close.
+ */
 START_TEST(lock_is_not_held_once_it_runs) {
         struct state file;
         FD_AUTO int fd = -EBADF;
@@ -703,7 +707,7 @@ START_TEST(lock_is_not_held_once_it_runs) {
 }
 END_TEST
 
-/* ---- what is left ---- */
+/* ---- records ---- */
 
 START_TEST(records_are_taken_over_at_their_index) {
         static const enum record_state states[] = {RECORD_LIVE, RECORD_FREE, RECORD_ATTACHING,
@@ -723,15 +727,15 @@ START_TEST(records_are_taken_over_at_their_index) {
                 ck_assert_mem_eq(&file.records[i], &wanted, sizeof(wanted));
         }
         state_close(&file);
-        ck_assert_int_eq(access(path, F_OK), 0); /* for the next one */
+        ck_assert_int_eq(access(path, F_OK), 0); /* for the next instance */
         end();
 }
 END_TEST
 
-/* Whoever comes after with lower limits has room for what there is, and for no more than that. */
+/* An instance with lower limits makes room for the existing records, and no more. */
 START_TEST(room_is_made_for_the_last_record_in_use) {
         static const struct {
-                uint32_t before, last; /* 0: none is in use */
+                uint32_t before, last; /* 0: none in use */
                 uint32_t asked, wanted;
         } rows[] = {
                 {100, 0, 10, 10},  {100, 5, 10, 10},    {100, 10, 10, 10},    {100, 11, 10, 11},
@@ -763,7 +767,7 @@ START_TEST(room_is_made_for_the_last_record_in_use) {
 }
 END_TEST
 
-/* Each row is a sane record with one thing wrong. */
+/* Each row is a valid record with one field wrong. */
 static const struct {
         const char *what;
         size_t offset, size;
@@ -833,7 +837,7 @@ static void change_record(uint32_t index, const struct record *record) {
                 sizeof(*record));
 }
 
-/* Its neighbours are taken over all the same. */
+/* Its neighbours are taken over nevertheless. */
 START_TEST(damaged_record_is_left_out_and_counted) {
         static const enum record_state states[CAPACITY] = {
                 [2] = RECORD_LIVE, [3] = RECORD_LIVE, [CAPACITY - 1] = RECORD_LIVE};
@@ -871,7 +875,7 @@ START_TEST(damaged_records_make_no_room) {
                 start();
                 leave(100, 100, states);
                 if (record.lease == 0x123456789abc0004)
-                        record.lease++; /* that is no row's here */
+                        record.lease++; /* no row has it here */
                 change_record(99, &record);
                 ck_assert_int_eq(open_records(&file, &found), 0);
                 ck_assert_uint_eq(file.header->capacity, damages[row].is_sane ? 100 : 21);
@@ -921,7 +925,7 @@ START_TEST(truncated_file_is_set_aside) {
 }
 END_TEST
 
-/* ---- in place ---- */
+/* ---- opened in place ---- */
 
 START_TEST(what_was_left_is_opened_in_place) {
         static const enum record_state states[] = {RECORD_FREE, RECORD_LIVE, RECORD_ATTACHING};
@@ -937,7 +941,7 @@ START_TEST(what_was_left_is_opened_in_place) {
         ck_assert_uint_eq(file.header->capacity, CAPACITY);
         for (unsigned i = 0; i < 3; i++)
                 ck_assert_uint_eq(file.records[i].state, states[i]);
-        /* Nobody takes over meanwhile. */
+        /* Nobody can take over meanwhile. */
         ck_assert_int_eq(state_open_left(directory, &(struct state){0}, &found), -EAGAIN);
         refuses(-EAGAIN);
         record_set_state(&file.records[1], RECORD_FREE);
@@ -951,7 +955,7 @@ START_TEST(what_was_left_is_opened_in_place) {
 }
 END_TEST
 
-/* A child that has been given up, stuck in the kernel, has the same open directory. */
+/* An abandoned child, stuck in the kernel, shares the open directory. */
 START_TEST(in_place_the_lock_ends_with_the_sweep) {
         static const enum record_state states[] = {RECORD_LIVE};
         FD_AUTO int childs = -EBADF;
@@ -979,7 +983,7 @@ START_TEST(in_place_is_nothing_to_be_had) {
         ck_assert_int_eq(state_open_left("/nonexistent", &file, &found), -ENOENT);
         start();
         ck_assert_int_eq(state_open_left(directory, &file, &found), -ENOENT);
-        ck_assert_int_eq(access(path, F_OK), -1); /* none is made */
+        ck_assert_int_eq(access(path, F_OK), -1); /* none is created */
 
         ck_assert_int_eq(open_records(&other, &found), 0);
         ck_assert_int_eq(state_open_left(directory, &file, &found), -EBUSY);
@@ -1023,7 +1027,8 @@ START_TEST(full_file_system_is_told_at_the_start) {
         descriptors = descriptors_count();
         ck_assert_int_eq(state_open(directory, 65536, &file, &found), -ENOSPC);
         ck_assert_uint_eq(descriptors_count(), descriptors);
-        ck_assert_int_eq(read_header().instance.pid, child); /* and what was there still is */
+        ck_assert_int_eq(read_header().instance.pid,
+                         child); /* and the old contents are still there */
         ck_assert_uint_eq(opens(), 1);
         ck_assert_int_eq(umount2(directory, MNT_DETACH), 0);
         ck_assert_int_eq(rmdir(directory), 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What 0.1 left, in each condition, beside a state file in each. */
+/* Files of 0.1, in each condition, beside a state file in each. */
 
 #include "tests/test.h"
 #include "tests/unit/daemon/state_files.h"
@@ -14,7 +14,7 @@ enum {
         CAPACITY_1 = 5,
 };
 
-/* The layout of 0.1, by numbers: its structs are in the module. */
+/* The layout of 0.1, in numbers: its structs are in the module. */
 enum {
         HEADER_1_RECORD_SIZE = 8,
         HEADER_1_CAPACITY = 12,
@@ -49,7 +49,7 @@ static struct record_of_0_1 old_record(uint32_t index, uint32_t state, uint32_t 
         };
 }
 
-/* What becomes of that. */
+/* The result of the conversion. */
 static struct record new_record(uint32_t index, uint32_t state, uint32_t kept) {
         return (struct record){
                 .lease = 0x123456789abc0000 | index,
@@ -99,7 +99,7 @@ static void write_ledger(const struct state_files *files, const struct instance 
         state_files_write(files, "ledger", bytes, sizeof(bytes));
 }
 
-/* With a record that 0.1 has none of, in use or free. */
+/* With a record that 0.1 doesn't have, in use or free. */
 static void write_state_with(const struct state_files *files, const struct instance *instance,
                              enum record_state record_state) {
         static union {
@@ -173,7 +173,7 @@ START_TEST(room_is_made_for_the_leases_of_0_1) {
 }
 END_TEST
 
-/* The sweep before the start has them first, and leaves the dead instance's name on them. */
+/* The sweep before the start converts them first, and keeps the dead instance's name on them. */
 START_TEST(leases_of_0_1_are_opened_in_place) {
         const struct instance dead = state_files_dead_instance();
         unsigned descriptors = descriptors_count();
@@ -199,7 +199,7 @@ START_TEST(leases_of_0_1_are_opened_in_place) {
 }
 END_TEST
 
-/* mountatd --sweep runs as root, the daemon perhaps not. */
+/* mountatd --sweep runs as root, the daemon perhaps as another user. */
 START_TEST(sweep_leaves_the_file_to_the_daemons_user) {
         const struct instance dead = state_files_dead_instance();
         struct state_found found = {0};
@@ -308,7 +308,7 @@ START_TEST(ledger_that_is_not_understood_is_set_aside) {
 }
 END_TEST
 
-/* ---- one beside the other ---- */
+/* ---- both files ---- */
 
 enum condition {
         ABSENT,
@@ -342,7 +342,7 @@ static void put_both(struct state_files *files, enum condition state, enum condi
         put(files, "ledger", ledger);
 }
 
-/* The records of that which wins. */
+/* The records come from the file that wins. */
 static void is_taken_from(const struct state *opened, enum condition state, enum condition ledger) {
         if (state == DEAD) {
                 ck_assert_uint_eq(opened->records[7].state, RECORD_LIVE);

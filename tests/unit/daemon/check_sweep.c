@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What a predecessor left, in every state of a record and of the mounts in it: what is ours goes,
- * what isn't stays, and nothing that may still be there is forgotten.
+ * What the previous instance left, in every state of the records and their mounts: our mounts go,
+ * others stay, and no mount that may still exist is forgotten.
  */
 
 #include "daemon/sweep.h"
@@ -34,17 +34,20 @@ enum {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++)                                              \
                 for (unsigned s = 0; s < 3; s++)
 
-/* Leases that were left, at the indices 10, 11, …, each with mounts on directories of its own. */
+/*
+ * Leases of the previous instance, at the indices 10, 11, …, each with mounts on its own
+ * directories.
+ */
 static struct {
         struct fake_context fake;
         unsigned features;
-        uint64_t in; /* the mount namespace of what is left next */
+        uint64_t in; /* the mount namespace of the next lease */
         struct instance self;
         unsigned n_left;
         struct record left[N_LEFT_MAX];
         int directories[N_LEFT_MAX][COUNT];
         const struct fake_mount *mounts[N_LEFT_MAX][COUNT];
-        FILE *log; /* what has been logged */
+        FILE *log; /* the log's lines */
 } predecessor;
 
 static void predecessor_leave(enum record_state state, unsigned flags) {
@@ -61,7 +64,7 @@ static void predecessor_leave(enum record_state state, unsigned flags) {
         }
         predecessor.left[n] = fake_context_left(predecessor.features, 10 + n, 1000, state,
                                                 predecessor.directories[n], COUNT);
-        /* By whoever had our pid before us, who is gone. */
+        /* By a process that had our pid before us, and is gone. */
         predecessor.left[n].writer_pid = predecessor.self.pid;
         predecessor.left[n].writer_start_time = predecessor.self.start_time - 1;
         predecessor.left[n].mount_namespace = predecessor.in;
@@ -69,7 +72,7 @@ static void predecessor_leave(enum record_state state, unsigned flags) {
                 predecessor.mounts[n][i] = fake_mount_on(predecessor.directories[n][i]);
 }
 
-/* Before predecessor_start(): what is left. */
+/* Before predecessor_start(): creates what is left. */
 static void predecessor_begin(unsigned features) {
         predecessor.features = features;
         predecessor.n_left = 0;
@@ -92,7 +95,7 @@ static void predecessor_start(void) {
                                                    .n_left = predecessor.n_left});
 }
 
-/* Everything has been swept, or `expected` descriptors are open besides. */
+/* Everything has been swept, or `expected` more descriptors are open. */
 static void predecessor_end(void) {
         predecessor.fake.descriptors -= predecessor.n_left * COUNT;
         predecessor.fake.descriptors_before -= predecessor.n_left * COUNT;
@@ -124,7 +127,7 @@ static unsigned left(void) {
         return counts.left;
 }
 
-/* The record as the file has it; and changed. */
+/* Reads and writes the record in the file. */
 static struct record read_record(unsigned n) {
         return fake_context_record(&predecessor.fake, 10 + n);
 }
@@ -140,7 +143,7 @@ static void write_record(unsigned n, const struct record *record) {
         ck_assert_int_eq(fclose(file), 0);
 }
 
-/* How many lines have been logged that contain `text`. */
+/* The number of log lines that contain `text`. */
 static unsigned logged(const char *text) {
         char line[1024];
         unsigned lines = 0;
@@ -170,7 +173,7 @@ START_TEST(what_is_attached_is_detached) {
 }
 END_TEST
 
-/* Of a connection that had entered the namespaces of its client. */
+/* Of a connection that had entered its client's namespaces. */
 START_TEST(what_is_in_another_namespace_is_detached_in_there) {
         enum { CONTAINER = 7 };
 
@@ -186,7 +189,7 @@ START_TEST(what_is_in_another_namespace_is_detached_in_there) {
 
                 fake_fail(FAKE_NAMESPACE, 1, 1, EPERM);
                 sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
-                ck_assert_uint_eq(fake_mounts(), COUNT); /* it can't be told whether it is gone */
+                ck_assert_uint_eq(fake_mounts(), COUNT); /* they may still be there */
                 ck_assert_uint_eq(left(), 1);
                 fake_calls_reset();
                 sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
@@ -245,9 +248,9 @@ START_TEST(what_can_be_adopted_is_left_until_it_is_time) {
 }
 END_TEST
 
-/* ---- what may yet appear ---- */
+/* ---- mounts that may still appear ---- */
 
-/* Its writer is a process that has a thread left: our own will do. */
+/* Its writer is a process with a thread left: we are one. */
 static void start_pending(unsigned features, enum record_state state) {
         predecessor_begin(features);
         predecessor_leave(state, 0);
@@ -291,7 +294,7 @@ START_TEST(what_turns_up_late_is_detached) {
                                          predecessor.mounts[0][first]);
                         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(fake_mounts(), 0);
-                        ck_assert_uint_eq(left(), 1); /* the other may follow */
+                        ck_assert_uint_eq(left(), 1); /* the other may still appear */
                         fake_mount_again(predecessor.directories[0][!first],
                                          predecessor.mounts[0][!first]);
                         writer_goes();
@@ -323,7 +326,7 @@ START_TEST(mount_that_has_no_id_yet_may_get_one) {
 }
 END_TEST
 
-/* Nothing of a lease that was live, or on its way out, is attached any more. */
+/* No mount of a lease that was live, or being released, can still be attached. */
 START_TEST(other_states_do_not_wait_for_their_writer) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++)
                 for (unsigned s = 1; s < 3; s++) {
@@ -335,7 +338,7 @@ START_TEST(other_states_do_not_wait_for_their_writer) {
 }
 END_TEST
 
-/* A zombie may have threads that are stuck in the kernel. */
+/* A zombie may have threads stuck in the kernel. */
 START_TEST(zombie_is_not_gone) {
         struct instance *child = NULL;
         siginfo_t info;
@@ -372,7 +375,7 @@ START_TEST(zombie_is_not_gone) {
 }
 END_TEST
 
-/* ---- what can't be reached ---- */
+/* ---- mounts out of reach ---- */
 
 static void expect_out_of_reach(enum record_state before, const char *error) {
         for (unsigned i = 0; i < 3; i++) {
@@ -380,14 +383,14 @@ static void expect_out_of_reach(enum record_state before, const char *error) {
                 ck_assert_uint_eq(left(), 1);
                 ck_assert_uint_eq(read_record(0).state, before);
         }
-        /* Told once, and of whom, what and where. */
+        /* Logged once, with the user, the error and the path. */
         ck_assert_uint_eq(logged(""), 1);
         ck_assert_uint_eq(logged("--sweep"), 1);
         ck_assert_uint_eq(logged("/left0/"), 1);
         ck_assert_uint_eq(logged("1000"), 1);
         ck_assert_uint_eq(logged(error), 1);
 
-        /* The last sweep leaves nothing that looks as if it could be adopted. */
+        /* The last sweep leaves no record that looks adoptable. */
         sweep(SWEEP_FINALLY, SWEEP_QUICKLY);
         ck_assert_uint_eq(left(), 1);
         ck_assert_uint_eq(read_record(0).state, before == RECORD_LIVE ? RECORD_RELEASING : before);
@@ -407,7 +410,7 @@ START_TEST(what_is_below_a_closed_directory_stays_on_record) {
 }
 END_TEST
 
-/* Who stands on top of it isn't ours to detach: the path doesn't lead to ours. */
+/* Another's mount on top isn't ours to detach: the path doesn't lead to ours. */
 START_TEST(what_others_have_covered_stays_on_record) {
         for (unsigned which = 0; which < COUNT; which++)
                 FOR_ALL(f, s) {
@@ -415,7 +418,7 @@ START_TEST(what_others_have_covered_stays_on_record) {
                         fake_cover(predecessor.directories[0][which]);
                         expect_out_of_reach(states[s], "busy");
                         ck_assert_uint_eq(fake_strangers(), 1);
-                        ck_assert_uint_eq(fake_mounts(), 1); /* the other one of ours went */
+                        ck_assert_uint_eq(fake_mounts(), 1); /* our other mount was detached */
                         fake_uncover(predecessor.directories[0][which]);
                         sweep(SWEEP_UNCLAIMED, SWEEP_QUICKLY);
                         ck_assert_uint_eq(fake_mounts(), 0);
@@ -424,7 +427,7 @@ START_TEST(what_others_have_covered_stays_on_record) {
 }
 END_TEST
 
-/* The kernel says where it is, and there is nothing: renamed meanwhile, or below a chroot's. */
+/* The kernel reports a path, but nothing is there: renamed meanwhile, or below a chroot's root. */
 START_TEST(what_no_path_leads_to_stays_on_record) {
         FOR_ALL(f, s) {
                 start_with(feature_sets[f], states[s], 0);
@@ -440,7 +443,7 @@ START_TEST(what_no_path_leads_to_stays_on_record) {
 }
 END_TEST
 
-/* One of its mounts may yet appear: that is no reason to say nothing of the other. */
+/* One of its mounts may still appear: the other is logged nevertheless. */
 START_TEST(what_is_out_of_reach_is_told_of_beside_what_is_pending) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++)
                 for (unsigned covered = 0; covered < COUNT; covered++) {
@@ -460,7 +463,7 @@ START_TEST(what_is_out_of_reach_is_told_of_beside_what_is_pending) {
 }
 END_TEST
 
-/* The first lease. */
+/* Adopts the first lease. */
 static void adopt(struct holder *holder, int *fds) {
         struct lease_claim claim = {.id = predecessor.left[0].lease, .count = COUNT};
 
@@ -471,7 +474,7 @@ static void adopt(struct holder *holder, int *fds) {
                           STATUS_OK);
 }
 
-/* A lease that could not be swept while clients may adopt it, still can be adopted. */
+/* A lease that could not be swept during the time for adoption can still be adopted. */
 START_TEST(what_could_not_be_swept_can_be_adopted) {
         struct holder holder = {.subject = {.uid = 1000}};
         struct leases *leases;
@@ -505,7 +508,7 @@ START_TEST(what_takes_patience_is_left_out_quickly) {
 }
 END_TEST
 
-/* A change elsewhere looks like that too, for a moment. */
+/* A concurrent change elsewhere looks the same for a moment. */
 START_TEST(what_seems_to_take_patience_is_tried_again) {
         for (unsigned races = SWEEP_TRIES_MAX - 1; races <= SWEEP_TRIES_MAX; races++) {
                 const unsigned stay = races == SWEEP_TRIES_MAX;
@@ -543,15 +546,16 @@ START_TEST(one_that_stays_keeps_no_other) {
 }
 END_TEST
 
-/* ---- what isn't ours ---- */
+/* ---- mounts that aren't ours ---- */
 
-/* The ids on record are those of mounts of somebody else's by now. */
+/* The recorded ids belong to others' mounts by now. */
 START_TEST(mount_that_is_not_what_the_record_says_stays) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
                 bool exact = feature_sets[f] & PROTOCOL_FEATURE_STATMOUNT;
                 static const struct {
-                        const char *options; /* of what has the first id, which is a procfs's */
-                        bool by_table_alone; /* exact ids are never given again */
+                        const char
+                                *options; /* of the mount with the first id, which is a procfs's */
+                        bool by_table_alone; /* exact ids are never reused */
                 } others[] = {
                         {"sysfs,source=mountatd", false}, {"ext4,source=mountatd", false},
                         {"proc,source=proc", true},       {"proc,source=mountatd:b", true},
@@ -580,7 +584,7 @@ START_TEST(mount_that_is_not_what_the_record_says_stays) {
 }
 END_TEST
 
-/* A lease of this instance's has got the id of one that was left. */
+/* A lease of this instance has got the id of a mount that was left. */
 START_TEST(mount_that_we_hold_stays) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
                 struct holder holder = {.subject = {.uid = 1000}};
@@ -620,7 +624,7 @@ START_TEST(mount_that_we_hold_stays) {
 }
 END_TEST
 
-/* ---- what was kept for users ---- */
+/* ---- leases kept for users ---- */
 
 static void start_kept(unsigned features, enum record_state state, unsigned flags) {
         predecessor_begin(features);
@@ -634,7 +638,7 @@ static void keep(enum sweep_patience patience) {
         ck_assert(fake_is_in_root());
 }
 
-/* Its user ends it, from a connection of now. */
+/* Its user releases it, over a new connection. */
 static enum status unmount_as(uid_t uid) {
         struct holder holder = {.subject = {.uid = uid}};
         struct lease_remains remains;
@@ -646,7 +650,7 @@ static enum status unmount_as(uid_t uid) {
         return status;
 }
 
-/* The user may end it, and nobody else; `count` of its mounts are there. */
+/* Only its user can release it; `count` of its mounts exist. */
 static void expect_kept(unsigned count) {
         struct leases *leases = predecessor.fake.context.leases;
 
@@ -667,7 +671,7 @@ START_TEST(what_was_kept_is_kept_on) {
                         start_kept(feature_sets[f], RECORD_LIVE, 0);
                         ck_assert_uint_eq(unmount_as(1000), STATUS_NO_SUCH_LEASE); /* not yet */
                         keep(patience);
-                        keep(patience); /* twice is once */
+                        keep(patience); /* the second call does nothing */
                         ck_assert_uint_eq(logged(""), 0);
                         expect_kept(COUNT);
                         predecessor_end();
@@ -695,7 +699,7 @@ START_TEST(what_was_held_or_not_live_is_not_kept_on) {
 }
 END_TEST
 
-/* It waits for nobody, and has no time limit. */
+/* Nobody adopts it, and it has no time limit. */
 START_TEST(what_was_kept_is_swept_in_the_end_alone) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
                 start_kept(feature_sets[f], RECORD_LIVE, 0);
@@ -725,7 +729,7 @@ START_TEST(what_was_kept_and_is_gone_is_forgotten) {
                                 ck_assert_uint_eq(
                                         leases_count(predecessor.fake.context.leases).leases, 0);
                         } else
-                                expect_kept(COUNT - 1); /* with what there is */
+                                expect_kept(COUNT - 1); /* with the mounts that exist */
                         predecessor_end();
                 }
 }
@@ -836,7 +840,7 @@ END_TEST
 
 /* ---- before an instance starts ---- */
 
-/* The predecessor's leases, in a file of their own; the running table knows nothing of them. */
+/* The previous instance's leases in a file of their own, unknown to the running table. */
 static unsigned sweep_left_file(char *directory, struct record *after) {
         struct state_found found = {0};
         struct state state;
@@ -920,7 +924,7 @@ START_TEST(file_loses_what_nobody_can_adopt) {
 }
 END_TEST
 
-/* Its user's next connection may end it. */
+/* Its user's next connection can release it. */
 START_TEST(file_keeps_what_was_kept_for_a_user) {
         struct record after[N_LEFT_MAX];
         char directory[64];
@@ -962,7 +966,7 @@ START_TEST(file_keeps_what_may_appear_or_is_out_of_reach) {
 }
 END_TEST
 
-/* Whatever a file system that doesn't answer keeps it from, the others are done by then. */
+/* When a file system that doesn't answer stops it, all others are done. */
 START_TEST(file_is_swept_quickly_first) {
         struct record after[N_LEFT_MAX];
         char directory[64];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* On the real kernel: what it says about real objects, with statmount and without. */
+/* The real kernel's answers about real objects, with statmount and without. */
 
 #include "daemon/target.h"
 
@@ -60,7 +60,7 @@ static void end(void) {
         ck_assert_int_eq(rmdir(base), 0);
 }
 
-/* What this kernel can: statmount goes with unique ids. */
+/* The features of this kernel: statmount and unique ids come together. */
 static unsigned real_features(void) {
         FD_AUTO int root = open_path("/", O_DIRECTORY);
         struct kernel_mount mount;
@@ -87,7 +87,7 @@ static int inspect(int fd, unsigned features) {
         return r;
 }
 
-/* Both ways must agree, so the expectation is told once. */
+/* Both ways must agree, so the expectation is written once. */
 #define BOTH_WAYS(features)                                                                        \
         for (unsigned features = 0, way = 0; way < 2; way++, features = real_features())
 
@@ -175,7 +175,7 @@ START_TEST(sees_that_a_directory_was_removed) {
                 ck_assert_int_eq(inspect(fd, features), 0);
                 ck_assert_uint_eq(facts.type, TARGET_DIRECTORY);
                 ck_assert(facts.deleted);
-                /* Also when there is another one of that name. */
+                /* Even if there is another one with that name. */
                 ck_assert_int_eq(mkdir(path, 0755), 0);
                 ck_assert_int_eq(inspect(fd, features), 0);
                 ck_assert(facts.deleted);
@@ -245,14 +245,14 @@ START_TEST(path_is_given_as_it_is) {
                 fd = open_path(path, O_DIRECTORY);
                 ck_assert_int_eq(inspect(fd, features), 0);
                 ck_assert_str_eq(facts.path, path);
-                ck_assert(facts.deleted); /* said too much rather than too little */
+                ck_assert(facts.deleted); /* a false alarm rather than a miss */
                 ck_assert_int_eq(rmdir(path), 0);
                 end();
         }
 }
 END_TEST
 
-/* Paths of the kernel end at a page. */
+/* The kernel's paths end at a page. */
 START_TEST(path_that_is_too_long_is_an_errno) {
         BOTH_WAYS(features) {
                 char name[251];
@@ -280,7 +280,7 @@ START_TEST(path_that_is_too_long_is_an_errno) {
 }
 END_TEST
 
-/* The descriptor suffices: no right to come there is needed, nor one to look. */
+/* The descriptor is enough: no right to search or read is needed. */
 START_TEST(needs_no_right_to_the_directory) {
         unsigned features = 0;
         FD_AUTO int fd = -EBADF;
@@ -293,7 +293,7 @@ START_TEST(needs_no_right_to_the_directory) {
         fd = open_below("sys", O_DIRECTORY);
         snprintf(path, sizeof(path), "%s/sys", base);
         ck_assert_int_eq(setresuid(65534, 65534, 0), 0);
-        ck_assert_int_eq(prctl(PR_SET_DUMPABLE, 1), 0); /* else /proc/self is root's */
+        ck_assert_int_eq(prctl(PR_SET_DUMPABLE, 1), 0); /* otherwise /proc/self is root's */
         ck_assert_int_eq(access(path, F_OK), -1);
         for (unsigned way = 0; way < 2; way++, features = real_features()) {
                 ck_assert_int_eq(inspect(fd, features), 0);
@@ -347,7 +347,7 @@ START_TEST(sees_a_detached_tree_as_foreign) {
 }
 END_TEST
 
-/* Names of what /proc/filesystems lists, by which the mount table tells them. */
+/* The names in /proc/filesystems, which the mount table uses too. */
 START_TEST(file_systems_have_the_names_of_the_kernel) {
         static const struct {
                 const char *name;
@@ -368,8 +368,9 @@ START_TEST(file_systems_have_the_names_of_the_kernel) {
 }
 END_TEST
 
-/* In another namespace the directory is the root of a mount, here it is none: the descriptor
- * decides. */
+/*
+ * In another namespace the directory is the root of a mount, here it isn't: the descriptor decides.
+ */
 START_TEST(covered_directory_is_no_mount_root_itself) {
         char path[128];
         FD_AUTO int fd = -EBADF, top = -EBADF;

@@ -15,7 +15,7 @@
 
 enum {
         FORCED = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
-        KINDS = TEMPLATE_DEV, /* that are one superblock: check_dev.c has the other */
+        KINDS = TEMPLATE_DEV, /* kinds with a single superblock: check_dev.c tests the other */
         AHEAD = 4,            /* clones of a usual kind, as template.c has it */
         USUAL = 2,            /* kinds of which clones are made ahead */
 };
@@ -51,7 +51,7 @@ static struct templates *start(unsigned features) {
         return templates;
 }
 
-/* Obtains one, and closes it. */
+/* Obtains a clone, and closes it. */
 static void obtain(struct templates *templates, enum template_kind kind) {
         struct template_clone clone;
 
@@ -60,7 +60,7 @@ static void obtain(struct templates *templates, enum template_kind kind) {
         fd_close(clone.fd);
 }
 
-/* With the kernel's own words, where it has any. */
+/* With the kernel's own words, if there are any. */
 static void has_failed(struct verdict verdict, int error, bool in_words) {
         ck_assert_uint_eq(verdict.status, STATUS_HOST_FAILED);
         ck_assert_int_eq(verdict.error, error);
@@ -71,7 +71,7 @@ static void has_failed(struct verdict verdict, int error, bool in_words) {
                 ck_assert_ptr_nonnull(strstr(verdict.text, strerror(error)));
 }
 
-/* ---- what the kernel can do ---- */
+/* ---- probing the kernel ---- */
 
 START_TEST(finds_out_what_the_kernel_can_do) {
         for (size_t i = 0; i < N_FEATURE_SETS; i++) {
@@ -87,8 +87,7 @@ START_TEST(finds_out_what_the_kernel_can_do) {
 }
 END_TEST
 
-/* statmount can't be asked without the ids that it takes, and by them nothing else finds a mount.
- */
+/* statmount takes unique ids, and nothing else finds a mount by one. */
 START_TEST(unique_ids_and_statmount_are_of_use_together) {
         static const unsigned alone[] = {PROTOCOL_FEATURE_STATMOUNT, PROTOCOL_FEATURE_UNIQUE_IDS};
 
@@ -101,7 +100,7 @@ START_TEST(unique_ids_and_statmount_are_of_use_together) {
 }
 END_TEST
 
-/* A seccomp filter says EPERM or ENOSYS as it likes. */
+/* A seccomp filter may return EPERM or ENOSYS. */
 START_TEST(takes_any_error_of_a_probe_for_no) {
         static const int errors[] = {EPERM, ENOSYS, EINVAL, EOPNOTSUPP};
         static const struct {
@@ -127,7 +126,7 @@ START_TEST(takes_any_error_of_a_probe_for_no) {
 }
 END_TEST
 
-/* What the host lacks is told to whoever asks; a shortage is no reason to offer none for ever. */
+/* What the host lacks is the reason given to clients; a shortage must not disable dev for good. */
 START_TEST(dev_that_can_not_be_had_is_told_from_a_shortage) {
         static const struct {
                 int error;
@@ -162,7 +161,8 @@ START_TEST(dev_that_can_not_be_had_is_told_from_a_shortage) {
 }
 END_TEST
 
-/* It would be the daemon's answer for all its life, and a predecessor's mounts would be forgotten.
+/*
+ * The daemon would believe it for the rest of its life, and forget the previous instance's mounts.
  */
 START_TEST(does_not_take_a_shortage_for_an_answer) {
         static const int errors[] = {ENOMEM, EMFILE, ENFILE, ENOSPC, EINTR, EAGAIN, EIO};
@@ -197,7 +197,7 @@ START_TEST(does_not_start_without_procfs_and_sysfs) {
                 verdict = templates_new("label", &templates);
                 ck_assert_uint_eq(verdict.status, STATUS_HOST_FAILED);
                 ck_assert_int_eq(verdict.error, EMFILE);
-                /* That of the probe is only an answer. */
+                /* A failure during the probe is only an answer. */
                 if (fake_call_at(n) == FAKE_FSCONFIG && fake_calls(FAKE_FSOPEN) <= 2)
                         ck_assert_str_eq(verdict.text, "the fake kernel refuses");
                 ck_assert_ptr_null(templates);
@@ -219,7 +219,7 @@ START_TEST(forces_options_and_attributes_on_every_kind) {
                                 fake_directory(&(struct fake_directory){.path = "/r/proc"});
                         struct template_clone clone;
 
-                        if (i == KINDS) /* those that are made ahead are no different */
+                        if (i == KINDS) /* those made ahead are no different */
                                 templates_replenish(templates);
                         ck_assert_uint_eq(
                                 template_obtain(templates, kinds[i % KINDS].kind, &clone).status,
@@ -246,7 +246,7 @@ START_TEST(without_the_option_pids_only_is_the_kernels_error) {
 }
 END_TEST
 
-/* ---- one by one ---- */
+/* ---- one at a time ---- */
 
 START_TEST(clones_one_template_per_kind) {
         unsigned descriptors = descriptors_count();
@@ -299,7 +299,7 @@ START_TEST(clone_is_given_with_its_id) {
 }
 END_TEST
 
-/* Of a kind whose template is there, and of one for which it has yet to be made. */
+/* For a kind whose template exists, and for one whose template has yet to be made. */
 START_TEST(failed_creation_leaves_nothing_and_tells_the_kernels_words) {
         static const enum template_kind tried[] = {TEMPLATE_PROC, TEMPLATE_PROC_WRITABLE};
 
@@ -325,8 +325,7 @@ START_TEST(failed_creation_leaves_nothing_and_tells_the_kernels_words) {
                         has_failed(verdict, EPERM, fake_call_at(n) == FAKE_FSCONFIG);
                         ck_assert_int_eq(clone.fd, 4711);
                         ck_assert_uint_eq(clone.id, 4711);
-                        /* A template that was made before a later call failed stays for the next.
-                         */
+                        /* A template made before a later call failed is kept for the next. */
                         ck_assert_uint_le(descriptors_count(), descriptors + f % 2);
                         fake_calls_reset();
                         obtain(templates, kind);
@@ -401,7 +400,7 @@ START_TEST(nothing_is_made_ahead_where_it_can_not_clone) {
 }
 END_TEST
 
-/* Each call of a replenishment fails in turn: who obtains then doesn't see it. */
+/* Each call of a replenishment fails in turn: later callers don't notice. */
 START_TEST(what_can_not_be_made_ahead_is_no_failure) {
         unsigned descriptors = descriptors_count(), calls;
         struct templates *templates = start(FAKE_ALL_FEATURES);
@@ -417,8 +416,8 @@ START_TEST(what_can_not_be_made_ahead_is_no_failure) {
                 fake_calls_reset();
                 fake_fail(FAKE_ANY, n, 1, EMFILE);
                 templates_replenish(templates);
-                ck_assert_uint_eq(fake_calls(FAKE_ANY), n); /* it is not tried again at once */
-                /* So many are whole: two calls each. */
+                ck_assert_uint_eq(fake_calls(FAKE_ANY), n); /* no immediate retry */
+                /* Complete clones took two calls each. */
                 ck_assert_uint_eq(descriptors_count(), descriptors + USUAL + (n - 1) / 2);
                 obtain(templates, TEMPLATE_PROC);
                 obtain(templates, TEMPLATE_SYSFS);
@@ -469,7 +468,7 @@ static int compare(const void *a, const void *b) {
         return (*x > *y) - (*x < *y);
 }
 
-/* A descriptor and its id stay together, and none is given out twice. */
+/* A descriptor and its id belong together, and no clone is given out twice. */
 static void obtain_at_once(enum template_kind kind) {
         static struct obtaining obtaining[THREADS];
         static uint64_t ids[THREADS * ROUNDS];
@@ -503,7 +502,7 @@ START_TEST(threads_that_obtain_at_once_never_get_the_same) {
 }
 END_TEST
 
-/* The template of this kind has yet to be made when all of them begin: one stays, the others go. */
+/* The template of this kind doesn't exist when all begin: one is kept, the others are closed. */
 START_TEST(threads_that_make_a_template_at_once_keep_one) {
         unsigned descriptors = descriptors_count();
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Threads of the real kernel. None can be made by a user who has as many as RLIMIT_NPROC allows, so
- * such a test goes on as a uid that nobody else has.
+ * Threads of the real kernel. A user at RLIMIT_NPROC can't create any, so such tests change to a
+ * uid without other processes.
  */
 
 #include "daemon/thread.h"
@@ -62,7 +62,7 @@ static void *count_from_thread(void *count) {
         return NULL;
 }
 
-/* From a thread, with the first of which a sanitizer makes one of its own. */
+/* From within a thread: with the first one, a sanitizer creates one of its own. */
 static void count_before(void) {
         pthread_t thread;
 
@@ -89,12 +89,12 @@ static void end(void) {
 
 struct piece {
         struct work work;
-        struct piece *next; /* by the same thread */
-        bool waits;         /* until it is let go */
+        struct piece *next; /* run by the same thread */
+        bool waits;         /* until released */
         sem_t let_go, begun, done;
         int error;
         pid_t thread;
-        char directory[PATH_MAX]; /* the thread's, when it began */
+        char directory[PATH_MAX]; /* the thread's, at the beginning */
 };
 
 static void piece_do(struct piece *piece, int error) {
@@ -134,7 +134,7 @@ static bool piece_has_begun(struct piece *piece) {
         return sem_trywait(&piece->begun) == 0;
 }
 
-/* Lets it go, and waits until it is done. */
+/* Releases it, and waits until it is done. */
 static void piece_free(struct piece *piece) {
         sem_post(&piece->let_go);
         UNTIL(sem_trywait(&piece->done) == 0);
@@ -204,7 +204,7 @@ START_TEST(what_work_returns_is_done_next_by_the_same_thread) {
 }
 END_TEST
 
-/* ---- how many there are ---- */
+/* ---- the number of threads ---- */
 
 START_TEST(few_threads_without_work_are_kept) {
         enum { MANY = 20 };
@@ -241,7 +241,7 @@ START_TEST(thread_without_work_is_taken_before_one_is_made) {
 }
 END_TEST
 
-/* ---- when none can be made ---- */
+/* ---- when none can be created ---- */
 
 static void limit_threads(rlim_t limit) {
         struct rlimit limits;
@@ -276,20 +276,20 @@ START_TEST(spare_is_for_who_asks_for_it) {
                 ck_assert_int_eq(piece_start(taken, THREADS_TAKE_SPARE), 0);
                 UNTIL(piece_has_begun(taken));
                 ck_assert_int_eq(taken->error, 0);
-                /* It is busy, so that there is none. */
+                /* It is busy, so there is no spare. */
                 ck_assert_int_eq(piece_start(refused, THREADS_TAKE_SPARE), -EAGAIN);
                 ck_assert_int_eq(piece_start(refused, THREADS_KEEP_SPARE), -EAGAIN);
                 piece_free(taken);
                 UNTIL(threads_are_idle(threads));
 
-                /* What was refused was never begun, and is still ours. */
+                /* Refused work was never begun, and is still ours. */
                 ck_assert(!piece_has_begun(refused));
                 ck_assert_int_eq(piece_start(refused, THREADS_TAKE_SPARE), 0);
                 piece_free(refused);
                 UNTIL(threads_are_idle(threads));
         }
         ck_assert_uint_eq(count_threads(), before + 1);
-        limit_threads(RLIM_INFINITY); /* a sanitizer makes one at the end */
+        limit_threads(RLIM_INFINITY); /* a sanitizer creates one at the end */
         end();
 }
 END_TEST
@@ -339,9 +339,9 @@ START_TEST(without_a_spare_there_are_none) {
 }
 END_TEST
 
-/* ---- without a directory of its own ---- */
+/* ---- without a working directory of its own ---- */
 
-/* For the threads that are made from now on. */
+/* For threads created from now on. */
 static void refuse_unshare(void) {
         scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
 
@@ -377,7 +377,7 @@ struct task {
         atomic_uint runs, dones;
         pid_t run_by, done_by;
         useconds_t takes;
-        struct task *next; /* begun by this one's end */
+        struct task *next; /* started when this one ends */
 };
 
 static struct task *last_done;
@@ -416,13 +416,13 @@ START_TEST(end_of_a_job_is_heard_where_it_is_collected) {
         struct task task = {0};
 
         start();
-        threads_collect(threads); /* that the spare is idle */
+        threads_collect(threads); /* notices that the spare is idle */
         ck_assert(!is_readable(0));
         task_start(&task);
         ck_assert(is_readable(PATIENCE * 1000));
         UNTIL(task.runs == 1);
         usleep(10000);
-        ck_assert_uint_eq(task.dones, 0); /* by nobody else */
+        ck_assert_uint_eq(task.dones, 0); /* only collected here */
         while (!task.dones) {
                 ck_assert(is_readable(PATIENCE * 1000));
                 threads_collect(threads);
@@ -477,7 +477,7 @@ START_TEST(job_that_no_thread_can_be_made_for_is_never_done) {
 }
 END_TEST
 
-/* As the main loop asks: each time that the descriptor is readable. */
+/* As in the main loop: whenever the descriptor is readable. */
 START_TEST(idleness_can_be_waited_for) {
         struct task second = {.takes = 1000}, first = {.next = &second, .takes = 1000};
 
@@ -488,7 +488,7 @@ START_TEST(idleness_can_be_waited_for) {
         ck_assert(!threads_are_idle(threads));
         UNTIL(first.runs == 1);
         usleep(10000);
-        ck_assert(!threads_are_idle(threads)); /* there is something to collect */
+        ck_assert(!threads_are_idle(threads)); /* something is left to collect */
         while (!threads_are_idle(threads)) {
                 ck_assert(is_readable(PATIENCE * 1000));
                 threads_collect(threads);
@@ -627,7 +627,7 @@ START_TEST(end_waits_for_work_that_ends_soon) {
 }
 END_TEST
 
-/* Nothing that it uses is freed: it goes on as soon as it can, and then ends. */
+/* Nothing that it uses is freed: it continues when it can, and then ends. */
 START_TEST(end_does_not_wait_for_a_thread_that_is_stuck) {
         struct piece *piece = piece_new(true);
         double begin;

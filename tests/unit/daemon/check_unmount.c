@@ -123,7 +123,7 @@ START_TEST(detaches_strangers_on_top_first_and_counts_them) {
 }
 END_TEST
 
-/* Not to know is no reason to believe that ours has gone with the stranger. */
+/* Without an answer our mount must not be assumed to have gone with the other. */
 START_TEST(question_that_fails_is_not_taken_for_gone) {
         static const int errors[] = {EPERM, ENOSYS, EIO, EINVAL};
 
@@ -142,7 +142,7 @@ START_TEST(question_that_fails_is_not_taken_for_gone) {
 }
 END_TEST
 
-/* EINVAL says as well that somebody else has detached what was on top, in between. */
+/* EINVAL also means that somebody else has just detached the mount on top. */
 START_TEST(refusal_alone_is_not_taken_for_gone) {
         for (size_t f = 0; f < N_FEATURE_SETS; f++)
                 for (unsigned times = 1; times <= 3; times++) {
@@ -158,7 +158,7 @@ START_TEST(refusal_alone_is_not_taken_for_gone) {
 }
 END_TEST
 
-/* A table of thousands of mounts is not read where the mount itself tells that it is on none. */
+/* The table of thousands of mounts isn't read if the mount itself shows that it is on no other. */
 START_TEST(table_is_read_only_of_what_is_on_another_mount) {
         struct mounted mounted = start(0);
         unsigned strangers = 99;
@@ -172,7 +172,7 @@ START_TEST(table_is_read_only_of_what_is_on_another_mount) {
 }
 END_TEST
 
-/* On a mount that is itself on none: nothing of it is in the table. */
+/* On a mount that is on no other: neither is in the table. */
 START_TEST(mount_in_a_detached_tree_is_gone) {
         struct mounted mounted =
                 start_on(PROTOCOL_FEATURE_CLONES,
@@ -186,7 +186,7 @@ START_TEST(mount_in_a_detached_tree_is_gone) {
 }
 END_TEST
 
-/* What can't be told may still be there. */
+/* A mount whose state is unknown may still be there. */
 START_TEST(question_that_fails_is_asked_again) {
         static const enum fake_call calls[] = {FAKE_STATX, FAKE_STATX_ABOVE};
 
@@ -242,8 +242,8 @@ static const struct {
 } failures[] = {
         {FAKE_FCHDIR, EACCES, -EACCES, 1}, {FAKE_FCHDIR, EIO, -EIO, 1},
         {FAKE_UMOUNT, EPERM, -EPERM, 1},   {FAKE_UMOUNT, ENOMEM, -ENOMEM, 1},
-        {FAKE_UMOUNT, EINVAL, 0, 0},   /* what was on top went meanwhile */
-        {FAKE_STATMOUNT, EPERM, 0, 0}, /* it is asked once more */
+        {FAKE_UMOUNT, EINVAL, 0, 0},   /* the mount on top was detached meanwhile */
+        {FAKE_STATMOUNT, EPERM, 0, 0}, /* it is asked again */
         {FAKE_STATMOUNT, EIO, 0, 0},
 };
 
@@ -265,7 +265,10 @@ START_TEST(what_the_kernel_refuses_is_an_errno_and_can_be_tried_again) {
 }
 END_TEST
 
-/* A working directory pins its mount: no call of the way back may need what can be short. */
+/*
+ * A working directory pins its mount: no call of the way back may need a resource that can be
+ * short.
+ */
 START_TEST(returns_by_one_call_that_names_no_path) {
         struct mounted mounted = start(FAKE_ALL_FEATURES);
         unsigned strangers;
@@ -321,7 +324,7 @@ START_TEST(each_thread_is_isolated_by_itself) {
         ck_assert_int_eq(pthread_create(&thread, NULL, isolate, &in_root), 0);
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
         ck_assert(in_root);
-        ck_assert(!fake_is_in_root()); /* this one is still where it was */
+        ck_assert(!fake_is_in_root()); /* this thread is still there */
         unmount_return();
         end(&mounted);
 }

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * All that requests are served from, over the fake kernel and a state file in a directory of its
- * own. fake_context_is_clean() is what must hold after each failure and at the end: no mount, no
- * lease, nothing charged for one, no record in the file, no descriptor more than at the beginning.
+ * The context of requests, over the fake kernel and a state file in a directory of its own.
+ * fake_context_is_clean() must hold after each failure and at the end: no mount, no lease, nothing
+ * charged for one, no record in the file, no more descriptors than at the beginning.
  */
 
 #include "common/fd.h"
@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Where the directories are. */
+/* The parent of the test directories. */
 #ifndef FAKE_CONTEXT_PARENT
 #define FAKE_CONTEXT_PARENT "/tmp"
 #endif
@@ -29,12 +29,12 @@
 /* The file's name there. */
 #define FAKE_CONTEXT_STATE "state"
 
-/* What it is to be like. */
+/* Parameters of a fake context. */
 struct fake_setup {
         unsigned features;               /* of the fake kernel */
         const struct quota_limit *quota; /* QUOTA_KINDS of them; NULL: 64 of each */
-        bool no_dev;                     /* is offered */
-        const struct record *left;       /* by a predecessor */
+        bool no_dev;                     /* don't offer dev */
+        const struct record *left;       /* of a previous instance */
         size_t n_left;
 };
 
@@ -43,7 +43,7 @@ struct fake_context {
         struct policy *policy; /* the context's, to be added to */
         char directory[64];    /* of the state file */
         unsigned descriptors_before;
-        unsigned descriptors; /* since it is there */
+        unsigned descriptors; /* open since its start */
         unsigned capacity;    /* records */
 };
 
@@ -74,7 +74,7 @@ static inline struct record fake_context_read(FILE *file, uint32_t index) {
         return record;
 }
 
-/* What the next instance would read of the lease. */
+/* The lease's record as the next instance would read it. */
 static inline struct record fake_context_record(const struct fake_context *fake, uint64_t lease) {
         FILE *file = fake_context_open(fake);
         struct record record = fake_context_read(file, RECORD_INDEX(lease));
@@ -83,7 +83,7 @@ static inline struct record fake_context_record(const struct fake_context *fake,
         return record;
 }
 
-/* How many records it would find that are not free. */
+/* The number of records in use that it would find. */
 static inline unsigned fake_context_records(const struct fake_context *fake) {
         FILE *file = fake_context_open(fake);
         unsigned used = 0;
@@ -94,7 +94,7 @@ static inline unsigned fake_context_records(const struct fake_context *fake) {
         return used;
 }
 
-/* The file of an instance of this boot that is dead and gone, with its records at their indices. */
+/* The file of a dead instance of this boot, with its records at their indices. */
 static inline void fake_context_leave(const char *directory, uint32_t capacity,
                                       const struct record *records, size_t count) {
         struct state_found found = {0};
@@ -106,16 +106,16 @@ static inline void fake_context_leave(const char *directory, uint32_t capacity,
                 state.records[RECORD_INDEX(records[i].lease)] = records[i];
         }
         state.used = capacity;
-        state.header->instance.start_time--; /* whoever had our pid before us */
+        state.header->instance.start_time--; /* of a process that had our pid before us */
         state_close(&state);                 /* leaves it, since records are in use */
 }
 
-/* The id under which a record names a mount. */
+/* The id by which a record names a mount. */
 static inline uint64_t fake_context_id(unsigned features, const struct fake_mount *mount) {
         return features & PROTOCOL_FEATURE_UNIQUE_IDS ? mount->id : mount->id_old;
 }
 
-/* What a lease of the user's with so many mounts looks like: proc, sys, dev, proc, … */
+/* A lease of the user's with that many mounts: proc, sys, dev, proc, … */
 static inline struct record fake_context_left_at(uint32_t index, uid_t uid, enum record_state state,
                                                  unsigned count) {
         struct record record = {
@@ -134,7 +134,7 @@ static inline struct record fake_context_left_at(uint32_t index, uid_t uid, enum
         return record;
 }
 
-/* The same, of mounts that are made on these directories. */
+/* The same, with the mounts made on these directories. */
 static inline struct record fake_context_left(unsigned features, uint32_t index, uid_t uid,
                                               enum record_state state, const int *directories,
                                               unsigned count) {
@@ -148,9 +148,9 @@ static inline struct record fake_context_left(unsigned features, uint32_t index,
         return record;
 }
 
-/* ---- the whole ---- */
+/* ---- the context ---- */
 
-/* `expected`: what the test itself has open besides. */
+/* `expected`: further descriptors that the test itself has open. */
 static inline void fake_context_is_clean(struct fake_context *fake, unsigned expected) {
         struct leases_counts counts = leases_count(fake->context.leases);
 
@@ -178,7 +178,7 @@ static inline void fake_context_start_leases(struct fake_context *fake,
         ck_assert_int_eq(leases_new(&leases, &fake->context.leases), 0);
 }
 
-/* Once in the process; descriptors of "/" and of our namespaces are open from then on. */
+/* Once per process; descriptors of "/" and of our namespaces are open from then on. */
 static inline void fake_context_prepare(void) {
         static bool prepared;
 
@@ -189,7 +189,7 @@ static inline void fake_context_prepare(void) {
         prepared = true;
 }
 
-/* Every template is there, so that from here on a descriptor is a mount. */
+/* Makes every template, so that from here on a new descriptor is a mount. */
 static inline void fake_context_make_templates(struct fake_context *fake) {
         for (enum template_kind kind = 0; kind < TEMPLATE_DEV; kind++) { /* a dev's was offered */
                 struct template_clone clone = {.fd = -EBADF};
@@ -233,7 +233,7 @@ static inline void fake_context_start(struct fake_context *fake, unsigned featur
         fake_context_start_as(fake, &(struct fake_setup){.features = features});
 }
 
-/* With nothing left: the file goes as well. */
+/* With nothing left, the file is removed as well. */
 static inline void fake_context_end(struct fake_context *fake) {
         fake_context_is_clean(fake, 0);
         ck_assert_ptr_null(leases_free(fake->context.leases));

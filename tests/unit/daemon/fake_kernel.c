@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * One mutex, one table of objects: directories, mounts, contexts of superblocks. What the daemon
- * must never do (umount2 in "/", fchdir in a thread that shares its directory) ends the test.
+ * One mutex, one table of objects: directories, mounts, superblock contexts. Calls that the daemon
+ * must never make (umount2 in "/", fchdir in a thread that shares its directory) end the test.
  */
 
 #include "tests/unit/daemon/fake_kernel.h"
@@ -27,10 +27,10 @@
 enum {
         FAKE_BUCKETS = 1024,
         FAKE_CALLS_MAX = 65536,
-        FAKE_UNIQUE = 1000000, /* so that the two kinds of ids can't be mixed up */
-        FAKE_ROOT = 1,         /* the mount that directories are on, */
-        FAKE_ROOT_FUSE = 2,    /* the one that those of a FUSE are on, */
-        FAKE_ELSEWHERE = 999,  /* and the one that foreign ones are on */
+        FAKE_UNIQUE = 1000000, /* keeps the two kinds of ids apart */
+        FAKE_ROOT = 1,         /* the mount of ordinary directories, */
+        FAKE_ROOT_FUSE = 2,    /* that of directories on FUSE, */
+        FAKE_ELSEWHERE = 999,  /* and that of foreign directories */
 };
 
 enum { FAKE_PARTS_MAX = 8 };
@@ -47,7 +47,7 @@ struct fake_part {
         struct fake_mount mount;
 };
 
-/* The host's devices, which are mounted somewhere and can be cloned on every kernel. */
+/* The host's devices, which are on a mount and can be cloned on every kernel. */
 static const struct fake_node {
         const char *path;
         unsigned major, minor;
@@ -62,18 +62,18 @@ struct fake_object {
         ino_t inode;
         struct fake_directory directory;
         int kind;                /* of a namespace: CLONE_NEW*, */
-        uint64_t namespace;      /* and its id, 0 when it has ended */
-        struct fake_mount mount; /* of a context: what it will be */
+        uint64_t namespace;      /* and its id, 0 once it has ended */
+        struct fake_mount mount; /* of a context: the mount to be */
         bool created;            /* a context's superblock */
-        bool idmapped;           /* a mount, as fake_map() says */
-        const char *failed;      /* what a context has to say */
+        bool idmapped;           /* a mount, see fake_map() */
+        const char *failed;      /* a context's message */
         bool stranger;
         const struct fake_node *node; /* of the host */
         struct fake_part parts[FAKE_PARTS_MAX];
         unsigned n_parts;
         bool is_part;
         const struct fake_object *on; /* directory or mount; NULL: not attached */
-        struct fake_object *same;     /* another descriptor of that object */
+        struct fake_object *same;     /* another descriptor of the same object */
         LIST_ENTRY(fake_object) by_inode;
         LIST_ENTRY(fake_object) by_table;
 };
@@ -81,8 +81,8 @@ struct fake_object {
 LIST_HEAD(fake_list, fake_object);
 
 static pthread_mutex_t fake_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct fake_list fake_objects[FAKE_BUCKETS]; /* newest first: inodes can come again */
-static struct fake_list fake_table;                 /* what is attached */
+static struct fake_list fake_objects[FAKE_BUCKETS]; /* newest first: inodes can be reused */
+static struct fake_list fake_table;                 /* attached mounts */
 static unsigned fake_can;
 static const char *fake_misplaced;
 static uint64_t fake_last_id = FAKE_UNIQUE + FAKE_ELSEWHERE;
@@ -100,7 +100,7 @@ static unsigned fake_block_times, fake_n_blocked, fake_n_unblocks;
 
 static pid_t fake_hidden;
 static uid_t fake_maker;
-static int fake_owner = -EBADF; /* of all that are made here, if not ours */
+static int fake_owner = -EBADF; /* of everything made here, if not ours */
 static bool fake_is_nested, fake_lacks_noswap;
 static unsigned fake_mapped;
 static bool fake_lacks_pidns;
@@ -128,7 +128,7 @@ static void fake_wait_if_blocked(enum fake_call kind) {
                 pthread_cond_wait(&fake_unblocked, &fake_mutex);
 }
 
-/* Logs the call, with the mutex held from here on; a negative errno if it is to fail. */
+/* Logs the call and takes the mutex; returns a negative errno if the call is to fail. */
 static int fake_enter(enum fake_call kind) {
         unsigned n;
 
@@ -230,7 +230,7 @@ static struct fake_object *fake_find_typed(int fd, enum fake_type type) {
         return object;
 }
 
-/* A descriptor, and in `*ret` its object. */
+/* Returns a descriptor, and its object in `*ret`. */
 static int fake_new(enum fake_type type, struct fake_object **ret) {
         int fd = memfd_create("fake", MFD_CLOEXEC);
         struct fake_object *object = calloc(1, sizeof(*object));
@@ -246,7 +246,7 @@ static int fake_new(enum fake_type type, struct fake_object **ret) {
         return fd;
 }
 
-/* One more descriptor of the object. */
+/* Another descriptor of the object. */
 static int fake_reopen(struct fake_object *object) {
         struct fake_object *alias;
         int fd = fake_new(object->type, &alias);
@@ -307,7 +307,7 @@ static struct fake_object *fake_directly_on(const struct fake_object *object) {
         return mount;
 }
 
-/* The topmost of what is stacked on the directory or mount; NULL if nothing is. */
+/* The topmost mount stacked on the directory or mount; NULL: none. */
 static struct fake_object *fake_topmost_on(const struct fake_object *object) {
         struct fake_object *topmost = NULL, *next = fake_directly_on(object);
 
@@ -408,7 +408,7 @@ void fake_uncover(int directory) {
         fake_leave(0);
 }
 
-/* The old id of the mount that an object is, or is on; the unique one is FAKE_UNIQUE more. */
+/* The old id of the mount that an object is, or is on; the unique one is FAKE_UNIQUE higher. */
 static uint64_t fake_id_of(const struct fake_object *object) {
         if (!object)
                 return FAKE_ROOT;
@@ -420,7 +420,7 @@ static uint64_t fake_id_of(const struct fake_object *object) {
         return object->directory.magic == FAKE_FUSE ? FAKE_ROOT_FUSE : FAKE_ROOT;
 }
 
-/* The directory below all that is stacked there; that of a mount nowhere is the root. */
+/* The directory below the stack of mounts; for a detached mount, the root. */
 static const struct fake_directory *fake_place_of(const struct fake_object *mount) {
         static const struct fake_directory nowhere = {.path = "/"};
 
@@ -609,7 +609,7 @@ int kernel_mountinfo(uint64_t old_id, struct kernel_mountinfo *info) {
         return fake_leave(0);
 }
 
-/* Leads to what is on top there. Only what has a mount on it is known by its path. */
+/* Returns the topmost mount there. Only mounted directories can be found by path. */
 static int fake_open_path(const char *path, uint64_t resolve) {
         struct fake_object *mount;
 
@@ -658,7 +658,7 @@ int kernel_fsopen(const char *file_system) {
         return fake_leave(r);
 }
 
-/* That of who makes it. */
+/* Shows the maker's namespace. */
 static void fake_show_namespace(struct fake_object *context) {
         char *options = context->mount.options;
         size_t used = strlen(options), size = sizeof(context->mount.options);
@@ -764,12 +764,12 @@ int kernel_mount_setattr(int fd, uint64_t set, uint64_t clear) {
         return fake_leave(r);
 }
 
-/* ---- a tree of our own ---- */
+/* ---- our own tree ---- */
 
 int kernel_open_node(const char *path) {
         int r = fake_enter(FAKE_OPEN_NODE);
         const struct fake_node *node = fake_nodes;
-        struct fake_mount like = {.attributes = MOUNT_ATTR_NODEV}; /* to be lifted */
+        struct fake_mount like = {.attributes = MOUNT_ATTR_NODEV}; /* to be cleared */
         struct fake_object *object;
 
         while (strcmp(node->path, path) != 0)
@@ -884,7 +884,7 @@ int kernel_move_mount(int fd, int target) {
 
 /* ---- working directories ---- */
 
-/* A directory of the machine's: "/" is what daemon/unmount.h goes back to, nothing else. */
+/* A real directory: only "/", to which daemon/unmount.h returns. */
 static bool fake_is_root(int fd) {
         struct stat root, there;
 
@@ -943,7 +943,7 @@ int fake_namespace(int kind, uint64_t id) {
         return fake_leave(fd);
 }
 
-/* The next mount namespace by its id, of a kernel in which all were made after ours. */
+/* The mount namespace with the next higher id: all were created after ours. */
 static struct fake_object *fake_next_namespace(uint64_t after) {
         struct fake_object *object, *next = NULL;
 
@@ -979,7 +979,7 @@ int kernel_prepare(void) {
         return 0;
 }
 
-/* Of one of this process's own. */
+/* The kind of one of this process's own namespaces. */
 static int fake_own_kind(int fd) {
         static const struct {
                 const char *path;
@@ -1011,7 +1011,7 @@ int kernel_namespace_kind(int fd) {
         return fake_leave(r);
 }
 
-/* What isn't of here is one of this process's. */
+/* A descriptor from elsewhere is a namespace of this process. */
 int kernel_mount_namespace_id(int fd, uint64_t *id) {
         int r = fake_enter(FAKE_NAMESPACE);
         const struct fake_object *object = fake_find(fd);
@@ -1020,7 +1020,7 @@ int kernel_mount_namespace_id(int fd, uint64_t *id) {
         return fake_leave(r);
 }
 
-/* Another number than its id. */
+/* Differs from its id. */
 int kernel_namespace_inode(int fd, uint64_t *inode) {
         int r = fake_enter(FAKE_NAMESPACE);
         const struct fake_object *object = fake_find(fd);
@@ -1073,7 +1073,7 @@ int kernel_namespace_owner(int fd) {
         return fake_leave(r);
 }
 
-/* Ours. */
+/* Always ours. */
 int kernel_namespace_parent(int fd) {
         int r = fake_enter(FAKE_NAMESPACE);
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What has been logged, for check_log and check_log_line: standard error and the journal's socket,
- * where the test can read them. The process is the test's own, and so is its standard error. */
+/*
+ * Captures the log for check_log and check_log_line: standard error and the journal's socket. The
+ * process, and so its standard error, is the test's own.
+ */
 
 #include <check.h>
 #include <errno.h>
@@ -18,7 +20,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Standard error goes to a file in memory from here on. */
+/* Redirects standard error to a file in memory. */
 static inline int capture(void) {
         int fd = memfd_create("stderr", MFD_CLOEXEC);
 
@@ -28,7 +30,7 @@ static inline int capture(void) {
         return fd;
 }
 
-/* What has been written since the last time. */
+/* What has been written since the last call. */
 static inline const char *captured(int fd) {
         static char text[65536];
         ssize_t length = pread(fd, text, sizeof(text) - 1, 0);
@@ -48,7 +50,7 @@ static inline unsigned count_lines(const char *text) {
         return lines;
 }
 
-/* Standard error is a pipe with room for one page from here on; returns the end to read from. */
+/* Redirects standard error to a pipe with room for one page; returns the reading end. */
 static inline int capture_in_pipe(int flags) {
         int ends[2];
 
@@ -59,7 +61,7 @@ static inline int capture_in_pipe(int flags) {
         return ends[0];
 }
 
-/* The next line, without what each begins with. Waits for it. */
+/* The next line, without its prefix. Waits for it. */
 static inline const char *read_line(FILE *file) {
         static char line[2048];
         size_t prefix = strlen(program_invocation_short_name) + 2;
@@ -70,7 +72,7 @@ static inline const char *read_line(FILE *file) {
         return line + prefix;
 }
 
-/* A socket where the journal's would be, in a mount namespace of our own; -1: can't. */
+/* A socket in place of the journal's, in a mount namespace of our own; -1: not possible. */
 static inline int journal_new(void) {
         struct sockaddr_un address = {.sun_family = AF_UNIX,
                                       .sun_path = "/run/systemd/journal/socket"};

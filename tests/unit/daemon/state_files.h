@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* A runtime directory of a test's own, and the state files in it. */
+/* A runtime directory of the test's own, with its state files. */
 
 #include "daemon/state.h"
 
@@ -41,7 +41,7 @@ static inline bool state_files_has(const struct state_files *files, const char *
         return lstat(path, &stat) == 0;
 }
 
-/* Nothing but these may be there. */
+/* Removes the directory; only these files may be there. */
 static inline void state_files_end(const struct state_files *files) {
         static const char *const names[] = {"state", "state.new", "ledger", "state.unknown-1",
                                             "ledger.unknown-1"};
@@ -55,7 +55,7 @@ static inline void state_files_end(const struct state_files *files) {
         ck_assert_int_eq(rmdir(files->directory), 0);
 }
 
-/* What a file holds, NUL-terminated; the caller frees it. */
+/* The contents of a file, NUL-terminated; the caller frees it. */
 static inline char *state_files_read(const struct state_files *files, const char *name,
                                      size_t *size) {
         char path[128], *bytes;
@@ -110,12 +110,12 @@ static inline void state_files_write(const struct state_files *files, const char
         ck_assert_int_eq(write(fd, bytes, size), size);
 }
 
-/* Of this boot, and gone. */
+/* A dead one of this boot. */
 static inline struct instance state_files_dead_instance(void) {
         struct instance instance;
 
         ck_assert_int_eq(instance_self(&instance), 0);
-        instance.start_time--; /* whoever had our pid before us */
+        instance.start_time--; /* of a process that had our pid before us */
         return instance;
 }
 
@@ -126,7 +126,7 @@ static inline struct instance state_files_living_instance(void) {
         return instance;
 }
 
-/* Dead, or whoever has its pid now. */
+/* Dead since the last boot, whichever process has its pid now. */
 static inline struct instance state_files_earlier_instance(void) {
         struct instance instance = state_files_living_instance();
 
