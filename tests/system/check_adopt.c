@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Leases that outlive the daemon: a real one is killed or restarted, and libmountat, as an
- * unprivileged user, has the next one adopt what it holds. And whoever else tries, in bytes.
+ * Leases outlive the daemon: a real one is killed or restarted, and libmountat, as an unprivileged
+ * user, adopts its leases from the next one. Others try to adopt them too, in bytes.
  */
 
 #include "common/fd.h"
@@ -27,7 +27,7 @@
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 
 enum {
-        ADOPT_TIMEOUT = 2, /* seconds, as the options below say */
+        ADOPT_TIMEOUT = 2, /* seconds, as in the options below */
         BOTH = MOUNTAT_PROC | MOUNTAT_SYSFS,
 };
 
@@ -37,7 +37,7 @@ static const struct service_plan plan = {
         .options = {"--adopt-timeout=2"},
 };
 
-/* What the unit's ExecStartPre= does, and ExecStopPost=. */
+/* As ExecStartPre= and ExecStopPost= of the unit. */
 static void sweep(void) {
         static const struct service_plan sweeper = {
                 .name = "adopt",
@@ -58,14 +58,14 @@ static void end(struct service *service, int signal) {
                       "the daemon ended with 0x%x", status);
 }
 
-/* As systemd would, after a crash and at a restart. */
+/* As systemd does, after a crash and on a restart. */
 static void replace(struct service *service, int signal) {
         end(service, signal);
         sweep();
         *service = service_spawn(&plan);
 }
 
-/* 0: nothing is mounted there. */
+/* 0: not mounted on. */
 static uint64_t mount_id(const char *path) {
         struct statx stat;
 
@@ -113,7 +113,7 @@ static void holder_mount_root(struct holder *holder) {
         holder_note_ids(holder);
 }
 
-/* sys first: an order that isn't the library's own. */
+/* sys first: not the library's own order. */
 static void holder_mount_targets(struct holder *holder) {
         struct mountat_target targets[] = {
                 {.fd = sandbox_open(USER_ALICE, holder->paths[1]),
@@ -243,10 +243,10 @@ struct sleeper {
         const struct service *service;
         const char *root;
         int told; /* a pipe: mounted */
-        int end;  /* dto.: unmount */
+        int end;  /* likewise: unmount */
 };
 
-/* Calls nothing between mounting and unmounting. */
+/* Makes no call between mounting and unmounting. */
 static void sleep_with_a_keeper(void *argument) {
         const struct sleeper *sleeper = argument;
         struct mountat *mountat = mountat_new();
@@ -372,7 +372,7 @@ static void hold(void *argument) {
         _exit(127);
 }
 
-/* What it says next, once that contains `text`. */
+/* Reads its output until a line contains `text`. */
 static void expect_line(FILE *output, const char *text) {
         char line[512];
 
@@ -448,7 +448,7 @@ SANDBOX_TEST(mountatctl_gives_up_a_daemon_that_stays_away) {
         ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
 }
 
-/* ---- whoever else tries ---- */
+/* ---- others' attempts ---- */
 
 static uint32_t try_adopt(int client, uint64_t lease, const int *fds, uint32_t n) {
         struct wire_request request = {
@@ -485,7 +485,7 @@ SANDBOX_TEST(a_lease_is_adopted_by_who_had_it_with_its_mounts_and_once) {
         labelled = sandbox_open(USER_ALICE, sandbox_path("forged/proc"));
         labelled_proc = sandbox_open(USER_ALICE, sandbox_path("forged/sys"));
 
-        /* While its own connection has it, nobody adopts it. */
+        /* While its own connection holds it, nobody can adopt it. */
         again = client_connect(&service, USER_ALICE);
         ck_assert_uint_eq(try_adopt(again, lease, (int[]){proc, sys}, 2), STATUS_NO_SUCH_LEASE);
         ck_assert_uint_eq(try_adopt(alice, lease, (int[]){proc, sys}, 2), STATUS_NO_SUCH_LEASE);
@@ -536,7 +536,7 @@ SANDBOX_TEST(a_lease_is_adopted_by_who_had_it_with_its_mounts_and_once) {
                 ck_assert_msg(status == attempt->status, "%s: status %u", attempt->what, status);
         }
 
-        /* The mounts that were offered and refused are still there. */
+        /* The mounts that were sent and refused are still there. */
         ck_assert_uint_ne(mount_id(sandbox_path("forged/proc")), 0);
         client_expect(client_unmount(bob, lease), STATUS_NO_SUCH_LEASE, 0, STATUS_NO_TARGET);
         ck_assert_uint_eq(client_unmount(alice, lease).status, STATUS_OK);
@@ -561,8 +561,10 @@ static void send_adopt(int client, uint64_t lease, const int *fds) {
         client_send(client, bytes, wire_encode_request(&request, bytes), fds, 2);
 }
 
-/* A daemon that stays away for longer than its client waits for an answer at a time: in the socket
- * that the service manager keeps for it, there are connections that the client has closed. */
+/*
+ * While no daemon runs, a client times out and reconnects: the socket that the service manager keeps
+ * queues connections that the client has closed.
+ */
 SANDBOX_TEST(a_client_that_tried_in_vain_before_still_adopts) {
         const struct service_plan inherits = {
                 .name = "adopt",
@@ -598,10 +600,7 @@ SANDBOX_TEST(a_client_that_tried_in_vain_before_still_adopts) {
         service_stop(&service);
 }
 
-/*
- * A user's own mounts, which bear the label of the daemon's, are called proc and sys, and keep all
- * waiting who ask them anything.
- */
+/* A user's own mounts, with the daemon's label and named proc and sys, which block every query. */
 struct forgery {
         struct hostile fuses[2];
         int roots[2];
@@ -636,13 +635,13 @@ static void forgery_end(struct forgery *forgery) {
         }
 }
 
-/* Whatever thread of the daemon's: who asks them waits. */
+/* Any thread of the daemon that asks them anything blocks. */
 static void forgery_expect_unasked(const struct forgery *forgery) {
         for (int i = 0; i < 2; i++)
                 ck_assert(!hostile_is_awaited(&forgery->fuses[i]));
 }
 
-/* With forged ones instead of the mounts of the lease, or beside one of them. */
+/* With forged mounts instead of the lease's, or in place of one of them. */
 static void forgery_expect_refused(const struct forgery *forgery, int client, uint64_t lease,
                                    const int *mounts) {
         const int *roots = forgery->roots;
@@ -716,25 +715,25 @@ enum {
         ROUNDS_CALL_TIMEOUT = 20000, /* milliseconds */
 };
 
-/* What a client counts, in memory that it shares with the test. */
+/* A client's counters, in memory shared with the test. */
 struct tally {
         unsigned cycles;
         unsigned calls;
-        unsigned slow;     /* calls of more than 10 ms: those that met a restart */
+        unsigned slow;     /* calls of more than 10 ms: during a restart */
         unsigned in_doubt; /* mounts that may have been granted to nobody */
         unsigned lost;
-        unsigned failed; /* otherwise */
-        unsigned moved;  /* held mounts that were not the same ones at the end */
+        unsigned failed; /* for other reasons */
+        unsigned moved;  /* held mounts that were replaced in the end */
         unsigned roots;  /* in use so far */
         unsigned held;
         unsigned generation;
         int64_t longest; /* call, milliseconds */
-        char text[160];  /* of the last failure */
+        char text[160];  /* the last failure's */
 };
 
 struct rounds {
-        volatile bool stop;  /* cycling: then each holds what it holds */
-        volatile bool leave; /* unmounts that */
+        volatile bool stop;  /* stop cycling, and keep what is held */
+        volatile bool leave; /* unmount that */
         volatile unsigned ready;
         const struct service *service;
         struct tally tallies[ROUNDS_CLIENTS];
@@ -830,7 +829,7 @@ static void run(void *argument) {
 
         runner->mountat = mountat_new();
         mountat_set_timeout(runner->mountat, ROUNDS_CALL_TIMEOUT);
-        /* The first connection isn't retried by the library. */
+        /* The library doesn't retry the first connection. */
         while (mountat_connect(runner->mountat, runner->rounds->service->socket) < 0)
                 usleep(1000);
         if (runner->index == 0 && mountat_keep(runner->mountat) < 0)
@@ -903,8 +902,10 @@ static void report(const struct rounds *rounds, unsigned kills, unsigned restart
         ck_assert_uint_gt(sum.cycles, 0);
 }
 
-/* How many times slower this build is, as who runs it says. An instance shall live to answer now
- * and then: a call that has lost eight of them gives up, rightly. */
+/*
+ * How many times slower this build is, from the environment. An instance must live long enough to
+ * answer sometimes: a call gives up, rightly, after losing eight.
+ */
 static unsigned runner_slowness(void) {
         const char *multiplier = getenv("CK_TIMEOUT_MULTIPLIER");
 
@@ -962,7 +963,7 @@ SANDBOX_TEST(kills_and_restarts_under_load_leave_nothing_behind) {
         rounds->leave = true;
         for (unsigned i = 0; i < ROUNDS_CLIENTS; i++)
                 sandbox_join(pids[i]);
-        /* As at systemctl stop: the daemon's own part, then ExecStopPost= with root's rights. */
+        /* As on systemctl stop: the daemon itself, then ExecStopPost= with root's rights. */
         end(&service, SIGTERM);
         printf("before the last sweep: %u\n", sandbox_count_mounts(0, service.source));
         sweep();

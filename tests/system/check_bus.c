@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-/* The socket side, as if there were no bus. */
+/* The socket works as without a bus. */
 static void expect_socket_works(const struct service *service) {
         int client = client_connect(service, USER_BOB);
 
@@ -62,7 +62,7 @@ BUS_TEST(daemon_starts_without_a_bus_and_finds_it_later) {
 
 /* ---- readiness ---- */
 
-/* Where the daemon tells of it, as to a service manager. */
+/* A socket for notifications, as a service manager's. */
 static int open_manager(const char *path) {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -105,7 +105,7 @@ BUS_TEST(daemon_is_ready_when_it_has_its_name) {
         expect_socket_works(&fixture.service);
         usleep(100000);
         early = is_ready(manager);
-        in_time = sandbox_now_ms() - start < 1000; /* it waits no longer for the bus */
+        in_time = sandbox_now_ms() - start < 1000; /* it doesn't wait longer for the bus */
         ck_assert_int_eq(kill(fixture.bus, SIGCONT), 0);
         ck_assert(!early || !in_time);
         if (!early)
@@ -142,7 +142,7 @@ enum {
         LAST_CALLS = 10,
 };
 
-/* The daemon, that sleeps, finds these when it wakes. */
+/* The sleeping daemon finds these when it wakes. */
 static void send_last_calls(sd_bus *bus, struct system_bus_answers *last, bool mount) {
         *last = (struct system_bus_answers){0};
         for (int i = 0; i < LAST_CALLS; i++)
@@ -163,8 +163,10 @@ static void make_last_roots(void) {
         }
 }
 
-/* The idle timeout has run out, and the calls are there, when the daemon wakes: which of them it
- * sees first is chance. */
+/*
+ * The idle timeout has expired and the calls have arrived when the daemon wakes: which comes first
+ * is chance.
+ */
 static void call_at_the_end_of_idleness(struct bus_fixture *fixture, bool mount) {
         struct system_bus_answers last;
 
@@ -193,7 +195,7 @@ BUS_TEST(calls_to_a_daemon_that_leaves_for_idleness_are_served) {
         call_at_the_end_of_idleness(&fixture, true);
         usleep(1000000);
         if (service_is_running(&fixture.service))
-                sandbox_kill(fixture.service.pid); /* it wasn't idle any more */
+                sandbox_kill(fixture.service.pid); /* it was no longer idle */
         else
                 ck_assert_int_eq(service_wait(&fixture.service), 0);
         ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), LAST_CALLS);
@@ -248,7 +250,7 @@ BUS_TEST(leases_of_the_bus_outlive_a_killed_instance) {
         bus_fixture_close(&fixture);
 }
 
-/* Out of reach, below a directory of mode 0700: on record, and mountatd --sweep takes it. */
+/* Below a directory of mode 0700: on record, until mountatd --sweep unmounts it. */
 BUS_TEST(lease_out_of_reach_stays_on_record) {
         struct bus_fixture fixture = bus_fixture_open();
         struct system_bus_lease lease;
@@ -279,9 +281,9 @@ BUS_TEST(lease_out_of_reach_stays_on_record) {
         sandbox_kill(fixture.bus);
 }
 
-/* ---- a thread that is stuck ---- */
+/* ---- a stuck thread ---- */
 
-/* A call that gets stuck in what is at "h". */
+/* A call that gets stuck at "h". */
 static sd_bus *call_and_wedge(struct hostile *hostile, struct system_bus_answers *answers) {
         sd_bus *waiting = system_bus_connect(0);
 
@@ -291,7 +293,7 @@ static sd_bus *call_and_wedge(struct hostile *hostile, struct system_bus_answers
         return waiting;
 }
 
-/* For as long as the file system's server likes; who asked waits for it, and nobody else. */
+/* Blocks as long as the file system's server likes, but only the caller. */
 BUS_HOSTILE_TEST(path_on_a_stalled_file_system_keeps_nobody_waiting) {
         struct hostile hostile = hostile_start_shared(0, "h");
         struct bus_fixture fixture = bus_fixture_open();
@@ -312,7 +314,10 @@ BUS_HOSTILE_TEST(path_on_a_stalled_file_system_keeps_nobody_waiting) {
         bus_fixture_close(&fixture);
 }
 
-/* A daemon that mounts below the hostile file system, where a call waits for somebody else's. */
+/*
+ * A daemon with a build directory below the hostile file system, where a call waits for another's
+ * lock.
+ */
 static struct bus_fixture open_and_block(struct hostile *hostile,
                                          struct system_bus_answers *answers) {
         struct bus_fixture fixture = {0};
@@ -348,7 +353,7 @@ BUS_HOSTILE_TEST(mount_that_takes_its_time_is_answered) {
         bus_fixture_close(&fixture);
 }
 
-/* Granted when the connection is gone by which its caller could have been told. */
+/* Granted after the caller's connection is gone. */
 BUS_HOSTILE_TEST(mount_whose_caller_can_not_be_told_is_undone) {
         struct hostile hostile = hostile_start_shared(0, "h");
         struct system_bus_answers answers;
@@ -370,7 +375,7 @@ BUS_HOSTILE_TEST(mount_whose_caller_can_not_be_told_is_undone) {
         bus_fixture_close(&fixture);
 }
 
-/* 32 calls of a user's can be under way, whatever connections he has; nobody else notices. */
+/* A user can have 32 pending calls, over any number of connections; nobody else is affected. */
 BUS_HOSTILE_TEST(calls_of_a_user_that_are_stuck_are_his_own) {
         struct hostile hostile = hostile_start_shared(0, "h");
         struct bus_fixture fixture = bus_fixture_open();
@@ -388,7 +393,7 @@ BUS_HOSTILE_TEST(calls_of_a_user_that_are_stuck_are_his_own) {
         sandbox_wait_for(hostile_is_awaited(&hostile));
         system_bus_pass_on(stuck[0]);
         system_bus_pass_on(stuck[1]);
-        usleep(200000); /* by then it is known whose calls they are */
+        usleep(200000); /* by then the callers are known */
 
         system_bus_expect(fixture.root, "LimitExceeded", "ListLeases", "");
         lease = client_keep_root(&fixture.service, USER_ALICE, sandbox_path("root"));
@@ -407,7 +412,7 @@ BUS_HOSTILE_TEST(calls_of_a_user_that_are_stuck_are_his_own) {
         bus_fixture_close(&fixture);
 }
 
-/* Its connection to the bus stays open with the thread that is stuck, but for a hang-up. */
+/* The stuck thread would keep the bus connection open, but for the hang-up. */
 BUS_HOSTILE_TEST(restart_beside_a_stuck_thread_is_known_to_the_bus) {
         struct hostile hostile = hostile_start_shared(0, "h");
         struct bus_fixture fixture = bus_fixture_open();
@@ -418,7 +423,7 @@ BUS_HOSTILE_TEST(restart_beside_a_stuck_thread_is_known_to_the_bus) {
         system_bus_await(waiting, &answers, 1);
         ck_assert_str_eq(answers.error, "org.freedesktop.DBus.Error.NoReply");
         sandbox_wait_for(!system_bus_has("org.mountat1"));
-        ck_assert(service_is_running(&fixture.service)); /* what is left of it */
+        ck_assert(service_is_running(&fixture.service)); /* its remains */
 
         hostile_end(&hostile);
         ck_assert_int_eq(service_wait(&fixture.service), 0);
@@ -427,7 +432,7 @@ BUS_HOSTILE_TEST(restart_beside_a_stuck_thread_is_known_to_the_bus) {
         sandbox_kill(fixture.bus);
 }
 
-/* Its caller is told, before the connection is closed. */
+/* The caller gets an answer before the connection is closed. */
 BUS_HOSTILE_TEST(stop_beside_a_stuck_thread_answers_its_caller) {
         struct hostile hostile = hostile_start_shared(0, "h");
         struct bus_fixture fixture = bus_fixture_open();

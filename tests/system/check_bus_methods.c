@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* org.mountat1.Manager on a real bus: what can be seen, what the methods do, and bad input. */
+/* org.mountat1.Manager on a real bus: introspection, the methods, and bad input. */
 
 #include "common/fd.h"
 #include "daemon/manager.h"
@@ -16,7 +16,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-/* The socket side, as if there were no bus. */
+/* The socket works as without a bus. */
 static void expect_socket_works(const struct service *service) {
         int client = client_connect(service, USER_BOB);
 
@@ -24,7 +24,7 @@ static void expect_socket_works(const struct service *service) {
         close(client);
 }
 
-/* ---- what can be seen ---- */
+/* ---- introspection ---- */
 
 static char *introspect(sd_bus *bus) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
@@ -65,7 +65,7 @@ BUS_TEST(every_method_that_can_be_seen_has_a_rule_and_names) {
         bus_fixture_close(&fixture);
 }
 
-/* What every service on a bus has, for those outside the group too. */
+/* As for every service on a bus, even for users outside the group. */
 BUS_TEST(everybody_may_ping_and_read) {
         struct bus_fixture fixture = bus_fixture_open();
         sd_bus *mallory = system_bus_connect(USER_MALLORY);
@@ -134,7 +134,7 @@ BUS_TEST(properties_tell_version_counts_and_limits) {
         bus_fixture_close(&fixture);
 }
 
-/* Who counts on a change that is never told would go on showing what was. */
+/* A client that relied on signals never sent would go on showing old values. */
 BUS_TEST(no_property_promises_to_tell_changes) {
         struct bus_fixture fixture = bus_fixture_open();
         char *text = introspect(fixture.root);
@@ -160,7 +160,7 @@ BUS_TEST(no_property_promises_to_tell_changes) {
 
 /* ---- the methods ---- */
 
-/* The lines of README.md that call the bus, run as they stand there. */
+/* Runs the lines of README.md that call the bus, as they are. */
 static void run_readme_line(const char *verb) {
         FILE *readme = fopen(MOUNTATD_README, "re");
         char line[512];
@@ -223,7 +223,7 @@ BUS_TEST(root_may_name_directories_of_other_users) {
         bus_fixture_close(&fixture);
 }
 
-/* The one capability opens no door; descriptors need none. */
+/* The one capability doesn't open directories; descriptors need none. */
 BUS_TEST(root_of_mode_0700_needs_descriptors) {
         struct bus_fixture fixture = bus_fixture_open();
         uint64_t lease;
@@ -238,7 +238,7 @@ BUS_TEST(root_of_mode_0700_needs_descriptors) {
         bus_fixture_close(&fixture);
 }
 
-/* By whatever connection, and without anybody being asked. */
+/* Over any connection, and without a question to polkit. */
 BUS_TEST(kept_lease_is_its_users_to_unmount) {
         struct bus_fixture fixture = bus_fixture_open();
         sd_bus *alice = system_bus_connect(USER_ALICE);
@@ -291,7 +291,7 @@ BUS_TEST(lease_of_another_user_is_safe) {
         bus_fixture_close(&fixture);
 }
 
-/* A connection's lease isn't its user's to take away by the bus, but root's. */
+/* Over the bus only root can take a connection's lease away, not its user. */
 BUS_TEST(lease_of_a_connection_is_taken_by_root_alone) {
         struct bus_fixture fixture = bus_fixture_open();
         sd_bus *alice = system_bus_connect(USER_ALICE);
@@ -333,7 +333,7 @@ BUS_TEST(outside_the_group_only_lists_are_free) {
         bus_fixture_close(&fixture);
 }
 
-/* Trusted for whose directory it is, and nothing else. */
+/* Trust lifts only the rule of ownership. */
 BUS_TEST(trust_lifts_no_other_rule) {
         struct bus_fixture fixture = bus_fixture_open();
 
@@ -447,7 +447,7 @@ BUS_TEST(wrong_signatures_are_refused) {
         bus_fixture_close(&fixture);
 }
 
-/* The bus does it, so that nothing is ever closed here that takes its time. */
+/* The bus refuses them, so the daemon never closes a file that could block. */
 BUS_TEST(descriptors_are_refused_by_the_bus) {
         struct bus_fixture fixture = bus_fixture_open();
         sd_bus *alice = system_bus_connect(USER_ALICE);
@@ -462,10 +462,10 @@ BUS_TEST(descriptors_are_refused_by_the_bus) {
         bus_fixture_close(&fixture);
 }
 
-/* Under a sanitizer each part of a large message that arrives is the whole copied. */
+/* Under a sanitizer, each part of a large message that arrives copies the whole. */
 enum {
 #ifndef MOUNTATD_SANITIZED
-        LARGE_CALLS = 8, /* twice as many as the bus takes at a time */
+        LARGE_CALLS = 8, /* twice what the bus accepts at a time */
 #else
         LARGE_CALLS = 2,
 #endif
@@ -494,7 +494,7 @@ static void find_owner(sd_bus *bus, char owner[static 64]) {
         sd_bus_message_unref(reply);
 }
 
-/* Resident at this moment, in KiB. */
+/* Resident now, in KiB. */
 static unsigned resident_kib(const struct service *service) {
         char path[64], line[256];
         unsigned kib = 0;
@@ -509,7 +509,7 @@ static unsigned resident_kib(const struct service *service) {
         return kib;
 }
 
-/* Of what any user can send; of one message at a time, and only until that is judged. */
+/* For what any user can send: one message at a time, and only until it is checked. */
 static void expect_little_memory_for_messages(const struct service *service) {
 #ifndef MOUNTATD_SANITIZED
         ck_assert_uint_lt(service_peak_kib(service), 96 * 1024);
@@ -520,7 +520,7 @@ static void expect_little_memory_for_messages(const struct service *service) {
 #endif
 }
 
-/* Once, it got into the question to polkit, for the length of which the bus hung up. */
+/* The path was once part of the question to polkit, for whose length the bus hung up. */
 BUS_TEST(path_of_32_mib_costs_its_sender_an_error) {
         struct bus_fixture fixture = bus_fixture_open();
         sd_bus *mallory = system_bus_connect(USER_MALLORY);
@@ -577,7 +577,7 @@ BUS_TEST(name_with_control_characters_costs_nothing) {
 
 /* ---- many calls, and large replies ---- */
 
-/* A directory whose path is as long as can be told, each byte of which is four in a list. */
+/* A directory with the longest reported path, each byte of which takes four in a list. */
 static int make_long_place(void) {
         char name[256];
         int at = open(sandbox_path("."), O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -596,7 +596,7 @@ static int make_long_place(void) {
         return at;
 }
 
-/* A lease of the directory `index`, which is made there. */
+/* Keeps a lease of the directory `index`, made there. */
 static void keep_below(const struct service *service, int place, unsigned index) {
         char path[64];
         int fd;
@@ -610,7 +610,7 @@ static void keep_below(const struct service *service, int place, unsigned index)
         close(fd);
 }
 
-/* How many leases; MOUNTATD_LEASES=100: at most, where each takes its time. */
+/* The number of leases; MOUNTATD_LEASES=100 limits it where each is slow. */
 static unsigned count_leases(unsigned wanted) {
         const char *given = getenv("MOUNTATD_LEASES");
         unsigned most = given ? strtoul(given, NULL, 10) : wanted;
@@ -618,7 +618,10 @@ static unsigned count_leases(unsigned wanted) {
         return most < wanted ? most : wanted;
 }
 
-/* A listing's message, its entries and their places: of one at a time, however many ask. */
+/*
+ * One list's message, its entries and their places: for one list at a time, whatever the number of
+ * calls.
+ */
 static void expect_little_memory(const struct service *service) {
 #ifndef MOUNTATD_SANITIZED
         unsigned kib = service_peak_kib(service);
@@ -635,7 +638,7 @@ BUS_TEST(places_of_any_length_fit_a_list) {
         struct bus_fixture fixture = {0};
         struct system_bus_answers answers = {0};
         struct system_bus_lease lease;
-        const unsigned leases = count_leases(2300); /* of 15 kB each, if they weren't cut */
+        const unsigned leases = count_leases(2300); /* 15 kB each, if not cut */
         const unsigned lists = 30;
         int place;
 
@@ -682,7 +685,7 @@ BUS_TEST(caller_that_leaves_before_the_answer_disturbs_nobody) {
         bus_fixture_close(&fixture);
 }
 
-/* The daemon, that sleeps, finds them all when it wakes, before the bus can say whose they are. */
+/* The sleeping daemon finds them all when it wakes, before the bus can identify the callers. */
 static struct system_bus_answers send_at_once(const struct bus_fixture *fixture, sd_bus *bus,
                                               unsigned count) {
         struct system_bus_answers answers = {0};

@@ -71,7 +71,7 @@ static void expect_silence(struct outcome outcome) {
         ck_assert_int_eq(outcome.status, 0);
 }
 
-/* A fixture whose socket is what mountatctl connects to. */
+/* A fixture with the socket that mountatctl connects to. */
 static struct bus_fixture ctl_stage_open(void) {
         struct bus_fixture fixture = bus_fixture_open();
 
@@ -79,7 +79,7 @@ static struct bus_fixture ctl_stage_open(void) {
         return fixture;
 }
 
-/* Mounts below that root, which must succeed; the lease as it was printed. */
+/* Mounts below that root, which must succeed; returns the printed lease. */
 static const char *ctl_mount(uid_t uid, const char *root) {
         static struct outcome outcome;
 
@@ -115,7 +115,7 @@ BUS_TEST(mounts_lists_and_unmounts_a_root_of_mode_0700) {
         bus_fixture_close(&fixture);
 }
 
-/* One lease for all three, and D-Bus finds it below the root. */
+/* One lease for all three, which D-Bus finds by the root. */
 BUS_TEST(mounts_lists_and_unmounts_a_dev) {
         struct bus_fixture fixture = ctl_stage_open();
         struct sandbox_mount found;
@@ -156,7 +156,7 @@ BUS_TEST(features_lack_the_dev_that_isn_t_offered) {
         bus_fixture_close(&fixture);
 }
 
-/* As scripts for systemd's tools have it. */
+/* As in scripts for systemd's tools. */
 BUS_TEST(knows_quiet_and_no_pager) {
         struct bus_fixture fixture = ctl_stage_open();
 
@@ -171,7 +171,7 @@ BUS_TEST(knows_quiet_and_no_pager) {
         bus_fixture_close(&fixture);
 }
 
-/* A user's own is his alone to unmount, by whatever process, and root's over D-Bus. */
+/* Only the user, from any process, can unmount the user's own, and root over D-Bus. */
 BUS_TEST(unmounts_by_lease_ones_own_and_as_root_anybodys) {
         struct bus_fixture fixture = ctl_stage_open();
         const char *lease;
@@ -200,7 +200,7 @@ BUS_TEST(unmounts_below_a_directory_as_root_for_another_user) {
         bus_fixture_close(&fixture);
 }
 
-/* Of one's own, neither takes a bus. */
+/* For own leases, neither needs a bus. */
 BUS_TEST(mounts_and_unmounts_without_a_bus) {
         struct bus_fixture fixture = ctl_stage_open();
         const char *lease;
@@ -225,7 +225,7 @@ BUS_TEST(root_is_told_how_to_mount_for_another_user) {
         bus_fixture_close(&fixture);
 }
 
-/* As answers to busctl have it. */
+/* As printed by busctl. */
 BUS_TEST(unmounts_by_decimal_lease) {
         struct bus_fixture fixture = ctl_stage_open();
         unsigned long long lease;
@@ -238,7 +238,7 @@ BUS_TEST(unmounts_by_decimal_lease) {
         bus_fixture_close(&fixture);
 }
 
-/* Such a place is cut in the list, and any of several leases could be the one. */
+/* Such a place is cut in the list, and any of several leases could be meant. */
 BUS_TEST(unmounts_below_a_long_path_by_lease) {
         struct bus_fixture fixture = ctl_stage_open();
         char root[2048] = "", name[201];
@@ -283,8 +283,7 @@ BUS_TEST(writes_json_that_a_parser_accepts) {
         bus_fixture_close(&fixture);
 }
 
-/* A mount can be refused for its path; the directories above it can get another name all the same.
- */
+/* A mount can be refused for its path, but the directories above it can still be renamed. */
 BUS_TEST(lists_a_mount_below_what_is_no_text_any_more) {
         static const char *const names[] = {"latin1-\xe9", "nonchar-\xef\xbf\xbf",
                                             "right-to-left-\xe2\x80\xae"};
@@ -325,7 +324,7 @@ BUS_TEST(status_shows_build_directories_that_are_not_there) {
         bus_fixture_close(&fixture);
 }
 
-/* A password is asked for only if somebody wants more than his own. */
+/* A password is asked for only if the user wants to see others' leases. */
 BUS_TEST(lists_those_of_others_with_consent) {
         struct bus_fixture fixture = ctl_stage_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.list-others", true);
@@ -345,8 +344,8 @@ BUS_TEST(lists_those_of_others_with_consent) {
 struct contained {
         struct container container;
         uint64_t inode; /* of its mount namespace */
-        pid_t holder;   /* the parent of a mountatctl hold in there */
-        int pipe[2];    /* what that reads */
+        pid_t holder;   /* the parent of a mountatctl hold inside */
+        int pipe[2];    /* its input */
 };
 
 static struct bus_fixture join_stage_open(const char *option) {
@@ -363,7 +362,7 @@ static struct bus_fixture join_stage_open(const char *option) {
         return fixture;
 }
 
-/* By one who comes in there as root: a file system, with a root of Alice's that only it has. */
+/* Inside, as root: a file system with a root of Alice's that exists only there. */
 static void make_root_in(const struct container *container) {
         pid_t pid = fork();
 
@@ -415,7 +414,7 @@ static void contained_end(struct contained *contained) {
         close(contained->pipe[1]);
 }
 
-/* What that command says. */
+/* The output of that command. */
 static const char *__attribute__((format(printf, 1, 2))) told(const char *format, ...) {
         static char text[1024];
         char command[512];
@@ -432,7 +431,7 @@ static const char *__attribute__((format(printf, 1, 2))) told(const char *format
         return text;
 }
 
-/* The inode of the container's namespace, and the place as it is called in there. */
+/* The inode of the container's namespace, and the place as named inside. */
 static void expect_listed(const struct contained *contained, uid_t uid) {
         char text[512];
 
@@ -446,7 +445,7 @@ static void expect_listed(const struct contained *contained, uid_t uid) {
                0, text);
 }
 
-/* As other programs tell of it. */
+/* As other programs show it. */
 static void expect_found(const struct contained *contained) {
         char text[512];
 
@@ -512,7 +511,7 @@ BUS_TEST(place_in_a_container_is_not_that_of_the_same_name_here) {
         bus_fixture_close(&fixture);
 }
 
-/* Whether the kernel has ids of mount namespaces, by which it is asked about them. */
+/* Whether the kernel has ids of mount namespaces, which its queries take. */
 static bool kernel_identifies_namespaces(void) {
         int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
         uint64_t id;
@@ -522,7 +521,7 @@ static bool kernel_identifies_namespaces(void) {
         return known;
 }
 
-/* Nobody has anything of it open: it is as on record. */
+/* No process has it open: shown as recorded. */
 BUS_TEST(lists_what_a_dead_daemon_left_in_a_container) {
         struct bus_fixture fixture = join_stage_open(NULL);
         struct contained contained = contain(CONTAINER_ROOTFUL);
@@ -549,7 +548,7 @@ BUS_TEST(lists_what_a_dead_daemon_left_in_a_container) {
 
 /* ---- an older daemon ---- */
 
-/* All that 0.1 has of it. */
+/* All that 0.1 knows of it. */
 static int on_list_of_old(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         (void)userdata;
         (void)error;

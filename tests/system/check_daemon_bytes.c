@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Requests that are wrong in their bytes or the number of their descriptors: each is answered, or
- * ends the connection, and after it the daemon has as many descriptors as before.
+ * Requests that are malformed, or have a wrong number of descriptors: each is answered, or ends the
+ * connection, and leaves the daemon with as many descriptors as before.
  */
 
 #include "tests/test.h"
@@ -21,20 +21,20 @@ static int open_proc(void) {
         return sandbox_open(USER_ALICE, sandbox_path("root/proc"));
 }
 
-/* A request for `targets` procfs, put wrong in one way, with `fds` descriptors. */
+/* A request for `targets` procfs with one thing wrong, and `fds` descriptors. */
 static const struct {
         const char *what;
         enum status status;
         uint16_t operation;
         uint32_t targets;
         size_t fds;
-        /* the one way: */
+        /* the wrong thing: */
         uint16_t version;
         uint32_t flags;
         uint64_t lease;
         size_t size;        /* of the datagram */
         uint32_t announced; /* targets */
-        bool blames;        /* the target that follows, not the request */
+        bool blames;        /* the target that follows is at fault, not the request */
         uint32_t index;
         struct wire_target target;
 } wrong_requests[] = {
@@ -107,7 +107,7 @@ static const struct {
         {"malformed with 253 descriptors", STATUS_MALFORMED, 1, 0, MANY, .flags = 2},
 };
 
-/* The bytes of row `i`; returns their number. */
+/* Encodes row `i`; returns the size. */
 static size_t encode_wrong(unsigned i, uint8_t bytes[4096]) {
         struct wire_request request = {
                 .version = wrong_requests[i].version ?: PROTOCOL_VERSION,

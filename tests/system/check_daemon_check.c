@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Requests that are judged as mounts are, by the same statuses, and mount nothing. */
+/* Requests that are checked like mounts, with the same statuses, and mount nothing. */
 
 #include "common/fd.h"
 #include "tests/test.h"
@@ -32,7 +32,7 @@ static void expect_nothing_mounted(const struct service *service) {
         ck_assert_uint_eq(sandbox_count_mounts(0, service->source), 0);
 }
 
-/* ---- what would be mounted ---- */
+/* ---- what could be mounted ---- */
 
 SANDBOX_TEST(accepted_target_is_not_mounted_on) {
         struct service service = service_start_with("a", NULL);
@@ -198,7 +198,7 @@ SANDBOX_TEST(build_directory_itself_is_accepted_of_who_may_mount_below) {
                       STATUS_WRONG_NAME, 0, 0);
         client_expect(ask(bob, PROTOCOL_CHECK, PROTOCOL_PROC, sandbox_open(0, build)),
                       STATUS_NOT_AUTHORISED, 0, 0);
-        /* What is below it is open as well, and what is beside it isn't. */
+        /* Directories below it are open as well, and those beside it aren't. */
         client_expect(ask(alice, PROTOCOL_CHECK, PROTOCOL_PROC,
                           sandbox_open(0, sandbox_make_directory(0, 0755, "building"))),
                       STATUS_NOT_AUTHORISED, 0, 0);
@@ -212,7 +212,7 @@ SANDBOX_TEST(build_directory_itself_is_accepted_of_who_may_mount_below) {
         service_stop(&service);
 }
 
-/* A runner that makes its input roots itself needs no option. */
+/* A runner that makes its own input roots needs no option. */
 SANDBOX_TEST(own_directory_is_accepted_as_what_is_made_in_it_would_be) {
         struct service service = service_start_with("a", NULL);
         FD_AUTO int alice = client_connect(&service, USER_ALICE),
@@ -236,7 +236,7 @@ SANDBOX_TEST(own_directory_is_accepted_as_what_is_made_in_it_would_be) {
         service_stop(&service);
 }
 
-/* As Buildbarn's FUSE is: what is on the directory is its root. */
+/* As with Buildbarn's FUSE: the directory is the root of a mount. */
 SANDBOX_TEST(build_directory_that_is_a_mount_is_accepted) {
         const char *build = sandbox_make_directory(0, 0755, "build");
         struct service service = service_start_with("a", "--build-directory", build);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * That the daemon confines its system calls, in each of its threads, as --system-calls says. What
- * is on the list is check_seccomp's matter; here one call that isn't is made by the daemon itself:
- * ptrace(2) puts it in the place of the next one of a thread's, and takes it back.
+ * The daemon confines its system calls, in each of its threads, as --system-calls says.
+ * check_seccomp tests the list; here the daemon itself makes one call that isn't on it: ptrace(2)
+ * replaces a thread's next call, and then repeats the original.
  */
 
 #include "tests/test.h"
@@ -29,7 +29,7 @@
 enum {
         REFUSED = SYS_setns,
         CLIENTS = 16,
-        THREADS = 2 + CLIENTS, /* at least: the main one, the log's, and that of each client */
+        THREADS = 2 + CLIENTS, /* at least: the main one, the log's, and one per client */
 };
 
 static int read_number(const char *path, const char *name) {
@@ -48,7 +48,7 @@ static int read_number(const char *path, const char *name) {
 
 /* ---- one thread ---- */
 
-/* This process may have been started in a filter itself: as in a container. */
+/* This process may itself be in a filter, for example in a container. */
 static void expect_filters(pid_t thread, bool confined) {
         int inherited = read_number("/proc/self/status", "Seccomp_filters");
         int mode = read_number("/proc/self/status", "Seccomp");
@@ -73,7 +73,7 @@ static void go_on_to_call(pid_t thread) {
         await_stop(thread);
 }
 
-/* The errno of that call, made with the arguments of the one that it stands for: -1 to be sure. */
+/* The errno of that call, made with the replaced call's arguments, -1 where it matters. */
 static int make_call(pid_t thread, long number) {
         struct user_regs_struct before, registers;
 
@@ -89,7 +89,7 @@ static int make_call(pid_t thread, long number) {
         go_on_to_call(thread);
         ck_assert_int_eq(ptrace(PTRACE_GETREGS, thread, 0, &registers), 0);
 
-        before.rax = before.orig_rax; /* and once more what the thread was about to do */
+        before.rax = before.orig_rax; /* repeats what the thread was about to do */
         before.rip -= 2;
         before.orig_rax = -1;
         ck_assert_int_eq(ptrace(PTRACE_SETREGS, thread, 0, &before), 0);
@@ -107,7 +107,7 @@ static void expect_answer(pid_t thread, int answer) {
 #endif
 }
 
-/* ---- all of them ---- */
+/* ---- all threads ---- */
 
 static void expect_all(const struct service *service, unsigned at_least, bool confined,
                        int answer) {
@@ -137,7 +137,7 @@ static void expect_confined_and_serving(const char *option, bool confined, int a
 
         sandbox_make_root(USER_ALICE, "root");
         expect_all(&service, SERVICE_THREADS_MIN, confined, answer);
-        for (unsigned i = 0; i < CLIENTS; i++) { /* their threads are made now */
+        for (unsigned i = 0; i < CLIENTS; i++) { /* this creates their threads */
                 clients[i] = client_connect(&service, USER_ALICE);
                 client_hello(clients[i]);
         }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Many clients at once, some of which die, hang or talk rubbish: the others don't notice. */
+/* Many clients at once, some of which die, hang or send garbage: the others aren't affected. */
 
 #include "common/fd.h"
 #include "tests/test.h"
@@ -19,7 +19,7 @@ enum {
         CYCLES = 200,
 };
 
-/* What a member of the crowd is told. */
+/* The parameters of a client. */
 struct member {
         const struct service *service;
         const char *root;
@@ -71,7 +71,7 @@ SANDBOX_TEST(killed_clients_mounts_go) {
         service_stop(&service);
 }
 
-/* The connection is in two processes: it ends when both have closed it. */
+/* Two processes have the connection: it ends when both have closed it. */
 static void hold_in_a_child_too(void *argument) {
         const struct member *member = argument;
         int client = client_connect(member->service, USER_ALICE);
@@ -148,7 +148,7 @@ SANDBOX_TEST(sixteen_clients_mount_and_unmount_200_times_each) {
         service_stop(&service);
 }
 
-/* A thread each, as long as its client is there; then a few are kept, for who comes next. */
+/* One thread per connected client; then a few are kept for later ones. */
 SANDBOX_TEST(threads_come_and_go_with_connections) {
         struct service service = service_start_with("a", NULL);
         unsigned fixed = SERVICE_THREADS_MIN - 1; /* the main one, and the log's */
@@ -178,9 +178,9 @@ SANDBOX_TEST(threads_come_and_go_with_connections) {
         service_stop(&service);
 }
 
-/* ---- clients that are no good ---- */
+/* ---- misbehaving clients ---- */
 
-/* Connects, holds a lease, says something, and leaves or is thrown out; over and over. */
+/* Connects, holds a lease, sends something, and leaves or is disconnected; over and over. */
 static void misbehave(void *argument) {
         const struct member *member = argument;
         uint8_t bytes[WIRE_REQUEST_MAX] = "MNTA\1\0\2\0";
@@ -195,7 +195,7 @@ static void misbehave(void *argument) {
                 for (unsigned n = 0; n < 20; n++) {
                         for (unsigned b = 8 * (n % 2); b < sizeof(bytes); b++)
                                 bytes[b] = rand_r(&seed) % 3;
-                        /* It may be thrown out at any moment. */
+                        /* It may be disconnected at any moment. */
                         if (client_try_send(client, bytes, rand_r(&seed) % sizeof(bytes), fds,
                                             rand_r(&seed) % 20) < 0)
                                 break;
@@ -252,7 +252,7 @@ SANDBOX_TEST(clients_that_say_nothing_do_not_hold_up_others) {
         service_stop(&service);
 }
 
-/* Requests of one connection are served one after the other, and answered in that order. */
+/* Requests of a connection are served in order, and answered in that order. */
 SANDBOX_TEST(pipelined_requests_are_answered_in_order) {
         struct service service = service_start_with("a", NULL);
         FD_AUTO int client = client_connect(&service, USER_ALICE);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A /dev as those inside see it. */
+/* A /dev as seen inside. */
 
 #include "common/fd.h"
 #include "tests/test.h"
@@ -28,7 +28,7 @@ enum {
         WHOLE = 1 + N_NODES + 2, /* mounts, with pts and shm */
 };
 
-/* How many of the mounts of a whole one are there. */
+/* The number of a complete dev's mounts that exist. */
 static unsigned count_mounts(const char *dev) {
         struct sandbox_mount mount;
         char path[256];
@@ -44,7 +44,7 @@ static unsigned count_mounts(const char *dev) {
         return count + sandbox_find_mount(0, path, &mount);
 }
 
-/* The directory of the user's that it is to be mounted on. Its path is good for the whole test. */
+/* The user's directory to mount it on. The path is valid throughout the test. */
 static const char *make_dev(uid_t uid, const char *root) {
         static char paths[8][256];
         static unsigned n_paths;
@@ -61,7 +61,7 @@ static uint64_t hold(int client, const char *dev) {
         return client_hold(client, USER_ALICE, dev, PROTOCOL_DEV, 0);
 }
 
-/* ---- whole, and gone at once ---- */
+/* ---- complete, and gone at once ---- */
 
 static void is_mounted(const char *path, const char *type, const char *options) {
         struct sandbox_mount mount;
@@ -71,7 +71,7 @@ static void is_mounted(const char *path, const char *type, const char *options) 
         ck_assert_msg(strcmp(mount.options, options) == 0, "%s: %s", path, mount.options);
 }
 
-/* Of the host's file system, whose times are its own affair. */
+/* Of the host's file system, whose time options vary. */
 static void is_node(const char *path) {
         struct sandbox_mount mount;
 
@@ -189,11 +189,11 @@ static void use_devices(void *argument) {
         fd = open_in(dev, "urandom", O_RDONLY);
         ck_assert_int_eq(read(fd, bytes, sizeof(bytes)), sizeof(bytes));
         close(fd);
-        ck_assert_int_ge(setsid(), 0); /* no terminal, whoever has one */
+        ck_assert_int_ge(setsid(), 0); /* without a terminal, even if the test has one */
         ck_assert(open_in(dev, "tty", O_RDWR) < 0 && errno == ENXIO);
 }
 
-/* Each way in which a node or the directory could be changed. */
+/* All ways to change a node or the directory. */
 static void change_nodes(void *argument) {
         const struct timespec now[2] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_NOW}};
         const char *dev = argument;
@@ -235,7 +235,7 @@ static void change_nodes(void *argument) {
         ck_assert(chmod(dev, 0777) < 0 && (errno == EROFS || errno == EPERM));
 }
 
-/* As an action that is root in a container without capabilities. */
+/* Like an action that is root in a container, without capabilities. */
 static void lose_capabilities(void) {
         cap_t none = cap_init();
 
@@ -263,7 +263,7 @@ SANDBOX_TEST(devices_are_used_and_never_changed) {
         struct stat before, after;
         char path[256];
 
-        /* As Buildbarn's FUSE is mounted: devices of the directory itself can't be opened. */
+        /* Like Buildbarn's FUSE: device nodes in the directory itself can't be opened. */
         sandbox_make_directory(0, 0755, "nodev");
         ck_assert_int_eq(mount("none", sandbox_path("nodev"), "tmpfs", MS_NODEV, "mode=0755"), 0);
         dev = make_dev(USER_ALICE, "nodev/root");
@@ -304,7 +304,7 @@ SANDBOX_TEST(links_lead_to_descriptors_and_the_own_ptmx) {
         service_stop(&service);
 }
 
-/* ---- what is a lease's own ---- */
+/* ---- private to a lease ---- */
 
 struct pair {
         const char *own, *other;
@@ -318,7 +318,7 @@ static void use_pty(void *argument) {
 
         ck_assert_int_ge(master, 0);
         ck_assert_int_eq(ioctl(master, TIOCGPTN, &number), 0);
-        ck_assert_int_eq(number, 0); /* the first of its own */
+        ck_assert_int_eq(number, 0); /* its first pty */
         ck_assert_int_eq(ioctl(master, TIOCSPTLCK, &unlock), 0);
         snprintf(name, sizeof(name), "pts/%d", number);
         slave = open_in(pair->own, name, O_RDWR);
@@ -369,7 +369,7 @@ SANDBOX_TEST(ptys_and_shared_memory_are_seen_by_no_other) {
 
 /* ---- limits and options ---- */
 
-/* Each as many as the kernel holds for it. */
+/* Each dev counts for as many mounts as the kernel holds. */
 SANDBOX_TEST(limit_of_mounts_counts_all_of_them) {
         struct service service =
                 service_start_with("a", "--max-mounts=10", "--max-mounts-per-user=10");
@@ -411,7 +411,7 @@ static void expect_not_offered(struct service *service, const char *text) {
         reply = client_mount(client, PROTOCOL_DEV, 0, target);
         client_expect(reply, STATUS_UNSUPPORTED_FILE_SYSTEM, 0, 0);
         ck_assert_msg(strstr(reply.text, text), "%s", reply.text);
-        client_hold_root(client, USER_ALICE, sandbox_path("root")); /* all else is as ever */
+        client_hold_root(client, USER_ALICE, sandbox_path("root")); /* all else works as usual */
         service_stop(service);
 }
 
@@ -421,7 +421,7 @@ SANDBOX_TEST(administrator_can_do_without) {
         expect_not_offered(&service, "--no-dev");
 }
 
-/* As container runtimes make it: a tmpfs, and each node mounted; never writable here. */
+/* As container runtimes make it: a tmpfs with a mount for each node; never writable here. */
 static void make_dev_of_a_container(const char *missing) {
         char from[32], to[256];
 
@@ -465,7 +465,7 @@ SANDBOX_TEST(node_that_the_host_lacks_is_named) {
         expect_not_offered(&service, "/dev/full");
 }
 
-/* ---- where it can't be ---- */
+/* ---- refusals ---- */
 
 SANDBOX_TEST(target_is_judged_as_any_other) {
         struct service service = service_start_with("a", NULL);

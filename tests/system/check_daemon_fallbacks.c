@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The daemon on a kernel that lacks what newer ones have, or under a filter that doesn't know it:
- * without statmount (before Linux 6.8), without clones of detached mounts (before 6.15).
+ * The daemon on a kernel that lacks newer calls, or under a filter that doesn't know them: without
+ * statmount (before Linux 6.8), without clones of detached mounts (before 6.15).
  */
 
 #include "common/fd.h"
@@ -18,7 +18,7 @@ enum {
         CALL_OPEN_TREE = SYS_open_tree,
 };
 
-/* What can be lacking, and which features go with it. */
+/* What can be lacking, and the features that depend on it. */
 static const struct {
         int denied[2];
         uint32_t lacking;
@@ -104,7 +104,7 @@ SANDBOX_TEST(covered_directory_is_found_out) {
         }
 }
 
-/* Without statmount all that is stacked on our mount goes, which is what goes with it. */
+/* Without statmount all mounts stacked on ours are detached with it. */
 SANDBOX_TEST(stranger_on_top_is_detached_with_ours) {
         sandbox_make_root(USER_ALICE, "root");
         for (unsigned k = 0; k < KERNELS; k++) {
@@ -121,7 +121,7 @@ SANDBOX_TEST(stranger_on_top_is_detached_with_ours) {
         }
 }
 
-/* Another mount that was there before ours, on the directory above, is no stranger on top. */
+/* A mount on the directory above, older than ours, isn't stacked on ours. */
 SANDBOX_TEST(what_lies_below_ours_stays) {
         sandbox_make_directory(USER_ALICE, 0755, "under");
         for (unsigned k = 0; k < KERNELS; k++) {

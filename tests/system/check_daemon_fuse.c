@@ -2,7 +2,7 @@
 
 /*
  * Directories whose file system is a process of the client's: refused unless an administrator has
- * opened the place, and never waited for where that can be helped.
+ * opened the place, and not waited for where avoidable.
  */
 
 #include "common/fd.h"
@@ -16,7 +16,7 @@
 
 enum visibility {
         FOR_ALL,
-        HIDDEN, /* from all but Alice, the daemon included */
+        HIDDEN, /* from all but Alice, even the daemon */
 };
 
 struct fixture {
@@ -26,7 +26,7 @@ struct fixture {
         int target;
 };
 
-/* A FUSE of Alice's on "build", which is a build directory if the daemon is told so. */
+/* Alice's FUSE on "build", which is a build directory if given to the daemon. */
 static bool fixture_open(struct fixture *fixture, const char *test, enum visibility visibility,
                          bool allowed) {
         const char *path = sandbox_make_directory(USER_ALICE, 0755, "build");
@@ -115,7 +115,7 @@ SANDBOX_TEST(stalled_fuse_is_refused_without_asking_it) {
         fixture_close(&fixture);
 }
 
-/* Unless a lookup in the directory is under way, the kernel has nothing to ask it either. */
+/* Without a lookup in progress in the directory, the kernel has nothing to ask the server. */
 SANDBOX_TEST(stalled_fuse_below_a_build_directory_is_mounted_on_without_asking_it) {
         struct fixture fixture;
 
@@ -128,7 +128,7 @@ SANDBOX_TEST(stalled_fuse_below_a_build_directory_is_mounted_on_without_asking_i
         fixture_close(&fixture);
 }
 
-/* The worker of bb_worker detaches by itself when an action's directory goes. */
+/* bb_worker's file system detaches by itself when an action's directory is removed. */
 SANDBOX_TEST(fuse_that_ends_under_a_mount_does_not_keep_the_lease) {
         struct fixture fixture;
         struct wire_reply reply;
@@ -150,14 +150,14 @@ static bool is_mounted_on(const struct fuse *fuse, const char *name) {
         FD_AUTO int fd = fuse_open(fuse, name, USER_ALICE);
         struct statfs stat;
 
-        /* Of a FUSE that hides from us it would be EACCES. */
+        /* For a FUSE hidden from us it would be EACCES. */
         return fstatfs(fd, &stat) == 0 && stat.f_type == PROC_SUPER_MAGIC;
 }
 
 /*
- * In a detached tree, where the kernel calls it /build/proc. Since Linux 6.15 it can be mounted on,
- * and nobody can unmount that; one of user and mount namespaces of its own has such a tree without
- * any privilege.
+ * In a detached tree, whose path is /build/proc for the kernel. Since Linux 6.15 it can be mounted
+ * on, and nobody can unmount that; a user with own user and mount namespaces can have such a tree
+ * without privilege.
  */
 SANDBOX_TEST(fuse_that_is_attached_nowhere_is_refused_whatever_its_path) {
         static const int denied[] = {0, CALL_STATMOUNT, SYS_name_to_handle_at};

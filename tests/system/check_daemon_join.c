@@ -27,11 +27,11 @@ enum { PROC, SYS, DEV, PLACES };
 
 static const char *const places[PLACES] = {"proc", "sys", "dev"};
 
-/* What the tests and the processes in containers share. */
+/* Shared by the tests and the processes in containers. */
 struct fixture {
         struct service service;
         uint64_t lease;
-        sig_atomic_t step; /* that has been taken */
+        sig_atomic_t step; /* the last one taken */
 };
 
 static struct fixture *fixture_new(void) {
@@ -41,7 +41,7 @@ static struct fixture *fixture_new(void) {
         ck_assert_ptr_ne(fixture, MAP_FAILED);
         sandbox_make_root(USER_ALICE, "root");
         sandbox_make_directory(USER_ALICE, 0755, "root/dev");
-        /* A sweep comes by paths, and has nobody's rights. */
+        /* A sweep uses paths, with no special rights. */
         ck_assert_int_eq(chmod(sandbox_path("root"), 0755), 0);
         return fixture;
 }
@@ -53,7 +53,7 @@ static struct fixture *fixture_start(void) {
         return fixture;
 }
 
-/* ---- as a client ---- */
+/* ---- on the client's side ---- */
 
 static struct wire_reply enter_with(int client, const int *fds, unsigned n_targets) {
         struct wire_request request = {.operation = PROTOCOL_ENTER, .n_targets = n_targets};
@@ -90,7 +90,7 @@ static struct wire_reply enter(int client) {
         return reply;
 }
 
-/* Connected, and in the container. */
+/* Connects, and enters the container. */
 static int entered(const struct fixture *fixture) {
         int client = client_connect(&fixture->service, -1);
 
@@ -113,7 +113,7 @@ static struct wire_reply mount_all(int client) {
         return reply;
 }
 
-/* How many of the three, as process `pid` sees it (0: this one). */
+/* How many of the three exist, as process `pid` sees it (0: this one). */
 static unsigned count_in(pid_t pid) {
         struct sandbox_mount mount;
         unsigned count = 0;
@@ -123,9 +123,9 @@ static unsigned count_in(pid_t pid) {
         return count;
 }
 
-/* ---- what is mounted ---- */
+/* ---- what the mounts show ---- */
 
-/* Those that this process sees in its own /proc, and no other. */
+/* The processes that this one sees in its own /proc, and no others. */
 static void shows_own_processes(void) {
         char link[64] = "", pid[16];
 
@@ -196,7 +196,7 @@ static void mount_in(enum container_kind kind) {
         }
         sandbox_wait_for(service_count_fds(&fixture->service) <= fixture->service.fds + 4);
         container_kill(&container);
-        /* The threads that were in there serve others, who are here. */
+        /* The threads that were inside now serve clients outside. */
         for (unsigned i = 0; i < 8; i++) {
                 clients[i] = client_connect(&fixture->service, USER_BOB);
                 snprintf(name, sizeof(name), "bob%u", i);
@@ -220,7 +220,7 @@ SANDBOX_TEST(rootless_container_has_them_as_well) {
                 mount_in(CONTAINER_ROOTLESS);
 }
 
-/* ---- who may, and with what ---- */
+/* ---- permissions and descriptors ---- */
 
 static void be_refused(void *argument) {
         struct fixture *fixture = argument;
@@ -248,7 +248,7 @@ SANDBOX_TEST(daemon_enters_nowhere_unless_it_is_told_to) {
         container_kill(&container);
 }
 
-/* In the place of each of the three. */
+/* In place of each of the three namespaces. */
 static void send_what_is_none(void *argument) {
         struct fixture *fixture = argument;
         FD_AUTO int client = client_connect(&fixture->service, -1);
@@ -280,7 +280,8 @@ static void send_what_is_none(void *argument) {
                         close(wrong[i]);
                 }
         }
-        client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET); /* nothing has come of it */
+        client_expect(enter(client), STATUS_OK, 0,
+                      STATUS_NO_TARGET); /* the attempt had no effect */
         client_expect(enter(client), STATUS_MALFORMED, 0, STATUS_NO_TARGET);
         client_expect(mount_all(client), STATUS_OK, 0, STATUS_NO_TARGET);
         client_expect(enter(client), STATUS_MALFORMED, 0, STATUS_NO_TARGET);
@@ -295,7 +296,7 @@ SANDBOX_TEST(what_is_no_namespace_is_refused) {
         service_stop(&fixture->service);
 }
 
-/* ---- user namespaces of root's ---- */
+/* ---- user namespaces made by root ---- */
 
 static bool is_impossible(const char *test, enum container_kind kind) {
         const char *lacking = container_lacks(kind);
@@ -318,7 +319,7 @@ static void can_not_write_roots(int error) {
                         ck_assert_int_eq(open_to_write(names[i]), error);
 }
 
-/* Who is root in there can change the superblock, and is nobody to what is root's. */
+/* Root inside can change the superblock, but has no access to root's files. */
 static void make_writable(void *argument) {
         struct fixture *fixture = argument;
         const unsigned long as_before = MS_NOSUID | MS_NODEV | MS_NOEXEC;
@@ -368,7 +369,7 @@ static void be_refused_for_root(void *argument) {
 
         client_expect(reply, STATUS_NOT_AUTHORISED, 0, STATUS_NO_TARGET);
         ck_assert_ptr_nonnull(strstr(reply.text, "is mapped in your user namespace"));
-        open_own(fds); /* in the mount namespace alone it can make a mount writable, too */
+        open_own(fds); /* with only the mount namespace it could make a mount writable, too */
         client_expect(enter_with(client, fds, 1), STATUS_NOT_AUTHORISED, 0, STATUS_NO_TARGET);
         close_three(fds);
         client_hello(client);
@@ -379,7 +380,7 @@ SANDBOX_TEST(user_namespace_with_root_in_it_is_refused) {
                 {"5 0 1\n", NULL},
                 {NULL, "5 0 1\n"},
                 {"1 100001 10\n4711 0 1\n", "1 100001 10\n4711 0 1\n"},
-                {"1 0 60001\n", "1 0 10\n"}, /* as is, but for one */
+                {"1 0 60001\n", "1 0 10\n"}, /* unchanged, except for one id */
         };
         struct fixture *fixture;
 
@@ -437,7 +438,9 @@ static struct wire_reply enter_network(int client) {
         return reply;
 }
 
-/* In a user namespace that Alice has made as root of a container, with those ids of it, if any. */
+/*
+ * In a user namespace that Alice made as root of a container, which maps these ids of it, if any.
+ */
 static struct wire_reply enter_from_below(const struct fixture *fixture, const char *ids) {
         int pipes[2][2];
         char gids[64];
@@ -468,7 +471,7 @@ static struct wire_reply enter_from_below(const struct fixture *fixture, const c
         return reply;
 }
 
-/* Though it isn't root who has made the user namespace; or in the one above alone. */
+/* Though its user namespace isn't made by root; or only the one above is mapped. */
 static void enter_below_root(void *argument) {
         static const char *const maps[] = {"0 0 1\n5 5 1\n", "0 0 1\n"};
         const struct fixture *fixture = argument;
@@ -478,7 +481,7 @@ static void enter_below_root(void *argument) {
                               STATUS_NO_TARGET);
 }
 
-/* With ids that are mapped in there, and without: those of root will never be. */
+/* With ids mapped there, and without: root's never will be. */
 static void enter_below(void *argument) {
         const struct fixture *fixture = argument;
 
@@ -502,7 +505,7 @@ SANDBOX_TEST(root_that_a_container_passes_on_is_found) {
         service_stop(&fixture->service);
 }
 
-/* ---- how many ---- */
+/* ---- limits ---- */
 
 static void expect_no_room(int client) {
         struct wire_reply reply = enter(client);
@@ -510,7 +513,7 @@ static void expect_no_room(int client) {
         client_expect(reply, STATUS_LIMIT_EXCEEDED, 0, STATUS_NO_TARGET);
         ck_assert_ptr_nonnull(strstr(reply.text, "--max-namespaces-per-user"));
         client_hello(client);
-        /* It is where it was. */
+        /* It is still outside. */
         client_expect(mount_all(client), STATUS_FOREIGN_NAMESPACE, 0, 0);
 }
 
@@ -551,7 +554,7 @@ static void find_room(void *argument) {
         close(clients[1]);
 }
 
-/* Wherever that is: containers of one uid are one user. */
+/* In any namespace: containers with the same uid count as one user. */
 SANDBOX_TEST(so_many_connections_of_a_user_are_inside) {
         struct fixture *fixture = fixture_new();
         struct container one = container_start(CONTAINER_ROOTFUL);
@@ -572,7 +575,7 @@ SANDBOX_TEST(so_many_connections_of_a_user_are_inside) {
         service_stop(&fixture->service);
 }
 
-/* Asks, and is gone before the answer: while it is being entered, before that, or after. */
+/* Sends the request and disconnects: before the namespace is entered, meanwhile, or after. */
 static void enter_and_leave(const struct fixture *fixture, int lingers_us) {
         struct wire_request request = {.operation = PROTOCOL_ENTER, .n_targets = 3};
         FD_AUTO int client = client_connect(&fixture->service, -1);
@@ -613,7 +616,7 @@ SANDBOX_TEST(who_leaves_while_entering_takes_no_room) {
 
 struct pair {
         struct fixture *fixture;
-        int mount, pid; /* of the other container */
+        int mount, pid; /* the other container's */
 };
 
 static bool kernel_tells_whose_processes(int pid_namespace) {
@@ -634,7 +637,7 @@ static void enter_others(void *argument) {
         fds[1] = own;
         own = fds[0];
         fds[0] = pair->mount;
-        /* It was given it, and may be let in; but its directories are elsewhere. */
+        /* It was given the descriptor, and may be let in; but its directories are elsewhere. */
         client_expect(enter_with(client, fds, 3), STATUS_OK, 0, STATUS_NO_TARGET);
         client_expect(mount_all(client), STATUS_FOREIGN_NAMESPACE, 0, 0);
         fds[0] = own;
@@ -717,7 +720,7 @@ static void adopt(void *argument) {
 
         for (unsigned i = 0; i < PLACES; i++)
                 roots[i] = open(sandbox_path("root/%s", places[i]), O_PATH | O_DIRECTORY);
-        if (fixture->step == 1) { /* without entering: it isn't there */
+        if (fixture->step == 1) { /* without entering: no such lease */
                 ck_assert_uint_eq(client_call(client, &request, roots, PLACES).status,
                                   STATUS_NO_SUCH_LEASE);
                 client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET);
@@ -743,7 +746,7 @@ SANDBOX_TEST(lease_of_a_daemon_that_died_is_adopted_in_there) {
         service_stop(&fixture->service);
 }
 
-/* In there, if the kernel can say where that is; else by mountatd --sweep. */
+/* Inside, if the kernel can find the namespace; otherwise by mountatd --sweep. */
 SANDBOX_TEST(lease_that_nobody_adopts_is_swept_in_there) {
         struct fixture *fixture = fixture_start();
         struct container container = container_start(CONTAINER_ROOTFUL);
@@ -776,7 +779,7 @@ SANDBOX_TEST(lease_of_a_container_that_ended_is_forgotten) {
                 ck_assert(!service_has_state(&fixture->service));
 }
 
-/* A next daemon is in the container itself, with a /proc that shows it. */
+/* The next daemon is in the container itself, with a /proc that shows it. */
 static struct container *home;
 
 static void go_home(void) {

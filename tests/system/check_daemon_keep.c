@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Leases that are kept for a user: whose they are, what they survive, and what ends them. */
+/* Leases kept for a user: who may release them, what they survive, and what ends them. */
 
 #include "common/fd.h"
 #include "tests/test.h"
@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-/* proc and sys of that input root of Alice's. */
+/* proc and sys of that root of Alice's. */
 static struct wire_reply mount_kept(int client, const char *root) {
         struct wire_request request = {
                 .operation = PROTOCOL_MOUNT,
@@ -45,7 +45,7 @@ static uint64_t keep_on(int client, const char *root) {
         return reply.lease;
 }
 
-/* By a client that has left when this returns. */
+/* By a client that has disconnected by the return. */
 static uint64_t keep(const struct service *service, const char *root) {
         int client = client_connect(service, USER_ALICE);
         uint64_t lease = keep_on(client, root);
@@ -65,7 +65,7 @@ static uint32_t unmount_as(const struct service *service, uid_t uid, uint64_t le
         return client_unmount(client, lease).status;
 }
 
-/* ---- whose it is ---- */
+/* ---- whose they are ---- */
 
 SANDBOX_TEST(kept_lease_outlives_its_connection_and_ends_by_another_of_its_user) {
         struct service service = service_start_with("a", NULL);
@@ -120,7 +120,7 @@ SANDBOX_TEST(what_a_connection_holds_beside_it_ends_with_the_connection) {
         service_stop(&service);
 }
 
-/* All of its threads, which kill(2) doesn't wait for. */
+/* All its threads, for which kill(2) doesn't wait. */
 static void suspend(const struct service *service) {
         int status;
 
@@ -129,7 +129,7 @@ static void suspend(const struct service *service) {
         ck_assert(WIFSTOPPED(status));
 }
 
-/* Then its client can't know its number. */
+/* Then the client can't know its number. */
 SANDBOX_TEST(lease_whose_reply_finds_no_reader_is_not_kept) {
         struct service service = service_start_with("a", "--max-mounts-per-user=2");
         struct wire_request request = {
@@ -170,7 +170,7 @@ SANDBOX_TEST(kept_lease_whose_mount_root_has_unmounted_ends_all_the_same) {
         service_stop(&service);
 }
 
-/* ---- how much it costs ---- */
+/* ---- limits ---- */
 
 SANDBOX_TEST(kept_leases_count_against_the_users_limit) {
         struct service service = service_start_with("a", "--max-mounts-per-user=4");
@@ -210,13 +210,13 @@ SANDBOX_TEST(daemon_is_not_idle_while_it_keeps_a_lease) {
         ck_assert(!service_has_state(&service));
 }
 
-/* ---- what it survives ---- */
+/* ---- what they survive ---- */
 
 static const int deaths[] = {SIGUSR1, SIGKILL};
 
 enum { DEATHS = sizeof(deaths) / sizeof(deaths[0]) };
 
-/* What the unit's ExecStartPre= does, and ExecStopPost=, with root's rights. */
+/* As ExecStartPre= and ExecStopPost= of the unit, with root's rights. */
 static void sweep(void) {
         struct service sweeper = service_spawn(
                 &(struct service_plan){.name = "a", .start = SERVICE_BARE, .options = {"--sweep"}});
@@ -224,7 +224,7 @@ static void sweep(void) {
         ck_assert_int_eq(service_wait(&sweeper), 0);
 }
 
-/* As systemd does after a crash and at a restart. */
+/* As systemd does after a crash and on a restart. */
 static void replace(struct service *service, int signal, const char *option) {
         int status;
 
@@ -265,7 +265,7 @@ SANDBOX_TEST(kept_lease_survives_a_restart_and_a_kill) {
         }
 }
 
-/* With its client, which nobody can tell from a lease's holder by its pid alone. */
+/* Its client, too, is gone: by the pid alone it can't be told from a lease's holder. */
 SANDBOX_TEST(lease_that_was_held_beside_it_is_swept_and_it_is_not) {
         struct service service = service_start_with("a", NULL);
         int client = client_connect(&service, USER_ALICE);
@@ -322,8 +322,10 @@ SANDBOX_TEST(kept_lease_of_which_nothing_is_mounted_any_more_is_forgotten) {
         ck_assert(!service_has_state(&service));
 }
 
-/* There the next instance has no way to it, and nobody who could show one: it stays until root's
- * sweep at the stop. */
+/*
+ * The next instance can't reach it, and no client can send it a descriptor: it stays until root's
+ * sweep at the stop.
+ */
 SANDBOX_TEST(kept_lease_below_a_closed_root_is_told_of_and_ends_with_the_stop) {
         struct service service = service_start_with("a", NULL);
 
@@ -338,7 +340,7 @@ SANDBOX_TEST(kept_lease_below_a_closed_root_is_told_of_and_ends_with_the_stop) {
         expect_mounts(&service, 0);
 }
 
-/* ---- what ends it ---- */
+/* ---- what ends them ---- */
 
 SANDBOX_TEST(kept_leases_end_with_the_stop) {
         static const int stops[] = {SIGTERM, SIGINT};

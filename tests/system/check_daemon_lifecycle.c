@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* How the daemon starts, what it starts beside, and how it ends. */
+/* How the daemon starts, what it runs beside, and how it ends. */
 
 #include "common/fd.h"
 #include "tests/test.h"
@@ -77,7 +77,7 @@ SANDBOX_TEST(wrong_option_is_refused_by_name) {
         service_expect_refusal(&service, "--max-mounts=many");
 }
 
-/* As a hardened host, or a container's runtime, mounts it. */
+/* As a hardened host, or a container runtime, mounts it. */
 static void mount_proc_of_processes_alone(void) {
         if (unshare(CLONE_NEWNS) < 0 || mount("proc", "/proc", "proc", 0, "subset=pid") < 0)
                 _exit(99);
@@ -109,7 +109,7 @@ static void expect_refused_place(const char *place, const char *advice) {
         service_expect_refusal(&service, text);
 }
 
-/* It would be compared with what the kernel calls a target, and never match. */
+/* It would be compared with the kernel's path of a target, and never match. */
 SANDBOX_TEST(build_directory_through_a_link_is_refused_with_what_it_leads_to) {
         char advice[300], link[256];
 
@@ -148,7 +148,7 @@ SANDBOX_TEST(build_directory_that_is_not_there_yet_is_logged_and_works_once_it_i
         service_stop(&service);
 }
 
-/* Who asks for what there is no more must hear of it. */
+/* Users of removed options must be told. */
 SANDBOX_TEST(options_of_the_shared_workers_are_unknown) {
         static const char *const gone[] = {
                 "--workers=8",
@@ -184,7 +184,7 @@ SANDBOX_TEST(listening_daemon_serves_and_removes_its_socket_at_the_end) {
         ck_assert_int_eq(errno, ENOENT);
 }
 
-/* Before anybody gives it a group. */
+/* Before anybody changes its group. */
 SANDBOX_TEST(listening_daemons_socket_is_for_its_owner_and_group) {
         struct stat stat_before;
         struct service service = service_spawn(
@@ -219,7 +219,7 @@ SANDBOX_TEST(socket_in_use_is_refused_and_left_alone) {
         service_stop(&first);
 }
 
-/* connect(2) says the same of it as of a stale socket. */
+/* connect(2) returns the same error for it as for a stale socket. */
 SANDBOX_TEST(file_that_is_no_socket_is_refused_and_left_alone) {
         const char *path = sandbox_path("a.socket");
         struct service service;
@@ -233,11 +233,11 @@ SANDBOX_TEST(file_that_is_no_socket_is_refused_and_left_alone) {
         ck_assert(S_ISREG(file.st_mode));
 }
 
-/* ---- at two sockets ---- */
+/* ---- two sockets ---- */
 
 #define SECOND sandbox_path("second.socket")
 
-/* The same daemon, which serves already, as it is reached by its other socket. */
+/* The same running daemon, through its other socket. */
 static struct service at_second_socket(const struct service *service) {
         struct service second = *service;
 
@@ -252,7 +252,7 @@ static void expect_limit(struct wire_reply reply, const char *option) {
         ck_assert_msg(strstr(reply.text, option), "%s isn't named in: %s", option, reply.text);
 }
 
-/* A lease at each, which takes all that she may have. */
+/* One lease at each socket, which together reach Alice's limit. */
 static void use_all_that_is_allowed(const struct service *services, int *clients) {
         char name[] = "0";
 
@@ -294,7 +294,7 @@ static void serve_at_two(enum service_start start) {
         for (unsigned i = 0; i < 2; i++) {
                 client_expect_closed(clients[i]);
                 close(clients[i]);
-                /* Those that it was passed are the service manager's. */
+                /* Passed sockets are left to the service manager. */
                 ck_assert_int_eq(access(services[i].socket, F_OK),
                                  start == SERVICE_LISTENS ? -1 : 0);
         }
@@ -344,7 +344,10 @@ static struct wire_reply adopt(int client, uint64_t lease, const char *root) {
         return reply;
 }
 
-/* Neither knows of the other's end; and what was held by the one is adopted by the other. */
+/*
+ * Neither client notices the other's end; and a lease of one socket can be adopted through the
+ * other.
+ */
 SANDBOX_TEST(restart_is_survived_at_both_sockets) {
         static const char *const names[] = {"0", "1"};
         struct service services[2];
@@ -419,7 +422,7 @@ SANDBOX_TEST(second_instance_of_a_runtime_directory_is_refused_naming_the_first)
 
 /* ---- ending ---- */
 
-/* The client is connected before the time is running. */
+/* The client connects before the timeout starts. */
 static struct service start_impatient(int *client) {
         struct service service =
                 service_spawn(&(struct service_plan){.name = "a", .options = {"--idle-timeout=1"}});
@@ -461,7 +464,7 @@ SANDBOX_TEST(idle_timeout_0_is_never) {
         service_stop(&service);
 }
 
-/* Nobody would start it again. */
+/* Nothing would start it again. */
 SANDBOX_TEST(listening_daemon_never_exits_for_being_idle) {
         struct service service = service_start(&(struct service_plan){
                 .name = "a", .start = SERVICE_LISTENS, .options = {"--idle-timeout=1"}});
@@ -501,7 +504,7 @@ SANDBOX_TEST(sigint_releases_every_lease) {
         expect_released_by(SIGINT);
 }
 
-/* Enough of them that one who is released last sees the others' time pass. */
+/* So many that the last one released sees time pass. */
 SANDBOX_TEST(sigterm_with_500_leases_releases_them_all) {
         struct service service = service_start_with("a", NULL);
         FD_AUTO int client = client_connect(&service, USER_ALICE);
@@ -516,7 +519,7 @@ SANDBOX_TEST(sigterm_with_500_leases_releases_them_all) {
 }
 
 enum {
-        CONNECTIONS = 500, /* of a user's; each has a thread, and all end at once */
+        CONNECTIONS = 500, /* of one user; each has a thread, and all end at once */
 };
 
 static void hold_on_connections_of_their_own(const struct service *service, int *clients) {
@@ -547,7 +550,7 @@ SANDBOX_TEST(sigterm_with_500_connections_releases_the_lease_of_each) {
         ck_assert(!service_has_state(&service));
 }
 
-/* Whatever their threads are about: none unmounts. */
+/* Whatever their threads are doing: none unmounts. */
 SANDBOX_TEST(sigusr1_leaves_the_leases_of_500_connections) {
         struct service service = service_start_with("a", NULL);
         static int clients[CONNECTIONS];
@@ -560,7 +563,7 @@ SANDBOX_TEST(sigusr1_leaves_the_leases_of_500_connections) {
         ck_assert(service_has_state(&service));
 }
 
-/* ---- a predecessor that was killed ---- */
+/* ---- after a killed instance ---- */
 
 static void kill_service(struct service *service) {
         int status;
@@ -580,7 +583,7 @@ SANDBOX_TEST(successor_of_a_killed_daemon_tells_what_it_left_and_serves) {
         sandbox_make_root(USER_ALICE, "2");
         client_hold_root(client, USER_ALICE, sandbox_path("0"));
         client_hold_root(client, USER_ALICE, sandbox_path("1"));
-        for (unsigned i = 0; i < 2; i++) /* open to a path */
+        for (unsigned i = 0; i < 2; i++) /* reachable by path */
                 ck_assert_int_eq(chmod(sandbox_path("%u", i), 0755), 0);
         kill_service(&service);
         client_expect_closed(client);
@@ -589,7 +592,7 @@ SANDBOX_TEST(successor_of_a_killed_daemon_tells_what_it_left_and_serves) {
         sandbox_wait_for(service_has_logged(&service, "left 2 leases"));
         again = client_connect(&service, USER_ALICE);
         client_hold_root(again, USER_ALICE, sandbox_path("2"));
-        /* Until the time to adopt is over, what was left is there; then it is swept. */
+        /* Until the time for adoption is over, the mounts stay; then they are swept. */
         ck_assert(sandbox_find_mount(0, sandbox_path("0/proc"), &left));
         client_expect(client_mount_root(again, USER_ALICE, sandbox_path("0")),
                       STATUS_ALREADY_MOUNTED, 0, 0);
@@ -618,7 +621,7 @@ SANDBOX_TEST(successor_that_is_stopped_at_once_sweeps_first) {
         ck_assert(!service_has_state(&service));
 }
 
-/* What is below a directory that the daemon may not enter is reached by root alone. */
+/* Only root reaches mounts below a directory that the daemon may not enter. */
 SANDBOX_TEST(lease_below_a_closed_root_is_told_of_and_left_for_root) {
         struct service service = service_start_with("a", NULL), sweeper;
         FD_AUTO int client = client_connect(&service, USER_ALICE);
@@ -642,7 +645,7 @@ SANDBOX_TEST(lease_below_a_closed_root_is_told_of_and_left_for_root) {
         ck_assert(service_has_logged(&sweeper, "swept 1 leases"));
         ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 0);
 
-        /* And nothing is left for the next one. */
+        /* Nothing is left for the next one. */
         service = service_start(&(struct service_plan){.name = "b", .runtime = service.runtime});
         service_stop(&service);
         ck_assert(!service_has_logged(&service, "left"));
@@ -664,7 +667,7 @@ static void run_beside(void *argument) {
         ck_assert_int_eq(service_wait(&stranger), 0);
 }
 
-/* There, all that the predecessor mounted would seem to be gone: nothing of it may be forgotten. */
+/* There, all mounts of the previous instance would seem to be gone: none may be forgotten. */
 SANDBOX_TEST(instance_in_another_mount_namespace_forgets_nothing) {
         struct service service = service_start_with("a", NULL);
         FD_AUTO int client = client_connect(&service, USER_ALICE);
@@ -693,7 +696,7 @@ SANDBOX_TEST(successor_of_a_daemon_killed_without_leases_has_nothing_to_tell) {
         ck_assert(!service_has_logged(&service, "left"));
 }
 
-/* A process that is dead but not reaped has its pid still. */
+/* A dead process that hasn't been reaped still has its pid. */
 SANDBOX_TEST(zombie_predecessor_counts_as_dead) {
         struct service first = service_start_with("a", NULL), second;
         siginfo_t info;
@@ -737,7 +740,7 @@ SANDBOX_TEST(state_file_that_is_garbage_is_replaced_and_kept_beside) {
 
 /* ---- the service manager ---- */
 
-/* Whether one of the messages that have come, or one that comes now, contains `text`. */
+/* Whether a notification received so far, or now, contains `text`. */
 static bool is_notified(int manager, const char *text) {
         static char heard[65536];
         char message[4096];
@@ -768,7 +771,7 @@ SANDBOX_TEST(service_manager_is_told_of_start_leases_and_stop) {
         ck_assert(is_notified(manager, "STOPPING=1"));
 }
 
-/* As of `mountatd 2>&1 | logger` whose logger has died. */
+/* As with `mountatd 2>&1 | logger` after logger has died. */
 static void log_into_a_broken_pipe(void) {
         int ends[2];
 
@@ -794,7 +797,7 @@ SANDBOX_TEST(log_that_nobody_reads_any_more_is_not_the_end) {
         service_stop(&service);
 }
 
-/* As of a logger that hangs: the pipe is full soon, and its other end stays open. */
+/* As with a logger that hangs: the pipe fills up, and its other end stays open. */
 static void log_into_a_pipe_that_nobody_reads(void) {
         int ends[2];
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Every limit at its edge: so many go, one more is refused by its name, and after a release it goes
- * again. Then the limits of the host, which are the host's refusal, and the one that time sets: a
- * daemon that is stopping.
+ * Every limit at its edge: that many succeed, one more is refused with the limit's name, and
+ * succeeds after a release. Then the limits of the host, which are reported as its failures; and
+ * requests to a stopping daemon.
  */
 
 #include "common/fd.h"
@@ -23,7 +23,7 @@
 
 /* ---- connections ---- */
 
-/* The daemon speaks first, and only to say that. */
+/* The daemon speaks first, only to say that. */
 static void expect_refused_connection(const struct service *service, uid_t uid,
                                       const char *option) {
         FD_AUTO int client = client_connect(service, uid);
@@ -41,12 +41,12 @@ static int try_to_connect(const struct service *service, uid_t uid) {
         FD_AUTO int client = client_connect(service, uid);
         uint8_t bytes[WIRE_REQUEST_MAX];
 
-        /* If it is refused already, sending fails. */
+        /* Fails if the connection is already refused. */
         client_try_send(client, bytes, wire_encode_request(&request, bytes), NULL, 0);
         return client_receive(client).status == STATUS_OK ? fd_take(&client) : -EDQUOT;
 }
 
-/* Others' disconnects take their time, so there may be no room yet. */
+/* Other clients' disconnects take a moment, so there may be no room yet. */
 static int connect_when_there_is_room(const struct service *service, uid_t uid) {
         int client;
 
@@ -93,16 +93,16 @@ SANDBOX_TEST(connections_are_limited) {
         service_stop(&service);
 }
 
-/* ---- what the limits are when nobody says otherwise ---- */
+/* ---- the default limits ---- */
 
 enum {
         PER_USER = 512,
         USERS = 4,
         FIRST_USER = 62000,
-        BEYOND = 40, /* more than are refused at once */
+        BEYOND = 40, /* more than are refused at a time */
 };
 
-/* Whether a daemon that is started from now on may open so many descriptors. */
+/* Whether a daemon started from now on may open that many descriptors. */
 static bool allow_descriptors(rlim_t count) {
         struct rlimit limit;
 
@@ -123,7 +123,7 @@ static void close_all(const int *clients, unsigned count) {
                 close(clients[i]);
 }
 
-/* Few mounts leave the more room for connections. */
+/* Fewer mounts leave more room for connections. */
 SANDBOX_TEST(a_user_has_512_connections_by_default) {
         static int clients[PER_USER];
         struct service service;
@@ -204,12 +204,12 @@ SANDBOX_TEST(mounts_per_user_are_limited) {
         client_expect(client_unmount(alice, lease), STATUS_OK, 0, STATUS_NO_TARGET);
         third = sandbox_open(USER_ALICE, sandbox_path("3/proc"));
         client_expect(client_mount(alice, PROTOCOL_PROC, 0, third), STATUS_OK, 0, STATUS_NO_TARGET);
-        /* One is left, two are wanted. */
+        /* One is left, two are requested. */
         expect_limit(client_mount_root(alice, USER_ALICE, sandbox_path("2")),
                      "--max-mounts-per-user");
         ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 5);
 
-        /* A disconnect gives back as well. */
+        /* A disconnect returns the charge, too. */
         close(fd_take(&second));
         sandbox_wait_for(client_mount_root(alice, USER_ALICE, sandbox_path("2")).status ==
                          STATUS_OK);
@@ -278,7 +278,7 @@ SANDBOX_TEST(limits_that_the_host_cannot_hold_are_refused_at_start) {
         }
 }
 
-/* The number behind `text` in the one line that has it; 0: none has. */
+/* The number after `text` in the only line that has it; 0: none. */
 static unsigned read_log(const struct service *service, const char *text) {
         FILE *log = fopen(service->log, "re");
         unsigned number = 0, lines = 0;
@@ -343,7 +343,7 @@ SANDBOX_TEST(limits_that_fit_are_not_told_of) {
         ck_assert(!service_has_logged(&service, "LimitNOFILE="));
 }
 
-/* And while all are there, each can be served. */
+/* And each of them can be served while all exist. */
 SANDBOX_TEST(connections_that_nobody_asked_for_give_way_to_the_host) {
         struct service service =
                 start_among_few_descriptors("--nofile=4096:4096", "--max-mounts=1000");
@@ -367,7 +367,7 @@ SANDBOX_TEST(connections_that_nobody_asked_for_give_way_to_the_host) {
 
 /* ---- the host ---- */
 
-/* Lets the daemon open `more` descriptors, counted from those that it has. */
+/* Lets the daemon open `more` descriptors than it has now. */
 static struct rlimit starve(const struct service *service, unsigned more) {
         struct rlimit before, starved;
 
@@ -378,8 +378,8 @@ static struct rlimit starve(const struct service *service, unsigned more) {
 }
 
 /*
- * The clones that were made ahead cost no further descriptor, and no new ones can be made: so many
- * roots get theirs, the next one doesn't.
+ * Clones made ahead need no further descriptor, and new ones can't be made: that many roots get
+ * theirs, the next doesn't.
  */
 static void expect_clones_then_starved(struct service *service, int client) {
         struct rlimit before = starve(service, 2);
@@ -401,7 +401,7 @@ static void expect_clones_then_starved(struct service *service, int client) {
         ck_assert_int_eq(prlimit(service->pid, RLIMIT_NOFILE, &before, NULL), 0);
 }
 
-/* Alice asks for proc and sys while the daemon can open so many more. */
+/* Alice requests proc and sys while the daemon can open only `more` descriptors. */
 static void expect_starved(struct service *service, int client, unsigned more, uint32_t target) {
         struct rlimit before = starve(service, more);
 
@@ -422,7 +422,8 @@ SANDBOX_TEST(daemon_without_descriptors_says_so_and_recovers) {
         sandbox_make_root(USER_ALICE, "root");
         expect_starved(&service, client, 0, STATUS_NO_TARGET);
         expect_starved(&service, client, 1, STATUS_NO_TARGET);
-        /* The targets arrive. A mount that isn't cloned takes two descriptors, of which one stays.
+        /*
+         * The targets arrive. A mount that isn't cloned takes two descriptors, one of which stays.
          */
         if (clones)
                 expect_clones_then_starved(&service, client);
@@ -435,7 +436,7 @@ SANDBOX_TEST(daemon_without_descriptors_says_so_and_recovers) {
         service_stop(&service);
 }
 
-/* With one more to open each time, until they suffice. */
+/* With one more descriptor each time, until they suffice. */
 SANDBOX_TEST(dev_for_which_descriptors_do_not_suffice_leaves_nothing) {
         struct service service = service_start_with("a", NULL);
         FD_AUTO int client = client_connect(&service, USER_ALICE), dev = -EBADF;
@@ -482,8 +483,8 @@ SANDBOX_TEST(connection_that_finds_no_descriptor_waits_for_one) {
 }
 
 /*
- * Makes the namespace as full as it gets: each recursive bind doubles what is below "fill", until
- * that is too much; then its parts, each half as large as the one before, fill the rest.
+ * Fills the namespace: each recursive bind doubles what is below "fill", until that fails; then its
+ * parts, each half as large as the last, fill the rest.
  */
 static bool fill_mount_namespace(void) {
         const char *tree = sandbox_path("fill");
@@ -531,7 +532,7 @@ SANDBOX_TEST(full_mount_table_is_the_hosts_refusal_and_named) {
         client_expect(reply, STATUS_HOST_FAILED, ENOSPC, 0);
         ck_assert_msg(strstr(reply.text, "fs.mount-max"), "%s", reply.text);
 
-        /* Room for one: the second is refused, the first is taken back. */
+        /* Room for one: the second is refused, and the first is undone. */
         ck_assert_int_eq(umount(sandbox_path("first")), 0);
         reply = client_mount_root(client, USER_ALICE, sandbox_path("root"));
         client_expect(reply, STATUS_HOST_FAILED, ENOSPC, 1);
@@ -545,7 +546,7 @@ SANDBOX_TEST(full_mount_table_is_the_hosts_refusal_and_named) {
 
 enum { DEV_MOUNTS = 9 };
 
-/* A /dev has several mounts: whichever of them is one too many, none is left. */
+/* A /dev has several mounts: whichever exceeds the limit, none is left. */
 SANDBOX_TEST(dev_for_which_there_is_no_room_leaves_nothing) {
         struct service service = service_start_with("a", NULL);
         FD_AUTO int client = client_connect(&service, USER_ALICE), dev = -EBADF;
@@ -580,11 +581,11 @@ SANDBOX_TEST(dev_for_which_there_is_no_room_leaves_nothing) {
         service_stop(&service);
 }
 
-/* ---- time ---- */
+/* ---- stopping ---- */
 
 enum {
         STOPPING_CLIENTS = 4,
-        STOPPING_REQUESTS = 150, /* of a client: what fits into its socket without being read */
+        STOPPING_REQUESTS = 150, /* of a client: what its socket holds without being read */
 };
 
 static void pipeline_mounts(int client, const int *targets) {
@@ -602,7 +603,7 @@ static void pipeline_mounts(int client, const int *targets) {
         }
 }
 
-/* Replies in order, done ones first. Returns how many were refused. */
+/* Replies in order, successes first. Returns the number of refusals. */
 static unsigned read_replies(int client) {
         unsigned refused = 0;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What a client gets when all is well: which mounts, where, with which attributes. */
+/* What a client gets in the normal case: which mounts, where, with which attributes. */
 
 #include "common/fd.h"
 #include "tests/test.h"
@@ -46,7 +46,7 @@ static bool superblock_has(const char *path, const char *option) {
         return sandbox_has_option(mount.super, option);
 }
 
-/* ---- the route ---- */
+/* ---- the normal case ---- */
 
 SANDBOX_TEST(hello_tells_version_and_features) {
         struct service service = service_start_with("a", NULL);
@@ -65,7 +65,7 @@ SANDBOX_TEST(hello_tells_version_and_features) {
         service_stop(&service);
 }
 
-/* All of it in a process that never had a privilege. */
+/* Everything in a process that never had a privilege. */
 static void mount_and_unmount(void *argument) {
         const struct service *service = argument;
         const char *root = sandbox_path("root"), *proc = sandbox_path("root/proc");
@@ -115,7 +115,7 @@ SANDBOX_TEST(proc_hides_other_users_and_is_read_only_twice) {
         service_stop(&service);
 }
 
-/* Who reads a procfs of ours; the group exempts its members from hidepid=invisible. */
+/* A reader of our procfs; hidepid=invisible exempts the members of a group. */
 struct reader {
         uid_t uid;
         gid_t group, supplementary;
@@ -129,7 +129,7 @@ static void reader_become(const struct reader *reader) {
         ck_assert_int_eq(setgroups(1, &reader->supplementary), 0);
         ck_assert_int_eq(setresgid(reader->group, reader->group, reader->group), 0);
         ck_assert_int_eq(setresuid(reader->uid, reader->uid, reader->uid), 0);
-        ck_assert_int_eq(cap_set_proc(none), 0); /* uid 0 keeps them otherwise */
+        ck_assert_int_eq(cap_set_proc(none), 0); /* uid 0 would keep them */
         cap_free(none);
         ck_assert_int_eq(prctl(PR_SET_DUMPABLE, 1), 0);
 }
@@ -226,7 +226,7 @@ static int open_as_root_without_capabilities(int directory, const char *path) {
         return fd;
 }
 
-/* An action that runs as uid 0 without any capability owns the files of /proc/sys all the same. */
+/* An action with uid 0 and no capability still owns the files of /proc/sys. */
 SANDBOX_TEST(proc_sys_cannot_be_written_by_uid_0_without_capabilities) {
         struct service service = service_start_with("a", NULL);
         FD_AUTO int client = client_connect(&service, USER_ALICE), proc = -EBADF;
@@ -388,7 +388,7 @@ SANDBOX_TEST(writable_proc_is_for_the_named_user_unless_asked_otherwise) {
 
 /* ---- propagation ---- */
 
-/* A process in a mount namespace that receives what is mounted here. */
+/* A process in a mount namespace that receives the mounts made here. */
 static pid_t spawn_slave(void) {
         int ready[2];
         char byte;
@@ -436,7 +436,7 @@ SANDBOX_TEST(mounts_of_a_shared_tree_come_and_go_in_slaves_too) {
         sandbox_kill(slave);
 }
 
-/* A slave that is in the way with an open file doesn't hold the unmount up. */
+/* An open file in a slave doesn't hold up the unmount. */
 SANDBOX_TEST(busy_copy_in_a_slave_is_detached_too) {
         struct service service;
         FD_AUTO int client = -EBADF, inside = -EBADF;

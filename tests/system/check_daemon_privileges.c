@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * However it was started, the daemon has one capability when it serves, in each of its threads; and
- * it doesn't serve where it can't get there.
+ * However the daemon was started, it serves with one capability in each thread; or it doesn't
+ * serve.
  */
 
 #include "common/fd.h"
@@ -79,7 +79,7 @@ static void expect_confined_and_serving(struct service *service) {
 
         sandbox_make_root(USER_ALICE, "root");
         expect_confined(service, SERVICE_THREADS_MIN);
-        for (unsigned i = 0; i < CLIENTS; i++) { /* their threads are made now */
+        for (unsigned i = 0; i < CLIENTS; i++) { /* this creates their threads */
                 clients[i] = client_connect(service, USER_ALICE);
                 client_hello(clients[i]);
         }
@@ -101,7 +101,7 @@ SANDBOX_TEST(root_with_all_capabilities_keeps_one) {
         expect_confined_and_serving(&service);
 }
 
-/* As the unit has it: the service manager has dropped all that it has words for. */
+/* As in the unit: the service manager has dropped all that it has settings for. */
 SANDBOX_TEST(root_with_the_one_capability_keeps_it) {
         struct service service = service_start(&(struct service_plan){
                 .name = "a",
@@ -129,7 +129,7 @@ SANDBOX_TEST(another_user_with_the_one_capability_keeps_it) {
         expect_confined_and_serving(&service);
 }
 
-/* The user's own is as foreign to the daemon as everybody's. */
+/* The daemon's own user is as foreign to it as any other. */
 SANDBOX_TEST(daemon_of_another_user_goes_by_the_client_not_by_itself) {
         struct service service = service_start(&(struct service_plan){
                 .name = "a",
@@ -146,7 +146,7 @@ SANDBOX_TEST(daemon_of_another_user_goes_by_the_client_not_by_itself) {
         service_stop(&service);
 }
 
-/* ---- where it can't get there ---- */
+/* ---- where that is impossible ---- */
 
 static void expect_refused(const struct service_plan *plan, const char *text) {
         struct service service = service_spawn(plan);
@@ -176,7 +176,7 @@ SANDBOX_TEST(user_without_any_capability_is_refused) {
                 "CAP_SYS_ADMIN");
 }
 
-/* Root's files would be the daemon's to write, and without CAP_SETPCAP it can't change that. */
+/* The daemon could write root's files, and without CAP_SETPCAP it can't change that. */
 SANDBOX_TEST(root_with_the_one_capability_but_no_securebits_is_refused) {
         expect_refused(
                 &(struct service_plan){

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Requests that are well-formed and refused all the same: the target at fault is named, and after
- * it the daemon has as many descriptors and mounts as before.
+ * Well-formed requests that are refused: the answer names the target at fault, and the daemon has
+ * as many descriptors and mounts as before.
  */
 
 #include "common/fd.h"
@@ -21,7 +21,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-/* Proc onto `fd`, which is closed. */
+/* A procfs on `fd`, which is closed. */
 static struct wire_reply baseline_mount_fd(const struct baseline *baseline, int fd) {
         struct wire_reply reply;
 
@@ -86,7 +86,7 @@ SANDBOX_TEST(directory_of_another_user_is_refused) {
         baseline_close(&baseline);
 }
 
-/* A group, a mode, write permission: nothing but owning counts. */
+/* Group, mode or write permission don't matter: only ownership does. */
 SANDBOX_TEST(writable_directory_of_another_user_is_refused) {
         struct baseline baseline = baseline_open();
 
@@ -146,7 +146,7 @@ SANDBOX_TEST(mount_of_ours_is_refused_as_a_target) {
         baseline_close(&baseline);
 }
 
-/* The descriptor was opened before anything was mounted, so it doesn't look like a mount's root. */
+/* The descriptor was opened before the mount, so it doesn't look like the root of a mount. */
 SANDBOX_TEST(covered_directory_is_refused_and_what_covers_it_stays) {
         struct baseline baseline = baseline_open();
         int covered = open_proc();
@@ -185,7 +185,7 @@ SANDBOX_TEST(same_directory_twice_in_a_request_is_refused) {
         baseline_close(&baseline);
 }
 
-/* The first target was attached already when the second turned out to be covered. */
+/* The first target was already attached when the second turned out to be covered. */
 SANDBOX_TEST(second_target_that_fails_takes_the_first_back) {
         struct baseline baseline = baseline_open();
         struct wire_request request = {
@@ -207,7 +207,7 @@ SANDBOX_TEST(second_target_that_fails_takes_the_first_back) {
         baseline_close(&baseline);
 }
 
-/* Opens root/proc in a mount namespace of its own and sends it; lives until the socket's end. */
+/* Opens root/proc in a mount namespace of its own and sends it; lives until end of file. */
 static void send_foreign_directory(int socket) {
         int fd;
 
@@ -248,7 +248,7 @@ SANDBOX_TEST(directory_in_another_mount_namespace_is_refused) {
                       STATUS_FOREIGN_NAMESPACE, 0, 0);
         close(sockets[0]);
         sandbox_join(pid);
-        /* Its namespace is gone, the descriptor is not. */
+        /* Its namespace is gone, but not the descriptor. */
         expect_out_of_reach(&baseline, received.fds[0]);
         fdpass_set_close(&received);
         baseline_close(&baseline);
@@ -293,7 +293,7 @@ SANDBOX_TEST(directory_on_a_file_system_that_is_not_local_is_refused) {
 
         client_expect(baseline_mount_fd(&baseline, open_on("ramfs", "ram")),
                       STATUS_UNSUPPORTED_FILE_SYSTEM, 0, 0);
-        /* Of procfs and sysfs themselves, too: what looks like a mountpoint there is none. */
+        /* Even of procfs and sysfs themselves: what looks like a mountpoint there isn't one. */
         inside = sandbox_open(0, "/proc/sys");
         client_expect(client_mount(baseline.alice, PROTOCOL_SYSFS, 0, inside),
                       STATUS_UNSUPPORTED_FILE_SYSTEM, 0, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Unmounting by identity: ours goes, whatever has happened around it, and nothing else. */
+/* Unmounting by identity: our mount goes, whatever has happened around it, and no other. */
 
 #include "common/fd.h"
 #include "tests/test.h"
@@ -45,7 +45,7 @@ SANDBOX_TEST(stranger_on_top_goes_at_a_disconnect_as_well) {
         service_stop(&service);
 }
 
-/* What root has mounted below the mountpoint's own directory is none of ours. */
+/* Root's mounts below the mountpoint's own directory aren't ours. */
 SANDBOX_TEST(neighbours_of_a_mount_stay) {
         struct service service = service_start_with("a", NULL);
         FD_AUTO int client = client_connect(&service, USER_ALICE);
@@ -75,7 +75,7 @@ SANDBOX_TEST(mount_that_root_has_unmounted_is_unmounted_already) {
         service_stop(&service);
 }
 
-/* Ours was detached, and another one of ours has taken its place: that one stays. */
+/* Ours was detached, and another of our mounts has taken its place: that one stays. */
 SANDBOX_TEST(successor_on_the_same_directory_is_not_taken_for_ours) {
         struct service service = service_start_with("a", NULL);
         FD_AUTO int first = client_connect(&service, USER_ALICE),
@@ -151,7 +151,7 @@ struct rival {
         const char *proc;
 };
 
-/* Whoever comes second gets a mount on top of the first one's, which is undone at once. */
+/* The second gets a mount on top of the first one's, which is undone at once. */
 static void rival_mount_again_and_again(void *argument) {
         const struct rival *rival = argument;
         int client = client_connect(rival->service, geteuid());
@@ -163,7 +163,9 @@ static void rival_mount_again_and_again(void *argument) {
 
                 if (reply.status == STATUS_OK)
                         reply = client_unmount(client, reply.lease);
-                /* The first one's takes what is on top with it: then the second one's has vanished.
+                /*
+                 * The first one's unmount takes the mount on top with it: then the second one's has
+                 * vanished.
                  */
                 ck_assert_msg(reply.status == STATUS_OK || reply.status == STATUS_ALREADY_MOUNTED ||
                                       reply.status == STATUS_TARGET_VANISHED,
@@ -171,7 +173,9 @@ static void rival_mount_again_and_again(void *argument) {
         }
 }
 
-/* umount2(2) says EINVAL also when what was on top goes just then: ours must not be left behind. */
+/*
+ * umount2(2) also returns EINVAL if the mount on top has just gone: ours must not be left behind.
+ */
 SANDBOX_TEST(rivals_on_one_directory_leave_nothing_behind) {
         struct service service = service_start_with("a", "--log-level=err");
         struct rival rival = {.service = &service};

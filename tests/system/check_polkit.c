@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Whom polkit lets do what, and a polkit that isn't there, is busy, or doesn't answer. */
+/* Authorisation by polkit, and a polkit that is missing, busy, or doesn't answer. */
 
 #include "tests/test.h"
 
@@ -82,7 +82,7 @@ BUS_TEST(consent_is_asked_for_where_the_caller_allows_it) {
         bus_fixture_close(&fixture);
 }
 
-/* With the actions as they are installed: a mistake in their names or in the file is seen here. */
+/* With the installed actions: this finds mistakes in their names or in the file. */
 BUS_TEST(distributions_polkit_knows_the_actions) {
         static const char rule[] = "if (action.id == \"org.mountat1.mount\" && "
                                    "action.lookup(\"root\").slice(-5) == \"/root\" && "
@@ -119,7 +119,7 @@ BUS_TEST(distributions_polkit_knows_the_actions) {
 
 /* ---- no polkit, and a busy one ---- */
 
-/* A connection of the user's that lets an administrator be asked. */
+/* A connection of the user's that allows interaction. */
 static sd_bus *connect_patiently(uid_t uid) {
         sd_bus *bus = system_bus_connect(uid);
 
@@ -158,7 +158,7 @@ BUS_TEST(polkit_that_goes_without_an_answer_is_busy) {
         bus_fixture_close(&fixture);
 }
 
-/* With polkit's agent that shows them a password's prompt, two minutes long. */
+/* As with polkit's agent showing a password prompt, for two minutes. */
 BUS_TEST(nobodys_questions_use_up_everybodys) {
         struct bus_fixture fixture = bus_fixture_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.mount", false);
@@ -176,7 +176,7 @@ BUS_TEST(nobodys_questions_use_up_everybodys) {
         ck_assert_uint_eq(many.beyond_limits, 4);
         ck_assert_ptr_nonnull(strstr(many.text, "waiting for polkit"));
 
-        /* Meanwhile everybody else is served, but by polkit. */
+        /* Meanwhile everybody else is served, except by polkit. */
         system_bus_send(bob, &one, "MountPath", "sas", sandbox_path("root"), 1, "proc");
         lease = client_keep_root(&fixture.service, USER_BOB, sandbox_path("his"));
         system_bus_unmount(bob, lease);
@@ -195,7 +195,7 @@ BUS_TEST(nobodys_questions_use_up_everybodys) {
         bus_fixture_close(&fixture);
 }
 
-/* A list isn't worth waiting for: without an answer it is of one's own leases. */
+/* A list doesn't wait for polkit: without an answer it shows only own leases. */
 BUS_TEST(list_is_of_ones_own_while_polkit_is_busy) {
         struct bus_fixture fixture = bus_fixture_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.list-others", false);
@@ -218,7 +218,7 @@ BUS_TEST(list_is_of_ones_own_while_polkit_is_busy) {
         bus_fixture_close(&fixture);
 }
 
-/* Who asked is forgotten, and what he was allowed later isn't done. */
+/* The caller is forgotten, and a late authorisation has no effect. */
 BUS_TEST(stop_while_polkit_is_asked_refuses) {
         struct bus_fixture fixture = bus_fixture_open();
         pid_t polkit = system_bus_start_polkit("org.mountat1.mount", false);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Who lets leases go without a word, and comes back at once: what is left of them is waited for. */
+/*
+ * Clients that release leases by disconnecting, and reconnect at once: the daemon waits for the old
+ * mounts to go.
+ */
 
 #include "common/fd.h"
 #include "tests/test.h"
@@ -20,10 +23,10 @@ enum {
 struct visit {
         const struct service *service;
         const char *root;
-        int told; /* a pipe's end: it holds its lease */
+        int told; /* pipe: the lease is held */
 };
 
-/* The caller's, with a lease on the root. */
+/* A connection with a lease on the root; the caller owns it. */
 static struct mountat *visit_mount(const struct visit *visit) {
         FD_AUTO int root = open(visit->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
         struct mountat *mountat = mountat_new();
@@ -103,7 +106,7 @@ static void expect_refused(void *argument) {
         mountat_free(mountat);
 }
 
-/* What is held is no reason to wait, nor what is somebody else's. */
+/* No waiting for a held lease, or another user's. */
 SANDBOX_TEST(lease_that_is_held_is_refused) {
         struct service service = service_start_with("a", NULL);
         struct visit visit = visit_prepare(&service);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * mountatctl run and hold, by a user without privilege, in an input root with nothing but busybox:
- * what the command gets, how it ends, and that nothing is left of it.
+ * mountatctl run and hold, by an unprivileged user, in an input root with only busybox: what the
+ * command gets, how it ends, and that nothing is left.
  */
 
 #include "tests/test.h"
@@ -139,7 +139,7 @@ RUN_TEST(dashes_before_the_command_may_be_left_out) {
         service_stop(&service);
 }
 
-/* ---- what the command gets ---- */
+/* ---- the command's environment ---- */
 
 RUN_TEST(command_has_proc_and_sys_and_the_root_for_its_own) {
         static const char script[] = "pwd; ls -di / /..; test -e /proc/self/status && "
@@ -182,7 +182,7 @@ RUN_TEST(command_has_no_descriptor_but_the_standard_ones) {
         service_stop(&service);
 }
 
-/* What a make leaves open for a make below it, and what else is open. */
+/* What a make leaves open for a sub-make, and other descriptors. */
 enum {
         MAKE_READER = 70,
         MAKE_WRITER,
@@ -206,7 +206,7 @@ static void become_a_command_of_make(void) {
         CTL_BECOME_USUALLY();
 }
 
-/* Takes a token, gives it back, and tells what else there is. */
+/* Takes a token, gives it back, and prints the other descriptors. */
 #define BE_MAKE                                                                                    \
         "(read -n 1 token <&70; echo token $token; echo $token >&71) 2>&1; "                       \
         "ls -l /proc/$$/fd; cat /proc/$$/fd/72/secret; exit 0"
@@ -247,7 +247,7 @@ RUN_TEST(job_server_of_make_is_passed_on) {
         service_stop(&service);
 }
 
-/* What the manual warns of: a directory is a way out. Of mountatctl's own there is none. */
+/* As the manual warns, a directory is a way out. mountatctl's own descriptors aren't passed on. */
 RUN_TEST(keep_fds_passes_all_on_but_its_own) {
         struct service service = service_start_with("run", NULL);
         struct ctl ctl = {
@@ -288,13 +288,13 @@ RUN_TEST(command_of_a_user_has_no_capability) {
                 program_expect(&program, "CapEff:\t0000000000000000\n");
                 program_expect(&program, "CapAmb:\t0000000000000000\n");
                 program_expect(&program, "NoNewPrivs:\t1\n");
-                /* With the capability there is no need of a namespace. */
+                /* With the capability no namespace is needed. */
                 program_expect(&program, users[i] == ctl_become_alice ? " 1\n" : " 4294967295\n");
         }
         service_stop(&service);
 }
 
-/* As with chroot(8): it is root's affair what he runs. */
+/* As with chroot(8): root decides what to run. */
 RUN_TEST(command_of_root_keeps_the_capabilities_and_gains_none) {
         struct service service = service_start_with("run", NULL);
         struct ctl ctl = ctl_shell(&service, ctl_make_root(0), read_capabilities);
@@ -308,14 +308,14 @@ RUN_TEST(command_of_root_keeps_the_capabilities_and_gains_none) {
         service_stop(&service);
 }
 
-/* ---- user namespaces that are denied ---- */
+/* ---- denied user namespaces ---- */
 
-/* A system call that fails, as if the kernel or a security module denied it. */
+/* A system call that fails, as if denied by the kernel or a security module. */
 struct refusal {
         uint32_t number;
-        uint32_t index; /* of the argument by which the call is known, */
-        uint32_t mask;  /* those bits of it, */
-        uint32_t value; /* and what they are then */
+        uint32_t index; /* of the argument that identifies the call, */
+        uint32_t mask;  /* these bits of it, */
+        uint32_t value; /* and their value */
         uint32_t error;
 };
 
@@ -339,7 +339,7 @@ static void become_alice_who_is_refused(void) {
         ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0), 0);
 }
 
-/* What the kernel of Debian and that of Ubuntu have in /proc/sys/kernel: NULL for not there. */
+/* The sysctls of Debian's and Ubuntu's kernels in /proc/sys/kernel; NULL: absent. */
 static void set_sysctls(const char *clone, const char *restricted) {
         ck_assert_int_eq(mount("tmpfs", "/proc/sys/kernel", "tmpfs", 0, NULL), 0);
         if (clone)
@@ -407,7 +407,7 @@ static void write_there(const char *path, const char *text) {
         close(fd);
 }
 
-/* In a user namespace of hers, whose sysctl she may set. */
+/* In a user namespace of hers, whose sysctl she can set. */
 static void become_alice_without_namespaces(void) {
         char map[32];
 
@@ -481,9 +481,9 @@ RUN_TEST(root_that_may_not_be_searched_is_told) {
         service_stop(&service);
 }
 
-/* ---- what procfs doesn't let anybody do ---- */
+/* ---- what procfs lets nobody do ---- */
 
-/* Of those that mountatd(8) lists; some kernels lack some. */
+/* Those that mountatd(8) lists; some kernels lack some. */
 #define OWN_FILES                                                                                  \
         "attr/current attr/exec attr/fscreate autogroup clear_refs comm coredump_filter gid_map "  \
         "loginuid mem oom_adj oom_score_adj projid_map sched setgroups timens_offsets "            \
@@ -537,7 +537,7 @@ RUN_TEST(command_inherits_what_was_set_before) {
         service_stop(&service);
 }
 
-/* Those of procfs that are root's alone to read, whatever its capabilities. */
+/* Files of procfs that only root can read, without any capability. */
 #define ROOTS_FILES "kpageflags slabinfo timer_list vmallocinfo"
 
 static const char read_roots_files[] =
@@ -579,7 +579,7 @@ RUN_TEST(pids_only_keeps_it_from_them) {
         service_stop(&service);
 }
 
-/* ---- whose files these are ---- */
+/* ---- ownership of files ---- */
 
 USERNS_TEST(files_of_others_are_nobody_s_in_a_user_namespace) {
         struct service service = service_start_with("run", NULL);
@@ -605,7 +605,7 @@ static bool is_there(const char *path) {
 
 RUN_TEST(missing_directories_are_made_and_removed) {
         static const struct {
-                const char *there; /* before, and therefore afterwards */
+                const char *there; /* before, and therefore after */
                 const char *file_system;
                 const char *script;
                 int status;
@@ -665,7 +665,7 @@ RUN_TEST(made_directories_are_removed_when_the_mount_fails) {
 
 /* ---- signals ---- */
 
-/* A shell that looks after its traps: a signal just before it reads doesn't interrupt that. */
+/* A shell that handles its traps: a signal just before read doesn't interrupt it. */
 #define SLEEP_FOR_EVER "echo ready; while :; do read -t 1 line; done"
 
 static const int forwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -695,7 +695,7 @@ RUN_TEST(signals_that_end_the_command_are_told_by_the_status) {
         const char *root = ctl_make_bare_root(USER_ALICE);
 
         for (size_t i = 0; i < N_ELEMENTS(forwarded); i++) {
-                /* No shell: those of busybox ignore SIGQUIT now and then. */
+                /* Not a shell: busybox's ignores SIGQUIT at times. */
                 struct ctl ctl = {
                         .service = &service,
                         .arguments = {"run", "--create", root, "--", "cat"},
@@ -713,7 +713,7 @@ RUN_TEST(signals_that_end_the_command_are_told_by_the_status) {
         service_stop(&service);
 }
 
-/* The terminal has told the command already. */
+/* The terminal has already signalled the command. */
 RUN_TEST(keys_of_a_terminal_reach_the_command_once) {
         struct service service = service_start_with("run", NULL);
         struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE),
@@ -727,7 +727,7 @@ RUN_TEST(keys_of_a_terminal_reach_the_command_once) {
                 ctl_exec(&ctl);
         program.input = fcntl(program.output, F_DUPFD_CLOEXEC, 0);
         program_await(&program, "ready");
-        /* Stopped, or a second one could come while the first one is still pending. */
+        /* Stopped, so that the second signal can't come while the first is still pending. */
         ck_assert_int_eq(kill(program.pid, SIGSTOP), 0);
         ck_assert_int_eq(write(program.input, "\003", 1), 1);
         program_await(&program, "interrupted");
@@ -738,7 +738,7 @@ RUN_TEST(keys_of_a_terminal_reach_the_command_once) {
         service_stop(&service);
 }
 
-/* ---- whoever is killed ---- */
+/* ---- kills ---- */
 
 RUN_TEST(command_and_mounts_go_when_mountatctl_is_killed) {
         struct service service = service_start_with("run", NULL);
@@ -750,13 +750,14 @@ RUN_TEST(command_and_mounts_go_when_mountatctl_is_killed) {
         program_await(&program, "ready\n");
         ck_assert_uint_eq(sandbox_count_mounts(0, service.source), 2);
         ck_assert_int_eq(kill(program.pid, SIGKILL), 0);
-        status = program_reap(&program); /* nobody has its output any more, the command neither */
+        status = program_reap(
+                &program); /* no process has its output any more, not even the command */
         ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
         sandbox_wait_for(sandbox_count_mounts(0, service.source) == 0);
         service_stop(&service);
 }
 
-/* PR_SET_PDEATHSIG is the command's alone. */
+/* PR_SET_PDEATHSIG applies only to the command. */
 RUN_TEST(what_the_command_started_outlives_a_kill) {
         struct service service = service_start_with("run", NULL);
         struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE),
@@ -765,7 +766,7 @@ RUN_TEST(what_the_command_started_outlives_a_kill) {
         int status, left;
 
         sandbox_make_directory(USER_ALICE, 0755, "root/dev");
-        ctl_write_file(sandbox_path("root/dev/null"), "", 0666); /* as a shell wants for "&" */
+        ctl_write_file(sandbox_path("root/dev/null"), "", 0666); /* which a shell wants for "&" */
         program = ctl_start(&ctl);
         program_await(&program, "\n");
         ck_assert_int_eq(sscanf(program.said, "left %d", &left), 1);
@@ -828,7 +829,7 @@ RUN_TEST(hold_ends_with_its_input_or_a_signal) {
         service_stop(&service);
 }
 
-/* Ends in one whose path is longer than PATH_MAX, and stays there. */
+/* Ends in a directory whose path is longer than PATH_MAX, and stays there. */
 static void become_alice_far_down(void) {
         char name[NAME_MAX + 1];
 
@@ -880,7 +881,7 @@ static bool has_hidepid(const char *path) {
         return strstr(mount.super, "hidepid=") != NULL;
 }
 
-/* An administrator's, of one mount. It shows in all mounts of that superblock. */
+/* By an administrator, on one mount: it shows in all mounts of that superblock. */
 RUN_TEST(remount_of_one_changes_all_but_with_bind) {
         struct service service = service_start_with("run", NULL);
         unsigned long flags = MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC;
@@ -920,7 +921,7 @@ RUN_TEST(remount_of_one_changes_all_but_with_bind) {
         service_stop(&service);
 }
 
-/* Its superblock is that of the network namespace, as of the machine's own /sys. */
+/* Its superblock is the network namespace's, which the machine's own /sys shares. */
 RUN_TEST(remount_of_sysfs_changes_the_machine_s) {
         struct service service;
         struct program program;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * mountatctl with --dev, in an input root that has the machine's own programs: what works in such a
- * /dev, what nobody can change in it, what no two leases share.
+ * mountatctl with --dev, in an input root with the machine's own programs: what works in such a
+ * /dev, what nobody can change, and what leases don't share.
  */
 
 #include "tests/test.h"
@@ -22,7 +22,7 @@
 
 /* ---- the input root ---- */
 
-/* What is a link to /usr on this machine is one there. */
+/* Directories that are links to /usr on this machine are links here as well. */
 static void furnish(const char *root) {
         static const char *const names[] = {"/usr", "/bin", "/lib", "/lib64"};
 
@@ -42,7 +42,7 @@ static void furnish(const char *root) {
         }
 }
 
-/* Its dev is as a build action might bring one: not empty. */
+/* Its dev isn't empty, as a build action might bring one. */
 static const char *make_root(uid_t uid, const char *name) {
         const char *root = sandbox_make_root(uid, name);
         char path[64];
@@ -87,7 +87,7 @@ static const struct {
          "No space left on device\n"},
         {"head -c 9 /dev/urandom | wc -c; head -c 9 /dev/random | wc -c", "9\n9\n"},
         {"cat <(echo one) <(echo two); echo three > >(cat); wait $!", "one\ntwo\nthree\n"},
-        /* In a pipe of the user's: the test's own are root's. */
+        /* In a pipe of the user's: the test's own belong to root. */
         {"echo in | cat /dev/stdin | cat; (echo out >/dev/stdout; echo err >/dev/stderr) |& cat",
          "in\nout\nerr\n"},
         {"echo here | cat /dev/fd/0", "here\n"},
@@ -121,7 +121,7 @@ SANDBOX_TEST(devices_links_terminals_and_shm_work) {
         service_stop(&service);
 }
 
-/* What the root itself had there is back afterwards. */
+/* The root's own dev is back afterwards. */
 SANDBOX_TEST(a_dev_of_the_root_s_own_is_covered_for_as_long_as_it_takes) {
         struct service service = service_start_with("run", NULL);
         struct ctl ctl = bash(&service, make_root(USER_ALICE, "root"), "test -c /dev/null");
@@ -133,7 +133,7 @@ SANDBOX_TEST(a_dev_of_the_root_s_own_is_covered_for_as_long_as_it_takes) {
         service_stop(&service);
 }
 
-/* /dev/tty is the terminal of whoever opens it. */
+/* /dev/tty is the terminal of the process that opens it. */
 SANDBOX_TEST(tty_is_that_of_the_command) {
         struct service service = service_start_with("run", NULL);
         struct ctl ctl = bash(&service, make_root(USER_ALICE, "root"),
@@ -152,7 +152,7 @@ SANDBOX_TEST(tty_is_that_of_the_command) {
         service_stop(&service);
 }
 
-/* ---- what doesn't ---- */
+/* ---- what doesn't work ---- */
 
 static const char tamper[] =
         "shopt -s nullglob\n"
@@ -193,7 +193,7 @@ SANDBOX_TEST(nobody_changes_the_nodes) {
                 ctl = bash(&service, make_root(users[i].owner, name), tamper);
                 ctl.become = users[i].become;
                 program = ctl_run(&ctl, 0);
-                /* A program can be copied to shm, and not executed. */
+                /* A program can be copied to shm, but not executed. */
                 ck_assert_msg(program_count(&program, "done: ") == 1, "%s", program.said);
                 program_expect(&program, "done: cp /bin/true");
                 program_expect(&program, "left\n");
@@ -206,9 +206,9 @@ SANDBOX_TEST(nobody_changes_the_nodes) {
         service_stop(&service);
 }
 
-/* ---- what no two leases share ---- */
+/* ---- private to a lease ---- */
 
-/* Has a terminal and a file, until its input ends. */
+/* Holds a terminal and a file, until its input ends. */
 static const char occupy[] =
         "echo mine >/dev/shm/x; script -qfec 'tty; read line' /dev/null; echo end $(ls /dev/shm)";
 static const char look[] = "echo shm $(ls /dev/shm); echo pts $(ls /dev/pts); "
@@ -346,7 +346,7 @@ SANDBOX_TEST(hold_comes_through_a_restart) {
         service_stop(&service);
 }
 
-/* As the manual has it: 9, or 8 without shm, besides proc and sysfs. */
+/* As in the manual: 9, or 8 without shm, besides proc and sysfs. */
 SANDBOX_TEST(each_counts_as_so_many_mounts) {
         static const struct {
                 const char *shm, *limit;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * mountatctl in a container, by a user without privilege, with a daemon outside: what is mounted in
- * there and whom it shows, what a restart leaves of it, and what is said where it can't be. Such a
- * container is a process in mount and pid namespaces of its own, and others that come in as by
- * "docker exec".
+ * mountatctl in a container, by an unprivileged user, with the daemon outside: what is mounted
+ * inside and which processes it shows, what survives a restart, and the messages where it can't
+ * work. The container is a process with its own mount and pid namespaces, which others enter as
+ * with "docker exec".
  */
 
 #include "tests/test.h"
@@ -30,14 +30,14 @@ enum { NAMESPACES = CLONE_NEWNS | CLONE_NEWPID };
 
 static pid_t keeper = -1, container = -1; /* its parent, and its pid 1 */
 
-/* In its pid 1, of Alice's, whose end is that of all others in there. */
+/* Its pid 1, run by Alice, whose end kills all others inside. */
 static void contain(int told) {
         char byte = 0;
 
         if (mount("proc", "/proc", "proc", 0, NULL) < 0)
                 _exit(EXIT_FAILURE);
         sandbox_become(USER_ALICE);
-        prctl(PR_SET_DUMPABLE, 1); /* or her others don't see it in a procfs */
+        prctl(PR_SET_DUMPABLE, 1); /* otherwise her other processes can't see it in a procfs */
         if (write(told, &byte, 1) != 1)
                 _exit(EXIT_FAILURE);
         for (;;)
@@ -63,7 +63,7 @@ static void keep(int told, int named) {
         _exit(EXIT_SUCCESS);
 }
 
-/* False where there are no such namespaces to be had. */
+/* False: such namespaces aren't available. */
 static bool inside_start(void) {
         int told[2], named[2];
         char byte;
@@ -90,7 +90,7 @@ static void inside_end(void) {
         container = keeper = -1;
 }
 
-/* Becomes the parent of a process in there, and ends as that does. */
+/* Becomes the parent of a process inside, and ends as that does. */
 static void inside_enter(void) {
         int fd = pidfd_open(container, 0), status;
         pid_t pid;
@@ -119,7 +119,7 @@ static void become_alice_who_may_chroot_in_there(void) {
         ctl_become_alice_who_may_chroot();
 }
 
-/* As an image that nobody mounts a procfs for. */
+/* As in an image without a mounted procfs. */
 static void become_alice_without_proc(void) {
         inside_enter();
         if (unshare(CLONE_NEWNS) < 0 || mount("none", "/proc", "tmpfs", 0, NULL) < 0)
@@ -127,7 +127,7 @@ static void become_alice_without_proc(void) {
         CTL_BECOME_USUALLY();
 }
 
-/* In a mount namespace alone: its processes are those of all. */
+/* Only in its own mount namespace: it shares the pid namespace. */
 static void become_alice_apart(void) {
         if (unshare(CLONE_NEWNS) < 0)
                 _exit(98);
@@ -187,7 +187,7 @@ static void replace(struct service *service, int signal, const char *option) {
 
 /* ---- what is mounted ---- */
 
-/* Alice sees her own processes, and those of a user namespace only each other. */
+/* Alice sees her own processes; those in a user namespace see only each other. */
 JOIN_TEST(run_mounts_in_the_container_and_shows_its_processes) {
         static const char script[] = "cat /proc/1/comm /proc/$$/comm; test -d /sys/kernel && "
                                      "echo /proc/[0-9]* are those beside $$";
@@ -232,7 +232,7 @@ JOIN_TEST(missing_directories_are_made_and_removed_in_there) {
         service_stop(&service);
 }
 
-/* A unit with PrivateMounts=, say. */
+/* For example a unit with PrivateMounts=. */
 JOIN_TEST(a_mount_namespace_alone_is_entered_too) {
         struct service service = service_start_with("join", JOIN);
         struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE),
@@ -289,7 +289,7 @@ JOIN_TEST(hold_comes_through_restarts) {
                 replace(&service, deaths[i], JOIN);
                 if (i == 0)
                         program_await(&program, "what is mounted stays");
-                sleep(atoi(ADOPT_SECONDS) + 1); /* what nobody has adopted by then is unmounted */
+                sleep(atoi(ADOPT_SECONDS) + 1); /* leases not adopted by then are unmounted */
                 ck_assert_uint_eq(sandbox_count_mounts(container, service.source), 2);
         }
         program_expect_exit(&program, &service, 0);
@@ -361,7 +361,7 @@ JOIN_TEST(a_container_without_proc_is_told_so) {
         service_stop(&service);
 }
 
-/* The daemon is in a pid namespace beside the container's, as a container of its own would be. */
+/* The daemon is in a sibling pid namespace, as in a container of its own. */
 JOIN_TEST(a_daemon_that_cannot_see_the_container_says_where_to_run_it) {
         struct service service = service_spawn(&(struct service_plan){
                 .name = "join",

@@ -2,11 +2,11 @@
 
 /*
  * Nothing grows: sixteen clients go through cycles of mounting and unmounting, some of which end
- * with a refusal, with a lease that its client never gives back, or with the connection; the real
- * daemon is measured after the first tenth and at the end, with nobody connected.
+ * with a refusal, with a lease that the client never releases, or with the connection. The real
+ * daemon is measured after the first tenth and at the end, without connections.
  *
- * MOUNTATD_SOAK=200000 tries that many cycles instead of a few thousand: more than sixteen runners
- * do in a day, with an action every seven seconds each.
+ * MOUNTATD_SOAK=200000 runs that many cycles instead of a few thousand: more than sixteen runners
+ * do in a day, at an action every seven seconds each.
  */
 
 #include "common/fd.h"
@@ -23,7 +23,7 @@ enum {
         CLIENTS = 16,
         CYCLES_DEFAULT = 9600,
         RSS_SLACK = 512, /* KiB */
-        /* Objects: the kernel frees in batches, and others use it as well. */
+        /* Objects: the kernel frees in batches, and other processes use it as well. */
         SLAB_SLACK_MAX = 4000,
 };
 
@@ -33,7 +33,7 @@ struct runner {
         unsigned cycles;
 };
 
-/* ---- what a client does ---- */
+/* ---- clients ---- */
 
 static void be_refused(int client, const char *root) {
         FD_AUTO int directory = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -41,7 +41,7 @@ static void be_refused(int client, const char *root) {
         client_expect(client_mount(client, PROTOCOL_PROC, 0, directory), STATUS_WRONG_NAME, 0, 0);
 }
 
-/* The kernel detaches what its client left only a moment after the connection. */
+/* The kernel detaches a departed client's mounts only a moment after the connection ends. */
 static uint64_t hold_again(int client, const char *root) {
         struct wire_reply reply;
 
@@ -86,7 +86,7 @@ static void run_all(const struct service *service, unsigned cycles) {
                 sandbox_join(pids[i]);
 }
 
-/* ---- what there is of everything ---- */
+/* ---- measurements ---- */
 
 struct measure {
         unsigned rss; /* KiB */
@@ -97,10 +97,10 @@ struct measure {
         unsigned slab_mounts; /* objects of the kernel's */
         unsigned slab_files;
         unsigned slab_sockets;
-        unsigned cycles; /* until then */
+        unsigned cycles; /* so far */
 };
 
-/* The number behind the name that begins a line. */
+/* The number after the name that begins a line. */
 static unsigned read_number(const char *path, const char *name) {
         FILE *file = fopen(path, "re");
         size_t length = strlen(name);
@@ -115,7 +115,7 @@ static unsigned read_number(const char *path, const char *name) {
         return number;
 }
 
-/* A cache that is one with others of its size has no line of its own. */
+/* A slab cache merged with others of its size has no line of its own. */
 static unsigned count_objects(const char *cache) {
         char text[64];
         unsigned objects;
@@ -152,7 +152,7 @@ static struct measure measure(const struct service *service, unsigned cycles) {
         snprintf(status, sizeof(status), "/proc/%d/status", service->pid);
         sandbox_wait_for(service_count_fds(service) == service->fds);
         service_await_rest(service);
-        sleep(1); /* RCU, and whoever else frees later */
+        sleep(1); /* for RCU, and other late frees */
         return (struct measure){
                 .rss = read_number(status, "VmRSS:"),
                 .fds = service_count_fds(service),
@@ -174,7 +174,7 @@ static void print(const char *when, const struct measure *measure) {
         fflush(stdout);
 }
 
-/* One object that a cycle leaves behind is twice as much, whatever number of cycles there is. */
+/* One object leaked per cycle would be twice as much, for any number of cycles. */
 static unsigned slab_slack(const struct measure *first, const struct measure *last) {
         unsigned half = (last->cycles - first->cycles) / 2;
 
@@ -190,7 +190,7 @@ static void expect_flat(const struct measure *first, const struct measure *last)
         ck_assert_uint_le(last->slab_mounts, first->slab_mounts + slack);
         ck_assert_uint_le(last->slab_files, first->slab_files + slack);
         ck_assert_uint_le(last->slab_sockets, first->slab_sockets + slack);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they keep what is freed */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they keep freed memory */
         ck_assert_uint_le(last->rss, first->rss + RSS_SLACK);
 #endif
 }

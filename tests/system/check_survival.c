@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A daemon with a thread that is stuck in the kernel, and whoever supervises it. */
+/* A daemon with a thread stuck in the kernel, and its supervisor. */
 
 #include "common/fd.h"
 #include "tests/test.h"
@@ -37,7 +37,7 @@ static char process_state(pid_t pid) {
 }
 
 HOSTILE_TEST(idle_exit_waits_for_a_stuck_thread) {
-        struct victim victim = victim_new(NULL, "--idle-timeout=3"); /* until it is wedged */
+        struct victim victim = victim_new(NULL, "--idle-timeout=3"); /* until it gets stuck */
         struct hostile hostile = hostile_start(0, "build/h", 0);
         int client = hostile_wedge(&hostile, &victim.service, "a");
 
@@ -95,9 +95,9 @@ HOSTILE_TEST(watchdog_is_fed_while_threads_are_stuck) {
         notify_count(notify, "");
         usleep(2000000);
         fed = notify_count(notify, "WATCHDOG=1");
-        /* Each 300 ms. And not for each that there was since the machine has booted. */
+        /* Every 300 ms, and not once for each interval since the boot. */
         ck_assert_msg(fed >= 2 && fed <= 7, "fed %u times in 2 s", fed);
-        close(notify); /* a full socket would keep the daemon waiting */
+        close(notify); /* a full socket would block the daemon */
 
         hostile_end(&hostile);
         for (unsigned i = 0; i < STUCK; i++)
@@ -105,7 +105,7 @@ HOSTILE_TEST(watchdog_is_fed_while_threads_are_stuck) {
         service_stop(&victim.service);
 }
 
-/* The process can't end before its thread does, but all else of it does, at once. */
+/* The process can't end before its thread does, but everything else ends at once. */
 HOSTILE_TEST(stops_beside_a_stuck_thread) {
         struct victim victim = victim_new(NULL, NULL);
         struct hostile hostile = hostile_start(0, "build/h", 0);
@@ -133,7 +133,7 @@ HOSTILE_TEST(stops_beside_a_stuck_thread) {
 }
 
 /*
- * Its successor is not held up by what the dead one holds; and the mount that completes in the
+ * The next instance isn't held up by what the dead one holds; and the mount that completes in the
  * dead process is swept.
  */
 static void succeed_after(int signal, enum service_start start_by) {
