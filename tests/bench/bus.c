@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Through the daemon by D-Bus calls, on one connection to the bus, by path. */
+/* By D-Bus calls to the daemon, over one connection to the bus, by path. */
 
 #include "tests/bench/bus.h"
 
@@ -25,7 +25,7 @@
 
 enum { BUS_PATIENCE = 500, BUS_LOOK_PAUSE = 10000 }; /* times; microseconds */
 
-/* Everybody here is root. */
+/* Every user here is root. */
 static const char bus_config[] = "<busconfig><type>system</type><listen>unix:path=%s</listen>\n"
                                  "<policy context='default'><allow user='*'/><allow own='*'/>\n"
                                  "<allow send_destination='*'/><allow receive_sender='*'/>\n"
@@ -40,8 +40,10 @@ static void bus_write_config(const char *path, const char *socket) {
                 err(EXIT_FAILURE, "%s", path);
 }
 
-/* What it says matters if it doesn't come up. Else it says at most that it would like more
- * descriptors, where root may not raise their limit. */
+/*
+ * The output matters if the bus doesn't start. Otherwise it says at most that it would like more
+ * descriptors, where root can't raise their limit.
+ */
 static void bus_show_log(const char *path) {
         FILE *file = fopen(path, "re");
         char line[512];
@@ -59,7 +61,7 @@ bool bus_start(void) {
         bool there = access("/usr/bin/dbus-daemon", X_OK) == 0;
 
         bus_write_config(config, socket);
-        /* Also where there is no bus, so that nothing here is ever on the machine's own. */
+        /* Set even without a bus, so that no call ever reaches the machine's own. */
         snprintf(address, sizeof(address), "unix:path=%s", socket);
         setenv("DBUS_SYSTEM_BUS_ADDRESS", address, 1);
         bus_pid = there ? fork() : 0;
@@ -105,7 +107,7 @@ static void bus_must(int result, const char *what) {
                 errx(EXIT_FAILURE, "D-Bus: %s: %s", what, strerror(-result));
 }
 
-/* The daemon takes its name when it gets to it. */
+/* The daemon acquires its name when it gets to it. */
 static void bus_begin(struct route_user *user) {
         struct bus *bus = calloc(1, sizeof(*bus));
         int result = -ENOMEM;

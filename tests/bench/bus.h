@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* A system bus for the benchmark, in the sandbox: daemons that are started from now on find it. */
+/* A system bus for the benchmark, in the sandbox, for all daemons started from now on. */
 
 #include <stdbool.h>
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Many clients at once, each on a connection of its own, against as many threads that call
- * directly. */
+/*
+ * Many simultaneous clients, each on its own connection, compared with as many threads that make
+ * the calls directly.
+ */
 
 #include "tests/bench/compare.h"
 #include "tests/bench/report.h"
@@ -106,7 +108,7 @@ static void clients_add(struct clients_result *sum, struct clients_result *resul
         samples_free(&result->cycles);
 }
 
-/* That each number of clients has, in each run. */
+/* For each number of clients, in each run. */
 static unsigned clients_milliseconds(const struct sweep_plan *plan) {
         return plan->quick ? 5 : 300;
 }

@@ -19,7 +19,7 @@ static void compare_pause(unsigned microseconds) {
                 clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
 }
 
-/* Of children that have ended. */
+/* Of children that have exited. */
 static uint64_t compare_children_cpu(void) {
         struct rusage usage;
 

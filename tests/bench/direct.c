@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The direct calls, with full privilege, in the sequence of the Go program that came before
- * mountatd: a superblock each, attached by name below the root; unmounted by name, relative to the
- * working directory. What is mounted is what the daemon mounts, with all of its options, so that
- * both have the same to do and only the way differs.
+ * The direct calls, with full privilege, in the sequence of mountatd's predecessor in Go: a
+ * superblock per mount, attached by name below the root; unmounted by name, relative to the working
+ * directory. The mounts have all the options of the daemon's, so that both do the same work in
+ * different ways.
  */
 
 #include "tests/bench/route.h"
@@ -22,7 +22,7 @@ static void direct_must(int result, const char *what) {
                 err(EXIT_FAILURE, "direct: %s", what);
 }
 
-/* Threads of one process share their working directory, unless they say otherwise. */
+/* Threads of a process share their working directory by default. */
 static void direct_begin(struct route_user *user) {
         (void)user;
         direct_must(unshare(CLONE_FS), "unshare");
@@ -33,7 +33,7 @@ static void direct_end(struct route_user *user) {
         direct_must(chdir("/"), "chdir");
 }
 
-/* hidepid, and read-only at the superblock: for procfs alone, as in daemon/mount.c. */
+/* hidepid, and read-only at the superblock: only for procfs, as in the daemon. */
 static void direct_restrict(int context) {
         direct_must(fsconfig(context, FSCONFIG_SET_STRING, "hidepid", "ptraceable", 0), "hidepid");
         direct_must(fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0), "ro");

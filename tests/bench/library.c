@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Through the daemon on one connection, with libmountat: as a runner does. */
+/* Through the daemon on one connection, with libmountat, like a runner. */
 
 #include "client/mountat.h"
 #include "tests/bench/route.h"
@@ -91,7 +91,7 @@ const struct route route_hello = {
         .mount = library_hello,
 };
 
-/* On a connection each time: what a client of one action pays. */
+/* Connects each time, like a client with a single action. */
 static void library_connect(struct route_user *user) {
         library_begin(user);
         library_end(user);
@@ -104,7 +104,7 @@ const struct route route_connect = {
         .mount = library_connect,
 };
 
-/* The same with the mounts: what an action costs of which the runner connects anew. */
+/* The same with the mounts: the cost of an action for a runner that reconnects for each. */
 static void library_connect_and_mount(struct route_user *user) {
         library_begin(user);
         library_mount(user);

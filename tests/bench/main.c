@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What a mount and an unmount cost through mountatd, beside every other way to have them.
- * tests/bench/run builds and runs this.
+ * The cost of a mount and an unmount through mountatd, beside all other ways. Built and run by
+ * tests/bench/run.
  */
 
 #include "client/mountat.h"
@@ -25,13 +25,13 @@ struct options {
         bool quick;
         bool json;
         unsigned runs;
-        const char *samples; /* directory for what was measured */
+        const char *samples; /* directory for the samples */
         const char *against; /* another mountatd */
 };
 
 enum { MAIN_ROUTES_MAX = 20, MAIN_PAUSES = 3, MAIN_AGAINST = 3, MAIN_JOINED = 2 };
 
-/* The routes that can be had here; others are told in the legend. */
+/* The routes available here; the legend explains the others. */
 struct routes {
         unsigned count;
         const struct route *list[MAIN_ROUTES_MAX];
@@ -40,7 +40,7 @@ struct routes {
 
 /* ---- the machine ---- */
 
-/* The first line that the command prints. */
+/* The first line of the command's output. */
 static void main_ask(struct table *table, const char *what, const char *command) {
         char line[256] = "";
         FILE *pipe = popen(command, "r");
@@ -94,13 +94,13 @@ static void main_report_machine(const struct options *options, struct service *s
 
 /* ---- routes side by side ---- */
 
-/* Another mountatd, and the routes through it: beside each of ours that of the same index. */
+/* Another mountatd, and the routes through it, with the same indices as ours. */
 static struct service main_against;
 static const struct route *const main_ours[MAIN_AGAINST] = {&route_mountatd, &route_hello,
                                                             &route_connect};
 static struct route main_theirs[MAIN_AGAINST];
 
-/* The same from within a mount namespace that isn't the daemon's. */
+/* The same from a mount namespace that isn't the daemon's. */
 static struct service main_elsewhere;
 static const struct route *const main_home[MAIN_JOINED] = {&route_mountatd, &route_anew};
 static struct route main_joined[MAIN_JOINED];
@@ -171,7 +171,7 @@ static void main_write_samples(const struct options *options, const struct route
         }
 }
 
-/* What the table says of one route in one step. */
+/* The table's row for one route and one step. */
 static void main_row(struct table *table, const struct route *route, int step,
                      struct compare_result *result, struct compare_result *direct) {
         static const double quantiles[] = {0.5, 0.95, 0.99, 1};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Routes that start a program, or several, for each step. */
+/* Routes that start one program or more per step. */
 
 #include "tests/bench/route.h"
 #include "tests/bench/samples.h"
@@ -20,11 +20,11 @@
 
 extern char **environ;
 
-/* What the daemon forces, daemon/mount.c. */
+/* As forced by the daemon. */
 #define PROGRAMS_OPTIONS "nosuid,nodev,noexec,ro"
 #define PROGRAMS_PROC_OPTIONS PROGRAMS_OPTIONS ",hidepid=ptraceable"
 
-/* The name of one that is found nowhere; else NULL. */
+/* The name of the first one not found; NULL: all are found. */
 static const char *programs_find(const char *const *names) {
         for (; *names; names++) {
                 char command[64];
@@ -120,7 +120,7 @@ static void programs_end_hold(struct route_user *user) {
         free(user->state);
 }
 
-/* It says so when it has mounted. */
+/* It prints the lease once it has mounted. */
 static void programs_hold(struct route_user *user) {
         const char *const arguments[] = {"mountatctl", "hold", user->path, NULL};
         struct programs_holder *holder = user->state;
@@ -211,13 +211,13 @@ const struct route route_unshare = {
 /* ---- systemd ---- */
 
 /*
- * systemd mounts in its own namespace, where nothing of the sandbox is seen: so this route alone
- * has a directory on the machine, in /run, and what it mounts is seen there while it runs.
+ * systemd mounts in its own namespace, which doesn't see the sandbox: so only this route has a
+ * directory on the machine, in /run, where its mounts are visible while it runs.
  */
 
 static const char programs_machine_root[] = "/run/mountatd-bench";
 
-/* Without the address of the sandbox's bus: it is the machine's systemd that is asked. */
+/* Without the address of the sandbox's bus, to reach the machine's systemd. */
 static void programs_run_on_machine(const char *const *arguments) {
         static const char *const environment[] = {"PATH=" _PATH_STDPATH, NULL};
 

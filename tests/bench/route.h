@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * One way to have /proc and /sys in an input root, and to be rid of them. What fails ends the
- * program, so that no failure is measured.
+ * One way to mount and unmount /proc and /sys in an input root. A failure ends the program, so that
+ * it isn't measured.
  */
 
 #include "tests/bench/service.h"
@@ -15,29 +15,31 @@
 struct route_user {
         int root;                /* O_PATH */
         const char *path;        /* the same */
-        struct service *service; /* NULL: no daemon is there */
+        struct service *service; /* NULL: no daemon */
         void *state;             /* the route's own */
 };
 
 struct route {
         const char *name;
-        struct service *service; /* another than that of the comparison, or NULL */
-        const char *what;        /* what it does, for the legend */
-        unsigned stride; /* it takes part in each n-th round: the slow ones needn't in all */
-        /* Why it can't be had here, or NULL. May itself be NULL. */
+        struct service *service; /* if not the comparison's, or NULL */
+        const char *what;        /* description, for the legend */
+        unsigned stride; /* takes part in every n-th round: slow routes need not be in all */
+        /* Why it isn't available here, or NULL. May itself be NULL. */
         const char *(*missing)(void);
-        /* Before and after: a connection, or nothing. On the user's thread. May be NULL. */
+        /* Set-up and clean-up, such as a connection. On the user's thread. May be NULL. */
         void (*begin)(struct route_user *user);
         void (*end)(struct route_user *user);
         void (*mount)(struct route_user *user);
-        /* NULL: both happens in `mount`, and only the cycle can be told. */
+        /* NULL: `mount` does both, and only the cycle is known. */
         void (*unmount)(struct route_user *user);
-        /* Processor time so far, in nanoseconds, of who takes part besides this process, its
-         * children and the daemon. NULL: nobody does. */
+        /*
+         * Processor time so far, in nanoseconds, of other processes than this one, its children and
+         * the daemon. NULL: there are none.
+         */
         uint64_t (*others_cpu)(void);
 };
 
-/* In the table's order; the first is what the others are compared with. */
+/* In the table's order; the others are compared with the first. */
 extern const struct route route_direct, route_direct_child, route_mountatd, route_dev, route_anew,
         route_hello, route_connect, route_mountatctl, route_mount8, route_bwrap, route_unshare,
         route_systemd, route_bus;

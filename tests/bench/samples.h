@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Durations that were measured, and what they amount to. Nanoseconds. */
+/* Measured durations and their statistics, in nanoseconds. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -15,10 +15,10 @@ struct samples {
 
 void samples_add(struct samples *samples, uint64_t value);
 
-/* Those of `more` as well. */
+/* Appends those of `more`. */
 void samples_append(struct samples *samples, const struct samples *more);
 
-/* The value below which lies the share `q` of all, 0 to 1; sorts them. 0 if there are none. */
+/* The `q` quantile (0 to 1); sorts the samples. 0 if there are none. */
 uint64_t samples_quantile(struct samples *samples, double q);
 
 void samples_free(struct samples *samples);
@@ -29,5 +29,5 @@ uint64_t samples_now(void);
 /* Processor time of the calling thread. */
 uint64_t samples_cpu(void);
 
-/* Of all threads of a process so far; ends the program if there is none. */
+/* Of all threads of a process so far; ends the program if there is no such process. */
 uint64_t samples_cpu_of(pid_t pid);

@@ -17,7 +17,7 @@
 
 enum {
         SANDBOX_SLAVES_MAX = 256,
-        SANDBOX_SETTLE = 100000, /* microseconds, for what the kernel frees behind our back */
+        SANDBOX_SETTLE = 100000, /* microseconds, for the kernel's deferred frees */
 };
 
 static char sandbox_directory[128];
@@ -86,7 +86,7 @@ bool sandbox_is_covered(int root) {
         return false;
 }
 
-/* All below one mount, so that they go with it. */
+/* All below one mount, to be removed with it. */
 void sandbox_crowd(unsigned count) {
         static bool crowded;
         char *crowd = sandbox_path("crowd");

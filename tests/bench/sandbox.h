@@ -2,32 +2,35 @@
 #pragma once
 
 /*
- * Where the benchmark takes place: a mount namespace of its own, so that nothing of it is seen on
- * the machine or outlives the process, and a directory in memory in it. What fails ends the
- * program: a benchmark with a part missing would be a wrong one.
+ * The benchmark's environment: a mount namespace of its own, so that nothing is visible on the
+ * machine or outlives the process, with a directory in memory. A failure ends the program: an
+ * incomplete benchmark would be wrong.
  */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Enters the namespace and makes the directory. Before there are threads. */
+/* Enters the namespace and makes the directory. Before the first thread. */
 void sandbox_enter(void);
 
-/* Takes the directory away again. */
+/* Removes the directory. */
 void sandbox_leave(void);
 
-/* The absolute path of something in it; the caller frees. */
+/* The absolute path of a file in it; the caller frees it. */
 char *sandbox_path(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Makes the input root ROOT-`number` with empty proc and sys; an O_PATH of it, the caller's. */
+/*
+ * Makes the input root ROOT-`number` with empty proc and sys; returns an O_PATH descriptor, owned
+ * by the caller.
+ */
 int sandbox_make_root(unsigned number);
 
-/* Whether something is mounted below it. */
+/* Whether anything is mounted below it. */
 bool sandbox_is_covered(int root);
 
-/* `count` more mounts in the namespace, until the next call; 0 takes them away. */
+/* Makes `count` more mounts in the namespace, until the next call; 0 removes them. */
 void sandbox_crowd(unsigned count);
 
-/* `count` more namespaces that receive what is mounted here, until the next call. */
+/* Makes `count` more namespaces that receive the mounts made here, until the next call. */
 void sandbox_enslave(unsigned count);

@@ -44,14 +44,14 @@ struct service service_listen(const char *binary) {
 }
 
 static void service_exec(const struct service *service, const char *const *options) {
-        /* It says what goes wrong, and not that dozens of daemons start and stop. */
+        /* Logs problems, but not that dozens of daemons start and stop. */
         const char *arguments[SERVICE_ARGUMENTS] = {service->binary, "--log-level=warning",
                                                     "--runtime-directory"};
         size_t n = 3;
         char pid[16], instance[32];
 
         arguments[n++] = sandbox_path("run-%u", service->number);
-        /* The one without a name of its own is that on the bus. */
+        /* The unnamed instance is the one on the bus. */
         snprintf(instance, sizeof(instance), "--instance=bench-%u", service->number);
         if (service->number > 0)
                 arguments[n++] = instance;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A mountatd for the benchmark, in the sandbox, started as a service manager does: with a socket
- * that listens already.
+ * A mountatd for the benchmark, in the sandbox, started as by a service manager: with a listening
+ * socket.
  */
 
 #include <stdbool.h>
@@ -16,25 +16,25 @@ struct service {
         char *path; /* of the socket */
         const char *binary;
         unsigned number;
-        bool elsewhere; /* in a mount namespace of its own: who is here lives in a container to it
-                         */
+        bool elsewhere; /* in another mount namespace: for it, clients here are in a container */
 };
 
-/* The socket alone; a client may connect already. `binary` is NULL for the mountatd that was built
- * with this. */
+/*
+ * Only the socket; a client can already connect. `binary` is NULL for the mountatd of this build.
+ */
 struct service service_listen(const char *binary);
 
-/* Starts the daemon with that socket, and these options up to a NULL (or none). */
+/* Starts the daemon with that socket, and these options, up to a NULL (or none). */
 void service_start(struct service *service, const char *const *options);
 
-/* Waits for the first connection and becomes the daemon; in a process that was forked for it. */
+/* Waits for the first connection and becomes the daemon; in a process forked for it. */
 void service_activate(const struct service *service) __attribute__((noreturn));
 
-/* Ends it, which releases whatever it holds. */
+/* Ends it, which releases all leases. */
 void service_stop(struct service *service);
 
 /* Processor time of all its threads so far, nanoseconds. */
 uint64_t service_cpu(const struct service *service);
 
-/* Of /proc/PID/status: "VmRSS", "RssAnon" and the like, KiB. */
+/* From /proc/PID/status: "VmRSS", "RssAnon" and the like, in KiB. */
 unsigned long service_memory(const struct service *service, const char *what);

@@ -26,13 +26,13 @@ static const struct route *const sweep_routes[] = {&route_direct, &route_mountat
 
 enum { SWEEP_ROUTES = sizeof(sweep_routes) / sizeof(sweep_routes[0]) };
 
-/* ---- mounts, and namespaces, that are there besides ---- */
+/* ---- additional mounts and namespaces ---- */
 
 struct sweep_series {
         const char *name;
         const char *title;
         const char *column;
-        unsigned sizes[SWEEP_SIZES]; /* the first is what the others are compared with */
+        unsigned sizes[SWEEP_SIZES]; /* the others are compared with the first */
         unsigned quick_sizes[SWEEP_SIZES];
         void (*set)(unsigned size);
         const char
@@ -157,7 +157,7 @@ void sweep_slaves(const struct sweep_plan *plan) {
         sweep_series(plan, &series);
 }
 
-/* ---- leases that live ---- */
+/* ---- live leases ---- */
 
 static unsigned long sweep_kernel_memory(void) {
         char line[256];
@@ -236,7 +236,7 @@ static void sweep_measure_level(const struct sweep_plan *plan, struct service *s
         level->kernel = sweep_kernel_memory();
 }
 
-/* Bytes of KiB a unit. */
+/* KiB as bytes per unit. */
 static double sweep_per(unsigned long now, unsigned long before, unsigned units) {
         return ((double)now - (double)before) * 1024 / units;
 }
@@ -336,7 +336,7 @@ static uint64_t sweep_start_once(void) {
                 err(EXIT_FAILURE, "fork");
         if (service.pid == 0)
                 service_activate(&service);
-        usleep(20000); /* until it waits */
+        usleep(20000); /* until it is waiting */
 
         start = samples_now();
         if (mountat_connect(mountat, service.path) < 0 || mountat_hello(mountat, NULL, NULL) < 0)

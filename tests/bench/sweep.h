@@ -12,7 +12,7 @@
 #include <stdbool.h>
 
 struct sweep_plan {
-        bool quick; /* little of everything, to see that it runs */
+        bool quick; /* a short run, only to see that it works */
         unsigned runs;
         int root;
         const char *path;
@@ -24,6 +24,6 @@ void sweep_crowd(const struct sweep_plan *plan);
 void sweep_slaves(const struct sweep_plan *plan);
 void sweep_clients(const struct sweep_plan *plan);
 
-/* With daemons of their own. */
+/* Starts daemons of its own. */
 void sweep_leases(const struct sweep_plan *plan);
 void sweep_starts(const struct sweep_plan *plan);

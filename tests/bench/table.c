@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A cell is kept as its text; JSON has numbers as they are printed. */
+/* A cell is kept as text; JSON has numbers as printed. */
 
 #include "tests/bench/table.h"
 
@@ -17,7 +17,7 @@ enum {
 };
 
 struct table_cell {
-        char *text; /* NULL: nothing */
+        char *text; /* NULL: empty */
         bool is_number;
 };
 
@@ -87,7 +87,7 @@ void table_text(struct table *table, const char *format, ...) {
 void table_number(struct table *table, double value, int decimals) {
         char *text;
 
-        /* Of nothing, which JSON has no number for. */
+        /* Of no samples, for which JSON has no number. */
         if (!isfinite(value)) {
                 table_nothing(table);
                 return;
@@ -124,13 +124,13 @@ static size_t table_width(const struct table *table, unsigned column) {
         return width;
 }
 
-/* Text to the left, numbers (and their headings) to the right. */
+/* Text is left-aligned, numbers and their headings right-aligned. */
 static void table_print_cell(const struct table *table, unsigned column, const char *text,
                              bool left, FILE *file) {
         int width = (int)table_width(table, column);
 
         if (left && column + 1 == table->n_columns)
-                width = 0; /* no blanks at the end of a line */
+                width = 0; /* no trailing blanks */
         fprintf(file, "%s%*s", column > 0 ? "  " : "", left ? -width : width, text);
 }
 

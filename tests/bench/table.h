@@ -14,12 +14,12 @@ struct table *table_free(struct table *table);
 /* Before the first row; borrowed, and the key of its cells in JSON. */
 void table_column(struct table *table, const char *name);
 
-/* A cell; the first one of a row begins it. */
+/* Adds a cell; the first one of a row begins the row. */
 void table_text(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void table_number(struct table *table, double value, int decimals);
 void table_nothing(struct table *table);
 
-/* A line below the table. */
+/* Adds a line below the table. */
 void table_note(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 void table_print(const struct table *table, FILE *file);

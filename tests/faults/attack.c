@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A descriptor whose last close(2) waits is worth something only where the daemon is the last to
- * close it, and so each is sent by a process that may itself have to wait.
+ * A descriptor whose last close(2) blocks does harm only if the daemon is the last to close it, so
+ * each is sent by a process that may itself block.
  */
 
 #include "tests/faults/attack.h"
@@ -34,12 +34,12 @@
 enum {
         ATTACK_DIRTY_FILES = 40,
         ATTACK_STALLS = 24,
-        ATTACK_QUEUE = 200, /* messages; fewer where net.unix.max_dgram_qlen says so */
+        ATTACK_QUEUE = 200, /* messages; fewer if net.unix.max_dgram_qlen is lower */
         ATTACK_PACKET_CONNECTIONS = 16,
-        ATTACK_PACKET_SOCKETS = 100, /* of a message */
+        ATTACK_PACKET_SOCKETS = 100, /* per message */
         ATTACK_LINGERING = 40,
         ATTACK_MOUNT_REQUESTS = 128,
-        ATTACK_REFUSED = 1600, /* more than the daemon lets wait to be closed */
+        ATTACK_REFUSED = 1600, /* more than the daemon lets wait for the close */
         ATTACK_REFUSED_DIRTY = 24,
 };
 
@@ -78,7 +78,7 @@ static void attack_wait(const struct attacker *attacker) {
                 pause();
 }
 
-/* True: in the child, which dies with the attack. */
+/* True in the child, which dies with the attack. */
 static bool attack_fork(void) {
         pid_t pid = fork();
 
@@ -88,9 +88,9 @@ static bool attack_fork(void) {
         return pid == 0;
 }
 
-/* ---- files that are written back when they are dropped, and the write isn't answered ---- */
+/* ---- files whose last close writes them back, to a server that doesn't answer ---- */
 
-/* A socket in whose queue lies the last reference to such a file. */
+/* A socket with the last reference to such a file in its queue. */
 static int attack_make_dirty(const struct attacker *attacker, unsigned index) {
         char path[128];
         int pair[2], fd;
@@ -100,7 +100,8 @@ static int attack_make_dirty(const struct attacker *attacker, unsigned index) {
         fd = open(path, O_RDWR | O_CLOEXEC);
         ck_assert_int_ge(fd, 0);
         client_send(pair[0], "x", 1, &fd, 1);
-        close(fd); /* which writes back: so it gets dirty afterwards, and by another descriptor */
+        close(fd); /* writes back, so the file is made dirty afterwards, through another descriptor
+                    */
         close(pair[0]);
         fd = open(path, O_RDWR | O_CLOEXEC);
         ck_assert_int_eq(write(fd, "dirty", 5), 5);
@@ -162,7 +163,7 @@ static void attack_fill_connections(const struct attacker *attacker) {
                 client_connect(attacker->service, -1);
 }
 
-/* Those whose files can't be closed keep the threads that refuse, and all others wait. */
+/* Connections whose files can't be closed occupy the closing threads, and all others wait. */
 static void attack_refused(const struct attacker *attacker) {
         int harmless = eventfd(0, EFD_CLOEXEC);
 
@@ -185,7 +186,7 @@ static void attack_connect_beyond(const struct attacker *attacker) {
                 close(client_connect(attacker->service, -1));
 }
 
-/* What nobody can be isolated from here: the figures of others are to be read beside these. */
+/* No attack can be isolated from this: the others' figures are to be compared with these. */
 static void attack_nothing_but_spin(const struct attacker *attacker) {
         attack_tell(attacker);
         for (;;)
@@ -200,8 +201,10 @@ static void attack_connect_and_leave(const struct attacker *attacker) {
 
 /* ---- sockets ---- */
 
-/* A socket in whose queue lie the last references to many, of which the close takes 9 ms each, of
- * an RCU grace period. */
+/*
+ * A socket with the last references to many in its queue, each of which takes 9 ms to close, for an
+ * RCU grace period.
+ */
 static int attack_make_packet_sockets(void) {
         int pair[2], fds[ATTACK_PACKET_SOCKETS];
 
@@ -217,7 +220,7 @@ static int attack_make_packet_sockets(void) {
         return pair[1];
 }
 
-/* On as many connections as there may be, and beyond. */
+/* Over as many connections as allowed, and more. */
 static void attack_packet_sockets(const struct attacker *attacker) {
         for (unsigned i = 0;; i++) {
                 FD_AUTO int connection = client_connect(attacker->service, -1);
@@ -256,7 +259,7 @@ static int attack_make_odd(unsigned kind, int connection) {
                 return syscall(SYS_io_uring_setup, 8, ring_parameters);
         case 1:
                 return syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY | O_CLOEXEC);
-        case 2: /* a mount of the user's own */
+        case 2: /* a user's own mount */
                 return syscall(SYS_open_tree, AT_FDCWD, "/", OPEN_TREE_CLONE | AT_RECURSIVE);
         case 3:
                 return pidfd_open(getpid(), 0);
@@ -288,7 +291,7 @@ static void attack_odd_descriptors(const struct attacker *attacker) {
 
 /* ---- mounts ---- */
 
-/* Each with a directory of its own, on whose lock the mount waits for whoever looks a name up. */
+/* Each on a directory of its own, whose lock is held by a lookup. */
 static void attack_stalled_roots(const struct attacker *attacker) {
         for (unsigned i = 0; i < ATTACK_STALLS; i++) {
                 char path[128], stall[160];
@@ -326,7 +329,7 @@ static void attack_make_targets(const struct attacker *attacker,
                 }
 }
 
-/* All that a user may have, by a connection that is closed then. */
+/* The most a user may have, over a connection that is then closed. */
 static void attack_mass_release(const struct attacker *attacker) {
         static int targets[ATTACK_MOUNT_REQUESTS][PROTOCOL_TARGETS_MAX];
         const struct attack_message mount = attack_encode(PROTOCOL_MOUNT, PROTOCOL_TARGETS_MAX);
@@ -359,7 +362,7 @@ static void attack_bad_requests(const struct attacker *attacker) {
         }
 }
 
-/* On as many connections as a user may have, of which the daemon serves each by a thread. */
+/* Over as many connections as a user may have, each served by a thread of the daemon. */
 static void attack_every_connection(const struct attacker *attacker) {
         static int connections[ATTACK_CONNECTIONS];
         char reply[WIRE_REPLY_MAX];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Containers that turn against the daemon or each other, and those that end amid their work. */
+/* Containers that attack the daemon or each other, and containers that end during a request. */
 
 #include "common/fd.h"
 #include "tests/test.h"
@@ -35,13 +35,13 @@ enum {
 
 static const char *const kinds[KINDS] = {"mnt", "pid", "net"};
 
-/* What the tests and the processes in containers share. */
+/* Shared by the tests and the processes in containers. */
 struct fixture {
         struct service service;
         uint64_t lease;
-        int fds[KINDS];     /* of an accomplice's: namespaces, or directories */
-        sig_atomic_t step;  /* that has been taken */
-        unsigned long done; /* by those that flood, roughly */
+        int fds[KINDS];     /* an accomplice's namespaces or directories */
+        sig_atomic_t step;  /* the last one taken */
+        unsigned long done; /* by the flooding clients, roughly */
 };
 
 static struct fixture *fixture_start(void) {
@@ -59,8 +59,10 @@ static struct fixture *fixture_start(void) {
         return fixture;
 }
 
-/* The next instance, which sweeps while its descriptors are counted: they are as many as the first
- * one's. */
+/*
+ * Starts the next instance, which may be sweeping while its descriptors are counted: so the first
+ * one's number is taken.
+ */
 static void fixture_restart(struct fixture *fixture, const char *option) {
         unsigned fds = fixture->service.fds;
 
@@ -68,7 +70,7 @@ static void fixture_restart(struct fixture *fixture, const char *option) {
         fixture->service.fds = fds;
 }
 
-/* Every thread is in the mount namespace that the daemon has been started in. */
+/* Whether every thread is in the mount namespace in which the daemon was started. */
 static bool is_at_home(const struct service *service) {
         char path[64], own[64] = "", link[64];
         bool home = true;
@@ -92,7 +94,7 @@ static bool is_at_home(const struct service *service) {
         return home;
 }
 
-/* Nothing of any container is held any more, nor on record. */
+/* Nothing of any container is held any more, or on record. */
 static void fixture_end(struct fixture *fixture) {
         sandbox_wait_for(service_count_fds(&fixture->service) == fixture->service.fds);
         sandbox_wait_for(is_at_home(&fixture->service));
@@ -101,9 +103,9 @@ static void fixture_end(struct fixture *fixture) {
         ck_assert(!service_has_state(&fixture->service));
 }
 
-/* ---- as a client ---- */
+/* ---- on the client's side ---- */
 
-/* What is negative isn't sent. */
+/* Negative descriptors aren't sent. */
 static struct wire_reply enter_with(int client, const int fds[static KINDS]) {
         struct wire_request request = {.operation = PROTOCOL_ENTER};
         int sent[KINDS];
@@ -156,7 +158,7 @@ static int open_here(const char *name) {
         return fd;
 }
 
-/* The directory, or what is mounted on it, as it is in the container. */
+/* The directory in the container, or the mount on it. */
 static int open_in(const struct container *container, const char *name) {
         char path[320];
         int fd;
@@ -175,7 +177,7 @@ static unsigned count_in(const struct container *container, const struct fixture
         return sandbox_count_mounts(container->init, fixture->service.source);
 }
 
-/* ---- what is another's ---- */
+/* ---- other clients' namespaces and leases ---- */
 
 static void mount_elsewhere(void *argument) {
         const struct fixture *fixture = argument;
@@ -229,7 +231,7 @@ static void show_those_above(void *argument) {
         close_all(fds);
 }
 
-/* One more pid namespace further down, whose processes are in the container's as well. */
+/* From one more pid namespace further down, whose processes are in the container's as well. */
 static void show_those_above_once_more(void *argument) {
         struct fixture *fixture = argument;
         pid_t child;
@@ -245,7 +247,7 @@ static void show_those_above_once_more(void *argument) {
         sandbox_join(child);
 }
 
-/* They have the client in them, and an accomplice may have sent them. */
+/* They contain the client, and an accomplice may have sent them. */
 SANDBOX_TEST(pid_namespaces_above_the_clients_are_refused) {
         bool rootless = !container_lacks(CONTAINER_ROOTLESS);
         struct container container;
@@ -285,7 +287,7 @@ static void enter_the_dead(void *argument) {
         client_expect(mount_sys(client, own), STATUS_FOREIGN_NAMESPACE, 0, 0);
 }
 
-/* An accomplice has kept them. */
+/* An accomplice has kept them open. */
 SANDBOX_TEST(namespaces_of_a_dead_container_are_of_no_use) {
         struct fixture *fixture = fixture_start();
         struct container one = container_start(CONTAINER_ROOTFUL);
@@ -325,7 +327,7 @@ static struct wire_reply adopt(const struct fixture *fixture, int client, int ro
         return client_call(client, &request, &root, 1);
 }
 
-/* With the root of its mount, which an accomplice has sent: neither from nowhere nor from here. */
+/* With the root of its mount, sent by an accomplice: neither from outside nor from here. */
 static void take_from_another(void *argument) {
         const struct fixture *fixture = argument;
         FD_AUTO int client = client_connect(&fixture->service, -1);
@@ -348,7 +350,7 @@ static void take_back(void *argument) {
         client_expect(client_unmount(client, fixture->lease), STATUS_OK, 0, STATUS_NO_TARGET);
 }
 
-/* They have one uid, as all containers of a cluster may have. */
+/* They share one uid, as all containers of a cluster may. */
 SANDBOX_TEST(lease_of_another_container_is_neither_adopted_nor_unmounted) {
         struct fixture *fixture = fixture_start();
         struct container one = container_start(CONTAINER_ROOTFUL);
@@ -371,7 +373,7 @@ SANDBOX_TEST(lease_of_another_container_is_neither_adopted_nor_unmounted) {
         fixture_end(fixture);
 }
 
-/* ---- what is none ---- */
+/* ---- descriptors of other kinds ---- */
 
 static void send_namespaces_as_directories(int client) {
         static const char *const all[] = {
@@ -479,7 +481,7 @@ SANDBOX_TEST(rubbish_from_a_container_is_named_and_spoils_nothing) {
         fixture_end(fixture);
 }
 
-/* With a pid namespace of its own, which no container of an older kernel has here. */
+/* With a pid namespace of its own, which containers on an older kernel don't have here. */
 static void ask_for_proc(void *argument) {
         const struct fixture *fixture = argument;
         FD_AUTO int proc = open_here("root/proc"), sys = open_here("root/sys");
@@ -521,7 +523,7 @@ SANDBOX_TEST(older_kernel_is_named_that_shows_no_container_its_processes) {
         fixture_end(fixture);
 }
 
-/* ---- ends ---- */
+/* ---- containers that end ---- */
 
 enum step { ENTERED, MOUNTED, UNMOUNTED, STEPS };
 
@@ -532,8 +534,10 @@ static void end_at(enum step at, const struct container *now, enum step step) {
                 container_kill(&container);
 }
 
-/* By a client outside, that outlives the container and is served to the end: the namespace is there
- * for as long as its connection, and no longer. */
+/*
+ * By a client outside that outlives the container and is served to the end: the namespace exists as
+ * long as its connection, and no longer.
+ */
 static void end_amid(struct fixture *fixture, enum container_kind kind, enum step step) {
         struct container container = container_start(kind);
         uint64_t id = container_id(&container);
@@ -569,7 +573,7 @@ SANDBOX_TEST(container_that_ends_between_two_requests_is_kept_by_nobody) {
         fixture_end(fixture);
 }
 
-/* As fast as it can; leaving by turns what it holds. */
+/* As fast as it can; now and then it leaves with a lease. */
 static void __attribute__((noreturn)) work(void *argument) {
         struct fixture *fixture = argument;
         FD_AUTO int target = open_here("root/sys");
@@ -584,7 +588,7 @@ static void __attribute__((noreturn)) work(void *argument) {
         }
 }
 
-/* One that works, and is killed with all that is in it. */
+/* A container that works, and is killed with everything in it. */
 static void end_soon(struct fixture *fixture, unsigned milliseconds) {
         struct container container = container_start(CONTAINER_ROOTFUL);
         uint64_t id = container_id(&container);
@@ -638,7 +642,7 @@ SANDBOX_TEST(container_that_ends_during_a_restart_is_kept_by_nobody) {
 
 /* ---- floods ---- */
 
-/* Whoever has the right to makes a mount namespace for each connection. */
+/* A process with the right to makes a mount namespace for each connection. */
 static void __attribute__((noreturn)) flood_with_namespaces(void *argument) {
         struct fixture *fixture = argument;
 
@@ -649,8 +653,10 @@ static void __attribute__((noreturn)) flood_with_namespaces(void *argument) {
         }
 }
 
-/* Namespaces of a container that isn't the user's, and nobody waits for replies. As another user,
- * since the kernel counts what is under way by users: ETOOMANYREFS in unix(7). */
+/*
+ * Namespaces of a container that isn't the user's, without reading replies. As another user, since
+ * the kernel limits descriptors in flight per user: ETOOMANYREFS in unix(7).
+ */
 static void __attribute__((noreturn)) flood_with_descriptors(void *argument) {
         struct wire_request request = {
                 .version = PROTOCOL_VERSION,
@@ -730,7 +736,7 @@ SANDBOX_TEST(containers_that_flood_hold_up_nobody) {
         fixture_end(fixture);
 }
 
-/* ---- a mountpoint where nobody is answered ---- */
+/* ---- a mountpoint that never answers ---- */
 
 static void be_stuck(void *argument) {
         const struct fixture *fixture = argument;
@@ -741,8 +747,10 @@ static void be_stuck(void *argument) {
                 pause();
 }
 
-/* A file system of a user's, in the container as well, in which a directory is locked for ever. The
- * namespace stays as long as the thread must, and nobody waits for either. */
+/*
+ * A user's file system, inside the container as well, with a directory that is locked for ever. The
+ * namespace lives as long as the stuck thread, and nobody waits for either.
+ */
 HOSTILE_TEST(thread_that_a_mountpoint_in_a_container_keeps_is_missed_by_nobody) {
         struct fixture *fixture = fixture_start();
         struct hostile hostile = hostile_start_shared(0, "build/h");

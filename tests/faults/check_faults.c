@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Every system call on the routes of the real daemon fails once, with each error that the table of
- * tests/faults/inject/table.c gives it, at each place where a recorded run has it. Whatever the
- * client is told then must be documented, and nothing may be left: no mount, record, descriptor,
+ * Every system call on the routes of the real daemon fails once, with each error that
+ * tests/faults/inject/table.c gives it, at each place where a recorded run makes it. The client's
+ * answer must then be a documented one, and nothing may be left: no mount, record, descriptor or
  * thread.
  *
- * Over D-Bus the caller gets the answer or an error by its name, and the daemon comes back to the
- * bus.
+ * Over D-Bus the caller gets the answer or a named error, and the daemon comes back to the bus.
  *
- * Prints the table. MOUNTATD_FAULTS=NAME tries that route alone.
+ * Prints the table. MOUNTATD_FAULTS=NAME runs only that route.
  *
- * Not here: a daemon that waits for a bus to be there (inotify(7)); an administrator asked by
- * polkit; and of a start on the bus, or with a kept lease, more than a few places of a call.
+ * Not covered: a daemon that waits for the bus to appear (inotify(7)); polkit asking an
+ * administrator; and, for a start on the bus or with a kept lease, more than a few places of a
+ * call.
  */
 
 #include "common/fd.h"
@@ -34,8 +34,8 @@
 #include <sys/wait.h>
 
 /*
- * A sanitizer's runtime makes calls of its own, and ends when they fail; and what takes long is
- * done in one build.
+ * A sanitizer's runtime makes calls of its own, and exits when they fail; and slow tests run in
+ * only one build.
  */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(__clang__)
 #define IN_PART true
@@ -47,8 +47,8 @@ enum {
         CALLS_MAX = 4096,
         VERDICTS_MAX = 6,
         SETTLING_US = 30000,
-        RETRY_MS = 5000, /* what the daemon tries every second has been tried by then */
-        RETRIES = 3, /* of a call that wasn't reached: threads differ in what they come to first */
+        RETRY_MS = 5000, /* enough for one of the daemon's retries, every second */
+        RETRIES = 3,     /* of a call that wasn't reached, since the order of threads varies */
 };
 
 static const struct service_plan plan = {
@@ -58,7 +58,7 @@ static const struct service_plan plan = {
         .attend = trap_attend,
 };
 
-/* No statmount, so no unique ids; and no clones: what is left is a superblock a mount. */
+/* Neither statmount, and so unique ids, nor clones: each mount gets a superblock. */
 static const struct service_plan old_plan = {
         .name = "faults",
         .start = SERVICE_LISTENS,
@@ -107,9 +107,8 @@ static const struct service_plan joining_plan = {
 /* ---- the routes ---- */
 
 /*
- * `prepare` brings the rig to where the route begins, `act` takes it with the order given just
- * before, `judge` says what came of it ("served", "host-failed"); or NULL, and in `*fault` what is
- * wrong.
+ * `prepare` brings the rig to the start of the route; `act` takes it, with the fault just ordered;
+ * `judge` names the result ("served", "host-failed"), or returns NULL, with the fault in `*fault`.
  */
 struct route {
         const char *name;
@@ -126,11 +125,12 @@ static bool is_any(int number, const int *numbers) {
         return *numbers;
 }
 
-/* The one table of the errors that have a status of their own. */
+/* The only table of errors with a status of their own. */
 static bool is_own_status(const struct wire_reply *reply, int call, int error) {
         if (call == SYS_ioctl && error == ENOTTY)
-                return reply->status == STATUS_MALFORMED; /* as of what is no namespace */
-        /* What isn't as it must be in a user namespace, or can't be asked for. */
+                return reply->status ==
+                       STATUS_MALFORMED; /* as for a descriptor that is no namespace */
+        /* A user namespace that isn't as required, or can't be examined. */
         if ((call == SYS_fchownat && (error == EPERM || error == EOVERFLOW)) ||
             ((call == SYS_fsconfig || call == SYS_mount_setattr) && error == EINVAL))
                 return reply->status == STATUS_NOT_AUTHORISED;
@@ -140,7 +140,7 @@ static bool is_own_status(const struct wire_reply *reply, int call, int error) {
                (error == ENOTDIR && reply->status == STATUS_NOT_A_DIRECTORY);
 }
 
-/* Where a thread can't be made for want of memory, pthread_create(3) says EAGAIN. */
+/* If a thread can't be created for lack of memory, pthread_create(3) returns EAGAIN. */
 static bool is_own_error(const struct wire_reply *reply, struct trap_call call, int error) {
         static const int of_thread[] = {SYS_clone, SYS_clone3, SYS_mmap, SYS_mprotect, 0};
 
@@ -150,7 +150,7 @@ static bool is_own_error(const struct wire_reply *reply, struct trap_call call, 
 
 static const char *judge_answer(const struct outcome *outcome, struct trap_call call, int error,
                                 const char **fault) {
-        /* Without these there is no asking, or no telling. */
+        /* Without these there is no request, or no reply. */
         static const int closing[] = {SYS_recvmsg, SYS_sendmsg, 0};
         static char text[256];
         const struct wire_reply *reply = &outcome->reply;
@@ -174,7 +174,7 @@ static const char *judge_answer(const struct outcome *outcome, struct trap_call 
         return NULL;
 }
 
-/* Answered, and then nothing more could be received. */
+/* The request was answered, but the connection can't receive any more. */
 static bool is_closed_afterwards(struct rig *rig, struct trap_call call) {
         if (call.number != SYS_recvmsg || rig->alice < 0 || !rig_is_left(rig))
                 return false;
@@ -189,7 +189,7 @@ static const char *judge_and_settle(struct rig *rig, const struct outcome *outco
         if (verdict && is_closed_afterwards(rig, call))
                 verdict = "closed";
         if (rig->alice < 0 && !rig->kept)
-                rig->lease = 0; /* went with the connection */
+                rig->lease = 0; /* ended with the connection */
         if (verdict)
                 *fault = rig_find_fault(rig);
         return *fault ? NULL : verdict;
@@ -221,7 +221,7 @@ static void connected(struct rig *rig) {
                 rig_measure(rig);
 }
 
-/* From the first on some are made ahead: those count as the daemon's own. */
+/* The first dev makes some ahead: those count as the daemon's own. */
 static void connected_with_dev(struct rig *rig) {
         bool is_new = !rig->service.pid;
 
@@ -260,7 +260,7 @@ static void connected_elsewhere(struct rig *rig) {
         }
 }
 
-/* And a network that belongs to a user namespace, which is to be looked into. */
+/* And a network namespace owned by a user namespace that must be examined. */
 static void connected_in_user_namespace(struct rig *rig) {
         static int network = -EBADF;
 
@@ -297,7 +297,7 @@ static void holding_for_good(struct rig *rig) {
         ck_assert_uint_eq(rig_mount_to_keep(rig).reply.status, STATUS_OK);
 }
 
-/* By a connection that is no more; Alice has another. */
+/* Held by an earlier connection; Alice has another. */
 static void holding_from_before(struct rig *rig) {
         holding_for_good(rig);
         rig_hang_up(rig);
@@ -305,7 +305,7 @@ static void holding_from_before(struct rig *rig) {
         finds_no_fault(rig);
 }
 
-/* No thread is without work but the spare one. */
+/* Only the spare thread is idle. */
 static void disconnected_and_busy(struct rig *rig) {
         if (rig->n_guests > RIG_GUESTS_MAX / 2)
                 rig_dismiss(rig);
@@ -313,7 +313,7 @@ static void disconnected_and_busy(struct rig *rig) {
         rig_occupy(rig);
 }
 
-/* A thread has no work, besides the spare one. */
+/* One thread is idle besides the spare one. */
 static void disconnected_at_rest(struct rig *rig) {
         disconnected(rig);
         if (rig_count_idle(rig) == 0) {
@@ -328,7 +328,7 @@ static struct outcome accept_one(struct rig *rig) {
         return rig_hello(rig);
 }
 
-/* One more than she may have. */
+/* One more than her limit. */
 static struct outcome accept_too_many(struct rig *rig) {
         struct rig again = *rig;
         struct outcome outcome;
@@ -339,7 +339,7 @@ static struct outcome accept_too_many(struct rig *rig) {
         return outcome;
 }
 
-/* And she has sent a descriptor by then, which a thread of its own must close. */
+/* She has also sent a descriptor, which a thread of its own must close. */
 static struct outcome accept_too_many_with_descriptor(struct rig *rig) {
         struct rig again = *rig;
         int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -353,7 +353,7 @@ static struct outcome accept_too_many_with_descriptor(struct rig *rig) {
         return outcome;
 }
 
-/* Some at once: the spare thread refuses one after the other. */
+/* Several at once: the spare thread refuses one after the other. */
 static struct outcome accept_without_thread(struct rig *rig) {
         struct rig visitors[3];
         struct outcome worst;
@@ -414,7 +414,7 @@ static void limit_descriptors(const struct rig *rig, rlim_t limit) {
         ck_assert_int_eq(prlimit(rig->service.pid, RLIMIT_NOFILE, &limits, NULL), 0);
 }
 
-/* No descriptor is left for a connection, and then there is: the daemon looks away meanwhile. */
+/* No descriptor is left for a connection, and then one is: the daemon stops polling meanwhile. */
 static struct outcome accept_one_later(struct rig *rig) {
         bool connected;
 
@@ -432,9 +432,9 @@ static struct outcome leave(struct rig *rig) {
         return (struct outcome){.answer = ANSWER_REPLY};
 }
 
-/* ---- those that need a daemon of their own each time ---- */
+/* ---- routes that need a new daemon each time ---- */
 
-/* Alice's lease, of an instance that was killed. */
+/* Alice's lease, from a killed instance. */
 static void left_lease(struct rig *rig) {
         if (rig->lease == 0)
                 holding(rig);
@@ -457,7 +457,7 @@ static struct outcome adopt(struct rig *rig) {
         return rig_adopt(rig, rig->lease);
 }
 
-/* Whatever happened to an adoption: it can be tried again, unless the lease ended in order. */
+/* However an adoption failed, it can be tried again, unless the lease ended regularly. */
 static const char *find_lost_lease(struct rig *rig, const struct outcome *outcome) {
         struct outcome again;
 
@@ -468,13 +468,13 @@ static const char *find_lost_lease(struct rig *rig, const struct outcome *outcom
         again = adopt(rig);
         if (again.answer == ANSWER_REPLY && again.reply.status == STATUS_NO_SUCH_LEASE &&
             outcome->answer == ANSWER_CLOSED)
-                rig->lease = 0; /* it was adopted, and then released */
+                rig->lease = 0; /* adopted, and then released */
         else if (again.answer != ANSWER_REPLY || again.reply.status != STATUS_OK)
                 return "the lease can't be adopted any more";
         return rig_find_fault(rig);
 }
 
-/* Nor what is kept, though the next instance may have to try again to find it. */
+/* The same for a kept lease, though the next instance may have to look for it again. */
 static const char *find_lost_kept_lease(struct rig *rig) {
         int64_t deadline = sandbox_now_ms() + RETRY_MS;
         struct outcome outcome;
@@ -513,7 +513,7 @@ static bool has_said_something(const struct rig *rig) {
         return stat(rig->service.log, &log) == 0 && log.st_size > 0;
 }
 
-/* Else it answers the next connection. */
+/* Otherwise it answers the next connection. */
 static bool ends_soon(struct rig *rig) {
         for (int i = 0; i < 1000 && service_is_running(&rig->service); i++) {
                 if (rig_connect(rig))
@@ -523,7 +523,7 @@ static bool ends_soon(struct rig *rig) {
         return !service_is_running(&rig->service);
 }
 
-/* A clear exit, that harms nothing. */
+/* Checks for a clear exit without damage. */
 static const char *find_unclear_end(struct rig *rig) {
         int status = rig_await_end(rig);
 
@@ -537,9 +537,9 @@ static const char *find_unclear_end(struct rig *rig) {
 }
 
 /*
- * It serves, and what a predecessor left can be adopted; or it ends with a word. A filter that
- * knows no statmount answers EPERM, so that is believed: such a daemon can't know the mounts of one
- * that had unique ids, and leaves them alone.
+ * Either it serves, and leases of the previous instance can be adopted; or it exits with a message.
+ * A filter that doesn't know statmount returns EPERM, so that error is believed: such a daemon
+ * can't know the mounts of one with unique ids, and leaves them alone.
  */
 static const char *judge_start(struct rig *rig, const struct outcome *outcome,
                                struct trap_call call, int error, const char **fault) {
@@ -573,7 +573,7 @@ static void left_to_nobody(struct rig *rig) {
         ck_assert_ptr_null(rig_find_remains(rig, 2, 1));
 }
 
-/* It sweeps with its first tick. */
+/* The first tick sweeps. */
 static struct outcome start_and_sweep(struct rig *rig) {
         rig_start(rig);
         for (int i = 0; i < 100 && service_is_running(&rig->service) && rig_find_remains(rig, 0, 0);
@@ -656,7 +656,7 @@ static void holding_on_bus(struct rig *rig) {
         ck_assert_ptr_null(caller_find_fault(rig));
 }
 
-/* For Alice, over the socket: she is gone, and unmounts over D-Bus. */
+/* For Alice, over the socket: she has disconnected, and unmounts over D-Bus. */
 static void kept_on_bus(struct rig *rig) {
         on_bus(rig);
         ck_assert(rig_connect(rig));
@@ -665,7 +665,7 @@ static void kept_on_bus(struct rig *rig) {
         ck_assert_ptr_null(caller_find_fault(rig));
 }
 
-/* Without these there is no connection to the bus, and what has been called is answered by it. */
+/* Without these there is no connection to the bus, which then answers pending calls itself. */
 static const int bus_carrying[] = {SYS_recvmsg, SYS_sendmsg,      SYS_epoll_ctl,
                                    SYS_mmap,    SYS_epoll_wait,   SYS_epoll_pwait,
                                    SYS_ppoll,   SYS_epoll_pwait2, 0};
@@ -675,7 +675,7 @@ static bool is_disconnection(const struct outcome *outcome, struct trap_call cal
                is_any(call.number, bus_carrying);
 }
 
-/* An error of the method's, by its name; or the errno's own. */
+/* A named error of the method's, or the errno's own. */
 static const char *judge_error(const struct outcome *outcome, struct trap_call call, int error) {
         static const struct {
                 const char *name;
@@ -722,7 +722,7 @@ static const char *judge_list(struct rig *rig, const struct outcome *outcome, st
         return *fault ? NULL : judge_call(rig, outcome, call, error, fault);
 }
 
-/* In order: a socket that was left there would be looked at. */
+/* Regularly: otherwise a leftover socket would be examined. */
 static void ended(struct rig *rig) {
         end_daemon(rig, SIGTERM);
         unlink(sandbox_path("%s.socket", bus_plan.name));
@@ -734,7 +734,7 @@ static struct outcome start_on_bus(struct rig *rig) {
         return (struct outcome){.answer = ANSWER_REPLY};
 }
 
-/* It comes onto the bus, by its next try at the latest; or there is a clear exit. */
+/* It gets onto the bus, on its next retry at the latest; or there is a clear exit. */
 static const char *judge_start_on_bus(struct rig *rig, const struct outcome *outcome,
                                       struct trap_call call, int error, const char **fault) {
         int status;
@@ -811,8 +811,8 @@ struct line {
 };
 
 static unsigned n_calls, n_injections, n_missed, n_faults;
-static unsigned n_lines, n_unreached; /* those most of whose places weren't reached */
-static unsigned n_unreached_calls;    /* none of whose places was, with no error */
+static unsigned n_lines, n_unreached; /* of which most places weren't reached */
+static unsigned n_unreached_calls;    /* of which no place was reached, with no error */
 
 static void note(struct line *line, const char *verdict) {
         unsigned i = 0;
@@ -837,7 +837,7 @@ static void print_line(const struct route *route, const struct line *line) {
         fflush(stdout);
 }
 
-/* After a fault: as if nothing had ever been there. */
+/* After a fault: as in the beginning. */
 static void clear(struct rig *rig) {
         char state[256];
 
@@ -860,7 +860,7 @@ static void tell_fault(const struct route *route, struct line *line, unsigned n,
         n_faults++;
 }
 
-/* One try; true: the call was reached, or there was a fault. */
+/* One try. True: the call was reached, or there was a fault. */
 static bool try_place(struct rig *rig, const struct route *route, struct line *line, unsigned n) {
         const char *verdict, *fault = NULL;
         struct outcome outcome;
@@ -868,10 +868,10 @@ static bool try_place(struct rig *rig, const struct route *route, struct line *l
 
         trap_reset();
         route->prepare(rig);
-        rig_settle(rig); /* what follows its answers is no part of the route */
+        rig_settle(rig); /* the aftermath of its answers is no part of the route */
         trap_order(line->call, n, line->error, 0);
         outcome = route->act(rig);
-        /* What follows the answer; a call of the tick's comes with the next one. */
+        /* Waits for the aftermath of the answer; a call of the tick comes with the next one. */
         for (int i = 0; i < 150 && !trap_has_sprung() && service_is_running(&rig->service); i++)
                 usleep(1000);
         sprung = trap_has_sprung();
@@ -886,7 +886,10 @@ static bool try_place(struct rig *rig, const struct route *route, struct line *l
         return sprung;
 }
 
-/* What a thread does once in its life is only reached in a daemon as new as the recorded one. */
+/*
+ * Calls that a thread makes once in its life are reached only in a daemon as new as the recorded
+ * one.
+ */
 static void inject(struct rig *rig, const struct route *route, struct line *line, unsigned n) {
         bool reached = try_place(rig, route, line, n);
 
@@ -902,10 +905,10 @@ static void inject(struct rig *rig, const struct route *route, struct line *line
 }
 
 /*
- * Of a daemon that is just started: main() begins by blocking signals, what is before is ld.so's.
- * Where a lease is kept, what is different begins with the new state file.
- * Of one that is to sweep, or to come onto the bus: all behind its first two threads, which are
- * the log's and the spare one.
+ * Where a route begins for a daemon that is just started: main() begins by blocking signals, the
+ * calls before are ld.so's. With a kept lease, the differences begin with the new state file; for a
+ * daemon that is to sweep, or to get onto the bus, after its first two threads, the log's and the
+ * spare one.
  */
 static size_t find_begin(const struct route *route, const struct trap_call *calls, size_t n) {
         size_t begin = 0, n_threads = 0;
@@ -953,8 +956,9 @@ static bool is_left_out(const struct route *route, const struct table_row *row, 
 }
 
 /*
- * What takes a second, or is much the same at each place, is done at a few places of a call; and of
- * more than a hundred, which are a loop over all capabilities in each thread, at each third.
+ * Routes that take a second, and those that are much the same at each place, are tried at only a
+ * few places of a call; and of more than a hundred places, which are a loop over all capabilities
+ * in each thread, every third is.
  */
 static unsigned find_stride(const struct route *route, struct trap_call call, unsigned places) {
         unsigned few = places > 100 ? places / 3 : places;
@@ -968,7 +972,7 @@ static unsigned find_stride(const struct route *route, struct trap_call call, un
         return (places + few - 1) / few;
 }
 
-/* At `places`, behind the first `before`. */
+/* At `places` places, after the first `before`. */
 static void try_call(struct rig *rig, const struct route *route, struct trap_call call,
                      unsigned before, unsigned places) {
         const struct table_row *row = table_find(call);
@@ -995,13 +999,13 @@ static void try_call(struct rig *rig, const struct route *route, struct trap_cal
                 n_unreached += line.missed * 2 > line.places;
                 reached += line.places - line.missed;
         }
-        if (reached == 0 && !is_for_runtime(call)) { /* malloc(3) has its own times */
+        if (reached == 0 && !is_for_runtime(call)) { /* malloc(3) decides by itself when to call */
                 printf("%-18s %-16s was never reached\n", route->name, row->name);
                 n_unreached_calls++;
         }
 }
 
-/* A run without an order, for its calls. */
+/* A run without faults, to record its calls. */
 static size_t record(struct rig *rig, const struct route *route, struct trap_call *calls) {
         const char *fault = NULL;
         struct outcome outcome;
@@ -1037,7 +1041,7 @@ static void try_route(const struct route *route) {
         clear(&rig);
 }
 
-/* A daemon of its own each time; or what is much the same as another route. */
+/* Those with a new daemon each time, and those much like another route. */
 static bool takes_long(const struct route *route) {
         return route->judge == judge_start || route->judge == judge_sweep ||
                route->judge == judge_end || route->judge == judge_start_on_bus ||

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Clients that want too much of everything: what they get is bounded by the documented limits, and
- * an honest user is served meanwhile. The high-water marks are printed beside the bounds.
+ * Clients that want too much of everything: the documented limits bound what they get, and an
+ * honest user is served meanwhile. Prints the high-water marks beside the bounds.
  */
 
 #include "common/fd.h"
@@ -24,18 +24,18 @@
 #include <sys/wait.h>
 
 enum {
-        CONNECTIONS_MAX = 2048, /* the daemon's limits; fewer where RLIMIT_NOFILE is low */
+        CONNECTIONS_MAX = 2048, /* the daemon's limit; lower if RLIMIT_NOFILE is low */
         CONNECTIONS_MAX_PER_USER = 512,
-        THREADS_SPARE = 7,       /* the main one, the log's, those kept without work, the teller */
-        FDS_PER_CONNECTION = 22, /* with what a message brings */
+        THREADS_SPARE = 7,       /* the main one, the log's, the idle ones, the refusing one */
+        FDS_PER_CONNECTION = 22, /* including those of a message */
         FDS_SPARE = 64 + REFUSALS_WAITING_MAX,
         USERS = 100,
         FLOOD_USER = 62000, /* the first of USERS */
         FDS_IN_A_MESSAGE = 253,
-        SUBORDINATE_USER = 300000,     /* the first of USERS that are FLOOD_USER's own */
-        SUBORDINATE_CONNECTIONS = 400, /* which leave room whatever RLIMIT_NOFILE is */
+        SUBORDINATE_USER = 300000,     /* the first of USERS subordinate to FLOOD_USER */
+        SUBORDINATE_CONNECTIONS = 400, /* leaves room whatever RLIMIT_NOFILE is */
         STOPPERS = 8,
-        STOPPED_CONNECTIONS = 60, /* of each */
+        STOPPED_CONNECTIONS = 60, /* per way */
 };
 
 /* Each connection has a thread. */
@@ -62,7 +62,7 @@ static void expect_bounded(const struct victim *victim, const char *what, unsign
         ck_assert_uint_le(highest_threads, threads);
 }
 
-/* Of one user, or of USERS in turn: more than the daemon has room for. */
+/* By one user, or by USERS in turn: more than the daemon has room for. */
 static unsigned connect_many(const struct victim *victim, int *connections, unsigned n,
                              unsigned users) {
         unsigned refused = 0;
@@ -74,7 +74,7 @@ static unsigned connect_many(const struct victim *victim, int *connections, unsi
                 answer.fd = connections[i];
                 if (i % 64 == 0)
                         look(victim);
-                if (poll(&answer, 1, 0) == 1) /* unasked */
+                if (poll(&answer, 1, 0) == 1) /* an unsolicited reply */
                         refused++;
         }
         return refused;
@@ -115,7 +115,9 @@ SANDBOX_TEST(connections_of_many_users_are_bounded) {
         service_stop(&victim.service);
 }
 
-/* The kernel bounds what is under way by the sender's own limit; the daemon never has it. */
+/*
+ * The kernel bounds descriptors in flight by the sender's own limit; the daemon doesn't have them.
+ */
 SANDBOX_TEST(descriptors_under_way_do_not_fill_the_daemon) {
         static int connections[200];
         int fds[FDS_IN_A_MESSAGE];
@@ -202,7 +204,7 @@ SANDBOX_TEST(mounts_of_many_users_are_bounded) {
         service_stop(&victim.service);
 }
 
-/* From a process that ends: that one doesn't wait, so the daemon, which is halted, is the last. */
+/* From a process that exits: that close doesn't wait, so the stopped daemon makes the last one. */
 static void send_lingering(int client, const struct sockaddr_in *server, const void *bytes,
                            size_t size) {
         pid_t pid = fork();
@@ -239,7 +241,7 @@ SANDBOX_TEST(sockets_that_linger_hold_up_nobody) {
         service_stop(&victim.service);
 }
 
-/* Those that nobody received are closed with the connection, also when that is one too many. */
+/* Sockets that nobody has received are closed with the connection, even if it is refused. */
 SANDBOX_TEST(sockets_that_linger_in_a_refused_connection_hold_up_nobody) {
         struct victim victim = victim_new(NULL, "--max-connections-per-user=4");
         const char *root = sandbox_make_root(USER_ALICE, "root");
@@ -260,9 +262,9 @@ SANDBOX_TEST(sockets_that_linger_in_a_refused_connection_hold_up_nobody) {
         service_stop(&victim.service);
 }
 
-/* ---- one user who is many ---- */
+/* ---- one user with many uids ---- */
 
-/* Puts another file in the place of `path`, in this mount namespace alone. */
+/* Covers `path` with another file, only in this mount namespace. */
 static bool cover(const char *path, const char *name, const char *text, bool keep) {
         const char *own = sandbox_path("%s", name);
         FILE *file = fopen(own, "we"), *old = keep ? fopen(path, "re") : NULL;
@@ -278,7 +280,7 @@ static bool cover(const char *path, const char *name, const char *text, bool kee
         return mount(own, path, NULL, MS_BIND, NULL) == 0;
 }
 
-/* What is lacking for FLOOD_USER to have USERS subordinate ones, or NULL. */
+/* What is lacking for FLOOD_USER to have USERS subordinate uids, or NULL. */
 static const char *prepare_subordinates(void) {
         char passwd[128], range[64];
 
@@ -296,10 +298,10 @@ static const char *prepare_subordinates(void) {
         return NULL;
 }
 
-/* The flooder and the test take turns; the channel is a socket of each. */
+/* The flooding process and the test take turns, over a socket pair. */
 struct flooder {
         const struct victim *victim;
-        const char *area; /* a directory that is open to all */
+        const char *area; /* a directory open to all */
         int channel;
         int other;
         pid_t pid;
@@ -315,7 +317,7 @@ static void await_turn(int channel) {
         ck_assert_int_eq(read(channel, &byte, 1), 1);
 }
 
-/* What the daemon has is looked at meanwhile. */
+/* Checks the daemon's resources meanwhile. */
 static void await_flooder(const struct flooder *flooder) {
         struct pollfd told = {.fd = flooder->channel, .events = POLLIN};
         int64_t deadline = sandbox_now_ms() + 8 * SANDBOX_WAIT_MS;
@@ -327,7 +329,9 @@ static void await_flooder(const struct flooder *flooder) {
         await_turn(flooder->channel);
 }
 
-/* As subordinate user 1 to USERS, for connect(2), mkdir(2) and open(2); 0: as the user himself. */
+/*
+ * Becomes subordinate user 1 to USERS, for connect(2), mkdir(2) and open(2); 0: the user's own uid.
+ */
 static void become_subordinate(unsigned i) {
         ck_assert_int_eq(seteuid(0), 0);
         ck_assert_int_eq(seteuid(i), 0);
@@ -374,7 +378,7 @@ static void flood_with_connections(const struct flooder *flooder, unsigned n) {
         }
 }
 
-/* With the rights of FLOOD_USER and nothing else; his maps are made by newuidmap(1). */
+/* With only FLOOD_USER's rights; newuidmap(1) writes the maps. */
 static void flood_as_many(void *argument) {
         const struct flooder *flooder = argument;
 
@@ -439,7 +443,7 @@ SANDBOX_TEST(one_user_with_subordinate_users_is_bounded_by_the_totals) {
         expect_bounded(&victim, "400 connects of a subordinate 100", SUBORDINATE_CONNECTIONS + 2,
                        2);
 
-        /* Then all there is: who is connected keeps what is his. */
+        /* Then all of the daemon's: connected clients keep theirs. */
         lease = client_hold_root(alice, USER_ALICE, root);
         tell(flooder.channel);
         await_flooder(&flooder);
@@ -461,15 +465,15 @@ SANDBOX_TEST(one_user_with_subordinate_users_is_bounded_by_the_totals) {
         service_stop(&victim.service);
 }
 
-/* ---- clients that stop ---- */
+/* ---- clients that stop midway ---- */
 
 enum stop {
-        STOP_AT_ONCE,          /* connected, and nothing else */
+        STOP_AT_ONCE,          /* only connected */
         STOP_BEFORE_THE_REPLY, /* of a mount */
-        STOP_IN_A_PIPELINE,    /* of a mount amid hellos, which are all served */
-        STOP_WHEN_DROPPED,     /* has sent as much as it could, and read nothing */
-        STOP_HALF_CLOSED,      /* sent a mount, and the end */
-        STOP_AMID_A_REQUEST,   /* the half of one */
+        STOP_IN_A_PIPELINE,    /* of a mount among hellos, which are all served */
+        STOP_WHEN_DROPPED,     /* after sending as much as possible, and reading nothing */
+        STOP_HALF_CLOSED,      /* after a mount and the end of file */
+        STOP_AMID_A_REQUEST,   /* after half a request */
         STOPS,
 };
 
@@ -533,7 +537,7 @@ struct stopper {
         const char *area;
 };
 
-/* None of its connections is closed, nor read from. */
+/* None of its connections is closed, or read from. */
 static void work_and_stop_all(void *argument) {
         const struct stopper *stopper = argument;
 
@@ -573,7 +577,9 @@ SANDBOX_TEST(clients_that_stop_amid_their_work_hold_up_nobody) {
                 ck_assert_msg(WIFSTOPPED(status), "ended with 0x%x", status);
                 look(&victim);
         }
-        /* Of those who wait for a reply, or don't read all of them; the others have lost theirs. */
+        /*
+         * Of clients that wait for a reply, or don't read all replies; the others have lost theirs.
+         */
         sandbox_wait_for(sandbox_count_mounts(0, victim.service.source) == held);
         victim_print("480 clients that have stopped", victim_measure(&victim, root));
         expect_bounded(&victim, "480 clients that have stopped", STOPPERS * STOPPED_CONNECTIONS + 1,

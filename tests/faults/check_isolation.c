@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Whatever one user does, another is served: on connections old and new, and by the next instance,
- * whatever is left of this one. How long that takes is printed beside what it takes in a quiet
- * daemon; no machine of many tests would keep a promise about the ratio.
+ * Whatever one user does, another is served: on old and new connections, and by the next instance,
+ * whatever remains of this one. Prints the latencies beside those of a quiet daemon; a machine that
+ * runs many tests can't promise a ratio.
  */
 
 #include "common/fd.h"
@@ -29,8 +29,8 @@ enum {
         QUIET_MS = 400,
         ATTACKED_MS = 1000,
         SAMPLES_MAX = 20000,
-        SAMPLES_MIN = 10,        /* however long they take */
-        SERVED_WITHIN_MS = 5000, /* that nobody hangs; what is promised is printed */
+        SAMPLES_MIN = 10,        /* however slow they are */
+        SERVED_WITHIN_MS = 5000, /* nobody hangs; the promised latency is printed */
         DYING_WITHIN_MS = 5000,  /* TimeoutStopSec= of the unit */
         BOUND_FACTOR = 3,
         BOUND_US = 2000,
@@ -42,13 +42,13 @@ enum operation {
         OLD_HELLO,
         OLD_MOUNT,
         OLD_UNMOUNT,
-        NEW_HELLO, /* with the connect(2) before it */
+        NEW_HELLO, /* including the connect(2) */
         OPERATIONS,
 };
 
 static const char *const operations[OPERATIONS] = {"hello", "mount", "unmount", "connect+hello"};
 
-/* In memory that the measuring process shares. */
+/* In memory shared with the measuring process. */
 struct samples {
         unsigned count;
         unsigned us[OPERATIONS][SAMPLES_MAX];
@@ -89,7 +89,7 @@ static void measure_once(const struct honest *honest, unsigned us[OPERATIONS]) {
                 us[i] = times[i + 1] - times[i];
 }
 
-/* As Alice, in a process of her own. With pauses, so that she finds the daemon asleep, too. */
+/* As Alice, in a process of her own. With pauses, so that the daemon is also found asleep. */
 static void measure(void *argument) {
         const struct honest *honest = argument;
         struct samples *samples = honest->samples;
@@ -144,22 +144,22 @@ static void print_figures(const char *name, const struct figures *quiet,
         }
 }
 
-/* ---- the daemon, one instance after the other ---- */
+/* ---- the daemon and its next instances ---- */
 
 struct isolation {
         const struct attack *attack;
         int listener;
         struct service service;
-        struct service old[2]; /* what may be left of them */
+        struct service old[2]; /* their remains */
         unsigned n_old;
         struct honest honest;
-        uint64_t lease; /* of Alice's, on her old connection, that no attack may cost her */
+        uint64_t lease; /* Alice's, on her old connection, which must survive every attack */
         unsigned round;
         pid_t attackers[ATTACK_USERS_MAX];
         struct hostile hostiles[ATTACK_USERS_MAX];
 };
 
-/* Standard error is a pipe that is full, and that nobody reads. */
+/* Makes standard error a full pipe without a reader. */
 static void fill_log(void) {
         static const char bytes[4096];
         int pipes[2];
@@ -196,7 +196,7 @@ static void prepare_network(void) {
         ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
         fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         ck_assert_int_eq(ioctl(fd, SIOCSIFFLAGS, &loopback), 0);
-        /* As systemd sets it everywhere: else a connection holds ten messages. */
+        /* As systemd sets it everywhere: otherwise a connection queues ten messages. */
         file = fopen("/proc/sys/net/unix/max_dgram_qlen", "we");
         ck_assert_ptr_nonnull(file);
         fputs("512\n", file);
@@ -282,7 +282,7 @@ static void isolation_attack(struct isolation *isolation) {
                                  attack->stuck * attack->users);
 }
 
-/* Their file systems first: whoever waits for one can't be killed. */
+/* Their file systems first: processes that wait for one can't be killed. */
 static void isolation_end_attack(struct isolation *isolation) {
         for (unsigned i = 0; i < isolation->attack->users; i++)
                 kill(-isolation->attackers[i], SIGKILL);
@@ -315,7 +315,7 @@ static void expect_dying(const struct service *service, int signal) {
         }
 }
 
-/* The next instance is started as the service manager does it: when this one is as good as dead. */
+/* The next instance is started when a service manager would: once this one is as good as dead. */
 static void isolation_replace(struct isolation *isolation, int signal) {
         struct service_plan plan = isolation_plan(isolation);
         struct service *service = &isolation->service;
@@ -339,7 +339,7 @@ static void isolation_replace(struct isolation *isolation, int signal) {
         isolation->honest.old = client;
 }
 
-/* Alice comes back with the roots of her mounts. */
+/* Alice reconnects with the roots of her mounts. */
 static void isolation_adopt(struct isolation *isolation) {
         struct wire_request request = {
                 .operation = PROTOCOL_ADOPT,
@@ -384,13 +384,13 @@ static void isolate(const struct attack *attack) {
 
         isolation_replace(&isolation, SIGUSR1);
         isolation_adopt(&isolation);
-        isolation_end_attack(&isolation); /* of which the most was of the old connections */
+        isolation_end_attack(&isolation); /* most of the attack was on old connections */
         isolation_attack(&isolation);
         isolation_replace(&isolation, SIGTERM);
         isolation_close(&isolation);
 }
 
-/* What the machine, or the build, lacks for it; NULL: nothing. */
+/* What the machine, or the build, lacks for the attack; NULL: nothing. */
 static const char *attack_lacks(const struct attack *attack) {
         if (geteuid() != 0)
                 return "mounting needs root";
@@ -411,18 +411,18 @@ START_TEST(others_are_served_and_the_next_instance_serves) {
 }
 END_TEST
 
-/* The first that needs a file system: of each connection the close waits for ever. */
+/* The first attack that needs a file system: the close of each connection blocks for ever. */
 static struct attack attack_with_dirty_files(void) {
         struct attack attack = {0};
 
         for (unsigned i = 0; !attack.run; i++)
                 if (attacks[i].traits & ATTACK_WANTS_FUSE)
                         attack = attacks[i];
-        attack.stuck = 0; /* as long as nobody accepts */
+        attack.stuck = 0; /* as long as nothing is accepted */
         return attack;
 }
 
-/* Of a socket that nobody else has, the last close is the daemon's. */
+/* If no other process has the socket, the daemon makes the last close. */
 HOSTILE_TEST(stop_waits_for_no_connection_that_was_not_accepted) {
         const struct attack attack = attack_with_dirty_files();
         struct isolation isolation = {.attack = &attack};
@@ -433,7 +433,7 @@ HOSTILE_TEST(stop_waits_for_no_connection_that_was_not_accepted) {
         ck_assert_int_eq(kill(service->pid, SIGSTOP), 0);
         ck_assert_int_eq(kill(service->pid, SIGTERM), 0);
         isolation_attack(&isolation);
-        usleep(500000); /* all has been sent, and is closed on their side */
+        usleep(500000); /* everything has been sent, and closed by the senders */
         ck_assert_int_eq(kill(service->pid, SIGCONT), 0);
         expect_dying(service, SIGTERM);
         isolation_end_attack(&isolation);

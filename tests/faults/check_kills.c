@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The real daemon is killed, restarted and stopped just before each system call that it makes on
- * each of its routes, by SIGKILL, SIGUSR1 and SIGTERM. Then another one takes over, and the state
- * file, the mounts and what the client was told must agree: what it holds can be adopted, and of
- * what it was never told nothing is left. What is kept for a user can be unmounted there, and ends
- * with a stop; over D-Bus it can be seen as well, whether or not it was told. Of a client in
- * another mount namespace than the daemon the same must be true in there.
+ * The real daemon is killed, restarted and stopped (SIGKILL, SIGUSR1, SIGTERM) just before each
+ * system call on each of its routes. Then another one takes over, and the state file, the mounts
+ * and the client's answers must agree: leases that the client holds can be adopted, and of those it
+ * never got an answer for nothing is left. Leases kept for a user can be unmounted, and end with a
+ * stop; over D-Bus they are also listed, with or without an answer. The same must hold inside the
+ * mount namespace of a client in another one than the daemon's.
  *
- * Not here: a kernel that lacks calls, which is tried in check_faults alone; UnmountPath; a daemon
- * that waits for its bus.
+ * Not covered: kernels that lack calls, which only check_faults tries; UnmountPath; a daemon that
+ * waits for its bus.
  */
 
 #include "common/fd.h"
@@ -28,10 +28,10 @@
 #include <sys/wait.h>
 
 enum {
-/* Every call in one build; a part of them in the others, where each takes its time. */
+/* Every call in one build; in the slower builds only a part. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(__clang__)
         STRIDE = 10,
-        ROUTE_MISSED = 2, /* at most such a part isn't reached: a runtime ends in its own ways */
+        ROUTE_MISSED = 2, /* the part that may be missed: a runtime exits in its own ways */
         ALL_MISSED = 5,
 #else
         STRIDE = 1,
@@ -42,7 +42,7 @@ enum {
         MOUNTS = 2, /* of Alice's lease */
 };
 
-/* The victim; a successor from which clients adopt, and one that sweeps at once. */
+/* The victim; a next instance that clients adopt from, and one that sweeps at once. */
 static const struct service_plan victim = {
         .name = "kills",
         .start = SERVICE_LISTENS,
@@ -77,7 +77,7 @@ static const struct service_plan sweeper = {
         .options = {"--adopt-timeout=0"},
 };
 
-/* The same in another mount namespace than Alice, which they have to enter. */
+/* The same in another mount namespace than Alice's, which they have to enter. */
 static void enter_elsewhere(void) {
         rig_go_elsewhere();
         trap_enter();
@@ -113,7 +113,7 @@ static const struct service_plan joining_sweeper = {
         .enter = rig_go_elsewhere,
 };
 
-/* On the bus; what is half-done of a predecessor's is swept at once, what is done is kept. */
+/* On the bus; half-made leases of the previous instance are swept at once, live ones are kept. */
 static const struct service_plan bus_victim = {
         .name = "kills",
         .start = SERVICE_LISTENS,
@@ -129,10 +129,10 @@ static const struct service_plan bus_heir = {
         .unnamed = true,
 };
 
-/* What Alice believes while nobody answers her. */
+/* What Alice assumes while she has no answer. */
 enum belief {
         HOLDS,
-        IN_DOUBT, /* asked, and not answered: she claims nothing, or looks at the list of leases */
+        IN_DOUBT, /* no answer yet: she claims nothing, or looks at the list of leases */
         HOLDS_NOTHING,
 };
 
@@ -142,7 +142,7 @@ static bool is_ok(const struct outcome *outcome) {
         return outcome->answer == ANSWER_REPLY && outcome->reply.status == STATUS_OK;
 }
 
-/* ---- where routes begin ---- */
+/* ---- the starts of routes ---- */
 
 static void start(struct rig *rig, const struct service_plan *plan) {
         rig->plan = plan;
@@ -281,10 +281,10 @@ static void left_to_successor(struct rig *rig) {
 
 static void left_to_nobody(struct rig *rig) {
         left_lease(rig);
-        belief = HOLDS_NOTHING; /* she has gone home */
+        belief = HOLDS_NOTHING; /* she has disconnected */
 }
 
-/* The thread that has served her is without work. */
+/* The thread that served her is idle. */
 static void left_by_client(struct rig *rig) {
         idle(rig);
         rig_hang_up(rig);
@@ -310,7 +310,7 @@ static void left_on_bus(struct rig *rig) {
         belief = HOLDS;
 }
 
-/* ---- and where they lead ---- */
+/* ---- the routes ---- */
 
 static void come(struct rig *rig) {
         rig_connect(rig);
@@ -346,7 +346,7 @@ static void keep_root(struct rig *rig) {
         believe(&outcome);
 }
 
-/* In one piece: its root is adopted by nobody here, so that it must go as a whole. */
+/* In one piece: nobody adopts its root here, so it must go as a whole. */
 static void mount_dev(struct rig *rig) {
         rig_mount_dev(rig);
         belief = IN_DOUBT;
@@ -411,7 +411,7 @@ static void stop(struct rig *rig) {
                 usleep(1000);
 }
 
-/* What is kept ends with a stop that is not killed. */
+/* A kept lease ends with a stop that isn't killed. */
 static void stop_keeping(struct rig *rig) {
         stop(rig);
         belief = IN_DOUBT;
@@ -438,7 +438,7 @@ static void unmount_on_bus(struct rig *rig) {
 }
 
 static void list_on_bus(struct rig *rig) {
-        caller_list(rig); /* shows nothing if a stop has released everything by then */
+        caller_list(rig); /* empty if a stop has released everything by then */
 }
 
 static void start_on_bus(struct rig *rig) {
@@ -494,7 +494,7 @@ static const char *expect_nothing(struct rig *rig) {
         return rig_find_remains(rig, 0, 0);
 }
 
-/* Whoever has been inside has gone from there. */
+/* Every thread that has been inside has left. */
 static const char *expect_namespace_let_go(struct rig *rig) {
         rig_hang_up(rig);
         for (int i = 0; i < 2000 && rig_keeps_namespace(rig); i++)
@@ -515,8 +515,8 @@ static bool reach_next(struct rig *rig, bool is_inside) {
 }
 
 /*
- * The next instance: what Alice holds she gets, and with it everything that is on record; else all
- * that is there is swept.
+ * With the next instance: what Alice holds she can adopt, and nothing else is on record; otherwise
+ * everything that is left is swept.
  */
 static const char *find_disagreement(struct rig *rig, bool is_inside, bool may_have_ended) {
         struct outcome outcome = {0};
@@ -541,7 +541,7 @@ static const char *find_disagreement(struct rig *rig, bool is_inside, bool may_h
         return fault ?: rig_find_remains(rig, 0, 0);
 }
 
-/* Where the next instance has to look for it again, it does so within a second. */
+/* If the next instance has to look for it again, it does so within a second. */
 static bool can_be_unmounted_again(struct rig *rig) {
         for (int i = 0; i < 300; i++) {
                 struct outcome outcome = rig_unmount(rig);
@@ -553,7 +553,7 @@ static bool can_be_unmounted_again(struct rig *rig) {
         return false;
 }
 
-/* What is kept for Alice she unmounts; of what she isn't sure, it ends with the stop. */
+/* Alice unmounts a lease kept for her; one that she isn't sure of ends with the stop. */
 static const char *find_disagreement_of_kept(struct rig *rig, bool may_have_ended) {
         const char *fault = NULL;
 
@@ -573,8 +573,8 @@ static const char *find_disagreement_of_kept(struct rig *rig, bool may_have_ende
 }
 
 /*
- * It is listed from the start, and the new instance's from its first look at it on, soon after.
- * What was half unmounted, and is listed as it was, may be found to be gone then.
+ * It is listed from the start, and can be unmounted soon after, once the new instance has looked
+ * for it. A half unmounted lease, listed as before, may then turn out to be gone.
  */
 static bool can_be_unmounted(struct rig *rig) {
         bool unmounted = false;
@@ -586,7 +586,7 @@ static bool can_be_unmounted(struct rig *rig) {
         return unmounted;
 }
 
-/* On the bus there is a list to look at, and what is there is hers to unmount. */
+/* On the bus there is a list, and Alice can unmount what is in it. */
 static const char *find_disagreement_on_bus(struct rig *rig, bool may_have_ended) {
         uint64_t held = belief == HOLDS ? rig->lease : 0, found = 0;
         const char *fault = NULL;
@@ -626,7 +626,7 @@ static const char *find_any_disagreement(struct rig *rig, const struct route *ro
         }
 }
 
-/* The victim's end, if it hasn't come yet: by the same signal, so late that all is done. */
+/* Waits for the victim's end, and sends the same signal if the call was not reached. */
 static int await_victim(struct rig *rig, int signal) {
         int status;
 
@@ -649,7 +649,7 @@ static bool is_stop(const struct route *route) {
         return route->act == stop || route->act == stop_keeping;
 }
 
-/* What follows the answers of the preparation is no part of the route. */
+/* The aftermath of the preparation's answers is no part of the route. */
 static void prepare(struct rig *rig, const struct route *route) {
         rig->lease = 0;
         route->prepare(rig);
@@ -667,17 +667,17 @@ static const char *try_signal(struct rig *rig, const struct route *route, unsign
         prepare(rig, route);
         trap_order_any(n, signal);
         route->act(rig);
-        /* What follows the answer; a call of the tick's comes with the next one. */
+        /* Waits for the aftermath of the answer; a call of the tick comes with the next one. */
         for (int i = 0; i < 150 && !trap_has_sprung() && service_is_running(&rig->service); i++)
                 usleep(1000);
         *reached = trap_has_sprung();
         status = await_victim(rig, signal);
         if (status == -1)
                 return "it doesn't end";
-        /* Before main() has blocked them, SIGTERM and SIGUSR1 are as good as SIGKILL. */
+        /* Before main() has blocked them, SIGTERM and SIGUSR1 have the effect of SIGKILL. */
         if (signal == SIGKILL ? !WIFSIGNALED(status) && !is_stop(route) : status != 0 && !starts)
                 return "it ends otherwise";
-        /* A stop releases everything; but one that comes before it has begun to serve. */
+        /* A stop releases everything, unless it comes before the daemon serves. */
         if (signal == SIGTERM && !starts)
                 if ((fault = rig_find_remains(rig, 0, 0)))
                         return fault;
@@ -685,18 +685,18 @@ static const char *try_signal(struct rig *rig, const struct route *route, unsign
 }
 
 static unsigned n_points, n_kills, n_missed, n_faults;
-static unsigned n_narrow; /* routes where too much isn't reached */
+static unsigned n_narrow; /* routes that are missed too often */
 
-/* The log's thread is made before clone3(2) is hidden. */
+/* The log's thread is created before clone3(2) is hidden. */
 static bool is_clone(struct trap_call call) {
         return call.number == SYS_clone || call.number == SYS_clone3;
 }
 
 /*
- * Of a daemon that is just started: main() begins by blocking signals, and before that it has done
- * nothing; where a lease is kept, what is different begins with the new state file; of one that is
- * to sweep, or to come onto the bus: what is behind its first two threads, which are the log's and
- * the spare one.
+ * Where a route begins for a daemon that is just started: main() begins by blocking signals, and
+ * has done nothing before. With a kept lease, the differences begin with the new state file; for a
+ * daemon that is to sweep, or to get onto the bus, after its first two threads, the log's and the
+ * spare one.
  */
 static unsigned find_first(const struct route *route, const struct trap_call *calls, unsigned n) {
         unsigned first = 0, n_threads = 0;
@@ -716,11 +716,11 @@ static unsigned count_points_once(struct rig *rig, const struct route *route, un
         static struct trap_call calls[CALLS_MAX];
         unsigned n;
 
-        trap_reset(); /* of an order that was not reached */
+        trap_reset(); /* cancels an order that was not reached */
         prepare(rig, route);
         trap_reset();
         route->act(rig);
-        usleep(2000); /* what follows the answer */
+        usleep(2000); /* for the aftermath of the answer */
         n = trap_calls(calls, CALLS_MAX);
         *first = find_first(route, calls, n);
         await_victim(rig, SIGTERM);
@@ -728,7 +728,7 @@ static unsigned count_points_once(struct rig *rig, const struct route *route, un
         return n;
 }
 
-/* Of several runs the one with the fewest: what is more is the clock's, and comes when it likes. */
+/* The lowest count of several runs: further calls are the timer's, and come at any time. */
 static unsigned count_points(struct rig *rig, const struct route *route, unsigned *first) {
         unsigned fewest = UINT_MAX;
 
@@ -743,7 +743,7 @@ static unsigned count_points(struct rig *rig, const struct route *route, unsigne
         return fewest;
 }
 
-/* MOUNTATD_STRIDE=10: a tenth of them. */
+/* MOUNTATD_STRIDE=10 tries a tenth of them. */
 static unsigned get_stride(void) {
         const char *given = getenv("MOUNTATD_STRIDE");
         unsigned times = given ? strtoul(given, NULL, 10) : 1;
@@ -753,7 +753,7 @@ static unsigned get_stride(void) {
 
 static void try_route(struct rig *rig, const struct route *route) {
         static const int signals[] = {SIGKILL, SIGUSR1, SIGTERM};
-        /* Until it serves, whatever ends it ends it alike; and those are many calls. */
+        /* Until it serves, each end is alike; and those are many calls. */
         bool many = route->act == take_over || route->act == take_over_kept;
         size_t n_signals = many && !getenv("MOUNTATD_FAULTS") ? 1 : 3;
         unsigned first, kills = 0, missed = 0, faults = 0, stride = get_stride();

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What becomes of a connection whose thread a file system of its user's keeps in the kernel, and of
- * what the client holds, when the client leaves or the file system answers after all.
+ * Connections whose threads are kept in the kernel by a user's file system, and their leases, when
+ * the client leaves or the file system answers after all.
  */
 
 #include "common/fd.h"
@@ -30,13 +30,13 @@ enum {
         STUCK = 24, /* connections of one user */
         SLOW_MS = 600,
         SLOW_CONNECTIONS = 100,
-        SLOW_REQUESTS = 20, /* of each connection: more than ten seconds */
+        SLOW_REQUESTS = 20, /* per connection: more than ten seconds */
         RACES = 200,
 };
 
 /* ---- attacks ---- */
 
-/* As many requests as there are connections, each for a directory of its own that is blocked. */
+/* One request per connection, each for a blocked directory of its own. */
 static void wedge_many(struct victim *victim, struct hostile *hostile, int *connections, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 char name[24];
@@ -51,7 +51,7 @@ static void close_all(int *connections, size_t n) {
                 close(connections[i]);
 }
 
-/* Takes what there is. */
+/* Reads and counts the replies so far. */
 static unsigned count_replies(const int *connections, size_t n) {
         uint8_t bytes[WIRE_REPLY_MAX];
         unsigned replies = 0;
@@ -62,7 +62,7 @@ static unsigned count_replies(const int *connections, size_t n) {
         return replies;
 }
 
-/* Each of them holds a connection, and there are no more for him than for anybody else. */
+/* Each of them counts as a connection, and this user's limit is everybody's. */
 HOSTILE_TEST(user_whose_connections_are_all_stuck_gets_no_other) {
         struct victim victim = victim_new(NULL, "--max-connections-per-user=24");
         const char *root = sandbox_make_root(USER_ALICE, "root");
@@ -107,7 +107,7 @@ HOSTILE_TEST(client_that_leaves_loses_its_other_leases_at_once) {
         service_stop(&victim.service);
 }
 
-/* The file system answers at last, so the mount succeeds, and nobody wants it. */
+/* The file system answers at last, so the mount succeeds, without a client. */
 HOSTILE_TEST(late_mounts_of_a_client_that_left_are_undone) {
         struct victim victim = victim_new(NULL, NULL);
         struct hostile hostile = hostile_start(0, "build/h", 0);
@@ -142,20 +142,20 @@ HOSTILE_TEST(late_mount_of_a_client_that_waits_is_granted) {
         service_stop(&victim.service);
 }
 
-/* ---- attributes that nobody gives ---- */
+/* ---- attributes that never come ---- */
 
 static const unsigned forgetful[] = {HOSTILE_FORGETFUL, HOSTILE_FORGETFUL | HOSTILE_SHARED};
 static const int kernels[] = {0, CALL_STATMOUNT};
 
 enum { FORGETFUL = 2, KERNELS = 2 };
 
-/* That it does keep those waiting who ask. */
+/* Checks that asking for them does block. */
 static void block_who_asks(struct hostile *hostile) {
         hostile_block(hostile, "proc", HOSTILE_STAT);
         hostile_block(hostile, "proc", HOSTILE_STATFS);
 }
 
-/* Below a build directory nothing depends on what it would say, on whatever kernel. */
+/* Below a build directory they don't matter, on any kernel. */
 HOSTILE_TEST(file_system_that_stalls_getattr_is_mounted_on_without_asking_it) {
         for (unsigned i = 0; i < FORGETFUL * KERNELS; i++) {
                 struct victim victim = victim_new_without(kernels[i / FORGETFUL]);
@@ -247,7 +247,7 @@ HOSTILE_TEST(user_with_a_slow_file_system_delays_nobody_else) {
         service_stop(&victim.service);
 }
 
-/* Their FUSE comes over the directory while it is judged and mounted on. */
+/* Their FUSE gets mounted over the directory while it is checked and mounted on. */
 HOSTILE_TEST(file_system_that_slips_over_the_target_gets_no_mount) {
         struct victim victim = victim_new(NULL, NULL);
         const char *root = sandbox_make_root(HOSTILE_USER, "root");
@@ -271,7 +271,8 @@ HOSTILE_TEST(file_system_that_slips_over_the_target_gets_no_mount) {
                                 client_expect(reply, STATUS_ALREADY_MOUNTED, 0, 0);
                                 covered++;
                         }
-                        usleep(round % 7 * 100); /* let fusermount3 see a bare directory */
+                        usleep(round % 7 *
+                               100); /* gives fusermount3 a chance to see a bare directory */
                 }
                 hostile_end(&hostile);
                 ck_assert_uint_eq(sandbox_count_mounts(0, victim.service.source), 0);
@@ -290,17 +291,19 @@ HOSTILE_TEST(file_system_that_slips_over_the_target_gets_no_mount) {
 struct visit {
         const struct service *service;
         const struct hostile *hostile;
-        int proc;       /* /proc, to which no path leads any more */
+        int proc;       /* /proc, which can't be reached by path any more */
         int sandbox;    /* with the daemon's socket */
-        int root;       /* one in there, */
+        int root;       /* inside, */
         int targets[2]; /* and its proc and sys */
         int namespaces[3];
         uint64_t lease;
-        sig_atomic_t *step; /* that has been taken, in memory that is shared */
+        sig_atomic_t *step; /* the last one taken, in shared memory */
 };
 
-/* The root of this process, and of whoever enters its mount namespace, becomes that file system,
- * with the sandbox's files in it; and that stops. */
+/*
+ * That file system, with the sandbox's files in it, becomes the root of this process, and of any
+ * that enters its mount namespace; and then it stops answering.
+ */
 static void visit_begin(struct visit *visit) {
         static const char *const names[] = {"ns/mnt", "ns/pid", "ns/net"};
         char path[128];
@@ -381,7 +384,7 @@ static void visit(void *argument) {
         sandbox_wait_for(visit_count_mounts(visit) == 0);
 }
 
-/* In there no path is named, and so nothing is asked of a root that doesn't answer. */
+/* The daemon uses no path inside, and so asks nothing of a root that doesn't answer. */
 HOSTILE_TEST(container_whose_root_has_stopped_is_served) {
         static const int denied[] = {0, CALL_STATMOUNT};
 
@@ -412,7 +415,7 @@ static void visit_hold(struct visit *visit) {
         close(client);
 }
 
-/* No path leads to the next daemon's socket either. */
+/* The next daemon's socket can't be reached by path either. */
 static int visit_come_back(const struct visit *visit) {
         struct service near = *visit->service;
         int client;
@@ -443,7 +446,7 @@ static void visit_and_adopt(void *argument) {
         ck_assert_uint_eq(visit_count_mounts(visit), 0);
 }
 
-/* Until the file system answers, no path leads to them. */
+/* They can't be reached by path until the file system answers. */
 static void visit_and_be_swept(void *argument) {
         struct visit *visit = argument;
 
@@ -519,7 +522,7 @@ static bool leads_there_at_once(const char *path) {
         return fd >= 0;
 }
 
-/* The thread that goes there waits; others are served, and what can be swept quickly is. */
+/* The sweeping thread waits inside; others are served, and the quick sweep is done. */
 HOSTILE_TEST(sweep_in_a_container_whose_root_has_stopped_holds_up_nobody) {
         const char *left, *root;
         struct stay stay;

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A file system that keeps callers waiting: every name below it is a directory, but those that
- * begin with "stall" are never found and never made, and flushing a file, which is what a name that
- * begins with "file" is, takes as long as well. The caller holds the kernel's lock on the parent
- * directory meanwhile. What is written to a file whose name begins with "dirty" stays in the
- * kernel's cache: whoever drops the last reference to one waits for it to be written back, beyond
- * the reach of any signal.
+ * A file system that blocks its callers: every name below it is a directory, except those that
+ * begin with "stall", whose lookup or creation never returns, and those that begin with "file",
+ * which are files whose flush takes as long. Meanwhile the caller holds the kernel's lock on the
+ * parent directory. Data written to a file whose name begins with "dirty" stays in the kernel's
+ * cache: the process that drops the last reference waits for the write-back, out of reach of any
+ * signal.
  *
  *     hostile_fuse MOUNTPOINT [MILLISECONDS [OPTION]...]
  *
- * OPTIONs are those of mounting (-oallow_other), and --forgetful: nobody is told how long
- * attributes are true, and who asks for them, or for statistics, waits as well. --uncached: nor how
- * long names are, so that it is asked for each part of a path.
+ * OPTIONs are mount options (-oallow_other), and --forgetful: attributes aren't cached, and asking
+ * for them, or for statistics, blocks as well; --uncached: neither are names, so each component of
+ * a path asks the server.
  *
- * Standard output gets a byte when it is mounted, and one for each caller that begins to wait. A
- * byte on standard input lets all go that wait, and ends the stalling; end of file ends the
- * program. With MILLISECONDS other than 0 each is let go after that time by itself. Unprivileged:
- * fusermount3(1) mounts.
+ * Standard output gets a byte once it is mounted, and one per blocked call. A byte on standard
+ * input releases all blocked calls, and ends the blocking; end of file ends the program. With
+ * MILLISECONDS other than 0, each call is released after that time. Unprivileged: fusermount3(1)
+ * mounts.
  */
 
 #define FUSE_USE_VERSION 314
@@ -39,11 +39,11 @@ enum {
         HOSTILE_NAMES_MAX = 1024,
         HOSTILE_WAITING_MAX = 1024,
         HOSTILE_OPTIONS_MAX = 4,
-        HOSTILE_DIRTY_SIZE = 4096, /* a page, so that it is written to without being read */
+        HOSTILE_DIRTY_SIZE = 4096, /* a page, so that writing doesn't read it first */
 };
 
 enum hostile_question {
-        HOSTILE_ANYTHING, /* that is answered with an error, or none */
+        HOSTILE_ANYTHING, /* answered with an error, or none */
         HOSTILE_GETATTR,
         HOSTILE_STATFS,
 };
@@ -53,7 +53,7 @@ struct hostile_waiting {
         uint64_t since;
         enum hostile_question question;
         fuse_ino_t inode;
-        int error; /* the answer to anything, in the end */
+        int error; /* the eventual answer to HOSTILE_ANYTHING */
 };
 
 static struct {
@@ -66,7 +66,7 @@ static struct {
         size_t n_names;
         struct hostile_waiting waiting[HOSTILE_WAITING_MAX];
         size_t n_waiting;
-        uint64_t patience; /* milliseconds, 0: without end */
+        uint64_t patience; /* milliseconds, 0: for ever */
         bool tame;
         double attr_timeout;  /* 0: forgetful */
         double entry_timeout; /* 0: uncached */
@@ -121,7 +121,7 @@ static void hostile_keep_waiting(struct hostile_waiting waiting) {
                 hostile_report();
 }
 
-/* Lets those go that have waited for `patience`, all if it is 0. */
+/* Releases the calls that have waited for `patience`, or all if it is 0. */
 static void hostile_let_go(uint64_t patience) {
         uint64_t now = hostile_now();
         size_t kept = 0;
@@ -227,7 +227,7 @@ static void hostile_read(fuse_req_t request, fuse_ino_t inode, size_t size, off_
         fuse_reply_buf(request, zeros, offset == 0 && size >= sizeof(zeros) ? sizeof(zeros) : 0);
 }
 
-/* The size and the times, which the kernel has in its cache. */
+/* Size and times, which are in the kernel's cache. */
 static void hostile_setattr(fuse_req_t request, fuse_ino_t inode, struct stat *stat, int mask,
                             struct fuse_file_info *info) {
         (void)stat;
@@ -264,7 +264,7 @@ static void hostile_obey(void) {
         char line[64];
 
         if (read(STDIN_FILENO, line, sizeof(line)) <= 0)
-                _exit(EXIT_SUCCESS); /* the kernel gives up on us, and on all that wait */
+                _exit(EXIT_SUCCESS); /* the kernel fails all blocked calls */
         hostile.tame = true;
         hostile_let_go(0);
 }

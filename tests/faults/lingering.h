@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Sockets of which the last close(2) waits, but for that of a process that ends: SO_LINGER. */
+/* Sockets whose last close(2) blocks, except in a process that exits: SO_LINGER. */
 
 #include <check.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-/* A TCP server that nobody accepts from, so that it reads nothing. */
+/* A TCP server that accepts nobody, and so reads nothing. */
 static inline struct sockaddr_in lingering_listen(int backlog) {
         struct sockaddr_in address = {.sin_family = AF_INET,
                                       .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -20,7 +20,7 @@ static inline struct sockaddr_in lingering_listen(int backlog) {
         return address;
 }
 
-/* One with more to send than that takes, which waits for so many seconds. */
+/* A client with more to send than that accepts, whose close waits for so many seconds. */
 static inline int lingering_connect(const struct sockaddr_in *server, int seconds) {
         const struct linger linger = {.l_onoff = 1, .l_linger = seconds};
         static char data[1 << 16];

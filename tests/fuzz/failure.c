@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Check's assertions without Check's runner: one that fails ends the process, so that the fuzzer
+ * Check's assertions without Check's runner: a failed one ends the process, so that the fuzzer
  * keeps the input.
  */
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Datagrams with control data of the input's, received in each of the ways there are: as many
- * descriptors as there was room for, close-on-exec, and none left behind. Also with a limit on
- * descriptors that leaves too little room.
+ * Datagrams with control data from the input, received in each way: as many descriptors as there
+ * was room for, close-on-exec, and none left behind. Also with a limit on descriptors that leaves
+ * too little room.
  */
 
 #include "common/fdpass.h"
@@ -28,11 +28,11 @@ struct post {
         int sockets[2]; /* the sender's, the receiver's */
         bool cramped;   /* RLIMIT_NOFILE is low */
         int fds[FDS_MAX];
-        unsigned rights[MESSAGES_MAX]; /* descriptors of each message that was sent */
+        unsigned rights[MESSAGES_MAX]; /* descriptors in each message sent */
         unsigned sent, received;       /* messages */
 };
 
-/* One SCM_RIGHTS message of so many descriptors. */
+/* One SCM_RIGHTS message with that many descriptors. */
 static size_t add_rights(struct post *post, char *control, size_t used, unsigned count) {
         struct cmsghdr header = {
                 .cmsg_level = SOL_SOCKET,
@@ -45,7 +45,7 @@ static size_t add_rights(struct post *post, char *control, size_t used, unsigned
         return used + CMSG_SPACE(count * sizeof(int));
 }
 
-/* As the kernel counts, which has found them well-formed. */
+/* As the kernel counts them in control data it has accepted. */
 static unsigned count_rights(const char *control, size_t size) {
         unsigned count = 0;
         struct cmsghdr header;
@@ -58,7 +58,7 @@ static unsigned count_rights(const char *control, size_t size) {
         return count;
 }
 
-/* The kernel refuses most of what isn't well-formed, and what it lets through is of interest. */
+/* The kernel refuses most malformed control data; the rest is of interest. */
 static void send_one(struct post *post) {
         static char control[2 * CMSG_SPACE(FDS_MAX * sizeof(int)) + 256];
         static uint8_t bytes[512];
@@ -67,7 +67,7 @@ static void send_one(struct post *post) {
         unsigned groups = script_choose(&post->script, 3), raw;
 
         vector.iov_len = script_byte(&post->script) +
-                         script_choose(&post->script, 2) * 128; /* above WIRE_REQUEST_MAX too */
+                         script_choose(&post->script, 2) * 128; /* also beyond WIRE_REQUEST_MAX */
         script_read(&post->script, bytes, vector.iov_len < 4 ? vector.iov_len : 4);
         for (unsigned i = 0; i < groups; i++)
                 message.msg_controllen = add_rights(post, control, message.msg_controllen,
@@ -81,7 +81,7 @@ static void send_one(struct post *post) {
                 post->rights[post->sent++] = count_rights(control, message.msg_controllen);
 }
 
-/* How many descriptors this process can still open: FDPASS_MAX stands for more. */
+/* The number of descriptors that this process can still open, at most FDPASS_MAX. */
 static unsigned count_free(const struct post *post) {
         struct rlimit limit;
         unsigned count = 0;
@@ -94,7 +94,7 @@ static unsigned count_free(const struct post *post) {
         return count < FDPASS_MAX ? count : FDPASS_MAX;
 }
 
-/* All that were sent, as far as there was room for them. */
+/* All that were sent, as far as there was room. */
 static void check_set(const struct post *post, const struct fdpass_set *set, unsigned sent,
                       unsigned room) {
         ck_assert_uint_eq(set->count, sent < room ? sent : room);
@@ -111,7 +111,7 @@ static ssize_t receive_one(struct post *post) {
         struct fdpass_set set = {0};
         ssize_t size;
 
-        if (waits) /* not for long: there is one */
+        if (waits) /* not for long: there is a message */
                 size = fdpass_wait(post->sockets[1], bytes, room, &set);
         else
                 size = fdpass_receive(post->sockets[1], bytes, room, &set);
@@ -124,7 +124,7 @@ static ssize_t receive_one(struct post *post) {
         return size;
 }
 
-/* Who waits sees the end. */
+/* A waiting receiver sees the end. */
 static void receive_the_end(struct post *post) {
         struct fdpass_set set;
         uint8_t byte;

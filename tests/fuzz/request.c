@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The table of operations: two clients send what the input says, bytes and descriptors, over real
- * sockets; what comes is decoded and served over the fake kernel, which fails, and whose mount
- * table changes, when the input says so. Each reply must be well-formed; in the end, once everybody
- * has left, nothing may be left: no mount, lease, record or descriptor.
+ * The table of operations: two clients send bytes and descriptors from the input over real sockets;
+ * the requests are decoded and served over the fake kernel, which fails, and whose mount table
+ * changes, as the input says. Each reply must be well-formed; after both clients have left, nothing
+ * may remain: no mount, lease, record or descriptor.
  */
 
 #include "daemon/request.h"
@@ -21,7 +21,7 @@
 enum {
         CLIENTS = 2,
         DIRECTORIES = 17,
-        LEFT = 2, /* directories, one lease's */
+        LEFT = 2, /* directories of one lease */
         STEPS_MAX = 64,
         LEASES_MAX = 16, /* that the input can name */
         FDS_MAX = 20,
@@ -93,7 +93,7 @@ static void close_client(struct fuzz *fuzz, struct client *client) {
         client->socket = fd_close(client->socket);
 }
 
-/* ---- what a client says ---- */
+/* ---- sending ---- */
 
 static uint64_t choose_lease(struct fuzz *fuzz) {
         unsigned choice = script_byte(&fuzz->script);
@@ -101,7 +101,7 @@ static uint64_t choose_lease(struct fuzz *fuzz) {
         if (choice == 0)
                 return 0;
         if (choice == 1)
-                return 0xabcdef0000000000; /* the one that was left */
+                return 0xabcdef0000000000; /* the lease that was left */
         if (fuzz->n_leases > 0 && choice < 128)
                 return fuzz->leases[choice % fuzz->n_leases];
         return choice * 0x0101010101010101U;
@@ -133,7 +133,7 @@ static size_t write_request(struct fuzz *fuzz, uint8_t *bytes, size_t size) {
         return wire_encode_request(&request, bytes);
 }
 
-/* A directory, or the root of what is mounted on it. */
+/* A directory, or the root of the mount on it. */
 static int open_choice(struct fuzz *fuzz) {
         unsigned choice = script_choose(&fuzz->script, 2 * DIRECTORIES);
         int directory = fuzz->directories[choice % DIRECTORIES];
@@ -173,7 +173,7 @@ static void say(struct fuzz *fuzz, struct client *client) {
                 close(fds[i]);
 }
 
-/* ---- what it hears ---- */
+/* ---- receiving ---- */
 
 static void check_reply(const struct wire_request *request, const struct wire_reply *reply) {
         bool mounted = request->operation == PROTOCOL_MOUNT && !(request->flags & PROTOCOL_CHECK);
@@ -198,7 +198,7 @@ static void remember(struct fuzz *fuzz, uint64_t lease) {
                 fuzz->n_leases = LEASES_MAX;
 }
 
-/* What arrives is what was meant. */
+/* The reply received is the one that was meant. */
 static void hear(struct client *client, const struct wire_reply *meant) {
         uint8_t bytes[WIRE_REPLY_MAX];
         struct wire_reply reply;
@@ -236,7 +236,7 @@ enum outcome {
         ENDED,
 };
 
-/* As a connection's thread, but for the waiting. */
+/* Like a connection's thread, but without blocking. */
 static enum outcome serve_one(struct fuzz *fuzz, struct client *client, bool lost) {
         uint8_t bytes[WIRE_REQUEST_MAX];
         struct request request;
@@ -260,11 +260,11 @@ static void serve(struct fuzz *fuzz, struct client *client, bool lost) {
         }
 }
 
-/* ---- what happens meanwhile ---- */
+/* ---- other events ---- */
 
 /*
- * ENOENT and EINVAL are no failures but the truth about a mount, so the fake kernel tells that lie
- * of move_mount alone, where the daemon acts on nothing but the target.
+ * ENOENT and EINVAL aren't failures but facts about a mount. So the fake kernel lies with them only
+ * in move_mount, where the daemon acts only on the target.
  */
 static void order_failure(struct fuzz *fuzz) {
         static const int errors[] = {ENOMEM, EMFILE, ENOSPC, EINTR, EPERM, EACCES, ENOSYS, EIO};
@@ -290,7 +290,7 @@ static void disturb_mounts(struct fuzz *fuzz) {
                 fake_uncover(directory);
 }
 
-/* Its client has left while its thread was stuck: what is granted now is granted to nobody. */
+/* The client has left while its thread was stuck: a lease granted now has no holder. */
 static void abandon(struct fuzz *fuzz, struct client *client) {
         struct leases *leases = fuzz->fake.context.leases;
 
@@ -320,7 +320,7 @@ static void hang_up(struct fuzz *fuzz, struct client *client) {
         connect_client(client);
 }
 
-/* No new mounts; once in an input, since it is for good. */
+/* No new mounts; at most once per input, since it is permanent. */
 static void stop(struct fuzz *fuzz) {
         if (script_choose(&fuzz->script, 4) == 0)
                 leases_stop(fuzz->fake.context.leases);
@@ -356,7 +356,7 @@ static void step(struct fuzz *fuzz) {
                 if (choice == 0xff)
                         stop(fuzz);
                 else
-                        say(fuzz, client); /* and one more before it is served */
+                        say(fuzz, client); /* another request before this one is served */
                 break;
         default:
                 say(fuzz, client);
@@ -364,7 +364,7 @@ static void step(struct fuzz *fuzz) {
         }
 }
 
-/* ---- the whole ---- */
+/* ---- an input ---- */
 
 static void begin(struct fuzz *fuzz, unsigned flags) {
         struct record left;
@@ -383,7 +383,7 @@ static void begin(struct fuzz *fuzz, unsigned flags) {
                          0);
         if (flags & 4)
                 ck_assert_int_eq(policy_add_writable_proc(fuzz->fake.policy, getuid()), 0);
-        templates_replenish(fuzz->fake.context.templates); /* as it is after every request */
+        templates_replenish(fuzz->fake.context.templates); /* as after every request */
         fuzz->fake.descriptors = descriptors_count();
         for (unsigned i = 0; i < CLIENTS; i++)
                 connect_client(&fuzz->clients[i]);
@@ -401,7 +401,7 @@ static void end(struct fuzz *fuzz) {
 
         for (unsigned i = 0; i < CLIENTS; i++)
                 close_client(fuzz, &fuzz->clients[i]);
-        fake_calls_reset(); /* whatever was refused is tried again, and now succeeds */
+        fake_calls_reset(); /* failed releases are retried, and now succeed */
         templates_replenish(fuzz->fake.context.templates);
         ck_assert_int_eq(lease_release_held(leases, leases_kept(leases)), 0);
         ck_assert_int_eq(lease_release_held(leases, leases_orphans(leases)), 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* A fuzzer's input, read as a script from front to back: behind its end everything is 0. */
+/* A fuzzer's input, read as a script from front to back: after its end every byte is 0. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,7 +17,7 @@ static inline bool script_goes_on(const struct script *script) {
         return script->left > 0;
 }
 
-/* Copies `size` bytes, 0 where there are no more. */
+/* Copies `size` bytes, 0 after the end. */
 static inline void script_read(struct script *script, void *bytes, size_t size) {
         size_t n = size < script->left ? size : script->left;
 
@@ -40,5 +40,5 @@ static inline unsigned script_choose(struct script *script, unsigned n) {
         return script_byte(script) % n;
 }
 
-/* What libFuzzer calls, in every target. */
+/* Called by libFuzzer, in every target. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The state file, and what 0.1 calls it, as somebody left them: damaged, cut, of another program's,
- * or both. They are opened in place and taken over. What comes out is sound, what was sound comes
- * out, and a file that is not understood is kept byte by byte.
+ * The state file, and 0.1's ledger, in any condition: damaged, truncated, another program's, or
+ * both present. They are opened in place and taken over. What comes out is valid, what was valid
+ * comes out, and a file that isn't understood is kept byte by byte.
  *
- * The first byte says for each of the two whether it is there, and whether the input is the file or
- * what is wrong with one that is in order, so that the records are reached.
+ * The first byte says for each of the two whether it exists, and whether the input is the file, or
+ * the changes to a valid one, so that the records are reached.
  */
 
 #include "tests/fuzz/script.h"
@@ -28,15 +28,15 @@ struct found_file {
         char bytes[FILE_MAX];
 };
 
-/* XOR: an input of zeroes is a file that is in order. */
+/* XOR: an input of zeroes is a valid file. */
 static void disturb(struct script *script, char *bytes, size_t size) {
         for (size_t i = 0; i < size && script_goes_on(script); i++)
                 bytes[i] ^= (char)script_byte(script);
 }
 
 /*
- * 0.1's record is ours without the fourth and the fifth of eight bytes, the namespace and its
- * inode, and has four bytes for `kept`, where ours has `mounted` behind it.
+ * 0.1's record is ours without the fourth and fifth eight bytes, the namespace and its inode, and
+ * has four bytes for `kept`, where ours has `mounted` after it.
  */
 static void put_records(struct found_file *file, size_t record_size, unsigned count) {
         for (uint32_t i = 0; i < count; i++) {
@@ -109,7 +109,7 @@ static void expected_of_0_1(struct record *record) {
         record->mounted = record->count <= PROTOCOL_TARGETS_MAX ? record->count : 0;
 }
 
-/* A record of the file that is in order, as it must come out. */
+/* A record of the valid file, as it must come out. */
 static struct record expected(const struct found_file *file, size_t record_size, uint32_t index) {
         const char *place = file->bytes + STATE_HEADER_SIZE + index * record_size;
         struct record record = {0};
@@ -157,7 +157,7 @@ static void check_records(const struct state *state, const struct found_file *fi
         }
 }
 
-/* Which of them must come out; NULL: that depends on the input. */
+/* The file whose records must come out; NULL: depends on the input. */
 static const struct found_file *winner(const struct found_file *state,
                                        const struct found_file *ledger) {
         if (state->shape == RECORDS_ALONE)
@@ -183,7 +183,7 @@ static void take_over(const struct state_files *files, const struct found_file *
         state_close(&opened);
 }
 
-/* Nothing is changed but that one becomes the other. */
+/* Nothing is changed, except that one becomes the other. */
 static void open_in_place(const struct state_files *files) {
         struct state_found found = {0};
         struct state opened;
@@ -218,7 +218,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (flags & 16)
                 open_in_place(&files);
         take_over(&files, &state, &ledger);
-        state_files_end(&files); /* no other file either */
+        state_files_end(&files); /* without other files */
         ck_assert_uint_eq(descriptors_count(), before);
         return 0;
 }

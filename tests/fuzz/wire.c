@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The decoders of both directions. Nothing is read beyond what they may look at; what is accepted
- * comes out as the very bytes again.
+ * The decoders of both directions. Nothing is read beyond the limit, and accepted input encodes to
+ * the same bytes.
  */
 
 #include "common/wire.h"
@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Exactly as long as what may be read, for AddressSanitizer to see one byte more. */
+/* Exactly as long as what may be read, so that AddressSanitizer catches any further byte. */
 static uint8_t *copy(const uint8_t *data, size_t size, size_t readable) {
         size_t length = size < readable ? size : readable;
         uint8_t *bytes = malloc(length ?: 1);
@@ -49,7 +49,7 @@ static void try_reply(const uint8_t *data, size_t size) {
 
         ck_assert(r == 0 || r == -EBADMSG);
         if (r == 0) {
-                /* The text may be cut where it isn't UTF-8: a client shows it, and sends none. */
+                /* The text may be cut where it isn't UTF-8: clients show it, and send none. */
                 ck_assert_uint_le(strlen(reply.text), PROTOCOL_TEXT_MAX);
                 ck_assert_uint_le(wire_encode_reply(&reply, again), size);
                 ck_assert_mem_eq(again, bytes, WIRE_REPLY_HEADER);

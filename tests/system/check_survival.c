@@ -147,12 +147,11 @@ static void succeed_after(int signal, enum service_start start_by) {
 
         before = client_connect(&victim.service, USER_ALICE);
         client_hold_root(before, USER_ALICE, sandbox_make_root(USER_ALICE, "before"));
-        ck_assert_int_eq(chmod(sandbox_path("before"), 0755),
-                         0); /* the daemon sweeps it by itself */
+        ck_assert_int_eq(chmod(sandbox_path("before"), 0755), 0); /* the daemon itself sweeps it */
         sandbox_wait_for(service_count_stuck(&victim.service) == 1);
         ck_assert_int_eq(kill(dead, signal), 0);
         sandbox_wait_for(process_state(dead) == 'Z');
-        if (signal != SIGKILL) /* she is told, and can come back */
+        if (signal != SIGKILL) /* Alice's connection ends, and she can come back */
                 client_expect_closed(before);
 
         snprintf(build, sizeof(build), "--build-directory=%s", sandbox_path("build"));
@@ -189,7 +188,7 @@ HOSTILE_TEST(successor_of_a_restarted_one_with_a_stuck_thread_serves_and_sweeps)
         succeed_after(SIGUSR1, SERVICE_ACTIVATED);
 }
 
-/* The dead one's socket still listens, where the next one binds its own. */
+/* The dead one's socket still listens where the next one binds its own. */
 HOSTILE_TEST(successor_of_a_killed_one_with_a_stuck_thread_listens_by_itself) {
         succeed_after(SIGKILL, SERVICE_LISTENS);
 }

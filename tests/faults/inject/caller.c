@@ -9,7 +9,7 @@
 
 enum {
         CALLER_PATIENCE_MS = 10000,
-        CALLER_MOUNTS = 2, /* of a lease */
+        CALLER_MOUNTS = 2, /* per lease */
 };
 
 static pid_t caller_bus;
@@ -92,7 +92,9 @@ struct outcome caller_mount(struct rig *rig) {
                                  &error);
 }
 
-/* Not all of a lease can go at once; and who isn't answered looks whether it is still there. */
+/*
+ * A lease may be unmounted only in part; without an answer, the list shows whether it still exists.
+ */
 static struct outcome caller_read_end(struct rig *rig, sd_bus_message *reply, sd_bus_error *error) {
         struct outcome outcome = caller_read(reply, error);
 

@@ -2,30 +2,29 @@
 #pragma once
 
 /*
- * The same rig, over D-Bus: Alice and root call a daemon that is on a bus of the test's own. An
- * answer that isn't one is told, as in rig.h; a call that is never answered ends after 25 s with
- * CALLER_TIMEOUT.
+ * The same rig over D-Bus: Alice and root call a daemon on the test's own bus. An error is an
+ * outcome, as in rig.h; an unanswered call ends after 25 s with CALLER_TIMEOUT.
  */
 
 #include "tests/faults/inject/rig.h"
 
 #define CALLER_TIMEOUT "org.freedesktop.DBus.Error.Timeout"
 
-/* Whether there can be a bus. */
+/* Whether a bus is possible here. */
 bool caller_is_possible(void);
 
-/* Starts the bus, once; the callers are connected. */
+/* Starts the bus, once, and connects the callers. */
 void caller_prepare(void);
 
-/* They leave, and the bus ends. */
+/* Disconnects them, and ends the bus. */
 void caller_finish(void);
 
-/* Waits until the daemon answers there; false: not within seconds. */
+/* Waits until the daemon answers on the bus; false: not within seconds. */
 bool caller_await(const struct rig *rig);
 
 /*
- * Calls; `lease` is as the answer says. Unmount is Alice's, of what is kept for her, or root's to
- * tidy up; all others are root's.
+ * Calls; `lease` is set from the answer. Unmount is called by Alice, for her kept lease, or by root
+ * for clean-up; all others by root.
  */
 struct outcome caller_mount(struct rig *rig);
 struct outcome caller_unmount(struct rig *rig);

@@ -27,11 +27,11 @@ enum {
         RIG_PATIENCE_MS = 10000,
         RIG_PAUSE_US = 500,
         RIG_CLOSE_MS = 200,
-        RIG_MOUNTS = 2, /* of the one lease, */
-        RIG_OF_DEV = 3, /* or of the dev that it is, those with our label */
+        RIG_MOUNTS = 2, /* of the lease, */
+        RIG_OF_DEV = 3, /* or of its dev, those with our label */
         RIG_NAMESPACES = 3,
-        RIG_TEMPLATES = 2, /* for them, at most */
-        RIG_IDLE_MAX = 3,  /* threads that are kept without work, besides the spare one */
+        RIG_TEMPLATES = 2,                           /* for them, at most */
+        RIG_IDLE_MAX = 3,                            /* idle threads, besides the spare one */
         RIG_OTHERS = 1 + SERVICE_THREADS_OF_RUNTIME, /* threads: the main one */
 };
 
@@ -45,7 +45,7 @@ void rig_prepare(struct rig *rig, const struct service_plan *plan) {
                 sandbox_make_root(USER_ALICE, "root");
                 sandbox_make_directory(USER_ALICE, 0755, "root/dev");
         }
-        /* One capability must be able to sweep there. */
+        /* The daemon must be able to sweep there with its one capability. */
         ck_assert_int_eq(chmod(rig->root, 0755), 0);
 }
 
@@ -53,7 +53,7 @@ void rig_start(struct rig *rig) {
         rig->service = service_spawn(rig->plan);
 }
 
-/* ---- elsewhere ---- */
+/* ---- another mount namespace ---- */
 
 static int rig_elsewhere = -EBADF;
 
@@ -68,7 +68,7 @@ void rig_make_elsewhere(void) {
         ck_assert_int_eq(setns(own, CLONE_NEWNS), 0);
 }
 
-/* The child has the standard descriptors alone, and trap_enter() counts on that. */
+/* The child has only the standard descriptors, and trap_enter() relies on that. */
 void rig_go_elsewhere(void) {
         char path[64];
         int fd;
@@ -107,7 +107,7 @@ void rig_hang_up(struct rig *rig) {
         rig->inside = 0;
 }
 
-/* What is closed with bytes unread gives ECONNRESET before what was said. */
+/* A peer that closes with unread data causes ECONNRESET before its own data can be read. */
 static ssize_t rig_receive(int fd, void *bytes, size_t size) {
         ssize_t received = recv(fd, bytes, size, MSG_TRUNC | MSG_DONTWAIT);
 
@@ -133,7 +133,7 @@ struct outcome rig_listen(struct rig *rig) {
         return outcome;
 }
 
-/* A connection that is refused may be closed before it has asked, with the reason in it. */
+/* A refused connection may be closed before the request, with the reason in its queue. */
 static struct outcome rig_ask(struct rig *rig, struct wire_request *request, const int *fds) {
         uint8_t bytes[WIRE_REQUEST_MAX];
 
@@ -185,7 +185,7 @@ struct outcome rig_hello(struct rig *rig) {
         return rig_ask(rig, &(struct wire_request){.operation = PROTOCOL_HELLO}, NULL);
 }
 
-/* With proc and sys of the root, as Alice has them: bare directories, or the roots of mounts. */
+/* With proc and sys of the root as they are: bare directories, or the roots of mounts. */
 static struct outcome rig_ask_with_root(struct rig *rig, struct wire_request request) {
         int fds[] = {sandbox_open(USER_ALICE, sandbox_path("root/proc")),
                      sandbox_open(USER_ALICE, sandbox_path("root/sys"))};
@@ -261,8 +261,8 @@ struct outcome rig_adopt(struct rig *rig, uint64_t lease) {
 }
 
 /*
- * From the index told on: what is before it is gone. Where the daemon can't ask for its mount, the
- * one at the index may be gone as well, and it is what comes next that could not be looked at.
+ * Mounts from the reported index on: those before it are gone. If the daemon can't query its mount,
+ * the one at the index may be gone as well, and the next one could not be examined.
  */
 static unsigned rig_count_left(const struct rig *rig, unsigned index) {
         unsigned most = RIG_MOUNTS - index;
@@ -284,7 +284,7 @@ struct outcome rig_unmount(struct rig *rig) {
         return outcome;
 }
 
-/* ---- what must be ---- */
+/* ---- invariants ---- */
 
 static unsigned rig_records(const struct rig *rig) {
         char path[256];
@@ -315,7 +315,7 @@ static const char *rig_compare(const struct rig *rig, unsigned mounts, unsigned 
         return text;
 }
 
-/* Its threads come and go, so these ask nothing that fails a test. */
+/* Its threads come and go, so these functions fail no test. */
 static unsigned rig_count_fds(const struct rig *rig) {
         char path[64];
         unsigned count = 0;
@@ -330,7 +330,7 @@ static unsigned rig_count_fds(const struct rig *rig) {
         return count;
 }
 
-/* The number of the system call that it waits in, -1: none. proc_pid_syscall(5). */
+/* The number of the system call it is blocked in, -1: none. proc_pid_syscall(5). */
 static long rig_find_call(const struct rig *rig, const char *thread) {
         char path[128];
         long call = -1;
@@ -400,7 +400,7 @@ void rig_settle(const struct rig *rig) {
 static const char *rig_compare_all(const struct rig *rig) {
         static char text[128];
         unsigned mounts = rig->lease ? rig->mounts : 0;
-        unsigned held = rig->lease ? rig->held : 0; /* until all of a lease can go */
+        unsigned held = rig->lease ? rig->held : 0; /* until a whole lease can be released */
         unsigned fds = rig->fds + (rig->alice >= 0) + rig->inside + rig->n_guests + held, has_fds;
         const char *fault;
 
@@ -422,7 +422,7 @@ static const char *rig_compare_all(const struct rig *rig) {
 
 /* ---- guests ---- */
 
-/* Says hello on a connection of Bob's. False: there is no such connection, or no answer. */
+/* Says hello on a connection of Bob's. False: no connection, or no answer. */
 static bool rig_invite(struct rig *rig) {
         struct rig bob = *rig;
         struct outcome outcome;
@@ -448,7 +448,7 @@ void rig_occupy(struct rig *rig) {
         ck_assert_uint_eq(rig_count_idle(rig), 0);
 }
 
-/* Clones that could not be made for want of something are made up for after the next request. */
+/* Clones that could not be made are made after the next request. */
 static void rig_let_replenish(const struct rig *rig) {
         struct rig passer_by = *rig;
 
@@ -461,7 +461,7 @@ const char *rig_find_fault(const struct rig *rig) {
         int64_t deadline = sandbox_now_ms() + RIG_PATIENCE_MS;
         const char *fault;
 
-        rig_settle(rig); /* else a passer-by comes, whose thread stays */
+        rig_settle(rig); /* otherwise another connection comes, whose thread stays */
         while ((fault = rig_compare_all(rig)) && service_is_running(&rig->service) &&
                sandbox_now_ms() < deadline) {
                 rig_let_replenish(rig);
@@ -479,7 +479,7 @@ void rig_measure(struct rig *rig) {
         struct rig_threads threads, before = {0};
         unsigned fds, fds_before = 0;
 
-        /* Threads are on their way, and descriptors of the moment come and go. */
+        /* Threads are still moving, and temporary descriptors come and go. */
         for (;;) {
                 threads = rig_count_threads(rig);
                 fds = rig_count_fds(rig);

@@ -39,7 +39,7 @@ static const struct table_row table[] = {
         {"fstat", {SYS_fstat}, ALLOCATES | SLEEPS, {EIO}},
         {"fstatfs", {SYS_fstatfs}, ALLOCATES | SLEEPS, {EIO, ENOSYS}},
         {"statfs", {SYS_statfs}, ALLOCATES | SLEEPS, {EIO, EACCES}},
-        /* EACCES is what a FUSE hides behind: check_daemon_fuse */
+        /* EACCES is what a hidden FUSE returns: check_daemon_fuse */
         {"statx", {SYS_statx}, ALLOCATES | SLEEPS, {EIO}},
         {"readlinkat", {SYS_readlinkat}, ALLOCATES, {EACCES, EIO}},
         {"readlink", {SYS_readlink}, ALLOCATES, {EACCES, EIO}},
@@ -69,7 +69,9 @@ static const struct table_row table[] = {
         {"getsockopt", {SYS_getsockopt}, ALLOCATES, {ENOBUFS}},
         {"setsockopt", {SYS_setsockopt}, ALLOCATES, {ENOBUFS}},
         {"getsockname", {SYS_getsockname}, 0, {ENOBUFS}},
-        /* no room for descriptors is no error, but MSG_CTRUNC: check_fdpass, check_daemon_bytes */
+        /*
+         * no room for descriptors isn't an error, but MSG_CTRUNC: check_fdpass, check_daemon_bytes
+         */
         {"recvmsg", {SYS_recvmsg}, ALLOCATES | SLEEPS, {EAGAIN, ENOBUFS, ECONNRESET}},
         {"recvfrom", {SYS_recvfrom}, ALLOCATES | SLEEPS, {EAGAIN, ENOBUFS, ECONNRESET}},
         {"socketpair", {SYS_socketpair}, OPENS, {ENOBUFS, EACCES}},

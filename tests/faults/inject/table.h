@@ -2,19 +2,20 @@
 #pragma once
 
 /*
- * Which errors a call is made to fail with: those that its manual page names and that can happen to
- * a call of the daemon's; and shortage of memory, of descriptors and of space, and interruption, as
- * its traits say. A trait that a row lacks is the reason why it isn't made to fail so. Or why it
- * isn't made to fail at all.
+ * The errors that a call is made to fail with: those that its manual page lists and that a call of
+ * the daemon's can meet; and shortage of memory, of descriptors and of space, and interruption,
+ * according to its traits. A row without a trait isn't made to fail in that way. A row can also
+ * give the reason why its call isn't made to fail at all.
  */
 
 #include "tests/faults/inject/trap.h"
 
 enum table_trait {
-        TABLE_OPENS = 1 << 0,     /* makes a descriptor: EMFILE, ENFILE, ENOMEM */
-        TABLE_ALLOCATES = 1 << 1, /* the kernel takes memory for it: ENOMEM */
-        TABLE_FILLS = 1 << 2,     /* a file system, or what is counted: mounts, watches: ENOSPC */
-        TABLE_SLEEPS = 1 << 3,    /* and a signal that is handled ends that: EINTR */
+        TABLE_OPENS = 1 << 0,     /* creates a descriptor: EMFILE, ENFILE, ENOMEM */
+        TABLE_ALLOCATES = 1 << 1, /* allocates memory in the kernel: ENOMEM */
+        TABLE_FILLS = 1 << 2,     /* fills a file system or uses up a counted resource (mounts,
+                                     watches): ENOSPC */
+        TABLE_SLEEPS = 1 << 3,    /* a handled signal interrupts it: EINTR */
 };
 
 enum {
@@ -25,15 +26,15 @@ struct table_row {
         const char *name;
         struct trap_call call;
         unsigned traits;
-        int errors[TABLE_ERRORS_MAX]; /* the others; 0 ends them */
+        int errors[TABLE_ERRORS_MAX]; /* further ones, up to a 0 */
         const char *never;            /* why it has none */
 };
 
-/* NULL: the table doesn't know the call. */
+/* NULL: the call isn't in the table. */
 const struct table_row *table_find(struct trap_call call);
 
-/* All of its errors: at most TABLE_ERRORS_MAX are written. */
+/* Writes all of its errors, at most TABLE_ERRORS_MAX. */
 void table_errors(const struct table_row *row, int *errors);
 
-/* The row's name, or the number. The buffer is used again by the next call. */
+/* The row's name, or the number. The next call reuses the buffer. */
 const char *table_name(struct trap_call call);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The listener is taken out of the child's table: whatever it says would be a call to answer. */
+/*
+ * The listener is taken from the child's table with pidfd_getfd(2): any message from the child
+ * would be a call to answer.
+ */
 
 #include "tests/faults/inject/trap.h"
 
@@ -29,11 +32,11 @@
 
 enum {
         TRAP_CALLS_MAX = 16384,
-        TRAP_LISTENER = 3, /* in the child, which has the standard ones alone */
+        TRAP_LISTENER = 3, /* in the child, which has only the standard descriptors */
         TRAP_ANY_CALL = -1,
 };
 
-/* SECCOMP_IOCTL_NOTIF_SET_FLAGS, and its flag, which the baseline's headers don't know. */
+/* SECCOMP_IOCTL_NOTIF_SET_FLAGS and its flag, missing in the baseline's headers. */
 #define TRAP_SET_FLAGS SECCOMP_IOW(4, uint64_t)
 #define TRAP_SYNC_WAKE_UP 1UL
 
@@ -43,16 +46,16 @@ static struct {
         int listener;
         int stop; /* eventfd */
 
-        pthread_mutex_t mutex; /* guards all below */
+        pthread_mutex_t mutex; /* guards everything below */
         bool answering;
         size_t n_calls;
         struct trap_call calls[TRAP_CALLS_MAX];
         struct trap_call order;
-        unsigned n; /* until the order is reached; 0: none */
+        unsigned n; /* calls until the order is reached; 0: none */
         int error;
         int signal;
         bool sprung;
-        int refusal; /* of threads; 0: none */
+        int refusal; /* of new threads; 0: none */
 } trap = {.listener = -EBADF, .mutex = PTHREAD_MUTEX_INITIALIZER};
 
 void trap_enter(void) {
@@ -104,7 +107,7 @@ static void trap_fail(struct seccomp_notif_resp *answer, int error) {
         answer->error = -error;
 }
 
-/* The answer; false: none, since the process has ended. */
+/* The answer. False: none, since the process has ended. */
 static bool trap_judge(struct trap_call call, struct seccomp_notif_resp *answer) {
         answer->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
         if (trap.n_calls < TRAP_CALLS_MAX)
@@ -130,7 +133,7 @@ static void trap_answer(void) {
         bool answered;
 
         if (ioctl(trap.listener, SECCOMP_IOCTL_NOTIF_RECV, &notification) < 0)
-                return; /* whoever asked is no more */
+                return; /* the process that made the call is gone */
         call = (struct trap_call){notification.data.nr, trap_find_subject(&notification)};
         answer.id = notification.id;
         pthread_mutex_lock(&trap.mutex);
@@ -163,7 +166,7 @@ static void *trap_serve(void *argument) {
         return NULL;
 }
 
-/* The child waits at its next call, so there is all the time to take it. */
+/* The child blocks at its next call, so there is time to take it. */
 static int trap_take_listener(pid_t pid) {
         int process = pidfd_open(pid, 0), listener = -1;
 
@@ -183,7 +186,9 @@ static int trap_take_listener(pid_t pid) {
         return listener;
 }
 
-/* Linux 6.6: who answers runs on the processor of who asks, at once. Else it takes longer. */
+/*
+ * Linux 6.6: the answering thread runs at once, on the caller's processor. Otherwise it is slower.
+ */
 static void trap_hurry(void) {
         ioctl(trap.listener, TRAP_SET_FLAGS, TRAP_SYNC_WAKE_UP);
 }
@@ -204,7 +209,7 @@ void trap_leave(void) {
         close(trap.stop);
 }
 
-/* A call that waits for its answer came before: it must not count as one that comes after. */
+/* A call waiting for its answer came earlier: it must not count as a later one. */
 static void trap_lock_when_quiet(void) {
         struct pollfd asked = {.fd = trap.listener, .events = POLLIN};
 
