@@ -662,7 +662,7 @@ static void run_beside(void *argument) {
         ck_assert(service_has_logged(&sweeper, "not sweeping"));
         ck_assert(service_has_state(service));
         stranger = service_start_with("a", NULL);
-        ck_assert(service_has_logged(&stranger, "kept as state.unknown-1"));
+        sandbox_wait_for(service_has_logged(&stranger, "kept as state.unknown-1"));
         ck_assert_int_eq(kill(stranger.pid, SIGTERM), 0);
         ck_assert_int_eq(service_wait(&stranger), 0);
 }
