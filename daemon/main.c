@@ -88,8 +88,8 @@ static uint64_t main_read_mount_max(void) {
 }
 
 /* Logs lowered limits, which explain later refusals. */
-static void main_tell_limits(const struct options *options, const struct options *before,
-                             rlim_t descriptors) {
+static void main_log_limits(const struct options *options, const struct options *before,
+                            rlim_t descriptors) {
         unsigned connections = options->limits[QUOTA_CONNECTIONS].total;
         unsigned mounts = options->limits[QUOTA_MOUNTS].total;
 
@@ -112,7 +112,7 @@ static bool main_raise_descriptors(struct options *options) {
         wanted = options_fit(options, limit.rlim_max, main_read_mount_max(), stderr);
         if (wanted < 0)
                 return false;
-        main_tell_limits(options, &before, limit.rlim_max);
+        main_log_limits(options, &before, limit.rlim_max);
         if (limit.rlim_cur >= (rlim_t)wanted)
                 return true;
         limit.rlim_cur = wanted;

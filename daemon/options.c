@@ -259,7 +259,7 @@ static const struct options_row options_table[] = {
         {"log-level", "LEVEL", "least urgent level to log (default info)", options_apply_log_level,
          0, 0, 0},
         {"system-calls", "MODE",
-         "system calls off the daemon's list: enforce: refuse and log them; log: only log them; "
+         "system calls not on the daemon's list: enforce: refuse and log them; log: only log them; "
          "off: allow them (default enforce)",
          options_apply_system_calls, 0, 0, 0},
         {"sweep", NULL,
