@@ -214,8 +214,8 @@ static struct verdict namespaces_judge_kind(unsigned kind, int fd) {
 }
 
 /*
- * A procfs will show the processes of this pid namespace. Before Linux 6.12, that the peer could
- * open it has to do.
+ * A procfs will show the processes of this pid namespace. Before Linux 6.12 it is enough that the
+ * peer could open it.
  */
 static struct verdict namespaces_judge_peer(int fd, pid_t peer) {
         int r = peer > 0 ? kernel_pid_namespace_has(fd, peer) : -ENOENT;
@@ -268,11 +268,10 @@ static int namespaces_has_ids(int probe, uid_t uid, gid_t gid) {
 }
 
 /*
- * Whether the host's uid 0 or gid 0 is mapped in the user namespace. The answer is final, since
- * maps are written once. That they are not proves something only if the peer's own ids are, that
- * is, if the maps are written. The peer's are checked first, since before Linux 6.8 maps written in
- * between take effect. -EOVERFLOW: the peer's ids aren't mapped, so the maps may not be written
- * yet.
+ * Whether the host's uid 0 or gid 0 is mapped in the user namespace. Maps are written only once, so
+ * the answer is final, provided they have been written: then the peer's own ids are mapped. Those
+ * are checked first, since before Linux 6.8 a map written in between takes effect. -EOVERFLOW: they
+ * aren't mapped, so the maps may not be written yet.
  */
 static int namespaces_has_root(int users, const struct ucred *peer) {
         FD_AUTO int probe = namespaces_make_probe();
@@ -311,11 +310,11 @@ static struct verdict namespaces_judge_maker(int users) {
  * CAP_SYS_ADMIN in the user namespace that owns a namespace, or in one above it, can lift what is
  * forced on a mount in there: for a pid or network namespace, the options of the superblock that
  * shows it (s_user_ns in fs/proc/root.c and fs/sysfs/mount.c); for a mount namespace, the
- * attributes of the mount. That exposes root's files to a process that is the host's root: to none
- * if the host's root isn't mapped there. (If the host's uid 0 created such a namespace, it can go
- * in from outside, unmapped and without capabilities; but the container's own procfs gives it the
- * same.) In a daemon that runs in a user namespace, EOVERFLOW can also mean that an id isn't mapped
- * in that one.
+ * attributes of the mount. A process that is the host's root could then use root's access to the
+ * files; if the host's root isn't mapped there, no process is. (If the host's uid 0 created such a
+ * namespace, it can enter from outside, unmapped and without capabilities; but the container's own
+ * procfs gives it the same access.) In a daemon that runs in a user namespace, EOVERFLOW can also
+ * mean that an id isn't mapped in that one.
  */
 static struct verdict namespaces_judge_users(int users, const struct ucred *peer) {
         struct verdict verdict;
