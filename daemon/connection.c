@@ -236,7 +236,7 @@ int connections_accept(struct connections *all, int socket) {
 
 /* ---- abandoned: the client has left, its thread is stuck ---- */
 
-/* With the mutex held. Releases the leases without the thread, which owns the descriptor. */
+/* With the mutex held. Orphans the client's leases; the thread keeps the descriptor. */
 static void connection_abandon(struct connection *connection) {
         struct log_subject subject = connection_subject(connection, LOG_EVENT_STUCK, "disconnect");
 

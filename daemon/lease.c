@@ -170,7 +170,7 @@ struct verdict lease_release(struct leases *leases, struct holder *holder, uint6
         remains->strangers = remains->count = 0;
         if (!leases_find_place(leases, holder, id, &place))
                 return verdict_refuse(STATUS_NO_SUCH_LEASE, STATUS_NO_TARGET);
-        /* First: a lease that can't be reached stays with its holder, which is alive. */
+        /* First: a lease that can't be reached stays with its holder, which still exists. */
         r = namespaces_go(place);
         if (r < 0 && r != -ENOENT)
                 return verdict_host_failed(r, STATUS_NO_TARGET);

@@ -508,8 +508,8 @@ static void call_reply_error(const struct call *call, enum status status, const 
 }
 
 /*
- * For refusals that request_serve() didn't make, count and log. `error`: a D-Bus error name to use
- * instead of the status's, or NULL.
+ * Counts, logs and answers a refusal that request_serve() didn't make. `error`: a D-Bus error name
+ * to use instead of the status's, or NULL.
  */
 static void call_refuse(const struct call *call, const struct verdict *verdict, const char *error) {
         const char *text = verdict->text[0] ? verdict->text : status_sentence(verdict->status);
@@ -659,7 +659,7 @@ static void call_start(struct call *call) {
         }
 }
 
-/* manager_turn() does the rest, once this has set the state. */
+/* manager_turn() does the rest. */
 static void call_judge(struct call *call, const struct verdict *verdict, const char *error) {
         if (verdict->status == STATUS_OK)
                 call->holder.subject.trust = TRUST_ADMINISTRATOR;

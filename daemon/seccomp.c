@@ -3,7 +3,7 @@
 /*
  * The list comes from strace(1) of all tests of the daemon, from the start of the first thread on,
  * plus the calls that other versions of libc and libsystemd make for the same functions. A call
- * with a powerful argument that isn't needed is allowed only with the argument that is. A pointer's
+ * that could do much more than is needed is allowed only with the arguments needed. A pointer's
  * target can't be examined, so nothing here knows a path.
  */
 
