@@ -236,7 +236,7 @@ static struct compare_result *main_result(const struct routes *routes,
         return NULL;
 }
 
-/* The same through the other mountatd, which is that of before. */
+/* Compares with the other, earlier mountatd. */
 static void main_summarise_against(const struct routes *routes, unsigned pause,
                                    struct compare_result *results) {
         static const struct {
@@ -265,7 +265,7 @@ static void main_summarise_against(const struct routes *routes, unsigned pause,
         }
 }
 
-/* Each is a ratio of one run. */
+/* Each figure is a ratio within one run. */
 static void main_summarise(const struct routes *routes, unsigned pause,
                            struct compare_result *results) {
         static const struct {
@@ -295,7 +295,7 @@ static void main_summarise(const struct routes *routes, unsigned pause,
                                       compare_microseconds(daemon, COMPARE_CYCLE, 0.5));
 }
 
-/* What more is asked for, to what it is without. */
+/* The cost of additional requests, relative to that without them. */
 static void main_summarise_more(const struct routes *routes, struct compare_result *results) {
         static const struct {
                 const char *name;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What the benchmark prints: tables as they come, or one JSON object; and a summary, at the end. */
+/* The output: tables as they are completed, or one JSON object; and a summary, at the end. */
 
 #include "tests/bench/table.h"
 
@@ -21,5 +21,5 @@ void report_table(struct table *table);
  */
 void report_figure(const char *name, const char *unit, double value);
 
-/* The summary, and the end of what is printed. */
+/* Prints the summary, and ends the output. */
 void report_end(void);
