@@ -17,7 +17,6 @@
 enum {
         STATE_VERSION = 3, /* 2 was in no release */
         STATE_RECORD_SIZE_1 = 192,
-
 };
 
 enum state_finding {

@@ -562,8 +562,8 @@ static void send_adopt(int client, uint64_t lease, const int *fds) {
 }
 
 /*
- * While no daemon runs, a client times out and reconnects: the socket that the service manager keeps
- * queues connections that the client has closed.
+ * While no daemon runs, a client times out and reconnects: the socket that the service manager
+ * keeps queues connections that the client has closed.
  */
 SANDBOX_TEST(a_client_that_tried_in_vain_before_still_adopts) {
         const struct service_plan inherits = {
