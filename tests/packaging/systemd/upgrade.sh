@@ -208,7 +208,7 @@ removed_option_is_refused() {
         mount_ids >"$machine_area/ids"
         upgrade_install /srv/packages
         machine_await 10 upgrade_has_logged \
-                "--workers=16: no such option, or its argument is missing or too much: see --help"
+                "--workers=16: no such option, or a missing or unneeded argument: see --help"
         machine_await 10 upgrade_has_logged "code=exited, status=2/"
         tap_equal "$(mount_ids)" "$(<"$machine_area/ids")"
         action_goes_on
