@@ -88,7 +88,7 @@ static int arguments_complain(const char *what, const char *culprit) {
 static int arguments_complain_unknown(const char *last) {
         char letter[] = {'-', (char)optopt, '\0'};
 
-        return arguments_complain("there is no such option here:",
+        return arguments_complain("this command has no option",
                                   optopt > 0 && optopt < OPTION_SOCKET ? letter : last);
 }
 
@@ -181,8 +181,7 @@ static int arguments_finish(struct arguments *arguments, uint32_t accepted) {
         if (arguments->dev)
                 arguments->flags |= MOUNTAT_DEV;
         if ((arguments->flags & MOUNTAT_PIDS_ONLY) && !(arguments->flags & MOUNTAT_PROC))
-                return arguments_complain("--pids-only is about procfs: give it too, by",
-                                          "--file-system proc");
+                return arguments_complain("--pids-only needs procfs: add", "--file-system proc");
         return 0;
 }
 
@@ -195,7 +194,7 @@ int arguments_parse(struct arguments *arguments, uint32_t accepted, int argc, ch
                 uint32_t group = arguments_group(option);
 
                 if (option == ':')
-                        return arguments_complain("a value is missing after", argv[optind - 1]);
+                        return arguments_complain("missing value for", argv[optind - 1]);
                 if (option == '?' || (group & ~accepted))
                         return arguments_complain_unknown(argv[optind - 1]);
                 if (arguments_set(arguments, option) < 0)

@@ -155,7 +155,7 @@ void channel_check(struct channel *channel) {
         struct pollfd poller = {.fd = channel->fd, .events = POLLRDHUP};
 
         if (poller.fd >= 0 && poll(&poller, 1, 0) > 0)
-                channel_close(channel, "was closed by the daemon");
+                channel_close(channel, "was closed by mountatd");
 }
 
 static int channel_wait(const struct channel *channel, short events) {
@@ -227,13 +227,13 @@ static bool channel_reply_fits(const struct wire_request *request, const struct 
 static int channel_fail(struct channel *channel, int error) {
         switch (error) {
         case -ETIMEDOUT:
-                channel_close(channel, "was closed because an answer didn't come in time");
+                channel_close(channel, "was closed because mountatd didn't answer in time");
                 return error;
         case -EBADMSG:
-                channel_close(channel, "was closed because the daemon broke the protocol");
+                channel_close(channel, "was closed because mountatd broke the protocol");
                 return -EPROTO;
         case -ECONNRESET:
-                channel_close(channel, "was closed by the daemon");
+                channel_close(channel, "was closed by mountatd");
                 return error;
         case -ECANCELED:
                 channel_close(channel, "was closed");
@@ -264,6 +264,6 @@ int channel_exchange(struct channel *channel, struct wire_request *request, cons
         if (!channel_reply_fits(request, reply))
                 return channel_fail(channel, -EBADMSG);
         if (reply->operation == PROTOCOL_UNASKED)
-                channel_close(channel, "was refused by the daemon");
+                channel_close(channel, "was refused by mountatd");
         return 0;
 }

@@ -110,8 +110,8 @@ static int connection_unanswered(const struct connection *connection, int error,
         /* What is lost stays lost, whatever connect(2) calls it: see mountat.h. */
         return failure_client(
                 failure, connection_is_absence(error) ? ECONNRESET : -error, MOUNTAT_NO_TARGET,
-                "the connection to mountatd %s, and connecting to %s again fails: %s: is mountatd "
-                "stopped? The next call tries it once more",
+                "the connection to mountatd %s, and reconnecting to %s failed: %s: is mountatd "
+                "stopped? The next call tries again",
                 connection->channel.closing,
                 text_escape(escaped, sizeof(escaped), connection->path), strerrordesc_np(-error));
 }
@@ -220,9 +220,10 @@ static int connection_offer(struct connection *connection, struct holding *holdi
         int result = holding_open_mounts(holding, fds);
 
         if (connection_is_shortage(result))
-                return failure_client(failure, -result, MOUNTAT_NO_TARGET,
-                                      "cannot open the mounts of a lease for the next mountatd: %s",
-                                      strerrordesc_np(-result));
+                return failure_client(
+                        failure, -result, MOUNTAT_NO_TARGET,
+                        "cannot open a lease's mounts to hand them to mountatd again: %s",
+                        strerrordesc_np(-result));
         if (result < 0) {
                 holding_lose(holding, result == -ENOENT ? HOLDING_BARE : HOLDING_UNREACHABLE,
                              result == -ENOENT ? 0 : result);
@@ -356,7 +357,7 @@ static const struct {
          "keep mounts beyond a connection"},
         {PROTOCOL_FEATURE_CHECK, MOUNTAT_STATUS_UNKNOWN_OPERATION,
          "check directories without mounting"},
-        {PROTOCOL_FEATURE_DEV, MOUNTAT_STATUS_UNSUPPORTED_FILE_SYSTEM, "mount a dev"},
+        {PROTOCOL_FEATURE_DEV, MOUNTAT_STATUS_UNSUPPORTED_FILE_SYSTEM, "mount a /dev"},
 };
 
 static int connection_explain_lack(const struct connection *connection,
@@ -367,11 +368,11 @@ static int connection_explain_lack(const struct connection *connection,
 
         while (!(lacks & connection_lacking[i].feature))
                 i++;
-        return failure_status(failure, connection_lacking[i].status, MOUNTAT_NO_TARGET,
-                              "%s can't %s: that takes mountatd 0.2 or later: upgrade it, and "
-                              "restart its service",
-                              text_escape(version, sizeof(version), call->reply.text),
-                              connection_lacking[i].what);
+        return failure_status(
+                failure, connection_lacking[i].status, MOUNTAT_NO_TARGET,
+                "%s can't %s: mountatd 0.2 or later is needed: upgrade it and restart its service",
+                text_escape(version, sizeof(version), call->reply.text),
+                connection_lacking[i].what);
 }
 
 /*

@@ -32,10 +32,9 @@ static bool denial_by_apparmor(void) {
         return access(path, F_OK) == 0 && denial_sysctl(path) != '0';
 }
 
-static const char denial_apparmor[] =
-        "AppArmor denies user namespaces where the sysctl "
-        "kernel.apparmor_restrict_unprivileged_userns is 1: load the profile for mountatctl, "
-        "which mountatctl(1) tells of";
+static const char denial_apparmor[] = "AppArmor denies user namespaces if the sysctl "
+                                      "kernel.apparmor_restrict_unprivileged_userns is 1: load the "
+                                      "profile for mountatctl, as described in mountatctl(1)";
 
 static const char *denial_of_unshare(int error) {
         switch (error) {
@@ -43,9 +42,9 @@ static const char *denial_of_unshare(int error) {
         case EUSERS:
                 return denial_sysctl("/proc/sys/user/max_user_namespaces") == '0'
                                ? "the sysctl user.max_user_namespaces is 0: raise it"
-                               : "as many user namespaces are there as the sysctl "
-                                 "user.max_user_namespaces allows, or 32 within each other: raise "
-                                 "it, or end some";
+                               : "the limit on user namespaces (sysctl user.max_user_namespaces) "
+                                 "or on their nesting (32) is reached: raise the sysctl, or end "
+                                 "some";
         case EINVAL:
         case ENOSYS:
                 return "this kernel is built without user namespaces (CONFIG_USER_NS)";
@@ -53,32 +52,32 @@ static const char *denial_of_unshare(int error) {
         case EACCES:
                 break;
         default:
-                return "the kernel has no user namespace to give";
+                return "the kernel refuses a user namespace";
         }
         if (denial_sysctl("/proc/sys/kernel/unprivileged_userns_clone") == '0')
                 return "the sysctl kernel.unprivileged_userns_clone is 0, which denies user "
                        "namespaces: set it to 1";
         if (denial_by_apparmor())
                 return denial_apparmor;
-        return "a process in a chroot can't have a user namespace, nor one whose user or group has "
-               "no id in its own; container runtimes (seccomp) and SELinux can deny it: leave the "
-               "chroot, or allow it there";
+        return "possible causes: a chroot, a user or group without an id in the current user "
+               "namespace, a container's seccomp filter, SELinux: run mountatctl outside of it, or "
+               "allow it there";
 }
 
 static const char *denial_of_map(enum denial_step step, int error, uid_t uid) {
         if (error == ENOENT)
-                return "is /proc mounted here? A user namespace can't be set up without it";
+                return "is /proc mounted? A user namespace can't be set up without it";
         if (error == EROFS)
-                return "/proc is read-only here, so that no user namespace can be set up: "
-                       "mount one that isn't";
+                return "/proc is read-only, so a user namespace can't be set up: mount a writable "
+                       "procfs";
         if (error != EPERM && error != EACCES)
                 return "the user namespace can't be set up";
         if (denial_by_apparmor())
                 return denial_apparmor;
         /* user_namespaces(7): "The mapping of user ID 0", since Linux 5.12. */
         if (step == DENIAL_WRITE && uid == 0)
-                return "uid 0 needs CAP_SETFCAP to have its id in a user namespace: give it that, "
-                       "or be another user";
+                return "uid 0 needs CAP_SETFCAP to be mapped in a user namespace: grant it, or run "
+                       "as another user";
         return "a security module, such as AppArmor or SELinux, denies what a user namespace "
                "needs: allow it for mountatctl";
 }

@@ -40,7 +40,7 @@ static void enter_close_maps(int *fds) {
 /* Tells what was denied in making the namespace, why, and what to do. Returns -ECANCELED. */
 static int enter_complain(enum denial_step step, const char *object, uid_t uid) {
         static const char *const verbs[] = {
-                [DENIAL_UNSHARE] = "make",
+                [DENIAL_UNSHARE] = "create",
                 [DENIAL_OPEN] = "open",
                 [DENIAL_WRITE] = "write",
                 [DENIAL_USE] = "chroot in",
@@ -110,15 +110,15 @@ static int enter_chroot(void) {
                 if (errno == EPERM)
                         return enter_complain(DENIAL_USE, "a user namespace", uid);
         }
-        warn("cannot make the root directory this process' own");
+        warn("cannot chroot into the root directory");
         return -ECANCELED;
 }
 
 int enter_root(int root) {
         if (fchdir(root) < 0) {
                 if (errno == EACCES)
-                        warnx("cannot enter the root directory: this user has no search "
-                              "permission (x) for it: chmod it");
+                        warnx("cannot enter the root directory: this user lacks search permission "
+                              "(x) on it: chmod it");
                 else
                         warn("cannot enter the root directory");
                 return -ECANCELED;
@@ -127,7 +127,7 @@ int enter_root(int root) {
                 return -ECANCELED;
         /* The working directory is the new root already; this gives it its name. */
         if (chdir("/") < 0) {
-                warn("cannot go to the top of the root directory");
+                warn("cannot change to / in the root directory");
                 return -ECANCELED;
         }
         return 0;

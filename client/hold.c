@@ -55,7 +55,7 @@ static int hold_wait(struct session *session, const struct signals *signals) {
                 if (ready < 0) {
                         if (errno == EINTR)
                                 continue;
-                        warn("cannot wait");
+                        warn("cannot wait for signals and standard input");
                         return -EIO;
                 }
                 if (ready == 0 || pollers[HOLD_DAEMON].revents) {

@@ -61,7 +61,7 @@ int holding_keep_targets(struct holding *holding, const struct mountat_target *t
 
                 if (fd < 0)
                         return failure_client(failure, errno, i,
-                                              "cannot keep the directory open: %s",
+                                              "cannot duplicate the directory's descriptor: %s",
                                               strerrordesc_np(errno));
                 holding->targets[i] = targets[i];
                 holding->targets[i].fd = fd;
@@ -150,19 +150,19 @@ void holding_lose_refused(struct holding *holding, const struct wire_reply *repl
 
 int holding_explain(const struct holding *holding, struct failure *failure) {
         static const char *const reasons[] = {
-                [HOLDING_BARE] = "its mounts were gone",
-                [HOLDING_UNREACHABLE] = "its mounts could not be opened",
-                [HOLDING_REFUSED] = "the next instance had released it already",
+                [HOLDING_BARE] = "its mounts are gone",
+                [HOLDING_UNREACHABLE] = "its mounts cannot be opened",
+                [HOLDING_REFUSED] = "mountatd had released it already",
         };
         bool errno_known = holding->error < 0;
         char refusal[sizeof(failure->text)];
 
         text_escape(refusal, sizeof(refusal), holding->refusal);
-        failure_status(failure, MOUNTAT_STATUS_NO_SUCH_LEASE, MOUNTAT_NO_TARGET,
-                       "the lease %016" PRIx64 " was lost when mountatd went away: %s%s%s: what is "
-                       "left of it is released within mountatd's --adopt-timeout",
-                       holding->id, refusal[0] ? refusal : reasons[holding->fate],
-                       errno_known ? ": " : "",
-                       errno_known ? strerrordesc_np(-holding->error) : "");
+        failure_status(
+                failure, MOUNTAT_STATUS_NO_SUCH_LEASE, MOUNTAT_NO_TARGET,
+                "lease %016" PRIx64 " was lost with the connection to mountatd: %s%s%s: mountatd "
+                                    "unmounts what is left of it within its --adopt-timeout",
+                holding->id, refusal[0] ? refusal : reasons[holding->fate], errno_known ? ": " : "",
+                errno_known ? strerrordesc_np(-holding->error) : "");
         return -ENOENT;
 }

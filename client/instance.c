@@ -47,7 +47,7 @@ static int instance_explain_namespaces(int error, struct wire_reply *reply) {
                 return error;
         if (reply->status == STATUS_FOREIGN_NAMESPACE)
                 snprintf(reply->text, sizeof(reply->text),
-                         "mountatd can enter your mount namespace, and isn't shown it: cannot open "
+                         "cannot hand your mount namespace to mountatd: cannot open "
                          "/proc/self/ns/mnt: %s: mount a procfs on /proc",
                          strerrordesc_np(-error));
         return 0;

@@ -37,7 +37,7 @@ int manager_prepare(sd_bus *bus, sd_bus_message **call, const char *member) {
         int r = sd_bus_message_new_method_call(bus, call, MANAGER_NAME, MANAGER_PATH,
                                                MANAGER_INTERFACE, member);
 
-        return r < 0 ? manager_fail("cannot make a D-Bus message", r) : 0;
+        return r < 0 ? manager_fail("cannot create a D-Bus message", r) : 0;
 }
 
 static void manager_complain(const char *what, const sd_bus_error *error) {
@@ -45,10 +45,10 @@ static void manager_complain(const char *what, const sd_bus_error *error) {
 
         if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
             sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
-                warnx("%s: mountatd is not on the system bus: systemctl status mountatd", what);
+                warnx("%s: mountatd is not on the system bus: see systemctl status mountatd", what);
         else if (sd_bus_error_has_name(error, SD_BUS_ERROR_ACCESS_DENIED))
-                warnx("%s: the system bus doesn't let you: only root and the members of "
-                      "mountatd's group may do this",
+                warnx("%s: the system bus denies the call: only root and members of mountatd's "
+                      "group may make it",
                       what);
         else
                 warnx("%s: %s", what,
@@ -79,8 +79,8 @@ int manager_get_all(sd_bus *bus, sd_bus_message **reply) {
         if (r >= 0)
                 r = sd_bus_message_append(call, "s", MANAGER_INTERFACE);
         if (r < 0)
-                return manager_fail("cannot make a D-Bus message", r);
-        return manager_send(bus, call, "cannot ask mountatd", reply);
+                return manager_fail("cannot create a D-Bus message", r);
+        return manager_send(bus, call, "cannot query mountatd", reply);
 }
 
 int manager_unmount(sd_bus *bus, uint64_t lease) {
@@ -128,7 +128,7 @@ int manager_list(sd_bus *bus, enum manager_scope scope, sd_bus_message **reply) 
                 return r;
         r = sd_bus_message_enter_container(
                 *reply, 'a', extended ? "(" MANAGER_LEASE_EX ")" : "(" MANAGER_LEASE ")");
-        return r < 0 ? manager_fail("mountatd's list", r) : 0;
+        return r < 0 ? manager_fail("cannot read mountatd's list of leases", r) : 0;
 }
 
 int manager_read_strings(sd_bus_message *reply, char *text, size_t size) {
@@ -182,5 +182,5 @@ int manager_next(sd_bus_message *reply, struct manager_lease *lease) {
                 r = manager_read_rest(reply, lease);
         if (r >= 0)
                 r = sd_bus_message_exit_container(reply);
-        return r < 0 ? manager_fail("mountatd's list", r) : 1;
+        return r < 0 ? manager_fail("cannot read mountatd's list of leases", r) : 1;
 }

@@ -19,7 +19,7 @@ static void mount_advise(const struct session *session) {
                 warnx("an administrator can mount there over D-Bus: see MountPath in "
                       "org.mountat1(5)");
         if (mountat_error_status(session->mountat) == MOUNTAT_STATUS_FOREIGN_NAMESPACE)
-                warnx("in a container, what is mounted ends with who holds it: use mountatctl run "
+                warnx("in a container, mounts can't outlive their connection: use mountatctl run "
                       "or mountatctl hold");
 }
 
@@ -38,7 +38,6 @@ int command_mount(const struct arguments *arguments) {
         printf("%016" PRIx64 "\n", session.lease);
         if (fflush(stdout) == 0)
                 return 0;
-        warn("cannot write to standard output: what was mounted as lease %016" PRIx64 " stays",
-             session.lease);
+        warn("cannot write to standard output: lease %016" PRIx64 " stays mounted", session.lease);
         return COMMAND_FAILED;
 }

@@ -100,7 +100,8 @@ static int mountat_enter(struct mountat *mountat) {
         failure_clear(&mountat->failure);
         if (turn_take(&mountat->turn, deadline) < 0)
                 return failure_client(&mountat->failure, ETIMEDOUT, MOUNTAT_NO_TARGET,
-                                      "the connection to mountatd is still being recovered");
+                                      "timed out while the connection to mountatd was being "
+                                      "recovered: try again");
         mountat->connection.channel.deadline = deadline;
         return 0;
 }
@@ -114,15 +115,16 @@ static const char *mountat_connect_advice(int error) {
         switch (error) {
         case -ENOENT:
         case -ECONNREFUSED:
-                return "is mountatd installed and its socket started (mountatd.socket)?";
+                return "is mountatd installed, and is mountatd.socket active?";
         case -EACCES:
-                return "is this user in the group mountat, and its session newer than that?";
+                return "is this user in the group mountat, and has it logged in since it was "
+                       "added?";
         case -EPROTOTYPE:
-                return "this is no socket of mountatd";
+                return "this isn't mountatd's socket";
         case -ETIMEDOUT:
-                return "mountatd accepts no connection: is it stopped, or overloaded?";
+                return "mountatd isn't accepting connections: is it stopped or overloaded?";
         case -ENAMETOOLONG:
-                return "the path of a socket has at most 107 bytes";
+                return "a socket's path has at most 107 bytes";
         default:
                 return "see connect(2)";
         }
@@ -134,11 +136,12 @@ static int mountat_open(struct mountat *mountat, const char *path) {
 
         if (mountat->connection.channel.fd >= 0)
                 return failure_client(&mountat->failure, EISCONN, MOUNTAT_NO_TARGET,
-                                      "already connected to mountatd: one connection each");
+                                      "already connected to mountatd: use a new struct mountat for "
+                                      "another connection");
         result = connection_open(&mountat->connection, path);
         if (result < 0)
                 return failure_client(&mountat->failure, -result, MOUNTAT_NO_TARGET,
-                                      "cannot connect to %s: %s: %s",
+                                      "cannot connect to mountatd at %s: %s: %s",
                                       text_escape(escaped, sizeof(escaped), path),
                                       strerrordesc_np(-result), mountat_connect_advice(result));
         return 0;
@@ -253,13 +256,12 @@ int mountat_hello(struct mountat *mountat, const char **version, uint32_t *featu
 static int mountat_explain_doubt(struct mountat *mountat, const struct connection_call *call) {
         bool keep = call->request.flags & PROTOCOL_KEEP;
 
-        return failure_status(
-                &mountat->failure, MOUNTAT_STATUS_ALREADY_MOUNTED, mountat->failure.target,
-                "mountatd went away before it answered, and something is mounted now: "
-                "either it was before, or mountatd had granted the mount at the very "
-                "end: then %s",
-                keep ? "mountatctl list shows its lease"
-                     : "it is released within its --adopt-timeout");
+        return failure_status(&mountat->failure, MOUNTAT_STATUS_ALREADY_MOUNTED,
+                              mountat->failure.target,
+                              "mountatd went away before it answered, and something is mounted "
+                              "there now: if it is this mount, %s",
+                              keep ? "mountatctl list shows its lease"
+                                   : "mountatd unmounts it within its --adopt-timeout");
 }
 
 /*
@@ -341,14 +343,14 @@ static int mountat_enter_with(struct mountat *mountat, struct holding **holding)
         if (*holding)
                 return 0;
         return mountat_leave(mountat, failure_client(&mountat->failure, ENOMEM, MOUNTAT_NO_TARGET,
-                                                     "no memory for a lease"));
+                                                     "cannot allocate a lease: out of memory"));
 }
 
 static int mountat_check_count(struct mountat *mountat, size_t n) {
         if (n >= 1 && n <= MOUNTAT_TARGETS_MAX)
                 return 0;
         return failure_client(&mountat->failure, EINVAL, MOUNTAT_NO_TARGET,
-                              "a request has 1 to %d targets, not %zu: make several",
+                              "a request takes 1 to %d targets, not %zu: make several requests",
                               MOUNTAT_TARGETS_MAX, n);
 }
 
@@ -412,16 +414,17 @@ int mountat_check(struct mountat *mountat, const struct mountat_target *targets,
 
 static int mountat_check_flags(struct mountat *mountat, uint32_t flags) {
         if (flags & ~(uint32_t)MOUNTAT_FLAGS)
-                return failure_client(&mountat->failure, EINVAL, MOUNTAT_NO_TARGET,
-                                      "unknown flags 0x%x: this libmountat is older than they are",
-                                      flags & ~(uint32_t)MOUNTAT_FLAGS);
+                return failure_client(
+                        &mountat->failure, EINVAL, MOUNTAT_NO_TARGET,
+                        "unknown flags 0x%x: this libmountat is too old for them: upgrade it",
+                        flags & ~(uint32_t)MOUNTAT_FLAGS);
         if (!(flags & FLAG_FILE_SYSTEMS))
                 return failure_client(
                         &mountat->failure, EINVAL, MOUNTAT_NO_TARGET,
-                        "nothing to mount: give MOUNTAT_PROC, MOUNTAT_SYSFS or MOUNTAT_DEV");
+                        "nothing to mount: add MOUNTAT_PROC, MOUNTAT_SYSFS or MOUNTAT_DEV");
         if ((flags & MOUNTAT_PIDS_ONLY) && !(flags & MOUNTAT_PROC))
                 return failure_client(&mountat->failure, EINVAL, MOUNTAT_NO_TARGET,
-                                      "MOUNTAT_PIDS_ONLY is about procfs: give MOUNTAT_PROC too");
+                                      "MOUNTAT_PIDS_ONLY needs procfs: add MOUNTAT_PROC");
         return 0;
 }
 
@@ -516,7 +519,7 @@ static int mountat_await_bare(struct mountat *mountat, const struct holding *hol
 static int mountat_explain_absence(struct mountat *mountat, uint64_t lease) {
         return failure_status(&mountat->failure, MOUNTAT_STATUS_NO_SUCH_LEASE, MOUNTAT_NO_TARGET,
                               "mountatd went away before it answered, and there is no lease "
-                              "%016" PRIx64 " now: either it has been unmounted, or there was none",
+                              "%016" PRIx64 " now: either it was unmounted, or it never existed",
                               lease);
 }
 

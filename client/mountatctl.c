@@ -202,7 +202,7 @@ int main(int argc, char **argv) {
         prctl(PR_SET_DUMPABLE, 0);
 
         if (argc < 2) {
-                warnx("which command? See mountatctl --help");
+                warnx("no command given: see mountatctl --help");
                 return COMMAND_MISUSED;
         }
         if (strcmp(argv[1], "--help") == 0)
@@ -213,7 +213,7 @@ int main(int argc, char **argv) {
                 if (strcmp(argv[1], commands[i].name) == 0)
                         return command_start(&commands[i], argc - 1, argv + 1);
 
-        warnx("there is no command %s: see mountatctl --help",
+        warnx("unknown command %s: see mountatctl --help",
               text_escape(escaped, sizeof(escaped), argv[1]));
         return COMMAND_MISUSED;
 }

@@ -24,7 +24,7 @@ int root_open(struct root *root, int fd, uint32_t flags, struct failure *failure
         *root = (struct root){.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3), .flags = flags};
         if (root->fd < 0)
                 return failure_client(failure, errno, MOUNTAT_NO_TARGET,
-                                      "cannot keep the root directory open: %s",
+                                      "cannot duplicate the root directory's descriptor: %s",
                                       strerrordesc_np(errno));
         return 0;
 }
@@ -61,28 +61,28 @@ static int root_open_failed(const char *name, int error, uint32_t target, struct
         switch (error) {
         case -ENOENT:
                 return failure_client(failure, ENOENT, target,
-                                      "there is no directory %s below the root: make one, or give "
+                                      "there is no directory %s below the root: create it, or add "
                                       "MOUNTAT_CREATE (mountatctl --create)",
                                       name);
         case -ELOOP:
                 return failure_client(failure, ELOOP, target,
-                                      "%s below the root is a symbolic link, and none is followed: "
-                                      "put a directory in its place",
+                                      "%s below the root is a symbolic link, which is not "
+                                      "followed: replace it with a directory",
                                       name);
         case -ENOTDIR:
                 return failure_status(failure, MOUNTAT_STATUS_NOT_A_DIRECTORY, target,
-                                      "%s below the root is not a directory, or the root is none",
+                                      "%s below the root, or the root itself, is not a directory",
                                       name);
         case -EXDEV: /* RESOLVE_NO_XDEV, openat2(2) */
-                return failure_status(failure, MOUNTAT_STATUS_ALREADY_MOUNTED, target,
-                                      "something is mounted on %s below the root already: unmount "
-                                      "it, or leave it as it is",
-                                      name);
+                return failure_status(
+                        failure, MOUNTAT_STATUS_ALREADY_MOUNTED, target,
+                        "something is already mounted on %s below the root: unmount it first",
+                        name);
         case -ENOSYS:
                 return failure_client(failure, ENOSYS, target,
-                                      "cannot open %s below the root: openat2 is missing: Linux "
-                                      "5.6 or later is needed, and no RestrictSUIDSGID= in the "
-                                      "unit of a service",
+                                      "cannot open %s below the root: openat2 doesn't work here: "
+                                      "use Linux 5.6 or later, and no seccomp filter that denies "
+                                      "it, such as RestrictSUIDSGID= in a unit",
                                       name);
         default:
                 return failure_client(failure, -error, target, "cannot open %s below the root: %s",

@@ -48,11 +48,11 @@ static int run_close_descriptors(const struct run *run) {
         if (run->arguments->keep_fds)
                 return 0;
         if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0) {
-                warn("cannot close descriptors (Linux 5.11 or later is needed)");
+                warn("cannot set close-on-exec (Linux 5.11 or later is needed)");
                 return -errno;
         }
         if (jobserver_pass(&run->jobserver) < 0) {
-                warn("cannot pass the job server's descriptors on");
+                warn("cannot pass on the job server's descriptors");
                 return -ECANCELED;
         }
         return 0;
@@ -105,7 +105,7 @@ static int run_explain_exec(const char *command, int error) {
                 return COMMAND_RUN_NOT_FOUND;
         }
         warnx("cannot execute %s in the root: %s", escaped,
-              error == ENOENT ? "its interpreter or loader is not there" : strerror(error));
+              error == ENOENT ? "its interpreter or dynamic loader is missing" : strerror(error));
         return COMMAND_RUN_NOT_EXECUTABLE;
 }
 
@@ -172,7 +172,7 @@ static int run_command(const struct run *run, struct session *session, struct si
         pid_t child = fork();
 
         if (child < 0) {
-                warn("cannot make a process");
+                warn("cannot fork");
                 return COMMAND_RUN_FAILED;
         }
         if (child == 0)

@@ -51,7 +51,8 @@ int session_connect(struct session *session, const struct arguments *arguments) 
         int result = session_open(session, arguments);
 
         if (result < 0)
-                warnx("%s", session->mountat ? mountat_error_text(session->mountat) : "no memory");
+                warnx("%s",
+                      session->mountat ? mountat_error_text(session->mountat) : "out of memory");
         return result;
 }
 
@@ -147,7 +148,7 @@ static int session_give_up(struct session *session, int error) {
 
 static int session_recovered(struct session *session) {
         if (!session->told && session->lost_until)
-                warnx("mountatd was restarted: what is mounted stays");
+                warnx("mountatd was restarted: the mounts stay");
         session->told |= session->lost_until != 0;
         session->lost_until = 0;
         return 0;

@@ -19,14 +19,14 @@ static const struct table_column status_columns[] = {
         {"Features", "Features", TABLE_LIST},
         {"Leases", "Leases", TABLE_NUMBER},
         {"Connections", "Connections", TABLE_NUMBER},
-        {"MountsTotal", "Mounts since the start", TABLE_NUMBER},
-        {"FailuresTotal", "Refused or failed", TABLE_NUMBER},
-        {"MaxConnections", "Connections, at most", TABLE_NUMBER},
-        {"MaxConnectionsPerUser", "Of one user", TABLE_NUMBER},
-        {"MaxNamespacesPerUser", "In namespaces, of one user", TABLE_NUMBER},
-        {"MaxMounts", "Mounts, at most", TABLE_NUMBER},
-        {"MaxMountsPerUser", "Of one user", TABLE_NUMBER},
-        {"MaxTargets", "Targets per request", TABLE_NUMBER},
+        {"MountsTotal", "Mounts since start", TABLE_NUMBER},
+        {"FailuresTotal", "Requests refused or failed", TABLE_NUMBER},
+        {"MaxConnections", "Max connections", TABLE_NUMBER},
+        {"MaxConnectionsPerUser", "Max connections per user", TABLE_NUMBER},
+        {"MaxNamespacesPerUser", "Max namespaces per user", TABLE_NUMBER},
+        {"MaxMounts", "Max mounts", TABLE_NUMBER},
+        {"MaxMountsPerUser", "Max mounts per user", TABLE_NUMBER},
+        {"MaxTargets", "Max targets per request", TABLE_NUMBER},
         {"BuildDirectories", "Build directories", TABLE_STRING},
 };
 
@@ -44,8 +44,8 @@ static const char *status_of_directory(const char *path) {
         struct stat stat;
 
         if (lstat(path, &stat) < 0)
-                return errno == ENOENT ? " (isn't there)" : "";
-        return S_ISDIR(stat.st_mode) ? "" : " (isn't a directory)";
+                return errno == ENOENT ? " (missing)" : "";
+        return S_ISDIR(stat.st_mode) ? "" : " (not a directory)";
 }
 
 static int status_read_directories(sd_bus_message *reply, char *text, size_t size) {
@@ -143,6 +143,6 @@ int command_status(const struct arguments *arguments) {
         if (r >= 0)
                 r = table_print_record(&table, arguments->format);
         if (r < 0)
-                warnx("cannot tell: %s", strerrordesc_np(-r));
+                warnx("cannot print the status: %s", strerrordesc_np(-r));
         return r < 0 ? COMMAND_FAILED : 0;
 }

@@ -128,8 +128,8 @@ static int unmount_below(struct unmount *unmount, const char *path) {
         }
         r = manager_open(&unmount->bus);
         if (r < 0) {
-                warnx("cannot look for leases below %s: give the lease's number, as mountatctl "
-                      "mount printed it",
+                warnx("cannot look up the leases below %s: give the lease's number, as printed by "
+                      "mountatctl mount",
                       escaped);
                 return r;
         }
@@ -137,7 +137,7 @@ static int unmount_below(struct unmount *unmount, const char *path) {
         if (count == 0) {
                 warnx("cannot unmount below %s: %s", escaped,
                       cut > 0 ? "the path is too long for mountatctl list: give the lease's number"
-                              : "there is no lease of yours: see mountatctl list");
+                              : "you have no lease there: see mountatctl list");
                 return -ENOENT;
         }
         for (int i = 0; i < count; i++)
@@ -154,7 +154,7 @@ int command_unmount(const struct arguments *arguments) {
 
         unmount.connected = session_open(&unmount.session, arguments);
         if (!unmount.session.mountat) {
-                warnx("no memory");
+                warnx("out of memory");
                 return COMMAND_FAILED;
         }
         if (unmount_is_lease(operand, &lease))

@@ -110,7 +110,7 @@ func (c *channel) read() {
 // any come, the kernel drops them and says MSG_CTRUNC.
 func (c *channel) deliver(datagram []byte, flags int) error {
 	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		return lost(fmt.Errorf("%w: a message that is too long, or has descriptors", ErrProtocol))
+		return lost(fmt.Errorf("%w: a message is too long or carries descriptors", ErrProtocol))
 	}
 	reply, err := decodeReply(datagram)
 	if err != nil {
@@ -124,7 +124,7 @@ func (c *channel) deliver(datagram []byte, flags int) error {
 	defer c.mu.Unlock()
 	call := c.pending[reply.cookie]
 	if call == nil || !reply.fits(call.operation, call.flags) {
-		return lost(fmt.Errorf("%w: a reply that fits no request", ErrProtocol))
+		return lost(fmt.Errorf("%w: a reply matches no request", ErrProtocol))
 	}
 	delete(c.pending, reply.cookie)
 	c.learn(call, reply)

@@ -100,11 +100,11 @@ func hasPrivileges() bool {
 func advice(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
-		return ": is mountatd installed and its socket started (mountatd.socket)?"
+		return ": is mountatd installed, and is mountatd.socket active?"
 	case errors.Is(err, unix.EPROTOTYPE):
-		return ": that is another program's socket: is mountatd's at another path?"
+		return ": this isn't mountatd's socket"
 	case errors.Is(err, fs.ErrPermission):
-		return ": is this user in the group mountat, and its session newer than that?"
+		return ": is this user in the group mountat, and has it logged in since it was added?"
 	}
 	return ""
 }

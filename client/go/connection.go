@@ -286,7 +286,7 @@ func (c *connection) reconnect() *channel {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
-		c.absence = fmt.Errorf("connecting to %s again: %w", escape(c.path), err)
+		c.absence = fmt.Errorf("cannot reconnect to %s: %w", escape(c.path), err)
 		return nil
 	}
 	ch := newChannel(socket, c.away)
@@ -455,7 +455,7 @@ func (c *connection) await(ctx context.Context, l *Lease) (*channel, error) {
 		select {
 		case <-changed:
 		case <-patience.C:
-			err = errors.New("it is away for too long")
+			err = errors.New("mountatd didn't come back in time")
 		case <-ctx.Done():
 			err = ctx.Err()
 		}

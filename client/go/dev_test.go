@@ -86,7 +86,7 @@ func TestADaemonTooOldForDevIsNamed(t *testing.T) {
 		}
 	}()
 	_, err := client.Mount(testContext(t), openDirectory(t, path), Proc|Sysfs|Dev|Create)
-	checkDevRefused(t, err, path, "(target 2)", "mountatd 0.1.0 can't mount a dev", "0.2 or later")
+	checkDevRefused(t, err, path, "(target 2)", "mountatd 0.1.0 can't mount a /dev", "0.2 or later")
 
 	// Nor is it asked to keep or to check one.
 	_, err = client.Mount(testContext(t), openDirectory(t, path), Dev|Create|Keep)
@@ -94,7 +94,7 @@ func TestADaemonTooOldForDevIsNamed(t *testing.T) {
 		t.Errorf("keep: %v", err)
 	}
 	err = client.Check(testContext(t), Dev.Targets(openDirectory(t, path))...)
-	checkDevRefused(t, err, path, "mountatd 0.1.0 can't mount a dev", "0.2 or later")
+	checkDevRefused(t, err, path, "mountatd 0.1.0 can't mount a /dev", "0.2 or later")
 	client.Close()
 	peer.checkEnd()
 }

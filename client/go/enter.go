@@ -42,7 +42,7 @@ func openNamespaces() (targets []wireTarget, fds []int, err error) {
 		}
 		if isPassing(err) {
 			closeAll(fds)
-			return nil, nil, fmt.Errorf("cannot have mountatd enter this process' namespaces: %w",
+			return nil, nil, fmt.Errorf("cannot hand this process's namespaces to mountatd: %w",
 				&fs.PathError{Op: "open", Path: path, Err: err})
 		}
 		if i == 0 {

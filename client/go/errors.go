@@ -14,7 +14,7 @@ import (
 
 var (
 	// ErrLost is in every error that is due to a connection that is gone.
-	ErrLost = errors.New("the connection to mountatd is gone")
+	ErrLost = errors.New("the connection to mountatd was lost")
 
 	// ErrLeaseLost is in the errors about a lease that the daemon's next instance didn't adopt, or
 	// whose mounts were gone. What is left of it is released within the daemon's --adopt-timeout.
@@ -41,9 +41,9 @@ func (e *Error) Error() string {
 		text = e.Errno.Error()
 	}
 	if e.Target >= 0 {
-		return fmt.Sprintf("mountatd: %s: %s (target %d): %s", e.Operation, e.Status, e.Target, text)
+		return fmt.Sprintf("mountatd: %s: %s (target %d): %s", e.Operation, e.Status.String(), e.Target, text)
 	}
-	return fmt.Sprintf("mountatd: %s: %s: %s", e.Operation, e.Status, text)
+	return fmt.Sprintf("mountatd: %s: %s: %s", e.Operation, e.Status.String(), text)
 }
 
 // Unwrap gives errors.Is and errors.As the status and the errno.
@@ -71,7 +71,7 @@ var lacks = [...]struct {
 	status  Status
 	what    string
 }{
-	{FeatureDev, StatusUnsupportedFileSystem, "mount a dev"},
+	{FeatureDev, StatusUnsupportedFileSystem, "mount a /dev"},
 	{FeatureKeep, StatusUnknownOperation, "keep mounts beyond a connection"},
 	{FeatureCheck, StatusUnknownOperation, "check directories without mounting"},
 }
@@ -87,8 +87,8 @@ func newLackError(features Feature, version string) *Error {
 		Status:    lacks[i].status,
 		Errno:     lacks[i].status.errno(0),
 		Target:    -1,
-		Text: fmt.Sprintf("%s can't %s: that takes mountatd 0.2 or later: upgrade it, and restart "+
-			"its service", escape(version), lacks[i].what),
+		Text: fmt.Sprintf("%s can't %s: mountatd 0.2 or later is needed: upgrade it and restart its "+
+			"service", escape(version), lacks[i].what),
 	}
 }
 

@@ -260,7 +260,7 @@ func (c *Client) UnmountLease(ctx context.Context, id uint64) error {
 	refusal := newReplyError(operationUnmount, q.reply, 0)
 	if q.inDoubt && refusal.Status == StatusNoSuchLease { // or the success of our first attempt
 		refusal.Text = fmt.Sprintf("mountatd went away before it answered, and there is no lease %016x "+
-			"now: either it has been unmounted, or there was none", id)
+			"now: either it was unmounted, or it never existed", id)
 	}
 	return refusal
 }

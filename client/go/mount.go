@@ -137,7 +137,7 @@ func featuresOf(targets []wireTarget) (features Feature) {
 // openTargets gives a lease that isn't granted yet, with descriptors of its own for the targets.
 func (c *Client) openTargets(targets []Target) (lease *Lease, fds []int, err error) {
 	if len(targets) < 1 || len(targets) > protocolTargetsMax {
-		return nil, nil, fmt.Errorf("mountatd: mount: a request has 1 to %d targets, not %d: %w",
+		return nil, nil, fmt.Errorf("mountatd: mount: a request takes 1 to %d targets, not %d: make several requests: %w",
 			protocolTargetsMax, len(targets), unix.EINVAL)
 	}
 	lease = newLease(c)
@@ -222,12 +222,12 @@ func explainMount(ctx context.Context, q *inquiry) error {
 		}
 	}
 	if q.inDoubt && refusal.Status == StatusAlreadyMounted {
-		then := "it is released within its --adopt-timeout"
+		then := "mountatd unmounts it within its --adopt-timeout"
 		if q.request.flags == protocolKeep {
 			then = "mountatctl list shows its lease"
 		}
-		refusal.Text = "mountatd went away before it answered, and something is mounted now: either " +
-			"it was before, or mountatd had granted the mount at the very end: then " + then
+		refusal.Text = "mountatd went away before it answered, and something is mounted there now: if it is " +
+			"this mount, " + then
 	}
 	return refusal
 }

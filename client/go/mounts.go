@@ -57,7 +57,7 @@ func (l *Lease) openMount(i int) (fd int, err error) {
 	if isBareErrno(err) {
 		return -1, errBare
 	}
-	return -1, fmt.Errorf("its mount on %s can't be opened: %w", name, err)
+	return -1, fmt.Errorf("its mount on %s cannot be opened: %w", name, err)
 }
 
 func isBareErrno(err error) bool {

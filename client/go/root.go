@@ -40,11 +40,11 @@ const (
 func (f Flags) check() error {
 	switch {
 	case f&^flagsAll != 0:
-		return fmt.Errorf("mountatd: mount: unknown flags %#x: %w", uint32(f&^flagsAll), unix.EINVAL)
+		return fmt.Errorf("mountatd: mount: unknown flags %#x: this package is too old for them: upgrade it: %w", uint32(f&^flagsAll), unix.EINVAL)
 	case f&flagsMounts == 0:
-		return fmt.Errorf("mountatd: mount: nothing to mount: give Proc, Sysfs or Dev: %w", unix.EINVAL)
+		return fmt.Errorf("mountatd: mount: nothing to mount: add Proc, Sysfs or Dev: %w", unix.EINVAL)
 	case f&PIDsOnly != 0 && f&Proc == 0:
-		return fmt.Errorf("mountatd: mount: PIDsOnly is about procfs: give Proc too: %w", unix.EINVAL)
+		return fmt.Errorf("mountatd: mount: PIDsOnly needs procfs: add Proc: %w", unix.EINVAL)
 	}
 	return nil
 }
@@ -88,7 +88,7 @@ type root struct {
 func openRoot(directory *os.File, flags Flags) (*root, error) {
 	file, err := duplicate(directory)
 	if err != nil {
-		return nil, fmt.Errorf("mountatd: mount: cannot keep the root directory open: %w", err)
+		return nil, fmt.Errorf("mountatd: mount: cannot duplicate the root directory's descriptor: %w", err)
 	}
 	return &root{file: file, flags: flags}, nil
 }
@@ -196,20 +196,19 @@ func openFailed(name string, target int, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOTDIR):
 		refusal.Status = StatusNotADirectory
-		refusal.Text = name + " below the root is not a directory, or the root is none"
+		refusal.Text = name + " below the root, or the root itself, is not a directory"
 	case errors.Is(err, unix.EXDEV): // RESOLVE_NO_XDEV, openat2(2)
 		refusal.Status = StatusAlreadyMounted
-		refusal.Text = "something is mounted on " + name +
-			" below the root already: unmount it, or leave it as it is"
+		refusal.Text = "something is already mounted on " + name + " below the root: unmount it first"
 	case errors.Is(err, unix.ENOENT):
-		return fmt.Errorf("mountatd: mount: there is no directory %s below the root: make one, or "+
-			"give Create: %w", name, err)
+		return fmt.Errorf("mountatd: mount: there is no directory %s below the root: create it, or "+
+			"add Create: %w", name, err)
 	case errors.Is(err, unix.ELOOP):
-		return fmt.Errorf("mountatd: mount: %s below the root is a symbolic link, and none is "+
-			"followed: put a directory in its place: %w", name, err)
+		return fmt.Errorf("mountatd: mount: %s below the root is a symbolic link, which is not "+
+			"followed: replace it with a directory: %w", name, err)
 	case errors.Is(err, unix.ENOSYS):
-		return fmt.Errorf("mountatd: mount: cannot open %s below the root: openat2 is missing: Linux 5.6 "+
-			"or later is needed, and no RestrictSUIDSGID= in the unit of a service: %w", name, err)
+		return fmt.Errorf("mountatd: mount: cannot open %s below the root: openat2 doesn't work here: use "+
+			"Linux 5.6 or later, and no seccomp filter that denies it, such as RestrictSUIDSGID= in a unit: %w", name, err)
 	default:
 		return fmt.Errorf("mountatd: mount: cannot open %s below the root: %w", name, err)
 	}

@@ -57,7 +57,7 @@ type reply struct {
 	text      string
 }
 
-var errNoReply = errors.New("a message that is no reply of version 1")
+var errNoReply = errors.New("a message is not a reply of version 1")
 
 func decodeReply(b []byte) (*reply, error) {
 	if len(b) < replyHeaderSize || len(b) > replySizeMax ||

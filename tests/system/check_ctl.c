@@ -194,7 +194,7 @@ BUS_TEST(unmounts_below_a_directory_as_root_for_another_user) {
 
         sandbox_make_root(USER_ALICE, "root");
         ctl_mount(USER_ALICE, sandbox_path("root"));
-        expect(ctl(USER_BOB, "unmount %s", sandbox_path(".")), 1, "no lease of yours");
+        expect(ctl(USER_BOB, "unmount %s", sandbox_path(".")), 1, "you have no lease there");
         expect_silence(ctl(0, "unmount %s", sandbox_path("root")));
         ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
         bus_fixture_close(&fixture);
@@ -255,7 +255,7 @@ BUS_TEST(unmounts_below_a_long_path_by_lease) {
         expect(ctl(0, "mount --quiet --create %s", root), 0, "");
         expect(ctl(0, "unmount %s", root), 1, "give the lease's number");
         expect(ctl(0, "unmount %.*s", (int)strlen(root) - 1, root), 1, "No such file");
-        expect(ctl(0, "unmount %s", sandbox_path(".")), 1, "no lease of yours");
+        expect(ctl(0, "unmount %s", sandbox_path(".")), 1, "you have no lease there");
         lease = ctl_list_first(0);
         expect_silence(ctl(0, "unmount %s", lease));
         ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
@@ -318,7 +318,7 @@ BUS_TEST(status_shows_build_directories_that_are_not_there) {
                 .options = {text, "--build-directory", sandbox_path("late:60001")},
         });
         system_bus_wait_for("org.mountat1");
-        snprintf(text, sizeof(text), "%s, %s:60001 (isn't there)", directory, sandbox_path("late"));
+        snprintf(text, sizeof(text), "%s, %s:60001 (missing)", directory, sandbox_path("late"));
         expect(ctl(0, "status"), 0, text);
         expect(ctl(0, "status --json=short" PYTHON("d[\"BuildDirectories\"]")), 0, text);
         bus_fixture_close(&fixture);
@@ -334,7 +334,7 @@ BUS_TEST(lists_those_of_others_with_consent) {
         expect(ctl(USER_BOB, "list"), 0, "0 leases.");
         expect(ctl(USER_BOB, "list --all"), 0, "1 leases.");
         expect(ctl(0, "list"), 0, "1 leases.");
-        expect(ctl(USER_BOB, "status --all"), 2, "no such option");
+        expect(ctl(USER_BOB, "status --all"), 2, "has no option");
         sandbox_kill(polkit);
         bus_fixture_close(&fixture);
 }
@@ -598,7 +598,7 @@ BUS_TEST(says_what_is_wrong) {
         expect(ctl(USER_ALICE, "mount"), 2, "usage");
         expect(ctl(USER_ALICE, "unmount"), 2, "usage");
         expect(ctl(USER_ALICE, "list --json=loud"), 2, "short, pretty or off");
-        expect(ctl(USER_ALICE, "list --create"), 2, "no such option");
+        expect(ctl(USER_ALICE, "list --create"), 2, "has no option");
         expect(ctl(USER_ALICE, "mount %s", sandbox_path("no")), 1, "No such file");
         expect(ctl(USER_ALICE, "mount %s", sandbox_path("empty")), 1, "--create");
         expect(ctl(USER_ALICE, "unmount %s", sandbox_path("root")), 1, "no lease");

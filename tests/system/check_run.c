@@ -91,13 +91,15 @@ RUN_TEST(exit_status_tells_its_own_failures_apart) {
                 {{"run", root, "--", "text"}, 126, "cannot execute text"},
                 {{"run", root, "--", "/bin"}, 126, "cannot execute /bin"},
                 {{"run", root, "--", "/closed/busybox"}, 126, "cannot execute /closed/busybox"},
-                {{"run", root, "--", "/script"}, 126, "its interpreter or loader is not there"},
+                {{"run", root, "--", "/script"},
+                 126,
+                 "its interpreter or dynamic loader is missing"},
                 {{"run", root, "--", "/bin/id"}, 125, "mountatd", .unanswered = true},
                 {{"run"}, 125, "usage"},
                 {{"run", root}, 125, "usage"},
                 {{"run", root, "--"}, 125, "usage"},
-                {{"run", "--no-such", root, "--", "id"}, 125, "no such option"},
-                {{"run", "--all", root, "--", "id"}, 125, "no such option"},
+                {{"run", "--no-such", root, "--", "id"}, 125, "has no option"},
+                {{"run", "--all", root, "--", "id"}, 125, "has no option"},
                 {{"run", "--timeout", "0", root, "--", "id"}, 125, "--timeout takes"},
                 {{"run", "--file-system", "ext4", root, "--", "id"}, 125, "--file-system takes"},
                 {{"run", sandbox_path("no"), "--", "id"}, 125, "No such file"},
@@ -366,17 +368,17 @@ USERNS_TEST(denial_of_a_user_namespace_is_explained) {
                 {REFUSE_UNSHARE(EPERM), "1\n", "1\n",
                  "kernel.apparmor_restrict_unprivileged_userns is 1"},
                 {REFUSE_UNSHARE(EACCES), NULL, "1\n", "profile for mountatctl"},
-                {REFUSE_UNSHARE(EPERM), "1\n", "0\n", "container runtimes (seccomp)"},
-                {REFUSE_UNSHARE(EPERM), NULL, NULL, "container runtimes (seccomp)"},
-                {REFUSE_UNSHARE(ENOSPC), NULL, NULL, "user.max_user_namespaces allows"},
-                {REFUSE_UNSHARE(EUSERS), NULL, NULL, "32 within each other"},
+                {REFUSE_UNSHARE(EPERM), "1\n", "0\n", "a container's seccomp filter"},
+                {REFUSE_UNSHARE(EPERM), NULL, NULL, "a container's seccomp filter"},
+                {REFUSE_UNSHARE(ENOSPC), NULL, NULL, "the limit on user namespaces"},
+                {REFUSE_UNSHARE(EUSERS), NULL, NULL, "nesting (32)"},
                 {REFUSE_UNSHARE(EINVAL), NULL, NULL, "CONFIG_USER_NS"},
                 {REFUSE_UNSHARE(ENOSYS), NULL, NULL, "CONFIG_USER_NS"},
-                {REFUSE_UNSHARE(ENOMEM), NULL, NULL, "the kernel has no user namespace to give"},
+                {REFUSE_UNSHARE(ENOMEM), NULL, NULL, "the kernel refuses a user namespace"},
                 {REFUSE_OPEN(EACCES), NULL, "1\n", "profile for mountatctl"},
                 {REFUSE_OPEN(EACCES), NULL, "0\n", "a security module"},
                 {REFUSE_OPEN(EACCES), NULL, NULL, "a security module"},
-                {REFUSE_OPEN(ENOENT), NULL, NULL, "is /proc mounted here?"},
+                {REFUSE_OPEN(ENOENT), NULL, NULL, "is /proc mounted?"},
                 {REFUSE_DENY, NULL, "1\n", "profile for mountatctl"},
                 {REFUSE_DENY, NULL, NULL, "a security module"},
                 {{SYS_chroot, 0, 0, 0, EPERM}, NULL, "1\n", "cannot chroot in a user namespace"},
@@ -441,14 +443,14 @@ USERNS_TEST(what_the_kernel_denies_is_explained) {
         ck_assert_int_eq(mount("/", jail, NULL, MS_BIND | MS_REC, NULL), 0);
         ctl.become = become_alice_in_a_chroot;
         program = ctl_run(&ctl, 125);
-        program_expect(&program, "a process in a chroot");
+        program_expect(&program, "possible causes: a chroot");
         ck_assert_int_eq(umount2(jail, MNT_DETACH), 0);
 
         ck_assert_int_eq(mount("/proc", "/proc", NULL, MS_BIND | MS_REC, NULL), 0);
         ck_assert_int_eq(mount(NULL, "/proc", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
         ctl.become = ctl_become_alice;
         program = ctl_run(&ctl, 125);
-        program_expect(&program, "/proc is read-only here");
+        program_expect(&program, "/proc is read-only");
         ck_assert_int_eq(umount2("/proc", MNT_DETACH), 0);
         service_stop(&service);
 }

@@ -339,7 +339,7 @@ SANDBOX_TEST(hold_comes_through_a_restart) {
         ck_assert_int_eq(kill(service.pid, SIGKILL), 0);
         service_wait(&service);
         service = service_spawn(&(struct service_plan){.name = "run"});
-        program_await(&program, "what is mounted stays");
+        program_await(&program, "the mounts stay");
         ck_assert(is_mounted(sandbox_path("root/dev/tty")));
         program_expect_exit(&program, &service, 0);
         ck_assert(!is_mounted(sandbox_path("root/dev")));

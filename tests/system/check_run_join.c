@@ -288,7 +288,7 @@ JOIN_TEST(hold_comes_through_restarts) {
         for (size_t i = 0; i < sizeof(deaths) / sizeof(deaths[0]); i++) {
                 replace(&service, deaths[i], JOIN);
                 if (i == 0)
-                        program_await(&program, "what is mounted stays");
+                        program_await(&program, "the mounts stay");
                 sleep(atoi(ADOPT_SECONDS) + 1); /* leases not adopted by then are unmounted */
                 ck_assert_uint_eq(sandbox_count_mounts(container, service.source), 2);
         }

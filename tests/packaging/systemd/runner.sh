@@ -73,9 +73,9 @@ runner_is_checked() {
         said=$(machine_run mountat-runner --check)
         tap_contains "$said" "All is well."
         tap_contains "$said" "mountat-runner (uid "
-        tap_contains "$said" "no FUSE is mounted there"
+        tap_contains "$said" "not a FUSE mount"
         tap_contains "$said" "ok    unmount "
-        tap_contains "$said" "ready, at /run/mountat-runner/socket"
+        tap_contains "$said" "ready at /run/mountat-runner/socket"
         machine_await 10 runner_is_ready
         tap_equal "$(mounts)" ""
 }
@@ -211,7 +211,7 @@ runner_serves_fuse() {
         buildbarn_worker fuse
         buildbarn_restart
         buildbarn_is_green
-        tap_contains "$(machine_run mountat-runner --check)" "FUSE, so it is a virtual one"
+        tap_contains "$(machine_run mountat-runner --check)" "a FUSE mount, so virtual"
 }
 
 runner_gives_a_dev() {
@@ -226,7 +226,7 @@ runner_is_kept_out_of_fuse() {
         machine_run systemctl restart bb_worker
         machine_await 10 runner_check_fails "permission denied"
         runner_check_fails allowOther
-        runner_check_fails "what serves at /run/mountat-runner/socket says: this host: cannot look at the build directory"
+        runner_check_fails "the service at /run/mountat-runner/socket answers: this host: cannot stat the build directory"
         buildbarn_worker fuse
         machine_run systemctl restart bb_worker
         machine_await 10 machine_run mountat-runner --check
@@ -236,9 +236,9 @@ runner_is_kept_out_of_fuse() {
 runner_does_not_see_fuse() {
         runner_drop_in bb_worker PrivateTmp=yes
         machine_await 10 runner_check_fails \
-                "transport endpoint is not connected: a FUSE that nobody serves: is bb_worker running"
+                "transport endpoint is not connected: nothing serves this FUSE mount: is bb_worker running"
         machine_run umount --lazy /var/lib/buildbarn/build
-        tap_contains "$(machine_run mountat-runner --check)" "no FUSE is mounted there"
+        tap_contains "$(machine_run mountat-runner --check)" "not a FUSE mount"
         runner_drop_in bb_worker
         buildbarn_is_green
 }

@@ -191,7 +191,7 @@ START_TEST(a_daemon_that_dies_of_each_request_is_given_up) {
 
         scripted_start_and_connect(dying);
         expect_client_failure(mountat_hello(scripted.mountat, NULL, NULL), ECONNRESET);
-        expect_closed("by the daemon");
+        expect_closed("by mountatd");
         ck_assert_int_lt(now() - start, 5000);
 }
 END_TEST
@@ -204,7 +204,7 @@ START_TEST(a_daemon_that_died_before_hangs_up_and_raises_no_signal) {
         mountat_set_timeout(scripted.mountat, SCRIPTED_SHORT);
         expect_client_failure(mountat_hello(scripted.mountat, NULL, NULL), ECONNRESET);
         ck_assert_int_eq(mountat_fd(scripted.mountat), -ENOTCONN);
-        expect_text("by the daemon");
+        expect_text("by mountatd");
 }
 END_TEST
 

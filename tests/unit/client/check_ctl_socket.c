@@ -224,7 +224,7 @@ START_TEST(an_older_daemon_without_dev_is_named) {
         start(old);
         ck_assert_int_eq(ctl("hold --create --dev root </dev/null"), 1);
         expect_output("cannot mount proc, sysfs and dev below root: unsupported-file-system");
-        expect_output("mountatd 0.1.0 can't mount a dev");
+        expect_output("mountatd 0.1.0 can't mount a /dev");
         ck_assert(!is_there("proc") && !is_there("dev"));
 }
 END_TEST

@@ -150,7 +150,7 @@ START_TEST(an_older_daemon_is_not_asked_and_named) {
         start(OLD_FEATURES, "mountatd 0.1.0", greets);
         expect_failure(mount_root(ALL | MOUNTAT_CREATE), EOPNOTSUPP,
                        MOUNTAT_STATUS_UNSUPPORTED_FILE_SYSTEM);
-        expect_text("mountatd 0.1.0 can't mount a dev");
+        expect_text("mountatd 0.1.0 can't mount a /dev");
         expect_text("0.2 or later");
         ck_assert(!is_there("proc") && !is_there("sys") && !is_there("dev"));
         expect_failure(mountat_mount(scripted.mountat, targets, 1, &lease), EOPNOTSUPP,

@@ -58,7 +58,7 @@ func check(o *options, out io.Writer) int {
 	trial.Try(ctx, proxy.TrialOptions{Report: r.line, AsRoot: asRoot})
 	checkService(ctx, o, r)
 	if ctx.Err() != nil {
-		r.line(proxy.Fail, "check", "it was interrupted; what it made is gone")
+		r.line(proxy.Fail, "check", "interrupted; what it made is removed")
 	}
 	return r.end()
 }
@@ -82,9 +82,9 @@ func (r *report) end() int {
 		fmt.Fprintln(r.out, "All is well.")
 		return 0
 	case 1:
-		fmt.Fprintln(r.out, "1 thing is wrong: see FAIL.")
+		fmt.Fprintln(r.out, "1 check failed: see FAIL.")
 	default:
-		fmt.Fprintf(r.out, "%d things are wrong: see FAIL. Mend the first, then check again.\n", r.failed)
+		fmt.Fprintf(r.out, "%d checks failed: see FAIL. Fix the first, then check again.\n", r.failed)
 	}
 	return 1
 }
@@ -98,13 +98,13 @@ func becomeServiceUser() (who string, asRoot func(func() error) error, err error
 	}
 	service, err := user.Lookup(serviceUser)
 	if errors.As(err, new(user.UnknownUserError)) {
-		return describeUser() + ": right if that is the service's user", nil, nil
+		return describeUser() + ": correct if the service runs as this user", nil, nil
 	}
 	if err == nil {
 		asRoot, err = become(service)
 	}
 	if err != nil {
-		return "", nil, fmt.Errorf("this host: cannot become the user %s: %w: run it as that user", serviceUser, err)
+		return "", nil, fmt.Errorf("this host: cannot switch to the user %s: %w: run --check as that user", serviceUser, err)
 	}
 	return describeUser(), asRoot, nil
 }
@@ -153,7 +153,7 @@ func describeUser() string {
 	if u, err := user.LookupId(name); err == nil {
 		name = u.Username
 	}
-	return fmt.Sprintf("%s (uid %d), in the groups: %s", name, os.Geteuid(), strings.Join(groups, ", "))
+	return fmt.Sprintf("%s (uid %d), groups: %s", name, os.Geteuid(), strings.Join(groups, ", "))
 }
 
 func nameOfGroup(id int) string {
@@ -169,7 +169,7 @@ func checkService(ctx context.Context, o *options, r *report) {
 	const step = "service"
 	info, err := os.Stat(o.listen)
 	if err == nil && info.Mode()&fs.ModeSocket == 0 {
-		r.line(proxy.Fail, step, "this host: "+o.listen+" is in the way: it is no socket: remove it")
+		r.line(proxy.Fail, step, "this host: "+o.listen+" is not a socket: remove it")
 		return
 	}
 	if err == nil {
@@ -177,10 +177,10 @@ func checkService(ctx context.Context, o *options, r *report) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
-		r.line(proxy.Note, step, "nobody serves at "+o.listen+" yet: systemctl enable --now mountat-runner")
+		r.line(proxy.Note, step, "not running yet at "+o.listen+": systemctl enable --now mountat-runner")
 		return
 	case err != nil:
-		r.line(proxy.Fail, step, fmt.Sprintf("this host: cannot connect to %s: %v: is it another program's?",
+		r.line(proxy.Fail, step, fmt.Sprintf("this host: cannot connect to %s: %v: is it another program's socket?",
 			o.listen, err))
 		return
 	}
@@ -192,10 +192,10 @@ func checkService(ctx context.Context, o *options, r *report) {
 		err = proxy.CheckReadiness(timed, service)
 	}
 	if err != nil {
-		r.line(proxy.Fail, step, fmt.Sprintf("what serves at %s says: %v", o.listen, err))
+		r.line(proxy.Fail, step, fmt.Sprintf("the service at %s answers: %v", o.listen, err))
 		return
 	}
-	r.line(proxy.OK, step, fmt.Sprintf("ready, at %s, for bb_worker as %s", o.listen, mayConnect(info)))
+	r.line(proxy.OK, step, fmt.Sprintf("ready at %s; bb_worker may connect as %s", o.listen, mayConnect(info)))
 }
 
 // mayConnect is who may: to connect is to write.

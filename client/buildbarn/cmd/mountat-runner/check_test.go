@@ -109,7 +109,7 @@ func TestCheckSaysThatAllIsWell(t *testing.T) {
 		"--build-directory="+c.build, "--mountatd="+c.daemon.Socket)
 	s.begin()
 	testdaemon.Eventually(t, "it serves", func() bool { return connect(c.directory+"/front") == nil })
-	c.expect(0, allOK+"ok service", "for bb_worker as root, or a member of the group ")
+	c.expect(0, allOK+"ok service", "; bb_worker may connect as root, or a member of the group ")
 	s.signal(unix.SIGTERM)
 	s.expectExit(0)
 }
@@ -126,7 +126,7 @@ func TestCheckAsTheServicesUser(t *testing.T) {
 		command.Path, command.Err = exec.LookPath("setpriv")
 		c.expectOf(command, exit, steps, text)
 	}
-	as(0, before+"note mount, note service", "not tried, since uid 12345 may make no directory there")
+	as(0, before+"note mount, note service", "not tried: uid 12345 can't create a directory there")
 	if err := os.Chmod(c.build, 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -157,22 +157,22 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 	}{
 		{"no runner", nil, func(c *trial) { c.replaceRunner(nil) }, nil, withFailing("bb_runner"), "is bb_runner running"},
 		{"a runner that hangs", nil, func(c *trial) { c.replaceRunner(silent) }, nil, withFailing("bb_runner"),
-			"does its log say?"},
+			"is that bb_runner's socket? See its log"},
 		{"no mountatd", nil, func(c *trial) { c.daemon.Stop() }, nil,
 			"ok user, ok bb_runner, FAIL mountatd, ok build directory, skip mount, note service", "mountatd.socket"},
 		{"a mountatd that hangs", nil, func(c *trial) { c.daemon.Freeze() }, nil,
-			"ok user, ok bb_runner, FAIL mountatd, ok build directory, skip mount, note service", "didn't answer within 1s"},
+			"ok user, ok bb_runner, FAIL mountatd, ok build directory, skip mount, note service", "no answer within 1s"},
 		{"no build directory", nil, nil, []string{"--build-directory=/no/such"}, cut("build directory"),
-			"does --build-directory name what bb_worker uses?"},
+			"is --build-directory the one that bb_worker uses?"},
 		{"another's build directory", nil, func(c *trial) { os.Chown(c.build, 12345, 12345) }, nil, cut("rights"),
-			"in /etc/default/mountatd), and restart it"},
-		{"no dev", []string{"--no-dev"}, nil, []string{"--mount=dev"}, cut("rights"), "leave dev out"},
+			"in /etc/default/mountatd) and restart it"},
+		{"no dev", []string{"--no-dev"}, nil, []string{"--mount=dev"}, cut("rights"), "remove dev from"},
 		{"a limit", []string{"--max-mounts-per-user=1"}, nil, nil, before + "FAIL mount, note service",
 			"--max-mounts-per-user"},
 		{"a file as its own socket", nil, func(c *trial) { os.WriteFile(c.directory+"/front", nil, 0o600) }, nil,
-			allOK + "FAIL service", "is in the way"},
+			allOK + "FAIL service", "is not a socket"},
 		{"another program at its own socket", nil, func(c *trial) { silent(c.t, c.directory+"/front") }, nil,
-			allOK + "FAIL service", "what serves at "},
+			allOK + "FAIL service", "the service at "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			trial := describeTrial(t, c.daemon...)
@@ -218,7 +218,7 @@ func TestCheckOfABuildDirectoryThatHangs(t *testing.T) {
 	output, _ := c.command().CombinedOutput()
 	unix.Unmount(c.build, unix.MNT_DETACH)
 	device.Close()
-	if !strings.Contains(string(output), "FAIL  build directory  this host: the build directory's file system doesn't") {
+	if !strings.Contains(string(output), "FAIL  build directory  this host: the build directory's file system didn't answer") {
 		t.Errorf("%s", output)
 	}
 	c.checkNothingLeft()
@@ -271,7 +271,7 @@ func TestBecomesAUserWithoutTheRightsOfRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	const user = "12345 (uid 12345), in the groups: 12346"
+	const user = "12345 (uid 12345), groups: 12346"
 	command := exec.Command(testProgram(t))
 	command.Env = append(os.Environ(), roleVariable+"=become")
 	if output, err := command.CombinedOutput(); err != nil ||
@@ -301,7 +301,7 @@ func TestCheckAsRootIsTheServicesUser(t *testing.T) {
 	if err := os.Chown(c.build, 12347, 12347); err != nil {
 		t.Fatal(err)
 	}
-	c.expect(0, allOK+"note service", "mountat-runner (uid 12345), in the groups: 12346\n")
+	c.expect(0, allOK+"note service", "mountat-runner (uid 12345), groups: 12346\n")
 }
 
 // open lets another user come to all.
@@ -325,9 +325,9 @@ func TestReadsTheOptionsOfTheService(t *testing.T) {
 		"MOUNTAT_RUNNER_OPTIONS=\"--mount=dev -- bb_runner --check\"":  "[--mount=dev]",
 		"MOUNTAT_RUNNER_OPTIONS=":                                      "[]",
 		"OTHER=x":                                                      "has no line",
-		"MOUNTAT_RUNNER_OPTIONS=\"a \\\n b\"":                          "has quotes",
-		"MOUNTAT_RUNNER_OPTIONS=\"--listen='/a b'\"":                   "has quotes",
-		"MOUNTAT_RUNNER_OPTIONS=$OTHER":                                "has quotes",
+		"MOUNTAT_RUNNER_OPTIONS=\"a \\\n b\"":                          "with quotes",
+		"MOUNTAT_RUNNER_OPTIONS=\"--listen='/a b'\"":                   "with quotes",
+		"MOUNTAT_RUNNER_OPTIONS=$OTHER":                                "with quotes",
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

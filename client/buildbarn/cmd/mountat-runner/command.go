@@ -75,7 +75,7 @@ func notFound(name string, err error) *startFailure {
 func notExecutable(name string, err error) *startFailure {
 	err = innermost(err)
 	if err == unix.ENOENT {
-		err = errors.New("its interpreter or loader is not there")
+		err = errors.New("its interpreter or dynamic loader is missing")
 	}
 	return &startFailure{fmt.Errorf("cannot execute %s: %w", name, err), exitNotExecutable}
 }
@@ -176,7 +176,7 @@ func (c *command) forward(signals <-chan os.Signal) {
 
 func (c *command) signal(s os.Signal) {
 	if err := c.process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		c.log.Warn("cannot pass a signal on", slog.String("signal", s.String()), slog.Any("error", err))
+		c.log.Warn("cannot forward a signal", slog.String("signal", s.String()), slog.Any("error", err))
 	}
 }
 

@@ -52,7 +52,7 @@ func TestACommandThatCannotBeStarted(t *testing.T) {
 		{directory + "/data", 126, "cannot execute " + directory + "/data: permission denied"},
 		{directory, 126, directory + ": is a directory"},
 		{directory + "/text", 126, "/text: exec format error"},
-		{directory + "/script", 126, "/script: its interpreter or loader is not there"},
+		{directory + "/script", 126, "/script: its interpreter or dynamic loader is missing"},
 	} {
 		s := describe(t, "", "--", c.command)
 		s.begin()
@@ -71,7 +71,7 @@ func TestNoCommandIsStartedWithoutASocket(t *testing.T) {
 		t.Errorf("the command says %q", text)
 	}
 	s.process.Wait()
-	if code := s.process.ProcessState.ExitCode(); code != 1 || s.stderr.Count("/dev/null is in the way") != 1 {
+	if code := s.process.ProcessState.ExitCode(); code != 1 || s.stderr.Count("/dev/null is not a socket") != 1 {
 		t.Errorf("status %d, the log is %q", code, s.stderr)
 	}
 }

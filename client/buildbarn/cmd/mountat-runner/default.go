@@ -32,7 +32,7 @@ func readOptionsFile(path string) ([]string, error) {
 		}
 	}
 	if strings.ContainsAny(value, "\"'\\$") {
-		return nil, fmt.Errorf("%s: %s has quotes, \\ or $ inside: give the options as the service has them", path,
+		return nil, fmt.Errorf("%s: --check can't read %s with quotes, \\ or $ inside: give the options as the service has them", path,
 			optionsVariable)
 	}
 	options := strings.Fields(value)

@@ -34,18 +34,18 @@ func clearSocket(path string) error {
 	case err != nil:
 		return err
 	case info.Mode()&fs.ModeSocket == 0:
-		return fmt.Errorf("%s is in the way: it is no socket: remove it, or give another path", path)
+		return fmt.Errorf("%s is not a socket: remove it, or give another path", path)
 	}
 	err = connect(path)
 	if errors.Is(err, unix.ECONNREFUSED) {
 		return os.Remove(path)
 	}
 	if errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("%s is in the way: this user may not connect to it to see whether it is served: "+
+		return fmt.Errorf("%s exists, and this user may not connect to it to see whether it is in use: "+
 			"remove it, or give another path", path)
 	}
-	return fmt.Errorf("%s is in use: another program, perhaps another mountat-runner, serves there: stop it, "+
-		"or give this one another path", path)
+	return fmt.Errorf("%s is in use by another program, perhaps another mountat-runner: stop it, or give "+
+		"this one another path", path)
 }
 
 // connect doesn't wait: EAGAIN where the queue is full.

@@ -40,11 +40,11 @@ type options struct {
 
 const usage = `mountat-runner --listen=PATH --runner=PATH --build-directory=DIR [OPTION…] [-- COMMAND…]
 
-Stands between Buildbarn's bb_worker and bb_runner, and gives the input root of each action /proc,
-/sys and, where asked for, /dev by asking mountatd.
+Proxies gRPC between Buildbarn's bb_worker and bb_runner, and has mountatd mount /proc, /sys and
+optionally /dev in the input root of each action.
 
-COMMAND, bb_runner with its arguments, is started as a child: signals are passed on to it, and when it
-ends, mountat-runner ends with its exit status.
+COMMAND, typically bb_runner with its arguments, is started as a child: signals are forwarded to it,
+and when it exits, mountat-runner exits with its exit status.
 
 `
 
@@ -82,28 +82,28 @@ func parseArguments(arguments []string, stderr io.Writer) (*options, error) {
 		io.WriteString(stderr, usage)
 		set.PrintDefaults()
 	}
-	set.Func("listen", "Unix socket `PATH` to serve bb_worker on: the worker's endpoint", o.path(&o.listen))
+	set.Func("listen", "serve bb_worker on the Unix socket `PATH`: the endpoint in its configuration", o.path(&o.listen))
 	set.Func("listen-mode", "`MODE` of that socket, octal (default 0660)", o.setListenMode)
-	set.Func("runner", "Unix socket `PATH` that bb_runner serves on", o.path(&o.runner))
-	set.Func("build-directory", "the `DIR` that bb_runner has as buildDirectoryPath", o.path(&o.buildDirectory))
+	set.Func("runner", "Unix socket `PATH` of bb_runner", o.path(&o.runner))
+	set.Func("build-directory", "bb_runner's buildDirectoryPath, an absolute `DIR`", o.path(&o.buildDirectory))
 	set.Func("mountatd", "mountatd's socket `PATH` (default $MOUNTATD_SOCKET, else "+mountat.DefaultSocket+")",
 		o.path(&o.mountatd))
-	set.Func("mount", "what actions get: `LIST` of proc, sys, dev (devices, ptys and shared memory of their own),\n"+
-		"pids-only (procfs with processes alone), read-only (also where mountatd would let it be\n"+
-		"written to) (default proc,sys)", o.setMount)
-	set.Func("metrics", "serve Prometheus metrics on `ADDRESS`: a Unix socket's path, or HOST:PORT of the\n"+
+	set.Func("mount", "what to mount: `LIST` of proc, sys, dev (with ptys and shared memory of its own), pids-only\n"+
+		"(procfs with only processes), read-only (even where mountatd allows a writable procfs)\n"+
+		"(default proc,sys)", o.setMount)
+	set.Func("metrics", "serve Prometheus metrics on `ADDRESS`: the path of a Unix socket, or HOST:PORT on the\n"+
 		"loopback interface (default none)", o.setMetrics)
-	set.DurationVar(&o.mountTimeout, "mount-timeout", 5*time.Second, "for mountatd to answer")
+	set.DurationVar(&o.mountTimeout, "mount-timeout", 5*time.Second, "how long to wait for mountatd to answer")
 	set.DurationVar(&o.releaseTimeout, "release-timeout", 15*time.Second,
-		"for the mounts to be gone after the action; then it fails, and may be tried again")
+		"how long to wait for the unmount after an action; then it fails, and may be retried")
 	set.DurationVar(&o.stopTimeout, "stop-timeout", time.Minute,
-		"for running actions to end after SIGTERM, or after COMMAND; then they are cancelled")
+		"how long running actions may take after SIGTERM, or after COMMAND; then they are cancelled")
 	set.IntVar(&o.maxMessageSize, "max-message-size", 64<<20, "largest gRPC message in `BYTES`")
-	set.Func("log-level", "least urgent `LEVEL` that is logged: err, warning, info, or debug, which has a line for\n"+
-		"each action (default info)", o.setLogLevel)
-	set.BoolVar(&o.check, "check", false, "try all that an action needs, say what is wrong and how to mend it, and end: with 1 if\n"+
-		"anything is. Without other options, those in "+optionsFile+"; as root, as the user\n"+serviceUser)
-	set.BoolVar(&o.version, "version", false, "print the version")
+	set.Func("log-level", "lowest `LEVEL` to log: err, warning, info, or debug with a line for each action\n"+
+		"(default info)", o.setLogLevel)
+	set.BoolVar(&o.check, "check", false, "try all that an action needs, report what is wrong and how to fix it, and exit, with\n"+
+		"status 1 if anything is. Without other options, uses those in\n"+optionsFile+"; run by root, switches to the user "+serviceUser)
+	set.BoolVar(&o.version, "version", false, "print the version and exit")
 	if i := slices.Index(arguments, separator); i >= 0 {
 		arguments, o.command = arguments[:i], arguments[i+1:]
 	}
@@ -111,7 +111,7 @@ func parseArguments(arguments []string, stderr io.Writer) (*options, error) {
 		return nil, err
 	}
 	if rest := set.Args(); len(rest) > 0 {
-		err := fmt.Errorf("unexpected argument %q: all is given by options, but for a command after --", rest[0])
+		err := fmt.Errorf("unexpected argument %q: give options only, and a command after --", rest[0])
 		fmt.Fprintln(stderr, err)
 		return nil, err
 	}
@@ -121,13 +121,13 @@ func parseArguments(arguments []string, stderr io.Writer) (*options, error) {
 func (o *options) validate() error {
 	switch {
 	case o.command != nil && len(o.command) == 0:
-		return errors.New("there is no command after --")
+		return errors.New("no command after --: give one, or leave out --")
 	case o.version:
 		return nil
 	case o.listen == "" || o.runner == "" || o.buildDirectory == "":
-		return errors.New("--listen, --runner and --build-directory must be given: see --help")
+		return errors.New("--listen, --runner and --build-directory are required: see --help")
 	case o.listen == o.runner:
-		return errors.New("--listen and --runner are the same: this program would be talking to itself")
+		return errors.New("--listen and --runner are the same socket: give two")
 	case o.mountTimeout <= 0 || o.releaseTimeout <= 0 || o.stopTimeout < 0:
 		return errors.New("timeouts must be positive")
 	case o.maxMessageSize < 1<<20:
@@ -204,7 +204,7 @@ func (o *options) setMetrics(value string) error {
 		return err
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return errors.New("not an address of the loopback interface, such as 127.0.0.1:19980")
+		return errors.New("not a loopback address: give one such as 127.0.0.1:19980")
 	}
 	o.metrics = value
 	return nil

@@ -90,9 +90,9 @@ func TestWhatComesAfterTheDashesIsTheCommand(t *testing.T) {
 		t.Errorf("without: %+v, %v", o, err)
 	}
 	for text, arguments := range map[string][]string{
-		"there is no command after --": {"--"},
-		`unexpected argument "a"`:      {"a", "--", "b"},
-		"flag needs an argument":       {"--listen", "--", "b"},
+		"no command after --":     {"--"},
+		`unexpected argument "a"`: {"a", "--", "b"},
+		"flag needs an argument":  {"--listen", "--", "b"},
 	} {
 		if _, said, err := parse(arguments...); err == nil || !strings.Contains(said, text) {
 			t.Errorf("%q: %v, said %q", arguments, err, said)

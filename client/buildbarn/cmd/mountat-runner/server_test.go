@@ -338,7 +338,7 @@ func TestASecondOneOnTheSameSocketSaysSo(t *testing.T) {
 	s := describe(t, "", "--listen="+r.directory+"/front")
 	s.begin()
 	s.expectExit(1)
-	if s.stderr.Count("front is in use: another program, perhaps another mountat-runner, serves there") != 1 {
+	if s.stderr.Count("front is in use by another program, perhaps another mountat-runner") != 1 {
 		t.Errorf("the log is %q", s.stderr)
 	}
 	check()
@@ -414,7 +414,7 @@ func TestTheSocketHasItsModeAndReplacesAnOldOne(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := listenUnix(path, mode); err == nil || !strings.Contains(err.Error(), path+" is in use: ") {
+		if _, err := listenUnix(path, mode); err == nil || !strings.Contains(err.Error(), path+" is in use by another program") {
 			t.Errorf("while it is served: %v", err)
 		}
 		listener.(*net.UnixListener).SetUnlinkOnClose(false)

@@ -55,12 +55,12 @@ func connectRunner(ctx context.Context, path string) (net.Conn, error) {
 func runnerCure(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
-		return "is bb_runner running, and does --runner name what its grpcServers have in listenPaths?"
+		return "is bb_runner running, and is --runner a path in the listenPaths of its grpcServers?"
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Sprintf("uid %d must be able to connect: give bb_runner's unit UMask=0000, or bb_runner "+
-			"umask 0 (setUmask), and its socket's directory a mode that lets it in", os.Geteuid())
+		return fmt.Sprintf("uid %d must be able to connect: set UMask=0000 in bb_runner's unit, or umask 0 "+
+			"(setUmask) in its configuration, and let that uid enter the socket's directory", os.Geteuid())
 	case isExhausted(err):
 		return cureOfHost(err)[2:]
 	}
-	return "does --runner name bb_runner's socket?"
+	return "is --runner bb_runner's socket?"
 }

@@ -21,7 +21,7 @@ func openBuildDirectory(path string) (*os.File, error) {
 	if err != nil {
 		cure := cureOfHost(err)
 		if cure == "" {
-			cure = ": does --build-directory name what bb_worker uses?"
+			cure = ": is --build-directory the one that bb_worker uses?"
 		}
 		return nil, status.Errorf(codes.Unavailable, ofHost+"cannot open the build directory %q: %v%s", path, err,
 			cure)
@@ -39,7 +39,7 @@ func lookAtBuildDirectory(directory *os.File) (stat unix.Stat_t, fs unix.Statfs_
 		err = unix.Fstatfs(int(directory.Fd()), &fs)
 	}
 	if err != nil {
-		err = status.Errorf(codes.Unavailable, "%scannot look at the build directory: %v%s", ofHost, err,
+		err = status.Errorf(codes.Unavailable, "%scannot stat the build directory: %v%s", ofHost, err,
 			cureOfHost(err))
 	}
 	return stat, fs, err
@@ -77,8 +77,8 @@ func openat2(parent int, path string) (int, error) {
 func Probe() error {
 	fd, err := openat2(unix.AT_FDCWD, ".")
 	if err != nil {
-		return fmt.Errorf("openat2 doesn't work here: %w: Linux 5.6 or later is needed, and no filter "+
-			"of system calls that denies it, such as that of RestrictSUIDSGID= in a unit", err)
+		return fmt.Errorf("openat2 doesn't work here: %w: use Linux 5.6 or later, and no seccomp filter that "+
+			"denies it, such as RestrictSUIDSGID= in a unit", err)
 	}
 	return unix.Close(fd)
 }
@@ -87,7 +87,7 @@ func inputRootFailed(path string, err error) error {
 	switch {
 	case errors.Is(err, unix.ELOOP):
 		return status.Errorf(codes.InvalidArgument,
-			ofWorker+"the input root %q contains a symbolic link, and none is followed", path)
+			ofWorker+"the path of the input root %q contains a symbolic link, which is not followed", path)
 	case errors.Is(err, unix.ENOTDIR):
 		return status.Errorf(codes.InvalidArgument, ofWorker+"the input root %q is not a directory", path)
 	case errors.Is(err, unix.ENAMETOOLONG):

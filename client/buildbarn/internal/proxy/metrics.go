@@ -36,32 +36,32 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	m := &metrics{
 		actions: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mountat_runner_actions_total",
-			Help: "Run requests that were received.",
+			Help: "Run requests received.",
 		}),
 		leases: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mountat_runner_leases",
-			Help: "Leases held now: actions that have their mounts.",
+			Help: "Leases currently held: one per action with mounts.",
 		}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mountat_runner_failures_total",
-			Help: "Requests that failed, by the step that failed: runner is bb_runner's own.",
+			Help: "Failed requests, by the step that failed; runner means bb_runner.",
 		}, []string{"step"}),
 		ready: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mountat_runner_ready",
-			Help: "1 if actions can have their mounts, as far as is known; else 0.",
+			Help: "1 if actions can get their mounts, as far as known; else 0.",
 		}),
 		unready: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mountat_runner_unready",
-			Help: "1 for the reason why actions can't have their mounts; else 0.",
+			Help: "1 for the reason why actions can't get their mounts; else 0.",
 		}, []string{"reason"}),
 		mount: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "mountat_runner_mount_duration_seconds",
-			Help:    "From connecting to mountatd until all mounts are there.",
+			Help:    "Time from connecting to mountatd until everything is mounted.",
 			Buckets: buckets,
 		}),
 		release: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "mountat_runner_release_duration_seconds",
-			Help:    "From the end of the action until its input root is bare again.",
+			Help:    "Time from the end of the action until everything is unmounted.",
 			Buckets: buckets,
 		}),
 	}

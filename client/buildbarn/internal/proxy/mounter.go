@@ -167,7 +167,7 @@ func (m *mounter) obstacle(err error, buildDirectory *os.File) *obstacle {
 	switch {
 	case errors.As(err, new(noDev)):
 		reason = mountat.StatusUnsupportedFileSystem.String()
-		cure = ": or give actions none: leave dev out of mountat-runner's --mount"
+		cure = ": or remove dev from mountat-runner's --mount"
 	case errors.As(err, &refusal):
 		reason, cure = refusal.Status.String(), cureOf(refusal, buildDirectory)
 	case isNoAnswer(err):
@@ -184,12 +184,12 @@ func cureOf(refusal *mountat.Error, buildDirectory *os.File) string {
 	switch refusal.Status {
 	case mountat.StatusNotAuthorised, mountat.StatusUnsupportedFileSystem:
 		return fmt.Sprintf(": add --build-directory=%s:%d to mountatd's options (MOUNTATD_OPTIONS in "+
-			"/etc/default/mountatd), and restart it", nameOf(buildDirectory), os.Geteuid())
+			"/etc/default/mountatd) and restart it", nameOf(buildDirectory), os.Geteuid())
 	case mountat.StatusForeignNamespace:
-		return fmt.Sprintf(": in containers, add --join=%d to mountatd's options, or run both in one; as "+
-			"services, run both without PrivateTmp=, ProtectSystem= and the like", os.Geteuid())
+		return fmt.Sprintf(": in containers, add --join=%d to mountatd's options, or run both in one container; "+
+			"as services, remove PrivateTmp=, ProtectSystem= and the like from both units", os.Geteuid())
 	case mountat.StatusHostFailed:
-		return ": mountatd's log has more"
+		return ": see mountatd's log"
 	}
 	return ""
 }
@@ -210,7 +210,7 @@ func (m *mounter) failed(ctx context.Context, err error) error {
 		return status.FromContextError(ctx.Err()).Err()
 	}
 	if errors.Is(err, mountat.StatusNotADirectory) || errors.Is(err, unix.ELOOP) {
-		return status.Errorf(codes.InvalidArgument, ofWorker+"the input root cannot get %s: %s",
+		return status.Errorf(codes.InvalidArgument, ofWorker+"cannot mount %s in the input root: %s",
 			m.mountpoints(), bare(err))
 	}
 	return status.Error(codes.Unavailable, m.explain(err))
@@ -218,17 +218,17 @@ func (m *mounter) failed(ctx context.Context, err error) error {
 
 func (m *mounter) explain(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Sprintf("%sit didn't answer within %v: %s", ofMountatd, m.mountTimeout, bare(err))
+		return fmt.Sprintf("%sno answer within %v: %s", ofMountatd, m.mountTimeout, bare(err))
 	}
 	origin, cure := whose(err), ""
 	if origin == ofHost {
 		cure = cureOfHost(err)
 	}
-	return fmt.Sprintf("%s%s cannot be mounted: %s%s", origin, m.mountpoints(), bare(err), cure)
+	return fmt.Sprintf("%scannot mount %s: %s%s", origin, m.mountpoints(), bare(err), cure)
 }
 
 func (m *mounter) explainRelease(err error) string {
-	return fmt.Sprintf("%s%s cannot be unmounted: %s", whose(err), m.mountpoints(), bare(err))
+	return fmt.Sprintf("%scannot unmount %s: %s", whose(err), m.mountpoints(), bare(err))
 }
 
 // whose is the beginning of the text of an error of mount's, check's or release's.
@@ -255,13 +255,13 @@ func isExhausted(err error) bool {
 func cureOfHost(err error) string {
 	switch {
 	case isExhausted(err):
-		return ": allow more open files: LimitNOFILE= in mountat-runner.service, fs.file-max in sysctl"
+		return ": raise the limit on open files: LimitNOFILE= in mountat-runner.service, or sysctl fs.file-max"
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return fmt.Sprintf(": uid %d must be able to enter the build directory, and to make directories in "+
-			"input roots: where bb_worker is another user, it needs allowOther with FUSE, else umask 0 (setUmask)",
+		return fmt.Sprintf(": uid %d must be able to enter the build directory and create directories in input "+
+			"roots: if bb_worker runs as another user, set allowOther for FUSE, else umask 0 (setUmask)",
 			os.Geteuid())
 	case errors.Is(err, unix.ENOTCONN):
-		return ": a FUSE that nobody serves: is bb_worker running, and in this mount namespace?"
+		return ": nothing serves this FUSE mount: is bb_worker running, and in this mount namespace?"
 	}
 	return ""
 }

@@ -49,7 +49,7 @@ func (o *outage) judge(method string, answered bool, err error) error {
 func (o *outage) explain(text string) string {
 	text = fmt.Sprintf("%sno answer at %s: %s", ofRunner, o.socket, text)
 	if !strings.Contains(text, "while dialing") {
-		text += ": is that bb_runner's socket, and what does its log say?"
+		text += ": is that bb_runner's socket? See its log"
 	}
 	return text
 }
@@ -73,7 +73,7 @@ func (o *outage) succeeded(method string) {
 	if o.text == "" || o.ofRun && method != methodRun {
 		return
 	}
-	o.log.Info(ofRunner+"it answers again", slog.String("method", method), slog.Int("failed", o.failed))
+	o.log.Info(ofRunner+"answers again", slog.String("method", method), slog.Int("failed", o.failed))
 	o.text, o.ofRun, o.failed = "", false, 0
 }
 

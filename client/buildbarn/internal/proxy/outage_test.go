@@ -27,7 +27,7 @@ func (b *bench) runnerFailures() float64 {
 // expectOutages is about the log: how many began, and how many ended.
 func (b *bench) expectOutages(began, ended int) {
 	b.t.Helper()
-	for text, want := range map[string]int{`level=WARN msg="bb_runner: `: began, `msg="bb_runner: it answers again"`: ended} {
+	for text, want := range map[string]int{`level=WARN msg="bb_runner: `: began, `msg="bb_runner: answers again"`: ended} {
 		if got := b.log.Count(text); got != want {
 			b.t.Errorf("the log has %s %d times instead of %d:\n%s", text, got, want, b.log.String())
 		}
@@ -128,11 +128,11 @@ func TestASocketThatIsNotTheRunners(t *testing.T) {
 		{"missing", func(*testing.T, string) {}, codes.Unavailable, "no such file or directory: is bb_runner running"},
 		{"refusing", refusing, codes.Unavailable, "connection refused: is bb_runner running"},
 		{"a file", regular, codes.Unavailable, "connection refused: is bb_runner running"},
-		{"a datagram socket", datagram, codes.Unavailable, "does --runner name bb_runner's socket?"},
-		{"closes", accepting((net.Conn).Close), codes.Unavailable, "is that bb_runner's socket, and what does its log say?"},
-		{"garbage", accepting(garbage), codes.Unavailable, "is that bb_runner's socket, and what does its log say?"},
-		{"never answers", accepting(nil), codes.Unavailable, "is that bb_runner's socket, and what does its log say?"},
-		{"another server", web, codes.Unavailable, "is that bb_runner's socket, and what does its log say?"},
+		{"a datagram socket", datagram, codes.Unavailable, "is --runner bb_runner's socket?"},
+		{"closes", accepting((net.Conn).Close), codes.Unavailable, "is that bb_runner's socket? See its log"},
+		{"garbage", accepting(garbage), codes.Unavailable, "is that bb_runner's socket? See its log"},
+		{"never answers", accepting(nil), codes.Unavailable, "is that bb_runner's socket? See its log"},
+		{"another server", web, codes.Unavailable, "is that bb_runner's socket? See its log"},
 		{"another gRPC server", nil, codes.Unimplemented, "unknown service"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -281,7 +281,7 @@ func TestADaemonThatStallsIsUnavailable(t *testing.T) {
 	daemon.Freeze()
 	start := time.Now()
 	_, err := b.run(runRequest(path))
-	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "didn't answer within") {
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "no answer within") {
 		t.Errorf("got %v", err)
 	}
 	if took := time.Since(start); took > 5*time.Second {
@@ -306,7 +306,7 @@ func TestADaemonThatStallsAtTheEndIsUnavailable(t *testing.T) {
 		return new(emptypb.Empty), nil
 	}
 	_, err := b.run(runRequest(path))
-	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "cannot be unmounted") {
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "cannot unmount ") {
 		t.Errorf("got %v", err)
 	}
 	daemon.Continue()
@@ -350,7 +350,7 @@ func TestADaemonThatIsAwayAtTheEndIsUnavailable(t *testing.T) {
 		return request, nil
 	}
 	_, err := b.run(runRequest(path))
-	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "cannot be unmounted") {
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "cannot unmount ") {
 		t.Errorf("got %v", err)
 	}
 	daemon.Restart()

@@ -120,7 +120,7 @@ func (r *readiness) change(reason, text string) {
 	r.metrics.setReady(r.reason, reason)
 	r.asked, r.reason = true, reason
 	if reason == "" {
-		r.log.Info("ready: actions can have " + r.what)
+		r.log.Info("ready: actions get " + r.what)
 	} else {
 		r.log.Warn("not ready, so bb_worker takes no work: "+text, slog.String("reason", reason))
 	}

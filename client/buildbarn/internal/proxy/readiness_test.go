@@ -225,7 +225,7 @@ func TestUnreadyWhileMountatdIsAway(t *testing.T) {
 func TestUnreadyWhileTheBuildDirectoryIsAway(t *testing.T) {
 	b := newBench(t, testdaemon.Start(t).Socket)
 	b.proxy.buildDirectory = b.in("later")
-	b.expectUnready(reasonBuildDirectory, "does --build-directory name")
+	b.expectUnready(reasonBuildDirectory, "is --build-directory the one that bb_worker uses?")
 	if err := os.Mkdir(b.in("later"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -256,12 +256,12 @@ func TestUnreadyWithoutADev(t *testing.T) {
 	}{
 		{"not offered", func(t *testing.T) string { return testdaemon.Start(t, "--no-dev").Socket }, "--no-dev"},
 		{"too old", func(t *testing.T) string { return startOld(t, mountat.StatusUnsupportedFileSystem) },
-			"mountatd 0.1.0 can't mount a dev: that takes mountatd 0.2 or later"},
+			"mountatd 0.1.0 can't mount a /dev: mountatd 0.2 or later is needed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t, c.socket(t))
 			b.proxy.mounter.flags |= mountat.Dev
-			b.expectUnready("unsupported-file-system", c.wanted, "leave dev out of mountat-runner's --mount")
+			b.expectUnready("unsupported-file-system", c.wanted, "remove dev from mountat-runner's --mount")
 			_, err := b.run(runRequest(b.newRoot("a")))
 			if status.Code(err) != codes.Unavailable || !strings.Contains(fmt.Sprint(err), c.wanted) {
 				t.Errorf("Run: %v", err)

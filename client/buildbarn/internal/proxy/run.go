@@ -50,7 +50,7 @@ func (p *Proxy) run(ctx context.Context, request *emptypb.Empty) (response *empt
 	switch {
 	case errors.Is(runErr, errLost):
 		return nil, p.fail(stepLost, a.path, status.Errorf(codes.Unavailable,
-			ofMountatd+"it went away during the action, and %s with it", p.mounter.mountpoints()))
+			ofMountatd+"went away during the action, which lost its %s", p.mounter.mountpoints()))
 	case releaseErr != nil && ctx.Err() == nil:
 		return nil, releaseErr
 	}

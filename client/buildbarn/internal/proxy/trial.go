@@ -53,7 +53,7 @@ func (p *Proxy) Try(ctx context.Context, options TrialOptions) {
 	if directory != nil && reachable && t.tryCheck(ctx, directory) && ctx.Err() == nil {
 		t.tryMount(directory)
 	} else {
-		t.Report(Skip, tryMount, "not tried, for what has failed before")
+		t.Report(Skip, tryMount, "not tried because of the failure above")
 	}
 }
 
@@ -83,11 +83,11 @@ func (t *trial) tryRunner(ctx context.Context) {
 	switch {
 	case err == nil:
 	case timed.Err() != nil:
-		err = errors.New(t.outage.explain(fmt.Sprintf("nothing within %v", t.mounter.mountTimeout)))
+		err = errors.New(t.outage.explain(fmt.Sprintf("timed out after %v", t.mounter.mountTimeout)))
 	case !strings.HasPrefix(status.Convert(err).Message(), ofRunner): // its own answer
-		err = fmt.Errorf("%sit is not ready: %s", ofRunner, status.Convert(err).Message())
+		err = fmt.Errorf("%snot ready: %s", ofRunner, status.Convert(err).Message())
 	}
-	t.settle(tryRunner, err, "ready, at "+t.outage.socket)
+	t.settle(tryRunner, err, "ready at "+t.outage.socket)
 }
 
 func (t *trial) tryMountatd(ctx context.Context) bool {
@@ -115,7 +115,7 @@ func (t *trial) greet(ctx context.Context) (string, error) {
 		bit  mountat.Feature
 		name string
 	}{
-		{mountat.FeatureDev, "mounts a dev"}, {mountat.FeatureEnter, "enters containers of this user"},
+		{mountat.FeatureDev, "mounts /dev"}, {mountat.FeatureEnter, "enters this user's containers"},
 	} {
 		if hello.Features&feature.bit != 0 {
 			features = append(features, feature.name)
@@ -151,11 +151,11 @@ func describe(directory *os.File) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	kind := "no FUSE is mounted there, so it is a native one"
+	kind := "not a FUSE mount, so native"
 	if fs.Type == unix.FUSE_SUPER_MAGIC {
-		kind = "FUSE, so it is a virtual one"
+		kind = "a FUSE mount, so virtual"
 	}
-	return fmt.Sprintf("%s, %s, of uid %d, mode %04o", nameOf(directory), kind, stat.Uid, stat.Mode&0o7777), nil
+	return fmt.Sprintf("%s, %s, owner uid %d, mode %04o", nameOf(directory), kind, stat.Uid, stat.Mode&0o7777), nil
 }
 
 func (t *trial) tryCheck(ctx context.Context, directory *os.File) bool {
@@ -163,7 +163,7 @@ func (t *trial) tryCheck(ctx context.Context, directory *os.File) bool {
 	if err != nil {
 		err = t.mounter.obstacle(err, directory).err
 	}
-	return t.settle(tryCheck, err, "mountatd lets this user mount "+t.mounter.mountpoints()+" below it")
+	return t.settle(tryCheck, err, "mountatd lets this user mount "+t.mounter.mountpoints()+" there")
 }
 
 // tryMount has a directory that bb_worker doesn't know stand in for an input root. An interrupt waits for
@@ -172,8 +172,8 @@ func (t *trial) tryMount(directory *os.File) {
 	name := fmt.Sprintf("mountat-runner-check-%016x", rand.Uint64()) // in containers, a pid comes again and again
 	root, err := within(t.mounter.mountTimeout, func() (*os.File, error) { return t.makeRoot(directory, name) })
 	if errors.Is(err, unix.EACCES) {
-		t.Report(Note, tryMount, fmt.Sprintf("not tried, since uid %d may make no directory there; it need not, "+
-			"but it must in input roots, which bb_worker makes: see umask in README.md", os.Geteuid()))
+		t.Report(Note, tryMount, fmt.Sprintf("not tried: uid %d can't create a directory there, which is fine, but "+
+			"it must be able to in the input roots that bb_worker creates: see umask in README.md", os.Geteuid()))
 		return
 	}
 	if err != nil {
@@ -208,7 +208,7 @@ func (t *trial) makeRoot(directory *os.File, name string) (*os.File, error) {
 		err = t.AsRoot(mkdir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%scannot make the directory %s in the build directory: %w%s", ofHost, name, err,
+		return nil, fmt.Errorf("%scannot create the directory %s in the build directory: %w%s", ofHost, name, err,
 			cureOfHost(err))
 	}
 	root, err := openInputRoot(directory, name)
@@ -249,11 +249,11 @@ func (t *trial) lookAt(root *os.File) error {
 			unix.Close(fd)
 		}
 		if err != nil {
-			return fmt.Errorf("%scannot look at /%s, which is mounted: %w", ofHost, name, err)
+			return fmt.Errorf("%scannot stat the mounted /%s: %w", ofHost, name, err)
 		}
 		if fs.Type != magic[target.FileSystem] {
-			return fmt.Errorf("%sit says that /%s is mounted, and from here there is another file system "+
-				"(statfs has type %#x): is this mount namespace another than bb_runner's?", ofMountatd, name, fs.Type)
+			return fmt.Errorf("%sreports /%s as mounted, but another file system is visible there (statfs "+
+				"type %#x): do mountat-runner and bb_runner run in different mount namespaces?", ofMountatd, name, fs.Type)
 		}
 	}
 	return nil
@@ -275,8 +275,8 @@ func within[T any](limit time.Duration, do func() (T, error)) (T, error) {
 	case o := <-done:
 		return o.result, o.err
 	case <-time.After(limit):
-		return *new(T), fmt.Errorf("%sthe build directory's file system doesn't answer within %v: does bb_worker, "+
-			"which serves it, run?", ofHost, limit)
+		return *new(T), fmt.Errorf("%sthe build directory's file system didn't answer within %v: is bb_worker, which "+
+			"serves it, running?", ofHost, limit)
 	}
 }
 

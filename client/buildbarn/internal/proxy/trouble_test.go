@@ -26,14 +26,14 @@ func TestASocketThatIsNotMountatds(t *testing.T) {
 		put    func(t *testing.T, path string)
 		wanted string
 	}{
-		{"refusing", refusing, "is mountatd installed and its socket started (mountatd.socket)?"},
-		{"a file", regular, "is mountatd installed and its socket started (mountatd.socket)?"},
-		{"a datagram socket", datagram, "another program's socket: is mountatd's at another path?"},
-		{"a stream", accepting(nil), "another program's socket: is mountatd's at another path?"},
-		{"closes", acceptingPackets((*net.UnixConn).Close), "the connection to mountatd is gone"},
+		{"refusing", refusing, "is mountatd installed, and is mountatd.socket active?"},
+		{"a file", regular, "is mountatd installed, and is mountatd.socket active?"},
+		{"a datagram socket", datagram, "this isn't mountatd's socket"},
+		{"a stream", accepting(nil), "this isn't mountatd's socket"},
+		{"closes", acceptingPackets((*net.UnixConn).Close), "the connection to mountatd was lost"},
 		{"garbage", acceptingPackets(func(c *net.UnixConn) error { return garbage(c) }), "broke the protocol"},
-		{"never answers", acceptingPackets(nil), "didn't answer within 500ms"},
-		{"accepts nobody", full, "didn't answer within 500ms"},
+		{"never answers", acceptingPackets(nil), "no answer within 500ms"},
+		{"accepts nobody", full, "no answer within 500ms"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			directory, err := os.MkdirTemp("", "mountatd")
