@@ -479,6 +479,7 @@ func TestRealDaemonIsReturnedToAtOnce(t *testing.T) {
 		}
 		client.Close()
 	}
+	eventually(t, "no mounts", func() bool { return daemon.mounts() == 0 })
 }
 
 // A process that is killed holds its lease to the end and no longer.
