@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* One table of all options; a command accepts the groups that it knows. */
+/* One table of all options; each command accepts some groups of them. */
 
 #include "client/arguments.h"
 
@@ -53,7 +53,7 @@ static const struct option arguments_options[] = {
         {0},
 };
 
-/* The group that an option belongs to; 0 for those that each command has. */
+/* The group of an option; 0 for the options that every command has. */
 static uint32_t arguments_group(int option) {
         switch (option) {
         case OPTION_SOCKET:
@@ -84,7 +84,7 @@ static int arguments_complain(const char *what, const char *culprit) {
         return -EINVAL;
 }
 
-/* An unknown option is argv's last one, unless it is one letter in a cluster of them. */
+/* The unknown option is argv's last one, unless it is a letter in a cluster such as -qx. */
 static int arguments_complain_unknown(const char *last) {
         char letter[] = {'-', (char)optopt, '\0'};
 
@@ -158,7 +158,7 @@ static int arguments_set(struct arguments *arguments, int option) {
         case OPTION_ALL:
                 arguments->all = true;
                 return 0;
-        case OPTION_NO_PAGER: /* there is none, and who is used to systemctl need not know */
+        case OPTION_NO_PAGER: /* accepted out of habit from systemctl: there is no pager */
                 return 0;
         case OPTION_QUIET:
         case 'q':

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The command line of one command of mountatctl, as values. */
+/* The parsed command line of one mountatctl command. */
 
 #include "client/table.h"
 
@@ -17,18 +17,18 @@ enum arguments_option {
 };
 
 struct arguments {
-        const char *socket; /* NULL: the library's own choice */
+        const char *socket; /* NULL: the library's default */
         uint32_t timeout;   /* milliseconds; 0: the library's default */
         uint32_t flags;     /* of enum mountat_flag */
         uint32_t asked;     /* of enum arguments_asked */
         enum table_format format;
-        bool dev;      /* besides what is mounted by default, or was asked for */
-        bool legend;   /* titles and a sum, for people */
-        bool all;      /* an administrator may be asked for what is others' */
+        bool dev;      /* a /dev in addition to the other file systems */
+        bool legend;   /* column titles and a total */
+        bool all;      /* polkit may ask an administrator to show other users' leases */
         bool keep_fds; /* the command inherits every descriptor */
-        bool quiet;    /* success is told by the exit status alone */
+        bool quiet;    /* success prints nothing */
         int n_operands;
-        char **operands; /* what is no option; ends with NULL; points into argv */
+        char **operands; /* NULL-terminated; points into argv */
 };
 
 enum arguments_asked {
@@ -37,8 +37,8 @@ enum arguments_asked {
 };
 
 /*
- * Parses `argv`, whose first string is the command's name; `accepted` are the enum
- * arguments_option that it has. Options may stand before and after operands, up to a "--".
- * -EINVAL after it has told standard error what is wrong.
+ * Parses `argv`, whose first string is the command's name; `accepted` is the set of enum
+ * arguments_option that the command takes. Options may stand before and after operands, up to "--".
+ * Returns -EINVAL after printing what is wrong to standard error.
  */
 int arguments_parse(struct arguments *arguments, uint32_t accepted, int argc, char **argv);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * One request is under way at most, so a reply that doesn't match is a fault and not a late one:
- * after a timeout the channel is closed, and the reply that comes after all finds nobody.
+ * At most one request is in flight. A timeout closes the channel, so a late reply is never read,
+ * and a reply that doesn't match its request is always a protocol error.
  */
 
 #include "client/channel.h"
@@ -22,7 +22,7 @@
 enum {
         CHANNEL_NS_PER_MS = 1000 * 1000,
         CHANNEL_MS_PER_S = 1000,
-        CHANNEL_CONNECT_SLICE = 500, /* milliseconds in which no interruption is noticed */
+        CHANNEL_CONNECT_SLICE = 500, /* milliseconds between looks at `interrupt` */
 };
 
 int64_t channel_now(void) {
@@ -36,7 +36,7 @@ int64_t channel_after(uint32_t milliseconds) {
         return channel_now() + (int64_t)milliseconds * CHANNEL_NS_PER_MS;
 }
 
-/* Milliseconds, rounded up so that nobody spins through the last one; 0 when it has passed. */
+/* Milliseconds, rounded up to avoid a busy loop in the last one; 0 after the deadline. */
 static int channel_left(const struct channel *channel) {
         int64_t left =
                 (channel->deadline - channel_now() + CHANNEL_NS_PER_MS - 1) / CHANNEL_NS_PER_MS;
@@ -44,7 +44,9 @@ static int channel_left(const struct channel *channel) {
         return left <= 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
 }
 
-/* Removed from the watch by hand: where a forked child has the socket too, closing it isn't enough.
+/*
+ * Removes the socket from the epoll set explicitly: close() doesn't, as long as a forked child
+ * holds a duplicate.
  */
 void channel_close(struct channel *channel, const char *why) {
         int fd = channel->fd;
@@ -67,7 +69,7 @@ int channel_watch(struct channel *channel) {
         return channel->watch < 0 ? -errno : 0;
 }
 
-/* Waits for `events` on `fd`, or with none for `limit` milliseconds to pass. */
+/* Waits up to `limit` milliseconds for `events` on `fd`; without an `fd`, sleeps that long. */
 static int channel_poll(const struct channel *channel, int fd, short events, int limit) {
         struct pollfd pollers[] = {
                 {.fd = fd, .events = events},
@@ -93,24 +95,24 @@ int channel_pause(const struct channel *channel, uint32_t milliseconds) {
 }
 
 /*
- * A full backlog makes a non-blocking connect fail at once, with nothing to poll for; a blocking
- * one waits in line for as long as SO_SNDTIMEO says (unix_wait_for_peer in net/unix/af_unix.c).
+ * With a full backlog a non-blocking connect fails at once, and there is nothing to poll for. A
+ * blocking connect waits in line for up to SO_SNDTIMEO (unix_wait_for_peer, net/unix/af_unix.c).
  */
 static int channel_connect_once(int fd, const struct sockaddr_un *address, int left) {
-        struct timeval patience = {
+        struct timeval timeout = {
                 .tv_sec = left / CHANNEL_MS_PER_S,
                 .tv_usec = left % CHANNEL_MS_PER_S * 1000,
         };
 
-        if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
+        if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
                 return -errno;
         if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
                 return errno == EAGAIN ? -ETIMEDOUT : -errno;
         return 0;
 }
 
-/* In slices: an interruption is noticed between them. */
-static int channel_connect_patiently(const struct channel *channel, int fd,
+/* Connects in slices of time, to look at `interrupt` between them. */
+static int channel_connect_in_slices(const struct channel *channel, int fd,
                                      const struct sockaddr_un *address) {
         int left, result;
 
@@ -141,10 +143,10 @@ int channel_connect(struct channel *channel, const char *path) {
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return -errno;
-        result = channel_connect_patiently(channel, fd, &address);
+        result = channel_connect_in_slices(channel, fd, &address);
         if (result < 0)
                 return result;
-        /* Hang-ups alone: the answers are for the call that waits for them. */
+        /* Only hang-ups: replies are read by the call that waits for them. */
         if (epoll_ctl(channel->watch, EPOLL_CTL_ADD, fd, &event) < 0)
                 return -errno;
         channel->fd = fd_take(&fd);
@@ -185,8 +187,8 @@ static int channel_send(const struct channel *channel, const struct wire_request
 }
 
 /*
- * A peer that closes with a request of ours unread leaves ECONNRESET before what it had said: that
- * is reported once, and then the queue can be read (sock_error() in __skb_try_recv_datagram()).
+ * If the peer closes its end with a request unread, recvmsg() fails with ECONNRESET once, before
+ * it returns the replies that are queued (sock_error() in __skb_try_recv_datagram()).
  */
 static int channel_receive(const struct channel *channel, struct wire_reply *reply) {
         bool reset = false;
@@ -254,7 +256,7 @@ int channel_exchange(struct channel *channel, struct wire_request *request, cons
         channel->delivered = result == 0;
         if (result == -ETIMEDOUT || result == -ECANCELED)
                 return channel_fail(channel, result);
-        /* A peer that hung up may have said why: that is read before giving up. */
+        /* A peer that hung up may have sent the reason: try to read it. */
         if (result < 0 && result != -EPIPE && result != -ECONNRESET)
                 return result;
 

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The commands of mountatctl. One is a line in the table of mountatctl.c, and a function that does
- * it with checked arguments, tells standard error what failed, and returns the exit status.
+ * The commands of mountatctl. Each is an entry in the table of mountatctl.c and a function, which
+ * gets parsed arguments, prints errors to standard error and returns the exit status.
  */
 
 #include "client/arguments.h"
@@ -11,7 +11,7 @@
 enum command_status {
         COMMAND_FAILED = 1,
         COMMAND_MISUSED = 2,
-        /* Of `run`, as env(1) and shells have them: all else is the command's own. */
+        /* Of `run`, as in env(1) and shells; any other status is the command's own. */
         COMMAND_RUN_FAILED = 125,
         COMMAND_RUN_NOT_EXECUTABLE = 126,
         COMMAND_RUN_NOT_FOUND = 127,
@@ -34,7 +34,7 @@ int command_hold(const struct arguments *arguments);
 int command_hello(const struct arguments *arguments);
 int command_mount(const struct arguments *arguments);
 
-/* Over the socket, and D-Bus for what that can't have: */
+/* Over the socket, or over D-Bus for leases that the socket can't release: */
 int command_unmount(const struct arguments *arguments);
 
 /* Over D-Bus: */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A lease belongs to a connection, and closing one releases what it has: so a failure to offer one
- * lease leaves the connection open, for the sake of those that were adopted already.
+ * A lease belongs to a connection, and closing the connection releases it. So if one lease can't be
+ * offered, the connection stays open for the leases that were already adopted.
  */
 
 #include "client/connection.h"
@@ -15,7 +15,7 @@
 #include <string.h>
 
 enum {
-        CONNECTION_LOSSES_MAX = 8, /* in one call: the request might be what kills the daemon */
+        CONNECTION_LOSSES_MAX = 8, /* per call: the request itself might crash the daemon */
         CONNECTION_PAUSE = 5,      /* milliseconds, doubled each time */
         CONNECTION_PAUSE_MAX = 200,
 };
@@ -71,7 +71,7 @@ int connection_open(struct connection *connection, const char *path) {
         if (result < 0)
                 return result;
         connection_forget_all(connection);
-        strcpy(connection->path, path); /* a longer one can't be connected to */
+        strcpy(connection->path, path); /* fits: channel_connect() refuses longer paths */
         connection_begin(connection);
         if (!connection->foreign)
                 connection->complete = connection->number;
@@ -98,7 +98,7 @@ static bool connection_is_absence(int error) {
         return error == -ECONNREFUSED || error == -ENOENT;
 }
 
-/* A socket that is being made gets its group and mode last: EACCES. */
+/* A socket that is being created gets its group and mode last, hence EACCES. */
 static bool connection_may_change(int error) {
         return connection_is_absence(error) || error == -EACCES;
 }
@@ -107,7 +107,7 @@ static int connection_unanswered(const struct connection *connection, int error,
                                  struct failure *failure) {
         char escaped[4 * CONNECTION_PATH_SIZE];
 
-        /* What is lost stays lost, whatever connect(2) calls it: see mountat.h. */
+        /* A lost connection is -ECONNRESET, whatever connect(2) returns: see mountat.h. */
         return failure_client(
                 failure, connection_is_absence(error) ? ECONNRESET : -error, MOUNTAT_NO_TARGET,
                 "the connection to mountatd %s, and reconnecting to %s failed: %s: is mountatd "
@@ -116,8 +116,8 @@ static int connection_unanswered(const struct connection *connection, int error,
                 text_escape(escaped, sizeof(escaped), connection->path), strerrordesc_np(-error));
 }
 
-/* The next instance needs a moment; meanwhile the socket refuses, or is not there. */
-static int connection_connect(struct connection *connection, int64_t patience,
+/* While the daemon restarts, the socket refuses connections or is missing. */
+static int connection_connect(struct connection *connection, int64_t retry_until,
                               struct failure *failure) {
         struct channel *channel = &connection->channel;
         uint32_t pause = CONNECTION_PAUSE;
@@ -125,7 +125,7 @@ static int connection_connect(struct connection *connection, int64_t patience,
 
         for (;;) {
                 result = channel_connect(channel, connection->path);
-                if (!connection_may_change(result) || channel_now() >= patience ||
+                if (!connection_may_change(result) || channel_now() >= retry_until ||
                     channel_pause(channel, pause) < 0)
                         break;
                 pause = pause * 2 < CONNECTION_PAUSE_MAX ? pause * 2 : CONNECTION_PAUSE_MAX;
@@ -147,7 +147,7 @@ static bool connection_has_leases(const struct connection *connection) {
         return holding;
 }
 
-/* As instance_enter(). What a connection holds is all in one namespace. */
+/* As instance_enter(). All leases of a connection are in one namespace. */
 static int connection_enter(struct connection *connection, struct wire_reply *reply) {
         int result;
 
@@ -158,7 +158,7 @@ static int connection_enter(struct connection *connection, struct wire_reply *re
         return result;
 }
 
-/* Before all else, where it is known to be needed. */
+/* Enters first, if an earlier connection had to. */
 static int connection_arrive(struct connection *connection, struct failure *failure) {
         struct wire_reply reply = {.status = STATUS_OK};
         int result;
@@ -168,13 +168,14 @@ static int connection_arrive(struct connection *connection, struct failure *fail
         result = connection_enter(connection, &reply);
         if (result < 0)
                 return connection_broken(connection, result, failure);
-        /* Refused for good, or not offered any more: what is asked for next is told why. */
+        /* A final refusal, or the feature is gone: the next request's error says why. */
         if (reply.status == STATUS_OK || connection->channel.fd >= 0)
                 return 0;
         return failure_reply(failure, &reply, 0);
 }
 
-/* As channel_exchange(), and once more if the daemon had to enter first. */
+/* As channel_exchange(); if the daemon has to enter the namespace first, sends the request again.
+ */
 static int connection_exchange(struct connection *connection, struct wire_request *request,
                                const int *fds, struct wire_reply *reply) {
         struct channel *channel = &connection->channel;
@@ -196,7 +197,7 @@ static bool connection_is_shortage(int error) {
         return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
 }
 
-/* Of one that isn't in our namespace, what it says of a lease in there isn't the reason. */
+/* If the daemon isn't in our namespace, the reason is that, and not its answer about the lease. */
 static void connection_lose(const struct connection *connection, struct holding *holding,
                             const struct wire_reply *reply) {
         const struct wire_reply foreign = {.status = STATUS_FOREIGN_NAMESPACE};
@@ -207,7 +208,9 @@ static void connection_lose(const struct connection *connection, struct holding 
         holding_lose_refused(holding, reply);
 }
 
-/* 0, or negative with the lease in one of three states: lost, or else with or without a channel. */
+/* On failure the lease is lost, or can be offered again: on this channel, or if it closed, the
+ * next.
+ */
 static int connection_offer(struct connection *connection, struct holding *holding,
                             struct failure *failure) {
         struct wire_request request = {
@@ -248,7 +251,7 @@ static int connection_offer(struct connection *connection, struct holding *holdi
         return failure_reply(failure, &reply, 0);
 }
 
-/* Stops at a lost channel, and goes on after all other failures. */
+/* Stops when the channel is lost; continues after any other failure. */
 static int connection_offer_all(struct connection *connection, struct failure *failure) {
         int result = 0;
 
@@ -269,8 +272,8 @@ static int connection_offer_all(struct connection *connection, struct failure *f
 }
 
 /*
- * After a loss, before the next try: a daemon that is being killed loses its connections one by
- * one, and its listening socket takes new ones for as long as it is there.
+ * Pauses before the next try: a daemon that is being killed closes its connections one by one, and
+ * its listening socket accepts new ones until it is closed too.
  */
 static int connection_pause(const struct connection *connection, unsigned losses) {
         uint32_t pause = CONNECTION_PAUSE << (losses - 1);
@@ -283,7 +286,8 @@ bool connection_is_whole(const struct connection *connection) {
         return connection->channel.fd >= 0 && connection->complete == connection->number;
 }
 
-int connection_recover(struct connection *connection, int64_t patience, struct failure *failure) {
+int connection_recover(struct connection *connection, int64_t retry_until,
+                       struct failure *failure) {
         int result;
 
         if (connection_is_whole(connection))
@@ -296,7 +300,7 @@ int connection_recover(struct connection *connection, int64_t patience, struct f
         for (unsigned losses = 1;; losses++) {
                 result = connection->channel.fd >= 0
                                  ? 0
-                                 : connection_connect(connection, patience, failure);
+                                 : connection_connect(connection, retry_until, failure);
                 if (result < 0)
                         return result;
                 result = connection_arrive(connection, failure);
@@ -322,11 +326,12 @@ static int connection_prepare(struct connection *connection, const struct connec
                           ? connection_find(connection, call->request.lease)
                           : NULL;
         if (!holding || holding->connection == connection->number)
-                return 0; /* a failure was about another lease */
+                return 0; /* if recovery failed, it was for another lease */
         return holding->fate == HOLDING_KEPT ? result : holding_explain(holding, failure);
 }
 
-/* A daemon that knows of dev and has none to give is asked: it says why. All since 0.2 do. */
+/* Since 0.2 a daemon without /dev refuses the mount with the reason, so it is asked all the same.
+ */
 static uint32_t connection_lacks(const struct connection *connection,
                                  const struct connection_call *call) {
         uint32_t lacks = call->features & ~connection->instance.features;
@@ -337,8 +342,8 @@ static uint32_t connection_lacks(const struct connection *connection,
 }
 
 /*
- * Asks for the daemon's features, once on each connection: the next instance may be another
- * version. One that lacks something is asked again, for its version. As channel_exchange().
+ * Asks for the daemon's features once per connection: after a restart it may be another version. If
+ * a feature is missing, asks again, to get the version for the message. As channel_exchange().
  */
 static int connection_greet(struct connection *connection, struct connection_call *call) {
         struct wire_request hello = {.operation = PROTOCOL_HELLO};
@@ -376,8 +381,8 @@ static int connection_explain_lack(const struct connection *connection,
 }
 
 /*
- * One try, as channel_exchange(). The request isn't sent if the daemon refused hello, whose reply
- * is then the call's, or if it lacks a feature.
+ * One try, as channel_exchange(). The request isn't sent if the daemon refuses hello, whose reply
+ * then becomes the call's, or if it lacks a feature.
  */
 static int connection_try(struct connection *connection, struct connection_call *call) {
         struct channel *channel = &connection->channel;
@@ -388,7 +393,7 @@ static int connection_try(struct connection *connection, struct connection_call 
         if (result < 0 || call->reply.status != STATUS_OK || connection_lacks(connection, call))
                 return result;
         result = connection_exchange(connection, &call->request, call->fds, &call->reply);
-        /* It, and not what was asked on the way. */
+        /* Only if the request itself was sent, not hello or enter before it. */
         if (result == -ECONNRESET && channel->fd < 0 && call->request.cookie == channel->cookie)
                 call->in_doubt |= channel->delivered;
         return result;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * EPERM has many causes here. A sysctl that denies is named as the cause; where none does, what is
- * left is listed. user_namespaces(7) has the kernel's own reasons, Ubuntu's AppArmor adds two: it
- * denies unshare(2), or lets it succeed and denies every capability in the new namespace, so that
- * setgroups can't be opened (EACCES) or a map not be written (EPERM).
+ * EPERM has many causes here. If a sysctl denies, the text names it; else it lists the other
+ * causes. user_namespaces(7) has the kernel's reasons. Ubuntu's AppArmor adds two: it denies
+ * unshare(2), or lets it succeed and denies all capabilities in the new namespace, so that opening
+ * setgroups (EACCES) or writing a map (EPERM) fails.
  */
 
 #include "client/denial.h"
@@ -16,8 +16,7 @@
 #include <stdbool.h>
 #include <unistd.h>
 
-/* The first digit of the sysctl, and thereby whether it is 0; '\0' where there is no such sysctl.
- */
+/* The first digit of the sysctl, enough to see whether it is 0; '\0' if it can't be read. */
 static char denial_sysctl(const char *path) {
         FD_AUTO int fd = open(path, O_RDONLY | O_CLOEXEC);
         char digit;
@@ -28,7 +27,7 @@ static char denial_sysctl(const char *path) {
 static bool denial_by_apparmor(void) {
         static const char path[] = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
 
-        /* Where only root may read it, it is most likely set. */
+        /* If it can't be read because only root may, it is most likely set. */
         return access(path, F_OK) == 0 && denial_sysctl(path) != '0';
 }
 

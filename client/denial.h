@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Why a user namespace was denied, and what its user or administrator can do about that. */
+/* Why a user namespace was denied, and what the user or administrator can do about it. */
 
 #include <sys/types.h>
 
@@ -13,8 +13,8 @@ enum denial_step {
 };
 
 /*
- * One clause without a full stop, for the positive errno that the step failed with; never NULL.
- * `uid` is the effective one before the step: in a namespace without maps nobody has his own. It
- * looks at the sysctls that deny, so it must be called where /proc is still the machine's.
+ * One clause without a full stop, for the positive errno of the failed step; never NULL. `uid` is
+ * the effective uid before the step: in a namespace without maps, geteuid() returns the overflow
+ * uid. Reads sysctls, so it must be called while /proc is still the host's.
  */
 const char *denial_advice(enum denial_step step, int error, uid_t uid);

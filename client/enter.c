@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What runs inside may have this process' uid. As long as this process is dumpable, such a
- * neighbour reaches the outer file system through /proc/<pid>/root and /proc/<pid>/fd (ptrace(2),
- * "access mode checking"); so it is dumpable for three opens and never again before execve(2).
+ * A process inside the root may have this process's uid. While this process is dumpable, the other
+ * one reaches the outer file system through /proc/<pid>/root and /proc/<pid>/fd (ptrace(2), "access
+ * mode checking"). So this process is dumpable only while it opens three files, before execve(2).
  */
 
 #include "client/enter.h"
@@ -37,7 +37,8 @@ static void enter_close_maps(int *fds) {
                 fds[i] = fd_close(fds[i]);
 }
 
-/* Tells what was denied in making the namespace, why, and what to do. Returns -ECANCELED. */
+/* Prints what was denied while setting up the namespace, why, and what to do. Returns -ECANCELED.
+ */
 static int enter_complain(enum denial_step step, const char *object, uid_t uid) {
         static const char *const verbs[] = {
                 [DENIAL_UNSHARE] = "create",
@@ -52,7 +53,7 @@ static int enter_complain(enum denial_step step, const char *object, uid_t uid) 
         return -ECANCELED;
 }
 
-/* The files of a process that isn't dumpable are root's (proc(5)), hence the window. */
+/* root owns the /proc files of a non-dumpable process (proc(5)), hence the window. */
 static int enter_open_maps(int *fds, uid_t uid) {
         int result = 0;
 
@@ -68,7 +69,7 @@ static int enter_open_maps(int *fds, uid_t uid) {
 
 static int enter_write_maps(const int *fds, uid_t uid, gid_t gid) {
         char uid_map[32], gid_map[32];
-        /* Without a privilege outside, a gid_map is accepted only after setgroups is given up. */
+        /* Without privilege in the parent, a gid_map is accepted only after "deny" in setgroups. */
         const char *const texts[ENTER_MAPS] = {
                 [ENTER_SETGROUPS] = "deny",
                 [ENTER_UID_MAP] = uid_map,
@@ -125,7 +126,7 @@ int enter_root(int root) {
         }
         if (enter_chroot() < 0)
                 return -ECANCELED;
-        /* The working directory is the new root already; this gives it its name. */
+        /* The working directory already is the new root; this makes its path "/". */
         if (chdir("/") < 0) {
                 warn("cannot change to / in the root directory");
                 return -ECANCELED;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Makes a directory this process' root directory, with privilege or without. */
+/* chroot(2) with or without privilege. */
 
 /*
- * Enters the directory `root` (borrowed, O_PATH is enough) by chroot(2) and goes to its top: with
- * CAP_SYS_CHROOT where there is one, else in a new user namespace in which only the caller's own
- * user and group exist. For a process with a single thread that is going to execute something else;
- * it must be non-dumpable, and is so afterwards. Tells standard error if it fails.
+ * Makes the directory `root` (borrowed, O_PATH is enough) the root and working directory: with
+ * CAP_SYS_CHROOT if the process has it, else in a new user namespace that maps only the caller's
+ * user and group. Only for a single-threaded, non-dumpable process that is about to execve(2); it
+ * stays non-dumpable. Prints errors to standard error.
  */
 int enter_root(int root);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The table of libmountat(3), status to errno, stands here. Pure, on any thread. */
+/* The status to errno table of libmountat(3). Pure, on any thread. */
 
 #include "client/failure.h"
 
@@ -45,7 +45,7 @@ static const int failure_errnos[] = {
         [STATUS_FOREIGN_NAMESPACE] = EXDEV,
         [STATUS_LIMIT_EXCEEDED] = EDQUOT,
         [STATUS_NO_SUCH_LEASE] = ENOENT,
-        [STATUS_HOST_FAILED] = EIO, /* in place of an errno that is none */
+        [STATUS_HOST_FAILED] = EIO, /* if the reply has no valid errno */
         [STATUS_SHUTTING_DOWN] = ESHUTDOWN,
         [STATUS_TARGET_VANISHED] = ESTALE,
         [STATUS_UNSUPPORTED_FILE_SYSTEM] = EOPNOTSUPP,

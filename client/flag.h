@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The flags of mountat_mount_root() that name a file system. The library and mountatctl share it.
- */
+/* The flags of mountat_mount_root() that name a file system; for the library and mountatctl. */
 
 #include "client/mountat.h"
 #include "common/protocol.h"
@@ -17,5 +16,5 @@ enum {
         FLAG_COUNT = FLAG_LAST - FLAG_FIRST + 1,
 };
 
-/* Of the file system of that number, FLAG_FIRST to FLAG_LAST; 0: there is none. */
+/* The flag of a file system's number, FLAG_FIRST to FLAG_LAST; 0 for another number. */
 uint32_t flag_of(uint32_t file_system);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* mountatctl hello: who answers, a line each for the version and the features. */
+/* mountatctl hello: prints the daemon's version and features, one per line. */
 
 #include "client/command.h"
 #include "client/session.h"

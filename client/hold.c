@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* mountatctl hold: mounts, and keeps it so until somebody says enough. */
+/* mountatctl hold: mounts, and unmounts at the end of input or at a signal. */
 
 #include "client/command.h"
 #include "client/session.h"
@@ -36,7 +36,7 @@ static int hold_announce(const struct session *session) {
         return -EIO;
 }
 
-/* Reads what is there and throws it away; an input that can't be read has ended. */
+/* Discards pending input; an input that can't be read counts as ended. */
 static int hold_input_ended(void) {
         char bytes[4096];
 
@@ -76,7 +76,7 @@ int command_hold(const struct arguments *arguments) {
         SIGNALS_AUTO struct signals signals = SIGNALS_NONE;
         int waited = 0;
 
-        /* From the mount on a signal has to wait: dying of it would leave created directories. */
+        /* Signals are blocked before the mount: dying of one would leave created directories. */
         if (session_connect(&session, arguments) < 0 ||
             signals_open(&signals, hold_signals, sizeof(hold_signals) / sizeof(hold_signals[0])) <
                     0 ||

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A descriptor of a directory that has been mounted on leads below the mount for ever: only a name
- * leads to it. Below a root the names are known. A target that came as a descriptor is gone back
- * from by "..", which is the right parent whatever it is called now, and then forth by the one name
- * that the daemon accepts for its file system. A mountpoint itself can't be renamed (EBUSY).
+ * A descriptor opened before the mount refers to the directory underneath it: only a path lookup
+ * reaches the mount. Below a root the names are known. A target that came as a descriptor is looked
+ * up through its parent, "..", which is right even after renames, by the only name that the daemon
+ * accepts for its file system. The mountpoint itself can't be renamed (EBUSY).
  */
 
 #include "client/holding.h"
@@ -77,13 +77,13 @@ static int holding_open_target(const struct mountat_target *target) {
 
         if (parent < 0)
                 return -errno;
-        if (!name) /* granted by a daemon that knows more than this library */
+        if (!name) /* a file system that only a newer daemon knows */
                 return -EOPNOTSUPP;
         fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
 }
 
-/* -ENOENT if `fd` is no mount's root. Where the kernel can't tell (before 5.8), the daemon will. */
+/* -ENOENT if `fd` isn't a mount's root. Before Linux 5.8, which can't tell, the daemon checks. */
 static int holding_check_mount(int fd) {
         struct statx stat;
 
@@ -140,7 +140,7 @@ void holding_lose(struct holding *holding, enum holding_fate fate, int error) {
         holding->error = error;
 }
 
-/* That there is no such lease says less than that it was lost. */
+/* "no such lease" is dropped: that the lease was lost says more. */
 void holding_lose_refused(struct holding *holding, const struct wire_reply *reply) {
         holding_lose(holding, HOLDING_REFUSED, 0);
         if (reply->status != STATUS_NO_SUCH_LEASE)
@@ -161,7 +161,7 @@ int holding_explain(const struct holding *holding, struct failure *failure) {
         failure_status(
                 failure, MOUNTAT_STATUS_NO_SUCH_LEASE, MOUNTAT_NO_TARGET,
                 "lease %016" PRIx64 " was lost with the connection to mountatd: %s%s%s: mountatd "
-                                    "unmounts what is left of it within its --adopt-timeout",
+                "unmounts what is left of it within its --adopt-timeout",
                 holding->id, refusal[0] ? refusal : reasons[holding->fate], errno_known ? ": " : "",
                 errno_known ? strerrordesc_np(-holding->error) : "");
         return -ENOENT;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * An enter that is refused costs the daemon a line in its log: so it is asked only for a reason,
- * only where hello says that it may succeed, and never twice on a connection.
+ * A refused enter costs the daemon a line in its log. So it is sent only when needed, only if hello
+ * says that it may succeed, and at most once per connection.
  */
 
 #include "client/instance.h"
@@ -34,14 +34,14 @@ bool instance_is_passing(uint32_t status) {
                status == STATUS_SHUTTING_DOWN;
 }
 
-/* One that doesn't enter may be too old to know what its administrator has to do. */
+/* A daemon too old for enter doesn't mention --join: use the text of this version. */
 static int instance_advise(struct wire_reply *reply) {
         if (reply->status == STATUS_FOREIGN_NAMESPACE && !strstr(reply->text, "--join"))
                 snprintf(reply->text, sizeof(reply->text), "%s", status_sentence(reply->status));
         return 0;
 }
 
-/* This process' own trouble, of which it may be rid a moment later, is its caller's. */
+/* A shortage of this process, which may be over soon, is returned to the caller. */
 static int instance_explain_namespaces(int error, struct wire_reply *reply) {
         if (error == -EMFILE || error == -ENFILE || error == -ENOMEM)
                 return error;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What is known of the instance of the daemon that a channel leads to: its features, and whether it
- * is in our mount namespace. Nothing of it outlives the channel's connection.
+ * What is known about the daemon instance at the other end of a channel: its features, and whether
+ * it has entered our mount namespace. Valid for one connection of the channel.
  */
 
 #include "client/channel.h"
@@ -15,25 +15,25 @@
 struct instance {
         bool greeted;
         uint32_t features;          /* PROTOCOL_FEATURE_*, once greeted */
-        bool entered;               /* it was asked to enter, once; */
-        struct wire_reply entering; /* and that is what it answered */
+        bool entered;               /* it has answered enter */
+        struct wire_reply entering; /* that answer */
 };
 
 /* As channel_exchange(), of a hello. */
 int instance_hello(struct instance *instance, struct channel *channel, struct wire_request *hello,
                    struct wire_reply *reply);
 
-/* Whether it is in our mount namespace because it was asked to. */
+/* Whether it has entered our mount namespace. */
 bool instance_is_inside(const struct instance *instance);
 
 /*
- * Has it enter our namespaces, if it can and was never asked to; it must have granted nothing on
- * this connection, or it would refuse. 1: it has just done so. 0: it hasn't, and `*reply` is its
- * refusal, or else what it was before; if that is a foreign-namespace, with a text that says what
- * to do. The channel is closed if another connection may have more luck. Else negative as
- * channel_exchange(), and -EMFILE, -ENFILE or -ENOMEM, with nothing sent.
+ * Asks it to enter our namespaces, if it can and wasn't asked before; it refuses if it has granted
+ * anything on this connection. Returns 1 if it entered just now. Returns 0 if not: `*reply` is its
+ * refusal, or unchanged except that a foreign-namespace gets a text that says what to do; the
+ * channel is closed if a new connection might succeed. Returns a negative errno as
+ * channel_exchange(), or -EMFILE, -ENFILE or -ENOMEM with nothing sent.
  */
 int instance_enter(struct instance *instance, struct channel *channel, struct wire_reply *reply);
 
-/* Whether what was refused with that status could be granted a moment later. */
+/* Whether a request refused with that status might succeed a moment later. */
 bool instance_is_passing(uint32_t status);

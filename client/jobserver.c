@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What is passed into a root must be no way out of it. A pipe is none: it has no parent directory,
- * and what /proc/self/fd opens of it is the pipe again. A number that stands for anything else, a
- * directory above all, isn't passed, whoever wrote the variable.
+ * A descriptor passed into a root must not be a way out of it. A pipe is safe: it has no parent
+ * directory, and opening it through /proc/self/fd yields the same pipe. Any other descriptor that
+ * the variable names, above all a directory, isn't passed.
  */
 
 #include "client/jobserver.h"
@@ -34,7 +34,7 @@ static const char *jobserver_value(const char *word) {
         return NULL;
 }
 
-/* Of several the last one counts. Variables follow a "--", and may have anything in them. */
+/* The last option wins. After "--" come make's variables, which may contain anything. */
 static const char *jobserver_last(const char *flags) {
         const char *last = NULL;
 
@@ -51,7 +51,7 @@ static const char *jobserver_last(const char *flags) {
         return last;
 }
 
-/* Moves `*text` behind the number. -1 if there is none that a descriptor can have. */
+/* Parses a descriptor's number and moves `*text` past it. -1 if there is none. */
 static int jobserver_number(const char **text) {
         char *end;
         long number;

@@ -26,7 +26,7 @@ static void *keeper_run(void *userdata) {
         }
 }
 
-/* The thread inherits the mask that its maker has at that moment: pthread_create(3). */
+/* A new thread inherits its creator's signal mask: pthread_create(3). */
 static int keeper_create_thread(struct keeper *keeper) {
         sigset_t all, original;
         int error;

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/*
- * A thread that looks after a descriptor for somebody who sleeps. It has all signals blocked, and
- * does nothing but wait and call.
- */
+/* A thread that polls a descriptor and calls a function. It has all signals blocked. */
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -12,9 +9,9 @@
 
 struct keeper {
         bool running;
-        pid_t process; /* that has the thread: a forked child hasn't */
+        pid_t process; /* that has the thread; a forked child doesn't */
         pthread_t thread;
-        int stop;  /* owned eventfd(2): readable when the thread is to end, and stays so */
+        int stop;  /* owned eventfd(2): readable once the thread is to end */
         int watch; /* borrowed */
         int (*tend)(struct keeper *keeper);
 };
@@ -23,14 +20,14 @@ struct keeper {
         { .stop = -EBADF, .watch = -EBADF }
 
 /*
- * Starts the thread: it calls `tend` whenever `watch` is readable, and once at first. What that
- * returns is the number of milliseconds after which to call again in any case, or -1. Negative
+ * Starts the thread, which calls `tend` once, and then whenever `watch` is readable. `tend` returns
+ * the milliseconds after which to call it again in any case, or -1 for never. 0 or a negative
  * errno.
  */
 int keeper_start(struct keeper *keeper, int watch, int (*tend)(struct keeper *keeper));
 
 /*
- * Ends the thread and waits for it: what `tend` waits for must end when `stop` becomes readable.
- * Fine without one.
+ * Ends the thread and waits for it, so `tend` must return once `stop` is readable. Does nothing
+ * without a thread.
  */
 void keeper_stop(struct keeper *keeper);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* mountatctl list: the leases that the user may see, as the daemon has them on record. */
+/* mountatctl list: prints the daemon's records of the leases that the user may see. */
 
 #include "client/command.h"
 #include "client/manager.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Single-threaded, as all of mountatctl. */
+/* Single-threaded, like all of mountatctl. */
 
 #include "client/manager.h"
 
@@ -17,7 +17,7 @@
 #define MANAGER_INTERFACE "org.mountat1.Manager"
 #define MANAGER_ERROR "org.mountat1.Error."
 
-/* An administrator may have to be asked. */
+/* Long enough for an administrator to type a password. */
 #define MANAGER_TIMEOUT (150 * (uint64_t)1000000)
 
 static int manager_fail(const char *what, int error) {
@@ -103,7 +103,7 @@ static int manager_ask_list(sd_bus *bus, const char *member, enum manager_scope 
         MANAGER_MESSAGE_AUTO sd_bus_message *call = NULL;
         int r = manager_prepare(bus, &call, member);
 
-        /* Unasked, since a list isn't worth a password: a shell's completion makes one, too. */
+        /* No password dialog for one's own list, which shell completion requests too. */
         if (r == 0)
                 r = sd_bus_message_set_allow_interactive_authorization(call, scope == MANAGER_ALL);
         return r < 0 ? r : sd_bus_call(bus, call, MANAGER_TIMEOUT, error, reply);
@@ -114,7 +114,7 @@ int manager_list(sd_bus *bus, enum manager_scope scope, sd_bus_message **reply) 
         bool extended = true;
         int r = manager_ask_list(bus, "ListLeasesEx", scope, &error, reply);
 
-        /* Neither an older daemon has it, nor the bus policy that came with that. */
+        /* Before 0.2, neither the daemon nor its bus policy knows ListLeasesEx(). */
         if (sd_bus_error_has_name(&error, SD_BUS_ERROR_UNKNOWN_METHOD) ||
             sd_bus_error_has_name(&error, SD_BUS_ERROR_ACCESS_DENIED)) {
                 sd_bus_error_free(&error);
@@ -142,7 +142,7 @@ int manager_read_strings(sd_bus_message *reply, char *text, size_t size) {
         return r < 0 ? r : sd_bus_message_exit_container(reply);
 }
 
-/* What isn't known here is for later versions. */
+/* Skips unknown keys, which a later version of the daemon may send. */
 static int manager_read_rest(sd_bus_message *reply, struct manager_lease *lease) {
         int r = sd_bus_message_enter_container(reply, 'a', "{sv}");
         const char *key;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * org.mountat1.Manager, mountatd's face on the system bus, for the commands that speak to it there.
- * Failures are told on standard error here; what is returned says only that there was one.
+ * Calls of org.mountat1.Manager, mountatd's interface on the system bus. The functions print errors
+ * to standard error; a negative return value only says that there was one.
  */
 
 #include <stdbool.h>
@@ -14,22 +14,22 @@
 /* Connects; close it with sd_bus_flush_close_unref(). */
 int manager_open(sd_bus **bus);
 
-/* A call of that method, for arguments to be appended. */
+/* Creates a call of the method `member`, to append arguments to. */
 int manager_prepare(sd_bus *bus, sd_bus_message **call, const char *member);
 
-/* Sends it, and waits, as long as an administrator needs to type a password. `what` was to be done,
- * in escaped words. */
+/* Sends the call and waits for the reply, long enough for an administrator to type a password.
+ * `what` begins the error message, such as "cannot list leases", and is escaped. */
 int manager_call(sd_bus *bus, sd_bus_message *call, const char *what, sd_bus_message **reply);
 
-/* All properties: `*reply` is at an a{sv}. */
+/* Gets all properties: `*reply` is positioned at an a{sv}. */
 int manager_get_all(sd_bus *bus, sd_bus_message **reply);
 
-/* Reads an array of strings into one, separated by commas. */
+/* Reads an array of strings into `text`, separated by commas. */
 int manager_read_strings(sd_bus_message *reply, char *text, size_t size);
 
 int manager_unmount(sd_bus *bus, uint64_t lease);
 
-/* One lease of a list. Strings are the message's. */
+/* One lease of a list. Its strings point into the message. */
 struct manager_lease {
         uint64_t lease;
         uint32_t uid;
@@ -38,17 +38,17 @@ struct manager_lease {
         const char *origin;
         char file_systems[128]; /* separated by commas */
         uint64_t age;           /* seconds */
-        bool elsewhere;         /* in a mount namespace of its own, as a container has one, with */
-        uint64_t namespace;     /* that inode, 0 if it isn't known */
+        bool elsewhere;         /* not in mountatd's mount namespace but, as in a container, in */
+        uint64_t namespace;     /* the one with this inode; 0 if unknown */
 };
 
 enum manager_scope {
-        MANAGER_OWN, /* and what the caller may see anyway */
-        MANAGER_ALL, /* if an administrator, who is asked, consents */
+        MANAGER_OWN, /* the leases that the caller may see anyway */
+        MANAGER_ALL, /* all, if an administrator consents; polkit asks */
 };
 
-/* Asks, also a daemon that has no more than ListLeases(); then manager_next() gives one after the
- * other: 1, 0 at the end, negative: told. */
+/* Requests the list, from a daemon older than 0.2 too. Then manager_next() returns 1 for each
+ * lease, 0 at the end, and a negative errno after printing an error. */
 int manager_list(sd_bus *bus, enum manager_scope scope, sd_bus_message **reply);
 int manager_next(sd_bus_message *reply, struct manager_lease *lease);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * mountatctl mount: a mount that stays when this process ends. The directories are opened here,
- * with the user's own rights, and sent.
+ * mountatctl mount: mounts with a kept lease, which outlives this process. The directories are
+ * opened here, with the user's own rights, and their descriptors sent.
  */
 
 #include "client/command.h"
@@ -13,7 +13,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* Whoever wants what a connection to the socket can't have may be an administrator. */
+/* Says what else the user can do about a refusal: over D-Bus, or without a kept lease. */
 static void mount_advise(const struct session *session) {
         if (mountat_error_status(session->mountat) == MOUNTAT_STATUS_NOT_AUTHORISED)
                 warnx("an administrator can mount there over D-Bus: see MountPath in "

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What stands in mountat.h: arguments, and the sentences about them. The memory and the descriptors
- * of a lease are there before the daemon is asked, so nothing that was mounted can be lost for want
- * of them.
+ * The functions of mountat.h. The memory and descriptors of a lease are allocated before the
+ * request is sent, so running out of them never loses a lease that was granted.
  *
- * The caller and the keeper take turns at the connection. The failure is the caller's own.
+ * The caller and the keeper's thread take turns at the connection. Only the caller uses `failure`.
  */
 
 #include "client/mountat.h"
@@ -49,18 +48,19 @@ enum {
         MOUNTAT_FLAGS = FLAG_FILE_SYSTEMS | MOUNTAT_CREATE | MOUNTAT_READ_ONLY | MOUNTAT_PIDS_ONLY |
                         MOUNTAT_KEEP,
         /* Milliseconds: */
-        MOUNTAT_SWEEP = 2000, /* in which an instance undoes what its predecessor had half done */
+        MOUNTAT_SWEEP =
+                2000, /* for a new instance to undo requests that the last one left half done */
         MOUNTAT_LOOK_PAUSE = 20,
         MOUNTAT_KEEPER_PAUSE_MIN = 10, /* between the keeper's tries, doubled each time */
         MOUNTAT_KEEPER_PAUSE_MAX = 500,
-        MOUNTAT_KEEPER_PATIENCE = 500, /* with a caller whose turn it is */
+        MOUNTAT_KEEPER_WAIT = 500, /* for the caller to finish its turn */
 };
 
 struct mountat {
         struct turn turn; /* at the connection */
         struct connection connection;
         struct keeper keeper;
-        int keeper_pause; /* the keeper's own */
+        int keeper_pause; /* used only by the keeper's thread */
         atomic_uint timeout;
         struct failure failure;
         char version[PROTOCOL_TEXT_MAX + 1];
@@ -93,7 +93,7 @@ void mountat_set_timeout(struct mountat *mountat, uint32_t milliseconds) {
         mountat->timeout = milliseconds ?: MOUNTAT_TIMEOUT_DEFAULT;
 }
 
-/* The timeout begins here: waiting for the keeper is part of it. */
+/* Starts the timeout, which includes waiting for the keeper. */
 static int mountat_enter(struct mountat *mountat) {
         int64_t deadline = channel_after(mountat->timeout);
 
@@ -184,8 +184,8 @@ int mountat_recover(struct mountat *mountat) {
 }
 
 /*
- * On the keeper's thread. One try to connect at a time, so that a caller is never kept waiting for
- * a daemon that isn't there; adopting may take as long as any call.
+ * On the keeper's thread. Tries to connect once per turn, so that a caller never waits for the
+ * keeper while the daemon is away; adoption may take as long as any call.
  */
 static int mountat_tend(struct keeper *keeper) {
         struct mountat *mountat =
@@ -194,7 +194,7 @@ static int mountat_tend(struct keeper *keeper) {
         struct failure unheard;
         bool whole;
 
-        if (turn_take(&mountat->turn, channel_after(MOUNTAT_KEEPER_PATIENCE)) < 0)
+        if (turn_take(&mountat->turn, channel_after(MOUNTAT_KEEPER_WAIT)) < 0)
                 return 0;
         connection->channel.deadline = channel_after(mountat->timeout);
         connection->channel.interrupt = keeper->stop;
@@ -265,8 +265,8 @@ static int mountat_explain_doubt(struct mountat *mountat, const struct connectio
 }
 
 /*
- * Asked again after a loss, "already mounted" can be our own first attempt. What was half done, the
- * next instance undoes at once: that is waited for.
+ * If a mount is sent again after a loss, "already mounted" may refer to the first attempt. The next
+ * instance undoes half-done requests at its start, so this waits for that.
  */
 static int mountat_ask_mount(struct mountat *mountat, struct connection_call *call) {
         struct connection *connection = &mountat->connection;
@@ -285,7 +285,7 @@ static int mountat_ask_mount(struct mountat *mountat, struct connection_call *ca
         }
 }
 
-/* The targets and their descriptors, as `call` has them; `fds` must live as long. */
+/* Fills in the targets and their descriptors; `fds` must outlive `call`. */
 static void mountat_fill_in(struct connection_call *call, const struct mountat_target *targets,
                             size_t n, int fds[static PROTOCOL_TARGETS_MAX]) {
         call->request.operation = PROTOCOL_MOUNT;
@@ -436,7 +436,7 @@ static int mountat_check_opened(struct mountat *mountat) {
                               "first");
 }
 
-/* Whatever it says: what counts is whether the directory can be opened then. */
+/* The result of the check doesn't matter: only whether the directory can be opened afterwards. */
 static void mountat_await_leaving(struct mountat *mountat, const struct root *root,
                                   uint32_t file_system) {
         const struct mountat_target target = {
@@ -451,8 +451,8 @@ static void mountat_await_leaving(struct mountat *mountat, const struct root *ro
 }
 
 /*
- * A lease that is let go by closing its connection is released a moment later. Who comes back at
- * once meets its own mounts, and the daemon answers a question about those when they are gone.
+ * A lease is released a moment after its connection is closed. A client that comes back at once
+ * finds its own old mounts; the daemon answers a check of such a mount once it is gone.
  */
 static int mountat_open_targets(struct mountat *mountat, struct root *root,
                                 struct root_targets *targets) {
@@ -500,8 +500,8 @@ int mountat_mount_root(struct mountat *mountat, int root_fd, uint32_t flags, uin
 }
 
 /*
- * The lease was lost while it was being released: the first attempt may have been carried out, and
- * if not, the next instance releases what it doesn't give back. What counts is that it is bare.
+ * The lease was lost while it was being released: the first attempt may have succeeded; if not, the
+ * next instance releases a lease that isn't adopted. Either way, waits until nothing is mounted.
  */
 static int mountat_await_bare(struct mountat *mountat, const struct holding *holding) {
         int result;
@@ -515,7 +515,8 @@ static int mountat_await_bare(struct mountat *mountat, const struct holding *hol
         return 0;
 }
 
-/* Asked again after a loss, "no such lease" can be the success of our own first attempt. */
+/* If an unmount is sent again after a loss, "no such lease" may mean that the first one succeeded.
+ */
 static int mountat_explain_absence(struct mountat *mountat, uint64_t lease) {
         return failure_status(&mountat->failure, MOUNTAT_STATUS_NO_SUCH_LEASE, MOUNTAT_NO_TARGET,
                               "mountatd went away before it answered, and there is no lease "

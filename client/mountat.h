@@ -15,13 +15,13 @@
  *         mountat_unmount(mountat, lease);
  *         mountat_free(mountat);
  *
- * One connection is used by one thread at a time, that of mountat_keep() apart. Different
- * connections are independent of each other.
+ * A connection may be used by one thread at a time, besides the thread of mountat_keep(). Different
+ * connections are independent.
  *
- * What a function does stands with it. What holds for all of them is told in libmountat(3): leases,
- * restarts of the daemon, which errno a refusal gives, threads, forks.
+ * Each function is described below. libmountat(3) describes what they share: leases, restarts of
+ * the daemon, the errnos of refusals, threads, forks.
  *
- * Results: 0, or a negative errno; outputs are written on success alone.
+ * Functions return 0 or a negative errno, and write their outputs only on success.
  */
 
 #include <stddef.h>
@@ -37,7 +37,7 @@ extern "C" {
 struct mountat;
 
 enum mountat_status {
-        MOUNTAT_STATUS_CLIENT_FAILED = -1, /* this library failed; nothing was refused */
+        MOUNTAT_STATUS_CLIENT_FAILED = -1, /* this library failed; the daemon refused nothing */
         MOUNTAT_STATUS_OK = 0,
         MOUNTAT_STATUS_MALFORMED = 1,
         MOUNTAT_STATUS_UNSUPPORTED_VERSION = 2,
@@ -60,9 +60,9 @@ enum mountat_status {
 enum mountat_flag {
         MOUNTAT_PROC = 1 << 0,      /* procfs on `proc` below the root */
         MOUNTAT_SYSFS = 1 << 1,     /* sysfs on `sys` below the root */
-        MOUNTAT_CREATE = 1 << 2,    /* make the directories that are missing */
-        MOUNTAT_READ_ONLY = 1 << 3, /* also where the administrator allows a writable procfs */
-        MOUNTAT_PIDS_ONLY = 1 << 4, /* procfs with processes and nothing else: subset=pid */
+        MOUNTAT_CREATE = 1 << 2,    /* create missing directories */
+        MOUNTAT_READ_ONLY = 1 << 3, /* even if the administrator allows a writable procfs */
+        MOUNTAT_PIDS_ONLY = 1 << 4, /* procfs with only processes: subset=pid */
         MOUNTAT_KEEP = 1 << 5,      /* the lease outlives the connection: mountat_mount_kept() */
         MOUNTAT_DEV = 1 << 6        /* a /dev of its own on `dev` below the root */
 };
@@ -70,16 +70,16 @@ enum mountat_flag {
 enum mountat_file_system {
         MOUNTAT_FILE_SYSTEM_PROC = 1,
         MOUNTAT_FILE_SYSTEM_SYSFS = 2,
-        MOUNTAT_FILE_SYSTEM_DEV = 3 /* what is in it: mountatd(8) */
+        MOUNTAT_FILE_SYSTEM_DEV = 3 /* its contents: mountatd(8) */
 };
 
 /* Options of a target. */
 enum mountat_option {
         MOUNTAT_OPTION_READ_ONLY = 1 << 0,
-        MOUNTAT_OPTION_PIDS_ONLY = 1 << 1 /* procfs alone */
+        MOUNTAT_OPTION_PIDS_ONLY = 1 << 1 /* only for procfs */
 };
 
-/* What the daemon and its kernel can do: mountat_hello(). */
+/* What the daemon and its kernel support: mountat_hello(). */
 enum mountat_feature {
         MOUNTAT_FEATURE_CLONES = 1 << 0,
         MOUNTAT_FEATURE_STATMOUNT = 1 << 1,
@@ -96,7 +96,7 @@ enum mountat_feature {
 #define MOUNTAT_NO_TARGET UINT32_MAX
 #define MOUNTAT_TIMEOUT_DEFAULT 25000
 
-/* A directory to mount on. The descriptor stays the caller's; O_PATH is enough. */
+/* A directory to mount on. The caller keeps the descriptor; O_PATH is enough. */
 struct mountat_target {
         int fd;
         uint32_t file_system; /* enum mountat_file_system */
@@ -104,156 +104,153 @@ struct mountat_target {
 };
 
 /*
- * A connection that isn't connected yet; NULL without memory. The caller owns it.
+ * Returns a new, unconnected connection, which the caller owns, or NULL if out of memory.
  *
- * Where this process is in another mount namespace than the daemon, as in a container, the daemon
- * is asked to enter it, at the first mount or check that is refused for that reason; from then on
- * all mounts of the connection are made there, and procfs shows the processes of this one's pid
- * namespace. It does so for users whom its administrator named with --join (mountatd(8)), and if
- * this process has a procfs on /proc. Else the refusal is the call's: -EXDEV, and the text says
- * what to do.
+ * If this process is in another mount namespace than the daemon, as in a container, the daemon
+ * refuses the first mount or check, and the library asks it to enter the namespace. From then on
+ * all mounts of the connection are made there, and procfs shows this process's pid namespace. The
+ * daemon enters only for users that the administrator named with --join (mountatd(8)), and this
+ * process needs a procfs on /proc. Otherwise the call returns -EXDEV, and the text says what to do.
  */
 struct mountat *mountat_new(void);
 
 /*
- * Closes the connection, which releases its leases (not kept ones), and frees it. Does not wait: a
- * directory made by MOUNTAT_CREATE is removed if its mount is gone by then, and stays otherwise,
- * so mountat_unmount() what should leave no trace. NULL is fine. Returns NULL.
+ * Closes and frees the connection, which releases its leases except kept ones. Doesn't wait for the
+ * release: a directory created by MOUNTAT_CREATE stays if it is still mounted on. To leave no
+ * trace, call mountat_unmount() before. NULL-safe; returns NULL.
  */
 struct mountat *mountat_free(struct mountat *mountat);
 
 /*
- * How long each call may wait for the daemon, in milliseconds; 0 is MOUNTAT_TIMEOUT_DEFAULT. From
- * the next call on.
+ * Sets how long each later call may wait for the daemon, in milliseconds; 0 means
+ * MOUNTAT_TIMEOUT_DEFAULT.
  */
 void mountat_set_timeout(struct mountat *mountat, uint32_t milliseconds);
 
 /*
- * Connects to the daemon's socket: `path`, or if that is NULL the environment's MOUNTATD_SOCKET
- * (ignored in a program with privileges, secure_getenv(3)), or /run/mountatd/socket. Relative paths
- * must stay true, for connecting again. -EISCONN if connected; -EACCES, -ENOENT or -ECONNREFUSED as
- * connect(2) has it, without waiting. A daemon that has too many connections accepts and then
- * refuses: the next call gives -EDQUOT. After a loss it may be called to start over, without the
- * leases of before.
+ * Connects to the daemon's socket: `path`; or, if that is NULL, $MOUNTATD_SOCKET (ignored in a
+ * privileged program, secure_getenv(3)); or /run/mountatd/socket. A relative path must stay valid
+ * for reconnecting. Returns -EISCONN if connected already; -EACCES, -ENOENT or -ECONNREFUSED as
+ * connect(2), without waiting. A daemon with too many connections accepts and then refuses: the
+ * next call returns -EDQUOT. After a loss it may be called to start over without the old leases.
  */
 int mountat_connect(struct mountat *mountat, const char *path);
 
 /*
- * A descriptor to watch in an event loop: it becomes readable (POLLIN) when the daemon is gone, and
- * mountat_recover() is to be called. It stays the same until mountat_free(), through all
- * connections. Borrowed, and never to be read, written or closed. -ENOTCONN while there is no
- * connection: then it isn't readable either, and mountat_recover() is to be called after a pause.
+ * Returns a descriptor for an event loop. It becomes readable (POLLIN) when the daemon is gone:
+ * then call mountat_recover(). It stays the same until mountat_free(), across reconnects. It is
+ * borrowed: don't read, write or close it. While there is no connection, returns -ENOTCONN and the
+ * descriptor isn't readable: call mountat_recover() after a pause.
  */
 int mountat_fd(const struct mountat *mountat);
 
 /*
- * Sees whether the daemon is still there; if not, connects again and has the leases adopted,
- * waiting for the next instance up to the timeout. 0: all leases are held. -ENOENT: a lease was
- * lost, or several, and not yet given to mountat_unmount(); the connection is there again.
- * -ECONNRESET: the daemon isn't back yet, try again. Others: as calls have them; try again.
+ * Checks whether the daemon is still there; if not, reconnects and has the leases adopted, waiting
+ * for the next instance up to the timeout. 0: all leases are held. -ENOENT: the connection is back,
+ * but at least one lease was lost and not yet passed to mountat_unmount(). -ECONNRESET: the daemon
+ * isn't back yet, try again. Other errors are those of any call; try again.
  */
 int mountat_recover(struct mountat *mountat);
 
 /*
- * Starts a thread that does so by itself, for programs without an event loop: from then on a
- * restart is not to be noticed, however long nobody calls. It sleeps until the daemon goes, has all
- * signals blocked, excludes the caller's calls while it recovers (they wait for it, within their
- * timeout), tries for as long as it takes, and ends with mountat_free(). mountat_fd() need not be
- * watched then. To be called once, before or after mountat_connect(); -EAGAIN or -EMFILE if there
- * can be no thread. A forked child doesn't have it: see libmountat(3).
+ * Starts a thread that recovers automatically, for programs without an event loop: leases then
+ * survive restarts even if no function is called for long. The thread sleeps until the daemon goes
+ * away, has all signals blocked, retries without limit, and ends in mountat_free(). While it
+ * recovers, other calls wait for it within their timeout. mountat_fd() need not be watched. Call it
+ * once, before or after mountat_connect(). Returns -EAGAIN or -EMFILE if the thread can't be
+ * started. A forked child doesn't have the thread: see libmountat(3).
  */
 int mountat_keep(struct mountat *mountat);
 
 /*
- * Asks who answers: `*version` is a text such as "mountatd 1.2.3", valid until the next
- * mountat_hello() or mountat_free(); `*features` has bits of enum mountat_feature, and may have
- * others. Either may be NULL.
+ * Gets the daemon's version, such as "mountatd 1.2.3", valid until the next mountat_hello() or
+ * mountat_free(), and its features: bits of enum mountat_feature, and maybe unknown ones. Either
+ * pointer may be NULL.
  */
 int mountat_hello(struct mountat *mountat, const char **version, uint32_t *features);
 
 /*
- * Mounts below the directory `root_fd` (O_PATH is enough, and it stays the caller's) what `flags`
- * of enum mountat_flag say: all of it or nothing. The mountpoints are opened with this process'
- * rights, never through a symbolic link (-ELOOP) or into another mount (-EBUSY); one of this user's
- * own that is about to go, because its connection was closed, is waited for, a second at most.
+ * Mounts the file systems in `flags`, of enum mountat_flag, below the directory `root_fd` (O_PATH
+ * is enough; the caller keeps it): all or none. Opens the mountpoints with this process's rights,
+ * and follows no symbolic link (-ELOOP) and crosses no mount (-EBUSY). If one of this user's own
+ * mounts is about to go because its connection was closed, waits for that, a second at most.
  *
- * With MOUNTAT_CREATE, directories that are missing are made with mode 0555 less the umask, and
- * removed when the mount fails or mountat_unmount() succeeds. A lease keeps one descriptor. After
- * a timeout the daemon may still be about to mount: then a directory that was made can stay.
- * MOUNTAT_KEEP: as mountat_mount_kept() has it; a directory that was made and mounted on stays.
+ * MOUNTAT_CREATE creates missing directories with mode 0555 less the umask, and removes them when
+ * the mount fails or mountat_unmount() succeeds. A lease keeps one descriptor open. After a timeout
+ * the daemon may still mount: then a created directory can stay. MOUNTAT_KEEP: see
+ * mountat_mount_kept(); a directory that was created and mounted on stays.
  *
- * If the daemon goes away before it answers, it is asked again. It may have granted the lease at
- * the very end, with nobody left to be told its id: then -EBUSY, and the text says so, until the
- * mount is released at the end of the --adopt-timeout.
+ * If the daemon goes away before it answers, the request is sent again. If it had granted the first
+ * one, nobody knows the lease's id: the call returns -EBUSY, with a text that says so, until the
+ * daemon unmounts at the end of its --adopt-timeout.
  *
- * MOUNTAT_DEV: -EOPNOTSUPP if the daemon has no /dev to give. One older than 0.2 isn't asked.
+ * MOUNTAT_DEV: -EOPNOTSUPP if the daemon doesn't offer /dev. One older than 0.2 isn't asked.
  */
 int mountat_mount_root(struct mountat *mountat, int root_fd, uint32_t flags, uint64_t *lease);
 
 /*
- * Mounts on `n` directories, 1 to MOUNTAT_TARGETS_MAX, all of them or none. The daemon wants them
- * named `proc`, `sys` or `dev`, and owned by this user or below a build directory of the
- * administrator's. A lease keeps a descriptor per target. If the daemon goes away, or has no /dev:
- * as above.
+ * Mounts on `n` directories, 1 to MOUNTAT_TARGETS_MAX: all or none. They must be named `proc`,
+ * `sys` or `dev`, and be owned by this user or lie below a build directory set by the
+ * administrator. A lease keeps one descriptor per target open. If the daemon goes away, or doesn't
+ * offer /dev: as above.
  */
 int mountat_mount(struct mountat *mountat, const struct mountat_target *targets, size_t n,
                   uint64_t *lease);
 
 /*
- * The same with a lease that is the user's and not the connection's: it outlives both the
- * connection and restarts of the daemon, which keeps it by itself, counts against the user's
- * limits, and ends by mountat_unmount() on any connection of this user, or with the daemon's stop.
- * In another mount namespace than the daemon's there is none, -EXDEV: see mountat_new().
- * No descriptor is kept. After a timeout there may be a lease all the same, whose id nobody was
- * told: "mountatctl list" has it. (mountat_keep() is about connections, not about this.)
+ * The same with a kept lease, which belongs to the user instead of the connection. It outlives the
+ * connection and restarts of the daemon, counts against the user's limits, and ends by
+ * mountat_unmount() on any connection of this user or when the daemon is stopped. Not available in
+ * another mount namespace than the daemon's: -EXDEV, see mountat_new(). Keeps no descriptor open.
+ * After a timeout the lease may exist all the same: "mountatctl list" has its id. (mountat_keep()
+ * concerns connections, not kept leases.)
  *
- * -ENOSYS, before anything is asked: the daemon is older than 0.2 (MOUNTAT_FEATURE_KEEP).
+ * -ENOSYS, without a request: the daemon is older than 0.2 (MOUNTAT_FEATURE_KEEP).
  */
 int mountat_mount_kept(struct mountat *mountat, const struct mountat_target *targets, size_t n,
                        uint64_t *lease);
 
 /*
- * Would the daemon mount on these directories, 1 to MOUNTAT_TARGETS_MAX? 0, or what the mount would
- * give; nothing is mounted. A directory by another name than `proc`, `sys` and `dev`, or a build
- * directory of the administrator's, is judged as a mountpoint of the same owner right below it
- * would be, so that a program can see at its start whether it is set up, while there is nothing
- * below yet.
+ * Checks whether the daemon would mount on these directories, 1 to MOUNTAT_TARGETS_MAX: returns 0,
+ * or the error of the mount. Mounts nothing. A directory not named `proc`, `sys` or `dev`, and a
+ * build directory, are judged as a mountpoint with the same owner directly below them, so that a
+ * program can check its setup at the start, before there are mountpoints.
  *
- * -ENOSYS, before anything is asked: the daemon is older than 0.2 (MOUNTAT_FEATURE_CHECK).
+ * -ENOSYS, without a request: the daemon is older than 0.2 (MOUNTAT_FEATURE_CHECK).
  */
 int mountat_check(struct mountat *mountat, const struct mountat_target *targets, size_t n);
 
 /*
- * Releases a lease: one of this connection's, or a kept one of this user's, on any connection. When
- * it returns 0 the directories are bare again, and those that MOUNTAT_CREATE made are gone unless
- * somebody put something there (for a kept lease they stay). If the host refuses, the lease stays
- * and may be tried again. If the daemon goes away during the call and the lease can't be adopted,
- * it waits until the directories are bare, which is a success, or for its timeout. -ENOENT: there
- * is no such lease, or it was lost.
+ * Releases a lease of this connection, or, on any connection, a kept lease of this user. When it
+ * returns 0 everything is unmounted, and the directories created by MOUNTAT_CREATE are removed
+ * unless they aren't empty (those of a kept lease stay). If the host refuses, the lease stays: try
+ * again. If the daemon goes away during the call and the lease can't be adopted, waits up to its
+ * timeout until everything is unmounted, which is a success. -ENOENT: there is no such lease, or it
+ * was lost.
  */
 int mountat_unmount(struct mountat *mountat, uint64_t lease);
 
 /*
- * What the last call on this connection came to (mountat_fd(), these and the thread apart); texts
- * are valid until the next one.
+ * The error of the last call on this connection; these functions, mountat_fd() and the thread of
+ * mountat_keep() don't count as calls. Texts are valid until the next call.
  */
 
-/* Of enum mountat_status, or another number from a newer daemon; MOUNTAT_STATUS_OK after a success.
+/* An enum mountat_status, or another number from a newer daemon; MOUNTAT_STATUS_OK after success.
  */
 int mountat_error_status(const struct mountat *mountat);
 
-/* As libmountat(3) has it: "not-authorised". Static, never NULL. */
+/* The status's name, such as "not-authorised": see libmountat(3). Static, never NULL. */
 const char *mountat_error_name(const struct mountat *mountat);
 
-/* For a person, in printable UTF-8: the thing, the reason, what to do. Empty after a success. */
+/* A message in printable UTF-8: what failed, why, and what to do. Empty after success. */
 const char *mountat_error_text(const struct mountat *mountat);
 
-/* The errno that was returned, positive; 0 after a success. */
+/* The returned errno, positive; 0 after success. */
 int mountat_error_errno(const struct mountat *mountat);
 
 /*
- * The index of the target at fault, or MOUNTAT_NO_TARGET. mountat_mount_root() has those of its
- * flags in the order procfs, sysfs, dev: with MOUNTAT_SYSFS alone sysfs is 0.
+ * The index of the target at fault, or MOUNTAT_NO_TARGET. The targets of mountat_mount_root() are
+ * those of its flags in the order procfs, sysfs, dev: with only MOUNTAT_SYSFS, sysfs is 0.
  */
 uint32_t mountat_error_target(const struct mountat *mountat);
 

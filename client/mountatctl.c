@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The command line: which commands there are, and what all of them need before they start. */
+/* main(): the table of commands, and what all of them need before they start. */
 
 #include "client/command.h"
 #include "common/text.h"
@@ -28,7 +28,7 @@ static const struct command commands[] = {
         {
                 .name = "hold",
                 .synopsis = "[OPTION...] ROOT",
-                .summary = "mount, and keep it so until standard input ends or a signal comes",
+                .summary = "mount, and unmount at the end of standard input or at a signal",
                 .options = ARGUMENTS_CONNECTION | ARGUMENTS_MOUNT,
                 .operands_min = 1,
                 .operands_max = 1,
@@ -38,7 +38,7 @@ static const struct command commands[] = {
         {
                 .name = "hello",
                 .synopsis = "[OPTION...]",
-                .summary = "print the daemon's version and its features",
+                .summary = "print the daemon's version and features",
                 .options = ARGUMENTS_CONNECTION,
                 .misuse = COMMAND_MISUSED,
                 .act = command_hello,
@@ -46,7 +46,7 @@ static const struct command commands[] = {
         {
                 .name = "mount",
                 .synopsis = "[OPTION...] ROOT",
-                .summary = "mount until unmounted, and print the lease",
+                .summary = "mount until unmounted, and print the lease's number",
                 .options = ARGUMENTS_CONNECTION | ARGUMENTS_MOUNT,
                 .operands_min = 1,
                 .operands_max = 1,
@@ -56,7 +56,7 @@ static const struct command commands[] = {
         {
                 .name = "unmount",
                 .synopsis = "[OPTION...] ROOT|LEASE",
-                .summary = "unmount what is mounted below ROOT, or that lease",
+                .summary = "unmount the leases below ROOT, or the lease LEASE",
                 .options = ARGUMENTS_CONNECTION,
                 .operands_min = 1,
                 .operands_max = 1,
@@ -66,7 +66,7 @@ static const struct command commands[] = {
         {
                 .name = "list",
                 .synopsis = "[OPTION...]",
-                .summary = "list the leases: your own; as root, all",
+                .summary = "list your own leases; as root, all",
                 .options = ARGUMENTS_OUTPUT | ARGUMENTS_SCOPE,
                 .misuse = COMMAND_MISUSED,
                 .act = command_list,
@@ -74,7 +74,7 @@ static const struct command commands[] = {
         {
                 .name = "status",
                 .synopsis = "[OPTION...]",
-                .summary = "print what the daemon says of itself, and its limits",
+                .summary = "print the daemon's version, counters and limits",
                 .options = ARGUMENTS_OUTPUT,
                 .misuse = COMMAND_MISUSED,
                 .act = command_status,
@@ -88,46 +88,46 @@ enum {
 static const char help_options[] =
         "\n"
         "Options of run, hold and mount:\n"
-        "  --create            make the directories that are missing; run and hold remove them "
-        "again\n"
+        "  --create            create missing directories; run and hold remove them afterwards\n"
         "  --dev               mount a /dev too: null zero full random urandom tty, ptys, shm\n"
-        "  --file-system NAME  mount NAME, proc, sysfs or dev; may be repeated (default: proc "
-        "and\n"
+        "  --file-system NAME  mount NAME, proc, sysfs or dev; may be repeated (default: proc and\n"
         "                      sysfs)\n"
-        "  --pids-only         procfs with processes and nothing else\n"
-        "  --read-only         even where the administrator allows a writable procfs\n"
+        "  --pids-only         mount a procfs that shows only processes\n"
+        "  --read-only         mount procfs read-only even if the administrator allows a writable "
+        "one\n"
         "\n"
         "Option of run:\n"
-        "  --keep-fds          the command gets all open descriptors; a directory's is a way out "
-        "of\n"
-        "                      ROOT (default: 0, 1, 2, and make's job server if it is a pipe)\n"
+        "  --keep-fds          pass all open descriptors to COMMAND; one of a directory is a way "
+        "out\n"
+        "                      of ROOT (default: 0, 1, 2, and make's job server if it is a pipe)\n"
         "\n"
         "Options of run, hold, hello, mount and unmount:\n"
-        "  --socket PATH       of mountatd (default: $MOUNTATD_SOCKET, /run/mountatd/socket)\n"
-        "  --timeout SECONDS   for each answer of mountatd (default: 25)\n"
+        "  --socket PATH       mountatd's socket (default: $MOUNTATD_SOCKET, "
+        "/run/mountatd/socket)\n"
+        "  --timeout SECONDS   how long to wait for each answer of mountatd (default: 25)\n"
         "\n"
         "Options of list and status:\n"
-        "  --all               of list: ask an administrator to let you see all\n"
-        "  --json FORMAT       short or pretty; off for tables (default)\n"
-        "  --no-legend         no titles, no sum\n"
+        "  --all               of list: show all leases, if an administrator consents\n"
+        "  --json FORMAT       short or pretty; off for a table (default)\n"
+        "  --no-legend         omit the titles and the total\n"
         "\n"
         "Options of all commands:\n"
         "  --no-pager          does nothing: there is no pager\n"
         "  --quiet, -q         of mount and hold: don't print the lease\n"
-        "  --help              print this\n"
-        "  --version           print the version and the features of this build\n"
+        "  --help              print this help\n"
+        "  --version           print the version and features of this build\n"
         "\n"
-        "list and status speak to mountatd over D-Bus, and unmount does for leases of others and\n"
-        "to find ROOT's. LEASE is 16 hexadecimal digits as in the list, or a decimal number as in\n"
-        "busctl's answers; give a directory of such a name as ./NAME.\n"
+        "list and status use D-Bus; so does unmount for other users' leases and to look up ROOT.\n"
+        "LEASE is 16 hexadecimal digits as printed by list, or a decimal number as printed by\n"
+        "busctl; give a directory with such a name as ./NAME.\n"
         "\n"
-        "ROOT is entered by chroot where this process has CAP_SYS_CHROOT, else through a user\n"
-        "namespace of its own in which the user stays who it is. Set-user-id programs gain\n"
-        "nothing in there.\n"
+        "run enters ROOT by chroot with CAP_SYS_CHROOT, else in a new user namespace that keeps\n"
+        "the user's id. Set-user-id programs gain no privilege in it.\n"
         "\n"
-        "Exit status of run: COMMAND's own, 128 + N if signal N ended it, 125 if mountatctl\n"
-        "failed, 126 if COMMAND can't be executed, 127 if it wasn't found. Else: 0, 1 if it\n"
-        "failed, 2 for a wrong command line.\n";
+        "Exit status of run: COMMAND's own, 128 + N if signal N killed it, 125 if mountatctl\n"
+        "failed, 126 if COMMAND can't be executed, 127 if it wasn't found. Other commands: 0, 1 "
+        "on\n"
+        "failure, 2 for a wrong command line.\n";
 
 static int help_print(void) {
         for (size_t i = 0; i < COMMANDS; i++)
@@ -152,7 +152,7 @@ static int usage_error(const struct command *command) {
         return command->misuse;
 }
 
-/* A "--" that getopt did not take as its own: `run ROOT -- COMMAND` with POSIXLY_CORRECT set. */
+/* Skips a "--" that getopt left in place: `run ROOT -- COMMAND` with POSIXLY_CORRECT set. */
 static void command_skip_dashes(struct arguments *arguments) {
         if (arguments->n_operands < 2 || strcmp(arguments->operands[1], "--") != 0)
                 return;
@@ -180,7 +180,7 @@ static int command_start(const struct command *command, int argc, char **argv) {
         return command->act(&arguments);
 }
 
-/* A missing standard stream's number would go to the socket, and messages with it. */
+/* If a standard stream is closed, the socket would get its number, and be sent messages. */
 static void streams_open(void) {
         int fd;
 
@@ -196,7 +196,7 @@ int main(int argc, char **argv) {
 
         streams_open();
         /*
-         * What runs in a root may have the same uid as this process outside of it. Were this one
+         * A command inside a root may have the uid of this process outside. If this process were
          * dumpable, /proc/<its pid>/root would be a way out (proc(5), ptrace(2)).
          */
         prctl(PR_SET_DUMPABLE, 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Any thread: they are those of the process, which the daemon compares with the peer's. */
+/* On any thread: /proc/self has the main thread's namespaces, which the daemon expects of a peer.
+ */
 
 #include "client/namespaces.h"
 
@@ -20,7 +21,7 @@ static const struct {
         {PROTOCOL_NAMESPACE_NETWORK, "/proc/self/ns/net"},
 };
 
-/* Whether it may be left out: it isn't there, and will not be a moment later. */
+/* Whether it may be omitted: optional, and missing for good rather than for a shortage. */
 static bool namespaces_may_lack(enum protocol_namespace kind, int error) {
         return kind != PROTOCOL_NAMESPACE_MOUNT && error != EMFILE && error != ENFILE &&
                error != ENOMEM;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The namespaces of this process, as they are sent to a daemon that is to mount in them: files in
- * /proc/self/ns (namespaces(7)), which a process has of itself wherever procfs is mounted.
+ * The namespaces of this process, as sent to a daemon that is to mount in them: the files of
+ * /proc/self/ns (namespaces(7)).
  */
 
 #include "common/wire.h"
@@ -11,9 +11,8 @@
 enum { NAMESPACES_MAX = 3 };
 
 /*
- * Opens them, and fills in `*request`, whose n_targets are open then; the caller owns `fds` on
- * success. Without a pid or network namespace to be had it is done all the same: the daemon says
- * what it can't mount for want of them. -ENFILE, -EMFILE, -ENOMEM: this process can't now. Else
- * there is no mount namespace to be had.
+ * Opens them and fills in an enter request with n_targets of them; the caller owns `fds` on
+ * success. The pid and network namespaces are optional: the daemon refuses mounts that need them.
+ * -ENFILE, -EMFILE, -ENOMEM: try again later. Other errors: the mount namespace can't be opened.
  */
 int namespaces_open(struct wire_request *request, int fds[static NAMESPACES_MAX]);

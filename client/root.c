@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The tree below a root is a build action's, or an attacker's. Nothing here follows a link or
- * leaves the root's mount, and a removal is an rmdir of an own, empty directory by name.
+ * The tree below a root belongs to a build action, or an attacker. No function follows a symbolic
+ * link or leaves the root's mount; removal is an rmdir, by name, of an empty directory created
+ * here.
  */
 
 #include "client/root.h"
@@ -17,7 +18,7 @@
 #include <sys/syscall.h>
 
 enum {
-        ROOT_MODE = 0555, /* as the directories of a real system: nobody writes under a mount */
+        ROOT_MODE = 0555, /* as on a real system: nobody writes underneath a mount */
 };
 
 int root_open(struct root *root, int fd, uint32_t flags, struct failure *failure) {
@@ -34,8 +35,8 @@ void root_close(struct root *root) {
 }
 
 enum root_side {
-        ROOT_BENEATH_MOUNT = RESOLVE_NO_XDEV, /* the directory; -EXDEV if something is on it */
-        ROOT_ON_TOP = 0,                      /* whatever is mounted on it, or else itself */
+        ROOT_BENEATH_MOUNT = RESOLVE_NO_XDEV, /* the directory; -EXDEV if it is mounted on */
+        ROOT_ON_TOP = 0,                      /* the mount on it, or else the directory */
 };
 
 static int root_openat(const struct root *root, const char *name, enum root_side side) {

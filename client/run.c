@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * mountatctl run: a command with ROOT as its root directory, and /proc, /sys and /dev in there for
- * as long as it takes. This process stays outside as the lease's owner: if it is killed, the daemon
+ * mountatctl run: runs a command with ROOT as its root directory, and /proc, /sys and /dev mounted
+ * in it meanwhile. This process stays outside and holds the lease: if it is killed, the daemon
  * unmounts and the kernel kills the command.
  */
 
@@ -26,7 +26,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* SIGCHLD tells of the command; the others are forwarded to it. */
+/* SIGCHLD reports the command's end; the others are forwarded to it. */
 static const int run_signals[] = {
         SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
 };
@@ -37,13 +37,13 @@ enum run_source {
         RUN_SOURCES,
 };
 
-/* What there is to do, and what the command inherits. */
+/* The command line, and the job server that the command inherits. */
 struct run {
         const struct arguments *arguments;
         struct jobserver jobserver;
 };
 
-/* What this process opened itself is close-on-exec in any case. */
+/* Descriptors opened by this process are close-on-exec already. */
 static int run_close_descriptors(const struct run *run) {
         if (run->arguments->keep_fds)
                 return 0;
@@ -59,12 +59,12 @@ static int run_close_descriptors(const struct run *run) {
 }
 
 /*
- * The command is given nothing to get out of its root with: no descriptor of the outer file system
- * but its standard ones and a job server's pipe, unless --keep-fds asks for all; no ambient
- * capability, as CAP_SYS_CHROOT may have come, and no set-user-id program, which would believe the
- * /etc of a root that anybody could have filled. So a user's command has no capability: execve(2)
- * leaves it none, those of a namespace of its own included. A command of uid 0 keeps what this
- * process has. That is root's affair, as with chroot(8).
+ * Deprives the command of every way out of its root. It gets no descriptor of the outer file system
+ * except the standard ones and a job server's pipe, unless --keep-fds passes all. It gets no
+ * ambient capability, as which CAP_SYS_CHROOT may have come. No set-user-id program gains
+ * privilege: it would trust the /etc of a root that anyone could have filled. So after execve(2) a
+ * user's command has no capability, not even in its own user namespace. A command of uid 0 keeps
+ * this process's capabilities and can leave the root, as with chroot(1).
  */
 static int run_confine(const struct run *run, pid_t parent) {
         if (run_close_descriptors(run) < 0)
@@ -74,11 +74,12 @@ static int run_confine(const struct run *run, pid_t parent) {
                 warn("cannot drop privileges");
                 return -errno;
         }
-        /* Dead before it could be noticed? */
+        /* If the parent died before PR_SET_PDEATHSIG, no signal comes. */
         return getppid() == parent ? 0 : -ESRCH;
 }
 
-/* execvp(3) says EACCES also for a command that is nowhere, if one directory of PATH is closed. */
+/* execvp(3) fails with EACCES for a missing command too, if a directory of PATH isn't searchable.
+ */
 static bool run_is_there(const char *command) {
         const char *path = getenv("PATH") ?: "";
         char candidate[PATH_MAX];
@@ -122,8 +123,8 @@ __attribute__((noreturn)) static void run_child(const struct run *run,
 }
 
 /*
- * What the terminal's keys send goes to the whole foreground group, so the command has it already.
- * A hang-up goes to the session's leader alone, whoever sends it.
+ * The terminal sends SIGINT and SIGQUIT to the whole foreground process group, so the command has
+ * them already. It sends SIGHUP only to the session leader.
  */
 static void run_forward(pid_t child, const struct signalfd_siginfo *info) {
         bool key = info->ssi_signo == SIGINT || info->ssi_signo == SIGQUIT;
@@ -133,8 +134,8 @@ static void run_forward(pid_t child, const struct signalfd_siginfo *info) {
 }
 
 /*
- * Takes the signals that are there. True when the child has ended, with its wait status: none is
- * forwarded after that, the pid may be another's.
+ * Handles pending signals. Returns true with the wait status when the child has ended; nothing is
+ * forwarded after that, as the pid may be reused.
  */
 static bool run_take_signals(struct signals *signals, pid_t child, int *status) {
         struct signalfd_siginfo info;
@@ -148,7 +149,7 @@ static bool run_take_signals(struct signals *signals, pid_t child, int *status) 
         return false;
 }
 
-/* Until the command ends. The loss of its mounts is told and doesn't end it. */
+/* Waits for the command to end. A loss of its mounts is printed but doesn't end it. */
 static int run_wait(struct session *session, struct signals *signals, pid_t child) {
         int status;
 
@@ -189,13 +190,13 @@ int command_run(const struct arguments *arguments) {
         jobserver_find(&run.jobserver); /* before anything is opened */
         /* An ignored SIGCHLD would make the kernel reap the command and keep its status. */
         signal(SIGCHLD, SIG_DFL);
-        /* From the mount on a signal has to wait: dying of it would leave created directories. */
+        /* Signals are blocked before the mount: dying of one would leave created directories. */
         if (session_connect(&session, arguments) < 0 ||
             signals_open(&signals, run_signals, sizeof(run_signals) / sizeof(run_signals[0])) < 0 ||
             session_mount(&session, arguments->operands[0]) < 0)
                 return COMMAND_RUN_FAILED;
 
         status = run_command(&run, &session, &signals);
-        session_unmount(&session); /* has told what failed; the status stays the command's */
+        session_unmount(&session); /* prints its own errors; the status stays the command's */
         return status;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Single-threaded, as all of mountatctl. */
+/* Single-threaded, like all of mountatctl. */
 
 #include "client/session.h"
 

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A connection of mountatctl and the root that it has mounts in. Failures are told on standard
- * error here; what is returned says only that there was one.
+ * mountatctl's connection, and the root that it has mounts in. The functions print errors to
+ * standard error; a negative return value only says that there was one.
  */
 
 #include "client/arguments.h"
@@ -23,21 +23,21 @@ struct session {
         uint32_t flags;          /* of enum mountat_flag */
         uint64_t lease;          /* 0: nothing is mounted */
         uint32_t timeout;        /* milliseconds, 0: the library's default */
-        int64_t lost_until; /* milliseconds: when a lost daemon is given up; 0: it isn't lost */
-        bool told;          /* that the daemon was restarted */
+        int64_t lost_until;      /* milliseconds: when to give up a lost daemon; 0: it isn't lost */
+        bool told;               /* the restart of the daemon has been printed */
 };
 
-/* Closes what is open: the daemon releases what was not unmounted. */
+/* Closes the connection and the root: the daemon releases the lease, if there still is one. */
 void session_close(struct session *session);
 
 #define SESSION_AUTO __attribute__((cleanup(session_close)))
 #define SESSION_NONE                                                                               \
         { .root = -EBADF }
 
-/* `*session` is SESSION_NONE before; the arguments' flags and socket are used. */
+/* Connects; `*session` must be SESSION_NONE. Uses the arguments' flags, socket and timeout. */
 int session_connect(struct session *session, const struct arguments *arguments);
 
-/* The same, and the failure is the caller's to tell. -ENOMEM: there is no last error either. */
+/* The same, but the caller prints the error. If `mountat` is NULL, memory ran out. */
 int session_open(struct session *session, const struct arguments *arguments);
 
 /* Mounts below `path`, which the session borrows. */
@@ -47,21 +47,21 @@ int session_mount(struct session *session, const char *path);
 int session_unmount(struct session *session);
 
 /*
- * What poll(2) watches, with POLLIN, and for how long at most: session_tend() is to be called after
- * either.
+ * The descriptor to poll for POLLIN, and poll(2)'s timeout in milliseconds: call session_tend()
+ * after either.
  */
 int session_fd(const struct session *session);
 int session_patience(const struct session *session);
 
 /*
- * If the daemon is gone, has its next instance adopt the lease: tells once that it did. Does not
- * keep the caller for longer than a few seconds while there is no next instance, and gives up after
- * the timeout: then the lease is lost, which is told and is a negative errno.
+ * If the daemon is gone, has its next instance adopt the lease, and prints that once. Blocks for a
+ * few seconds at most while the daemon is away. After the timeout the lease is lost: prints that
+ * and returns a negative errno.
  */
 int session_tend(struct session *session);
 
-/* "proc, sysfs and dev", as far as the flags have them; `text` is filled in and returned. */
+/* Writes the flags' file systems to `text`, as in "proc, sysfs and dev", and returns it. */
 const char *session_file_systems(uint32_t flags, char text[static SESSION_FILE_SYSTEMS_MAX]);
 
-/* Tells standard error that `what` (already escaped) failed, with the library's last error. */
+/* Prints the library's last error after `what`, such as "cannot mount", already escaped. */
 void session_complain(const struct session *session, const char *what);

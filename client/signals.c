@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A signal that is ignored when the program starts (nohup) stays ignored: it is never delivered. */
+/* A signal that is ignored at the start (nohup) stays ignored: a signalfd never returns it. */
 
 #include "client/signals.h"
 

@@ -1,29 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The signals that mountatctl waits for instead of being interrupted by them: signalfd(2). */
+/* Signals that are read from a signalfd(2) instead of interrupting the program. */
 
 #include <signal.h>
 #include <stddef.h>
 #include <sys/signalfd.h>
 
 struct signals {
-        int fd;            /* owned; readable when one is there */
-        sigset_t original; /* the mask before */
+        int fd;            /* owned; readable when a signal is pending */
+        sigset_t original; /* the signal mask before */
 };
 
 #define SIGNALS_NONE                                                                               \
         { .fd = -EBADF }
 
-/* Blocks the `n` signals of `list` and opens the descriptor. Tells standard error if it fails. */
+/* Blocks the `n` signals of `list` and opens the descriptor. Prints an error if that fails. */
 int signals_open(struct signals *signals, const int *list, size_t n);
 
 void signals_close(struct signals *signals);
 
 #define SIGNALS_AUTO __attribute__((cleanup(signals_close)))
 
-/* Takes the next one without blocking. -EAGAIN if there is none. */
+/* Reads the next signal without blocking; -EAGAIN if none is pending. */
 int signals_next(struct signals *signals, struct signalfd_siginfo *info);
 
-/* Gives the process the mask that it had: for a child, before it executes something else. */
+/* Restores the signal mask, in a child before it calls execve(2). */
 void signals_restore(const struct signals *signals);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* mountatctl status: the properties of the running daemon. */
+/* mountatctl status: prints the properties of the running daemon. */
 
 #include "client/command.h"
 #include "client/manager.h"
@@ -32,14 +32,14 @@ static const struct table_column status_columns[] = {
 
 enum {
         STATUS_COLUMNS = sizeof(status_columns) / sizeof(status_columns[0]),
-        STATUS_SIZE = 8192, /* bytes of one, cut where there is more */
+        STATUS_SIZE = 8192, /* bytes of a value, truncated to that */
 };
 
 struct status_values {
         char text[STATUS_COLUMNS][STATUS_SIZE];
 };
 
-/* As this process sees it, which may be in another place than the daemon. */
+/* As seen by this process, whose mount namespace may not be the daemon's. */
 static const char *status_of_directory(const char *path) {
         struct stat stat;
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Widths count characters, not bytes; whatever is wider than one column is the terminal's matter.
- */
+/* Widths count code points, not bytes; double-width characters misalign. */
 
 #include "client/table.h"
 
@@ -42,7 +41,7 @@ static size_t table_width(const char *text) {
         return width;
 }
 
-/* ---- for people ---- */
+/* ---- text ---- */
 
 static size_t table_column_width(const struct table *table, size_t column, int titles) {
         size_t widest = titles ? table_width(table->columns[column].title) : 0;

@@ -2,9 +2,8 @@
 #pragma once
 
 /*
- * Rows of what is to be told, written for a person or as JSON. Cells are text that has been escaped
- * already (common/text.h), so that neither a terminal nor a parser can be led astray by a name.
- * TABLE_NONE stands for no number, null in JSON.
+ * A table, printed as text or JSON. Cells must be escaped already (common/text.h), so that no name
+ * can confuse a terminal or a parser. TABLE_NONE stands for a missing number, null in JSON.
  */
 
 #include <stddef.h>
@@ -25,7 +24,7 @@ enum table_type {
 
 struct table_column {
         const char *key;   /* in JSON */
-        const char *title; /* for people */
+        const char *title; /* in text */
         enum table_type type;
 };
 
@@ -33,16 +32,16 @@ struct table {
         const struct table_column *columns;
         size_t n_columns;
         size_t n_cells;
-        char **cells; /* row by row; owned, as the strings are */
+        char **cells; /* row by row; owns the array and its strings */
 };
 
-/* Appends one cell, printf(3). -ENOMEM, after which the table is as before. */
+/* Appends one cell, formatted as by printf(3). On -ENOMEM the table is unchanged. */
 int table_add(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* All rows: columns below titles, or an array of objects. `titles` 0: without. -EIO. */
+/* Prints all rows: columns, with titles if `titles` is set, or an array of objects. 0 or -EIO. */
 int table_print(const struct table *table, enum table_format format, int titles);
 
-/* The only row: a line for each cell, or one object. -EIO. */
+/* Prints the only row: one line per cell, or one object. 0 or -EIO. */
 int table_print_record(const struct table *table, enum table_format format);
 
 void table_free(struct table *table);

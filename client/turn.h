@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Whose turn it is to use a thing: a lock that may be held across blocking, and waited for. */
+/* A lock that may be held across blocking calls, and waited for with a deadline. */
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -16,7 +16,7 @@ struct turn {
 void turn_init(struct turn *turn);
 void turn_destroy(struct turn *turn);
 
-/* Waits until `deadline`, in nanoseconds of CLOCK_MONOTONIC. -ETIMEDOUT. */
+/* Waits until `deadline`, in nanoseconds of CLOCK_MONOTONIC. 0 or -ETIMEDOUT. */
 int turn_take(struct turn *turn, int64_t deadline);
 
 void turn_give(struct turn *turn);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * mountatctl unmount: by a lease's number, or by the directory that it is below. A directory is
- * looked up here and compared with what the daemon says of its leases, so that it may be one that
- * the daemon couldn't enter.
+ * mountatctl unmount: releases a lease given by its number, or the leases below a directory. The
+ * directory is resolved here and compared with the daemon's list, so it may be one that the daemon
+ * couldn't search.
  *
- * The socket is asked first: it takes the user's own kept leases, with nobody's consent and without
- * a bus. All else is an administrator's affair, over D-Bus.
+ * The socket comes first: it releases the user's own kept leases without polkit or a bus. All other
+ * leases take D-Bus, and maybe an administrator's consent.
  */
 
 #include "client/command.h"
@@ -30,7 +30,7 @@ enum {
         UNMOUNT_LEASES_MAX = 64, /* below one directory: there are proc, sys and dev */
 };
 
-/* "0x" or all of 16 hexadecimal digits, as list prints it; or decimal, as busctl does. */
+/* Hexadecimal with "0x" or with 16 digits, as list prints it; else decimal, as busctl prints it. */
 static bool unmount_is_lease(const char *text, uint64_t *lease) {
         bool hexadecimal = strncmp(text, "0x", 2) == 0 || strlen(text) == UNMOUNT_LEASE_DIGITS;
         char *end;
@@ -42,7 +42,7 @@ static bool unmount_is_lease(const char *text, uint64_t *lease) {
         return errno == 0 && *end == '\0';
 }
 
-/* What the kernel calls the directory, escaped as in the daemon's list. */
+/* The kernel's path of the directory, escaped as in the daemon's list. */
 static int unmount_place(const char *path, char *place, size_t size) {
         FD_AUTO int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         char link[32], name[PATH_MAX];
@@ -59,7 +59,7 @@ static int unmount_place(const char *path, char *place, size_t size) {
         return 0;
 }
 
-/* Whether the place in the list may be that one, too long to be listed whole: org.mountat1(5). */
+/* Whether `listed` may be `place`, truncated as in org.mountat1(5). */
 static bool unmount_is_cut(const char *listed, const char *place) {
         static const char cut[] = "...";
         size_t length = strlen(listed), kept = length - strlen(cut);
@@ -68,8 +68,10 @@ static bool unmount_is_cut(const char *listed, const char *place) {
                strncmp(listed, place, kept) == 0;
 }
 
-/* Of those here: in a container there may be a place of the same name. `*cut`: how many there may
- * be besides, whose places are cut. */
+/*
+ * Finds leases in mountatd's mount namespace; in a container the same path is another directory.
+ * `*cut` counts leases with a truncated path that may match.
+ */
 static int unmount_find(sd_bus *bus, const char *place, uint64_t *leases, unsigned *cut) {
         MANAGER_MESSAGE_AUTO sd_bus_message *reply = NULL;
         struct manager_lease lease;
@@ -89,7 +91,7 @@ static int unmount_find(sd_bus *bus, const char *place, uint64_t *leases, unsign
 struct unmount {
         struct session session;
         int connected; /* 0, or the negative errno of connecting to the socket */
-        sd_bus *bus;   /* NULL: not yet connected to */
+        sd_bus *bus;   /* NULL: not connected yet */
 };
 
 static void unmount_close(struct unmount *unmount) {
