@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// channel is a connected socket that carries any number of calls. One goroutine reads, and gives
-// each reply to the call with its cookie; so a caller that doesn't wait to the end does no harm. It
-// lives until the connection ends.
+// channel is a connected socket that carries any number of concurrent calls. One goroutine reads and
+// delivers each reply to the call with its cookie, so a caller may stop waiting. It lives until the
+// connection ends.
 type channel struct {
 	socket  *net.UnixConn
-	sending chan struct{} // holds one token while somebody sends
+	sending chan struct{} // holds one token during a send
 	over    chan struct{} // closed when the connection has ended, after err is set
 	away    *atomic.Bool  // the Dialer's
 
@@ -28,25 +28,25 @@ type channel struct {
 	cookie   uint64
 	pending  map[uint64]*call
 	greeted  bool
-	features Feature // of the daemon that was greeted; none before
-	home     bool    // something was mounted without entering: so there is no need for it
+	features Feature // the daemon's, once greeted
+	home     bool    // a mount succeeded without enter, so enter isn't needed
 	entered  bool
-	entrance *entrance           // under way, or final; nil: none was tried
-	leases   map[uint64]struct{} // that the daemon has of it, and will release with it
+	entrance *entrance           // running or final; nil if none was attempted
+	leases   map[uint64]struct{} // that the daemon releases with the connection
 	err      error
 }
 
-// call is a request that was sent. When done is closed, either reply or err is set.
+// call is a request that was sent. Once done is closed, either reply or err is set.
 type call struct {
 	operation operation
 	flags     uint32
-	lease     uint64 // that it is about, if any
+	lease     uint64 // to unmount or adopt, else 0
 	done      chan struct{}
 	reply     *reply
 	err       error
 }
 
-// newChannel takes the socket. Somebody must read() from it.
+// newChannel takes ownership of the socket. The caller must start a goroutine for read.
 func newChannel(socket *net.UnixConn, away *atomic.Bool) *channel {
 	return &channel{
 		socket:  socket,
@@ -58,7 +58,7 @@ func newChannel(socket *net.UnixConn, away *atomic.Bool) *channel {
 	}
 }
 
-// fail ends the connection; the first reason stands.
+// fail ends the connection. The reason of the first call stands.
 func (c *channel) fail(why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,7 +75,7 @@ func (c *channel) fail(why error) {
 	close(c.over)
 }
 
-// why is the reason for the end, nil before it.
+// why returns the reason for the end, nil before it.
 func (c *channel) why() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,8 +88,8 @@ func (c *channel) read() {
 	reset := false
 	for {
 		n, _, flags, _, err := c.socket.ReadMsgUnix(buffer[:], nil)
-		// A peer that closes with a request of ours unread leaves ECONNRESET before what it had
-		// said. That is reported once; then the queue can be read.
+		// If the peer closes its end with a request unread, the read fails with ECONNRESET once,
+		// before it returns the replies that are queued.
 		if errors.Is(err, unix.ECONNRESET) && !reset {
 			reset = true
 			continue
@@ -106,8 +106,8 @@ func (c *channel) read() {
 	}
 }
 
-// deliver hands one datagram to the call that it answers. No room is made for descriptors: should
-// any come, the kernel drops them and says MSG_CTRUNC.
+// deliver passes one datagram to the call that it answers. The read has no buffer for descriptors: if
+// any arrive, the kernel drops them and sets MSG_CTRUNC.
 func (c *channel) deliver(datagram []byte, flags int) error {
 	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
 		return lost(fmt.Errorf("%w: a message is too long or carries descriptors", ErrProtocol))
@@ -133,8 +133,7 @@ func (c *channel) deliver(datagram []byte, flags int) error {
 	return nil
 }
 
-// learn is for what outlasts the call, also one that nobody waits for any more. To be called with the
-// lock held.
+// learn records what outlasts the call, even if its caller has stopped waiting. The lock must be held.
 func (c *channel) learn(call *call, r *reply) {
 	if r.status != StatusOK {
 		return
@@ -146,7 +145,7 @@ func (c *channel) learn(call *call, r *reply) {
 		c.entered = true
 		c.away.Store(true)
 	case operationMount, operationAdopt:
-		// A check doesn't count: before Linux 6.8 it can't tell whose namespace a directory is in.
+		// A check doesn't count: before Linux 6.8 it doesn't see which namespace a directory is in.
 		c.home = c.home || !c.entered && r.lease != 0
 		if r.lease != 0 && call.flags&protocolKeep == 0 {
 			c.leases[r.lease] = struct{}{}
@@ -156,7 +155,7 @@ func (c *channel) learn(call *call, r *reply) {
 	}
 }
 
-// isSpare tells whether the daemon has, and will do, nothing for it.
+// isSpare reports whether the daemon holds nothing for it and is doing nothing for it.
 func (c *channel) isSpare() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -165,9 +164,9 @@ func (c *channel) isSpare() bool {
 }
 
 // start sends a request with its descriptors, which stay the caller's. After an error nothing was
-// sent. ctx bounds the sending alone.
+// sent. ctx bounds only the send.
 func (c *channel) start(ctx context.Context, r *request, fds []int) (*call, error) {
-	// Two tries, since select picks any of several: a context that is over asks for nothing.
+	// select picks at random among ready cases, so check first: an expired context sends nothing.
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -187,7 +186,7 @@ func (c *channel) start(ctx context.Context, r *request, fds []int) (*call, erro
 	err := c.send(ctx, r.encode(), fds)
 	if err == nil || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) ||
 		errors.Is(err, net.ErrClosed) {
-		return call, nil // of a connection that has ended, the reader knows why
+		return call, nil // the connection has ended: the reader delivers the reason
 	}
 	c.unregister(r.cookie)
 	return nil, err
@@ -211,7 +210,7 @@ func (c *channel) unregister(cookie uint64) {
 	delete(c.pending, cookie)
 }
 
-// send writes one datagram: wholly, or not at all.
+// send writes one datagram, completely or not at all.
 func (c *channel) send(ctx context.Context, datagram []byte, fds []int) error {
 	var rights []byte
 	if len(fds) > 0 {
@@ -239,7 +238,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// wait is for the end of a call. After ctx's error the call goes on.
+// wait waits for the call to end. If ctx ends first, the call goes on.
 func (c *call) wait(ctx context.Context) (*reply, error) {
 	select {
 	case <-c.done:
@@ -247,15 +246,15 @@ func (c *call) wait(ctx context.Context) (*reply, error) {
 	case <-ctx.Done():
 	}
 	select {
-	case <-c.done: // both at once: what the daemon said counts
+	case <-c.done: // both at once: the daemon's answer wins
 		return c.reply, c.err
 	default:
 		return nil, ctx.Err()
 	}
 }
 
-// require gives an error if the daemon lacks one of those features, which it is asked for once. To
-// ask it for more would be malformed.
+// require returns an error if the daemon lacks one of the features, for which it asks once. A daemon
+// without a feature would refuse the request as malformed.
 func (c *channel) require(ctx context.Context, features Feature) error {
 	if c.lacks(features) == 0 {
 		return nil
@@ -270,7 +269,7 @@ func (c *channel) require(ctx context.Context, features Feature) error {
 	return nil
 }
 
-// greet asks the daemon what it can do.
+// greet asks the daemon for its version and features.
 func (c *channel) greet(ctx context.Context) (*reply, error) {
 	call, err := c.start(ctx, &request{operation: operationHello}, nil)
 	if err != nil {
@@ -286,8 +285,8 @@ func (c *channel) greet(ctx context.Context) (*reply, error) {
 	return reply, nil
 }
 
-// lacks gives those of the features that the daemon is too old for, as far as is known. One that can
-// check knows of a dev, and where it offers none it says why when it is asked to mount one.
+// lacks returns those of the features that the daemon is too old for, as far as known. A daemon that
+// supports check knows /dev, and if it doesn't offer it, refuses the mount with the reason.
 func (c *channel) lacks(features Feature) Feature {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -298,13 +297,13 @@ func (c *channel) lacks(features Feature) Feature {
 	return features &^ known
 }
 
-// dial connects. Where the queue of the socket is full, connect(2) without blocking fails at once:
-// so it is tried again until ctx ends.
+// dial connects. A non-blocking connect(2) fails at once if the socket's backlog is full, so dial
+// retries until ctx ends.
 func dial(ctx context.Context, path string) (*net.UnixConn, error) {
 	const pauseMax = 50 * time.Millisecond
 	var dialer net.Dialer
 
-	if path[0] == '@' { // package net's abstract sockets, which mountatd has none of
+	if path[0] == '@' { // package net would take it for an abstract socket
 		path = "./" + path
 	}
 	for pause := time.Millisecond; ; pause = min(2*pause, pauseMax) {

@@ -17,41 +17,40 @@ import (
 // DefaultSocket is where mountatd listens.
 const DefaultSocket = "/run/mountatd/socket"
 
-// SocketVariable names the environment's variable that overrides DefaultSocket.
+// SocketVariable is the environment variable that overrides DefaultSocket.
 const SocketVariable = "MOUNTATD_SOCKET"
 
-// Client is one connection to the daemon, from [Dial] until [Client.Close]. When the daemon is
-// restarted it connects again, and keeps its leases.
+// Client is one connection to the daemon, from [Dial] to [Client.Close]. When the daemon is restarted
+// it reconnects and keeps its leases.
 type Client struct {
 	connection *connection
 	dialer     *Dialer
 }
 
-// Dial connects to the daemon's socket: path, or if that is empty the environment's
-// [SocketVariable] (ignored in a program with privileges), or [DefaultSocket]. A daemon that has
-// too many connections accepts, and then refuses: the next call gives [StatusLimitExceeded]. A
-// relative path must stay true, for connecting again. Of a daemon that isn't there Dial says so at
-// once.
+// Dial connects to the daemon's socket: path; or, if that is empty, the value of [SocketVariable]
+// (ignored in a privileged program); or [DefaultSocket]. A relative path must stay valid for
+// reconnecting. If the daemon isn't there, Dial fails at once. A daemon with too many connections
+// accepts and then refuses: the next call returns [StatusLimitExceeded].
 func Dial(ctx context.Context, path string) (*Client, error) {
 	return (&Dialer{Socket: path}).Dial(ctx)
 }
 
-// Dialer connects any number of Clients to one daemon. What one of them finds out, that this process is
-// in another mount namespace than the daemon, the others need not; so who opens a Client for each mount
-// has one Dialer for all of them. The zero Dialer is ready. It must not be copied.
+// Dialer connects any number of Clients to one daemon. They share the knowledge that this process is in
+// another mount namespace than the daemon, so a program that opens a Client per mount should use one
+// Dialer for all. The zero Dialer is ready to use. It must not be copied.
 type Dialer struct {
 	Socket string // as [Dial] takes it
 
-	// MaxIdle is how many connections are kept when their Clients are closed, each for 10 seconds, for
-	// those that are dialled next: they need not wait for the daemon to take them. None has a lease.
-	// A process that changes its user or its namespaces calls [Dialer.CloseIdle].
+	// MaxIdle is how many connections of closed Clients are kept, each for 10 seconds, to be reused by
+	// the next Dial, which then needn't wait for the daemon to accept. None of them has a lease. Call
+	// [Dialer.CloseIdle] when the process changes its user or its namespaces.
 	MaxIdle int
 
-	away atomic.Bool // it is: a connection is to enter before it mounts
+	away atomic.Bool // in another mount namespace: connections enter before they mount
 	idle idleChannels
 }
 
-// Dial is the function [Dial] with the Dialer's socket. May be called by many at once.
+// Dial is the function [Dial] with the Dialer's socket. It may be called concurrently.
 func (d *Dialer) Dial(ctx context.Context) (*Client, error) {
 	path := d.Socket
 	if path == "" {
@@ -69,7 +68,7 @@ func (d *Dialer) Dial(ctx context.Context) (*Client, error) {
 	return &Client{newConnection(path, ch), d}, nil
 }
 
-// CloseIdle ends the connections that are kept for Clients to come.
+// CloseIdle closes the connections that are kept for later Clients.
 func (d *Dialer) CloseIdle() {
 	d.idle.endAll()
 }
@@ -81,8 +80,8 @@ func socketPath() string {
 	return DefaultSocket
 }
 
-// hasPrivileges tells whether the kernel started this program with more rights than its caller had
-// (AT_SECURE, getauxval(3)); if that can't be known, it says yes.
+// hasPrivileges reports whether execve(2) gave this program more privileges than its caller had
+// (AT_SECURE, getauxval(3)), or can't tell.
 func hasPrivileges() bool {
 	const atSecure = 23
 	vector, err := unix.Auxv()
@@ -109,10 +108,9 @@ func advice(err error) string {
 	return ""
 }
 
-// Close ends the connection, which releases its leases but not kept ones ([Keep]); it doesn't wait
-// for that ([Lease.Release] does, also afterwards). A Client that isn't closed stays connected. One that
-// has no lease any more, and waits for no answer, may leave its connection to the next: see
-// [Dialer.MaxIdle].
+// Close ends the connection, which releases its leases except kept ones ([Keep]). It doesn't wait for
+// the release; [Lease.Release] does, also after Close. A Client that isn't closed stays connected. The
+// connection of a Client without leases and pending requests may be reused: see [Dialer.MaxIdle].
 func (c *Client) Close() error {
 	var spare *channel
 	if c.dialer.MaxIdle > 0 {
@@ -125,25 +123,25 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Done is closed when the Client has ended: by Close; because the daemon broke the protocol
-// ([ErrProtocol]); or because it refused the connection while there was no lease to keep. Then no
-// lease is held any more. A daemon that goes away doesn't end a Client: see [Lease.Done].
+// Done returns a channel that is closed when the Client ends: by Close; because the daemon broke the
+// protocol ([ErrProtocol]); or because it refused the connection while there was no lease to keep. Then
+// no lease is held any more. A daemon that goes away doesn't end a Client: see [Lease.Done].
 func (c *Client) Done() <-chan struct{} {
 	return c.connection.over
 }
 
-// Err says why the Client has ended; nil before.
+// Err returns why the Client has ended, nil before.
 func (c *Client) Err() error {
 	return c.connection.why()
 }
 
-// Hello is the daemon's answer to who it is.
+// Hello is the daemon's version and features.
 type Hello struct {
 	Version  string // such as "mountatd 1.2.3"
 	Features Feature
 }
 
-// Hello asks who answers.
+// Hello asks for the daemon's version and features.
 func (c *Client) Hello(ctx context.Context) (Hello, error) {
 	q := inquiry{request: request{operation: operationHello}}
 	if err := c.connection.ask(ctx, &q); err != nil {
@@ -155,7 +153,7 @@ func (c *Client) Hello(ctx context.Context) (Hello, error) {
 	return Hello{Version: escape(q.reply.text), Features: Feature(q.reply.flags)}, nil
 }
 
-// failed names the operation in an error that doesn't do so itself.
+// failed adds the operation to an error that doesn't name it.
 func failed(op operation, err error) error {
 	if refusal, ok := err.(*Error); ok {
 		return refusal

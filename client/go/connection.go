@@ -14,43 +14,43 @@ import (
 )
 
 const (
-	// How long calls wait for a daemon that isn't there. It is longer than the daemon's
-	// --adopt-timeout (30 s by default), after which mounts that nobody adopted are gone.
+	// How long calls wait while the daemon is away: longer than its --adopt-timeout (30 s by default),
+	// after which mounts that weren't adopted are gone.
 	lostPatience = 45 * time.Second
 
-	// How often one call may lose its connection: it might be what kills the daemon.
+	// How often one call may lose its connection: the request itself might crash the daemon.
 	lossesMax = 8
 
 	reconnectPauseMin = 5 * time.Millisecond // doubled each time
 	reconnectPauseMax = 200 * time.Millisecond
 
-	// A channel that lived for so long was a good one: pauses begin anew.
+	// After a channel that lived this long, the pauses start over.
 	steady = time.Second
 )
 
-// connection outlives the daemon: a channel that is connected again when it is lost, and the leases
-// that are then offered to the next instance. One goroutine, the keeper, does both, from
-// newConnection to fail.
+// connection is a connection across restarts of the daemon: a channel that is reconnected when it is
+// lost, and the leases that are then offered to the next instance for adoption. One goroutine, the
+// keeper, does both, from newConnection to fail.
 type connection struct {
 	path     string
 	away     *atomic.Bool // the Dialer's
 	patience time.Duration
-	over     chan struct{}      // closed when all has ended, after err is set
-	closing  context.Context    // ends then, too
+	over     chan struct{}      // closed when the connection has ended, after err is set
+	closing  context.Context    // ends with it
 	cancel   context.CancelFunc // of closing
-	kick     chan struct{}      // holds a token when the keeper shall look again
+	kick     chan struct{}      // holds a token if the keeper has to look again
 
-	mu      sync.Mutex    // guards all below, and what Lease says; before a channel's own
-	changed chan struct{} // closed, and replaced, when something of it changes
-	channel *channel      // nil while there is none
-	absence error         // why there is none
+	mu      sync.Mutex    // guards all below and fields of Lease; taken before a channel's
+	changed chan struct{} // closed and replaced at every change
+	channel *channel      // nil while disconnected
+	absence error         // why it is disconnected
 	leases  map[*Lease]struct{}
-	waiting int // callers
-	asking  int // callers that have the channel
+	waiting int // callers that wait for a channel
+	asking  int // callers that use the channel
 	err     error
 }
 
-// newConnection takes the channel.
+// newConnection takes ownership of the channel.
 func newConnection(path string, ch *channel) *connection {
 	c := &connection{
 		path:     path,
@@ -67,7 +67,7 @@ func newConnection(path string, ch *channel) *connection {
 	return c
 }
 
-// fail ends it for good; the first reason stands.
+// fail ends the connection for good. The reason of the first call stands.
 func (c *connection) fail(why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -86,8 +86,8 @@ func (c *connection) fail(why error) {
 	c.announce()
 }
 
-// spare takes the channel away if nobody can tell any more that it was this connection's: before fail.
-// Else nil.
+// spare removes and returns the channel if another Client can reuse it, else returns nil. To be called
+// before fail.
 func (c *connection) spare() *channel {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,14 +99,14 @@ func (c *connection) spare() *channel {
 	return ch
 }
 
-// why is the reason for the end, nil before it.
+// why returns the reason for the end, nil before it.
 func (c *connection) why() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// announce is to be called with the lock held.
+// announce wakes all that wait for a change. The lock must be held.
 func (c *connection) announce() {
 	close(c.changed)
 	c.changed = make(chan struct{})
@@ -121,7 +121,7 @@ func (c *connection) wake() {
 
 // ---- leases ----
 
-// add holds a lease that was granted on ch.
+// add records a lease that was granted on ch.
 func (c *connection) add(l *Lease, ch *channel) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -132,18 +132,18 @@ func (c *connection) add(l *Lease, ch *channel) {
 	l.channel = ch
 	c.leases[l] = struct{}{}
 	if ch != c.channel {
-		c.wake() // ch was lost meanwhile, and the others have been offered already
+		c.wake() // ch was lost meanwhile, after the other leases were offered again
 	}
 }
 
-// remove ends the holding of a lease.
+// remove drops a lease that was released.
 func (c *connection) remove(l *Lease) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.forget(l)
 }
 
-// forget is remove with the lock held; false if it isn't held any more.
+// forget is remove with the lock held. It returns false if the lease isn't held any more.
 func (c *connection) forget(l *Lease) bool {
 	if _, held := c.leases[l]; !held {
 		return false
@@ -153,7 +153,7 @@ func (c *connection) forget(l *Lease) bool {
 	return true
 }
 
-// holds tells whether a lease is still the daemon's to give back.
+// holds reports whether a lease is still held.
 func (c *connection) holds(l *Lease) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,7 +161,7 @@ func (c *connection) holds(l *Lease) bool {
 	return held
 }
 
-// lose gives up a lease that the daemon has, or will have, released by itself.
+// lose drops a lease that the daemon has released, or will release, on its own.
 func (c *connection) lose(l *Lease, why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -171,7 +171,7 @@ func (c *connection) lose(l *Lease, why error) {
 	}
 }
 
-// unsettled lists the leases that don't belong to ch.
+// unsettled returns the leases that don't belong to ch.
 func (c *connection) unsettled(ch *channel) (leases []*Lease) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -192,7 +192,7 @@ func (c *connection) settle(l *Lease, ch *channel) {
 
 // ---- the keeper ----
 
-// keep connects again whenever the channel is lost, for as long as somebody needs one.
+// keep is the keeper's goroutine: it reconnects whenever the channel is lost and still needed.
 func (c *connection) keep(ch *channel) {
 	pause := reconnectPauseMin
 	for {
@@ -204,8 +204,8 @@ func (c *connection) keep(ch *channel) {
 		if time.Since(since) > steady {
 			pause = reconnectPauseMin
 		}
-		// A daemon that is being killed loses its connections one by one, and its listening socket
-		// takes new ones for as long as it is there.
+		// A daemon that is being killed closes its connections one by one, and its listening socket
+		// accepts new ones until it is closed too.
 		for ch = nil; ch == nil; ch = c.reconnect() {
 			if !c.sleep(pause) || !c.waitUntilWanted() {
 				return
@@ -216,7 +216,7 @@ func (c *connection) keep(ch *channel) {
 	}
 }
 
-// attend has ch adopt all leases, and waits for its end.
+// attend offers all leases to the daemon on ch, and waits for the end of ch.
 func (c *connection) attend(ch *channel) {
 	for {
 		var later <-chan time.Time
@@ -234,8 +234,8 @@ func (c *connection) attend(ch *channel) {
 	}
 }
 
-// detach forgets ch; false if there shall not be another. What breaks the protocol would do it
-// again; who is refused, having nothing to lose, is told so.
+// detach drops ch, and returns false if there must not be another. A daemon that broke the protocol
+// would do so again. A refused connection without leases ends with the refusal.
 func (c *connection) detach(ch *channel) bool {
 	why := ch.why()
 	var refusal *Error
@@ -262,7 +262,8 @@ func (c *connection) sleep(pause time.Duration) bool {
 	}
 }
 
-// waitUntilWanted: to connect may start a daemon that somebody has stopped, so not without need.
+// waitUntilWanted waits until a lease or a caller needs a connection: connecting may start, by socket
+// activation, a daemon that was stopped on purpose.
 func (c *connection) waitUntilWanted() bool {
 	for {
 		c.mu.Lock()
@@ -279,7 +280,7 @@ func (c *connection) waitUntilWanted() bool {
 	}
 }
 
-// reconnect tries once; nil if there is nobody.
+// reconnect tries to connect once; it returns nil on failure.
 func (c *connection) reconnect() *channel {
 	socket, err := dial(c.closing, c.path)
 
@@ -299,8 +300,7 @@ func (c *connection) reconnect() *channel {
 	return ch
 }
 
-// lookForMounts finds the leases whose mounts are gone: a daemon that stops for good, rather than
-// being restarted, takes them along.
+// lookForMounts drops the leases whose mounts are gone: a daemon that is stopped for good unmounts.
 func (c *connection) lookForMounts() {
 	for _, l := range c.unsettled(nil) {
 		fds, err := l.openMounts()
@@ -311,7 +311,7 @@ func (c *connection) lookForMounts() {
 	}
 }
 
-// offerAll offers what ch doesn't have; true if some of it must be tried again.
+// offerAll offers the leases that ch doesn't have. It returns true if some must be offered again.
 func (c *connection) offerAll(ch *channel) (again bool) {
 	for _, l := range c.unsettled(ch) {
 		if ch.why() != nil {
@@ -322,7 +322,7 @@ func (c *connection) offerAll(ch *channel) (again bool) {
 	return again
 }
 
-// offer has ch adopt a lease; true if it must be tried again.
+// offer has the daemon adopt a lease. It returns true if the lease must be offered again.
 func (c *connection) offer(ch *channel, l *Lease) (again bool) {
 	fds, err := l.openMounts()
 	if err != nil {
@@ -349,8 +349,8 @@ func (c *connection) offer(ch *channel, l *Lease) (again bool) {
 	return false
 }
 
-// isPassing tells whether the same can succeed later: this process is short of something, or
-// something was renamed at the wrong moment (openat2(2)).
+// isPassing reports whether the same may succeed later: this process is short of a resource, or a
+// concurrent rename interfered (openat2(2)).
 func isPassing(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) ||
 		errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR)
@@ -358,19 +358,19 @@ func isPassing(err error) bool {
 
 // ---- callers ----
 
-// inquiry is what is asked, and what came of it.
+// inquiry is a request and its result.
 type inquiry struct {
 	request  request
 	fds      []int   // borrowed
-	features Feature // that it takes
+	features Feature // that it needs
 
-	channel *channel // the last that was asked
-	call    *call    // after an error: it is still under way; else nil
+	channel *channel // the last that it was sent on
+	call    *call    // after an error: set if it is still in flight
 	reply   *reply
-	inDoubt bool // it may have reached an instance that died before it answered
+	inDoubt bool // it may have reached an instance that went away before it answered
 }
 
-// ask asks until an instance answers, within ctx.
+// ask sends q until an instance answers, within ctx.
 func (c *connection) ask(ctx context.Context, q *inquiry) error {
 	for losses := 1; ; losses++ {
 		ch, err := c.await(ctx, nil)
@@ -386,8 +386,9 @@ func (c *connection) ask(ctx context.Context, q *inquiry) error {
 	}
 }
 
-// askOf asks one instance: first to enter this process' namespaces, if that is known to be needed,
-// and if the answer is that it would be, once more after that. An error is of what was asked last.
+// askOf sends q on ch. If this process is known to be in another namespace, the daemon enters that
+// first; if its answer is that q is in another namespace, it enters and q is sent again. An error may
+// be that of enter.
 func (q *inquiry) askOf(ctx context.Context, ch *channel) error {
 	q.call = nil
 	if q.isOfNamespace() && ch.away.Load() {
@@ -411,7 +412,7 @@ func (q *inquiry) askOf(ctx context.Context, ch *channel) error {
 	return q.askOnce(ctx, ch)
 }
 
-// isOfNamespace tells whether the answer depends on the mount namespace that the daemon is in.
+// isOfNamespace reports whether the answer depends on the daemon's mount namespace.
 func (q *inquiry) isOfNamespace() bool {
 	return q.request.operation == operationMount || q.request.operation == operationAdopt
 }
@@ -433,7 +434,8 @@ func (q *inquiry) askOnce(ctx context.Context, ch *channel) error {
 	return err
 }
 
-// await gives a channel: with l, one that has it. After asking it, the caller calls asked.
+// await waits for a channel, if l isn't nil for one that has adopted l. The caller calls asked when it
+// is done with the channel.
 func (c *connection) await(ctx context.Context, l *Lease) (*channel, error) {
 	patience := time.NewTimer(c.patience)
 	defer patience.Stop()
@@ -473,7 +475,7 @@ func (c *connection) asked() {
 	c.asking--
 }
 
-// ready is await's condition. Neither: wait.
+// ready returns await's channel or error; neither if it has to wait.
 func (c *connection) ready(l *Lease) (*channel, error) {
 	if l != nil && l.lost != nil {
 		return nil, l.lost

@@ -10,27 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A daemon that may (--join) mounts also in the mount namespace of a client that lives in another, as
-// in a container. It goes there when it is handed this process' namespaces, once for a connection and
-// before the first mount. It isn't asked to without need: to refuse that would cost it a line in its log.
+// With --join, the daemon mounts in the mount namespace of a client in a container. To do so it enters
+// the namespaces that the client sends, once per connection and before the first mount. It isn't asked
+// to without need: a refusal costs it a line in its log.
 
-// Where the namespaces of this process are. Not in /proc/self, which has those of the main thread: any
-// goroutine can have moved that one elsewhere, by runtime.LockOSThread and unshare(2) or setns(2). Whoever
-// opens them here runs in a goroutine of its own, which is never put on a thread that is locked for
-// another; so its thread is where this program's other goroutines are.
+// Where the namespaces of this process are. /proc/self has those of the main thread, which a goroutine
+// may have moved elsewhere by runtime.LockOSThread and unshare(2) or setns(2). The files are opened in
+// a goroutine of its own, which never runs on a thread locked by another one, so /proc/thread-self has
+// the namespaces of this program's ordinary goroutines.
 var namespacesDirectory = "/proc/thread-self/ns/"
 
 var namespaces = [...]struct {
 	kind FileSystem
 	name string
 }{
-	{namespaceMount, "mnt"}, // without it the others are of no use
+	{namespaceMount, "mnt"}, // required; the others are useless without it
 	{namespacePID, "pid"},
 	{namespaceNetwork, "net"},
 }
 
-// openNamespaces gives the targets of an enter, as many of them as can be opened; none, without an
-// error, if the mount namespace can't. An error: this process is short of something.
+// openNamespaces opens the targets of an enter request, as many as it can; none, without an error, if
+// the mount namespace can't be opened. An error means that this process is short of a resource.
 func openNamespaces() (targets []wireTarget, fds []int, err error) {
 	for i, namespace := range namespaces {
 		path := namespacesDirectory + namespace.name
@@ -52,8 +52,8 @@ func openNamespaces() (targets []wireTarget, fds []int, err error) {
 	return targets, fds, nil
 }
 
-// entrance is an attempt to enter. It is nobody's in particular, so that it goes on when the context of
-// one of those who wait for it ends. When done is closed, err is set.
+// entrance is an attempt to enter. All callers that need it wait for the same one, and it goes on if the
+// context of one of them ends. Once done is closed, err is set.
 type entrance struct {
 	done chan struct{}
 	err  error
@@ -68,8 +68,8 @@ func (e *entrance) isOver() bool {
 	}
 }
 
-// enter has the daemon's end of the connection enter the namespaces of this process, if it hasn't yet
-// and the daemon can: then hasEntered. An error is the daemon's refusal, or how the attempt failed.
+// enter has the daemon enter the namespaces of this process on this connection, unless it has already
+// or can't: see hasEntered afterwards. An error is the daemon's refusal or the attempt's failure.
 func (c *channel) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -92,7 +92,7 @@ func (c *channel) hasEntered() bool {
 	return c.entered
 }
 
-// attemptEntrance starts one, or gives the one that is under way, or final. nil: there is no need.
+// attemptEntrance starts an attempt, or returns the running or final one; nil if none is needed.
 func (c *channel) attemptEntrance() *entrance {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,8 +103,8 @@ func (c *channel) attemptEntrance() *entrance {
 	return c.entrance
 }
 
-// runEntrance ends with the channel at the latest. What can be otherwise a moment later is not final:
-// who needs it next tries again, since a lease that isn't adopted in time would be lost.
+// runEntrance ends with the channel at the latest. A failure that may pass isn't final: the next caller
+// tries again, since a lease that isn't adopted in time would be lost.
 func (c *channel) runEntrance(e *entrance) {
 	err := c.sendNamespaces(context.Background())
 
@@ -117,7 +117,7 @@ func (c *channel) runEntrance(e *entrance) {
 	close(e.done)
 }
 
-// sendNamespaces does nothing, without an error, if the daemon lets this user enter nothing.
+// sendNamespaces does nothing, and returns nil, if the daemon doesn't enter for this user.
 func (c *channel) sendNamespaces(ctx context.Context) error {
 	if !c.isGreeted() {
 		if _, err := c.greet(ctx); err != nil {

@@ -13,26 +13,26 @@ import (
 )
 
 var (
-	// ErrLost is in every error that is due to a connection that is gone.
+	// ErrLost is wrapped by every error caused by a lost connection.
 	ErrLost = errors.New("the connection to mountatd was lost")
 
-	// ErrLeaseLost is in the errors about a lease that the daemon's next instance didn't adopt, or
-	// whose mounts were gone. What is left of it is released within the daemon's --adopt-timeout.
-	// It is an ErrLost too.
+	// ErrLeaseLost is wrapped by errors about a lease that the daemon's next instance didn't adopt, or
+	// whose mounts were gone. The daemon unmounts what is left within its --adopt-timeout. It wraps
+	// ErrLost.
 	ErrLeaseLost = fmt.Errorf("%w, and the lease with it", ErrLost)
 
-	// ErrProtocol is beside ErrLost when the connection was given up because what came from the
-	// daemon was no reply of this protocol.
+	// ErrProtocol is wrapped, along with ErrLost, if the connection was closed because the daemon sent
+	// something other than a valid reply.
 	ErrProtocol = errors.New("mountatd broke the protocol")
 )
 
 // Error is a refusal. It unwraps to its Status and to its Errno.
 type Error struct {
 	Operation string     // "mount", "unmount", "hello", "connect", "adopt", "enter"
-	Status    Status     // what the daemon said, or would have said
-	Errno     unix.Errno // the host's, for StatusHostFailed; else what the status stands for
+	Status    Status     // the daemon's, or the one that it would have sent
+	Errno     unix.Errno // the host's for StatusHostFailed, else the status's
 	Target    int        // index of the target at fault (of Mount: procfs, sysfs, dev), or -1
-	Text      string     // for a person, printable UTF-8: the reason, what to do; may be empty
+	Text      string     // printable UTF-8: the reason, and what to do; may be empty
 }
 
 func (e *Error) Error() string {
@@ -65,7 +65,8 @@ func newReplyError(op operation, r *reply, targets int) *Error {
 	return e
 }
 
-// What a daemon may be too old for, and what it would say of it; of several, the first counts.
+// Features that an old daemon lacks, and the status of a request that needs one. If several are
+// missing, the first one is reported.
 var lacks = [...]struct {
 	feature Feature
 	status  Status
@@ -76,7 +77,7 @@ var lacks = [...]struct {
 	{FeatureCheck, StatusUnknownOperation, "check directories without mounting"},
 }
 
-// newLackError is about a daemon that is too old for one of these features, all of which are in lacks.
+// newLackError reports that the daemon lacks one of features, which must all be in lacks.
 func newLackError(features Feature, version string) *Error {
 	i := 0
 	for i < len(lacks)-1 && features&lacks[i].feature == 0 {
@@ -92,12 +93,12 @@ func newLackError(features Feature, version string) *Error {
 	}
 }
 
-// lost says that the connection is gone, and why.
+// lost wraps the reason for the loss of the connection.
 func lost(why error) error {
 	return fmt.Errorf("%w: %w", ErrLost, why)
 }
 
-// escape makes text safe for terminals and logs: what isn't printable UTF-8 becomes \xNN.
+// escape makes text safe for terminals and logs: replaces what isn't printable UTF-8 by \xNN.
 func escape(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {

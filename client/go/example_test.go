@@ -13,7 +13,7 @@ import (
 	mountat "github.com/mountatd/mountatd/client/go"
 )
 
-// Runs something in a tree that has a /proc and a /sys for as long as it takes.
+// Mounts /proc and /sys in a directory tree while the tree is in use.
 func Example() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -42,7 +42,7 @@ func Example() {
 	}
 	fmt.Println("in use")
 
-	// A context of its own: the mounts go, whatever became of ctx.
+	// Not ctx: the mounts must go even if it has ended.
 	if err := lease.Release(context.Background()); err != nil {
 		log.Print(err)
 	}

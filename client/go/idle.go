@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// For how long a [Dialer] keeps a connection that nobody uses.
+// How long a [Dialer] keeps an unused connection.
 const idleTimeout = 10 * time.Second
 
-// idleChannels are a Dialer's connections whose Clients were closed, the latest last.
+// idleChannels are the connections of a Dialer's closed Clients, the latest last.
 type idleChannels struct {
 	mu   sync.Mutex // guards all
 	kept []idleChannel
@@ -24,7 +24,7 @@ type idleChannel struct {
 	timer   *time.Timer // ends it
 }
 
-// take gives one that is connected, or nil.
+// take removes and returns one that is connected, or nil.
 func (i *idleChannels) take(path string) *channel {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -41,7 +41,7 @@ func (i *idleChannels) take(path string) *channel {
 	return nil
 }
 
-// keep takes the channel, and ends it if there are so many already.
+// keep takes ownership of the channel, and closes it if that many are kept already.
 func (i *idleChannels) keep(path string, ch *channel, most int) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -52,7 +52,7 @@ func (i *idleChannels) keep(path string, ch *channel, most int) {
 	i.kept = append(i.kept, idleChannel{path, ch, time.AfterFunc(idleTimeout, func() { i.end(ch) })})
 }
 
-// end is for one that may have been taken meanwhile, when its time was over.
+// end closes a channel after idleTimeout, unless take stopped the timer in time.
 func (i *idleChannels) end(ch *channel) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

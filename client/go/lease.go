@@ -11,26 +11,26 @@ import (
 	"time"
 )
 
-// Lease is what [Client.Mount] made: the mounts of one request.
+// Lease is the mounts of one request, made by [Client.Mount].
 type Lease struct {
 	client      *Client
 	id          uint64
-	kept        bool  // by the daemon, for the user: no connection has it
-	root        *root // nil: of MountTargets
+	kept        bool  // it belongs to the user, and to no connection
+	root        *root // of Mount; nil for MountTargets
 	targets     []wireTarget
-	directories []*os.File // of MountTargets, as many as targets; owned
+	directories []*os.File // of MountTargets, one per target; owned
 	done        chan struct{}
 
-	// These are guarded by the connection's mutex.
-	channel *channel // the one that it belongs to
-	lost    error    // why it is held no more, or nil
+	// Guarded by the connection's mutex:
+	channel *channel // that it belongs to
+	lost    error    // why it was lost, or nil
 
 	mu        sync.Mutex // guards all below
 	releasing *releasing
 	released  bool
 }
 
-// releasing is an attempt that is under way. When done is closed, err is set.
+// releasing is a running attempt to release. Once done is closed, err is set.
 type releasing struct {
 	done chan struct{}
 	err  error
@@ -40,28 +40,27 @@ func newLease(client *Client) *Lease {
 	return &Lease{client: client, done: make(chan struct{})}
 }
 
-// ID is the daemon's number for the lease, as its log and mountatctl show it.
+// ID returns the daemon's number of the lease, as shown by its log and mountatctl.
 func (l *Lease) ID() uint64 {
 	return l.id
 }
 
-// Done is closed when the lease is held no more: by [Lease.Release]; because it was lost when the
-// daemon went away, as Release then tells ([ErrLeaseLost]); or because its Client has ended. A
-// restart of the daemon that keeps the lease isn't to be noticed. Of a kept lease ([Keep]) only
-// Release is known here.
+// Done returns a channel that is closed when the lease is no longer held: after [Lease.Release]; when
+// it is lost in a restart of the daemon ([ErrLeaseLost], returned by Release); or when its Client ends.
+// A restart that keeps the lease doesn't close it. For a kept lease ([Keep]), only Release does.
 func (l *Lease) Done() <-chan struct{} {
 	return l.done
 }
 
-// Release unmounts. When it returns nil the directories are bare again, and those that [Create]
-// made are gone unless somebody put something there. If the host refuses ([StatusHostFailed]) the
-// lease stays and may be tried again. A lease that was released is released: nil.
+// Release unmounts. When it returns nil everything is unmounted, and the directories created by
+// [Create] are removed unless they aren't empty. If the host refuses ([StatusHostFailed]) the lease
+// stays: try again. Releasing a released lease returns nil.
 //
-// When ctx ends early the release goes on, and another call waits for the same one. When the
-// daemon isn't there, Release waits for it; a lease that the next instance doesn't adopt, or whose
-// [Client] has ended, is released as soon as nothing is mounted there any more. Both for at most 45
-// seconds, which is longer than the daemon's default --adopt-timeout; after that errors.Is(err,
-// [ErrLost]), and errors.Is(err, [ErrLeaseLost]) if the lease was lost. It may be tried again.
+// If ctx ends early, the release goes on, and another call waits for the same one. While the daemon is
+// away, Release waits for it. If the next instance doesn't adopt the lease, or its [Client] has ended,
+// Release waits until nothing is mounted any more. Each takes at most 45 seconds, longer than the
+// daemon's default --adopt-timeout; then the error is an [ErrLost], and an [ErrLeaseLost] if the lease
+// was lost. Try again.
 //
 // A kept lease ([Keep]) is released as by [Client.UnmountLease], so its Client must not have ended.
 func (l *Lease) Release(ctx context.Context) error {
@@ -77,7 +76,7 @@ func (l *Lease) Release(ctx context.Context) error {
 	}
 }
 
-// attempt starts a release, or joins the one that is under way. nil: there is no need.
+// attempt starts a release or returns the running one; nil if the lease is released.
 func (l *Lease) attempt() *releasing {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,7 +110,7 @@ func (l *Lease) releaseHeld() error {
 	connection := l.client.connection
 	err := l.unmount()
 	switch {
-	case errors.Is(err, ErrLost): // which may be for a status of adopting
+	case errors.Is(err, ErrLost): // may wrap a status too, if adoption was refused
 		if !connection.holds(l) && l.clear() {
 			err = nil
 		}
@@ -122,12 +121,12 @@ func (l *Lease) releaseHeld() error {
 	return err
 }
 
-// releaseKept is not called twice at the same time.
+// releaseKept releases a kept lease. It is not called concurrently.
 func (l *Lease) releaseKept() error {
 	err := l.client.UnmountLease(context.Background(), l.id)
 	if err == nil || errors.Is(err, StatusNoSuchLease) {
 		select {
-		case <-l.done: // by an attempt before this one
+		case <-l.done: // closed by an earlier attempt
 		default:
 			close(l.done)
 		}
@@ -135,7 +134,7 @@ func (l *Lease) releaseKept() error {
 	return err
 }
 
-// unmount asks until an instance that has the lease answers, and waits for as long as that takes.
+// unmount sends the request until an instance that has the lease answers, without a time limit.
 func (l *Lease) unmount() error {
 	ctx := context.Background()
 	for losses := 1; ; losses++ {
@@ -162,7 +161,7 @@ func (l *Lease) explainUnmount(r *reply) error {
 	return newReplyError(operationUnmount, r, len(l.targets))
 }
 
-// drop forgets the files of a lease that isn't mounted.
+// drop closes the files of a lease that isn't mounted, and removes the directories created for it.
 func (l *Lease) drop() {
 	if l.root != nil {
 		l.root.clear()
@@ -170,7 +169,7 @@ func (l *Lease) drop() {
 	l.close()
 }
 
-// leave forgets the files of a lease that stays mounted, and what was made for it.
+// leave closes the files of a lease that stays mounted, and leaves the directories created for it.
 func (l *Lease) leave() {
 	l.close()
 	l.root, l.directories = nil, nil
@@ -185,7 +184,7 @@ func (l *Lease) close() {
 	}
 }
 
-// tryClear is drop for a lease that may be mounted; false if it is.
+// tryClear is drop for a lease that may still be mounted; it returns false if it is.
 func (l *Lease) tryClear() bool {
 	bare := false
 	if l.root != nil {
@@ -199,8 +198,8 @@ func (l *Lease) tryClear() bool {
 	return bare
 }
 
-// clear is drop for a lease that may still be mounted, but not for long: the daemon releases it when
-// it finds the connection closed, or its next instance does. False if it is mounted all the same.
+// clear is drop for a lease that the daemon, or its next instance, is about to release because the
+// connection is closed. It waits for that, and returns false if it takes too long.
 func (l *Lease) clear() bool {
 	const pauseMax = 100 * time.Millisecond
 	deadline := time.Now().Add(l.client.connection.patience)
@@ -213,7 +212,7 @@ func (l *Lease) clear() bool {
 	return true
 }
 
-// abandon gives up a lease that wasn't granted, as far as is known.
+// abandon drops a lease that wasn't granted, as far as known.
 func (l *Lease) abandon(inDoubt bool) {
 	if !inDoubt {
 		l.drop()
@@ -225,7 +224,7 @@ func (l *Lease) abandon(inDoubt bool) {
 	}
 }
 
-// disown finishes a mount that nobody waits for any more.
+// disown completes a mount whose caller has stopped waiting: it unmounts what is granted.
 func (l *Lease) disown(q *inquiry) {
 	reply, err := q.call.wait(context.Background())
 	switch {
@@ -246,8 +245,8 @@ func (l *Lease) disown(q *inquiry) {
 	}
 }
 
-// UnmountLease releases a kept lease of this user ([Keep]) by its number, whoever asked for it. When it
-// returns nil the directories are bare again. Leases that aren't kept belong to their [Lease]. When ctx
+// UnmountLease releases a kept lease of this user ([Keep]) by its number, whichever client requested
+// it. When it returns nil everything is unmounted. Other leases are released by [Lease.Release]. If ctx
 // ends early, the daemon goes on.
 func (c *Client) UnmountLease(ctx context.Context, id uint64) error {
 	q := inquiry{request: request{operation: operationUnmount, lease: id}}
@@ -258,7 +257,7 @@ func (c *Client) UnmountLease(ctx context.Context, id uint64) error {
 		return nil
 	}
 	refusal := newReplyError(operationUnmount, q.reply, 0)
-	if q.inDoubt && refusal.Status == StatusNoSuchLease { // or the success of our first attempt
+	if q.inDoubt && refusal.Status == StatusNoSuchLease { // the first attempt may have succeeded
 		refusal.Text = fmt.Sprintf("mountatd went away before it answered, and there is no lease %016x "+
 			"now: either it was unmounted, or it never existed", id)
 	}

@@ -12,17 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mount mounts below the directory root what flags say: all of it or nothing. Root stays the
-// caller's; O_PATH is enough. The mountpoints are opened with this process' rights, never through a
-// symbolic link (ELOOP) or into another mount ([StatusAlreadyMounted]); one of this user's own that
-// is about to go, because its client was closed, is waited for, a second at most.
+// Mount mounts the file systems in flags below the directory root: all or none. The caller keeps root;
+// O_PATH is enough. The mountpoints are opened with this process's rights; no symbolic link is followed
+// (ELOOP) and no mount crossed ([StatusAlreadyMounted]). If one of this user's own mounts is about to
+// go because its Client was closed, Mount waits for that, a second at most.
 //
-// With [Create], directories that are missing are made with mode 0555 less the umask, and removed
-// when the mount fails or the lease is released. A lease keeps one descriptor of the root.
+// [Create] creates missing directories with mode 0555 less the umask, and removes them when the mount
+// fails or the lease is released. A lease keeps one descriptor of the root open.
 //
-// If the daemon goes away before it answers, it is asked again. It may have granted the lease at
-// the very end, with nobody left to be told: then [StatusAlreadyMounted], and the text says so,
-// until the mount is released at the end of the daemon's --adopt-timeout.
+// If the daemon goes away before it answers, the request is sent again. If it had granted the first
+// one, nobody knows that lease: Mount returns [StatusAlreadyMounted], with a text that says so, until
+// the daemon unmounts at the end of its --adopt-timeout.
 func (c *Client) Mount(ctx context.Context, root *os.File, flags Flags) (*Lease, error) {
 	if err := flags.check(); err != nil {
 		return nil, err
@@ -54,9 +54,9 @@ func (c *Client) Mount(ctx context.Context, root *os.File, flags Flags) (*Lease,
 	return c.mount(ctx, lease, fds)
 }
 
-// awaitLeaving: a lease that is let go by closing its connection is released a moment later. Who
-// comes back at once meets its own mounts, and the daemon answers a question about those when they
-// are gone. Whatever it says: what counts is whether the directory can be opened then.
+// awaitLeaving waits for this user's own old mounts: a lease is released a moment after its connection
+// is closed, and the daemon answers a check of such a mount once it is gone. The result of the check
+// doesn't matter, only whether the directory can be opened afterwards.
 func (c *Client) awaitLeaving(ctx context.Context, own *root) {
 	for i := range fileSystems {
 		mountpoint := &fileSystems[i]
@@ -75,14 +75,14 @@ func (c *Client) awaitLeaving(ctx context.Context, own *root) {
 
 // Target is a directory to mount on, for [Client.MountTargets].
 type Target struct {
-	Directory  *os.File // stays the caller's; O_PATH is enough
+	Directory  *os.File // the caller keeps it; O_PATH is enough
 	FileSystem FileSystem
 	Options    Option
 }
 
-// MountTargets mounts on 1 to 16 directories, all of them or none. The daemon wants them named proc,
-// sys or dev, and owned by this user or below a build directory of the administrator's. A lease keeps a
-// descriptor per target. If the daemon goes away: as [Client.Mount] has it.
+// MountTargets mounts on 1 to 16 directories: all or none. They must be named proc, sys or dev, and be
+// owned by this user or lie below a build directory set by the administrator. A lease keeps one
+// descriptor per target open. If the daemon goes away: see [Client.Mount].
 func (c *Client) MountTargets(ctx context.Context, targets ...Target) (*Lease, error) {
 	lease, fds, err := c.openTargets(targets)
 	if err != nil {
@@ -101,11 +101,10 @@ func (c *Client) MountTargetsKept(ctx context.Context, targets ...Target) (*Leas
 	return c.mount(ctx, lease, fds)
 }
 
-// Check tells whether the daemon would mount on 1 to 16 directories: nil, or the error that the
-// mount would give. Nothing is mounted. A directory by another name than those, or a build directory
-// of the administrator's, is judged as a mountpoint of the same owner right below it would
-// be, so that a program can see whether it is set up while there is nothing to mount on yet. A
-// daemon older than 0.2 isn't asked: [StatusUnknownOperation].
+// Check reports whether the daemon would mount on 1 to 16 directories: it returns nil, or the error of
+// the mount. It mounts nothing. A directory not named proc, sys or dev, and a build directory, are
+// judged as a mountpoint with the same owner directly below them, so that a program can check its setup
+// before there are mountpoints. A daemon older than 0.2 isn't asked: [StatusUnknownOperation].
 func (c *Client) Check(ctx context.Context, targets ...Target) error {
 	lease, fds, err := c.openTargets(targets)
 	if err != nil {
@@ -126,7 +125,7 @@ func (c *Client) Check(ctx context.Context, targets ...Target) error {
 	return nil
 }
 
-// featuresOf is what a daemon must have to mount all of the targets.
+// featuresOf returns the features that the daemon needs to mount all targets.
 func featuresOf(targets []wireTarget) (features Feature) {
 	for _, target := range targets {
 		features |= target.fileSystem.features()
@@ -134,7 +133,7 @@ func featuresOf(targets []wireTarget) (features Feature) {
 	return features
 }
 
-// openTargets gives a lease that isn't granted yet, with descriptors of its own for the targets.
+// openTargets returns a lease that isn't granted yet, with its own descriptors of the targets.
 func (c *Client) openTargets(targets []Target) (lease *Lease, fds []int, err error) {
 	if len(targets) < 1 || len(targets) > protocolTargetsMax {
 		return nil, nil, fmt.Errorf("mountatd: mount: a request takes 1 to %d targets, not %d: make several requests: %w",
@@ -149,12 +148,12 @@ func (c *Client) openTargets(targets []Target) (lease *Lease, fds []int, err err
 		}
 		lease.directories = append(lease.directories, file)
 		lease.targets = append(lease.targets, wireTarget{target.FileSystem, target.Options})
-		fds = append(fds, int(file.Fd())) // nobody else closes it before the lease does
+		fds = append(fds, int(file.Fd())) // valid until the lease is closed
 	}
 	return lease, fds, nil
 }
 
-// mount takes the lease's files, also on failure. The descriptors stay the caller's.
+// mount takes ownership of the lease's files, even on failure, but not of fds.
 func (c *Client) mount(ctx context.Context, lease *Lease, fds []int) (*Lease, error) {
 	q := inquiry{request: request{operation: operationMount, targets: lease.targets}, fds: fds}
 	if lease.kept {
@@ -175,7 +174,7 @@ func (c *Client) mount(ctx context.Context, lease *Lease, fds []int) (*Lease, er
 		return nil, explainMount(ctx, &q)
 	case q.call != nil:
 		if lease.root != nil {
-			lease.root.clear() // a directory that is gone can't be mounted on any more
+			lease.root.clear() // a removed directory can't be mounted on any more
 		}
 		go lease.disown(&q)
 	default:
@@ -185,12 +184,12 @@ func (c *Client) mount(ctx context.Context, lease *Lease, fds []int) (*Lease, er
 }
 
 const (
-	sweepPatience = 2 * time.Second // in which an instance undoes what its predecessor had half done
-	sweepPause    = 20 * time.Millisecond
+	sweepTimeout = 2 * time.Second // for a new instance to undo requests that the last one left half done
+	sweepPause   = 20 * time.Millisecond
 )
 
-// askMount: asked again after a loss, "already mounted" can be our own first attempt. What was half
-// done, the next instance undoes at once: that is waited for.
+// askMount sends a mount. If it is sent again after a loss, "already mounted" may refer to the first
+// attempt. The next instance undoes half-done requests at its start, so askMount waits for that.
 func (c *Client) askMount(ctx context.Context, q *inquiry) error {
 	var sweep time.Time
 	for {
@@ -199,7 +198,7 @@ func (c *Client) askMount(ctx context.Context, q *inquiry) error {
 			return err
 		}
 		if sweep.IsZero() {
-			sweep = time.Now().Add(sweepPatience)
+			sweep = time.Now().Add(sweepTimeout)
 		}
 		if time.Now().After(sweep) {
 			return nil
@@ -218,7 +217,7 @@ func explainMount(ctx context.Context, q *inquiry) error {
 		features := q.request.targets[refusal.Target].fileSystem.features()
 		var lack *Error
 		if errors.As(q.channel.require(ctx, features), &lack) && lack.Status == refusal.Status {
-			refusal.Text = lack.Text // a daemon of 0.1 doesn't know that there is such a thing
+			refusal.Text = lack.Text // mountatd 0.1 doesn't know dev, so its own text doesn't help
 		}
 	}
 	if q.inDoubt && refusal.Status == StatusAlreadyMounted {

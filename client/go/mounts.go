@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A descriptor of a directory that has been mounted on leads below the mount for ever: only a name
-// leads to it. Below a root the names are known. A target that came as a descriptor is gone back
-// from by "..", which is the right parent whatever it is called now, and then forth by the one name
-// that the daemon accepts for its file system. A mountpoint itself can't be renamed (EBUSY).
+// A descriptor opened before the mount refers to the directory underneath it: only a path lookup reaches
+// the mount. Below a root the names are known. A target that came as a descriptor is looked up through
+// its parent, "..", which is right even after renames, by the only name that the daemon accepts for its
+// file system. The mountpoint itself can't be renamed (EBUSY).
 
-// errBare says that there is no mount any more.
+// errBare means that a mount is gone.
 var errBare = errors.New("its mounts are gone")
 
 // adoption is the request that offers the lease to another instance.
@@ -27,8 +27,8 @@ func (l *Lease) adoption() *request {
 	return r
 }
 
-// openMounts opens the roots of the lease's mounts, in its order: all or none. errBare: one isn't
-// there. May block for as long as the file systems of the mountpoints do.
+// openMounts opens the roots of the lease's mounts, in its order: all or none. errBare: a mount is
+// gone. It may block as long as the file systems of the mountpoints do.
 func (l *Lease) openMounts() (fds []int, err error) {
 	for i := range l.targets {
 		fd, err := l.openMount(i)
@@ -64,7 +64,7 @@ func isBareErrno(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ESTALE)
 }
 
-// openBeside opens what the name of a directory leads to.
+// openBeside opens name in the parent of directory.
 func openBeside(directory *os.File, name string) (fd int, err error) {
 	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
 	var parent int
@@ -79,8 +79,8 @@ func openBeside(directory *os.File, name string) (fd int, err error) {
 	return unix.Openat(parent, name, flags|unix.O_NOFOLLOW, 0)
 }
 
-// checkMountRoot gives ENOENT if fd is no mount's root. Where the kernel can't tell (before 5.8),
-// the daemon will.
+// checkMountRoot returns ENOENT if fd isn't a mount's root. Before Linux 5.8, which can't tell, the
+// daemon checks.
 func checkMountRoot(fd int) error {
 	var stat unix.Statx_t
 	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, 0, &stat)
@@ -94,8 +94,8 @@ func checkMountRoot(fd int) error {
 	return nil
 }
 
-// areTargetsBare tells whether nothing is mounted on the directories of a lease without root. Where
-// it can't look, it says no.
+// areTargetsBare reports whether nothing is mounted on the directories of a lease without root; false
+// if it can't look.
 func (l *Lease) areTargetsBare() bool {
 	for i := range l.targets {
 		fd, err := l.openMount(i)

@@ -12,10 +12,10 @@ const (
 	protocolNoTarget   = 0xffffffff
 )
 
-// In the flags of a mount, one at most. No other request has any.
+// Flags of a mount request, at most one. Other requests have none.
 const (
-	protocolKeep  uint32 = 1 << 0 // the lease is the user's and outlives the connection
-	protocolCheck uint32 = 1 << 1 // judged as a mount is, and nothing is mounted: no lease
+	protocolKeep  uint32 = 1 << 0 // the lease belongs to the user and outlives the connection
+	protocolCheck uint32 = 1 << 1 // only checks; nothing is mounted, and there is no lease
 )
 
 type operation uint16
@@ -29,7 +29,7 @@ const (
 	operationEnter   operation = 5
 )
 
-// In place of a file system in the targets of enter: each once, and the mount namespace always.
+// These replace the file system in the targets of enter: each at most once, the mount namespace always.
 const (
 	namespaceMount   FileSystem = 1
 	namespacePID     FileSystem = 2 // whose processes a procfs shows
@@ -63,19 +63,19 @@ const (
 	FileSystemDev   FileSystem = 3 // on a directory named dev
 )
 
-// What can be mounted, in the order of the targets of [Client.Mount].
+// The file systems, in the order of the targets of [Client.Mount].
 var fileSystems = [...]struct {
 	fileSystem FileSystem
-	name       string // of the directory: the only one that the daemon accepts
+	name       string // the only name of a directory that the daemon accepts
 	flag       Flags
-	features   Feature // without which no daemon mounts it
+	features   Feature // that the daemon needs to mount it
 }{
 	{FileSystemProc, "proc", Proc, 0},
 	{FileSystemSysfs, "sys", Sysfs, 0},
 	{FileSystemDev, "dev", Dev, FeatureDev},
 }
 
-// Directory is the name of the directory to mount on, such as "proc"; empty if there is no such file
+// Directory returns the name of the directory to mount on, such as "proc"; empty for an unknown file
 // system.
 func (f FileSystem) Directory() string {
 	for i := range fileSystems {
@@ -86,7 +86,7 @@ func (f FileSystem) Directory() string {
 	return ""
 }
 
-// features is what a daemon must have to mount it.
+// features returns the features that the daemon needs to mount it.
 func (f FileSystem) features() Feature {
 	for i := range fileSystems {
 		if fileSystems[i].fileSystem == f {
@@ -96,17 +96,16 @@ func (f FileSystem) features() Feature {
 	return 0
 }
 
-// Option is a bit set of what a client may ask of a [Target]; it can only get less than it would
-// without.
+// Option is a bit set of options of a [Target]. An option can only restrict a mount.
 type Option uint32
 
 const (
-	OptionReadOnly Option = 1 << 0 // also where the administrator allows a writable procfs
-	OptionPIDsOnly Option = 1 << 1 // procfs with processes and nothing else: subset=pid
+	OptionReadOnly Option = 1 << 0 // even if the administrator allows a writable procfs
+	OptionPIDsOnly Option = 1 << 1 // procfs with only processes: subset=pid
 )
 
-// Feature is a bit set of what the daemon and its kernel can do. There may be bits that this
-// version doesn't know.
+// Feature is a bit set of what the daemon and its kernel support. It may have bits that this version
+// doesn't know.
 type Feature uint32
 
 const (
@@ -115,7 +114,7 @@ const (
 	FeatureUniqueIDs Feature = 1 << 2
 	FeaturePIDsOnly  Feature = 1 << 3
 	FeatureAdopt     Feature = 1 << 4
-	FeatureEnter     Feature = 1 << 5 // for this user: it mounts in his containers
+	FeatureEnter     Feature = 1 << 5 // it mounts in this user's containers
 	FeatureKeep      Feature = 1 << 6 // [Keep], [Client.MountTargetsKept]
 	FeatureDev       Feature = 1 << 7 // [Dev], FileSystemDev
 	FeatureCheck     Feature = 1 << 8 // [Client.Check]

@@ -10,27 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Flags is a bit set of what [Client.Mount] shall do.
+// Flags is a bit set that tells [Client.Mount] what to mount, and how.
 type Flags uint32
 
 const (
 	Proc     Flags = 1 << 0 // procfs on proc below the root
 	Sysfs    Flags = 1 << 1 // sysfs on sys below the root
-	Create   Flags = 1 << 2 // make the directories that are missing
-	ReadOnly Flags = 1 << 3 // also where the administrator allows a writable procfs
-	PIDsOnly Flags = 1 << 4 // procfs with processes and nothing else: subset=pid
+	Create   Flags = 1 << 2 // create missing directories
+	ReadOnly Flags = 1 << 3 // even if the administrator allows a writable procfs
+	PIDsOnly Flags = 1 << 4 // procfs with only processes: subset=pid
 
-	// Keep asks for a kept lease, which is the user's and not the Client's: it outlives the
-	// connection, and restarts of the daemon, which keeps it by itself; it counts against the user's
-	// limits, and ends by [Lease.Release], by [Client.UnmountLease] of any Client of the same user, or
-	// with the daemon's stop. No descriptor is kept, and a directory that [Create] made and that was
-	// mounted on stays. A daemon older than 0.2 isn't asked: [StatusUnknownOperation].
+	// Keep requests a kept lease, which belongs to the user instead of the Client. It outlives the
+	// connection and restarts of the daemon, counts against the user's limits, and ends by
+	// [Lease.Release], by [Client.UnmountLease] of any Client of the same user, or when the daemon is
+	// stopped. It keeps no descriptor open, and a directory that [Create] created and that was mounted
+	// on stays. A daemon older than 0.2 isn't asked: [StatusUnknownOperation].
 	Keep Flags = 1 << 5
 
-	// Dev is a /dev on dev below the root, of which nothing can be changed: null, zero, full, random,
-	// urandom, tty, with pts and shm that no other lease sees, and fd, stdin, stdout and stderr, which
-	// are links into /proc. Nine mounts, that count as such against the daemon's limits. A daemon that
-	// has none to offer: [StatusUnsupportedFileSystem].
+	// Dev is a /dev on dev below the root: null, zero, full, random, urandom, tty; pts and shm of its
+	// own, which no other lease sees; fd, stdin, stdout and stderr, which are links into /proc. Its nodes
+	// can't be changed. It counts as nine mounts against the daemon's limits. If the daemon doesn't offer
+	// it: [StatusUnsupportedFileSystem].
 	Dev Flags = 1 << 6
 
 	flagsMounts = Proc | Sysfs | Dev
@@ -49,8 +49,8 @@ func (f Flags) check() error {
 	return nil
 }
 
-// Targets are what [Client.Mount] with these flags mounts, in its order, but all on one directory: for
-// [Client.Check], which judges a root as it would the mountpoints below it, one target at a time.
+// Targets returns the targets of [Client.Mount] with these flags, in its order, but all with the same
+// directory. They are for [Client.Check], one at a time: it judges a root like mountpoints below it.
 func (f Flags) Targets(directory *os.File) (targets []Target) {
 	for i := range fileSystems {
 		if f&fileSystems[i].flag != 0 {
@@ -72,19 +72,19 @@ func (f Flags) options(fileSystem FileSystem) Option {
 	return options
 }
 
-// As the directories of a real system: nobody writes under a mount.
+// As on a real system: nobody writes underneath a mount.
 const mountpointMode = 0o555
 
-// root is the directory tree that a lease is in. The tree is a build action's, or an attacker's:
-// nothing here follows a link or leaves the root's mount, and a removal is an rmdir of an own, empty
-// directory by name.
+// root is the directory tree of a lease. It belongs to a build action, or an attacker: no method follows
+// a symbolic link or leaves the root's mount, and removal is an rmdir, by name, of an empty directory
+// created here.
 type root struct {
 	file    *os.File // O_PATH; owned
 	flags   Flags
 	created Flags
 }
 
-// openRoot duplicates the caller's descriptor. Nothing is looked up: doesn't block.
+// openRoot duplicates the caller's descriptor. It looks nothing up, so it doesn't block.
 func openRoot(directory *os.File, flags Flags) (*root, error) {
 	file, err := duplicate(directory)
 	if err != nil {
@@ -93,7 +93,7 @@ func openRoot(directory *os.File, flags Flags) (*root, error) {
 	return &root{file: file, flags: flags}, nil
 }
 
-// duplicate gives a file of our own for the same directory.
+// duplicate returns a new file for the same directory.
 func duplicate(directory *os.File) (*os.File, error) {
 	var fd int
 	err := control(directory, func(original int) (err error) {
@@ -106,7 +106,7 @@ func duplicate(directory *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "directory"), nil
 }
 
-// control calls do with the descriptor of file, which can't be closed meanwhile.
+// control calls do with the descriptor of file, and keeps it open meanwhile.
 func control(file *os.File, do func(fd int) error) error {
 	raw, err := file.SyscallConn()
 	if err != nil {
@@ -114,12 +114,12 @@ func control(file *os.File, do func(fd int) error) error {
 	}
 	var result error
 	if raw.Control(func(fd uintptr) { result = do(int(fd)) }) != nil {
-		return os.ErrClosed // the only reason there is
+		return os.ErrClosed // the only possible reason
 	}
 	return result
 }
 
-// open gives an O_PATH descriptor of the directory called name. EXDEV: something is mounted there.
+// open opens the directory name with O_PATH. EXDEV: something is mounted on it.
 func (r *root) open(name string) (fd int, err error) {
 	err = control(r.file, func(root int) (err error) {
 		fd, err = unix.Openat2(root, name, &unix.OpenHow{
@@ -132,7 +132,7 @@ func (r *root) open(name string) (fd int, err error) {
 	return fd, err
 }
 
-// openMount gives an O_PATH descriptor of what name leads to: the mount, where there is one.
+// openMount opens name with O_PATH: the mount on it, if there is one.
 func (r *root) openMount(name string) (fd int, err error) {
 	err = control(r.file, func(root int) (err error) {
 		fd, err = unix.Openat2(root, name, &unix.OpenHow{
@@ -155,9 +155,9 @@ func (r *root) mkdir(name string, flag Flags) error {
 	return err
 }
 
-// openTargets opens the mountpoints, and makes those that are missing if it may: that is tried first,
-// since to find out would be a question more to the file system. The caller owns the descriptors. After
-// an error, clear() removes what was made.
+// openTargets opens the mountpoints, and with Create creates missing ones. It tries mkdir first, to
+// save the file system a lookup. The caller owns the descriptors. After an error, the caller calls
+// clear to remove what was created.
 func (r *root) openTargets() (targets []wireTarget, fds []int, err error) {
 	for i := range fileSystems {
 		mountpoint := &fileSystems[i]
@@ -190,7 +190,7 @@ func closeAll(fds []int) {
 	}
 }
 
-// openFailed tells in the daemon's words what the daemon would have said.
+// openFailed explains an error of open, with the status that the daemon would have sent.
 func openFailed(name string, target int, err error) error {
 	refusal := &Error{Operation: operationMount.String(), Target: target}
 	switch {
@@ -216,8 +216,8 @@ func openFailed(name string, target int, err error) error {
 	return refusal
 }
 
-// clear removes the directories that were made, and tells whether the mountpoints are bare. A
-// directory that somebody put something in stays.
+// clear removes the created directories unless they aren't empty, and reports whether nothing is
+// mounted any more.
 func (r *root) clear() bool {
 	bare := true
 	for i := len(fileSystems) - 1; i >= 0; i-- {
@@ -236,7 +236,7 @@ func (r *root) clear() bool {
 	return bare
 }
 
-// rmdir tells whether there is nothing left to be done: false while something is mounted there.
+// rmdir returns false if something is still mounted on name.
 func (r *root) rmdir(name string) bool {
 	err := control(r.file, func(root int) error {
 		return unix.Unlinkat(root, name, unix.AT_REMOVEDIR)

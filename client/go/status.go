@@ -4,8 +4,8 @@ package mountat
 
 import "golang.org/x/sys/unix"
 
-// Status is the daemon's answer to a request. It is an error, to be compared by errors.Is; the
-// errors that calls return are of type [*Error] and wrap it. A newer daemon may send other numbers.
+// Status is the daemon's answer to a request. It is an error to compare with errors.Is: methods return
+// an [*Error] that wraps it. A newer daemon may send other numbers.
 type Status uint32
 
 const (
@@ -27,8 +27,7 @@ const (
 	StatusUnsupportedFileSystem Status = 15
 )
 
-// One row for each status, in their order: the name in the documentation, and the errno that
-// mountat.h gives it.
+// The name of each status in the documentation, and its errno in mountat.h.
 var statuses = [...]struct {
 	name  string
 	errno unix.Errno
@@ -45,13 +44,13 @@ var statuses = [...]struct {
 	StatusForeignNamespace:      {"foreign-namespace", unix.EXDEV},
 	StatusLimitExceeded:         {"limit-exceeded", unix.EDQUOT},
 	StatusNoSuchLease:           {"no-such-lease", unix.ENOENT},
-	StatusHostFailed:            {"host-failed", unix.EIO}, // in place of an errno that is none
+	StatusHostFailed:            {"host-failed", unix.EIO}, // if the reply has no valid errno
 	StatusShuttingDown:          {"shutting-down", unix.ESHUTDOWN},
 	StatusTargetVanished:        {"target-vanished", unix.ESTALE},
 	StatusUnsupportedFileSystem: {"unsupported-file-system", unix.EOPNOTSUPP},
 }
 
-// String is the name in the documentation, such as "not-authorised".
+// String returns the name in the documentation, such as "not-authorised".
 func (s Status) String() string {
 	if int64(s) >= int64(len(statuses)) {
 		return "unknown-status"
@@ -59,12 +58,12 @@ func (s Status) String() string {
 	return statuses[s].name
 }
 
-// Error is String with the program's name in front.
+// Error returns String prefixed with "mountatd: ".
 func (s Status) Error() string {
 	return "mountatd: " + s.String()
 }
 
-// isPassing tells whether the same request can succeed later.
+// isPassing reports whether the same request may succeed later.
 func (s Status) isPassing() bool {
 	return s == StatusHostFailed || s == StatusShuttingDown || s == StatusLimitExceeded
 }
@@ -72,7 +71,7 @@ func (s Status) isPassing() bool {
 // The kernel's largest errno, include/linux/err.h.
 const errnoMax = 4095
 
-// errno is what the status stands for; for a host that failed, what the host said.
+// errno returns the status's errno; for StatusHostFailed, the host's.
 func (s Status) errno(host uint32) unix.Errno {
 	if int64(s) >= int64(len(statuses)) {
 		return unix.EPROTO

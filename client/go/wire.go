@@ -82,7 +82,7 @@ func decodeReply(b []byte) (*reply, error) {
 	}, nil
 }
 
-// fits tells whether r can be the answer to a request for op with those flags.
+// fits reports whether r is a valid reply to a request for op with these flags.
 func (r *reply) fits(op operation, flags uint32) bool {
 	if r.operation != op {
 		return false
@@ -93,8 +93,7 @@ func (r *reply) fits(op operation, flags uint32) bool {
 	return (r.lease == 0) == (flags == protocolCheck)
 }
 
-// refuses tells whether r, which nobody asked for, is the one that may come so: the daemon has too
-// many connections.
+// refuses reports whether r is the one valid unsolicited reply: the daemon has too many connections.
 func (r *reply) refuses() bool {
 	return r.operation == operationUnasked && r.cookie == 0 && r.status != StatusOK
 }
