@@ -21,16 +21,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Who the unit runs the program as, and where its options are.
+// The user of the service's unit, and where its options are.
 const (
 	serviceUser     = "mountat-runner"
 	optionsFile     = "/etc/default/mountat-runner"
 	optionsVariable = "MOUNTAT_RUNNER_OPTIONS"
 )
 
-// check is the program with --check: the exit status is 0 if all is well, 1 if not.
+// check runs --check and returns the exit status: 0 if all is well, else 1.
 func check(o *options, out io.Writer) int {
-	// It ends in good order also when whoever reads its output is gone.
+	// Clean up on a signal too, and if the reader of the output is gone.
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
 	defer stop()
 	signal.Ignore(unix.SIGPIPE)
@@ -63,7 +63,7 @@ func check(o *options, out io.Writer) int {
 	return r.end()
 }
 
-// report writes a line for each step.
+// report writes a line per step.
 type report struct {
 	out    io.Writer
 	failed int
@@ -89,9 +89,9 @@ func (r *report) end() int {
 	return 1
 }
 
-// becomeServiceUser is for root, whose rights say nothing about the service's. Where there is no such
-// user, as in containers, the program has the user that it is started as. With asRoot something can still
-// be done with root's rights.
+// becomeServiceUser switches from root to the service's user, since root's rights say nothing about the
+// service's. It keeps the current user if there is no such user, as in containers. asRoot runs a function
+// with root's rights afterwards; it is nil if the program wasn't started by root.
 func becomeServiceUser() (who string, asRoot func(func() error) error, err error) {
 	if os.Geteuid() != 0 {
 		return describeUser(), nil, nil
@@ -109,7 +109,8 @@ func becomeServiceUser() (who string, asRoot func(func() error) error, err error
 	return describeUser(), asRoot, nil
 }
 
-// become leaves root as the saved set-user-ID alone: no capability is effective, credentials(7).
+// become switches to u but keeps root as the saved set-user-ID, so that asRoot can switch back. No
+// capability is effective meanwhile: capabilities(7).
 func become(u *user.User) (asRoot func(func() error) error, err error) {
 	names, err := u.GroupIds()
 	if err != nil {
@@ -125,7 +126,7 @@ func become(u *user.User) (asRoot func(func() error) error, err error) {
 	}
 	uid, gid := groups[len(groups)-2], groups[len(groups)-1]
 	groups = groups[:len(groups)-2]
-	// All threads of the program: package syscall's, not package unix'.
+	// Package syscall's functions, unlike package unix's, change all threads.
 	err = errors.Join(syscall.Setgroups(groups), syscall.Setresgid(gid, gid, gid), syscall.Setresuid(uid, uid, 0))
 	return func(do func() error) error {
 		if err := syscall.Setresuid(-1, 0, -1); err != nil {
@@ -164,7 +165,7 @@ func nameOfGroup(id int) string {
 	return name
 }
 
-// checkService asks the service as bb_worker does, if it is up.
+// checkService asks the service, if it is running, as bb_worker does.
 func checkService(ctx context.Context, o *options, r *report) {
 	const step = "service"
 	info, err := os.Stat(o.listen)
@@ -198,7 +199,7 @@ func checkService(ctx context.Context, o *options, r *report) {
 	r.line(proxy.OK, step, fmt.Sprintf("ready at %s; bb_worker may connect as %s", o.listen, mayConnect(info)))
 }
 
-// mayConnect is who may: to connect is to write.
+// mayConnect returns who may connect: those with write permission.
 func mayConnect(socket fs.FileInfo) string {
 	mode := socket.Mode().Perm()
 	if mode&0o002 != 0 {

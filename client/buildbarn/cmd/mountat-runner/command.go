@@ -19,33 +19,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// As env(1) and shells have it.
+// As in env(1) and shells.
 const (
 	exitNotExecutable = 126
 	exitNotFound      = 127
-	exitSignal        = 128 // and the signal's number
+	exitSignal        = 128 // plus the signal's number
 )
 
-// forwarded are the signals that are the command's.
+// forwarded are the signals forwarded to the command.
 var forwarded = []os.Signal{
 	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
 }
 
-// command is a program that runs as a child of this one: bb_runner.
+// command is a child process: bb_runner.
 type command struct {
 	log     *slog.Logger
 	process *os.Process
-	status  unix.WaitStatus // once ended is closed
+	status  unix.WaitStatus // valid once ended is closed
 	ended   chan struct{}
 }
 
-// startFailure is why a command doesn't run.
+// startFailure is why a command can't be started.
 type startFailure struct {
 	error
-	exit int // what the program ends with
+	exit int // status of mountat-runner
 }
 
-// startCommand looks for the program as exec.LookPath does.
+// startCommand starts a command, found by exec.LookPath.
 func startCommand(arguments []string, log *slog.Logger) (*command, *startFailure) {
 	name := arguments[0]
 	path, err := exec.LookPath(name)
@@ -71,7 +71,7 @@ func notFound(name string, err error) *startFailure {
 	return notExecutable(name, err)
 }
 
-// notExecutable is about a program that has been found.
+// notExecutable is for a program that exists.
 func notExecutable(name string, err error) *startFailure {
 	err = innermost(err)
 	if err == unix.ENOENT {
@@ -80,7 +80,7 @@ func notExecutable(name string, err error) *startFailure {
 	return &startFailure{fmt.Errorf("cannot execute %s: %w", name, err), exitNotExecutable}
 }
 
-// innermost is without the calls that failed, which tell a person nothing.
+// innermost unwraps err down to the errno: the names of calls in front of it don't help a user.
 func innermost(err error) error {
 	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
 		err = inner
@@ -88,10 +88,10 @@ func innermost(err error) error {
 	return err
 }
 
-// live starts the command and waits for its end. The kernel sends SIGTERM to the command when the
-// thread that made it ends, whether or not the process does: PR_SET_PDEATHSIG in prctl(2). So that
-// thread is this goroutine's own, until the command has ended. A command that is set-user-ID, or
-// changes its user before it executes another, loses that: there is nothing else for a SIGKILL.
+// live starts the command and waits for its end. PR_SET_PDEATHSIG (prctl(2)) sends SIGTERM to the command
+// when the thread that created it ends, even if the process goes on. So this goroutine locks its thread
+// until the command has ended. A set-user-ID command, or one that changes its user, loses the setting;
+// after a SIGKILL of mountat-runner nothing else would end it.
 func (c *command) live(path string, arguments []string, started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -109,8 +109,8 @@ func (c *command) live(path string, arguments []string, started chan<- error) {
 	close(c.ended)
 }
 
-// commandEnvironment leaves out what a service manager addresses to the process that it started, and
-// would not take from another: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3).
+// commandEnvironment removes the variables that a service manager sets for the process that it started:
+// sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3).
 func commandEnvironment(environment []string) []string {
 	return slices.DeleteFunc(environment, func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
@@ -119,10 +119,9 @@ func commandEnvironment(environment []string) []string {
 	})
 }
 
-// wait is where all waiting is done, since PID 1 of a container inherits whatever actions leave
-// behind, and must wait for it too. Nothing else in this program has children, so it takes nobody's
-// status; and a signal can't reach another process under the pid of the command that was waited for,
-// as os.Process has a pidfd.
+// wait waits for the command. As PID 1 of a container it reaps orphans of actions too. The program has no
+// other children whose status it could take. A late signal can't hit another process that reuses the
+// command's pid, as os.Process uses a pidfd.
 func (c *command) wait() unix.WaitStatus {
 	whom := c.process.Pid
 	if os.Getpid() == 1 {
@@ -135,12 +134,12 @@ func (c *command) wait() unix.WaitStatus {
 		case pid == c.process.Pid:
 			return status
 		case err != nil && err != unix.EINTR:
-			panic(os.NewSyscallError("wait4", err)) // it is our child, and SIGCHLD isn't ignored
+			panic(os.NewSyscallError("wait4", err)) // impossible: it is our child, SIGCHLD isn't ignored
 		}
 	}
 }
 
-// exitStatus is the program's own for the command's, which has ended.
+// exitStatus returns the program's exit status for the command's, which must have ended.
 func (c *command) exitStatus() int {
 	if c.status.Signaled() {
 		return exitSignal + int(c.status.Signal())
@@ -148,8 +147,8 @@ func (c *command) exitStatus() int {
 	return c.status.ExitStatus()
 }
 
-// notifyForwarded collects what there is to forward. SIGHUP and SIGINT stay ignored, for the command
-// too, if they were from the start: nohup(1), and background jobs of scripts.
+// notifyForwarded subscribes to the signals to forward. Those that were ignored at the start stay
+// ignored, for the command too: SIGHUP under nohup(1), SIGINT in background jobs of scripts.
 func notifyForwarded() <-chan os.Signal {
 	signals := make(chan os.Signal, len(forwarded))
 	for _, s := range forwarded {
@@ -160,7 +159,7 @@ func notifyForwarded() <-chan os.Signal {
 	return signals
 }
 
-// forward passes signals on until the command has ended.
+// forward forwards signals until the command has ended.
 func (c *command) forward(signals <-chan os.Signal) {
 	for {
 		select {
@@ -180,9 +179,9 @@ func (c *command) signal(s os.Signal) {
 	}
 }
 
-// isOfTerminal tells whether the command has the signal already, since the terminal's keys send it to
-// the whole foreground process group. Who sent it Go doesn't tell, so what kill(1) sends to this
-// process in the foreground of a terminal counts as well: SIGTERM does the same, and never does.
+// isOfTerminal reports whether the command has got the signal already: the terminal sends SIGINT and
+// SIGQUIT to its whole foreground process group. Go doesn't say who sent a signal, so if this process is
+// in the foreground, one sent by kill(1) isn't forwarded either; SIGTERM always is.
 func isOfTerminal(s os.Signal) bool {
 	if s != unix.SIGINT && s != unix.SIGQUIT {
 		return false
@@ -196,7 +195,7 @@ func isOfTerminal(s os.Signal) bool {
 	return err == nil && foreground == unix.Getpgrp()
 }
 
-// end is for when this program can't go on: SIGTERM, and SIGKILL to a command that takes too long.
+// end ends the command when this program can't go on: SIGTERM, and SIGKILL if it takes too long.
 func (c *command) end(patience time.Duration) {
 	c.signal(unix.SIGTERM)
 	select {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// readOptionsFile gives the service's options, as systemd takes them from an EnvironmentFile=: of several
-// lines the last counts. What takes more of systemd's rules to read is refused.
+// readOptionsFile returns the service's options, read as systemd reads an EnvironmentFile=: the last line
+// wins. It refuses quoting that takes more of systemd's rules.
 func readOptionsFile(path string) ([]string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -37,7 +37,7 @@ func readOptionsFile(path string) ([]string, error) {
 	}
 	options := strings.Fields(value)
 	if i := slices.Index(options, separator); i >= 0 {
-		options = options[:i] // the command is nothing to check
+		options = options[:i] // --check doesn't start the command
 	}
 	return options, nil
 }

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listenUnix binds a Unix socket that has the mode from its birth. A socket that somebody left
-// there is replaced, as Buildbarn's programs do; anything else is not, and one that is served is not. At
-// start, before any other goroutine makes files: the umask is the process'.
+// listenUnix binds a Unix socket, created with its final mode. It replaces a stale socket, as Buildbarn's
+// programs do, but not one in use, nor another file. To be called at the start, before another goroutine
+// creates files: the umask belongs to the whole process.
 func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if err := clearSocket(path); err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	return net.Listen("unix", path)
 }
 
-// clearSocket removes a socket that nobody listens on.
+// clearSocket removes a stale socket.
 func clearSocket(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -48,7 +48,7 @@ func clearSocket(path string) error {
 		"this one another path", path)
 }
 
-// connect doesn't wait: EAGAIN where the queue is full.
+// connect doesn't wait: it returns EAGAIN if the backlog is full.
 func connect(path string) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -58,7 +58,7 @@ func connect(path string) error {
 	return unix.Connect(fd, &unix.SockaddrUnix{Name: path})
 }
 
-// listenMetrics binds a path or a HOST:PORT.
+// listenMetrics binds a Unix socket's path or HOST:PORT.
 func listenMetrics(address string) (net.Listener, error) {
 	if filepath.IsAbs(address) {
 		return listenUnix(address, 0o666)

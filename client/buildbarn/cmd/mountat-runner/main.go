@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Mountat-runner stands between Buildbarn's bb_worker and bb_runner, and gives the input root of
-// each action /proc, /sys and /dev by asking mountatd. It needs no privilege. See README.md.
+// Mountat-runner is a proxy between Buildbarn's bb_worker and bb_runner. It has mountatd mount /proc, /sys
+// and /dev in the input root of each action, and needs no privilege. See README.md.
 package main
 
 import (
@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// exitUsage is EX_USAGE of sysexits(3): Go's runtime has 2 for a panic, after which the unit starts
-// the program again.
+// exitUsage is EX_USAGE of sysexits.h. It isn't 2, the status of a Go panic, after which the unit restarts
+// the program.
 const exitUsage = 64
 
 func main() {
@@ -64,8 +64,8 @@ func program(arguments []string) int {
 	return 0
 }
 
-// runWith serves for as long as the command runs. That gets the signals, and running actions are
-// served until it is done with them. The exit status is the command's.
+// runWith serves until the command exits, and returns its exit status. Signals are forwarded to the
+// command, and its running actions are served until it has completed them.
 func runWith(s *server, signals <-chan os.Signal) int {
 	if err := s.listen(); err != nil {
 		s.log.Error(err.Error())
@@ -92,24 +92,24 @@ func runWith(s *server, signals <-chan os.Signal) int {
 	return c.exitStatus()
 }
 
-// onOneProcessor is enough for what mostly waits. On several, each message that goes from goroutine to
-// goroutine wakes another thread, a dozen times for an action, and its latency is that of the kernel's
-// scheduler. A system call that a file system holds up doesn't count: the runtime gives its place to others.
+// onOneProcessor sets GOMAXPROCS to 1, enough for a program that mostly waits. With more, each message
+// between goroutines wakes another thread, a dozen times per action, and the kernel's scheduling adds
+// latency. A system call that a file system blocks doesn't stop the other goroutines.
 func onOneProcessor() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
 	}
 }
 
-// hide makes /proc/PID of this process root's. An action of the same user, which sees it through
-// the very procfs that it got from here, can then neither trace it nor walk out of its root through
-// /proc/PID/root: ptrace(2), PR_SET_DUMPABLE in prctl(2).
+// hide makes this process non-dumpable, so that root owns its /proc/PID. An action of the same user can
+// then neither trace it nor leave its own root through /proc/PID/root: ptrace(2), PR_SET_DUMPABLE in
+// prctl(2).
 func hide() error {
 	return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 }
 
-// onSignals gives a context that the first SIGTERM or SIGINT ends, and a channel that the second
-// one closes.
+// onSignals returns a context that ends at the first SIGTERM or SIGINT, and a channel that is closed at
+// the second.
 func onSignals() (context.Context, <-chan struct{}) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
@@ -124,10 +124,10 @@ func onSignals() (context.Context, <-chan struct{}) {
 	return ctx, kill
 }
 
-// release is set by the linker, where a release is built.
+// release is set by the linker in a release build.
 var release string
 
-// version is the release, or what the Go tool knows: a module's version, or the commit that was built.
+// version returns the release, or else the module's version or commit, as recorded by the Go tool.
 func version() string {
 	if release != "" {
 		return release

@@ -12,23 +12,23 @@ import (
 )
 
 const (
-	statusPause = time.Second // at least, between two reports: actions come and go by hundreds a second
-	statusMax   = 1024        // bytes: systemctl(1) shows a line
+	statusPause = time.Second // between two reports: there may be hundreds of actions per second
+	statusMax   = 1024        // bytes: systemctl(1) shows one line
 )
 
-// notifier tells the service manager what goes on: sd_notify(3). Nil tells nobody.
+// notifier reports the state to the service manager: sd_notify(3). A nil notifier does nothing.
 type notifier struct {
 	log    *slog.Logger
 	socket net.Conn
 }
 
-// newNotifier gives nil where nobody wants to know.
+// newNotifier returns nil without a service manager.
 func newNotifier(log *slog.Logger) *notifier {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
 		return nil
 	}
-	socket, err := net.Dial("unixgram", path) // "@" is an abstract one for both
+	socket, err := net.Dial("unixgram", path) // "@" means an abstract socket to both
 	if err != nil {
 		log.Warn("this host: cannot notify the service manager", slog.Any("error", err))
 		return nil
@@ -45,7 +45,7 @@ func (n *notifier) send(text string) {
 	}
 }
 
-// report sends what status gives whenever it has changed, until ctx ends.
+// report sends the status whenever it has changed, until ctx ends.
 func (n *notifier) report(ctx context.Context, status func() string) {
 	if n == nil {
 		return

@@ -35,7 +35,7 @@ type options struct {
 	logLevel       slog.Level
 	version        bool
 	check          bool
-	command        []string // what to run as a child, if anything
+	command        []string // to run as a child; nil for none
 }
 
 const usage = `mountat-runner --listen=PATH --runner=PATH --build-directory=DIR [OPTION…] [-- COMMAND…]
@@ -48,10 +48,10 @@ and when it exits, mountat-runner exits with its exit status.
 
 `
 
-// separator is what the command comes after. It is no option's value.
+// separator precedes the command. It can't be an option's value.
 const separator = "--"
 
-// parseOptions writes what is wrong, or the help, to stderr.
+// parseOptions writes errors, or the help, to stderr.
 func parseOptions(arguments []string, stderr io.Writer) (*options, error) {
 	o, err := parseArguments(arguments, stderr)
 	if err != nil {
@@ -193,7 +193,7 @@ func (o *options) setLogLevel(value string) error {
 	return nil
 }
 
-// setMetrics refuses what would show the metrics to the network.
+// setMetrics refuses addresses that would expose the metrics to the network.
 func (o *options) setMetrics(value string) error {
 	if filepath.IsAbs(value) {
 		o.metrics = filepath.Clean(value)

@@ -21,7 +21,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// server is the whole program, but for its command line and its signals.
+// server is the program except its command line and signals.
 type server struct {
 	options  *options
 	log      *slog.Logger
@@ -54,7 +54,7 @@ func newServer(o *options, log *slog.Logger) (*server, error) {
 		registry: registry,
 		runner:   runner,
 		health:   health.NewServer(),
-		// Without waiting for the handlers, a stop could leave before their mounts have gone.
+		// Without WaitForHandlers, the program could exit before the mounts are released.
 		grpc: grpc.NewServer(grpc.MaxRecvMsgSize(o.maxMessageSize),
 			grpc.MaxSendMsgSize(o.maxMessageSize), grpc.WaitForHandlers(true),
 			grpc.InitialWindowSize(proxy.Window), grpc.InitialConnWindowSize(proxy.Window)),
@@ -66,7 +66,7 @@ func newServer(o *options, log *slog.Logger) (*server, error) {
 	return s, nil
 }
 
-// buildInfo is how to see what a fleet runs.
+// buildInfo is a metric that shows which versions a fleet runs.
 func buildInfo() prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "mountat_runner_build_info",
@@ -89,7 +89,7 @@ func newProxy(o *options, runner *grpc.ClientConn, registry *prometheus.Registry
 	})
 }
 
-// run serves until ctx ends, then stops in good order. When kill is closed it no longer waits.
+// run serves until ctx ends, then stops gracefully, or at once when kill is closed.
 func (s *server) run(ctx context.Context, kill <-chan struct{}) error {
 	if err := s.listen(); err != nil {
 		return err
@@ -97,7 +97,7 @@ func (s *server) run(ctx context.Context, kill <-chan struct{}) error {
 	return s.serve(ctx, kill)
 }
 
-// listen binds what serve serves on; close is for when that isn't called.
+// listen binds the sockets of serve. If serve isn't called, the caller calls close.
 func (s *server) listen() (err error) {
 	s.listener, err = listenUnix(s.options.listen, s.options.listenMode)
 	if err != nil {
@@ -122,9 +122,9 @@ func (s *server) close() {
 	}
 }
 
-// serve is the rest of run.
+// serve is run after listen.
 func (s *server) serve(ctx context.Context, kill <-chan struct{}) error {
-	defer s.close() // a stop that comes before gRPC has the listener leaves it open
+	defer s.close() // a stop before gRPC has taken the listener leaves that open
 	failed := make(chan error, 2)
 	s.serveMetrics(failed)
 	go func() { failed <- s.grpc.Serve(s.listener) }()
@@ -137,8 +137,8 @@ func (s *server) serve(ctx context.Context, kill <-chan struct{}) error {
 	s.log.Info("serving", slog.String("listen", s.options.listen),
 		slog.String("runner", s.options.runner))
 
-	// What is wrong is logged while whoever set it up is looking. It is no reason to end: mountatd, and
-	// bb_worker's FUSE, may come later.
+	// Logs problems at the start, while the administrator is looking. They aren't fatal: mountatd and
+	// bb_worker's FUSE mount may come later.
 	go s.proxy.Check(ctx)
 
 	var err error
@@ -166,7 +166,8 @@ func (s *server) serveHTTP(failed chan<- error) {
 	}
 }
 
-// stop takes no more work, waits for what runs, and after a while cancels it: that unmounts too.
+// stop accepts no more work, waits for running actions, and after --stop-timeout cancels them, which
+// unmounts too.
 func (s *server) stop(kill <-chan struct{}) {
 	s.log.Info("stopping: waiting for running actions", slog.Duration("for", s.options.stopTimeout))
 	s.manager.send("STOPPING=1\nSTATUS=stopping: waiting for running actions")

@@ -11,10 +11,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// action is what the log has of a Run when it is debugged.
+// action is what the debug log says about a Run.
 type action struct {
 	path    string
-	lease   uint64 // 0: it got none
+	lease   uint64 // 0: none
 	start   time.Time
 	mounted time.Time // or refused
 	ran     time.Time
@@ -25,7 +25,7 @@ func (p *Proxy) begin() *action {
 	return &action{start: time.Now()}
 }
 
-// end takes what bb_worker gets.
+// end takes the error that bb_worker gets.
 func (p *Proxy) end(a *action, err error) {
 	p.running.Add(-1)
 	if !p.log.Enabled(context.Background(), slog.LevelDebug) {
@@ -43,7 +43,7 @@ func (p *Proxy) end(a *action, err error) {
 	p.log.Debug("action", attributes...)
 }
 
-// actions is their number, for a person.
+// actions formats the number of running actions.
 func actions(n int64) string {
 	if n == 1 {
 		return "1 action running"

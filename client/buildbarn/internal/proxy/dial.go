@@ -17,12 +17,12 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// Window is how many bytes gRPC may have under way to this program. Where it isn't told, it measures what
-// would be best, with a ping for each message, which is for networks.
+// Window is gRPC's flow-control window in bytes. Without a fixed one, gRPC estimates it with a ping per
+// message, which pays only on a network.
 const Window = 1 << 20
 
-// DialRunner gives a connection to bb_runner's socket, and doesn't connect yet. A runner that comes
-// back is noticed within a second: gRPC's own idea of backing off, up to two minutes, is for networks.
+// DialRunner returns a client of bb_runner's socket, and doesn't connect yet. It retries every second, so
+// that a restarted runner is found soon; gRPC's default backs off for up to two minutes.
 func DialRunner(path string, maxMessageSize int) (*grpc.ClientConn, error) {
 	return grpc.NewClient("unix:"+path,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -43,7 +43,7 @@ func DialRunner(path string, maxMessageSize int) (*grpc.ClientConn, error) {
 			grpc.MaxCallSendMsgSize(maxMessageSize)))
 }
 
-// connectRunner says what to do where it fails.
+// connectRunner connects, and adds to an error what to do.
 func connectRunner(ctx context.Context, path string) (net.Conn, error) {
 	connection, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {

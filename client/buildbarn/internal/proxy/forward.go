@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// forward asks the runner behind: same request, metadata, deadline and cancellation; same response,
-// header, trailer and status. Where the runner doesn't answer, the text of the status says so.
+// forward calls bb_runner with the same request, metadata, deadline and cancellation, and returns the same
+// response, header, trailer and status. If bb_runner doesn't answer, the text of the status says so.
 func (p *Proxy) forward(ctx context.Context, method string, request *emptypb.Empty) (*emptypb.Empty, error) {
 	outgoing := ctx
 	if received, ok := metadata.FromIncomingContext(ctx); ok {
@@ -22,11 +22,11 @@ func (p *Proxy) forward(ctx context.Context, method string, request *emptypb.Emp
 	response := new(emptypb.Empty)
 	err := p.runner.Invoke(outgoing, fullMethod(method), request, response,
 		grpc.Header(&header), grpc.Trailer(&trailer))
-	// These fail for want of a server's context alone.
+	// These fail only without a server's context.
 	_ = grpc.SetHeader(ctx, header)
 	_ = grpc.SetTrailer(ctx, trailer)
 	if ctx.Err() == nil {
-		// Whatever a server answers has its content-type: gRPC makes no status of its own with one.
+		// A server's answer has a header or trailer; a status made by gRPC itself has neither.
 		err = p.outage.judge(method, len(header)+len(trailer) > 0, err)
 	}
 	if err != nil {

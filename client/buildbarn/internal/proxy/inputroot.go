@@ -12,10 +12,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// openBuildDirectory opens it afresh each time: the FUSE mount of bb_worker appears after this
-// program has started, and is replaced when bb_worker is. Blocks as long as that file system does.
-//
-// Errors are gRPC statuses.
+// openBuildDirectory opens the build directory, which is done for each action: bb_worker's FUSE mount may
+// appear after this program has started, and is replaced when bb_worker restarts. It blocks as long as
+// that file system does. Errors are gRPC statuses.
 func openBuildDirectory(path string) (*os.File, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -29,10 +28,8 @@ func openBuildDirectory(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// lookAtBuildDirectory asks its file system, as opening with O_PATH doesn't: a FUSE that is closed to this
-// user, or that nobody serves any more, can be opened.
-//
-// Errors are gRPC statuses.
+// lookAtBuildDirectory makes its file system answer: O_PATH also opens a FUSE mount that denies this user
+// access, or whose server is gone. Errors are gRPC statuses.
 func lookAtBuildDirectory(directory *os.File) (stat unix.Stat_t, fs unix.Statfs_t, err error) {
 	err = unix.Fstat(int(directory.Fd()), &stat)
 	if err == nil {
@@ -45,10 +42,8 @@ func lookAtBuildDirectory(directory *os.File) (stat unix.Stat_t, fs unix.Statfs_
 	return stat, fs, err
 }
 
-// openInputRoot opens path below the build directory. Links and other mounts on the way are refused.
-// Blocks as long as that file system does.
-//
-// Errors are gRPC statuses.
+// openInputRoot opens path below the build directory. It refuses symbolic links and mounts on the way. It
+// blocks as long as that file system does. Errors are gRPC statuses.
 func openInputRoot(buildDirectory *os.File, path string) (*os.File, error) {
 	fd, err := openat2(int(buildDirectory.Fd()), path)
 	if err != nil {
@@ -65,15 +60,15 @@ func openat2(parent int, path string) (int, error) {
 	}
 	for {
 		fd, err := unix.Openat2(parent, path, &how)
-		// A rename elsewhere at the same time, openat2(2); a signal.
+		// A concurrent rename (openat2(2)), or a signal.
 		if err != unix.EAGAIN && err != unix.EINTR {
 			return fd, err
 		}
 	}
 }
 
-// Probe tells whether input roots can be opened at all. A filter of system calls can take that away,
-// and then every action would fail, while mountatd and the runner are ready.
+// Probe checks that openat2 works. If a seccomp filter denies it, every action would fail although mountatd
+// and bb_runner are ready.
 func Probe() error {
 	fd, err := openat2(unix.AT_FDCWD, ".")
 	if err != nil {
@@ -92,7 +87,7 @@ func inputRootFailed(path string, err error) error {
 		return status.Errorf(codes.InvalidArgument, ofWorker+"the input root %q is not a directory", path)
 	case errors.Is(err, unix.ENAMETOOLONG):
 		return status.Errorf(codes.InvalidArgument, ofWorker+"the input root's path is too long")
-	case errors.Is(err, unix.EXDEV): // RESOLVE_NO_XDEV; what leads out was refused before
+	case errors.Is(err, unix.EXDEV): // RESOLVE_NO_XDEV; paths that lead out are refused earlier
 		return status.Errorf(codes.FailedPrecondition,
 			ofHost+"the input root %q is on a mount below the build directory: --build-directory must name "+
 				"that mount itself", path)

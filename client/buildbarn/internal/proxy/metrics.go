@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The steps at which an action can fail here, as values of the label step.
+// Values of the label step: where a request can fail.
 const (
 	stepRequest   = "request"
 	stepRunner    = "runner"
@@ -20,7 +20,7 @@ const (
 	stepReadiness = "readiness"
 )
 
-// metrics are what this program counts.
+// metrics are this program's metrics.
 type metrics struct {
 	actions  prometheus.Counter
 	leases   prometheus.Gauge
@@ -68,7 +68,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	for _, step := range []string{
 		stepRequest, stepInputRoot, stepMount, stepRunner, stepLost, stepRelease, stepReadiness,
 	} {
-		m.failures.WithLabelValues(step) // there from the start, at 0
+		m.failures.WithLabelValues(step) // exported as 0 from the start
 	}
 	for _, reason := range []string{
 		reasonBuildDirectory, reasonInputRoot, reasonNoAnswer,
@@ -76,13 +76,13 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		mountat.StatusLimitExceeded.String(), mountat.StatusHostFailed.String(),
 		mountat.StatusUnsupportedFileSystem.String(),
 	} {
-		m.unready.WithLabelValues(reason) // the usual ones
+		m.unready.WithLabelValues(reason) // the likely reasons, exported as 0
 	}
 	registerer.MustRegister(m.actions, m.leases, m.failures, m.ready, m.unready, m.mount, m.release)
 	return m
 }
 
-// setReady replaces the reason why it isn't ready; empty for none.
+// setReady replaces the reason for not being ready; an empty one means ready.
 func (m *metrics) setReady(old, reason string) {
 	if old != "" {
 		m.unready.WithLabelValues(old).Set(0)
@@ -95,7 +95,7 @@ func (m *metrics) setReady(old, reason string) {
 	m.unready.WithLabelValues(reason).Set(1)
 }
 
-// observe records in histogram the time since start.
+// observe records the time since start.
 func observe(histogram prometheus.Histogram, start time.Time) {
 	histogram.Observe(time.Since(start).Seconds())
 }

@@ -16,16 +16,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// For how long a daemon that isn't there is waited for: without socket activation, one that is being
-// restarted is away for a moment.
-const absencePatience = time.Second
+// How long to wait for a missing daemon: without socket activation, it is away while it restarts.
+const absenceTimeout = time.Second
 
-// How many connections wait for the next action. A burst of more costs those the time to connect.
+// How many idle connections to keep for the next actions. A larger burst has to connect.
 const maxIdle = 8
 
-// mounter gets leases from mountatd. Each has a connection of its own: when this program is killed,
-// the kernel closes it, and the daemon unmounts. That this program is in a container, if it is, is found
-// out by the first of them.
+// mounter gets leases from mountatd. Each has its own connection: if this program is killed, the kernel
+// closes it and the daemon unmounts. The first one finds out whether this program is in a container.
 type mounter struct {
 	dialer         *mountat.Dialer
 	flags          mountat.Flags
@@ -40,18 +38,18 @@ type hold struct {
 	timeout time.Duration
 }
 
-// absent is an error of connecting.
+// absent is an error from connecting.
 type absent struct{ error }
 
 func (a absent) Unwrap() error { return a.error }
 
-// noDev is the refusal of a mountatd that mounts no dev for anybody.
+// noDev is the refusal of a mountatd that offers no /dev at all.
 type noDev struct{ error }
 
 func (n noDev) Unwrap() error { return n.error }
 
-// check asks the daemon whether it would mount below directory, which stays the caller's. One that is
-// older than 0.2 can only be asked whether it is there, and has no dev.
+// check asks the daemon whether it would mount below directory, which stays the caller's. With a daemon
+// older than 0.2 it only sees that it is there, and that it offers no /dev.
 func (m *mounter) check(ctx context.Context, directory *os.File) error {
 	timed, cancel := context.WithTimeout(ctx, m.mountTimeout)
 	defer cancel()
@@ -61,7 +59,7 @@ func (m *mounter) check(ctx context.Context, directory *os.File) error {
 	}
 	defer client.Close()
 	for _, target := range m.flags.Targets(directory) {
-		err := client.Check(timed, target) // one by one: twice the same directory is refused
+		err := client.Check(timed, target) // one by one: a request with the same directory twice is refused
 		if err != nil && !errors.Is(err, mountat.StatusUnknownOperation) {
 			return classify(timed, client, err, target.FileSystem)
 		}
@@ -69,8 +67,8 @@ func (m *mounter) check(ctx context.Context, directory *os.File) error {
 	return nil
 }
 
-// classify tells a daemon that has no dev from one that doesn't mount on this directory: both say that
-// the file system isn't supported.
+// classify distinguishes a daemon without /dev from one that doesn't mount on this directory: both refuse
+// with StatusUnsupportedFileSystem.
 func classify(ctx context.Context, client *mountat.Client, err error, of mountat.FileSystem) error {
 	if of != mountat.FileSystemDev || !errors.Is(err, mountat.StatusUnsupportedFileSystem) {
 		return err
@@ -106,7 +104,7 @@ func (m *mounter) classifyMount(ctx context.Context, client *mountat.Client, err
 	return err
 }
 
-// mountpoints are what an action gets, such as "/proc and /sys", for a person.
+// mountpoints returns what an action gets, such as "/proc and /sys", for messages.
 func (m *mounter) mountpoints() string {
 	var names []string
 	for _, target := range m.flags.Targets(nil) {
@@ -120,14 +118,14 @@ func (m *mounter) mountpoints() string {
 }
 
 func (m *mounter) dial(ctx context.Context) (*mountat.Client, error) {
-	giveUp := time.Now().Add(absencePatience)
+	giveUp := time.Now().Add(absenceTimeout)
 	var absence error
 	for {
 		client, err := m.dialer.Dial(ctx)
 		if err == nil {
 			return client, nil
 		}
-		// err has only that the time is over, which package net may notice before ctx does.
+		// err only says that the time is over, which package net may notice before ctx ends.
 		if absence != nil && (ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded)) {
 			return nil, absent{absence}
 		}
@@ -140,8 +138,8 @@ func (m *mounter) dial(ctx context.Context) (*mountat.Client, error) {
 	}
 }
 
-// isOfTheAction tells whether the mount failed for what the action is or where it happened to be, so
-// that others may fare better; or for what a check sees as well.
+// isOfTheAction reports whether the mount failed because of this action's files or timing, so that other
+// actions may succeed, or for a reason that check sees too.
 func isOfTheAction(err error) bool {
 	for _, of := range []error{
 		mountat.StatusNotADirectory, mountat.StatusAlreadyMounted, mountat.StatusTargetVanished,
@@ -159,8 +157,7 @@ func isNoAnswer(err error) bool {
 		errors.Is(err, context.DeadlineExceeded)
 }
 
-// obstacle explains an error of check's or mount's below the build directory, which stays the
-// caller's.
+// obstacle explains an error of check or mount below the build directory, which stays the caller's.
 func (m *mounter) obstacle(err error, buildDirectory *os.File) *obstacle {
 	var refusal *mountat.Error
 	reason, cure := reasonInputRoot, ""
@@ -176,10 +173,10 @@ func (m *mounter) obstacle(err error, buildDirectory *os.File) *obstacle {
 	return &obstacle{reason, status.Errorf(codes.Unavailable, "%s%s", m.explain(err), cure)}
 }
 
-// cureOf is what to do, in this program's terms, where the daemon's own text can't know them.
+// cureOf returns what to do in terms of mountat-runner, which the daemon's own text doesn't know.
 func cureOf(refusal *mountat.Error, buildDirectory *os.File) string {
 	if refusal.Operation == "enter" && refusal.Status != mountat.StatusHostFailed {
-		return "" // it is about this process, and says all of it
+		return "" // it concerns this process, and the text says all
 	}
 	switch refusal.Status {
 	case mountat.StatusNotAuthorised, mountat.StatusUnsupportedFileSystem:
@@ -194,7 +191,7 @@ func cureOf(refusal *mountat.Error, buildDirectory *os.File) string {
 	return ""
 }
 
-// nameOf is what the kernel calls a directory, which is what --build-directory is compared with.
+// nameOf returns the kernel's path of a directory, with which mountatd compares its --build-directory.
 func nameOf(directory *os.File) string {
 	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", directory.Fd()))
 	if err != nil {
@@ -203,8 +200,8 @@ func nameOf(directory *os.File) string {
 	return name
 }
 
-// failed makes a status of an error of mount's: the caller's own end first, then what is wrong with
-// the action's files. All else is this machine's trouble, and may be tried again.
+// failed turns an error of mount into a status: the end of the caller's context, a problem of the action's
+// files (InvalidArgument), or else of this machine (Unavailable, so that clients retry).
 func (m *mounter) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return status.FromContextError(ctx.Err()).Err()
@@ -231,7 +228,7 @@ func (m *mounter) explainRelease(err error) string {
 	return fmt.Sprintf("%scannot unmount %s: %s", whose(err), m.mountpoints(), bare(err))
 }
 
-// whose is the beginning of the text of an error of mount's, check's or release's.
+// whose returns the prefix for the text of an error of mount, check or release.
 func whose(err error) string {
 	switch {
 	case isExhausted(err):
@@ -242,7 +239,7 @@ func whose(err error) string {
 	return ofHost
 }
 
-// bare is the text of an error of the client's, which begins with mountatd whosever it is.
+// bare returns the text of an error of the Go client without its prefix, "mountatd: ".
 func bare(err error) string {
 	return strings.TrimPrefix(err.Error(), ofMountatd)
 }
@@ -251,7 +248,7 @@ func isExhausted(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
 }
 
-// cureOfHost is what to do about an error of the system's own.
+// cureOfHost returns what to do about an errno.
 func cureOfHost(err error) string {
 	switch {
 	case isExhausted(err):
@@ -266,13 +263,13 @@ func cureOfHost(err error) string {
 	return ""
 }
 
-// lost is closed when the mounts are gone, or are about to be, without release having been called.
-// A daemon that is restarted keeps them.
+// lost returns a channel that is closed when the mounts are gone, or about to go, before release. A
+// restart of the daemon keeps them.
 func (h *hold) lost() <-chan struct{} {
 	return h.lease.Done()
 }
 
-// release unmounts and ends the connection. When it returns nil the input root is as it was.
+// release unmounts and ends the connection. When it returns nil, the input root is as before mount.
 func (h *hold) release() error {
 	ctx, cancel := context.WithTimeout(context.Background(), h.timeout)
 	defer cancel()

@@ -12,25 +12,25 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// outage is whether bb_runner fails requests through no fault of theirs. It logs when that begins, and
-// when it is over: not each request between.
+// outage tracks whether bb_runner fails requests that are valid. It logs the beginning and the end of an
+// outage, but not each request between.
 type outage struct {
 	log     *slog.Logger
 	metrics *metrics
 	socket  string
 
 	mu     sync.Mutex
-	text   string // of the first failure; empty if there is none
-	ofRun  bool   // it said so to Run: that it says to be ready ends nothing
-	failed int    // requests
+	text   string // of the first failure; empty without an outage
+	ofRun  bool   // Run failed, so a successful CheckReadiness doesn't end the outage
+	failed int    // number of failed requests
 }
 
-// judge takes what came of a request, and whether it was bb_runner that answered. It gives the error
-// that bb_worker gets: bb_runner's own as it is.
+// judge takes the error of a request, and whether it is bb_runner's answer. It returns the error for
+// bb_worker: bb_runner's answer unchanged, or an explanation.
 func (o *outage) judge(method string, answered bool, err error) error {
 	code := status.Code(err)
 	switch {
-	case code == codes.OK, answered && code == codes.InvalidArgument: // an action that can't be started
+	case code == codes.OK, answered && code == codes.InvalidArgument: // the action can't be started
 		o.succeeded(method)
 		return err
 	case code == codes.Canceled || code == codes.DeadlineExceeded:
@@ -45,7 +45,7 @@ func (o *outage) judge(method string, answered bool, err error) error {
 	return err
 }
 
-// explain is about gRPC's text. Of connecting, it has what connectRunner says to do.
+// explain adds what to do to gRPC's text, unless connectRunner has.
 func (o *outage) explain(text string) string {
 	text = fmt.Sprintf("%sno answer at %s: %s", ofRunner, o.socket, text)
 	if !strings.Contains(text, "while dialing") {
@@ -77,14 +77,14 @@ func (o *outage) succeeded(method string) {
 	o.text, o.ofRun, o.failed = "", false, 0
 }
 
-// why is the text of the failure with which it began; empty if there is none.
+// why returns the text of the outage's first failure; empty without an outage.
 func (o *outage) why() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text
 }
 
-// Status is one line about what goes on, for a person.
+// Status returns one line about the current state, for systemctl.
 func (p *Proxy) Status() string {
 	state := p.readiness.state()
 	if why := p.outage.why(); state == stateReady && why != "" {

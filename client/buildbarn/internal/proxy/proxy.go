@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package proxy stands between bb_worker and bb_runner. It serves Buildbarn's runner protocol, gives
-// the input root of each action /proc, /sys and /dev, and forwards.
+// Package proxy serves Buildbarn's runner protocol to bb_worker. It mounts /proc, /sys and /dev in the input
+// root of each action and forwards the request to bb_runner.
 //
-// Messages pass through as they are: they are decoded as empty messages, whose unknown fields are
-// kept. So no Buildbarn module is needed, and fields of later versions survive. A method that isn't
-// known here is not forwarded: it might run something without /proc.
+// Messages are decoded as empty messages, which keep unknown fields, and so pass through unchanged. This
+// needs no Buildbarn module and preserves fields of later versions. Unknown methods aren't forwarded: one
+// might run an action without /proc.
 package proxy
 
 import (
@@ -23,40 +23,40 @@ import (
 // ServiceName is the gRPC service of Buildbarn's runners.
 const ServiceName = "buildbarn.runner.Runner"
 
-// The text of a failure begins with whose it is.
+// The text of a failure begins with its origin.
 const (
-	ofWorker   = "bb_worker: " // what it asked for, or made
+	ofWorker   = "bb_worker: " // its request, or the input root
 	ofRunner   = "bb_runner: "
 	ofMountatd = "mountatd: "
 	ofHost     = "this host: " // files, and this program's rights and limits
 )
 
-// Options say what a Proxy is between, and what it does.
+// Options are the options of a Proxy.
 type Options struct {
 	Runner         grpc.ClientConnInterface // bb_runner
-	RunnerSocket   string                   // its path, for a person
-	BuildDirectory string                   // as bb_worker and bb_runner know it
-	Socket         string                   // mountatd's, as mountat.Dial takes it
-	Flags          mountat.Flags            // what every action gets
+	RunnerSocket   string                   // its path, for messages
+	BuildDirectory string                   // as configured in bb_worker and bb_runner
+	Socket         string                   // mountatd's, as for mountat.Dial
+	Flags          mountat.Flags            // what to mount for each action
 	MountTimeout   time.Duration            // for mountatd to answer
-	ReleaseTimeout time.Duration            // after that the action fails, and may be tried again
+	ReleaseTimeout time.Duration            // for the unmount; then the action fails, and may be retried
 	Registerer     prometheus.Registerer
 	Log            *slog.Logger
 }
 
-// Proxy is a runner that forwards to another one.
+// Proxy is a runner that forwards to bb_runner.
 type Proxy struct {
 	runner         grpc.ClientConnInterface
 	buildDirectory string
 	mounter        mounter
 	readiness      readiness
 	outage         outage
-	running        atomic.Int64 // actions
+	running        atomic.Int64 // number of running actions
 	metrics        *metrics
 	log            *slog.Logger
 }
 
-// New makes a Proxy.
+// New returns a Proxy.
 func New(options Options) *Proxy {
 	metrics := newMetrics(options.Registerer)
 	mounter := mounter{
@@ -82,12 +82,12 @@ func New(options Options) *Proxy {
 	}
 }
 
-// Register makes p the runner of a server.
+// Register registers p as the runner of a server.
 func (p *Proxy) Register(registrar grpc.ServiceRegistrar) {
 	registrar.RegisterService(&serviceDesc, p)
 }
 
-// runner is what a server calls; Proxy is one.
+// runner is the interface that the server calls, implemented by Proxy.
 type runner interface {
 	checkReadiness(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty, error)
 	run(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty, error)
@@ -107,7 +107,7 @@ var serviceDesc = grpc.ServiceDesc{
 	},
 }
 
-// unary describes a method, as protoc's plugin would.
+// unary describes a method like protoc's generated code.
 func unary(name string, call func(runner, context.Context, *emptypb.Empty) (*emptypb.Empty, error)) grpc.MethodDesc {
 	handle := func(server any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 		request := new(emptypb.Empty)

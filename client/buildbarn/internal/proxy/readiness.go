@@ -11,51 +11,50 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Why no action can have its mounts here, beside the names of mountatd's statuses: values of the
-// label reason.
+// Values of the label reason, why no action can get its mounts, besides the names of mountatd's statuses.
 const (
-	reasonBuildDirectory = "build-directory" // can't be opened, or is closed to this user
-	reasonInputRoot      = "input-root"      // can't be opened, or prepared
-	reasonNoAnswer       = "no-answer"       // mountatd isn't there, or stalls
+	reasonBuildDirectory = "build-directory" // can't be opened or read by this user
+	reasonInputRoot      = "input-root"      // can't be opened or prepared
+	reasonNoAnswer       = "no-answer"       // mountatd is away or hangs
 )
 
-// What mountatd doesn't refuse when it is asked, and refuses when it shall mount, is only known by an
-// action that fails. Then no work is taken for a pause, which is doubled until one has succeeded.
+// Some refusals, such as a limit, show only when an action's mount fails, and not in a check. Then
+// bb_worker is refused for a pause, which doubles until a mount succeeds.
 const (
 	pauseMin = 5 * time.Second
 	pauseMax = time.Minute
 )
 
-// obstacle is why no action can have its mounts here, whatever is wrong or right with the action.
+// obstacle is a reason why no action can get its mounts.
 type obstacle struct {
 	reason string
 	err    error // a gRPC status; its text says what to do
 }
 
-// readiness is whether actions can have their mounts here: what was found when it was last asked
-// for, and what came of actions since. It logs changes.
+// readiness tracks whether actions can get their mounts, by the last check and the actions since. It logs
+// changes.
 type readiness struct {
 	log      *slog.Logger
 	metrics  *metrics
-	what     string // actions can have
+	what     string // the mountpoints, for the log
 	pauseMin time.Duration
 	pauseMax time.Duration
 
 	mu      sync.Mutex
 	asked   bool
-	reason  string    // empty if it is ready
-	text    string    // of the reason
-	refusal *obstacle // of an action's mount, until one succeeds or mountatd refuses when asked
-	retry   time.Time // when an action may try whether it is still there
+	reason  string    // empty if ready
+	text    string    // explains the reason
+	refusal *obstacle // of an action's mount, until a mount succeeds or a check fails
+	retry   time.Time // when an action may try again
 	pause   time.Duration
 }
 
-// settle takes what was found when it was asked for, nil for nothing, and gives the answer.
+// settle takes the result of a check, nil for ready, and returns the answer to CheckReadiness.
 func (r *readiness) settle(found *obstacle) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case found != nil: // and when that is gone, so is what it had caused
+	case found != nil: // it explains an earlier refusal too
 		r.refusal, r.pause = nil, 0
 	case r.refusal == nil:
 		r.change("", "")
@@ -63,19 +62,19 @@ func (r *readiness) settle(found *obstacle) error {
 	case time.Now().Before(r.retry):
 		found = r.refusal
 	default:
-		return nil // try; nothing is known to have changed yet
+		return nil // let an action try; still logged as not ready
 	}
 	r.change(found.reason, status.Convert(found.err).Message())
 	return found.err
 }
 
-// refused is for a mount that was refused through no fault of the action's.
+// refused records that an action's mount was refused for a reason that isn't the action's.
 func (r *readiness) refused(o *obstacle) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
 	if r.refusal != nil && now.Before(r.retry) {
-		return // one that had begun before
+		return // an action that began before the last refusal
 	}
 	r.pause = min(max(2*r.pause, r.pauseMin), r.pauseMax)
 	r.retry = now.Add(r.pause)
@@ -83,7 +82,7 @@ func (r *readiness) refused(o *obstacle) {
 	r.change(o.reason, status.Convert(o.err).Message())
 }
 
-// granted is for a mount that was not.
+// granted records that an action got its mounts.
 func (r *readiness) granted() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -98,7 +97,7 @@ const (
 	stateNotReady = "not ready: "
 )
 
-// state is for a person.
+// state returns the state for systemctl.
 func (r *readiness) state() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -111,7 +110,7 @@ func (r *readiness) state() string {
 	return stateNotReady + r.text
 }
 
-// change is to be called with the lock held. Another text for the same reason is not logged.
+// change records the reason and logs it if it is new. The lock must be held.
 func (r *readiness) change(reason, text string) {
 	r.text = text
 	if r.asked && r.reason == reason {
@@ -126,8 +125,8 @@ func (r *readiness) change(reason, text string) {
 	}
 }
 
-// Check asks what CheckReadiness asks about this machine, logs it if it is news, and says why not.
-// Errors are gRPC statuses.
+// Check checks whether actions can get their mounts, as CheckReadiness does, and logs changes. Errors are
+// gRPC statuses that say why not.
 func (p *Proxy) Check(ctx context.Context) error {
 	found := p.findObstacle(ctx)
 	if ctx.Err() != nil {

@@ -10,12 +10,11 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// Of buildbarn.runner.RunRequest this is all that is looked at: a string, relative to the build
-// directory.
+// The only field of buildbarn.runner.RunRequest that is read: a path relative to the build directory.
 const inputRootDirectoryField = 6
 
-// inputRootPath reads input_root_directory out of a RunRequest, which is kept as the unknown fields
-// of an empty message. As in every protobuf decoder, of several the last counts.
+// inputRootPath reads input_root_directory from a RunRequest, decoded as the unknown fields of an empty
+// message. As in any protobuf decoder, the last one wins.
 func inputRootPath(request *emptypb.Empty) (string, error) {
 	var path string
 	fields := request.ProtoReflect().GetUnknown()
@@ -44,7 +43,7 @@ func inputRootPath(request *emptypb.Empty) (string, error) {
 	return path, checkPath(path)
 }
 
-// checkPath refuses early what openat2 would refuse less clearly.
+// checkPath refuses paths with a clearer message than openat2 would.
 func checkPath(path string) error {
 	switch {
 	case path == "":

@@ -13,11 +13,11 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// errLost is the cause with which an action is cancelled whose mounts are gone.
+// errLost is the cause of cancelling an action that has lost its mounts.
 var errLost = errors.New("mountatd went away")
 
-// checkReadiness says no while no action could have its mounts, so that bb_worker takes no work; else
-// what the runner says.
+// checkReadiness returns an error while actions can't get their mounts, so that bb_worker takes no work;
+// else bb_runner's answer.
 func (p *Proxy) checkReadiness(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty, error) {
 	if err := p.Check(ctx); err != nil {
 		p.count(stepReadiness, err)
@@ -26,8 +26,8 @@ func (p *Proxy) checkReadiness(ctx context.Context, request *emptypb.Empty) (*em
 	return p.forward(ctx, methodCheckReadiness, request)
 }
 
-// run gives the action its mounts, and takes them away again before it replies: bb_worker uploads
-// and deletes the input root from then on.
+// run mounts, forwards the action, and unmounts before it replies, since bb_worker then uploads from the
+// input root and deletes it.
 func (p *Proxy) run(ctx context.Context, request *emptypb.Empty) (response *emptypb.Empty, err error) {
 	p.metrics.actions.Inc()
 	a := p.begin()
@@ -66,7 +66,7 @@ func (p *Proxy) mount(ctx context.Context, path string) (*hold, error) {
 	defer directory.Close()
 	root, err := openInputRoot(directory, path)
 	if err != nil {
-		// The path is bb_worker's.
+		// An invalid path is bb_worker's fault, and says nothing about other actions.
 		if status.Code(err) != codes.InvalidArgument && ctx.Err() == nil {
 			p.readiness.refused(&obstacle{reasonInputRoot, err})
 		}
@@ -86,8 +86,8 @@ func (p *Proxy) mount(ctx context.Context, path string) (*hold, error) {
 	return held, nil
 }
 
-// runHolding forwards the action for as long as its mounts are there. It returns early when the
-// caller goes away, or the mounts do: then with errLost.
+// runHolding forwards the action. It returns early if the caller goes away, or, with errLost, if the mounts
+// do.
 func (p *Proxy) runHolding(ctx context.Context, held *hold, request *emptypb.Empty) (*emptypb.Empty, error) {
 	holding, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -100,14 +100,14 @@ func (p *Proxy) runHolding(ctx context.Context, held *hold, request *emptypb.Emp
 	}()
 
 	response, err := p.forward(holding, methodRun, request)
-	// Also when the action ended well at the same time: it may have seen an empty /proc.
+	// Even if the action succeeded at the same time: it may have seen an empty /proc.
 	if errors.Is(context.Cause(holding), errLost) {
 		return nil, errLost
 	}
 	return response, err
 }
 
-// release has a time of its own: the caller's is often over.
+// release has its own timeout, since the caller's context has often ended.
 func (p *Proxy) release(held *hold, path string) error {
 	start := time.Now()
 	err := held.release()
@@ -119,7 +119,7 @@ func (p *Proxy) release(held *hold, path string) error {
 	return p.fail(stepRelease, path, status.Error(codes.Unavailable, p.mounter.explainRelease(err)))
 }
 
-// fail counts and logs a failure, once. What the caller itself ended is none.
+// fail counts and logs a failure, unless the caller's context ended.
 func (p *Proxy) fail(step, path string, err error) error {
 	if p.count(step, err) {
 		p.log.Warn(status.Convert(err).Message(), slog.String("step", step),
@@ -128,7 +128,7 @@ func (p *Proxy) fail(step, path string, err error) error {
 	return err
 }
 
-// count counts a failure, and tells whether it is one.
+// count counts a failure, and reports whether err is one.
 func (p *Proxy) count(step string, err error) bool {
 	code := status.Code(err)
 	if code == codes.Canceled || code == codes.DeadlineExceeded {

@@ -19,14 +19,14 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// Verdict is what a step of a trial came to.
+// Verdict is the result of a step of a trial.
 type Verdict string
 
 const (
 	OK   Verdict = "ok"
 	Fail Verdict = "FAIL"
-	Note Verdict = "note" // nothing is wrong, as far as can be known
-	Skip Verdict = "skip" // for what has failed before
+	Note Verdict = "note" // not an error, as far as known
+	Skip Verdict = "skip" // because of an earlier failure
 )
 
 // trial does what the first action would do, in a directory of its own instead of an input root.
@@ -35,21 +35,21 @@ type trial struct {
 	TrialOptions
 }
 
-// TrialOptions are Try's.
+// TrialOptions are the options of Try.
 type TrialOptions struct {
 	Report func(verdict Verdict, step, text string)
-	AsRoot func(do func() error) error // does it with root's rights and no umask; nil if there are none
+	AsRoot func(do func() error) error // calls do with root's rights and no umask; nil without them
 }
 
-// Try reports step by step whether an action would get its mounts: the text of a failure is as in the log,
-// with what to do. All that it makes is gone when it returns, also when ctx ends early; but what hangs in
-// a file system that doesn't answer is only left to itself. An instance of its own is to be used for it.
+// Try reports step by step whether an action would get its mounts. The text of a failure is as in the log,
+// with what to do. Try removes all that it makes, even if ctx ends early, but abandons a call that hangs in
+// a file system. It needs a Proxy of its own.
 func (p *Proxy) Try(ctx context.Context, options TrialOptions) {
 	t := &trial{p, options}
 	t.tryRunner(ctx)
 	reachable := t.tryMountatd(ctx)
 	directory := t.tryBuildDirectory()
-	defer directory.Close() // of none, too
+	defer directory.Close() // fine for nil
 	if directory != nil && reachable && t.tryCheck(ctx, directory) && ctx.Err() == nil {
 		t.tryMount(directory)
 	} else {
@@ -66,7 +66,7 @@ const (
 	tryRelease        = "unmount"
 )
 
-// settle reports, and tells whether it is well.
+// settle reports a step, and returns whether it succeeded.
 func (t *trial) settle(step string, err error, well string) bool {
 	if err != nil {
 		t.Report(Fail, step, status.Convert(err).Message())
@@ -84,7 +84,7 @@ func (t *trial) tryRunner(ctx context.Context) {
 	case err == nil:
 	case timed.Err() != nil:
 		err = errors.New(t.outage.explain(fmt.Sprintf("timed out after %v", t.mounter.mountTimeout)))
-	case !strings.HasPrefix(status.Convert(err).Message(), ofRunner): // its own answer
+	case !strings.HasPrefix(status.Convert(err).Message(), ofRunner): // bb_runner's own answer
 		err = fmt.Errorf("%snot ready: %s", ofRunner, status.Convert(err).Message())
 	}
 	t.settle(tryRunner, err, "ready at "+t.outage.socket)
@@ -127,7 +127,7 @@ func (t *trial) greet(ctx context.Context) (string, error) {
 	return hello.Version + ", which " + strings.Join(features, " and "), nil
 }
 
-// tryBuildDirectory gives nil if it can't be opened.
+// tryBuildDirectory returns nil if it can't be opened.
 func (t *trial) tryBuildDirectory() *os.File {
 	type found struct {
 		file *os.File
@@ -145,7 +145,7 @@ func (t *trial) tryBuildDirectory() *os.File {
 	return f.file
 }
 
-// describe is for an operator to see whether it is the one that bb_worker has.
+// describe describes the directory, for the operator to see whether it is bb_worker's.
 func describe(directory *os.File) (string, error) {
 	stat, fs, err := lookAtBuildDirectory(directory)
 	if err != nil {
@@ -166,10 +166,10 @@ func (t *trial) tryCheck(ctx context.Context, directory *os.File) bool {
 	return t.settle(tryCheck, err, "mountatd lets this user mount "+t.mounter.mountpoints()+" there")
 }
 
-// tryMount has a directory that bb_worker doesn't know stand in for an input root. An interrupt waits for
-// it, rather than leave the unmounting to mountatd.
+// tryMount mounts in a directory that stands in for an input root. An interrupt waits until it is unmounted
+// again, rather than leave that to mountatd.
 func (t *trial) tryMount(directory *os.File) {
-	name := fmt.Sprintf("mountat-runner-check-%016x", rand.Uint64()) // in containers, a pid comes again and again
+	name := fmt.Sprintf("mountat-runner-check-%016x", rand.Uint64()) // in containers, pids aren't unique
 	root, err := within(t.mounter.mountTimeout, func() (*os.File, error) { return t.makeRoot(directory, name) })
 	if errors.Is(err, unix.EACCES) {
 		t.Report(Note, tryMount, fmt.Sprintf("not tried: uid %d can't create a directory there, which is fine, but "+
@@ -199,8 +199,8 @@ func (t *trial) tryMount(directory *os.File) {
 	t.settle(tryRelease, err, fmt.Sprintf("in %v", time.Since(start).Round(time.Microsecond)))
 }
 
-// makeRoot makes what bb_worker would, and gives it opened. This user needs no right to that, so if there
-// is root's it is taken.
+// makeRoot creates and opens a directory as bb_worker would. The service's user need not be able to, so
+// makeRoot uses root's rights if it has them.
 func (t *trial) makeRoot(directory *os.File, name string) (*os.File, error) {
 	mkdir := func() error { return unix.Mkdirat(int(directory.Fd()), name, 0o777) }
 	err := mkdir()
@@ -218,7 +218,7 @@ func (t *trial) makeRoot(directory *os.File, name string) (*os.File, error) {
 	return root, err
 }
 
-// removeRoot takes an own, empty directory away.
+// removeRoot removes the directory of makeRoot, which is empty.
 func (t *trial) removeRoot(directory *os.File, name string) {
 	rmdir := func() error { return unix.Unlinkat(int(directory.Fd()), name, unix.AT_REMOVEDIR) }
 	err := rmdir()
@@ -231,14 +231,14 @@ func (t *trial) removeRoot(directory *os.File, name string) {
 	}
 }
 
-// What is to be found at each mountpoint: statfs(2).
+// The file system type of each mountpoint: statfs(2).
 var magic = map[mountat.FileSystem]int64{
 	mountat.FileSystemProc:  unix.PROC_SUPER_MAGIC,
 	mountat.FileSystemSysfs: unix.SYSFS_MAGIC,
 	mountat.FileSystemDev:   unix.TMPFS_MAGIC,
 }
 
-// lookAt tells whether the mounts are to be seen from here.
+// lookAt checks that the mounts are visible from here.
 func (t *trial) lookAt(root *os.File) error {
 	for _, target := range t.mounter.flags.Targets(nil) {
 		name := target.FileSystem.Directory()
@@ -259,8 +259,8 @@ func (t *trial) lookAt(root *os.File) error {
 	return nil
 }
 
-// within gives up what a file system that doesn't answer keeps waiting: it goes on, and what it gives is
-// lost. An interrupt waits: there may be something to undo.
+// within calls do, and gives up after limit if the file system doesn't answer: do goes on, and its result
+// is dropped. An interrupt doesn't end it: there may be something to undo.
 func within[T any](limit time.Duration, do func() (T, error)) (T, error) {
 	type outcome struct {
 		result T
@@ -280,7 +280,7 @@ func within[T any](limit time.Duration, do func() (T, error)) (T, error) {
 	}
 }
 
-// CheckReadiness asks a runner as bb_worker does.
+// CheckReadiness asks a runner whether it is ready, as bb_worker does.
 func CheckReadiness(ctx context.Context, runner grpc.ClientConnInterface) error {
 	err := runner.Invoke(ctx, fullMethod(methodCheckReadiness), new(emptypb.Empty), new(emptypb.Empty))
 	if err != nil {
