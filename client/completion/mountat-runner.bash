@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # bash completion for mountat-runner(8)
 
-# The elements of a list, after those that are there.
+# Completes the last element of a comma-separated list.
 _mountat_runner_mount() {
         local before=
 
@@ -15,14 +15,14 @@ _mountat_runner() {
         local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} i
 
         COMPREPLY=()
-        # After -- comes bb_runner, with its arguments.
+        # After --: bb_runner and its arguments.
         for ((i = 1; i < COMP_CWORD; i++)); do
                 if [[ ${COMP_WORDS[i]} == -- ]]; then
                         mapfile -t COMPREPLY < <(compgen -f -- "$current")
                         return
                 fi
         done
-        # bash takes "=" for a word of its own.
+        # bash treats "=" as a separate word.
         if [[ $current == = ]]; then
                 current=
         elif [[ $previous == = ]]; then

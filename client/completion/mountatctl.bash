@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # bash completion for mountatctl(1)
 
-# Those that a user may take: what a connection holds is root's alone.
+# The leases that the user may unmount: only root may unmount one held by a connection.
 _mountatctl_leases() {
         mountatctl list --no-legend 2>/dev/null |
                 awk -v uid="$(id -u)" '$4 != "socket" || uid == 0 { print $1 }'

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # zsh completion for mountatctl(1)
 
-# Those that a user may take: what a connection holds is root's alone.
+# The leases that the user may unmount: only root may unmount one held by a connection.
 _mountatctl_lease() {
         local -a leases
         leases=(${(f)"$(mountatctl list --no-legend 2>/dev/null |
@@ -16,33 +16,33 @@ _mountatctl() {
 
         commands=(
                 'run:mount, run a command in the root, unmount'
-                'hold:mount until standard input ends or a signal comes'
-                'hello:print the version and the features of the daemon'
-                'mount:mount until unmounted, and print the lease'
-                'unmount:unmount what is below a root, or a lease'
-                'list:list the leases'
-                'status:print what the daemon says of itself'
+                'hold:mount, and unmount at the end of standard input or at a signal'
+                "hello:print the daemon's version and features"
+                "mount:mount until unmounted, and print the lease's number"
+                'unmount:unmount the leases below a root, or a lease'
+                'list:list leases'
+                "status:print the daemon's version, counters and limits"
         )
-        connection=('--socket=[socket of mountatd]:socket:_files' '--timeout=[for each answer]:seconds:')
-        mount=('--create[make missing mountpoints]' '--dev[mount a /dev too]'
+        connection=('--socket=[socket of mountatd]:socket:_files' '--timeout=[how long to wait for each answer]:seconds:')
+        mount=('--create[create missing mountpoints]' '--dev[mount a /dev too]'
                 '*--file-system=[what to mount]:file system:(proc sysfs dev)'
-                '--pids-only[procfs with processes alone]' '--read-only[in any case]')
-        output=('--json=[format]:format:(short pretty off)' '--no-legend[no titles, no sum]')
+                '--pids-only[procfs with only processes]' '--read-only[read-only procfs in any case]')
+        output=('--json=[format]:format:(short pretty off)' '--no-legend[omit titles and total]')
         all=('--help[print help]' '--version[print the version]')
 
         _arguments -C $all '1:command:->command' '*::argument:->argument'
-        all+=('--no-pager[does nothing]' '(-q --quiet)'{-q,--quiet}'[print no lease]')
+        all+=('--no-pager[does nothing]' '(-q --quiet)'{-q,--quiet}"[don't print the lease]")
         case $state in
         command) _describe command commands ;;
         argument)
                 case $words[1] in
-                run) _arguments $all $connection $mount '--keep-fds[give the command all open descriptors]' \
+                run) _arguments $all $connection $mount '--keep-fds[pass all open descriptors to the command]' \
                         '1:root directory:_files -/' '*::command:_normal' ;;
                 hold) _arguments $all $connection $mount '1:root directory:_files -/' ;;
                 hello) _arguments $all $connection ;;
                 mount) _arguments $all $connection $mount '1:root directory:_files -/' ;;
                 unmount) _arguments $all $connection '1:root or lease:_mountatctl_lease' ;;
-                list) _arguments $all $output '--all[ask to see the leases of others]' ;;
+                list) _arguments $all $output '--all[show all leases, if an administrator consents]' ;;
                 status) _arguments $all $output ;;
                 esac
                 ;;
