@@ -15,8 +15,8 @@ build_make() {
         build_logged "$1" build_configure "$1" "$1" && build_logged "$1" build_compile "$@"
 }
 
-# build_make_package [CMAKE_OPTION…]: as a distribution builds it, without the tests: into
-# build_package, which with mountat-runner is another directory. Most scripts don't need that.
+# build_make_package [CMAKE_OPTION…]: builds it like a distribution, without the tests, into
+# build_package, a directory of its own with mountat-runner, which most scripts don't need.
 build_make_package() {
         local name=package
 
@@ -29,7 +29,7 @@ build_make_package() {
                 build_logged "$name" build_compile "$name"
 }
 
-# build_make_deb [CMAKE_OPTION…]: and its Debian packages, beside it.
+# build_make_deb [CMAKE_OPTION…]: builds the Debian packages too, in the same directory.
 build_make_deb() {
         build_make_package "$@" && build_logged deb build_compile "${build_package##*/}" package
 }
@@ -78,7 +78,7 @@ build_logged() {
         fi
 }
 
-# What went wrong in a log, without the steps that went well.
+# Prints a log without the steps that succeeded.
 build_complain() {
         grep -Ev '^(\[[0-9]+/[0-9]+\] |-- )' "$1"
 }
@@ -88,7 +88,7 @@ build_configure() {
         local name=$1 preset=$2
 
         shift 2
-        # Presets are looked for in the working directory.
+        # cmake looks for presets in the working directory.
         (cd "$repository" && cmake --preset "$preset" -B "$repository/build/$name" "$@")
 }
 
@@ -97,7 +97,7 @@ build_compile() {
         cmake --build "$repository/build/$1" --parallel "$(nproc)" ${2:+--target "${@:2}"}
 }
 
-# What root builds in somebody's checkout stays theirs to remove.
+# Files that root builds in another user's checkout must stay removable by that user.
 build_give_back() {
         if [[ -d $repository/build ]]; then
                 chown --recursive --reference="$repository" "$repository/build"

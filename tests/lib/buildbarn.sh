@@ -7,7 +7,7 @@
 buildbarn=$repository/tests/buildbarn
 buildbarn_bin=$repository/build/buildbarn
 
-# Nothing, if they can be built here.
+# Prints why they can't be built here; nothing if they can.
 buildbarn_why_not() {
         go_why_not "$buildbarn" tool .
 }
@@ -16,13 +16,13 @@ buildbarn_make() {
         buildbarn_logged buildbarn_build
 }
 
-# And a bb_runner with the decorator of client/buildbarn/runner, bb_runner_inside.
+# Builds a bb_runner with the decorator of client/buildbarn/runner too, as bb_runner_inside.
 buildbarn_make_inside() {
         buildbarn_logged buildbarn_build_inside
 }
 
-# And mountat-runner of the release before this one, mountat-runner.previous, that the overhead is
-# compared with. Without it there is no such row: a copy of the sources may have no history.
+# Builds mountat-runner of the previous release, as mountat-runner.previous, to compare the overhead with.
+# A copy of the sources without history has no such row.
 buildbarn_make_previous() {
         local reason
 
@@ -35,7 +35,7 @@ buildbarn_make_previous() {
         fi
 }
 
-# Quiet, unless it fails.
+# Prints output only on failure.
 buildbarn_logged() {
         local log=$build_logs/$1.log
 
@@ -46,7 +46,7 @@ buildbarn_logged() {
         fi
 }
 
-# They share most packages, so the first takes the time.
+# The programs share most packages, so the first one takes longest.
 buildbarn_build() {
         local package
 
@@ -71,8 +71,8 @@ buildbarn_build_previous() {
         buildbarn_build_runner "$sources" "$buildbarn_bin/mountat-runner.previous"
 }
 
-# In its own build, Buildbarn patches this generated function to take the interface. Here it is a
-# copy of its module that is patched, and a copy of go.mod that names it.
+# Buildbarn's own build patches this generated function to take the interface. Here, a copy of the
+# module is patched, and a copy of go.mod refers to it.
 buildbarn_patch() {
         local module=google.golang.org/genproto/googleapis/bytestream directory
         local copy=$buildbarn_bin/bytestream
@@ -86,8 +86,7 @@ buildbarn_patch() {
         go mod edit -replace="$module=$copy" "$buildbarn_bin/go.mod"
 }
 
-# Buildbarn's main with the patch that is for those who build it, and the decorator beside what go.mod
-# pins. After buildbarn_build.
+# Builds Buildbarn's main with bb_runner.patch and the decorator. Call after buildbarn_build.
 buildbarn_build_inside() {
         local package=github.com/buildbarn/bb-remote-execution/cmd/bb_runner
         local module=github.com/mountatd/mountatd/client directory

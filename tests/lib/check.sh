@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# The programs of Check's, and what one of them, or a script, came to: by its status and its TAP.
+# The test programs that use Check, and the result of a program or script, by its status and TAP.
 
-# check_programs TESTS: their names below that directory, which are the same for source and program.
-# By the sources: one that was forgotten in CMakeLists.txt is missed, and one that is there no more
-# isn't run.
+# check_programs TESTS: their names below that directory, the same for source and program. Taken from the
+# sources, so that a test missing in CMakeLists.txt fails, and a stale program isn't run.
 check_programs() {
         local source
 
@@ -24,8 +23,8 @@ plan_of() {
         sed -nE 's/^1\.\.([0-9]+)$/\1/p' "$1" | tail -n 1
 }
 
-# is_broken STATUS TAP FAILED: 1 if it ended otherwise than its TAP tells: crashed, timed out, lost
-# tests, or told nothing.
+# is_broken STATUS TAP FAILED: 1 if the status contradicts the TAP: it crashed, timed out, lost tests, or
+# printed nothing.
 is_broken() {
         local status=$1 tap=$2 bad=$3 plan
 

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154 # root.sh assigns
 #
-# A daemon for the input root of root.sh, started by its socket as a service manager would, and a
-# client that may not do anything.
+# A daemon for the input root of root.sh, socket-activated as by a service manager, and an unprivileged
+# client.
 
-# daemon_start BUILD: the one of the build directory BUILD. Sets daemon_pid and daemon_source, which
-# its mounts are labelled with.
+# daemon_start BUILD: starts the daemon of the build directory BUILD. Sets daemon_pid, and
+# daemon_source, the source of its mounts.
 daemon_start() {
         local instance=test-$$
 
         daemon_directory=$root_area/daemon
         daemon_source=mountatd:$instance
         mkdir "$daemon_directory"
-        # A copy, since the checkout may be closed to the client.
+        # A copy, since the client may have no access to the checkout.
         cp "$1/client/mountatctl" "$root_area/mountatctl"
 
         systemd-socket-activate --seqpacket --listen="$daemon_directory/socket" \
@@ -21,7 +21,7 @@ daemon_start() {
                 --build-directory="$root:$root_user" >"$daemon_directory/log" 2>&1 &
         daemon_pid=$!
         daemon_await_socket
-        # As SocketMode= and SocketGroup= do.
+        # Like SocketMode= and SocketGroup=.
         chgrp "$root_user" "$daemon_directory/socket"
         chmod 0660 "$daemon_directory/socket"
 }
@@ -39,7 +39,7 @@ daemon_await_socket() {
         return 1
 }
 
-# mountatctl as the user of the root: with no capability, now or ever.
+# Runs mountatctl as the user of the root, without capabilities or a way to gain any.
 daemon_client() {
         env --ignore-environment "${root_environment[@]}" \
                 MOUNTATD_SOCKET="$daemon_directory/socket" \
@@ -53,7 +53,7 @@ daemon_run() {
         daemon_client run "$root" -- "$@"
 }
 
-# What the daemon has mounted.
+# Prints what the daemon has mounted.
 daemon_mounts() {
         findmnt --kernel --noheadings --output TARGET --source "$daemon_source" || true
 }

@@ -4,20 +4,20 @@
 # Roots of a fresh Debian 12, by debootstrap. After packages.sh and build.sh.
 
 debian_suite=bookworm
-# Of debootstrap and of apt in the roots: each package is downloaded once.
+# The package cache of debootstrap and of apt in the roots: each package is downloaded once.
 debian_archives=$repository/build/archives
 
 # Sets debian_mirror.
 debian_find_mirror() {
         debian_mirror=$(packages_mirror "$debian_suite")
-        # Where apt alone is told of a proxy, neither debootstrap nor the roots would know.
+        # If only apt's configuration has a proxy, debootstrap and the roots don't know it.
         if [[ ! ${http_proxy:-} ]]; then
                 eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
         fi
         export http_proxy=${http_proxy:-}
 }
 
-# debian_make ROOT: with what debootstrap leaves there and nothing else; once the mirror is found.
+# debian_make ROOT: a root with only what debootstrap installs. Needs debian_mirror.
 debian_make() {
         local log=$build_logs/debootstrap.log
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154 # build.sh assigns
 #
-# The Go that is here and, where it is too old for a module, one that can be had. After packages.sh and
+# The installed Go, or if that is too old for a module, one that can be installed. After packages.sh and
 # build.sh.
 
-# The one that was installed by hand first: sudo doesn't have it in PATH.
+# A manually installed Go comes first: sudo's PATH lacks it.
 PATH=/usr/local/go/bin:$PATH
-# Root's git refuses to look at somebody's checkout, and go then to build it.
+# git run by root refuses another user's checkout, and then go refuses to build it.
 export GOFLAGS="${GOFLAGS:-} -mod=readonly -buildvcs=false"
 
 # Whether version $1 is at least version $2.
@@ -14,8 +14,8 @@ go_is_at_least() {
         printf '%s\n' "$2" "$1" | sort --version-sort --check=quiet
 }
 
-# go_too_old MODULE: why the Go that is here can't build the module in that directory; nothing if it
-# can. It is asked in there, since a Go that is too old may be able to fetch the one that is needed.
+# go_too_old MODULE: prints why the installed Go can't build the module in that directory; nothing if it
+# can. Runs go in that directory, since an old Go may download the toolchain that the module needs.
 go_too_old() {
         local module=$1 wanted has failed=
 
@@ -25,7 +25,7 @@ go_too_old() {
                 return
         fi
         has=$(cd "$module" && go env GOVERSION 2>&1) || failed=yes
-        has=${has##*$'\n'} # that it downloads one stands before
+        has=${has##*$'\n'} # without the lines about a download
         if [[ $failed ]]; then
                 echo "Go $wanted or later is needed: $has"
         elif ! go_is_at_least "${has#go}" "$wanted"; then
@@ -33,9 +33,9 @@ go_too_old() {
         fi
 }
 
-# go_prepare MODULE: installs a Go for it where there is none that will do, and is silent where that
-# fails: go_why_not tells. Debian 12's own is too old for any of the modules. The one in its backports is
-# as well, but it fetches the one that a module names, which is a module itself.
+# go_prepare MODULE: installs a Go for it if there is no suitable one. Prints nothing if that fails:
+# go_why_not does. Debian 12's own Go is too old for every module. The one in its backports is too, but it
+# downloads the toolchain that a module names.
 go_prepare() {
         if [[ $(go_too_old "$1") ]] && go_install; then
                 PATH=/usr/lib/go-1.23/bin:$PATH
@@ -43,7 +43,7 @@ go_prepare() {
         fi
 }
 
-# Beside the distribution's, which stays what `go` is.
+# Installed alongside the distribution's, which remains `go`.
 go_install() (
         if ! grep -qsx VERSION_CODENAME=bookworm /etc/os-release || ! packages_install go; then
                 return 1
@@ -54,8 +54,8 @@ go_install() (
         packages_install backports
 )
 
-# go_why_not MODULE [PACKAGE…]: nothing, if the packages of the module in that directory can be built
-# here; all of them and their tests, if none is named.
+# go_why_not MODULE [PACKAGE…]: prints why the packages of the module in that directory, by default all
+# with their tests, can't be built; nothing if they can.
 go_why_not() {
         local module=$1 packages=("${@:2}") reason
 
@@ -70,7 +70,7 @@ go_why_not() {
         fi
 }
 
-# Sets runner_missing, to why mountat-runner can't be built here, nothing if it can, and runner_option, for
+# Sets runner_missing to why mountat-runner can't be built, empty if it can, and runner_option for
 # build_make_package.
 go_prepare_runner() {
         local module=$repository/client/buildbarn

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154 # packages.sh assigns
 #
-# A machine with another kernel: it has this one's files, changes none of them, and runs one command
-# as a service of systemd's. The kernel is taken out of its package, not installed. What a machine
-# consists of is in a directory of its own: vmlinuz, initramfs, and as files what it said, console
-# and report. After packages.sh.
+# A virtual machine with another kernel. It has the host's files, read-only, and runs one command as a
+# systemd service. The kernel is extracted from its package, not installed. A directory per machine has
+# vmlinuz, initramfs, and its output in the files console and report. After packages.sh.
 
 machine_parts=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")/system/machine
 machine_pid=
 
-# machine_package NAME: the package with the kernel, which is NAME or what NAME depends on, and its
+# machine_package NAME: prints the package with the kernel, which is NAME or a dependency of it, and its
 # version. Fails if there is none.
 machine_package() {
         local package version
@@ -22,7 +21,7 @@ machine_package() {
         [[ $version ]] && echo "$package=$version"
 }
 
-# machine_fetch PACKAGE DIRECTORY: the kernel, and in the initramfs what reaches the host's files.
+# machine_fetch PACKAGE DIRECTORY: gets the kernel, and an initramfs that mounts the host's files.
 machine_fetch() {
         local package=$1 directory=$2
 
@@ -33,12 +32,12 @@ machine_fetch() {
 
         machine_take_modules "$directory/package" "$directory/initramfs"
         cp /bin/busybox "$directory/initramfs/bin"
-        # Last: by this file it is known that nothing is missing.
+        # Last: this file marks the directory as complete.
         mv "$directory"/package/boot/vmlinuz-* "$directory/vmlinuz"
         rm -r "$directory/package"
 }
 
-# machine_take_modules PACKAGE INITRAMFS: those that /init asks for, with their neighbours.
+# machine_take_modules PACKAGE INITRAMFS: copies the modules that /init loads, with their dependencies.
 machine_take_modules() {
         local release part
 
@@ -52,7 +51,7 @@ machine_take_modules() {
         busybox depmod -b "$2" "$release"
 }
 
-# machine_make DIRECTORY COMMAND: it runs COMMAND, and then ends.
+# machine_make DIRECTORY COMMAND: a machine that runs COMMAND and powers off.
 machine_make() {
         local initramfs=$1/initramfs
 
@@ -61,14 +60,14 @@ machine_make() {
         (cd "$initramfs" && find . | busybox cpio -o -H newc 2>/dev/null) >"$1/initramfs.cpio"
 }
 
-# machine_start DIRECTORY ACCELERATOR CPU: its first serial line is the console, of the kernel and
-# systemd; the second is what the command prints. Sets machine_pid.
+# machine_start DIRECTORY ACCELERATOR CPU: starts it. The first serial port is the console; the second is
+# the command's output. Sets machine_pid.
 machine_start() {
         local options=(
                 -accel "$2" -cpu "$3" -smp 2 -m 2048
                 -nodefaults -no-user-config -no-reboot -display none
                 -kernel "$1/vmlinuz" -initrd "$1/initramfs.cpio"
-                # An emulated time stamp counter is that of the host, whatever the kernel thinks.
+                # The emulated time stamp counter is the host's, even if the kernel distrusts it.
                 -append "console=ttyS0 panic=-1 mitigations=off tsc=reliable systemd.show_status=no"
                 -virtfs "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"
                 -serial "file:$1/console" -serial "file:$1/report"
@@ -77,15 +76,15 @@ machine_start() {
         : >"$1/report"
         qemu-system-x86_64 "${options[@]}" </dev/null >"$1/qemu.log" 2>&1 &
         machine_pid=$!
-        disown # else bash tells of crashes
+        disown # or bash reports crashes
 }
 
 machine_is_running() {
         kill -0 "$machine_pid" 2>/dev/null
 }
 
-# machine_has_begun DIRECTORY SECONDS: whether the command has printed something in that time. An
-# accelerator can be there and not work, in many ways.
+# machine_has_begun DIRECTORY SECONDS: whether the command prints anything in that time. An accelerator
+# may be present but not work.
 machine_has_begun() {
         local deadline=$((SECONDS + $2))
 
@@ -99,9 +98,9 @@ machine_has_begun() {
 }
 
 # machine_watch DIRECTORY SECONDS: copies the report to standard output until the machine ends. Fails
-# if that isn't in time.
+# after that time.
 machine_watch() {
-        # As a job that is waited for, so that signals are acted on at once.
+        # A background job and `wait`, so that bash handles signals at once.
         timeout "$2" tail --follow --lines=+1 --sleep-interval=0.2 --pid="$machine_pid" \
                 "$1/report" &
         wait $!

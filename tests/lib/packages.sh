@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# What building and testing needs from the distribution: the one list of it.
+# The distribution's packages needed for building and testing: the only list.
 
 packages_apt_options=()
 
@@ -90,7 +90,7 @@ backports  golang-1.23-go        /usr/lib/go-1.23/bin/go         fetches the Go 
 END
 }
 
-# The packages for the purposes given that are not there, one a line.
+# Prints the missing packages for the given purposes, one per line.
 packages_missing() {
         local purpose package file _
 
@@ -101,7 +101,7 @@ packages_missing() {
         done < <(packages_table)
 }
 
-# Installs what is missing for the purposes given; says nothing when nothing is.
+# Installs the missing packages for the given purposes; prints nothing if none is missing.
 packages_install() {
         local missing log
 
@@ -130,8 +130,8 @@ packages_apt() (
                 apt-get "${packages_apt_options[@]}" install --yes --no-install-recommends "$@" 9<&-
 ) 9<"${BASH_SOURCE[0]}"
 
-# packages_mirror SUITE: where Debian's packages come from: the machine's own mirror if it has the
-# suite, since there may be no way to another.
+# packages_mirror SUITE: prints the mirror for Debian's packages: the host's own if it has the suite,
+# since others may be unreachable.
 packages_mirror() {
         local uri codename
 
@@ -144,8 +144,8 @@ packages_mirror() {
         echo http://deb.debian.org/debian
 }
 
-# packages_use_suite SUITE DIRECTORY: from here on packages are Debian's of that suite. The machine's
-# own sources stay as they are: what apt knows of the suite is in the directory.
+# packages_use_suite SUITE DIRECTORY: uses Debian's packages of that suite from here on. apt's state for
+# it is in the directory; the host's own sources are unchanged.
 packages_use_suite() {
         local keys=/usr/share/keyrings/debian-archive-keyring.gpg mirror
 

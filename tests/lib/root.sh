@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# An input root as a build action gets one: a tree of its own with the machine's programs in it, and
-# with /proc and /sys empty. It is an overlay of the machine's root file system, whose changes are
-# kept in memory, and it is mounted in a mount namespace that ends with the script.
+# An input root as for a build action: a tree with the host's programs, and with /proc and /sys empty. It
+# is an overlay of the host's root file system with changes in memory, mounted in a mount namespace that
+# ends with the script.
 
-# Who builds in the root: nobody whom the machine knows, and not the one who owns /proc in there.
+# The user of the root: no user of the host, and not the owner of /proc in it.
 root_user=60001
-# What such an action has of an environment. No /root, nothing from who started the test.
+# The environment of such an action: no /root, nothing inherited from the test's.
 root_environment=(PATH=/usr/bin:/bin HOME=/build/home TMPDIR=/build/tmp LC_ALL=C.UTF-8)
 
-# Call first of all, as root_enter_namespace "$@": starts the script once more, where mounts are
-# nobody else's.
+# Call it first, as root_enter_namespace "$@": restarts the script in a mount namespace of its own.
 root_enter_namespace() {
-        # By process id, since the variable is inherited by scripts that this one starts.
+        # Compares the process id, since scripts started by this one inherit the variable.
         if [[ ${MOUNTATD_TEST_NAMESPACE:-} != "$$" ]]; then
                 MOUNTATD_TEST_NAMESPACE=$$ exec unshare --mount --propagation private -- \
                         "$(realpath "$0")" "$@"
         fi
 }
 
-# Sets root_area, a directory in memory, and root, the input root in it. `root_prepare UPPER`, if
-# there is such a function, may change the directory of changes before it is mounted.
+# Sets root_area, a directory in memory, and root, the input root in it. A function `root_prepare UPPER`,
+# if defined, may fill the overlay's upper directory before it is mounted.
 root_make() {
         root_area=$(mktemp --directory --tmpdir mountatd-test.XXXXXXXX)
         mount -t tmpfs -o mode=0755 mountatd-test "$root_area"
@@ -38,8 +37,8 @@ root_make() {
         chown -R "$root_user:$root_user" "$root/build"
 }
 
-# The devices that Buildbarn gives an input root, and no more: what the machine's root has there, below
-# the /dev that is another file system, may be anything.
+# Only the devices that Buildbarn gives an input root: the host's root may have anything in the directory
+# underneath its own /dev.
 root_make_devices() {
         local name major minor
 
@@ -54,12 +53,12 @@ urandom 1 9
 tty 5 0'
 }
 
-# Whether the program $1 is in the root: not if it lies on a file system other than /.
+# Whether the program $1 is in the root: not if the host has it on another file system than /.
 root_has() {
         chroot "$root" /usr/bin/test -x "$1"
 }
 
-# Runs a command in the root as it is, as the user of the root.
+# Runs a command in the root without mounts, as the user of the root.
 root_run_bare() {
         env --ignore-environment "${root_environment[@]}" \
                 /usr/sbin/chroot --userspec="$root_user:$root_user" --groups= "$root" "$@"

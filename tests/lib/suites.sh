@@ -1,35 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154 # root.sh, daemon.sh assign
 #
-# Test suites of other people: Go's own and Python's own, for packages that lean on /proc, /sys and
-# /dev. They run as the user of the root outside of it and, with what mountatd mounts, inside, and
-# each of their tests has to come to the same there.
+# Third-party test suites: Go's and Python's own, for packages that use /proc, /sys and /dev. They run as
+# the user of the root, outside of it and, with mountatd's mounts, inside. Each test must have the same
+# result on both sides.
 #
-# A side is where they run: outside, inside, or bare, which is inside without a /dev. Working
-# directory, temporary files, environment and command line are the same on each. Results are in
-# suites_results/SIDE/SUITE, one "TEST PASS|FAIL|SKIP" a line.
+# A side is where they run: outside, inside, or bare, which is inside without /dev. Working directory,
+# temporary files, environment and command line are the same on each. Results are in
+# suites_results/SIDE/SUITE, one "TEST PASS|FAIL|SKIP" per line.
 
 suites_go=(os os/exec os/signal syscall net runtime/pprof)
 # shellcheck disable=SC2034 # for the script
 suites_python=(test_os test_pty test_subprocess test_multiprocessing_spawn test_socket test_shutil)
-# What runs at the same time, on each side. Most of their time is spent asleep: one after the other
-# they take over seven minutes, like this two, the longest of them being multiprocessing's 100 s.
+# The suites that run concurrently, on each side. They mostly sleep: in sequence they take over seven
+# minutes, like this two; the longest is multiprocessing with 100 s.
 suites_lanes=(
         'test_multiprocessing_spawn'
         'test_os test_pty test_shutil test_subprocess test_socket'
         'os os/exec os/signal syscall net runtime/pprof'
 )
-# Of one suite: twice what the longest takes on a busy machine.
+# The timeout of one suite: twice what the longest takes on a busy machine.
 suites_seconds_max=300
 suites_python_directory=/usr/lib/python3.11/test
 suites_pids=()
-# Some of Go's tests build programs: with the Go that they are of.
+# Some of Go's tests build programs, which takes the same version of Go.
 suites_path=/usr/bin:/bin
 
-# What may differ: the suite, its test, the result outside and inside. And why:
+# Expected differences: the suite, the test, the result outside and inside, and the reason:
 #
-# user-namespace: unshare(2) and clone(2) deny a user namespace to a process in a chroot, and these
-# tests skip themselves when they can't have one. It is chroot's doing and not the mounts'.
+# user-namespace: unshare(2) and clone(2) deny a user namespace to a process in a chroot, and these tests
+# skip themselves without one. The chroot is the cause, not the mounts.
 suites_differences() {
         cat <<'END'
 syscall TestAmbientCapsUserns                       PASS SKIP user-namespace
@@ -47,12 +47,12 @@ suites_make() {
         mkdir -p "$suites_home"/{bin,home,tmp} "$suites_results"/{outside,inside,bare}
         chown "$root_user:$root_user" "$suites_home"/{home,tmp}
         mkdir -p "$root$suites_home"
-        # In the machine's root it is the directory below a mount, which is closed.
+        # In the overlay this is the directory underneath a mount of the host, which may be closed.
         chmod 0755 "$root$root_area"
         mount --bind "$suites_home" "$root$suites_home"
 }
 
-# Each lane has the root, with what is mounted in it by now, at a place of its own, since a root has
+# Each lane has the root, with its current mounts, bind-mounted at another path, since a root has only
 # one /dev at a time.
 suites_make_lanes() {
         local lane
@@ -63,7 +63,7 @@ suites_make_lanes() {
         done
 }
 
-# Builds Go's, with the Go that is first in PATH. Prints why they can't be run if so.
+# Builds Go's suites with the first Go in PATH. Prints why they can't run, if so.
 suites_build_go() {
         local source package
 
@@ -84,7 +84,7 @@ suites_build_go() {
         done
 }
 
-# Whether Go is in the root, once it can be built.
+# Whether Go is in the root.
 suites_why_not_go() {
         if ! root_has "$(suites_go_source)"; then
                 echo "impossible here: Go isn't on the root file system"
@@ -101,9 +101,9 @@ suites_why_not_python() {
         fi
 }
 
-# suites_command SUITE [TEST]: sets suites_directory and suites_argv. Go's are run with -short, which
-# leaves out what needs the internet or does the same more often. Python's have no such switch; what
-# they hold back unasked, as of the network and of much memory, stays so.
+# suites_command SUITE [TEST]: sets suites_directory and suites_argv. Go's run with -short, without tests
+# that need the internet or only repeat more. Python's run with the default resources, without the network
+# or much memory.
 suites_command() {
         if [[ $1 == test_* ]]; then
                 suites_directory=$suites_home
@@ -115,13 +115,13 @@ suites_command() {
         fi
 }
 
-# suites_go_pattern TEST: it and no other, as a pattern per level.
+# suites_go_pattern TEST: prints a pattern that matches only that test, one regex per level.
 suites_go_pattern() {
         sed -E 's/[][\.*^$+?(){}|]/\\&/g; s,/,$/^,g; s/^/^/; s/$/$/' <<<"$1"
 }
 
-# suites_enter SIDE COMMAND…: as the user of the root, with the right to chroot where it is needed,
-# which mountatctl doesn't pass on.
+# suites_enter SIDE COMMAND…: runs it as the user of the root, with CAP_SYS_CHROOT if needed, which
+# mountatctl doesn't pass on.
 suites_enter() {
         local side=$1 capabilities=-all enter=() where=${suites_root:-$root}
 
@@ -133,7 +133,7 @@ suites_enter() {
         if ((${#enter[@]} > 0)); then
                 capabilities=-all,+sys_chroot
         fi
-        # In a session of its own: whether there is a terminal must not matter.
+        # In a new session, so that a terminal makes no difference.
         setsid --wait timeout --kill-after=10 "$suites_seconds_max" \
                 env --ignore-environment PATH="$suites_path" HOME="$suites_home/home" \
                 TMPDIR="$suites_home/tmp" LC_ALL=C.UTF-8 \
@@ -143,8 +143,8 @@ suites_enter() {
                 --bounding-set="$capabilities" --no-new-privs "${enter[@]}" "$@" </dev/null
 }
 
-# suites_run SIDE SUITE [TEST]: into the suite's file of results; what it said is in SUITE.log and
-# its status in SUITE.status beside.
+# suites_run SIDE SUITE [TEST]: writes the suite's results, and next to them its output to SUITE.log and its
+# status to SUITE.status.
 suites_run() {
         local file=$suites_results/$1/${2//\//-} suites_directory suites_argv status=0
         local start=$EPOCHSECONDS
@@ -179,7 +179,7 @@ suites_read_python() {
                 }'
 }
 
-# suites_start SUITE…: these, outside and inside, in their lanes.
+# suites_start SUITE…: starts them, outside and inside, in their lanes.
 suites_start() {
         local lane side suite suites suites_root
 
@@ -209,7 +209,7 @@ suites_await() {
         suites_pids=()
 }
 
-# Ends what is still running, if the script is interrupted.
+# Ends running suites if the script is interrupted.
 suites_stop() {
         local pid children
 
@@ -220,8 +220,8 @@ suites_stop() {
         suites_pids=()
 }
 
-# suites_same SUITE: whether the results inside are those of outside. Says how many there are, and
-# each that differs.
+# suites_same SUITE: whether the results inside equal those outside. Prints their number and the
+# differences.
 suites_same() {
         local test outside inside reason wrong=0
 
@@ -241,7 +241,7 @@ suites_same() {
         ((wrong == 0))
 }
 
-# suites_fail_bare SUITE [TEST]: whether what passes outside doesn't with /proc and /sys only.
+# suites_fail_bare SUITE [TEST]: whether what passes outside fails with only /proc and /sys.
 suites_fail_bare() {
         local file=${1//\//-} status changed
 
@@ -256,21 +256,21 @@ suites_fail_bare() {
         fi
 }
 
-# suites_tell SIDE SUITE: what it came to. Fails if that is nothing: it crashed, hung, or wasn't run.
+# suites_tell SIDE SUITE: prints its results. Fails if there are none: it crashed, hung, or didn't run.
 suites_tell() {
         local file=$suites_results/$1/${2//\//-} status
 
         status=$(<"$file.status")
         echo "$1: $(grep -c ' PASS$' "$file") passed, $(grep -c ' FAIL$' "$file") failed," \
                 "$(grep -c ' SKIP$' "$file") skipped, status $status, $(<"$file.seconds") s"
-        # Failed tests make 1 in Go, 2 in Python.
+        # With failed tests, Go exits with 1 and Python with 2.
         if ((status > 2)) || [[ ! -s $file ]]; then
                 tail -n 50 "$file.log"
                 return 1
         fi
 }
 
-# suites_compare OUTSIDE INSIDE: "TEST RESULT RESULT" where they are not the same; - is for none.
+# suites_compare OUTSIDE INSIDE: prints "TEST RESULT RESULT" for each difference; - means no result.
 suites_compare() {
         LC_ALL=C join -a 1 -a 2 -e - -o 0,1.2,2.2 "$1" "$2" | awk '$2 != $3'
 }
@@ -279,8 +279,8 @@ suites_reason() {
         suites_differences | awk -v "want=$*" '$1 " " $2 " " $3 " " $4 == want { print $5 }'
 }
 
-# Whether a test that differed among all others is the same alone. Inside first, so that the daemon
-# isn't idle for long.
+# Whether a test with a difference has none when it runs alone. Inside first, so that the daemon isn't idle
+# for long.
 suites_same_alone() {
         local suites_results=$root_area/again outside inside
 

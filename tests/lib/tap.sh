@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# Tests in bash, told in the Test Anything Protocol on standard output.
+# Tests in bash that print the Test Anything Protocol to standard output.
 
 tap_count=0
 tap_failures=0
@@ -15,20 +15,20 @@ tap_not_ok() {
         echo "not ok $((++tap_count)) - $1"
 }
 
-# tap_skip NAME REASON. With CI a skip counts as a failure, but for a reason that begins with
-# "impossible here:", that is, when nothing that the tests could install would help.
+# tap_skip NAME REASON. With CI=true a skip is a failure, unless the reason begins with "impossible here:",
+# that is, nothing that the tests could install would help.
 tap_skip() {
         echo "ok $((++tap_count)) - $1 # SKIP $2"
 }
 
-# tap_test NAME COMMAND…: passes if the command succeeds; shows its output if not. A command that is
-# a function ends at its first command that fails.
+# tap_test NAME COMMAND…: passes if the command succeeds, else shows its output. A function ends at its
+# first failing command.
 tap_test() {
-        # Long names: what is called sees them.
+        # Long names, since the called function sees these variables.
         local tap_name=$1 tap_output tap_status
 
         shift
-        # Not as an `if`'s condition: errexit has no effect in those, nor in what they call.
+        # Not in an `if`: errexit has no effect in its condition, nor in functions called there.
         set +e
         tap_output=$(
                 set -e
@@ -44,9 +44,9 @@ tap_test() {
         fi
 }
 
-# tap_test_each WHAT FUNCTION NAME…: "NAME WHAT" is a test that passes if FUNCTION NAME does. As many
-# run at once as there are processors, and they are told in this order: for what doesn't look at the
-# time.
+# tap_test_each WHAT FUNCTION NAME…: for each NAME a test "NAME WHAT" that passes if FUNCTION NAME succeeds.
+# As many run concurrently as there are processors; results are printed in order. Not for tests that
+# measure time.
 tap_test_each() {
         local what=$1 function=$2 first=$((tap_count + 1)) told name number
 
@@ -83,7 +83,7 @@ tap_equal() {
         diff --label got --label wanted -u <(echo "$1") <(echo "$2")
 }
 
-# The plan. Succeeds if all tests did.
+# Prints the plan. Succeeds if all tests did.
 tap_done() {
         echo "1..$tap_count"
         ((tap_failures == 0))
