@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck source-path=SCRIPTDIR/..
 #
-# The AppArmor profile of mountatctl: read by AppArmor's parser, and in place only where that can read
-# it. Nothing is loaded into the kernel. Prints TAP.
+# The AppArmor profile of mountatctl: AppArmor's parser reads it, and it is installed only if the parser
+# can. Nothing is loaded into the kernel. Prints TAP.
 
 set -euo pipefail
 
@@ -14,7 +14,7 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 
 parser=/usr/sbin/apparmor_parser
 
-# parse FILE: as at boot, without the kernel.
+# parse FILE: parses it as at boot, without loading it.
 parse() {
         "$parser" --skip-kernel-load --skip-cache "$1"
 }
@@ -23,7 +23,7 @@ parser_version() {
         "$parser" --version | sed -nE 's/^AppArmor parser version ([0-9]+)\..*/\1/p'
 }
 
-# Both stand for the rule `userns`, which came with AppArmor 4.
+# Both indicate support for the rule `userns`, new in AppArmor 4.
 parser_knows_the_rule() {
         (($(parser_version) >= 4))
 }
@@ -32,7 +32,7 @@ profile_is_read() {
         parse "$1"
 }
 
-# An older parser refuses it, so it must not be in place there. What isn't new in it, it can judge.
+# An older parser refuses the profile, so it must not be installed there. The parser still checks the rest.
 older_parser_reads_the_rest() {
         local older=$area/older
 
@@ -44,7 +44,7 @@ older_parser_reads_the_rest() {
         parse "$older"
 }
 
-# What boot would make of the directory with the profile in it.
+# Reads the directory with the profile as at boot.
 boot_reads_the_directory() {
         cp -r /etc/apparmor.d "$area/apparmor.d"
         if [[ -e $area/default/etc/apparmor.d/mountatctl ]]; then

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck source-path=SCRIPTDIR/..
 #
-# "On a fresh Debian 12, each of these does all of its own set-up", says the README of three commands.
-# Each is run in a root of its own, in memory, with what debootstrap leaves there and nothing else, so
-# that a package that the one installs isn't there for the other; and in namespaces that end with it.
-# What needs systemd as PID 1 isn't tried there. Needs root; prints TAP.
+# The README promises that three commands do all their set-up on a fresh Debian 12. Each runs in its own
+# root, in memory, with only what debootstrap installs, so that none benefits from another's packages, and
+# in namespaces that end with it. Parts that need systemd as PID 1 aren't tested here. Needs root; prints
+# TAP.
 
 set -euo pipefail
 
@@ -18,14 +18,14 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 
 checkout=/srv/mountatd # in the roots
 
-# Gives up, with the one line of TAP that says why.
+# Skips all, with one line of TAP that says why.
 skip_all() {
         tap_skip "the commands on a fresh Debian" "$1"
         tap_done
         exit 0
 }
 
-# Sets area, in memory, and pristine, for the root that the others are copies of.
+# Sets area, in memory, and pristine, the root that the others are copied from.
 make_area() {
         area=$(mktemp --directory --tmpdir mountatd-fresh.XXXXXXXX)
         pristine=$area/pristine
@@ -39,9 +39,9 @@ make_pristine() {
         echo "# debootstrap took $((SECONDS - start)) s" >&3
 }
 
-# make_root ROOT: with the checkout as it is here, committed or not, but for what was built; and with
-# the machine's way to the network, which may lead through a proxy that is its own authority. A copy, not an overlay: the demonstration makes one itself, and
-# the kernel stacks no more than two.
+# make_root ROOT: a root with the checkout, including uncommitted changes but not build/, and with the
+# host's network configuration, including a proxy's certificates. A copy, not an overlay: the demonstration
+# creates an overlay, and the kernel stacks no more than two.
 make_root() {
         cp --archive "$pristine" "$1"
         cp --dereference /etc/resolv.conf /etc/hosts "$1/etc"
@@ -51,8 +51,8 @@ make_root() {
                 tar --extract --directory="$1$checkout"
 }
 
-# enter ROOT COMMAND…: as PID 1 of a machine that boots from there, which waits for the command. Not by
-# chroot, in which the kernel makes no user namespace.
+# enter ROOT COMMAND…: runs the command in a pid namespace with that root. Not by chroot, in which the
+# kernel denies user namespaces.
 enter() {
         local root=$1
 
@@ -72,8 +72,7 @@ enter() {
         "$@"
 }
 
-# run NAME COMMAND…: in a root of its own. Its output goes to $area/NAME.out and, what it says on
-# standard error, to NAME.err.
+# run NAME COMMAND…: runs it in a new root. Its output goes to $area/NAME.out, standard error to NAME.err.
 run() {
         local name=$1 root=$area/$1 start=$SECONDS status=0
 
@@ -99,8 +98,8 @@ demonstrates() {
         tap_equal "$(tail -n 1 "$area/demo.out")" "6 passed, 0 failed, 0 skipped"
 }
 
-# One directory of the tests stands for all: they have one build, and one list of packages. And one
-# script for those that take a Go, since Debian 12 has none that will do.
+# One directory of tests is enough: all have the same build and list of packages. And one script that needs
+# Go, since Debian 12 has none that is new enough.
 tests_pass() {
         run run sh -e -c "for filter; do $checkout/tests/run \$filter; done" sh \
                 dev/unit/common packaging/check_package
@@ -110,7 +109,7 @@ tests_pass() {
         }
 }
 
-# Every route but the one that needs systemd, and the pictures.
+# Every row except the one that needs systemd, and the charts.
 measures() {
         run bench "$checkout/tests/bench/run" --quick --runs=1
         tap_equal "$(sed -nE 's/^(.*[^ ]) +not here: .*/\1/p' "$area/bench.out")" systemd-mount

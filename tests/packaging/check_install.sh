@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck source-path=SCRIPTDIR/..
 #
-# `cmake --install` as a distribution's packager calls it: which files come, where they go, and that
-# systemd, pkg-config and the linker are content with them. It is installed into an overlay of the
-# machine, so nothing of the machine changes. Needs root; prints TAP.
+# `cmake --install` as a distribution's packager calls it: which files it installs where, and that systemd,
+# pkg-config and the linker accept them. It installs into an overlay of the host's root, so the host doesn't
+# change. Needs root; prints TAP.
 
 set -euo pipefail
 
@@ -15,7 +15,7 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/root.sh"
 . "$tests/lib/go.sh"
 
-# The machine's words for where units and libraries are.
+# The host's directories of units and libraries.
 find_directories() {
         unit_directory=$(pkg-config --variable=systemdsystemunitdir systemd)
         sysusers_directory=$(pkg-config --variable=sysusersdir systemd)
@@ -25,7 +25,7 @@ find_directories() {
                 "$repository/CMakeLists.txt")
 }
 
-# In a directory of its own first, to see what came.
+# First into an empty directory, to list the files.
 stage() {
         staged=$root_area/staged
         DESTDIR=$staged cmake --install "$build_package" >"$root_area/install.log"
@@ -33,7 +33,7 @@ stage() {
         mount -t proc proc "$root/proc"
 }
 
-# A manual page each.
+# One manual page each.
 library_functions() {
         grep -oE '\bmountat_[a-z_]+\(' "$repository/client/mountat.h" | tr -d '(' | sort -u
 }
@@ -114,7 +114,7 @@ units_verify() {
                 "$unit_directory/mountatd.service" "$unit_directory/mountatd.socket" 2>&1)" ""
 }
 
-# The ids of the lines in the journal, as the daemon has them and as the catalog explains them.
+# The message ids in the daemon's source must be those in the catalog.
 events_are_explained() {
         tap_equal "$(sed -nE 's/^-- ([0-9a-f]{32})$/\1/p' "$root$catalog_directory/mountatd.catalog")" \
                 "$(sed -nE 's/^ *\[LOG_EVENT_.*= "([0-9a-f]{32})",$/\1/p' "$repository/daemon/log_line.c")"
@@ -132,10 +132,10 @@ runner_starts() {
                 "$unit_directory/mountat-runner.service" 2>&1)" ""
 }
 
-# Alone, as for a container's image.
+# Installed alone, as for a container image.
 runner_is_a_component() {
         DESTDIR=$root_area/runner cmake --install "$build_package" --component runner >/dev/null
-        # What goes into its package alone comes as well.
+        # Includes the files that are only in its package.
         tap_equal "$(find "$root_area/runner" ! -type d -printf '/%P\n' |
                 grep -vE '^/usr/share/(doc|lintian)/' | sort)" "$(runner_files | sort)"
 }
@@ -146,7 +146,7 @@ builds_without_go() {
         cd "$repository"
         tap_contains "$(cmake --preset release -B "$without" -DGO= \
                 -DMOUNTATD_TESTS=OFF 2>&1)" "no mountat-runner: there is no Go"
-        # Whoever wants it is told that it can't be had.
+        # If it was requested, cmake fails and says why.
         if cmake -B "$without" -DMOUNTATD_RUNNER=ON >"$without/log" 2>&1; then
                 echo "it was configured"
                 return 1
@@ -172,7 +172,7 @@ library_has_its_name() {
                 "soname: [libmountat.so.0]"
 }
 
-# compile COMPILER SOURCE OPTION…: with what pkg-config says about the library, in there.
+# compile COMPILER SOURCE OPTION…: compiles in the overlay, with pkg-config's flags of the library.
 compile() {
         local compiler=$1 source=$2 flags
 

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck source-path=SCRIPTDIR/..
 #
-# The manual: formatted without complaints, and in agreement with the programs and the header. Prints
-# TAP.
+# The manual pages are formatted without warnings, and agree with the programs and the header. Prints TAP.
 
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -16,7 +15,7 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 
 sources=$repository/man
 
-# mandoc dislikes the empty paragraphs of scdoc's output, which are no fault of the page.
+# mandoc warns of empty paragraphs, which scdoc generates.
 page_is_clean() {
         local complaints
 
@@ -27,7 +26,7 @@ page_is_clean() {
         tap_contains "$(head -n 20 "$sources/$1.scd")" "# NAME"
 }
 
-# The options that stand in `PROGRAM --help`, and those with a paragraph of their own on a page.
+# The options in `PROGRAM --help`, and those with a paragraph on the page.
 options_of_help() {
         "$build_package/$1" --help | grep -oE '^  --[a-z-]+' | tr -d ' ' | sort
 }
@@ -44,7 +43,7 @@ options_agree() {
         tap_equal "$(options_of_page "$2")" "$wanted"
 }
 
-# Go's way to print help has a dash less, on standard error, and a line or more of text below.
+# Go prints help to standard error, with one dash per option and the text on the lines below.
 runner_help() {
         "$build_package/client/buildbarn/mountat-runner" --help 2>&1 | sed 's/^  -/  --/'
 }
@@ -68,8 +67,8 @@ runner_defaults_agree() {
         tap_equal "$(defaults_of_page mountat-runner.8)" "$(sort <<<"$wanted")"
 }
 
-# "--max-mounts 16384", a line per option whose help ends in "(default 16384 …". In the page the
-# default stands in the paragraph.
+# "--max-mounts 16384": a line per option whose help ends in "(default 16384 …". On the page the default is
+# in the option's paragraph.
 defaults_of_help() {
         "$build_package/daemon/mountatd" --help |
                 sed -nE 's/^  (--[a-z-]+).*\(default ([0-9a-z]+)[^0-9a-z].*/\1 \2/p' | sort
@@ -101,13 +100,13 @@ commands_agree() {
                 sort)" "$wanted"
 }
 
-# The declarations, one a line, without comments.
+# The declarations, one per line, without comments.
 declarations() {
         gcc -E -P -x c - <"$repository/client/mountat.h" 2>/dev/null | tr -s ' \n' ' ' | sed 's/;/;\n/g' |
                 grep -oE '[a-z0-9_ ]*\*?mountat_[a-z_]+\(.*\);' | sed 's/^ *//'
 }
 
-# Each by its own name, as man(1) looks for it, and as the header declares it.
+# Each function has a page of its name, for man(1), with the header's declaration.
 functions_are_described() {
         local synopses line function
 
@@ -120,7 +119,7 @@ functions_are_described() {
         done <<<"$synopses"
 }
 
-# Pages of ours that others refer to are there.
+# References to our own pages lead to existing ones.
 references_lead_somewhere() {
         local reference name
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck source-path=SCRIPTDIR/..
 #
-# The Debian packages: what is in which, and what lintian says. Prints TAP.
+# The Debian packages: their contents, and lintian's verdict. Prints TAP.
 
 set -euo pipefail
 
@@ -12,12 +12,12 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/tap.sh"
 . "$tests/lib/go.sh"
 
-# With its overrides, which have a reason each in package/overrides.
+# With the overrides of package/overrides, each of which has a reason.
 lintian_is_content() {
         lintian --allow-root --fail-on error,warning "$build_package"/*_"$version"_*.deb
 }
 
-# An override that isn't needed any more would hide what comes later.
+# A stale override would hide later findings.
 overrides_are_needed() {
         local output
 
@@ -26,7 +26,7 @@ overrides_are_needed() {
         ! grep -E '(unused|mismatched)-override' <<<"$output"
 }
 
-# All that `cmake --install` has is in one package, and in one alone.
+# Each file that `cmake --install` installs is in exactly one package.
 packages_share_out_what_is_installed() {
         local package
 
@@ -47,13 +47,13 @@ library_is_apart() {
                 "$build_package/mountatd_${version}_$architecture.deb" Depends)" libsystemd0
 }
 
-# options_are_a_conffile PACKAGE: whoever changed /etc/default/PACKAGE is asked before it is replaced.
+# options_are_a_conffile PACKAGE: dpkg asks before it replaces a changed /etc/default/PACKAGE.
 options_are_a_conffile() {
         dpkg-deb --info "$build_package/$1_${version}_$architecture.deb" conffiles |
                 grep -qx "/etc/default/$1"
 }
 
-# In particular no C library: a copy of the program works anywhere.
+# Not even on a C library: a copy of the program works anywhere.
 runner_depends_on_no_library() {
         local package=$build_package/mountat-runner_${version}_$architecture.deb
 

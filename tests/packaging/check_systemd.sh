@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck source-path=SCRIPTDIR/..
 #
-# The package on a machine of its own where systemd is PID 1, as its administrator sees it. Needs
-# root; prints TAP.
+# The package on a machine where systemd is PID 1, as its administrator sees it. Needs root; prints TAP.
 
 set -euo pipefail
 

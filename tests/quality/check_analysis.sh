@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck source-path=SCRIPTDIR/..
 #
-# What compilers and analysers have to say of the code: gcc's -fanalyzer, clang-tidy, scan-build and
-# cppcheck. Each finding has been mended, or is answered below. Prints TAP.
+# Static analysis: gcc's -fanalyzer, clang-tidy, scan-build and cppcheck. Each finding has been fixed, or is a
+# false positive listed below. Prints TAP.
 
 set -euo pipefail
 
@@ -14,8 +14,8 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 
 build=$repository/build/analysis
 
-# The tool, the file, what it finds, and why it is none. What clang-tidy isn't asked for is told in
-# .clang-tidy. "errno": of a call that has failed it is taken for 0.
+# False positives: the tool, the file, the finding, the reason. .clang-tidy lists disabled checks. "errno": the
+# tool assumes that errno may be 0 after a failed call.
 answers() {
         cat <<'END'
 gcc   daemon/connection.c -Wanalyzer-malloc-leak  it is its thread's, which frees it
@@ -29,7 +29,7 @@ cppcheck daemon/log_line.c ctuuninitvar  vsnprintf(3) fills it
 END
 }
 
-# The findings of TOOL on standard input, as "FILE WHAT", that have no answer.
+# Prints the findings of TOOL on standard input, as "FILE WHAT", that aren't listed above.
 unanswered() {
         local tool=$1
 
@@ -60,7 +60,7 @@ gcc_analyses() {
         sed -nE 's/^([a-z_/]+\.c):.* warning: .*\[(-W[a-z-]+)\]$/\1 \2/p' "$log" | quiet gcc "$log"
 }
 
-# Of clang-tidy and of scan-build, which have one analyser.
+# For clang-tidy and scan-build, which share an analyser.
 clang_findings() {
         sed -nE "s|^$repository/([a-z_/]+\\.c):.* (warning\|error): .*\\[(clang-analyzer-)?([A-Za-z.-]+)\\]\$|\\1 \\4|p" \
                 "$1"
@@ -86,7 +86,7 @@ scan_builds() {
         clang_findings "$log" | quiet clang "$log"
 }
 
-# Its macros define structs, and cppcheck reads no headers of the system's.
+# Their macros define structs, and cppcheck doesn't read system headers.
 queue_header() {
         gcc -M -x c - <<<'#include <sys/queue.h>' | grep -o '/[^ ]*sys/queue\.h'
 }

@@ -1,9 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What may stand where: each kind of call in the one module that owns it, and includes only from
-# upper layers to lower ones. Prints TAP. Each rule is then tried on a copy with one fault in it: a
-# rule that sees nothing is none.
+# The layers of the source: each kind of call is only in the module that owns it, and includes go only from
+# upper layers to lower ones. Each rule is then tested on a copy of the source with one violation. Prints TAP.
 
 set -euo pipefail
 
@@ -14,7 +13,7 @@ trap 'rm -rf "$copies"' EXIT
 number=0
 failures=0
 
-# ok DESCRIPTION PROBLEMS: passed if there are none.
+# ok DESCRIPTION PROBLEMS: passes if there are none.
 ok() {
         number=$((number + 1))
         if [[ -z $2 ]]; then
@@ -26,7 +25,7 @@ ok() {
         fi
 }
 
-# A copy of the sources to look at.
+# Copies the sources.
 copy_sources() {
         rm -rf "$copies/all"
         mkdir "$copies/all"
@@ -34,7 +33,7 @@ copy_sources() {
         cd "$copies/all"
 }
 
-# Comments and strings go, so that prose may speak of what the code may not do; lines stay.
+# Removes comments and strings, which may mention anything, and keeps the line numbers.
 strip_prose() {
         perl -0777 -i -pe '
                 s{(^[ \t]*\#[ \t]*include[^\n]*|\x27(?:\\.|[^\x27\\\n])+\x27)
@@ -53,14 +52,14 @@ stands_only_in() {
                 while IFS= read -r line; do
                         [[ " $* " == *" ${line%%:*} "* ]] || echo "$line"
                 done)
-        # And there it does stand, else the pattern is what is wrong.
+        # It must occur there, or the pattern is wrong.
         for file in "$@"; do
                 grep -qE "$pattern" "$file" || problems+="$file has none"
         done
         ok "$description" "$problems"
 }
 
-# Regular expressions: one of these names, one of these functions called.
+# Regular expressions for one of these names, and for a call of one of these functions.
 name() {
         echo "(^|[^A-Za-z0-9_])($1)([^A-Za-z0-9_]|\$)"
 }
@@ -80,7 +79,7 @@ declare -A layer=(
         [lease]=40
         [sweep]=45 [request]=45
         [refusal]=48 [connection]=50
-        [bus_question]=50 # a header for the manager, whose questions bus.c puts
+        [bus_question]=50 # the manager's header for questions that bus.c asks
         [manager]=55
         [bus]=60
         [listener]=63 [server]=65 [options]=65 [main]=70
@@ -95,7 +94,7 @@ layers_of_daemon() {
 
         for file in daemon/*.[ch]; do
                 module=$(basename "${file%.?}")
-                module=${module%%_*} # of which one may have several files
+                module=${module%%_*} # a module may have several files
                 if [[ -z ${layer[$module]:-} ]]; then
                         echo "$file: in no layer: say in tests/quality/check_layers.sh in which"
                         continue
@@ -189,9 +188,9 @@ rules() {
         ok 'client/ includes nothing of the daemon' "$(includes_only client client/ common/ mountat.h)"
 }
 
-# ---- and each rule can fail: with one faulty line more, there is one failure more ----
+# ---- each rule can fail: an added violation causes exactly one more failure ----
 
-# sees FILE LINE: the line is put at the end of the file.
+# sees FILE LINE: appends the line to the file.
 sees() {
         local before=$failures
 

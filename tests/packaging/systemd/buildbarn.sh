@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154
 #
-# Stock Buildbarn in the machine, as services: a cluster, and a host that takes part in it, with the files
-# of mountat-runner's README.md as they stand there.
+# Stock Buildbarn in the machine, as services: a cluster, and a worker host configured with the files in
+# mountat-runner's README.md, unchanged.
 
 runner_readme=$repository/client/buildbarn/README.md
-# Of the cluster: where the files of tests/buildbarn/config have their sockets.
+# Where the configuration of the cluster, tests/buildbarn/config, has its sockets.
 buildbarn_cluster=/run/cluster
 
-# The lines of README.md that begin with that, as they stand there.
+# runner_readme_lines PATTERN: the lines of README.md's code blocks that begin with it.
 runner_readme_lines() {
         grep -oP "^ {7}\K$1.*" "$runner_readme"
 }
 
-# The file that README.md has by that name: its first line says so.
+# runner_readme_file NAME: the file of that name in README.md, whose first line is its name.
 runner_readme_file() {
         sed -n "\|^// $1\$|,/^\`\`\`\$/{/^\`\`\`\$/!p}" "$runner_readme"
 }
 
-# buildbarn_unit PROGRAM CONFIGURATION LINE…: a unit of an operator's, with these lines in [Service].
+# buildbarn_unit PROGRAM CONFIGURATION LINE…: an operator's unit, with these lines in [Service].
 buildbarn_unit() {
         local program=$1 configuration=$2
 
@@ -30,7 +30,7 @@ buildbarn_unit() {
         machine_run systemctl daemon-reload
 }
 
-# The cluster, which a host finds by its names, and the programs.
+# The cluster, with its host names, and the programs.
 buildbarn_prepare() {
         local config=/srv/buildbarn/config program
 
@@ -51,7 +51,7 @@ buildbarn_prepare() {
                 machine_await 10 machine_run test -S "$buildbarn_cluster/$program.sock"
         done
 
-        # The machine's overlay has files and directories of different devices, which bb_worker takes for mounts.
+        # Files and directories of an overlay have different devices, which bb_worker takes for mounts.
         machine_run install -d /var/lib/buildbarn
         machine_run mount -t tmpfs buildbarn /var/lib/buildbarn
         machine_run useradd --system bb_worker
@@ -71,7 +71,7 @@ buildbarn_prepare() {
         buildbarn_worker native
 }
 
-# buildbarn_runner [SED-SCRIPT]: bb_runner's file, changed by that.
+# buildbarn_runner [SED-SCRIPT]: writes bb_runner's configuration, changed by the script.
 buildbarn_runner() {
         local uid gid
 
@@ -82,7 +82,8 @@ buildbarn_runner() {
                         >"$machine_root/etc/buildbarn/runner.jsonnet"
 }
 
-# buildbarn_worker KIND [SED-SCRIPT]: bb_worker's file and its unit, for that kind of build directory.
+# buildbarn_worker KIND [SED-SCRIPT]: writes bb_worker's configuration and unit, for that kind of build
+# directory.
 buildbarn_worker() {
         local user=bb_worker
 
@@ -94,7 +95,7 @@ buildbarn_worker() {
         buildbarn_unit bb_worker /etc/buildbarn/worker.jsonnet "User=$user"
 }
 
-# As README.md has it done.
+# Runs README.md's command.
 buildbarn_restart() {
         local restart
 
@@ -102,8 +103,8 @@ buildbarn_restart() {
         machine_run "${restart[@]}"
 }
 
-# buildbarn_act COMMAND…: one action, tried once, in an input root without proc, sys and dev. Its
-# output and its status, or 125 with the reason if it wasn't run.
+# buildbarn_act COMMAND…: runs one action without retries, in an input root without proc, sys and dev.
+# Prints its output and returns its status, or 125 with the reason if it wasn't run.
 buildbarn_act() {
         local status=0
 
@@ -113,24 +114,24 @@ buildbarn_act() {
         return "$status"
 }
 
-# What fails without /proc.
+# A command that fails without /proc.
 buildbarn_reads_exe=(/bin/readlink /proc/self/exe)
 
-# buildbarn_is_green: with the mounts that there are by default, as the user of README.md.
+# An action has the default mounts and runs as README.md's user.
 buildbarn_is_green() {
         tap_equal "$(buildbarn_act /bin/sh -c \
                 '/bin/readlink /proc/self/exe && test -d /sys/kernel && busybox id -u')" \
                 "$(printf '%s\n' /bin/readlink "$(machine_run id --user buildbarn-action)")"
 }
 
-# buildbarn_has_logged UNIT TEXT: since its last start.
+# buildbarn_has_logged UNIT TEXT: whether it has, since its last start.
 buildbarn_has_logged() {
         machine_run journalctl --output=cat --unit="$1.service" \
                 "_SYSTEMD_INVOCATION_ID=$(machine_show InvocationID "$1.service")" |
                 grep --quiet --fixed-strings -e "$2"
 }
 
-# The worker first: without a scheduler it waits for one for a minute before it ends.
+# The worker first: without a scheduler it takes a minute to stop.
 buildbarn_stop() {
         machine_run systemctl stop bb_worker
         machine_run systemctl stop bb_runner bb_scheduler bb_storage

@@ -5,7 +5,7 @@
 
 manager=(org.mountat1 /org/mountat1 org.mountat1.Manager)
 
-# The lines of README.md that call it, as they stand there.
+# README.md's commands that call the daemon, unchanged.
 readme_lines_work() {
         local line lines
 
@@ -27,7 +27,7 @@ introspection_is_complete() {
         tap_contains "$output" "a(tuussast)"
         tap_contains "$output" "a(tuussasta{sv})"
         tap_contains "$output" ".UnmountPath"
-        # It has no method that takes descriptors, and no signal.
+        # No method takes descriptors, and there is no signal.
         ! grep -q -e '^\.Mount ' -e signal <<<"$output"
         tap_contains "$(machine_run busctl introspect org.mountat1 /org/mountat1 --xml-interface)" \
                 '<arg type="as" name="file_systems" direction="in"/>'
@@ -42,7 +42,7 @@ call_starts_the_service() {
         tap_equal "$(machine_show ActiveState)" active
 }
 
-# mount_by_path USER: busctl's words.
+# mount_by_path USER: mounts as USER by busctl and prints its answer.
 mount_by_path() {
         machine_as "$1" busctl call "${manager[@]}" MountPath sas /srv/ci/1 2 proc sysfs 2>&1
 }
@@ -56,7 +56,7 @@ polkit_denies() {
         tap_equal "$(mounts)" ""
 }
 
-# The rule of org.mountat1(5), for a user of this machine.
+# The polkit rule in org.mountat1(5), with a user of this machine.
 polkit_allows() {
         sed -n '/^# POLKIT/,/^# FILES/{ /^```/,/^```/{ /^```/d; p } }' \
                 "$repository/man/org.mountat1.5.scd" \
@@ -68,11 +68,11 @@ polkit_allows() {
         ! mount_by_path stranger
         machine_run busctl call "${manager[@]}" UnmountPath s /srv/ci/1
         tap_equal "$(mounts)" ""
-        # Text and directory must not part.
+        # The path in the question must be the directory's.
         ! machine_as ci busctl call "${manager[@]}" MountPath sas /srv/ci/../root 1 proc
 }
 
-# One of root's, that a member of the group may take if a rule says so of just this one.
+# A lease of root's, which a member of the group may release if a polkit rule allows exactly that lease.
 polkit_is_told_of_the_lease() {
         local lease rule=$machine_root/etc/polkit-1/rules.d/20-mountatd-test.rules output
 
@@ -93,14 +93,14 @@ END
                 '$(lease)'
 }
 
-# polkit takes questions about others from root, and from whom an action names as its owner.
+# polkit accepts questions about other users only from root and from the owner named in the action.
 polkit_answers_the_user_variant() {
         machine_as ci busctl call "${manager[@]}" MountPath sas /srv/ci/1 2 proc sysfs
         tap_equal "$(mounts)" "$(printf '%s\n' /srv/ci/1/proc /srv/ci/1/sys)"
         machine_run busctl call "${manager[@]}" UnmountPath s /srv/ci/1
 }
 
-# Leases by D-Bus stay over a restart, and go at a stop.
+# Leases made over D-Bus outlive a restart, and end at a stop.
 bus_leases_outlive_a_restart() {
         local ids
 
@@ -114,8 +114,8 @@ bus_leases_outlive_a_restart() {
         tap_equal "$(mounts)" ""
 }
 
-# Each call comes about when the idle timeout of the one before is over: the instance that leaves
-# answers it, or the next one.
+# Each call comes at about the end of the previous one's idle timeout: either the exiting instance or the
+# next one answers it.
 calls_meet_idle_exits() {
         machine_options --idle-timeout=1
         machine_run sh -e -c 'for ms in 00 03 06 09 12 15 18 21 24 27 30 33; do
@@ -126,7 +126,7 @@ calls_meet_idle_exits() {
         machine_options ""
 }
 
-# Started by hand: it is ready when it is on the bus.
+# Started explicitly, it is ready once it is on the bus.
 log_level_is_set() {
         machine_run systemctl stop mountatd.service
         machine_run systemctl start mountatd.service
@@ -138,7 +138,7 @@ log_level_is_set() {
                 systemctl service-log-level mountatd.service info; done'
 }
 
-# Nobody else, by the bus policy.
+# The bus policy denies it to all other users.
 log_level_is_for_root() {
         local output
 

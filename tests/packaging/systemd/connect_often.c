@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* connect_often DIRECTORY CONNECTIONS MOUNTS: holds so many mounts of procfs on each of so many
- * connections, in directories that it makes, until it is killed. */
+/* connect_often DIRECTORY CONNECTIONS MOUNTS: opens CONNECTIONS connections, each with MOUNTS mounts of
+ * procfs in directories that it creates, until it is killed. */
 
 #include <err.h>
 #include <errno.h>

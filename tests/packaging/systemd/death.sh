@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154
 #
-# Restarts, stops, kills: what systemd does then, and what stays mounted.
+# Restarts, stops and kills under systemd, and which mounts stay.
 
 restart_keeps_leases() {
         local ids before
@@ -27,8 +27,8 @@ stop_leaves_nothing() {
         machine_await 5 holder_is_gone
 }
 
-# By the daemon itself, with the rights that the unit leaves it: the client lives, so ExecStartPre=
-# leaves its mounts to it, and the client doesn't come back in time.
+# The daemon itself unmounts, with the rights that the unit leaves it. The client lives, so ExecStartPre=
+# doesn't unmount, but it doesn't reconnect in time.
 nobody_adopts() {
         local pid
 
@@ -44,7 +44,7 @@ nobody_adopts() {
         machine_options ""
 }
 
-# As the unit has it, but for the time.
+# As in the unit, but with a shorter time.
 watchdog_restarts() {
         local before
 
@@ -72,8 +72,7 @@ service_has_another_pid() {
         [[ $pid != 0 && $pid != "$1" && $(machine_show ActiveState) == active ]]
 }
 
-# The limits of systemd for starts, 5 in 10 s, must not end it, neither the service nor the socket.
-# A lease that is held all the time stays the same.
+# systemd's start limit, 5 in 10 s, must stop neither the service nor the socket. A lease is held throughout.
 kills_end_nothing() {
         local ids pid i
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154
 #
-# The package: installed, upgraded with a lease held, removed, purged.
+# The package is installed, upgraded with a lease held, removed and purged.
 
-# package_prepare VERSION: the packages of the build, and mountatd's as a next version.
+# package_prepare VERSION: copies the built packages, and makes a next version of mountatd's.
 package_prepare() {
         mkdir "$machine_root/srv/packages"
         cp "$build_package"/*_"$1"_*.deb "$machine_root/srv/packages"
         package_make_next mountatd "$1"
 }
 
-# package_make_next PACKAGE VERSION: PACKAGE.next.deb, of version VERSION+next.
+# package_make_next PACKAGE VERSION: makes PACKAGE.next.deb, of version VERSION+next.
 package_make_next() {
         local work=$machine_area/next
 
@@ -20,7 +20,7 @@ package_make_next() {
         rm -r "$work"
 }
 
-# Who asks: a member of the group, and somebody who isn't; and whose place it is.
+# A user in the group, one who isn't, and the owner of the directory.
 package_make_users() {
         machine_run useradd --create-home runner
         machine_run useradd --create-home stranger
@@ -70,7 +70,7 @@ package_removes() {
         machine_await 5 holder_is_gone
 }
 
-# Links, masks and configuration; the group stays.
+# No links, masks or configuration stay, only the group.
 package_purges() {
         machine_run dpkg --purge mountatd
         tap_equal "$(machine_run find /etc /var/lib/systemd -name '*mountat*' \

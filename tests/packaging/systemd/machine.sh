@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# A machine of its own with systemd as PID 1: this machine's programs, changes kept in memory. It is
-# systemd-nspawn on an overlay of /, without a service manager outside. The script is in a mount
-# namespace of its own (root_enter_namespace), so /run and the cgroups in here are nobody else's.
+# A machine with systemd as PID 1: systemd-nspawn on an overlay of the host's /, with changes in memory,
+# without a service manager outside. The script is in its own mount namespace (root_enter_namespace), so /run
+# and the cgroups here are private.
 
-# As systemd-run and logins have it.
+# As for systemd-run and logins.
 machine_environment=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
         LC_ALL=C.UTF-8 SYSTEMD_PAGER= SYSTEMD_COLORS=0)
 
-# Why there can be none; nothing if there can.
+# Prints why the machine can't run here; nothing if it can.
 machine_why_not() {
         if ! grep -qw cgroup2 /proc/filesystems; then
                 echo "impossible here: the kernel has no cgroup2"
@@ -20,7 +20,7 @@ machine_why_not() {
         fi
 }
 
-# After machine_why_not() had nothing to say. Sets machine_area, machine_root, machine_leader.
+# Starts it, after machine_why_not() printed nothing. Sets machine_area, machine_root, machine_leader.
 machine_start() {
         machine_area=$(mktemp --directory --tmpdir mountatd-machine.XXXXXXXX)
         machine_root=$machine_area/root
@@ -35,8 +35,8 @@ machine_start() {
         machine_await_boot
 }
 
-# What this machine would start isn't started there: a device 0:0 means "not there". Nor does it
-# write to a copy of this machine's journal.
+# The host's enabled units aren't started there: in an overlay, a device 0:0 hides a file. Nor does it write
+# to a copy of the host's journal.
 machine_prepare() {
         local wants
 
@@ -44,7 +44,7 @@ machine_prepare() {
         for wants in /etc/systemd/system/*.wants; do
                 mknod "$1$wants" c 0 0
         done
-        # A machine for builds may have a policy that nothing is to be started by packages.
+        # A build host may have a policy that packages must not start services.
         if [[ -e /usr/sbin/policy-rc.d ]]; then
                 mkdir -p "$1/usr/sbin"
                 mknod "$1/usr/sbin/policy-rc.d" c 0 0
@@ -53,7 +53,7 @@ machine_prepare() {
                 >"$1/etc/systemd/journald.conf.d/test.conf"
 }
 
-# Without nspawn's own filter, which in some versions doesn't know newer calls of the kernel's.
+# Without nspawn's own seccomp filter, which in some versions lacks newer system calls.
 machine_boot() {
         local devices=()
 
@@ -86,13 +86,13 @@ machine_await_boot() {
         return 1
 }
 
-# Runs a command in the machine, as root; for a minute at most.
+# Runs a command in the machine as root, for a minute at most.
 machine_run() {
         timeout 60 nsenter --target "$machine_leader" --all -- \
                 env --ignore-environment --chdir=/ "${machine_environment[@]}" "$@"
 }
 
-# machine_as USER COMMAND…: with the groups that the user has by now.
+# machine_as USER COMMAND…: runs it with the user's current groups.
 machine_as() {
         local user=$1
 
@@ -101,12 +101,12 @@ machine_as() {
                 --inh-caps=-all --ambient-caps=-all --bounding-set=-all "$@"
 }
 
-# A property of the service.
+# Prints a property of a unit.
 machine_show() {
         machine_run systemctl show --property="$1" --value "${2:-mountatd.service}"
 }
 
-# machine_await SECONDS COMMAND…: until it succeeds.
+# machine_await SECONDS COMMAND…: repeats it until it succeeds.
 machine_await() {
         local deadline=$((SECONDS + $1))
 
@@ -121,14 +121,14 @@ machine_await() {
         return 1
 }
 
-# machine_has_logged MESSAGE-ID TEXT: whether mountatd has. While it runs, to be waited for: it logs
-# from a thread of its own.
+# machine_has_logged MESSAGE-ID TEXT: whether mountatd has. Use it with machine_await while mountatd runs,
+# since it logs from a separate thread.
 machine_has_logged() {
         machine_run journalctl --output=cat --unit=mountatd.service "MESSAGE_ID=$1" |
                 grep --quiet --fixed-strings -e "$2"
 }
 
-# Ends what machine_start() began. With its PID 1 all of a pid namespace ends, but not with nspawn.
+# Ends what machine_start() started. Killing nspawn isn't enough; killing PID 1 ends its pid namespace.
 machine_stop() {
         if [[ ${machine_leader:-} ]]; then
                 kill -KILL "$machine_leader" 2>/dev/null || true
@@ -146,7 +146,7 @@ machine_stop() {
         fi
 }
 
-# The last processes in there take a moment to die.
+# The last processes take a moment to exit.
 machine_remove_cgroup() {
         local i
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* mount_often ROOT COUNT MILLISECONDS: mounts and unmounts proc and sys, with a pause after each of
- * the two, so that somebody else can be measured. */
+/* mount_often ROOT COUNT MILLISECONDS: mounts and unmounts proc and sys COUNT times, with a pause after
+ * each, to measure the effect on other processes. */
 
 #include <err.h>
 #include <fcntl.h>

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154
 #
-# mountat-runner by its package, set up in the words of its README.md, between bb_worker and bb_runner. What
-# the README says of failures is seen here as far as it takes systemd.
+# mountat-runner, installed from its package and set up by the commands of its README.md, between bb_worker and
+# bb_runner. Tests those failures in the README that need systemd.
 
-# runner_prepare VERSION: the package as a next version.
+# runner_prepare VERSION: makes a next version of the package.
 runner_prepare() {
         buildbarn_prepare
         package_make_next mountat-runner "$1"
 }
 
-# As the README says, on a machine where Buildbarn isn't configured yet.
+# By the README's command, on a machine where Buildbarn isn't configured yet.
 runner_installs() {
         machine_run sh -c "cd /srv/packages && echo y | DEBIAN_FRONTEND=noninteractive \
                 $(runner_readme_lines 'apt install')"
@@ -30,12 +30,12 @@ runner_show() {
         machine_show "$1" mountat-runner.service
 }
 
-# runner_has_logged TEXT: since its last start.
+# runner_has_logged TEXT: whether it has, since its last start.
 runner_has_logged() {
         buildbarn_has_logged mountat-runner "$1"
 }
 
-# A worker and a runner as they are without mountat-runner: there is no /proc, and nobody says a word.
+# Without mountat-runner between worker and runner, an action has no /proc, and nothing is logged.
 runner_is_not_between() {
         local status=0
 
@@ -48,7 +48,7 @@ runner_is_not_between() {
         tap_equal "$(runner_show StatusText | cut --delimiter=';' --fields=1)" "0 actions running"
 }
 
-# By the README's words: who may connect, two lines, the worker's file, the restart.
+# By the README's commands and files: the group, two lines, the worker's configuration, the restart.
 runner_is_set_up() {
         local variable file
 
@@ -64,11 +64,11 @@ runner_is_set_up() {
         buildbarn_restart
 }
 
-# As root, with nothing but the option: it is the service's user, with the service's options.
+# Run by root with no other option, --check uses the service's user and options.
 runner_is_checked() {
         local said
 
-        # As an operator leaves it: bb_worker's alone.
+        # As in production, only bb_worker may create directories there.
         machine_run chmod 0755 /var/lib/buildbarn/build
         said=$(machine_run mountat-runner --check)
         tap_contains "$said" "All is well."
@@ -80,7 +80,7 @@ runner_is_checked() {
         tap_equal "$(mounts)" ""
 }
 
-# systemctl status shows that.
+# As shown by systemctl status.
 runner_is_ready() {
         [[ $(runner_show StatusText) == "0 actions running; ready" ]]
 }
@@ -89,7 +89,7 @@ runner_status_has() {
         [[ $(runner_show StatusText) == *"$1"* ]]
 }
 
-# runner_check_fails TEXT: with that in its words.
+# runner_check_fails TEXT: --check fails, and prints TEXT.
 runner_check_fails() {
         local said status=0
 
@@ -98,7 +98,8 @@ runner_check_fails() {
         tap_contains "$said" "$1"
 }
 
-# runner_drop_in UNIT LINE…: for a unit, in [Service]; without lines it goes. Then it is restarted.
+# runner_drop_in UNIT LINE…: writes a drop-in for [Service], or without lines removes it, and restarts the
+# unit.
 runner_drop_in() {
         local unit=$1 file=/run/systemd/system/$1.service.d/test.conf
 
@@ -124,7 +125,7 @@ runner_cannot_reach_bb_runner() {
         machine_await 10 machine_run mountat-runner --check
 }
 
-# Only the first action can tell.
+# This shows only when an action runs.
 runner_cannot_enter_input_roots() {
         local said status=0
 
@@ -139,7 +140,7 @@ runner_cannot_enter_input_roots() {
         buildbarn_is_green
 }
 
-# Nobody but bb_worker itself can know.
+# Only bb_worker itself sees this.
 runner_is_closed_to_the_worker() {
         machine_run gpasswd --delete bb_worker mountat-runner
         machine_run systemctl restart bb_worker
@@ -159,8 +160,7 @@ runner_has_a_namespace_of_its_own() {
         machine_await 10 runner_is_ready
 }
 
-# RestrictSUIDSGID= makes openat2(2) fail, without which no input root is opened. It says so itself,
-# since the unit is told when the program is ready.
+# RestrictSUIDSGID= denies openat2(2), needed to open input roots, so the service fails to start and says why.
 runner_needs_openat2() {
         runner_drop_in mountat-runner RestrictSUIDSGID=yes Restart=no || true
         machine_await 10 runner_has_failed
@@ -173,7 +173,7 @@ runner_has_failed() {
         [[ $(runner_show ActiveState) == failed ]]
 }
 
-# What was installed by hand before there was a package, and is taken away in the words of README.md.
+# Manually installed files hide the package's, until README.md's command removes them.
 runner_is_hidden() {
         local words
 
@@ -193,7 +193,7 @@ runner_is_hidden() {
         machine_await 10 runner_is_ready
 }
 
-# Actions that a killed bb_runner leaves are ended by its unit.
+# When bb_runner is killed, its unit ends the actions that it leaves.
 runner_unit_ends_actions() {
         buildbarn_act /bin/sleep 3600 &
         machine_await 10 machine_run pgrep --full --uid buildbarn-action 'sleep 3600'
@@ -206,7 +206,7 @@ runner_has_no_action() {
         ! machine_run pgrep --uid buildbarn-action
 }
 
-# The other kind of build directory, by one word of README.md's.
+# The other kind of build directory, by changing one word of README.md's file.
 runner_serves_fuse() {
         buildbarn_worker fuse
         buildbarn_restart
@@ -232,7 +232,7 @@ runner_is_kept_out_of_fuse() {
         machine_await 10 machine_run mountat-runner --check
 }
 
-# Nobody else sees bb_worker's FUSE then: what is there is the one of before, which nobody serves, or none.
+# Other services don't see bb_worker's FUSE mount then, but an old one without a server, or none.
 runner_does_not_see_fuse() {
         runner_drop_in bb_worker PrivateTmp=yes
         machine_await 10 runner_check_fails \
@@ -243,7 +243,7 @@ runner_does_not_see_fuse() {
         buildbarn_is_green
 }
 
-# The next version runs; options that were changed stay.
+# The next version runs, and changed options stay.
 runner_upgrades() {
         local before options
 
@@ -258,7 +258,7 @@ runner_upgrades() {
         buildbarn_is_green
 }
 
-# SIGTERM is a good end; and an upgrade changes no administrator's mind.
+# SIGTERM is a clean exit, and an upgrade doesn't enable a disabled service.
 runner_stays_disabled() {
         machine_run systemctl disable --now mountat-runner.service
         tap_equal "$(runner_show Result)" success
@@ -268,7 +268,7 @@ runner_stays_disabled() {
         machine_run systemctl enable --now mountat-runner.service
 }
 
-# It leaves the configuration and, as is the custom, the users.
+# The configuration stays and, as is customary, the users.
 runner_is_removed() {
         machine_run dpkg --remove mountat-runner
         tap_equal "$(runner_show ActiveState)" inactive

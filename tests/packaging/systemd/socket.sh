@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154
 #
-# What an administrator does with the socket and the service.
+# The socket and the service, as an administrator uses them.
 
-# What the daemon has mounted, and by which ids.
+# Prints the daemon's mounts, with their ids.
 mounts() {
         machine_run findmnt --kernel --noheadings --output TARGET --source mountatd || true
 }
@@ -12,7 +12,7 @@ mount_ids() {
         machine_run findmnt --kernel --noheadings --output ID,TARGET --source mountatd
 }
 
-# A unit of its own, as a runner is one, that holds a lease. An earlier one is there if a test failed.
+# Starts a unit that, like a runner, holds a lease. If a test failed, an earlier one may still run.
 holder_start() {
         holder_is_gone || machine_run systemctl kill --signal=KILL holder.service || true
         machine_await 5 holder_is_gone
@@ -26,7 +26,7 @@ holder_is_gone() {
         [[ $(machine_show LoadState holder.service) == not-found ]]
 }
 
-# holder_holds LEASES: as the daemon counts.
+# holder_holds LEASES: whether the daemon counts that many.
 holder_holds() {
         [[ $(machine_run busctl get-property org.mountat1 /org/mountat1 org.mountat1.Manager \
                 Leases) == "u $1" ]]
@@ -49,7 +49,7 @@ hello() {
 socket_enables() {
         machine_run systemctl enable --now mountatd.socket
         tap_equal "$(machine_run systemctl is-enabled mountatd.socket)" enabled
-        # Through the socket's Also=: the name for D-Bus.
+        # By the socket's Also=: the D-Bus alias.
         machine_run systemctl disable mountatd.socket mountatd.service
         machine_run systemctl enable --now mountatd.socket
         tap_equal "$(machine_run readlink /etc/systemd/system/dbus-org.mountat1.service)" \
@@ -60,7 +60,7 @@ connection_starts_the_service() {
         machine_run systemctl stop mountatd.service
         tap_equal "$(machine_show ActiveState)" inactive
         hello
-        machine_await 10 machine_run systemctl is-active --quiet mountatd.service # who has answered says so next
+        machine_await 10 machine_run systemctl is-active --quiet mountatd.service # it answers before READY=1
 }
 
 stranger_is_refused() {
@@ -104,7 +104,7 @@ namespace_is_that_of_pid_1() {
                 "$(machine_run readlink /proc/1/ns/mnt)"
 }
 
-# machine_options OPTIONS: in /etc/default/mountatd, with a restart as its first lines say.
+# machine_options OPTIONS: sets them in /etc/default/mountatd, and restarts as its first lines say.
 machine_options() {
         machine_run sed -i "s|^MOUNTATD_OPTIONS=.*|MOUNTATD_OPTIONS=\"$1\"|" /etc/default/mountatd
         machine_run systemctl restart mountatd.service
@@ -131,7 +131,7 @@ idle_exit_and_back() {
         machine_options ""
 }
 
-# Directories of somebody else's: the owner rule isn't enough, the option is.
+# Another user's directories: allowed by the option, not by the rule about owners.
 options_count() {
         local output
 
@@ -144,7 +144,7 @@ options_count() {
         machine_options ""
 }
 
-# A user's mistake; the entry has its id and says who and where.
+# A refused request: the entry has its message id, and says who and where.
 journal_has_fields() {
         local entry
 
@@ -168,8 +168,7 @@ journal_explains() {
                 MESSAGE_ID=883ca9fb454741ad95521eb5dbeb3573)" "--build-directory=DIR:USER"
 }
 
-# The README's way for a compiler, and without: a unit with an input root that has this machine's
-# programs.
+# A compiler with the README's command, and without: in a unit, in an input root with the host's programs.
 toolchain_runs() {
         local output
 

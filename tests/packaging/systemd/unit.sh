@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154
 #
-# What the unit keeps the service from, as shipped and with a user of its own; and what it costs PID 1.
+# The unit's sandbox, as shipped and with a user of its own; and the cost for PID 1.
 
-# score_is_at_most TENTHS: of systemd-analyze security, in which less is better.
+# score_is_at_most TENTHS: whether systemd-analyze security's exposure level, lower is better, is at most
+# that.
 score_is_at_most() {
         local score
 
@@ -13,7 +14,7 @@ score_is_at_most() {
         [[ $score ]] && ((score <= $1))
 }
 
-# install_variant NAME: by the commands of its page, unchanged, in Debian's directory.
+# install_variant NAME: installs a drop-in by the commands of its page, unchanged, from Debian's directory.
 install_variant() {
         local lines
 
@@ -37,7 +38,8 @@ join_variant_is_installed() {
                 "/proc/$(machine_show MainPID)/status")" $'240000\n240000\n240000'
 }
 
-# In a unit with a mount namespace of its own, as a child of the command, if any. What is held there ends with the end of standard input.
+# Holds a lease in a unit with its own mount namespace, as a child of the given command, if any. The lease
+# ends with standard input.
 joined_client_is_served() {
         local output
 
@@ -58,7 +60,7 @@ joined_client_is_served() {
         tap_equal "$(machine_run grep -c /srv/inside /proc/self/mountinfo || true)" 0
 }
 
-# What a container has of the host: its own mounts, and in /run/mountatd the second socket's directory.
+# A container's view: its own mounts, and the second socket's directory at /run/mountatd.
 container_start() {
         machine_run systemd-run --quiet --collect --unit=container --property=User=runner \
                 --property=SupplementaryGroups=mountat --property=PrivateMounts=yes \
@@ -72,7 +74,7 @@ container_pid() {
         machine_run pgrep --full --exact 'mountatctl hold /srv/inside'
 }
 
-# Whatever the daemon was meanwhile.
+# Works across restarts of the daemon.
 container_holds() {
         [[ $(machine_run grep -c ' /srv/inside/' "/proc/$(container_pid)/mountinfo") == 2 ]]
 }
@@ -83,7 +85,8 @@ container_as_runner() {
                 --inh-caps=-all --bounding-set=-all "$@"
 }
 
-# Nothing but the socket is in there, and that by its path: at once, and after either unit's restart.
+# The directory has only the socket, which is reached by its path: at once, and after a restart of either
+# unit.
 second_socket_is_served() {
         local unit before
 
@@ -108,7 +111,7 @@ second_socket_is_served() {
         machine_await 5 holder_holds 0
 }
 
-# As the unit's comment has it: on the host nobody comes to it who isn't in the group.
+# As the unit's comment says: on the host only members of the group reach it.
 open_socket_is_in_a_closed_directory() {
         machine_run sh -e -c 'systemctl stop mountatd.service mountatd-join.socket
                 rm -r /run/mountatd-join
@@ -127,7 +130,7 @@ open_socket_is_in_a_closed_directory() {
                 mountatctl hello)" "mountatd $version"
 }
 
-# With mountatd.socket the second one stops too.
+# The second socket stops with mountatd.socket.
 join_variant_is_removed() {
         machine_run systemctl disable mountatd-join.socket
         machine_run systemctl stop mountatd.socket
@@ -151,16 +154,16 @@ memory_is_limited() {
         tap_equal "$(machine_show OOMPolicy)" continue
 }
 
-# Nothing, if the machine's cgroups account for memory: those are v2, and a controller that the host
-# has in v1 isn't there.
+# Prints why the machine's cgroups don't account for memory; nothing if they do. They are v2, which lacks a
+# controller that the host uses in v1.
 memory_why_not() {
         if ! grep -qw memory "$machine_cgroup/cgroup.controllers"; then
                 echo "impossible here: cgroup v2 has no memory controller for the machine"
         fi
 }
 
-# The runner's limits used up: 512 connections, 2048 mounts. The daemon's are four times as many
-# connections and eight times as many mounts, so an eighth of MemoryMax= must do.
+# Uses up one user's limits: 512 connections, 2048 mounts. The daemon's limits are four times as many
+# connections and eight times as many mounts, so an eighth of MemoryMax= must be enough.
 memory_suffices() {
         local cgroup used
 
@@ -184,7 +187,7 @@ memory_suffices() {
         ((used < 1 << 27))
 }
 
-# pid_1_nanoseconds COMMAND…: PID 1's time on a CPU while that runs.
+# pid_1_nanoseconds COMMAND…: prints PID 1's CPU time while the command runs.
 pid_1_nanoseconds() {
         local before after
 
@@ -196,19 +199,19 @@ pid_1_nanoseconds() {
         echo $((after - before))
 }
 
-# mount_often COUNT MILLISECONDS: so many mounts and unmounts of proc and sys, with pauses.
+# mount_often COUNT MILLISECONDS: mounts and unmounts proc and sys COUNT times, with pauses.
 mount_often() {
         machine_as runner /srv/mount_often /srv/root "$@"
 }
 
-# In a mount namespace that receives and passes on nothing, which the daemon has to enter.
+# In a private mount namespace, which the daemon has to enter.
 mount_often_elsewhere() {
         machine_run unshare --mount --propagation=private setpriv --reuid=runner --regid=runner \
                 --init-groups --inh-caps=-all --ambient-caps=-all --bounding-set=-all \
                 /srv/mount_often /srv/root "$@"
 }
 
-# In a row PID 1 looks at its mounts five times a second at most; with pauses, each time.
+# Without pauses PID 1 rereads its mount table at most five times a second; with pauses, each time.
 cost_of_pid_1() {
         local row apart
 
@@ -223,7 +226,7 @@ cost_of_pid_1() {
         ((row > 0 && apart > 0))
 }
 
-# Of what is mounted in there its table tells nothing.
+# PID 1's mount table doesn't show mounts in another namespace.
 cost_of_pid_1_elsewhere() {
         local home elsewhere
 
