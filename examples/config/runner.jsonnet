@@ -4,18 +4,18 @@
 
 {
   buildDirectoryPath: '/worker/build',
-  // What mountatd is for: an action sees its input root, and nothing of this container.
+  // An action sees its input root, and nothing of this container: mountatd provides the rest.
   chrootIntoInputRoot: true,
-  // A user that nothing else runs as, not in the whole pod: actions see its processes.
+  // Nothing else in the pod may run as this user: actions have access to its processes.
   runCommandsAs: { userId: 65534, groupId: 65534 },
   cleanProcessTable: true,
-  // Directories of the worker's, which the action's user fills and the worker removes. Nothing of
-  // common.global: in a pod, the port of its diagnosticsHttpServer is the worker's.
+  // The actions' user writes to the worker's directories, and the worker removes its files. Doesn't import
+  // common.global: in a pod, the worker has the port of its diagnosticsHttpServer.
   global: { setUmask: { umask: 0 } },
   grpcServers: [{
     listenPaths: ['/worker/runner'],
     authenticationPolicy: { allow: {} },
-    // When the container is stopped, running actions end first, within the time that it gets for that.
+    // When the container is stopped, running actions are completed first, within its grace period.
     stopGracefully: true,
   }],
 }

@@ -9,7 +9,7 @@ local common = import 'common.libsonnet';
     mount: {
       mountPath: '/worker/build',
       fuse: {
-        // mountat-runner and the actions are other users.
+        // mountat-runner and the actions run as other users.
         allowOther: true,
         mountMethod: 'DIRECT',
         directoryEntryValidity: '300s',
@@ -18,7 +18,7 @@ local common = import 'common.libsonnet';
     },
   },
 }) {
-  // Without a cache, each page that is read of a file costs fetching all of it.
+  // Without a cache, FUSE fetches a whole file for each page that is read.
   blobstore+: { contentAddressableStorage: { readCaching: {
     slow: common.blobstore.contentAddressableStorage,
     fast: { 'local': {

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the workers of both kinds have. common.libsonnet is that of the cluster.
+// The configuration shared by both kinds of worker. common.libsonnet is the cluster's.
 
 local common = import 'common.libsonnet';
 
-// A worker whose build directory is of that kind, with one runner, behind mountat-runner.
+// A worker with that kind of build directory, and one runner behind mountat-runner.
 function(buildDirectory) {
   blobstore: common.blobstore,
   browserUrl: common.browserUrl,
   maximumMessageSizeBytes: common.maximumMessageSizeBytes,
   scheduler: { address: 'scheduler:8983' },
-  // What it makes, the user of the actions fills.
+  // The actions' user writes to directories that the worker creates.
   global: common.global { setUmask: { umask: 0 } },
   buildDirectories: [buildDirectory {
     runners: [{
       // It would be unix:///worker/runner without mountat-runner.
       endpoint: { address: 'unix:///worker/mountat-runner' },
       concurrency: 8,
-      // The scheduler matches it exactly: put what the cluster's actions ask for.
+      // The scheduler matches it exactly: set the properties that the cluster's actions request.
       platform: { properties: [{ name: 'OSFamily', value: 'linux' }] },
       workerId: { pod: std.extVar('POD_NAME'), node: std.extVar('NODE_NAME') },
       maximumFilePoolFileCount: 100000,

@@ -17,7 +17,7 @@ local common = import 'common.libsonnet';
     },
   },
 }) {
-  // Without a cache, each page that is read of a file costs fetching all of it.
+  // Without a cache, FUSE fetches a whole file for each page that is read.
   blobstore+: { contentAddressableStorage: { readCaching: {
     slow: common.storage.contentAddressableStorage,
     fast: common.inMemory(common.largestFile),
