@@ -8,11 +8,11 @@ import (
 	"os"
 )
 
-// The status of act for an action that wasn't run, which is none of its own.
+// act's exit status if the action wasn't run.
 const exitNotRun = 125
 
-// act runs a command as an action in an input root with a shell and those empty directories, on the
-// workers of examples/config, prints what it printed, and returns its exit code.
+// act runs a command as an action in an input root with a shell and empty mountpoints, on the workers of
+// examples/config, prints its output, and returns its exit code.
 func act(storage, scheduler string, mountpoints, command []string) int {
 	o, err := runOnOthers(storage, scheduler, mountpoints, command)
 	if err != nil {

@@ -26,11 +26,11 @@ type rootDigest = *remoteexecution.Digest
 const (
 	manyAtOnce     = 8
 	manyEach       = 100
-	manyEachInside = 25 // the same daemon, with less between it and the action
+	manyEachInside = 25 // fewer: the same daemon, and no mountat-runner
 )
 
-// runKind tries everything with one kind of build directory, the most real first. What depends on the
-// mounts only is tried with mountat-runner: they are the same from the decorator.
+// runKind runs all cases with one kind of build directory, the most realistic first. Cases that depend only
+// on the mounts run with mountat-runner: the decorator makes the same mounts.
 func (c *cases) runKind(kind string) {
 	c.tryEach(kind, []tried{
 		{"without mounts, a program can't read /proc/self/exe", c.failsWithout},
@@ -92,7 +92,7 @@ func (c *cases) test(kind, name string, run func() error) {
 	}
 }
 
-// column is the results table's.
+// column is a column of the results table.
 func (c *cases) column(kind string) string {
 	if c.variant == inside {
 		return kind + ", inside"
@@ -100,12 +100,12 @@ func (c *cases) column(kind string) string {
 	return kind
 }
 
-// shell is an action of the root with empty mountpoints.
+// shell is an action in the root with empty mountpoints.
 func (c *cases) shell(kind, script string) action {
 	return action{kind: kind, variant: c.variant, root: c.roots[rootReady], command: []string{"/bin/sh", "-c", script}}
 }
 
-// The devices that an action has, as the shell lists them, with all else of /dev.
+// An action's /dev, as listed by the shell.
 const devices = "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero"
 
 func (c *cases) isConfinedInDev(kind string) error {
@@ -127,10 +127,10 @@ func expectExit(o outcome, code int32, stdout string) error {
 	return nil
 }
 
-// By its path: a shell of busybox' may run its own tools without exec.
+// By its path: busybox's shell may run its own tools without exec.
 const readExe = "/bin/readlink /proc/self/exe"
 
-// nextActionRuns is what every failure must leave possible. The worker may just be coming back.
+// nextActionRuns checks that a failure doesn't prevent later actions. The worker may still be restarting.
 func (c *cases) nextActionRuns(kind string) error {
 	err := eventually("the next action runs", func() error {
 		return expectExit(c.client.runWhenReady(c.shell(kind, readExe)), 0, "/bin/readlink")
@@ -151,7 +151,7 @@ func (c *cases) worksWith(kind string) error {
 	return c.expectNothingLeft(kind)
 }
 
-// checks is with all running, as the user of the service. Each step is one that an action takes.
+// checks runs --check while all is running, as the service's user. Each step is one of an action's.
 func (c *cases) checks(kind string) error {
 	command := slices.Concat(c.process(kind, proxy).command, []string{"--check"})
 	output, err := exec.Command(command[0], command[1:]...).CombinedOutput()
@@ -162,7 +162,7 @@ func (c *cases) checks(kind string) error {
 	if kind == kindFUSE {
 		steps = append(steps, "ok    mount ", "ok    unmount ")
 	} else {
-		steps = append(steps, "note  mount ") // in it bb_worker alone makes directories
+		steps = append(steps, "note  mount ") // only bb_worker can create directories there
 	}
 	for _, step := range steps {
 		if !strings.Contains(string(output), step) {
@@ -185,14 +185,14 @@ func (c *cases) isConfined(kind string) error {
 	if o.err != nil || o.code != 0 {
 		return errors.New(o.String())
 	}
-	// The shell, and what it starts to count.
+	// The shell, and the programs that it starts to count.
 	if words := strings.Fields(o.stdout); len(words) != 2 || words[0] != "sysfs" || len(words[1]) != 1 {
 		return fmt.Errorf("the action tells: %v", o)
 	}
 	return nil
 }
 
-// outputsOf runs an action in that root whose output is all of it.
+// outputsOf runs an action whose output is the whole root.
 func (c *cases) outputsOf(kind, root string) (*remoteexecution.Directory, error) {
 	a := c.shell(kind, readExe+" && touch /made")
 	a.root, a.outputs = c.roots[root], []string{""}
@@ -298,7 +298,7 @@ func (c *cases) timeout(kind string) error {
 }
 
 func (c *cases) daemonisedChild(kind string) error {
-	// Buildbarn waits for who holds the output, of which it lets an action have more descriptors.
+	// Buildbarn waits until the action's output is closed, and an action has more descriptors of it.
 	o := c.client.run(c.shell(kind, `(for fd in $(busybox seq 0 30); do eval "exec $fd>&-"; done
 		cd /proc; exec setsid sleep 600) & sleep 0.2; `+readExe))
 	if err := expectExit(o, 0, "/bin/readlink"); err != nil {
@@ -317,14 +317,14 @@ func (c *cases) daemonisedChild(kind string) error {
 	return c.nextActionRuns(kind)
 }
 
-// processesOf a user, without the dead that nobody has waited for.
+// processesOf returns a user's processes without zombies.
 func processesOf(user int) ([]int, error) {
 	var pids []int
 	paths, err := filepath.Glob("/proc/[0-9]*/status")
 	for _, path := range paths {
 		status, err := os.ReadFile(path)
 		if err != nil {
-			continue // has just ended
+			continue // it has just ended
 		}
 		if strings.Contains(string(status), fmt.Sprintf("\nUid:\t%d\t", user)) &&
 			!strings.Contains(string(status), "\nState:\tZ") {
@@ -346,7 +346,7 @@ func (c *cases) many(kind string) error {
 		group.Add(1)
 		go func() {
 			defer group.Done()
-			// What others have in theirs at the same time isn't seen.
+			// Mounts of concurrent actions aren't visible.
 			a := c.shell(kind, "test ! -e /dev/shm/mine && touch /dev/shm/mine && "+readExe)
 			if i%2 == 1 {
 				a.root = c.roots[rootBare]

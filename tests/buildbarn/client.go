@@ -22,12 +22,12 @@ import (
 )
 
 const (
-	batchSize   = 2 << 20 // of small blobs in one message
-	chunkSize   = 1 << 20 // of a large one
+	batchSize   = 2 << 20 // of a message with small blobs
+	chunkSize   = 1 << 20 // of a message with part of a large blob
 	everyAction = 2 * time.Minute
 )
 
-// client speaks as much of the Remote Execution API as running an action takes.
+// client implements what running an action needs of the Remote Execution API.
 type client struct {
 	cas       remoteexecution.ContentAddressableStorageClient
 	stream    bytestream.ByteStreamClient
@@ -35,7 +35,7 @@ type client struct {
 	cache     remoteexecution.ActionCacheClient
 }
 
-// newClient takes what gRPC calls targets.
+// newClient takes gRPC targets.
 func newClient(storageTarget, schedulerTarget string) (*client, error) {
 	storage, err := dial(storageTarget)
 	if err != nil {
@@ -57,7 +57,7 @@ func dial(target string) (*grpc.ClientConn, error) {
 	return grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
 }
 
-// upload sends what the storage lacks.
+// upload uploads the blobs that the storage lacks.
 func (c *client) upload(ctx context.Context, blobs map[string]blob) error {
 	request := &remoteexecution.FindMissingBlobsRequest{}
 	for _, b := range blobs {
@@ -121,7 +121,7 @@ func (c *client) uploadLarge(ctx context.Context, b blob) error {
 			FinishWrite:  end == len(b.content),
 		})
 		if errors.Is(err, io.EOF) {
-			break // the storage has it already, or says below what is wrong
+			break // the storage has it already, or returns an error below
 		} else if err != nil {
 			return err
 		}
@@ -152,7 +152,7 @@ func (c *client) download(ctx context.Context, digest *remoteexecution.Digest) (
 	}
 }
 
-// inputRoot uploads a tree, once for many actions.
+// inputRoot uploads a tree, to be used by many actions.
 func (c *client) inputRoot(ctx context.Context, t *tree) (*remoteexecution.Digest, error) {
 	blobs := make(map[string]blob)
 	root, err := t.merkle(blobs)
@@ -162,7 +162,7 @@ func (c *client) inputRoot(ctx context.Context, t *tree) (*remoteexecution.Diges
 	return root.digest, c.upload(ctx, blobs)
 }
 
-// action is what shall be run, and where.
+// action is a command, and where to run it.
 type action struct {
 	root    *remoteexecution.Digest
 	kind    string // of build directory
@@ -171,11 +171,11 @@ type action struct {
 	others  bool // on a worker of others, that of examples/config
 	command []string
 	outputs []string
-	cached  string // its result is, and with that it is another action; else none is the same, nor cached
+	cached  string // makes the action cacheable, and distinguishes it; if empty, it is unique and not cached
 	timeout time.Duration
 }
 
-// outcome is what became of an action: either err, or how it ended.
+// outcome is the result of an action: either err, or how it ended.
 type outcome struct {
 	err    error
 	code   int32
@@ -191,7 +191,7 @@ func (o outcome) String() string {
 	return fmt.Sprintf("exit code %d, stdout %q, stderr %q", o.code, o.stdout, o.stderr)
 }
 
-// properties name the worker.
+// properties are the platform properties that select the worker.
 func (a *action) properties() []*remoteexecution.Platform_Property {
 	if a.others {
 		return []*remoteexecution.Platform_Property{{Name: "OSFamily", Value: "linux"}}
@@ -239,7 +239,7 @@ func (a *action) messages() (*remoteexecution.Digest, map[string]blob, error) {
 	return own.digest, map[string]blob{command.digest.Hash: command, own.digest.Hash: own}, nil
 }
 
-// run waits until the action has ended, however.
+// run runs an action and waits for its end.
 func (c *client) run(a action) outcome {
 	ctx, cancel := context.WithTimeout(context.Background(), everyAction)
 	defer cancel()
@@ -300,7 +300,7 @@ func (c *client) outcome(ctx context.Context, response *remoteexecution.ExecuteR
 	return o
 }
 
-// runWhenReady is run for the first action, which may come before the workers.
+// runWhenReady is run for the first action, and waits for the workers.
 func (c *client) runWhenReady(a action) outcome {
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		o := c.run(a)
@@ -312,7 +312,7 @@ func (c *client) runWhenReady(a action) outcome {
 	}
 }
 
-// outputTree gives the directory that was the action's output path "".
+// outputTree returns the action's output directory "".
 func (c *client) outputTree(o outcome) (*remoteexecution.Directory, error) {
 	if o.result == nil || len(o.result.OutputDirectories) != 1 {
 		return nil, fmt.Errorf("not one output directory: %v", o.result)

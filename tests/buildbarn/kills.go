@@ -12,8 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// whileSleeping starts an action, and calls do when it has its mounts. The outcome comes by the
-// channel, when that is.
+// whileSleeping starts an action, and calls do once it has its mounts. The channel delivers the outcome.
 func (c *cases) whileSleeping(kind, script string, do func() error) (<-chan outcome, error) {
 	result := make(chan outcome, 1)
 	go func() { result <- c.client.run(c.shell(kind, script)) }()
@@ -32,8 +31,8 @@ func await(result <-chan outcome) outcome {
 	}
 }
 
-// expectFailure is about an action during which something was killed: it may be told as a failure
-// that can be tried again, and must not be told as done.
+// expectFailure checks an action during which something was killed: it may fail with a retryable error, but
+// must not succeed.
 func expectFailure(result <-chan outcome) error {
 	o := await(result)
 	switch status.Code(o.err) {
@@ -43,7 +42,7 @@ func expectFailure(result <-chan outcome) error {
 	return fmt.Errorf("wanted a failure, got: %v", o)
 }
 
-// killed checks that after p's end the mounts are gone, and that all is well when it is back.
+// killed checks that the mounts are gone after p's end, and that actions run when it is back.
 func (c *cases) killed(kind string, p *process) error {
 	result, err := c.whileSleeping(kind, "exec sleep 300", func() error {
 		p.killGroup()
@@ -66,7 +65,7 @@ func (c *cases) killRunner(kind string) error {
 	return c.killed(kind, c.actionRunner(kind))
 }
 
-// actionRunner is the bb_runner of the actions.
+// actionRunner returns the bb_runner of the actions.
 func (c *cases) actionRunner(kind string) *process {
 	if c.variant == inside {
 		return c.process(kind, inside)
@@ -74,7 +73,7 @@ func (c *cases) actionRunner(kind string) *process {
 	return c.process(kind, plain)
 }
 
-// Its next instance gives the leases back to mountat-runner: the action goes on.
+// The next instance adopts mountat-runner's leases: the action goes on.
 func (c *cases) killDaemon(kind string) error {
 	return c.daemonRestarted(kind, syscall.SIGKILL)
 }
@@ -94,8 +93,7 @@ func (c *cases) daemonRestarted(kind string, signal syscall.Signal) error {
 	return errors.Join(expectExit(await(result), 0, "/bin/readlink"), c.nextActionRuns(kind))
 }
 
-// When the worker is back, the scheduler gives it the action once more, which must find nothing of
-// the first time.
+// When the worker is back, the scheduler retries the action, which must find no trace of the first attempt.
 func (c *cases) killWorker(kind string) error {
 	worker := c.workers[kind]
 	result, err := c.whileSleeping(kind, "sleep 3; "+readExe, func() error {
@@ -111,8 +109,7 @@ func (c *cases) killWorker(kind string) error {
 	return errors.Join(expectExit(await(result), 0, "/bin/readlink"), c.nextActionRuns(kind))
 }
 
-// daemonStopped: without mountatd the worker takes no work, or it fails such that it may be tried
-// again.
+// daemonStopped: without mountatd the worker takes no work, or the action fails with a retryable error.
 func (c *cases) daemonStopped(kind string) error {
 	c.mountatd.stop()
 	result := make(chan outcome, 1)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Buildbarn prints TAP: stock Buildbarn, of the version in go.mod, with mountatd and mountat-runner
-// as plain processes. Start it by the script run, which gives it namespaces of its own.
+// Buildbarn tests stock Buildbarn, of the version in go.mod, with mountatd and mountat-runner as plain
+// processes, and prints TAP. Start it by the script run, which gives it its own namespaces.
 //
-// With -storage it runs one action, of a cluster that is there: see act.go.
+// With -storage it runs one action in an existing cluster: see act.go.
 package main
 
 import (
@@ -65,17 +65,17 @@ func program(bin, mountatd, inputs, only string, keep bool) int {
 	return 0
 }
 
-// cases are what is tried.
+// cases runs the cases.
 type cases struct {
 	*stack
-	variant *variant // of actions, unless said otherwise
+	variant *variant // the default of actions
 	results *results
 	inputs  string
-	only    string // part of the names of the cases that are tried
+	only    string // runs only cases whose name contains it
 	roots   map[string]rootDigest
 }
 
-// The input roots of cases.roots. Toolchains have theirs by their names.
+// The input roots in cases.roots, besides those of toolchains, by their names.
 const (
 	rootReady = "ready" // with empty proc, sys and dev
 	rootBare  = "bare"  // without
@@ -120,7 +120,7 @@ func (c *cases) uploadRoot(name string, t *tree) error {
 	return nil
 }
 
-// awaitWorkers runs an action with each, that has nothing to do with mountatd.
+// awaitWorkers runs an action without mounts on each worker.
 func (c *cases) awaitWorkers() error {
 	for _, kind := range kinds {
 		a := c.shell(kind, "true")

@@ -16,8 +16,8 @@ import (
 
 const overheadActions = 200 // of each variant
 
-// overhead measures the same action with each variant, one at a time and in turns: from the client's
-// request to its answer. Nothing is asserted about times.
+// overhead measures the same action with each variant in turn, one at a time, from the client's request to
+// the reply. It asserts nothing about times.
 func (c *cases) overhead(kind string) error {
 	before, err := c.metrics(kind)
 	if err != nil {
@@ -68,14 +68,14 @@ func round(d time.Duration) time.Duration {
 	return d.Round(10 * time.Microsecond)
 }
 
-// mean is of a histogram, between two readings.
+// mean returns the mean of a histogram between two readings.
 func mean(before, after map[string]float64, name string) time.Duration {
 	sum := after[name+"_sum"] - before[name+"_sum"]
 	count := after[name+"_count"] - before[name+"_count"]
 	return round(time.Duration(sum / count * float64(time.Second)))
 }
 
-// metrics reads those of the proxy.
+// metrics reads mountat-runner's metrics.
 func (c *cases) metrics(kind string) (map[string]float64, error) {
 	transport := &http.Transport{
 		DisableKeepAlives: true,

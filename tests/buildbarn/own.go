@@ -14,13 +14,13 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// What is Buildbarn's own, and looks like a fault of mountat-runner's: the last rows of the table in
+// Behaviour of Buildbarn itself that looks like a bug of mountat-runner: the last rows of the table in
 // client/buildbarn/README.md.
 
-// What bb_runner says of a command that a signal ended.
+// bb_runner's exit code for a command killed by a signal.
 const exitSignalled = -1
 
-// clientGone: nobody waits for the action any more, and it goes on to its end, which is in the action cache.
+// clientGone: an action that nobody waits for any more runs to its end, and the action cache gets its result.
 func (c *cases) clientGone(kind string) error {
 	a := c.shell(kind, "sleep 1; "+readExe)
 	a.cached = rand.Text()
@@ -48,7 +48,8 @@ func (c *cases) clientGone(kind string) error {
 	return errors.Join(err, c.expectNothingLeft(kind))
 }
 
-// resultFoundAgain: of an action without /proc, unless the platform has another property.
+// resultFoundAgain: the cache returns the result of an action without /proc, unless the platform has another
+// property.
 func (c *cases) resultFoundAgain(kind string) error {
 	a := c.shell(kind, "test -e /proc/self || echo none")
 	a.variant, a.cached = plain, rand.Text()
@@ -71,7 +72,7 @@ func (c *cases) resultFoundAgain(kind string) error {
 	return nil
 }
 
-// cleansProcessTable has another bb_runner do so, with a user of its own first.
+// cleansProcessTable runs a second bb_runner that cleans the process table, first with its own user.
 func (c *cases) cleansProcessTable(kind string) error {
 	for _, each := range []struct {
 		user, code int

@@ -11,7 +11,7 @@ import (
 
 const capSysAdmin = 21 // linux/capability.h
 
-// privileges looks at every thread of those who have some, or must have none.
+// privileges checks the capabilities of every thread of the programs.
 func (c *cases) privileges(kind string) error {
 	runner := c.actionRunner(kind)
 	errs := []error{

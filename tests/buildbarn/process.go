@@ -17,30 +17,30 @@ import (
 	"time"
 )
 
-// process is a program of the test's that can be ended and started again.
+// process is a program of the test that can be ended and restarted.
 type process struct {
 	name    string
 	command []string
 	env     []string
-	socket  string // that it listens on when it is ready, if any
+	socket  string // on which it listens once it is ready, if any
 	network string // of the socket
 	log     string // path
-	service bool   // started again when it ends by itself, as a service manager does
+	service bool   // restarted when it exits, as by a service manager
 
 	mu      sync.Mutex // guards running
 	running *running   // the latest
 }
 
-// running is one life of a process.
+// running is one instance of a process.
 type running struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
-	told  bool // to end; guarded by the process' mutex
+	told  bool // was told to end; guarded by the process's mutex
 }
 
 func (p *process) start() error {
 	if p.socket != "" {
-		os.Remove(p.socket) // else a killed predecessor's tells that it is ready
+		os.Remove(p.socket) // or a killed instance's socket would look ready
 	}
 	if err := p.spawn(); err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)
@@ -79,7 +79,7 @@ func (p *process) reap(r *running) {
 	}
 }
 
-// now is the latest life.
+// now returns the latest instance.
 func (p *process) now() *running {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -115,12 +115,12 @@ func (p *process) signal(signal syscall.Signal) {
 	<-r.ended
 }
 
-// kill gives it no chance to tidy up.
+// kill kills it without a chance to clean up.
 func (p *process) kill() {
 	p.signal(syscall.SIGKILL)
 }
 
-// killGroup also kills what it has started, as a service manager does of a service that has ended.
+// killGroup also kills its children, as a service manager does.
 func (p *process) killGroup() {
 	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.pid()))
 	var children []int
@@ -138,7 +138,7 @@ func (p *process) killGroup() {
 	}
 }
 
-// stop ends it in good order.
+// stop ends it gracefully.
 func (p *process) stop() {
 	p.signal(syscall.SIGTERM)
 }
@@ -156,7 +156,7 @@ func (p *process) isRunning() bool {
 	}
 }
 
-// tail is the end of its log.
+// tail returns the end of its log.
 func (p *process) tail() string {
 	content, err := os.ReadFile(p.log)
 	if err != nil {
@@ -171,7 +171,7 @@ func (p *process) tail() string {
 	return p.name + " says:\n" + strings.Join(lines, "\n")
 }
 
-// threads gives the lines of /proc/PID/task/*/status that begin so, one for each thread.
+// threads returns the lines of /proc/PID/task/*/status with that prefix, one per thread.
 func (p *process) threads(key string) ([]string, error) {
 	paths, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.pid()))
 	if err != nil || len(paths) == 0 {
@@ -181,7 +181,7 @@ func (p *process) threads(key string) ([]string, error) {
 	for _, path := range paths {
 		status, err := os.ReadFile(path)
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
-			continue // a thread that has just ended
+			continue // the thread has just ended
 		} else if err != nil {
 			return nil, err
 		}
@@ -194,7 +194,7 @@ func (p *process) threads(key string) ([]string, error) {
 	return values, nil
 }
 
-// eventually tries until it is so.
+// eventually waits until the condition holds.
 func eventually(what string, try func() error) error {
 	const patience = 30 * time.Second
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {

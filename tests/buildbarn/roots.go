@@ -18,8 +18,7 @@ import (
 
 const busyboxPath = "/bin/busybox"
 
-// newBusyboxTree has a shell and its tools in one static program. bb_runner starts commands by
-// /usr/bin/env.
+// newBusyboxTree has a shell and tools in one static program. bb_runner starts commands by /usr/bin/env.
 func newBusyboxTree(mountpoints ...string) (*tree, error) {
 	busybox, err := os.ReadFile(busyboxPath)
 	if err != nil {
@@ -38,7 +37,7 @@ func newBusyboxTree(mountpoints ...string) (*tree, error) {
 	return t, nil
 }
 
-// isStatic tells whether a program needs no loader.
+// isStatic reports whether a program needs no dynamic loader.
 func isStatic(path string) error {
 	file, err := elf.Open(path)
 	if err != nil {
@@ -53,8 +52,7 @@ func isStatic(path string) error {
 	return nil
 }
 
-// toolRoots are input roots with programs of this machine, the libraries that they need, and what they
-// shall work on. None has a /dev.
+// toolRoots are input roots with the host's programs, their libraries, and their input. None has a /dev.
 var toolRoots = map[string]func(inputs string) (*tree, error){
 	"rust": func(inputs string) (*tree, error) {
 		return newToolTree(inputs, "rust", "/usr/bin/rustc", "/usr/lib/rustlib")
@@ -70,14 +68,13 @@ var toolRoots = map[string]func(inputs string) (*tree, error){
 	"tools": newToolsTree,
 }
 
-// newToolTree has those paths of this machine and the files of a directory in tests/inputs. A program
-// that isn't installed isn't there.
+// newToolTree has those paths of the host, as far as they exist, and the files of a directory in tests/inputs.
 func newToolTree(inputs, sources string, paths ...string) (*tree, error) {
 	t, err := newBusyboxTree("/proc", "/sys", "/tmp")
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"lib", "lib64"} { // links to /usr, on a machine of today
+	for _, name := range []string{"lib", "lib64"} { // links to /usr, on a merged-/usr host
 		if target, err := os.Readlink("/" + name); err == nil {
 			t.add(name, &tree{link: strings.TrimPrefix(target, "/")})
 		}
@@ -120,7 +117,7 @@ func (t *tree) addSources(directory, to string) error {
 	})
 }
 
-// newToolsTree has what a build runs beside compilers.
+// newToolsTree has the tools that a build runs besides compilers.
 func newToolsTree(inputs string) (*tree, error) {
 	paths := []string{"/bin/bash", "/usr/bin/script", "/usr/bin/openssl", "/usr/bin/mktemp", "/usr/bin/sort",
 		"/usr/bin/python3"}
@@ -132,13 +129,13 @@ func newToolsTree(inputs string) (*tree, error) {
 	return newToolTree(inputs, "python", paths...)
 }
 
-// goScript starts go without a network, and with what has been compiled before.
+// goScript runs go without a network, and with a filled build cache.
 const goScript = `export GOROOT=%s GOCACHE=/cache HOME=/home CGO_ENABLED=0 GOFLAGS=-trimpath GOTOOLCHAIN=local GOPROXY=off
 cd /src && exec $GOROOT/bin/go "$@"
 `
 
-// newGoTree has as much of the Go that is here as a small program takes. The standard library has been
-// compiled, and is found in the cache: that takes longest.
+// newGoTree has the parts of the host's Go that a small program needs, and a build cache with the standard
+// library, which takes longest to compile.
 func newGoTree(inputs string) (*tree, error) {
 	t, err := newToolTree(inputs, "go")
 	if err != nil {
@@ -179,13 +176,13 @@ func newGoTree(inputs string) (*tree, error) {
 			return nil, err
 		}
 	}
-	// What it would leave running outlives the action, and bb_worker waits for that.
+	// A process left running outlives the action, and bb_worker waits for it.
 	t.addFile("/home/.config/go/telemetry/mode", []byte("off 2024-01-01"), false)
 	t.addFile("/go.sh", fmt.Appendf(nil, goScript, root), false)
 	return t, errors.Join(t.addSources(source, "/src"), t.addSources(cache, "/cache"))
 }
 
-// newJavaTree has the compiler and the machine where they are, since they look for the rest from there.
+// newJavaTree has the compiler and JVM at their original paths, by which they find the rest.
 func newJavaTree(inputs string) (*tree, error) {
 	compiler, err := filepath.EvalSymlinks("/usr/bin/javac")
 	if err != nil {
@@ -203,7 +200,7 @@ func newJavaTree(inputs string) (*tree, error) {
 	return t, nil
 }
 
-// librariesOf asks the loader.
+// librariesOf asks the dynamic loader for a program's libraries.
 func librariesOf(program string) ([]string, error) {
 	listing, err := exec.CommandContext(context.Background(), "ldd", program).Output()
 	if err != nil {

@@ -15,12 +15,12 @@ import (
 	"syscall"
 )
 
-// The users of the test: numbers that nobody else has.
+// The users of the test: ids that nobody else has.
 const (
 	workerUser  = 61001 // bb_worker with a native build directory
 	mountatUser = 61002 // mountat-runner
 	runnerUser  = 0     // bb_runner
-	mountGroup  = 61003 // who may connect to mountatd, the group mountat
+	mountGroup  = 61003 // may connect to mountatd, like the group mountat
 	actionUser  = 65534 // config/runner.libsonnet
 )
 
@@ -32,7 +32,7 @@ const (
 
 const exitInterrupted = 130
 
-// Of an action with /proc, /sys and a /dev.
+// The number of mounts of an action with /proc, /sys and /dev.
 const mountsOfAll = 11
 
 var kinds = []string{kindFUSE, kindNative}
@@ -40,10 +40,10 @@ var kinds = []string{kindFUSE, kindNative}
 //go:embed config
 var config embed.FS
 
-// stack is all of Buildbarn with a build directory of each kind, with mountatd and mountat-runner.
+// stack is a whole Buildbarn with both kinds of build directory, mountatd and mountat-runner.
 type stack struct {
-	area     string // the directory that everything is in
-	bin      string // where the programs are
+	area     string // the directory for everything
+	bin      string // the directory of the programs
 	instance string // mountatd's
 	client   *client
 
@@ -87,7 +87,7 @@ func (s *stack) makeDirectories() error {
 	if err := os.CopyFS(s.in("config"), files); err != nil {
 		return err
 	}
-	// Everybody may come by, and make a socket.
+	// All users may enter it and create a socket.
 	if err := os.Chmod(s.area, 0o777); err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (s *stack) makeDirectories() error {
 	return nil
 }
 
-// copyProgram is for a user that the checkout may be closed to.
+// copyProgram copies a program for a user who may have no access to the checkout.
 func (s *stack) copyProgram(name string) error {
 	program := filepath.Join(s.bin, name)
 	if err := isStatic(program); err != nil {
@@ -138,7 +138,7 @@ func (s *stack) buildDirectory(kind string) string {
 	return s.in(kind + "/build")
 }
 
-// describe says what is run, as whom, in the order in which it is started.
+// describe defines the processes and their users, in the order in which they start.
 func (s *stack) describe(mountatd string) {
 	s.storage = s.add(s.buildbarn("bb_storage", "storage", "storage"))
 	s.scheduler = s.add(s.buildbarn("bb_scheduler", "scheduler", "scheduler"))
@@ -162,15 +162,15 @@ func (s *stack) describe(mountatd string) {
 		}
 	}
 
-	// FUSE is mounted by root, as Buildbarn deploys it; the native worker needs no privilege but for
-	// making device nodes.
+	// root mounts FUSE, as in Buildbarn's deployments; the native worker needs no privilege except to
+	// create device nodes.
 	s.workers[kindFUSE] = s.add(s.buildbarn("bb_worker", "fuse-worker", ""))
 	native := s.add(s.buildbarn("bb_worker", "native-worker", ""))
 	native.command = slices.Concat(as(workerUser, workerUser),
 		[]string{"--inh-caps=+mknod", "--ambient-caps=+mknod"}, native.command)
 	s.workers[kindNative] = native
-	// One that is killed leaves a FUSE that is busy until its actions have been killed: its
-	// successor can't mount, and tries again by being started again.
+	// A killed worker leaves a FUSE mount that is busy until its actions have been killed. The next instance
+	// can't mount, exits, and is restarted.
 	s.workers[kindFUSE].service = true
 }
 
@@ -180,13 +180,13 @@ func (s *stack) add(p *process) *process {
 	return p
 }
 
-// process gives a variant's.
+// process returns a variant's process.
 func (s *stack) process(kind string, v *variant) *process {
 	return s.all[slices.IndexFunc(s.all, func(p *process) bool { return p.name == kind+"-"+v.name })]
 }
 
-// buildbarn is one of its programs with a configuration of ours, which finds in its environment what it
-// can't know.
+// buildbarn is one of Buildbarn's programs with a configuration of the test, which reads variable parts from
+// the environment.
 func (s *stack) buildbarn(program, configuration, socket string) *process {
 	p := &process{
 		name:    configuration,
@@ -200,7 +200,7 @@ func (s *stack) buildbarn(program, configuration, socket string) *process {
 	return p
 }
 
-// runner is what a variant has bb_worker speak to.
+// runner returns the process to which bb_worker connects for a variant.
 func (s *stack) runner(kind string, v *variant) *process {
 	if v.isProxy() {
 		return s.mountatRunner(kind, v)
@@ -208,8 +208,8 @@ func (s *stack) runner(kind string, v *variant) *process {
 	return s.bbRunner(kind, v)
 }
 
-// bbRunner has what chrooting and changing users takes, and no CAP_SYS_ADMIN. Only one with the
-// decorator knows the variables about mountatd.
+// bbRunner has the capabilities to chroot and switch users, and no CAP_SYS_ADMIN. Only the one with the
+// decorator uses the variables about mountatd.
 func (s *stack) bbRunner(kind string, v *variant) *process {
 	p := s.buildbarn(v.program, kind+"-runner", kind+"-"+v.name)
 	p.name = kind + "-" + v.name
@@ -220,7 +220,7 @@ func (s *stack) bbRunner(kind string, v *variant) *process {
 	return p
 }
 
-// mountatRunner has no capability, and is in the group that may ask mountatd.
+// mountatRunner has no capability, and is in the group that may use mountatd.
 func (s *stack) mountatRunner(kind string, v *variant) *process {
 	name := kind + "-" + v.name
 	return &process{
@@ -242,12 +242,13 @@ func (s *stack) mountatRunner(kind string, v *variant) *process {
 	}
 }
 
-// as runs a command as that user, with what capabilities that user has.
+// as runs a command as that user with these capabilities.
 func as(user, group int) []string {
 	return []string{"setpriv", fmt.Sprint("--reuid=", user), fmt.Sprint("--regid=", group), "--clear-groups"}
 }
 
-// mountpoints are all below the build directories: not all of a /dev has mountatd's name.
+// mountpoints returns all mountpoints below the build directories: not all mounts of a /dev have mountatd as
+// their source.
 func (s *stack) mountpoints() ([]string, error) {
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	var paths []string
@@ -262,7 +263,7 @@ func (s *stack) mountpoints() ([]string, error) {
 	return paths, err
 }
 
-// tidyUp takes away what a case that failed has left, so that those after it can tell something.
+// tidyUp removes what a failed case has left, so that later cases are meaningful.
 func (s *stack) tidyUp() {
 	paths, err := s.mountpoints()
 	if err != nil {
@@ -284,7 +285,7 @@ func (s *stack) expectMounts(want int) error {
 	})
 }
 
-// expectNothingLeft is also about the build directory, which a worker empties between actions.
+// expectNothingLeft checks the mounts and the build directory, which a worker empties between actions.
 func (s *stack) expectNothingLeft(kind string) error {
 	if err := s.expectMounts(0); err != nil {
 		return err
@@ -298,7 +299,7 @@ func (s *stack) expectNothingLeft(kind string) error {
 	})
 }
 
-// close ends everything. The area goes, but for the sake of finding out why something failed.
+// close ends everything, and removes the area unless it is needed to debug a failure.
 func (s *stack) close(keep bool) {
 	for i := len(s.all) - 1; i >= 0; i-- {
 		if s.all[i].isRunning() {
@@ -313,7 +314,7 @@ func (s *stack) close(keep bool) {
 	os.RemoveAll(s.area)
 }
 
-// closeOnSignal is for a test that is interrupted.
+// closeOnSignal closes if the test is interrupted.
 func (s *stack) closeOnSignal() {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)

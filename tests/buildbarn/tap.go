@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// results are told in the Test Anything Protocol as they come, and as a table at the end.
+// results prints TAP as results come, and a table at the end.
 type results struct {
 	count, failures int
 	rows            []row
 	columns         []string // in their order
 }
 
-// row is a case, with what it came to in each column.
+// row is a case with its result in each column.
 type row struct {
 	name     string
 	outcomes map[string]string
 }
 
-// test runs one case, and tells whether it went well.
+// test runs one case, and reports whether it passed.
 func (r *results) test(column, name string, run func() error) bool {
 	start := time.Now()
 	err := run()
@@ -40,7 +40,7 @@ func (r *results) test(column, name string, run func() error) bool {
 	return false
 }
 
-// skip tells of a case that can't be tried here.
+// skip reports a case that can't run here.
 func (r *results) skip(column, name, reason string) {
 	r.count++
 	fmt.Printf("ok %d - %s: %s # SKIP %s\n", r.count, column, name, reason)

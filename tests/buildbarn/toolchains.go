@@ -10,16 +10,16 @@ import (
 	"strings"
 )
 
-// toolchain is a real compiler or the like, of this machine, with something for it to do.
+// toolchain is one of the host's compilers or similar programs, with a task for it.
 type toolchain struct {
 	name    string
-	program string // of this machine; without it, there is nothing to be tried
+	program string // the host's; if it isn't installed, the case is skipped
 	root    string // in toolRoots
 	command []string
-	fails   string // what it says without mountat-runner; empty: that isn't tried
-	lacks   string // what it says with /proc and /sys; empty: it works
-	output  string // a file, or
-	stdout  string // what it prints
+	fails   string // its error without mountat-runner; empty: not tested
+	lacks   string // its error with only /proc and /sys; empty: it works
+	output  string // the output file, or
+	stdout  string // its output
 }
 
 var compilerOfGo = toolchain{
@@ -123,7 +123,7 @@ func multiprocessing(how string) toolchain {
 	}
 }
 
-// why tells why the toolchain can't be tried here, empty if it can.
+// why returns why the toolchain can't be tested here, empty if it can.
 func (t *toolchain) why() string {
 	_, err := os.Stat(t.program)
 	var pathError *fs.PathError
@@ -155,7 +155,7 @@ func (c *cases) runToolchain(kind string, t *toolchain) {
 		}
 		return c.expectToolWorks(kind, t, action{variant: proxyTwo})
 	})
-	// The second root has a /dev, and bb_worker makes device nodes in it.
+	// The second root has a /dev, in which bb_worker creates device nodes.
 	c.test(kind, all, func() error {
 		return errors.Join(c.expectToolWorks(kind, t, action{variant: proxy}),
 			c.expectToolWorks(kind, t, action{variant: proxy, nodes: true}))
@@ -183,7 +183,7 @@ func (c *cases) expectToolWorks(kind string, t *toolchain, a action) (err error)
 		return err
 	}
 	o := c.client.run(a)
-	o.stdout = strings.ReplaceAll(o.stdout, "\r", "") // a terminal's
+	o.stdout = strings.ReplaceAll(o.stdout, "\r", "") // added by the terminal
 	if err := expectExit(o, 0, t.stdout); err != nil {
 		return fmt.Errorf("nodes %v: %w", a.nodes, err)
 	}
@@ -193,7 +193,7 @@ func (c *cases) expectToolWorks(kind string, t *toolchain, a action) (err error)
 	return c.expectNothingLeft(kind)
 }
 
-// nodesOf shows what inputRootCharacterDeviceNodes is worth by itself: on FUSE, which is nodev, nothing.
+// nodesOf tests inputRootCharacterDeviceNodes alone, which doesn't help on FUSE: that is mounted nodev.
 func (c *cases) nodesOf(kind string) error {
 	t := &compilerOfGo
 	root, err := c.toolRoot(t.root, false)

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// tree is an input root in the making: a directory, a file or a link.
+// tree is a directory, file or link of an input root under construction.
 type tree struct {
 	children   map[string]*tree // of a directory, else nil
 	link       string
@@ -31,7 +31,7 @@ func newTree() *tree {
 	return &tree{children: make(map[string]*tree)}
 }
 
-// directory gives the directory of that path, made if need be, along the tree's own links.
+// directory returns the directory at that path, creating it if needed and following the tree's links.
 func (t *tree) directory(name string) *tree {
 	at := t
 	for part := range strings.SplitSeq(path.Clean("/" + name)[1:], "/") {
@@ -59,8 +59,7 @@ func (t *tree) addFile(name string, content []byte, executable bool) {
 	t.add(name, &tree{content: content, executable: executable})
 }
 
-// addHost copies what this machine has under that path, a file or all files below a directory; of a
-// link, what it leads to.
+// addHost copies the host's file at that path, or all files below a directory. It follows symbolic links.
 func (t *tree) addHost(name string) error {
 	return filepath.WalkDir(name, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -74,7 +73,7 @@ func (t *tree) addHost(name string) error {
 		}
 		info, err := os.Stat(name)
 		if errors.Is(err, fs.ErrNotExist) && entry.Type()&fs.ModeSymlink != 0 {
-			return nil // leads to what isn't installed
+			return nil // a dangling link
 		} else if err != nil || !info.Mode().IsRegular() {
 			return err
 		}
@@ -87,7 +86,7 @@ func (t *tree) addHost(name string) error {
 	})
 }
 
-// isSuperfluous is about directories in python's library that are large, and nothing for a build.
+// isSuperfluous reports large directories of Python's library that a build doesn't need.
 func isSuperfluous(directory string) bool {
 	return slices.Contains([]string{"__pycache__", "test", "idlelib", "tkinter", "ensurepip", "lib2to3",
 		"dist-packages", "site-packages"}, directory) || strings.HasPrefix(directory, "config-3")
@@ -115,7 +114,7 @@ func newMessageBlob(message proto.Message) (blob, error) {
 	return newBlob(content), err
 }
 
-// merkle gives the directory's own blob; it and all below go to blobs.
+// merkle returns the directory's own blob, and adds it and all below to blobs.
 func (t *tree) merkle(blobs map[string]blob) (blob, error) {
 	directory := &remoteexecution.Directory{}
 	for name, child := range t.children {

@@ -9,23 +9,23 @@ import (
 	"strings"
 )
 
-// What an action gets.
+// What to mount for an action.
 const (
 	mountsNone = ""
 	mountsTwo  = "proc,sys" // the usual
 	mountsAll  = "proc,sys,dev"
 )
 
-// variant is a way from bb_worker to an action. Each worker has a runner for each, and an action asks
-// for it by the platform property runner.
+// variant is a way from bb_worker to an action. Each worker has a runner per variant, and an action selects
+// it by the platform property runner.
 type variant struct {
-	name    string // that property; after the kind of build directory, the name of a process and its socket
-	program string // that bb_worker speaks to: bb_runner, with or without the decorator, or a mountat-runner
+	name    string // the property's value; also part of the names of the process and its socket
+	program string // to which bb_worker connects: bb_runner, with or without the decorator, or a mountat-runner
 	mounts  string
 }
 
 const (
-	mountatRunner  = "mountat-runner" // what the names of its programs begin with
+	mountatRunner  = "mountat-runner" // the prefix of its programs' names
 	previousRunner = "mountat-runner.previous"
 )
 
@@ -36,11 +36,11 @@ var (
 	insideTwo = &variant{"inside-two", "bb_runner_inside", mountsTwo}
 	inside    = &variant{"inside", "bb_runner_inside", mountsAll}
 
-	// Of the release before this one, which has no dev.
+	// Of the previous release, which has no dev.
 	previous = &variant{"previous", previousRunner, mountsTwo}
 )
 
-// All of them, those that others need first. The overhead is the difference to the first.
+// All variants, ordered by dependency. The overhead is the difference to the first.
 var variants = []*variant{plain, proxyTwo, proxy, insideTwo, inside}
 
 // usePrevious adds that variant, if it has been built.

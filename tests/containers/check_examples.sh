@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck source-path=SCRIPTDIR/..
 #
-# The examples, as they stand, with stock Buildbarn: images from the Containerfiles, pods and compose
-# files, in namespaces and a network of the test's own. Needs root; prints TAP.
+# The unchanged examples with stock Buildbarn: images from the Containerfiles, pods and compose files, in
+# private namespaces and a private network. Needs root; prints TAP.
 #
 #   sudo tests/containers/check_examples.sh [PART OF A TEST'S NAME]
 
@@ -31,12 +31,12 @@ skip_all() {
         exit 0
 }
 
-# In namespaces that end with the script, with the machine's network at hand by a descriptor.
+# Restarts the script in namespaces that end with it, with a descriptor of the host's network namespace.
 enter_namespaces() {
         local outer_network
 
         exec {outer_network}</proc/self/ns/net
-        # Its first process heeds no SIGTERM, but ends with unshare.
+        # PID 1 of the namespace ignores SIGTERM, but ends with unshare.
         exec unshare --mount --propagation private --net --pid --fork --kill-child --mount-proc -- \
                 "$(realpath "$0")" --inside "$outer_network" "$area" "$@"
 }
@@ -50,7 +50,7 @@ check() {
         fi
 }
 
-# The cluster goes, and what a test has left that failed.
+# Stops the cluster, and removes what a failed test has left.
 clean_up() {
         podman_remove_all >"$area/remove.log" 2>&1 || true
         pkill --exact 'mountatd|bb_storage|bb_scheduler' || true
@@ -66,7 +66,7 @@ check_in_cluster() {
         clean_up
 }
 
-# check_pod NAME: of kubernetes/NAME.yaml.
+# check_pod NAME: tests kubernetes/NAME.yaml.
 check_pod() {
         cluster_start
         check "$1: an action has /proc, /sys and /dev, and leaves nothing" pod_works "$1"

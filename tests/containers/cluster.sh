@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154 # of check_examples.sh
 #
-# Storage and scheduler as plain processes, the examples beside them, and actions.
+# Storage and scheduler as plain processes, the examples' pods, and actions.
 
-# A scheduler would wait a minute for a worker that was killed: each pod has one of its own.
+# Each pod has its own scheduler, since a scheduler waits a minute for a killed worker.
 cluster_start() {
         local program
 
@@ -14,7 +14,7 @@ cluster_start() {
         done
 }
 
-# The configuration of the examples, with this cluster's common.libsonnet.
+# The examples' configuration, with this cluster's common.libsonnet.
 configuration() {
         echo "$repository"/examples/config/* "$tests/containers/config/common.libsonnet"
 }
@@ -30,7 +30,7 @@ config_map() {
         echo ---
 }
 
-# mountatd on the node, for the pods that are joined.
+# mountatd on the node, for the joined pods.
 node_start() {
         local arguments
 
@@ -48,12 +48,12 @@ pod_start() {
         pod_manifest "$@" | podman kube play -
 }
 
-# act COMMAND…: as an action. Prints what it printed.
+# act COMMAND…: runs it as an action and prints its output.
 act() {
         "$buildbarn_bin/buildbarn" -storage "$podman_cluster:8981" -scheduler "$podman_cluster:8982" "$@"
 }
 
-# What every action must find, in a pod and elsewhere.
+# What every action must find, in pods and elsewhere.
 # shellcheck disable=SC2016 # for the shell in there
 action='
 readlink /proc/self/exe
@@ -81,7 +81,7 @@ action_works() {
         tap_equal "$said" "$action_says"
 }
 
-# until_true COMMAND…: within ten seconds.
+# until_true COMMAND…: repeats it until it succeeds, for ten seconds.
 until_true() {
         local i
 
@@ -95,7 +95,7 @@ until_true() {
         "$@"
 }
 
-# mounts_are NUMBER: below the build directory, in the runner's container.
+# mounts_are NUMBER: whether the runner's container has that many below the build directory.
 mounts_are() {
         (($(grep -c ' /worker/build/' "/proc/$(podman_pid runner)/mounts") == $1))
 }
@@ -104,7 +104,7 @@ build_directory_is_empty() {
         [[ ! $(ls -A "/proc/$(podman_pid worker)/root/worker/build") ]]
 }
 
-# The worker has removed the input root, so all that was mounted there is gone.
+# If the worker has removed the input root, nothing is mounted there.
 nothing_is_left() {
         until_true mounts_are 0
         until_true build_directory_is_empty
@@ -119,17 +119,17 @@ pod_works() {
         nothing_is_left
 }
 
-# field PID NAME: of /proc/PID/status.
+# field PID NAME: prints a field of /proc/PID/status.
 field() {
         sed -nE "s/^$2:\t//p" "/proc/$1/status"
 }
 
-# Of mountatd, whichever way it was started.
+# The pid of mountatd, however it was started.
 daemon_pid() {
         pgrep --exact mountatd
 }
 
-# Capabilities by capabilities(7): 18 is SYS_CHROOT, 21 SYS_ADMIN.
+# Capabilities by number: 18 is SYS_CHROOT, 21 SYS_ADMIN.
 pod_holds() {
         local daemon runner
 
@@ -186,7 +186,7 @@ END
         rm -r "$directory"
 }
 
-# umount_all DIRECTORY: what a worker that was killed left of its FUSE.
+# umount_all DIRECTORY: unmounts a killed worker's FUSE.
 umount_all() {
         local path
 

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154 # of check_examples.sh
 #
-# What is killed, in the middle of an action, in the pod that pod_works has started.
+# Kills parts of the pod started by pod_works during an action.
 
 death_mounts=11 # procfs, sysfs and the nine of a dev
 
-# begin SECONDS: an action that goes on for that long, and has all that it asked for.
+# begin SECONDS: starts an action of that duration, and waits until it has its mounts.
 begin() {
         act /bin/sh -c "sleep $1; $action" >"$area/action" 2>&1 &
         acting=$!
         until_true mounts_are "$death_mounts"
 }
 
-# However the one that was begun has ended.
+# Waits for the end of that action, whatever its result.
 next_action_runs() {
         wait "$acting" || true
         until_true action_works # a worker that hasn't noticed takes one, and fails it
@@ -27,7 +27,7 @@ daemon_dies() {
         nothing_is_left
 }
 
-# As Kubernetes ends one instance of the DaemonSet and starts the next.
+# Like Kubernetes, ends one instance of the DaemonSet and starts the next.
 daemon_is_replaced() {
         begin 4
         podman stop --time 5 mountatd
@@ -51,15 +51,15 @@ both_die() {
         next_action_runs
 }
 
-# With a FUSE, what is mounted in there goes with it.
+# With FUSE, the mounts in it go with it.
 worker_dies() {
         begin 4
         kill -KILL "$(podman_pid worker)"
         next_action_runs
 }
 
-# The volume is a file system of its own: its device is free when it is mounted in no namespace. Nothing is
-# mounted in there any more, or the kubelet couldn't remove it.
+# The volume is a separate file system, whose device is free once no namespace has it mounted. Nothing may be
+# mounted in it, or the kubelet couldn't remove it.
 pod_ends() {
         local image=$area/volume.img volume=$area/volume
 
@@ -91,7 +91,7 @@ device_is_free() {
         [[ ! $(losetup --associated "$1") ]]
 }
 
-# By mountatd, of mount namespaces other than its own.
+# The mount namespaces other than its own that mountatd holds open.
 no_namespace_is_held() {
         local directory
 

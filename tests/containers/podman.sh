@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154 # of check_examples.sh
 #
-# Podman with a storage of the test's own, in namespaces of the test's own, and the images.
+# Podman with private storage and in private namespaces, and the images.
 
-# Where the services of the cluster are found: an address for documentation (RFC 5737), on loopback.
+# The address of the cluster's services: one for documentation (RFC 5737), on loopback.
 podman_cluster=192.0.2.1
 
-# Whatever podman leaves in /run and in the mount table goes with the namespace.
+# Podman's leftovers in /run and the mount table go with the namespace.
 podman_prepare() {
         mount -t tmpfs -o mode=0755 tmpfs /run
         umount --recursive /sys/fs/cgroup 2>/dev/null || true
@@ -35,12 +35,12 @@ podman() {
         command "${podman_command[@]}" "$@"
 }
 
-# In the network that the machine has.
+# Runs a command in the host's network namespace.
 podman_build() {
         nsenter --net="/proc/self/fd/$outer_network" "${podman_command[@]}" build --network host "$@"
 }
 
-# The base, of what debootstrap has made, and what the examples' Containerfiles make on it.
+# The base image from debootstrap's root, and the images of the examples' Containerfiles.
 podman_make_images() {
         local path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -55,7 +55,7 @@ podman_make_images() {
 FROM docker.io/library/debian:bookworm-slim
 ENV PATH=/usr/local/go/bin:$path GOMODCACHE=/go/pkg/mod GOPROXY=off
 END
-        # The Go of this machine that the module is built with, and the modules that it has.
+        # The host's Go that builds the module, and its module cache.
         podman_build --file "$repository/examples/mountat-runner.Containerfile" \
                 --build-arg BASE=docker.io/library/debian:bookworm-slim --build-arg GO=localhost/go \
                 --volume "$(cd "$repository/client/buildbarn" && go env GOROOT):/usr/local/go:ro" \
@@ -65,12 +65,12 @@ END
                 "$repository"
 }
 
-# buildbarn_image NAME: with the tag that the examples have.
+# buildbarn_image NAME: prints it with the tag used in the examples.
 buildbarn_image() {
         sed -nE "s#^ +image: (.*/$1:.*)#\1#p" "$kubernetes/joined-native.yaml"
 }
 
-# Stock Buildbarn's, as its maintainers' images are used.
+# Images of stock Buildbarn, used like those of its maintainers.
 podman_make_buildbarn() {
         podman_build --file - --tag "$(buildbarn_image bb-worker)" "$buildbarn_bin" <<'END'
 FROM docker.io/library/debian:bookworm-slim
@@ -84,7 +84,7 @@ CMD ["cp", "/bb_runner", "/bb/"]
 END
 }
 
-# podman_pid CONTAINER: of the first process of that one, by its name in the example.
+# podman_pid CONTAINER: prints the pid of its first process; CONTAINER is its name in the example.
 podman_pid() {
         podman ps --format '{{.Pid}} {{.Names}}' | sed -nE "s/^([0-9]+) (.*-pod-0-|bb_)?$1(_1)?\$/\1/p"
 }
@@ -93,10 +93,10 @@ podman_remove_pods() {
         podman pod rm --force --all --time 2
 }
 
-# Every container, pod and volume.
+# Removes all containers, pods and volumes.
 podman_remove_all() {
         podman_remove_pods
-        # Those in the namespaces of others go first, and then the others.
+        # Twice: a container whose namespaces another one shares is removed after that one.
         podman rm --force --all --time 2 || podman rm --force --all --time 2
         umount_all "$area/storage/volumes"
         podman volume rm --force --all

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154 # of check_examples.sh
 #
-# Containers whose root is another user on the node. With a native build directory, since what is
-# mounted in a user namespace isn't passed on to the outside.
+# Containers whose root is another user on the node. With a native build directory, since mounts made in a user
+# namespace don't propagate out of it.
 
-# Their first ids on the node.
+# Their first uids on the node.
 users_auto=200000 # of podman's --userns=auto
 users_own=1500    # of a user who starts containers without root
 
@@ -14,7 +14,7 @@ users_prepare() {
         echo "rootless:x:$users_own:$users_own::/run/rootless:/bin/sh" >>/etc/passwd
 }
 
-# mountatd of the package, for clients of that user, who is in no group of the node's.
+# The package's mountatd, for clients of that user, who is in no group of the node.
 users_start_daemon() {
         rm -f /run/mountatd-join/socket # which the DaemonSet's, ended by SIGUSR1, has left
         "$build_package/daemon/mountatd" --listen=/run/mountatd-join/socket --join="$1" \
@@ -42,7 +42,7 @@ userns_joined_works() {
         users_stop_daemon
 }
 
-# In its home, which others can't look into: the checkout's directory may be closed to it.
+# Runs podman in the user's home, since the user may have no access to the working directory.
 rootless_podman() {
         (cd /run/rootless && setpriv --reuid="$users_own" --regid="$users_own" --clear-groups -- \
                 env HOME=/run/rootless XDG_RUNTIME_DIR=/run/rootless/run \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// All is below one directory, whose path is in the environment.
+// Everything is below one directory, whose path is in the environment.
 local area = std.extVar('AREA');
 
 {
@@ -11,7 +11,7 @@ local area = std.extVar('AREA');
     listenPaths: [$.socket(name)],
     authenticationPolicy: { allow: {} },
   },
-  // A block is as large as the largest file may be, and together they hold all input roots.
+  // A block must hold the largest file, and all blocks together all input roots.
   largestFile: 256 * 1024 * 1024,
   inMemory(blockSize):: { 'local': {
     keyLocationMapInMemory: { entries: 1024 * 1024 },
@@ -27,6 +27,6 @@ local area = std.extVar('AREA');
     contentAddressableStorage: { grpc: { client: $.address('storage') } },
     actionCache: { grpc: { client: $.address('storage') } },
   },
-  // All are different users: what one makes, a socket too, the others must get at.
+  // The programs run as different users, who must have access to each other's files and sockets.
   global: { setUmask: { umask: 0 } },
 }

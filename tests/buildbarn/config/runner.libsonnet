@@ -2,8 +2,8 @@
 
 local common = import 'common.libsonnet';
 
-// A user of the actions' own: see "What is not isolated" in client/buildbarn/README.md. One that is named
-// cleaning-USER ends what is left of that user's.
+// The actions have their own user: see "What is not isolated" in client/buildbarn/README.md. A runner named
+// cleaning-USER kills that user's remaining processes.
 local name = std.extVar('RUNNER');
 local cleaning = std.startsWith(name, 'cleaning-');
 local user = if cleaning then std.parseInt(std.split(name, '-')[1]) else 65534;

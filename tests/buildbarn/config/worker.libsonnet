@@ -2,9 +2,8 @@
 
 local common = import 'common.libsonnet';
 
-// A worker whose build directory is of that kind. It has the plain runner, and others that give actions
-// their mounts; actions ask for one by its name. With nodes=yes there are the devices in the input root
-// that people usually configure.
+// A worker with that kind of build directory. It has the plain runner, and others that mount; actions select
+// one by its name. With nodes=yes the input root has the devices that are usually configured.
 function(kind, buildDirectory) {
   blobstore: common.storage,
   browserUrl: 'http://localhost',
