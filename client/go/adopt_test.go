@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the next instance may answer, by a daemon that does what the real one rarely does. Leases of
-// it need a mount that can be offered: any does.
+// Possible answers of the next instance, by a scripted daemon, since the real one gives them rarely. Leases
+// need a mount to offer: any will do.
 
-// grantedWithMount gives a lease of procfs on a tmpfs.
+// grantedWithMount returns a lease of "procfs", on which a tmpfs is mounted.
 func grantedWithMount(t *testing.T, client *Client, peer *fakePeer) (lease *Lease, path string) {
 	t.Helper()
 	if os.Getenv(inNamespaceVariable) == "" {
@@ -38,7 +38,7 @@ func (p *fakePeer) refuseAdoption(status Status) {
 		status: status, target: protocolNoTarget})
 }
 
-// What may be otherwise a moment later is asked again, of the same instance or of the one after it.
+// After a failure that may pass, the lease is offered again, to the same instance or the next one.
 func TestALeaseIsOfferedUntilItIsAdopted(t *testing.T) {
 	daemon := newFakeDaemon(t)
 	client, peer := daemon.connect()
@@ -74,7 +74,7 @@ func TestALeaseIsOfferedUntilItIsAdopted(t *testing.T) {
 	}
 }
 
-// A release that is asked for before the lease is adopted waits for that.
+// A release waits for the adoption of the lease.
 func TestReleaseWaitsForTheAdoption(t *testing.T) {
 	daemon := newFakeDaemon(t)
 	client, peer := daemon.connect()
@@ -94,7 +94,7 @@ func TestReleaseWaitsForTheAdoption(t *testing.T) {
 	}
 }
 
-// A daemon from before operation 4, say. What it leaves mounted is waited for.
+// For example a daemon without operation 4. Release waits until its mounts are gone.
 func TestALeaseThatIsRefusedIsLost(t *testing.T) {
 	for _, status := range []Status{StatusNoSuchLease, StatusUnknownOperation} {
 		t.Run(status.String(), func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestALeaseThatIsRefusedIsLost(t *testing.T) {
 	}
 }
 
-// Asked again, "already mounted" can be our own first attempt, which the next instance may undo.
+// When a mount is sent again, "already mounted" may refer to the first attempt, which the next instance undoes.
 func TestAMountInDoubt(t *testing.T) {
 	for name, undone := range map[string]bool{"undone": true, "granted": false} {
 		t.Run(name, func(t *testing.T) {

@@ -42,7 +42,7 @@ func TestEachStatusIsAnErrorOfItsOwn(t *testing.T) {
 			peer.reply(reply{operation: operationMount, cookie: r.cookie, status: status,
 				errno: uint32(unix.ENOSPC), target: 1, text: "because"})
 			if status == StatusForeignNamespace {
-				peer.answerHello() // as one that enters no other
+				peer.answerHello() // without FeatureEnter
 			}
 		}()
 		_, err := client.Mount(testContext(t), root, Proc|Sysfs)
@@ -106,7 +106,7 @@ func TestRefusesWrongArguments(t *testing.T) {
 	}
 }
 
-// Whatever the daemon says that it may not say ends the connection, with ErrProtocol.
+// Every invalid message of the daemon ends the connection with ErrProtocol.
 func TestGivesUpAConnectionThatBreaksTheProtocol(t *testing.T) {
 	before := countFDs(t)
 	good := func(cookie uint64) reply {
@@ -154,7 +154,7 @@ func TestTooManyConnectionsIsLimitExceeded(t *testing.T) {
 	}
 }
 
-// The daemon closes with our request unread: what it said before must not be lost over ECONNRESET.
+// The daemon closes with a request unread: its earlier replies must not be lost because of ECONNRESET.
 func TestReadsWhatWasSaidBeforeAReset(t *testing.T) {
 	daemon := newFakeDaemon(t)
 	socket, err := dial(testContext(t), daemon.path)
@@ -215,7 +215,7 @@ func TestADaemonThatStaysAwayIsErrLost(t *testing.T) {
 	}
 }
 
-// It might be the request that kills it.
+// The request itself might crash the daemon.
 func TestADaemonThatDiesOfARequestIsNotAskedForEver(t *testing.T) {
 	daemon := newFakeDaemon(t)
 	client, peer := daemon.connect()
@@ -238,7 +238,7 @@ func TestADaemonThatDiesOfARequestIsNotAskedForEver(t *testing.T) {
 	<-done
 }
 
-// A daemon that nobody needs isn't connected to: that could start one that somebody has stopped.
+// Without need, the Client doesn't reconnect: that could start a daemon that was stopped on purpose.
 func TestAnIdleClientDoesNotConnectAgain(t *testing.T) {
 	daemon := newFakeDaemon(t)
 	_, peer := daemon.connect()
@@ -340,8 +340,8 @@ func TestAnEndedContextSendsNothing(t *testing.T) {
 	}
 }
 
-// A daemon that reads nothing fills the socket: sending ends with its context, and what was sent
-// before is still answered.
+// If the daemon doesn't read, the socket fills up: sending ends with its context, and earlier requests are
+// still answered.
 func TestSendingToAStalledDaemonEndsWithTheContext(t *testing.T) {
 	client, peer := newFakeDaemon(t).connect()
 	sent := 0

@@ -18,12 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A client in a container, of which these have what counts: a mount and a pid namespace of its own. It
-// is this test in another process, which runs the half of a test that TestHelperInAContainer has.
+// A client in a container, here a process with its own mount and pid namespaces: this test program, which
+// runs one of the parts in TestHelperInAContainer.
 
 const containerVariable = "MOUNTAT_TEST_CONTAINER"
 
-// container is that process, from the outside.
+// container is that process, as seen from outside.
 type container struct {
 	t       *testing.T
 	process *exec.Cmd
@@ -31,7 +31,7 @@ type container struct {
 	stdout  *bufio.Reader
 }
 
-// startContainer runs the half with that name, below path, as the owner of that.
+// startContainer runs the part with that name, below path, as the owner of path.
 func startContainer(t *testing.T, daemon *realDaemon, half, path string) *container {
 	t.Helper()
 	c := &container{t: t, process: exec.Command("/proc/self/exe", "-test.run=^TestHelperInAContainer$")}
@@ -63,7 +63,7 @@ func startContainer(t *testing.T, daemon *realDaemon, half, path string) *contai
 	return c
 }
 
-// expect waits until it says so.
+// expect waits until it prints the text.
 func (c *container) expect(want string) {
 	c.t.Helper()
 	said, _ := c.stdout.ReadString('\n')
@@ -77,7 +77,7 @@ func (c *container) goOn() {
 	fmt.Fprintln(c.stdin, "go on")
 }
 
-// end waits for its end in good order.
+// end waits for it to exit with status 0.
 func (c *container) end() {
 	c.t.Helper()
 	rest, _ := io.ReadAll(c.stdout)
@@ -86,19 +86,19 @@ func (c *container) end() {
 	}
 }
 
-// TestHelperInAContainer is no test, but what startContainer runs.
+// TestHelperInAContainer isn't a test, but the program of startContainer.
 func TestHelperInAContainer(t *testing.T) {
 	half, path, _ := strings.Cut(os.Getenv(containerVariable), ":")
 	if half == "" {
 		return
 	}
-	// With the /proc that it has from outside, a user without privilege does as well.
+	// With the outer /proc, an unprivileged user can do the same.
 	if os.Getuid() == 0 {
 		if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil { // as mountat-runner is
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil { // like mountat-runner
 		t.Fatal(err)
 	}
 	client, err := Dial(testContext(t), "")
@@ -119,7 +119,7 @@ func say(what string) {
 	bufio.NewReader(os.Stdin).ReadString('\n')
 }
 
-// checkProcesses looks whether a procfs shows the container's: this one, as its first.
+// checkProcesses checks that a procfs shows the container's processes, with this one as PID 1.
 func checkProcesses(t *testing.T, proc string) {
 	t.Helper()
 	if self, err := os.Readlink(proc + "/self"); err != nil || self != "1" {
@@ -184,8 +184,8 @@ func refusedInContainer(t *testing.T, client *Client, path string) {
 	}
 }
 
-// The mounts are in there alone, and outlive the daemon as all do. For debugging, its log has the
-// one refusal by which the client found out.
+// The mounts are only in the container, and outlive the daemon as usual. Its debug log has one refusal, by
+// which the client found out about the namespace.
 func TestRealDaemonMountsInAContainer(t *testing.T) {
 	for _, uid := range []int{0, 12345} {
 		t.Run(fmt.Sprint("uid ", uid), func(t *testing.T) { testContainerOf(t, uid) })
@@ -194,7 +194,7 @@ func TestRealDaemonMountsInAContainer(t *testing.T) {
 
 func testContainerOf(t *testing.T, uid int) {
 	daemon := startDaemon(t, fmt.Sprintf("--join=%d", uid), "--log-level=debug")
-	path := filepath.Join(filepath.Dir(daemon.socket), "build") // t.TempDir is not for others
+	path := filepath.Join(filepath.Dir(daemon.socket), "build") // t.TempDir is closed to other users
 	if err := os.Mkdir(path, 0o755); err != nil {
 		t.Fatal(err)
 	}

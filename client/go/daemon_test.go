@@ -21,9 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The tests of this file run the real daemon: the program that MOUNTATD names, or one that was
-// built in build/. They need root, and a mount namespace of their own, into which the whole test
-// moves at start.
+// The tests of this file run the real daemon: the program that MOUNTATD names, or one built in build/. They
+// need root. The whole test program moves to its own mount namespace at the start.
 
 const inNamespaceVariable = "MOUNTAT_TEST_IN_NAMESPACE"
 
@@ -36,8 +35,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// runInNamespace runs this test again, in a mount namespace with nothing shared. Without
-// CAP_SYS_ADMIN it can't.
+// runInNamespace restarts this test program in a private mount namespace, which takes CAP_SYS_ADMIN.
 func runInNamespace() (code int, ran bool) {
 	test := exec.Command("/proc/self/exe", os.Args[1:]...)
 	test.Env = append(os.Environ(), inNamespaceVariable+"=1")
@@ -64,14 +62,14 @@ func daemonPath() string {
 	return path
 }
 
-// realDaemon is a running mountatd of the test's own.
+// realDaemon is a running mountatd.
 type realDaemon struct {
 	t        *testing.T
 	instance string
 	socket   string
 	options  []string
 	process  *exec.Cmd
-	log      *bytes.Buffer // of the process that runs
+	log      *bytes.Buffer // of the running process
 }
 
 func startDaemon(t *testing.T, options ...string) *realDaemon {
@@ -98,7 +96,7 @@ func startDaemon(t *testing.T, options ...string) *realDaemon {
 	return d
 }
 
-// start runs it, for the first time or again.
+// start starts or restarts it.
 func (d *realDaemon) start() {
 	d.t.Helper()
 	d.log = new(bytes.Buffer)
@@ -119,7 +117,7 @@ func (d *realDaemon) start() {
 	})
 }
 
-// kill ends it by a signal that leaves everything to the next instance.
+// kill ends it by a signal that leaves the mounts to the next instance.
 func (d *realDaemon) kill(signal unix.Signal) {
 	d.t.Helper()
 	if err := d.process.Process.Signal(signal); err != nil {
@@ -128,7 +126,7 @@ func (d *realDaemon) kill(signal unix.Signal) {
 	d.process.Wait()
 }
 
-// stop ends the daemon in good order. Then nothing of it may be left.
+// stop ends the daemon gracefully, and checks that no mount is left.
 func (d *realDaemon) stop() {
 	if d.process.ProcessState != nil {
 		return
@@ -173,7 +171,7 @@ func (d *realDaemon) dial() *Client {
 // mounts counts what this instance has in the mount table.
 func (d *realDaemon) mounts() int {
 	d.t.Helper()
-	// Not of /proc/self: openElsewhere may have taken the main thread away.
+	// Not /proc/self: openElsewhere may have moved the main thread to another namespace.
 	file, err := os.Open("/proc/thread-self/mountinfo")
 	if err != nil {
 		d.t.Fatal(err)
@@ -258,7 +256,7 @@ func TestRealDaemonHonoursPIDsOnly(t *testing.T) {
 	}
 }
 
-// Each status that a client can bring about, asked of the real daemon.
+// Each status that a client can cause, with the real daemon.
 func TestRealDaemonRefusals(t *testing.T) {
 	daemon := startDaemon(t, "--max-mounts-per-user=2")
 	client := daemon.dial()
@@ -339,7 +337,7 @@ func TestRealDaemonRefusals(t *testing.T) {
 	}
 }
 
-// openElsewhere opens path in a mount namespace of its own, whose thread is never used again.
+// openElsewhere opens path in a new mount namespace, in a thread that is never used again.
 func openElsewhere(t *testing.T, path string) *os.File {
 	t.Helper()
 	type opened struct {
@@ -400,7 +398,7 @@ func TestRealDaemonThatStopsTakesItsMountsAlong(t *testing.T) {
 	}
 }
 
-// A daemon that is stopped for a while: the caller leaves in time, and nothing is left afterwards.
+// While the daemon is stopped, the caller returns in time, and nothing is left mounted afterwards.
 func TestRealDaemonThatStalls(t *testing.T) {
 	daemon := startDaemon(t)
 	client := daemon.dial()
@@ -468,7 +466,7 @@ func TestRealDaemonServesManyAtOnce(t *testing.T) {
 	checkNoFDsLeak(t, before)
 }
 
-// Who lets a lease go by closing its client, and comes back at once, isn't refused for its sake.
+// A client whose lease was just released by closing isn't refused because of it when it mounts again.
 func TestRealDaemonIsReturnedToAtOnce(t *testing.T) {
 	daemon := startDaemon(t)
 	root := openDirectory(t, newRoot(t, "proc", "sys"))
@@ -482,7 +480,7 @@ func TestRealDaemonIsReturnedToAtOnce(t *testing.T) {
 	eventually(t, "no mounts", func() bool { return daemon.mounts() == 0 })
 }
 
-// A process that is killed holds its lease to the end and no longer.
+// A process holds its lease until it is killed, and no longer.
 func TestRealDaemonReleasesWhatADeadProcessHeld(t *testing.T) {
 	daemon := startDaemon(t)
 	path := newRoot(t, "proc")
@@ -506,8 +504,7 @@ func TestRealDaemonReleasesWhatADeadProcessHeld(t *testing.T) {
 	eventually(t, "no mounts", func() bool { return daemon.mounts() == 0 })
 }
 
-// TestHelperHoldsALease is no test, but the process that TestRealDaemonReleasesWhatADeadProcessHeld
-// kills.
+// TestHelperHoldsALease isn't a test, but the process that TestRealDaemonReleasesWhatADeadProcessHeld kills.
 func TestHelperHoldsALease(t *testing.T) {
 	path := os.Getenv("MOUNTAT_TEST_HOLD")
 	if path == "" {

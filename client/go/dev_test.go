@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// answerHelloAs says who the daemon is.
+// answerHelloAs answers hello with a version and features.
 func (p *fakePeer) answerHelloAs(version string, features Feature) {
 	p.t.Helper()
 	r := p.mustReceive(operationHello)
@@ -25,7 +25,7 @@ func (p *fakePeer) refuseDev(flags uint32, text string) {
 	p.answerMount(flags, reply{status: StatusUnsupportedFileSystem, target: 2, text: text})
 }
 
-// checkDevRefused expects a refusal that says all of wanted, with nothing left below path.
+// checkDevRefused expects a refusal that contains all of wanted, and nothing left below path.
 func checkDevRefused(t *testing.T, err error, path string, wanted ...string) {
 	t.Helper()
 	var refusal *Error
@@ -42,7 +42,7 @@ func checkDevRefused(t *testing.T, err error, path string, wanted ...string) {
 	}
 }
 
-// A daemon that has it is told in one message, and not asked before.
+// If the daemon offers it, one request is sent, and no hello before.
 func TestADevIsTheThirdTarget(t *testing.T) {
 	client, peer := newFakeDaemon(t).connect()
 	path := newRoot(t)
@@ -88,7 +88,7 @@ func TestADaemonTooOldForDevIsNamed(t *testing.T) {
 	_, err := client.Mount(testContext(t), openDirectory(t, path), Proc|Sysfs|Dev|Create)
 	checkDevRefused(t, err, path, "(target 2)", "mountatd 0.1.0 can't mount a /dev", "0.2 or later")
 
-	// Nor is it asked to keep or to check one.
+	// Nor are kept or check requests sent.
 	_, err = client.Mount(testContext(t), openDirectory(t, path), Dev|Create|Keep)
 	if !errors.Is(err, StatusUnknownOperation) || !strings.Contains(err.Error(), "can't keep mounts") {
 		t.Errorf("keep: %v", err)
@@ -119,7 +119,7 @@ func TestADaemonThatOffersNoDevSaysWhy(t *testing.T) {
 	peer.checkEnd()
 }
 
-// Of what it always had, the daemon says itself what is wrong.
+// For other file systems, the daemon's own text is kept.
 func TestAnotherRefusedFileSystemIsNotTakenForTheDev(t *testing.T) {
 	client, peer := newFakeDaemon(t).connect()
 	path := newRoot(t)
@@ -144,7 +144,7 @@ func TestTargetsHaveTheirOptions(t *testing.T) {
 
 // ---- the real daemon ----
 
-// mountsBelow counts them all: of a dev the daemon's name is only on some.
+// mountsBelow counts all mounts: only some mounts of a /dev have the daemon as source.
 func mountsBelow(t *testing.T, path string) int {
 	t.Helper()
 	table, err := os.ReadFile("/proc/thread-self/mountinfo")
@@ -205,7 +205,7 @@ func TestRealDaemonMountsADev(t *testing.T) {
 		t.Errorf("after the release there is %q", left)
 	}
 
-	// On a directory of another name, none.
+	// Not on a directory with another name.
 	_, err = client.MountTargets(testContext(t), Target{openDirectory(t, newRoot(t)), FileSystemDev, 0})
 	if !errors.Is(err, StatusWrongName) {
 		t.Errorf("on another name: %v", err)
@@ -275,7 +275,7 @@ func TestRealDaemonWithoutDevSaysSo(t *testing.T) {
 	checkDevRefused(t, err, path, "(target 1)", "--no-dev")
 }
 
-// Each of its mounts counts.
+// Each of its mounts counts against the limit.
 func TestRealDaemonCountsAllMountsOfADev(t *testing.T) {
 	client := startDaemon(t, "--max-mounts-per-user=10").dial()
 	requireFeature(t, client, FeatureDev)

@@ -23,7 +23,7 @@ func (p *fakePeer) greetWith(features Feature) {
 		flags: uint32(features), text: "mountatd 0.2.0"})
 }
 
-// answer answers the next request, which must be that one.
+// answer answers the next request, which must be that operation.
 func (p *fakePeer) answer(op operation, status Status, text string) fakeRequest {
 	p.t.Helper()
 	r := p.mustReceive(op)
@@ -38,7 +38,7 @@ func (p *fakePeer) answer(op operation, status Status, text string) fakeRequest 
 	return r
 }
 
-// letIn is what a daemon hears that is not yet known to be elsewhere.
+// letIn is the daemon's side of finding out that the client is in another namespace.
 func (p *fakePeer) letIn(op operation) {
 	p.t.Helper()
 	p.answer(op, StatusForeignNamespace, "elsewhere")
@@ -47,7 +47,7 @@ func (p *fakePeer) letIn(op operation) {
 	p.answer(op, StatusOK, "")
 }
 
-// inBackground is the daemon's side of a test; what it gives waits for its end.
+// inBackground runs the daemon's side of a test; the returned function waits for its end.
 func inBackground(run func()) (wait func()) {
 	done := make(chan struct{})
 	go func() {
@@ -57,7 +57,7 @@ func inBackground(run func()) (wait func()) {
 	return func() { <-done }
 }
 
-// enteredClient gives a client, in the tests' own container.
+// enteredClient returns a client for which the daemon has entered.
 func enteredClient(t *testing.T, daemon *fakeDaemon) (*Client, *fakePeer) {
 	t.Helper()
 	client, peer := daemon.connect()
@@ -113,7 +113,7 @@ func TestEntersWhenTheDaemonIsElsewhere(t *testing.T) {
 			client, peer := newFakeDaemon(t).connect()
 			before := countFDs(t)
 			wait := inBackground(func() {
-				if c.features != 0 { // asked for those already, it isn't greeted again
+				if c.features != 0 { // the hello for these is enough
 					peer.greetWith(FeatureEnter | c.features)
 				}
 				first := peer.answer(operationMount, StatusForeignNamespace, "elsewhere")
@@ -144,7 +144,7 @@ func TestEntersWhenTheDaemonIsElsewhere(t *testing.T) {
 	}
 }
 
-// Where it mounted without, what is elsewhere is the directory.
+// After a mount without enter, only the directory can be in another namespace.
 func TestDoesNotEnterWithoutNeed(t *testing.T) {
 	client, peer := newFakeDaemon(t).connect()
 	go func() {
@@ -193,7 +193,7 @@ func TestADaemonThatMayNotJoinIsAskedOnce(t *testing.T) {
 	}
 }
 
-// The caller is told why not, and that is asked again on this connection only if it can change.
+// The caller gets the refusal, and enter is sent again on this connection only if the failure may pass.
 func TestARefusalToEnterIsTheCallers(t *testing.T) {
 	for _, status := range []Status{StatusNotAuthorised, StatusForeignNamespace, StatusMalformed, StatusHostFailed} {
 		t.Run(status.String(), func(t *testing.T) {
@@ -228,7 +228,7 @@ func TestARefusalToEnterIsTheCallers(t *testing.T) {
 	}
 }
 
-// As a kept lease is, and a directory of a third namespace.
+// Like a kept lease, or a directory in a third namespace.
 func TestWhatIsRefusedInsideIsNotAskedForEver(t *testing.T) {
 	client, peer := newFakeDaemon(t).connect()
 	go func() {
@@ -246,7 +246,7 @@ func TestWhatIsRefusedInsideIsNotAskedForEver(t *testing.T) {
 	peer.checkEnd()
 }
 
-// That of the same client, and that of another of its Dialer.
+// The next connection of the same client, and that of another client of its Dialer.
 func TestLaterConnectionsEnterFirst(t *testing.T) {
 	daemon := newFakeDaemon(t)
 	dialer := Dialer{Socket: daemon.path}
@@ -271,10 +271,10 @@ func TestLaterConnectionsEnterFirst(t *testing.T) {
 			client, peer = connect()
 		} else {
 			peer = daemon.accept()
-			<-lease.Done() // it has no mount, and isn't offered
+			<-lease.Done() // it has no mount, so it isn't offered
 		}
 		wait = inBackground(func() {
-			// This one is of no namespace.
+			// This request doesn't depend on the namespace.
 			peer.answer(operationUnmount, StatusOK, "")
 			peer.greetWith(FeatureEnter | FeatureCheck)
 			peer.answer(operationEnter, StatusOK, "")
@@ -312,7 +312,7 @@ func TestTheNextDaemonMayNotJoin(t *testing.T) {
 	peer.checkEnd()
 }
 
-// Whatever it was about to answer, the next instance is asked all of it.
+// Whichever request the daemon dies of, the next instance gets all of them.
 func TestADaemonThatGoesAwayWhileItEnters(t *testing.T) {
 	cases := map[string]func(p *fakePeer){
 		"before hello": func(p *fakePeer) {
@@ -378,7 +378,7 @@ func TestADaemonThatDiesOfEnteringIsNotAskedForEver(t *testing.T) {
 	checkNoFDsLeak(t, before)
 }
 
-// A call leaves in time, and the next one finds done what was begun for it.
+// A call returns in time, and the next one uses the enter that was started for it.
 func TestTheContextEndsWhileTheDaemonEnters(t *testing.T) {
 	for name, during := range map[string]operation{"hello": operationHello, "enter": operationEnter} {
 		for _, kind := range []error{context.Canceled, context.DeadlineExceeded} {
@@ -449,7 +449,7 @@ func TestCloseEndsAnEntrance(t *testing.T) {
 	checkNoFDsLeak(t, before)
 }
 
-// All of them are refused, before it is known that they will be.
+// Several concurrent mounts are refused before the client knows about the namespace.
 func TestManyCallersEnterOnce(t *testing.T) {
 	const callers = 8
 	client, peer := newFakeDaemon(t).connect()
@@ -500,7 +500,7 @@ func TestManyCallersEnterOnce(t *testing.T) {
 	}
 }
 
-// What of /proc/thread-self/ns can't be opened is left out, and without a mount namespace nothing is sent.
+// Files of /proc/thread-self/ns that can't be opened are omitted; without the mount namespace nothing is sent.
 func TestSendsTheNamespacesThatThereAre(t *testing.T) {
 	own := ownNamespaces(t)
 	t.Cleanup(func() { namespacesDirectory = "/proc/thread-self/ns/" })
@@ -538,7 +538,7 @@ func TestSendsTheNamespacesThatThereAre(t *testing.T) {
 	}
 }
 
-// Without them it might do without one that there is.
+// Otherwise it might omit a namespace that exists.
 func TestDoesNotEnterWhileDescriptorsAreShort(t *testing.T) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -571,7 +571,7 @@ func TestDoesNotEnterWhileDescriptorsAreShort(t *testing.T) {
 
 // ---- adoption ----
 
-// enteredWithMount gives a lease that can be offered, of a client that had to enter.
+// enteredWithMount returns a lease that can be offered, of a client that had to enter.
 func enteredWithMount(t *testing.T, daemon *fakeDaemon) (lease *Lease, path string, peer *fakePeer) {
 	t.Helper()
 	client, peer := enteredClient(t, daemon)
@@ -591,7 +591,7 @@ func releaseAdopted(t *testing.T, lease *Lease, path string, peer *fakePeer) {
 	}
 }
 
-// Also where entering fails for the moment, and through another end of the daemon.
+// Also if entering fails temporarily, and after a second loss of the daemon.
 func TestEntersBeforeLeasesAreOffered(t *testing.T) {
 	daemon := newFakeDaemon(t)
 	lease, path, peer := enteredWithMount(t, daemon)
@@ -632,7 +632,7 @@ func TestAnOfferThatIsElsewhereIsRepeatedInside(t *testing.T) {
 	releaseAdopted(t, lease, path, peer)
 }
 
-// By the refusal to enter, or where that isn't offered, that of the lease.
+// The reason is the refusal to enter, or if enter isn't offered, the refusal to adopt.
 func TestALeaseIsLostThatTheNextDaemonDoesNotEnterFor(t *testing.T) {
 	for name, serve := range map[string]func(p *fakePeer){
 		"enter": func(p *fakePeer) {

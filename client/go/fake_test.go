@@ -15,8 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fakeDaemon is a socket whose other side does what a test says, for what the real daemon never
-// does.
+// fakeDaemon is a scripted daemon, for behaviour that the real one never shows.
 type fakeDaemon struct {
 	t        *testing.T
 	path     string
@@ -25,7 +24,7 @@ type fakeDaemon struct {
 
 func newFakeDaemon(t *testing.T) *fakeDaemon {
 	t.Helper()
-	// The path of a socket is at most 107 bytes: not in t.TempDir(), which has the test's name.
+	// A socket's path has at most 107 bytes: too short for t.TempDir(), which has the test's name.
 	directory, err := os.MkdirTemp("", "mountat")
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +41,7 @@ func newFakeDaemon(t *testing.T) *fakeDaemon {
 	return &fakeDaemon{t, path, listener}
 }
 
-// connect gives both ends of a connection.
+// connect returns both ends of a connection.
 func (d *fakeDaemon) connect() (*Client, *fakePeer) {
 	d.t.Helper()
 	client, err := Dial(testContext(d.t), d.path)
@@ -53,7 +52,7 @@ func (d *fakeDaemon) connect() (*Client, *fakePeer) {
 	return client, d.accept()
 }
 
-// accept gives the daemon's end of the next connection.
+// accept returns the daemon's end of the next connection.
 func (d *fakeDaemon) accept() *fakePeer {
 	conn, err := d.listener.AcceptUnix()
 	if err != nil {
@@ -69,7 +68,7 @@ type fakePeer struct {
 	conn *net.UnixConn
 }
 
-// fakeRequest is what the fake daemon understands of a request.
+// fakeRequest is a request as decoded by the fake daemon.
 type fakeRequest struct {
 	operation operation
 	cookie    uint64
@@ -77,10 +76,10 @@ type fakeRequest struct {
 	targets   uint32
 	flags     uint32
 	fds       int
-	links     []string // what the descriptors of an enter are
+	links     []string // the link targets of an enter's descriptors
 }
 
-// receive gives the next request; false when the client has gone.
+// receive returns the next request; false if the client has hung up.
 func (p *fakePeer) receive() (fakeRequest, bool) {
 	var b [256]byte
 	var oob [256]byte
@@ -226,7 +225,7 @@ func newRoot(t *testing.T, names ...string) string {
 	return path
 }
 
-// names lists a directory.
+// names lists a directory's entries.
 func names(t *testing.T, path string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(path)

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dialFake gives a client of the Dialer's and, if it has connected, the daemon's end.
+// dialFake returns a client of the Dialer and, if it has connected, the daemon's end.
 func dialFake(t *testing.T, dialer *Dialer, daemon *fakeDaemon, connects bool) (*Client, *fakePeer) {
 	t.Helper()
 	client, err := dialer.Dial(testContext(t))
@@ -32,7 +32,7 @@ func newIdleFake(t *testing.T, most int) (*Dialer, *fakeDaemon) {
 	return dialer, daemon
 }
 
-// greets tells whether the client and that end of a connection belong together.
+// greets reports whether the client and that end belong to one connection.
 func greets(t *testing.T, client *Client, peer *fakePeer) {
 	t.Helper()
 	wait := inBackground(func() { peer.greetWith(0) })
@@ -96,7 +96,7 @@ func TestNoMoreConnectionsAreKeptThanMaxIdle(t *testing.T) {
 	checkIdle(t, dialer, most-1)
 }
 
-// What the daemon has, or is about to have, for a connection goes with it, and with it alone.
+// A connection for which the daemon holds, or may come to hold, a lease isn't reused.
 func TestAConnectionThatIsNotIdleIsNotKept(t *testing.T) {
 	for name, use := range map[string]func(*Client, *fakePeer){
 		"a lease": func(client *Client, peer *fakePeer) {
@@ -156,7 +156,7 @@ func TestAConnectionThatIsNotIdleIsNotKept(t *testing.T) {
 	}
 }
 
-// It isn't the connection's.
+// It doesn't belong to the connection.
 func TestAKeptLeaseKeepsNoConnectionFromTheNext(t *testing.T) {
 	dialer, daemon := newIdleFake(t, 1)
 	client, peer := dialFake(t, dialer, daemon, true)
@@ -205,7 +205,7 @@ func TestIdleConnectionsEnd(t *testing.T) {
 	}
 }
 
-// Where the socket is elsewhere by now, so is the daemon.
+// If the socket's path has changed, so has the daemon.
 func TestAnIdleConnectionIsOfItsSocket(t *testing.T) {
 	dialer, daemon := newIdleFake(t, 1)
 	client, _ := dialFake(t, dialer, daemon, true)
@@ -238,7 +238,7 @@ func TestAnIdleConnectionHasEntered(t *testing.T) {
 	}
 }
 
-// An instance that ended takes them along; the next one is connected to.
+// Idle connections end with their instance; then a new one is made to the next instance.
 func TestIdleConnectionsOfTheRealDaemon(t *testing.T) {
 	for name, signal := range map[string]unix.Signal{"none": 0, "killed": unix.SIGKILL, "restarted": unix.SIGUSR1} {
 		t.Run(name, func(t *testing.T) {

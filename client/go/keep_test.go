@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// answerHello says that the daemon keeps and checks.
+// answerHello answers with the features keep and check.
 func (p *fakePeer) answerHello() {
 	p.t.Helper()
 	r := p.mustReceive(operationHello)
@@ -40,7 +40,7 @@ func (p *fakePeer) answerUnmount(lease uint64, status Status) {
 	p.reply(reply{operation: operationUnmount, cookie: r.cookie, status: status, target: protocolNoTarget})
 }
 
-// checkEnd expects that the daemon gets nothing more.
+// checkEnd expects no further request.
 func (p *fakePeer) checkEnd() {
 	p.t.Helper()
 	if r, ok := p.receive(); ok {
@@ -132,7 +132,7 @@ func TestAKeptLeaseThatIsGoneIsDone(t *testing.T) {
 	}
 }
 
-// The daemon keeps it: it is not the next connection's to adopt.
+// A kept lease isn't offered for adoption.
 func TestAKeptLeaseIsNotAdopted(t *testing.T) {
 	daemon := newFakeDaemon(t)
 	client, peer := daemon.connect()
@@ -219,7 +219,7 @@ func TestACheckThatGivesALeaseBreaksTheProtocol(t *testing.T) {
 	}
 }
 
-// A daemon of 0.1 would call the flags malformed.
+// mountatd 0.1 would refuse the flags as malformed.
 func TestAnOlderDaemonIsNotAskedAndNamed(t *testing.T) {
 	client, peer := newFakeDaemon(t).connect()
 	path := newRoot(t)
@@ -302,7 +302,7 @@ func TestAKeptMountInDoubtNamesTheList(t *testing.T) {
 	client.Close()
 }
 
-// The loss came before the mount was asked for.
+// The connection was lost before the mount was sent.
 func TestALossAtHelloIsNoDoubt(t *testing.T) {
 	daemon := newFakeDaemon(t)
 	client, peer := daemon.connect()

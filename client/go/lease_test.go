@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// granted gives a lease of the fake daemon's.
+// granted returns a lease of the fake daemon.
 func granted(t *testing.T, client *Client, peer *fakePeer, path string, flags Flags) *Lease {
 	t.Helper()
 	go func() {
@@ -106,7 +106,7 @@ func TestReleaseGoesOnWithoutItsCaller(t *testing.T) {
 	}
 }
 
-// Nothing is mounted here: so after the loss of the connection the directories are bare.
+// Nothing is really mounted, so after the loss of the connection nothing is left to wait for.
 func TestReleaseAfterALossRemovesWhatWasMade(t *testing.T) {
 	before := countFDs(t)
 	client, peer := newFakeDaemon(t).connect()

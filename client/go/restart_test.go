@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a client notices of a daemon that is killed or restarted. These run the real one, too.
+// Clients of a daemon that is killed or restarted. These tests run the real daemon, too.
 
-// mountRoot gives a lease of procfs and sysfs in a new root.
+// mountRoot returns a lease of procfs and sysfs in a new root.
 func mountRoot(t *testing.T, client *Client) (lease *Lease, path string) {
 	t.Helper()
 	path = newRoot(t)
@@ -28,7 +28,7 @@ func mountRoot(t *testing.T, client *Client) (lease *Lease, path string) {
 	return lease, path
 }
 
-// waitUntilAdopted waits until the connection that is there has the lease.
+// waitUntilAdopted waits until the current connection has the lease.
 func waitUntilAdopted(t *testing.T, lease *Lease) {
 	t.Helper()
 	connection := lease.client.connection
@@ -67,8 +67,8 @@ func releaseAll(t *testing.T, leases map[*Lease]string) {
 	}
 }
 
-// The mounts stay through the end of an instance, and are released of the next one. It sweeps what
-// nobody adopts within a second: so they are adopted.
+// The mounts outlive an instance, and the next one releases them. It unmounts leases not adopted within a
+// second, so they were adopted.
 func TestLeasesOutliveTheDaemon(t *testing.T) {
 	for name, signal := range map[string]unix.Signal{"killed": unix.SIGKILL, "restarted": unix.SIGUSR1} {
 		t.Run(name, func(t *testing.T) {
@@ -91,7 +91,7 @@ func TestLeasesOutliveTheDaemon(t *testing.T) {
 			}
 			checkNoFDsLeak(t, held)
 
-			time.Sleep(1500 * time.Millisecond) // of the daemon's time to adopt
+			time.Sleep(1500 * time.Millisecond) // longer than --adopt-timeout
 			if n := daemon.mounts(); n != 2*len(leases) {
 				t.Errorf("%d mounts, for %d leases", n, len(leases))
 			}
@@ -106,7 +106,7 @@ func TestLeasesOutliveTheDaemon(t *testing.T) {
 	}
 }
 
-// Renamed roots and parents are found again, and targets that came one by one.
+// Renamed roots and parents are found, also with targets given one by one.
 func TestMountsAreFoundAgain(t *testing.T) {
 	daemon := startDaemon(t)
 	client := daemon.dial()
@@ -144,7 +144,7 @@ func TestMountsAreFoundAgain(t *testing.T) {
 	}
 }
 
-// Calls wait for a daemon that is away, and for no longer than their context or the patience.
+// Calls wait while the daemon is away, but no longer than their context or the client's limit.
 func TestCallsWaitForTheDaemon(t *testing.T) {
 	daemon := startDaemon(t)
 	client := daemon.dial()
@@ -189,7 +189,7 @@ func TestCallsWaitForTheDaemon(t *testing.T) {
 	}
 }
 
-// The daemon has the request, and dies before it answers.
+// The daemon has received the request, and dies before it answers.
 func TestAMountIsAskedForAgain(t *testing.T) {
 	daemon := startDaemon(t)
 	client := daemon.dial()
@@ -229,10 +229,11 @@ func TestAMountIsAskedForAgain(t *testing.T) {
 	}
 }
 
-// What the next instance doesn't give back is lost, and told so; the rest and the Client go on.
+// A lease that the next instance doesn't adopt is lost, with an error that says so; the others and the Client
+// go on.
 func TestALeaseIsLost(t *testing.T) {
 	cases := map[string]func(t *testing.T, path string){
-		// Nothing is left for others to release.
+		// Nothing is left for the daemon to release.
 		"its mounts are gone": func(t *testing.T, path string) {
 			for _, name := range []string{"/proc", "/sys"} {
 				if err := unix.Unmount(path+name, unix.MNT_DETACH); err != nil {
@@ -246,7 +247,7 @@ func TestALeaseIsLost(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		// What is found by the name is none of the daemon's, which refuses it.
+		// The mount found by name isn't the daemon's, so it refuses to adopt it.
 		"something is mounted on top": func(t *testing.T, path string) {
 			if err := unix.Mount("none", path+"/proc", "tmpfs", 0, ""); err != nil {
 				t.Fatal(err)
@@ -291,7 +292,7 @@ func TestALeaseIsLost(t *testing.T) {
 	}
 }
 
-// A daemon that was alive all the time has released the leases of a connection that it dropped.
+// A daemon that dropped a connection without restarting has released its leases.
 func TestALeaseOfADroppedConnectionIsLost(t *testing.T) {
 	daemon := startDaemon(t)
 	client := daemon.dial()
@@ -304,8 +305,8 @@ func TestALeaseOfADroppedConnectionIsLost(t *testing.T) {
 	}
 }
 
-// Many mount and release while the daemon is killed again and again: whatever was granted is held
-// until it is released, and in the end nothing is left of anything.
+// Many clients mount and release while the daemon is killed again and again: a granted lease is held until it
+// is released, and in the end nothing is left.
 func TestFloodThroughKills(t *testing.T) {
 	const (
 		callers = 8
@@ -336,7 +337,7 @@ func TestFloodThroughKills(t *testing.T) {
 				switch {
 				case err == nil:
 					granted++
-				case errors.Is(err, StatusAlreadyMounted): // granted at the very end: see Mount
+				case errors.Is(err, StatusAlreadyMounted): // granted without a reply: see Mount
 					inDoubt++
 				default:
 					t.Error(err)

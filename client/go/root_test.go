@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Each of these is refused before the daemon is asked, and what was made on the way is removed.
+// Each of these is refused before a request is sent, and created directories are removed.
 func TestRefusesMountpointsThatAreNone(t *testing.T) {
 	before := countFDs(t)
 	client, _ := newFakeDaemon(t).connect()

@@ -14,7 +14,7 @@ import (
 
 const vectorsPath = "../../tests/vectors"
 
-// vector is one file of the golden vectors: their README.md says what the keys mean.
+// vector is one file of the golden vectors: their README.md explains the keys.
 type vector struct {
 	t       *testing.T
 	values  map[string]string
@@ -65,8 +65,8 @@ func (v *vector) parse(value string) uint64 {
 	return n
 }
 
-// isOurs tells whether this package's encoder can make such a request: of version 1, with a number of
-// targets that is true.
+// isOurs reports whether this package's encoder can produce the request: version 1, with the right number of
+// targets.
 func (v *vector) isOurs() bool {
 	return v.values["status"] != "close" && v.values["encodes"] == "yes" &&
 		v.number("version") == protocolVersion
@@ -94,7 +94,7 @@ func (v *vector) checkRequest() {
 	}
 }
 
-// checkEnter compares the verdict of the tests' own daemon, which judges what this package sends.
+// checkEnter compares the verdict of the fake daemon, which checks this package's requests in other tests.
 func (v *vector) checkEnter() {
 	index := uint32(protocolNoTarget)
 	if v.values["index"] != "none" {
@@ -145,7 +145,7 @@ func (v *vector) checkReply() {
 
 func TestGoldenVectors(t *testing.T) {
 	if _, err := os.Stat(vectorsPath); err != nil {
-		t.Skip("the golden vectors are not here:", err) // this module was fetched by itself
+		t.Skip("the golden vectors are missing:", err) // the module was downloaded without the repository
 	}
 	paths, err := filepath.Glob(vectorsPath + "/*.txt")
 	if err != nil {
@@ -174,7 +174,7 @@ func TestGoldenVectors(t *testing.T) {
 	}
 }
 
-// What the options were says nothing to the next instance: they are on record.
+// An adopt request has no options: the daemon has recorded them.
 func TestAdoptionIsTheGoldenOne(t *testing.T) {
 	if _, err := os.Stat(vectorsPath); err != nil {
 		t.Skip("the golden vectors are not here:", err)

@@ -25,7 +25,7 @@ func TestRequestIsEncodedAsTheTableSays(t *testing.T) {
 	}
 }
 
-// goodReply is a well-formed answer to a mount, to be spoilt.
+// goodReply is a valid reply to a mount, to be corrupted.
 func goodReply() []byte {
 	b, _ := hex.DecodeString("4d4e5441" + "0100" + "0280" + "0500000000000000" +
 		"efbeadde00000000" + "0c000000" + "16000000" + "01000000" + "00000000")

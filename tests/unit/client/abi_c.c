@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * mountat.h as a C program has it that was built against the installed library:
+ * A C program that uses mountat.h and is built with the installed library:
  * tests/packaging/check_install.sh.
  */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* mountat.h as C++ has it: each function is named once, so that a missing one fails to link. */
+/* mountat.h in C++: names each function, so that a missing one fails to link. */
 
 #include <mountat.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The connection as mountat.h's callers see it: made, refused, waited for, lost. */
+/* The connection as callers of mountat.h see it: made, refused, waited for, lost. */
 
 #include "tests/unit/client/scripted.h"
 
@@ -108,7 +108,7 @@ static void refusing_at_once(int connection) {
         peer_send(connection, &refusal);
 }
 
-/* Closed with the request unread: ECONNRESET comes before what was said. */
+/* The peer closes with the request unread: ECONNRESET comes before its reply. */
 static void refusing_rudely(int connection) {
         struct pollfd poller = {.fd = connection, .events = POLLIN};
 
@@ -122,7 +122,7 @@ START_TEST(a_connection_that_is_refused_unasked_says_so) {
         scripted_start_and_connect(refusers[_i]);
         if (refusers[_i] == refusing_at_once)
                 wait_for_hang_up();
-        for (int i = 0; i < 2; i++) { /* the second connects again */
+        for (int i = 0; i < 2; i++) { /* the second one reconnects */
                 expect_failure(mountat_hello(scripted.mountat, NULL, NULL), EDQUOT,
                                MOUNTAT_STATUS_LIMIT_EXCEEDED);
                 ck_assert_str_eq(mountat_error_name(scripted.mountat), "limit-exceeded");
@@ -208,21 +208,21 @@ START_TEST(a_daemon_that_died_before_hangs_up_and_raises_no_signal) {
 }
 END_TEST
 
-/* What a faulty daemon may answer to a mount, as changes of the right reply. */
+/* Invalid replies to a mount, as changes of the right one. */
 static const struct fault {
         size_t offset;
         uint8_t byte;
-        size_t size; /* 0: as it should be */
+        size_t size; /* 0: the right size */
         bool with_fd;
 } faults[] = {
         {.offset = 0, .byte = 'X'},                  /* magic */
         {.offset = 4, .byte = 2},                    /* version */
         {.offset = 7, .byte = 0},                    /* no reply bit */
         {.offset = 6, .byte = PROTOCOL_HELLO},       /* another operation */
-        {.offset = 6, .byte = PROTOCOL_UNASKED},     /* unasked with a cookie */
+        {.offset = 6, .byte = PROTOCOL_UNASKED},     /* unsolicited, but with a cookie */
         {.offset = 8, .byte = 99},                   /* another cookie */
         {.offset = 16, .byte = 0},                   /* no lease */
-        {.offset = 0, .byte = 'M', .size = 39},      /* cut */
+        {.offset = 0, .byte = 'M', .size = 39},      /* truncated */
         {.offset = 0, .byte = 'M', .size = 41},      /* a NUL in its text */
         {.offset = 0, .byte = 'M', .size = 300},     /* longer than the protocol allows */
         {.offset = 0, .byte = 'M', .with_fd = true}, /* with a descriptor */

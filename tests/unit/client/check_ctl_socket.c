@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* mountatctl mount and unmount over the socket, without a bus and without a daemon that can. */
+/* mountatctl mount and unmount over the socket, with a scripted daemon and without a bus. */
 
 #include "tests/unit/client/scripted.h"
 
@@ -17,9 +17,10 @@ static const struct wire_reply able = {
         .text = "mountatd 0.2.0",
 };
 
-static char output[8192]; /* of both streams */
+static char output[8192]; /* standard output and error */
 
-/* The exit status of "mountatctl COMMAND --socket=…", whose root is called "root". */
+/* Runs "mountatctl COMMAND --socket=…", in which the root is "root", and returns its exit status.
+ */
 static int __attribute__((format(printf, 1, 2))) ctl(const char *format, ...) {
         char command[1024], line[2048];
         va_list arguments;
@@ -47,7 +48,7 @@ static void expect_output(const char *part) {
         ck_assert_msg(strstr(output, part) != NULL, "no \"%s\" in: %s", part, output);
 }
 
-/* Keeps what is mounted, and has one lease to be unmounted. */
+/* Grants kept leases, and has one lease to unmount. */
 static void keeping(int connection) {
         for (;;) {
                 struct wire_request request = peer_receive_only(connection);
@@ -64,7 +65,7 @@ static void keeping(int connection) {
         }
 }
 
-/* One client each: the script ends its process when it is left. */
+/* Starts a new peer: the script of the last one ended with its client. */
 static void start(void (*script)(int connection)) {
         scripted_kill();
         scripted_start(script);
@@ -147,7 +148,7 @@ START_TEST(mount_of_anothers_directory_names_the_other_way) {
 }
 END_TEST
 
-/* The lease was found: nobody else is asked for it. */
+/* The daemon has the lease, so D-Bus isn't tried. */
 START_TEST(unmount_that_the_host_refuses_ends_there) {
         start(refusing);
         ck_assert_int_eq(ctl("unmount 0000001234567890"), 1);

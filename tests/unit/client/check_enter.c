@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A daemon that finds what it is sent in another mount namespace than its own: when the library
- * has it enter, what it sends, and what the caller gets to know if that fails. The peer follows a
- * list of steps, in each connection its own: what must be asked, and what is answered.
+ * A daemon that finds targets in another mount namespace: when the library sends enter, with what,
+ * and the caller's error if it fails. The peer follows a list of steps per connection: the expected
+ * request, and the answer.
  */
 
 #include "tests/test.h"
@@ -26,11 +26,11 @@ enum {
 };
 
 struct step {
-        uint16_t operation; /* that must be asked; 0: nothing more */
+        uint16_t operation; /* the expected request; 0: none any more */
         enum {
                 ANSWER,
-                DIE,    /* with the request unanswered */
-                IGNORE, /* it */
+                DIE,    /* without an answer */
+                IGNORE, /* the request */
         } act;
         struct wire_reply reply;
 };
@@ -41,9 +41,9 @@ struct step {
 
 static const struct step (*plan)[STEPS_MAX];
 static unsigned connections;    /* the peer's */
-static uint32_t namespaces = 3; /* that are to be sent */
+static uint32_t namespaces = 3; /* expected in an enter */
 
-/* What is the kernel's name for the namespace that the request has at `i`. */
+/* Reads the kernel's name of the namespace at index `i` of the request. */
 static void check_namespace(const struct wire_request *request, const struct fdpass_set *set,
                             uint32_t i) {
         static const char *const paths[] = {
@@ -60,7 +60,7 @@ static void check_namespace(const struct wire_request *request, const struct fdp
         peer_check((fcntl(set->fds[i], F_GETFL) & (O_ACCMODE | O_PATH)) == O_RDONLY);
 }
 
-/* What is asked again after an enter is what was asked before it. */
+/* The request sent after an enter equals the one before it. */
 static void check_repeated(const struct wire_request *request, const struct step *step) {
         static struct wire_request before;
 
@@ -152,8 +152,7 @@ static int hello(void) {
 }
 
 /*
- * A mount that can be adopted without one being made: this machine's own /proc, as seen from the
- * directory around it.
+ * A mount that can be adopted without making one: the host's own /proc, with / as its parent.
  */
 static int mount_adoptable(void) {
         struct mountat_target own = {.file_system = MOUNTAT_FILE_SYSTEM_PROC};
@@ -238,7 +237,7 @@ static const struct step enters_in_vain[][STEPS_MAX] = {{
         {PROTOCOL_MOUNT, FOREIGN},
 }};
 
-/* A detached tree is in nobody's namespace. */
+/* A detached tree is in no namespace. */
 START_TEST(one_enter_is_enough_for_a_connection) {
         start(enters_in_vain);
         for (int i = 0; i < 2; i++) {
@@ -283,7 +282,7 @@ static const struct step holds_at_home[][STEPS_MAX] = {{
         {PROTOCOL_MOUNT, GRANT},
 }};
 
-/* It would refuse: what a connection holds is all in one namespace. */
+/* The daemon would refuse: all leases of a connection are in one namespace. */
 START_TEST(who_holds_a_lease_out_here_does_not_enter) {
         start(holds_at_home);
         ck_assert_int_eq(mount_target(), 0);
@@ -333,7 +332,7 @@ static const struct {
         {{.status = STATUS_MALFORMED, .text = "is none"}, EINVAL, MOUNTAT_STATUS_MALFORMED},
 };
 
-/* The text of enter, for as long as the connection lives, and no second one. */
+/* The error has the text of enter as long as the connection lives, and enter isn't sent again. */
 START_TEST(a_refused_enter_is_what_the_caller_is_told) {
         const struct step refuses[][STEPS_MAX] = {{
                 {PROTOCOL_MOUNT, FOREIGN},
@@ -370,7 +369,7 @@ static const struct step fails_once[][STEPS_MAX] = {
         },
 };
 
-/* The peer's first connection ends where the script may go on. */
+/* The peer's first connection ends at any step. */
 static void stepwise_and_on(int connection) {
         const struct step *step = plan[connections++];
 
@@ -409,7 +408,7 @@ END_TEST
 
 /* ---- losses ---- */
 
-/* The n-th request of a mount that enters, and what is asked of the next instance. */
+/* The daemon dies of the n-th request of a mount that enters; then what the next instance gets. */
 static const struct step dying[][CONNECTIONS_MAX][STEPS_MAX] = {
         {
                 {{PROTOCOL_MOUNT, DIE}},
@@ -464,7 +463,7 @@ START_TEST(a_daemon_that_dies_on_the_way_is_replaced) {
 }
 END_TEST
 
-/* Only a mount that reached an instance can have been granted. */
+/* Only a mount that was sent can have been granted. */
 static const struct step doubtless[][STEPS_MAX] = {
         {{PROTOCOL_MOUNT, FOREIGN}, {PROTOCOL_HELLO, GREET(ABLE)}, {PROTOCOL_ENTER, DIE}},
         {{PROTOCOL_MOUNT, .reply = {.status = STATUS_ALREADY_MOUNTED, .text = "as it was"}}},
@@ -583,7 +582,7 @@ static const struct step moves[][STEPS_MAX] = {
         },
 };
 
-/* It is the daemon that comes back in another namespace. */
+/* The daemon comes back in another namespace. */
 START_TEST(an_adoption_that_is_refused_as_foreign_is_asked_again_in_there) {
         start(moves);
         ck_assert_int_eq(mount_adoptable(), 0);
@@ -593,7 +592,7 @@ START_TEST(an_adoption_that_is_refused_as_foreign_is_asked_again_in_there) {
 }
 END_TEST
 
-/* What one that isn't in there may say of a lease that is. */
+/* Answers about a lease by a daemon that hasn't entered the lease's namespace. */
 static const struct wire_reply ignorance[] = {
         {.status = STATUS_FOREIGN_NAMESPACE, .text = "it is elsewhere"},
         {.status = STATUS_NO_SUCH_LEASE, .text = "unknown"},
@@ -727,7 +726,7 @@ START_TEST(the_keeper_ends_while_the_daemon_does_not_enter) {
 }
 END_TEST
 
-/* ---- what this process has ---- */
+/* ---- this process's descriptors and namespaces ---- */
 
 static const struct step enters_later[][STEPS_MAX] = {{
         {PROTOCOL_HELLO, GREET(ABLE)},
@@ -737,7 +736,7 @@ static const struct step enters_later[][STEPS_MAX] = {{
         {PROTOCOL_MOUNT},
 }};
 
-/* Leaves `n` that can be opened, and returns what fills the others, up to -1. */
+/* Fills the descriptor table except for `n`, and returns the fillers, terminated by -1. */
 static const int *leave_descriptors(int n, struct rlimit *before) {
         static int filled[65];
         struct rlimit limit = {.rlim_cur = N_ELEMENTS(filled) - 1};
@@ -755,7 +754,7 @@ static const int *leave_descriptors(int n, struct rlimit *before) {
         return filled;
 }
 
-/* What is left out for want of descriptors would be missing for as long as the connection lives. */
+/* A namespace omitted for lack of descriptors would be missing as long as the connection lives. */
 START_TEST(a_shortage_of_descriptors_leaves_no_namespace_out) {
         const int *filled;
         struct rlimit limit;
@@ -772,7 +771,7 @@ START_TEST(a_shortage_of_descriptors_leaves_no_namespace_out) {
 }
 END_TEST
 
-/* With the namespaces' files that are named, of those that there are. False: it can't be had. */
+/* Leaves only the named files in /proc/self/ns. False if that isn't possible here. */
 static bool cover_proc(const char *const *names) {
         char proc[100], link[160], file[64];
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck source-path=SCRIPTDIR/../..
 #
-# What `go test` says of the modules in Go, as TAP. Needs root, for the real daemon, which go does not
-# take for an input of the tests: hence no result of before.
+# The results of `go test` for the Go modules, as TAP. Needs root, for the real daemon. Cached results aren't
+# used, since go doesn't know that the tests depend on the daemon.
 
 set -euo pipefail
 
@@ -13,8 +13,8 @@ tests=$(dirname "$(dirname "$(dirname "$(realpath "$0")")")")
 . "$tests/lib/tap.sh"
 . "$tests/lib/go.sh"
 
-# The tests' lines of `go test -v`; subtests are indented and count as part of their test. The reason
-# of a skip comes before its line in some versions, after it in others; the log has it.
+# Translates the result lines of `go test -v`. Subtests are indented, and part of their test. Depending on the
+# version, the reason of a skip is before or after its line; the log has it.
 translate() {
         local module=$1 line test
 
@@ -45,7 +45,7 @@ test_module() {
                 translate "$module" <"$log"
         else
                 translate "$module" <"$log"
-                # It did not build, or a race was found after the last test.
+                # It didn't build, or there was a race after the last test.
                 if ((tap_failures == failures)); then
                         tap_not_ok "$module passes go test"
                 fi

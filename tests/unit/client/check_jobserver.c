@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Which descriptors MAKEFLAGS and CARGO_MAKEFLAGS make this process pass on. */
+/* Which descriptors are passed on for MAKEFLAGS and CARGO_MAKEFLAGS. */
 
 #include "client/jobserver.h"
 #include "tests/test.h"
@@ -14,7 +14,7 @@
 
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 
-/* The numbers under which the cases know what is open. */
+/* The descriptors' numbers in the cases. */
 enum {
         PIPE_READER = 30,
         PIPE_WRITER,
@@ -23,7 +23,7 @@ enum {
         DIRECTORY,
         REGULAR,
         DEVICE,
-        FIFO, /* with a path, opened with O_PATH */
+        FIFO, /* a named one, opened with O_PATH */
         CLOSED,
 };
 
@@ -64,7 +64,7 @@ static const struct {
         size_t count;
         int fds[JOBSERVER_FDS_MAX];
 } cases[] = {
-        /* As make 4.2 to 4.4, make 4.1, and cargo have it. */
+        /* As written by make 4.2 to 4.4, make 4.1, and cargo. */
         {" -j2 --jobserver-auth=30,31", NULL, 2, {30, 31}},
         {" --jobserver-fds=30,31 -j", NULL, 2, {30, 31}},
         {NULL, "-j --jobserver-fds=32,33 --jobserver-auth=32,33", 2, {32, 33}},
@@ -72,12 +72,12 @@ static const struct {
         {"--jobserver-auth=30,31 -- A=b", NULL, 2, {30, 31}},
         {"--jobserver-auth=37,37", NULL, 2, {37, 37}},
 
-        /* The last one counts. */
+        /* The last one wins. */
         {"--jobserver-auth=30,31 --jobserver-auth=32,33", NULL, 2, {32, 33}},
         {"--jobserver-auth=30,31 --jobserver-auth=fifo:/tmp/fifo", NULL, 0, {0}},
         {"--jobserver-auth=30,31 --jobserver-auth=-2,-2", NULL, 0, {0}},
 
-        /* There is none. */
+        /* No job server. */
         {NULL, NULL, 0, {0}},
         {"", "", 0, {0}},
         {"-j1", NULL, 0, {0}},
@@ -85,7 +85,7 @@ static const struct {
         {"k -- A=b\\ --jobserver-auth=30,31 --jobserver-auth=30,31", NULL, 0, {0}},
         {"X--jobserver-auth=30,31", NULL, 0, {0}},
 
-        /* What isn't a pipe is kept out, and its partner too. */
+        /* A descriptor that isn't a pipe isn't passed, nor the other of its pair. */
         {"--jobserver-auth=34,34", NULL, 0, {0}},
         {"--jobserver-auth=30,34", NULL, 0, {0}},
         {"--jobserver-auth=34,31", NULL, 0, {0}},
@@ -94,7 +94,7 @@ static const struct {
         {"--jobserver-auth=30,38", NULL, 0, {0}},
         {"--jobserver-auth=38,31", NULL, 0, {0}},
 
-        /* What isn't two numbers is no job server. */
+        /* Not two numbers. */
         {"--jobserver-auth=", NULL, 0, {0}},
         {"--jobserver-auth=30", NULL, 0, {0}},
         {"--jobserver-auth=30,", NULL, 0, {0}},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Kept leases and checks through libmountat: what is asked, of whom, and what stays afterwards. */
+/* Kept leases and checks in libmountat: the requests, and what stays afterwards. */
 
 #include "tests/unit/client/scripted.h"
 
@@ -12,7 +12,7 @@ static const struct wire_reply able = {
         .text = "mountatd 0.2.0",
 };
 
-/* Which connection of the script's this is, from 1. */
+/* The number of the script's connection, from 1. */
 static unsigned connections;
 
 static struct wire_request receive(int connection, uint16_t operation) {
@@ -42,7 +42,7 @@ static void answer_unmount(int connection, struct wire_reply reply) {
         peer_answer(connection, &request, reply);
 }
 
-/* Nothing more is asked. */
+/* Expects no further request. */
 static void expect_hang_up(int connection) {
         peer_receive_only(connection);
         peer_check(false);
@@ -68,7 +68,7 @@ static int check(void) {
         return mountat_check(scripted.mountat, targets, 1);
 }
 
-/* ---- what is asked ---- */
+/* ---- requests ---- */
 
 static void keeps_thrice(int connection) {
         answer_hello(connection, able);
@@ -150,7 +150,7 @@ END_TEST
 
 /* ---- older daemons ---- */
 
-/* As 0.1 has it, which calls the flags malformed: it isn't to see one. */
+/* 0.1 refuses the flags as malformed, so it must not get any. */
 static void old(int connection) {
         struct wire_reply reply = {.flags = 0x1f, .text = "mountatd 0.1.0"};
 
@@ -199,7 +199,7 @@ START_TEST(each_instance_is_asked_for_its_features) {
 }
 END_TEST
 
-/* ---- afterwards ---- */
+/* ---- unmounting ---- */
 
 static void obliges_by_turns(int connection) {
         switch (++connections) {
@@ -310,7 +310,7 @@ static void checks_after_a_loss(int connection) {
         expect_hang_up(connection);
 }
 
-/* It mounts nothing, so what is mounted was so before. */
+/* A check mounts nothing, so an existing mount isn't its own. */
 START_TEST(a_check_is_never_in_doubt) {
         scripted_start_and_connect(checks_after_a_loss);
         expect_failure(check(), EBUSY, MOUNTAT_STATUS_ALREADY_MOUNTED);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What is mounted through libmountat and unmounted, and what is left when that fails. */
+/* Mounting and unmounting by libmountat, and what is left after a failure. */
 
 #include "common/fd.h"
 #include "tests/unit/client/scripted.h"
@@ -98,7 +98,7 @@ START_TEST(a_descriptor_that_is_none_costs_the_request_alone) {
 }
 END_TEST
 
-/* Grants a mount of what stands in /root, with these very options. */
+/* Grants a mount of proc and sys in the root, with exactly these options. */
 static void particular(int connection) {
         FDPASS_AUTO struct fdpass_set set;
         struct wire_request request = peer_receive(connection, &set);
@@ -221,7 +221,7 @@ START_TEST(what_was_created_goes_with_the_struct_when_the_daemon_died) {
 }
 END_TEST
 
-/* Mounts, and can't unmount at the first try. */
+/* Mounts, and fails the first unmount. */
 static void sticky(int connection) {
         struct wire_reply stuck = {.status = STATUS_HOST_FAILED, .error = EIO};
         struct wire_request request = peer_receive_only(connection);

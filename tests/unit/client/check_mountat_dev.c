@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The flag and the file system dev through libmountat: what is asked, and of which daemon. */
+/* The flag and the file system dev in libmountat: the requests, with new and old daemons. */
 
 #include "tests/unit/client/scripted.h"
 
@@ -12,11 +12,11 @@
 
 enum {
         ALL = MOUNTAT_PROC | MOUNTAT_SYSFS | MOUNTAT_DEV,
-        OLD_FEATURES = 0x1f, /* of a 0.1 */
+        OLD_FEATURES = 0x1f, /* of mountatd 0.1 */
         NO_DEV = SCRIPTED_FEATURES & ~PROTOCOL_FEATURE_DEV,
 };
 
-/* What hello tells of this script's daemon. */
+/* The features in the script's hello. */
 static struct wire_reply greeting;
 
 static void answer_hello(int connection) {
@@ -36,7 +36,7 @@ static struct mountat_target target(uint32_t file_system) {
         return (struct mountat_target){.fd = scripted.root, .file_system = file_system};
 }
 
-/* ---- what is asked ---- */
+/* ---- requests ---- */
 
 static const struct selection {
         uint32_t flags;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What libmountat does when the daemon goes and comes back. The peer really mounts, a tmpfs where
- * the daemon would mount procfs, and takes only the roots of these mounts for adoption. So the
- * program runs in a mount namespace of its own.
+ * libmountat when the daemon goes away and comes back. The peer really mounts, a tmpfs instead of
+ * procfs, and adopts only with the roots of these mounts. So the program runs in its own mount
+ * namespace.
  */
 
 #include "common/fd.h"
@@ -40,19 +40,19 @@ enum {
 
 /* ---- the peer ---- */
 
-/* What the daemon is to do, as the test wants it before the peer starts. */
+/* The daemon's behaviour, set by the test before the peer starts. */
 static struct plan {
-        int requests[3];      /* how many of its first connections are served, ENDLESS by default */
-        bool dies_before_act; /* of the last of them */
-        bool dies_before_reply; /* dto. */
+        int requests[3];        /* to serve on each of its first connections, by default ENDLESS */
+        bool dies_before_act;   /* at the last of these requests */
+        bool dies_before_reply; /* at the last of these requests */
         bool refuses_adoption;
-        uint16_t first_adoption; /* its status, if not OK */
+        uint16_t first_adoption; /* the status of the first adoption, if not OK */
         bool releases_refused;   /* a moment later */
         bool finds_mounted;      /* after the first connection */
         bool ignores_adoption;
 } plan;
 
-/* The peer's own: its copy begins as the test's when it starts. */
+/* The peer's state: a copy of the test's when it starts. */
 static struct ledger {
         unsigned connections;
         unsigned granted;
@@ -169,7 +169,7 @@ static void mortal(int connection) {
         }
 }
 
-/* The one that comes back, with what its predecessor knew. */
+/* Starts the next instance with the state of the last one. */
 static void start_next(void) {
         scripted_listen();
         scripted_start(mortal);
@@ -197,7 +197,7 @@ static int hello(void) {
         return mountat_hello(scripted.mountat, NULL, NULL);
 }
 
-/* After a loss that is on its way. */
+/* Waits for the loss of the connection. */
 static int recover(void) {
         if (mountat_fd(scripted.mountat) >= 0)
                 wait_for_hang_up();
@@ -208,7 +208,7 @@ static int unmount(void) {
         return mountat_unmount(scripted.mountat, SCRIPTED_LEASE);
 }
 
-/* sys before proc, each as a descriptor of its own, closed afterwards. */
+/* Mounts sys before proc, by one descriptor each, closed afterwards. */
 static uint64_t mount_targets(const char *parent) {
         static const struct {
                 const char *name;
@@ -299,7 +299,7 @@ RECOVERY_TEST(recovering_what_was_never_connected_fails) {
         expect_client_failure(mountat_recover(scripted.mountat), ENOTCONN);
 }
 
-/* Each is asked for its features before the mount. */
+/* Each instance is asked for its features before the mount. */
 RECOVERY_TEST(a_lease_with_a_dev_is_adopted_and_unmounted) {
         plan.requests[0] = 2;
         start();
@@ -430,7 +430,7 @@ RECOVERY_TEST(a_lease_that_is_refused_is_told_once) {
         expect_failure(unmount(), ENOENT, MOUNTAT_STATUS_NO_SUCH_LEASE);
         expect_text("0000001234567890 was lost");
         ck_assert_int_eq(mountat_recover(scripted.mountat), 0);
-        ck_assert_int_eq(unmount(), 0); /* asked */
+        ck_assert_int_eq(unmount(), 0); /* sent */
 }
 
 static void offer_twice(uint16_t status, int error) {
@@ -490,7 +490,7 @@ RECOVERY_TEST(a_daemon_that_stays_away_costs_the_timeout_and_no_lease) {
         unlink(scripted.path);
         expect_client_failure(unmount(), ECONNRESET);
 
-        peer.granted = 2; /* what the peer that is gone knew */
+        peer.granted = 2; /* the state of the last instance */
         mountat_set_timeout(scripted.mountat, 0);
         start_next();
         ck_assert_int_eq(unmount(), 0);
@@ -500,7 +500,7 @@ RECOVERY_TEST(a_daemon_that_stays_away_costs_the_timeout_and_no_lease) {
 RECOVERY_TEST(a_daemon_that_does_not_answer_may_still_be_replaced) {
         start();
         ck_assert_int_eq(mount_root(BOTH), 0);
-        scripted_kill(); /* the socket queues */
+        scripted_kill(); /* the socket still queues connections */
         mountat_set_timeout(scripted.mountat, SCRIPTED_SHORT);
         expect_client_failure(hello(), ETIMEDOUT);
 
@@ -524,7 +524,7 @@ RECOVERY_TEST(connecting_by_hand_starts_over) {
         ck_assert_int_eq(mountat_recover(scripted.mountat), 0);
 }
 
-/* Fills what is free below the highest descriptor, and allows no more: one can be opened. */
+/* Fills the gaps below the highest descriptor, and limits the number so that one can be opened. */
 static void allow_one_descriptor(struct rlimit *before) {
         struct rlimit limit;
         int fd, highest = 0;
@@ -548,14 +548,14 @@ RECOVERY_TEST(a_shortage_of_descriptors_loses_no_lease) {
         start();
         ck_assert_int_eq(mount_root(BOTH), 0);
         wait_for_hang_up();
-        allow_one_descriptor(&limit); /* the socket's is given back and taken again */
+        allow_one_descriptor(&limit); /* the socket's is closed and opened again */
         expect_client_failure(mountat_recover(scripted.mountat), EMFILE);
         ck_assert_int_eq(hello(), 0);
         expect_client_failure(unmount(), EMFILE);
         ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
         ck_assert_int_eq(mountat_recover(scripted.mountat), 0);
         ck_assert_int_eq(unmount(), 0);
-        scripted.descriptors = count_descriptors() - 2; /* the socket and its watch go */
+        scripted.descriptors = count_descriptors() - 2; /* without the socket and its watch */
 }
 
 RECOVERY_TEST(the_watched_descriptor_stays_the_same) {
@@ -653,7 +653,7 @@ static void write_file(const char *path, const char *text) {
                 perror(path);
 }
 
-/* Without privileges by way of a user namespace, where that is allowed. */
+/* Without privilege, uses a user namespace if that is allowed. */
 static bool isolate(void) {
         uid_t uid = geteuid();
         char map[64];

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 
 var buildDirectory string
 
-// build makes the program as README.md says, once.
+// build builds the program once, by README.md's command.
 var build = sync.OnceValues(func() (string, error) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {

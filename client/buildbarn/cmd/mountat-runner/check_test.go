@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// trial is the program with --check, between a real mountatd and a runner that says it is ready.
+// trial is the program with --check, with a real mountatd and a runner that is ready.
 type trial struct {
 	*running
 	daemon    *testdaemon.Daemon
@@ -49,7 +49,7 @@ func describeTrial(t *testing.T, daemonOptions ...string) *trial {
 	return c
 }
 
-// serveReady puts a runner behind that answers all with nothing: it is ready.
+// serveReady starts a runner that answers every request with an empty message, so it is ready.
 func (c *trial) serveReady() {
 	end := make(chan struct{})
 	close(end)
@@ -61,7 +61,7 @@ func (c *trial) command(arguments ...string) *exec.Cmd {
 	return exec.Command(programPath(c.t), append(c.arguments, arguments...)...)
 }
 
-// expect runs it; the steps have these verdicts, in this order, and one line of the report has the text.
+// expect runs it, and expects these verdicts of the steps, in order, and the text in the report.
 func (c *trial) expect(exit int, steps, text string, arguments ...string) {
 	c.t.Helper()
 	c.expectOf(c.command(arguments...), exit, steps, text)
@@ -103,7 +103,7 @@ func TestCheckSaysThatAllIsWell(t *testing.T) {
 	c.expect(0, allOK+"note service", "/proc, /sys and /dev, in", "--mount=proc,sys,dev")
 	c.expect(0, allOK+"note service", "  mountat", "--", "bb_runner")
 
-	// Of a service that is up it says who may connect.
+	// If the service is running, the report says who may connect.
 	s := describe(t, "")
 	s.process.Args = append(s.process.Args, "--listen="+c.directory+"/front", "--runner="+c.directory+"/behind",
 		"--build-directory="+c.build, "--mountatd="+c.daemon.Socket)
@@ -114,7 +114,7 @@ func TestCheckSaysThatAllIsWell(t *testing.T) {
 	s.expectExit(0)
 }
 
-// As the service's user is: another one than bb_worker, and than who made the build directory.
+// The service's user is neither bb_worker's nor the owner of the build directory.
 func TestCheckAsTheServicesUser(t *testing.T) {
 	c := describeTrial(t, "--build-directory=BUILD:12345")
 	c.open()
@@ -144,7 +144,7 @@ func TestCheckAsTheServicesUser(t *testing.T) {
 
 func TestCheckSaysWhatIsWrong(t *testing.T) {
 	withFailing := func(step string) string { return strings.Replace(allOK, "ok "+step, "FAIL "+step, 1) + "note service" }
-	cut := func(step string) string { // nothing is tried after it
+	cut := func(step string) string { // no step after it is tried
 		return before[:strings.Index(before, "ok "+step)] + "FAIL " + step + ", skip mount, note service"
 	}
 	for _, c := range []struct {
@@ -194,7 +194,7 @@ func (c *trial) replaceRunner(put func(*testing.T, string)) {
 	}
 }
 
-// silent takes connections, and says nothing.
+// silent accepts connections and sends nothing.
 func silent(t *testing.T, path string) {
 	t.Helper()
 	listener, err := net.Listen("unix", path)
@@ -204,7 +204,7 @@ func silent(t *testing.T, path string) {
 	t.Cleanup(func() { listener.Close() })
 }
 
-// A FUSE of which nobody answers, as of a bb_worker that was stopped.
+// A FUSE mount whose server doesn't answer, as of a stopped bb_worker.
 func TestCheckOfABuildDirectoryThatHangs(t *testing.T) {
 	c := describeTrial(t)
 	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
@@ -224,7 +224,7 @@ func TestCheckOfABuildDirectoryThatHangs(t *testing.T) {
 	c.checkNothingLeft()
 }
 
-// Whatever ends it, and whenever. What is done by then is well.
+// A signal may come at any time. The steps done before it are ok.
 func TestCheckUndoesAllWhenItIsEnded(t *testing.T) {
 	for i, signal := range []unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
 		c := describeTrial(t)
@@ -255,7 +255,7 @@ func TestCheckUndoesAllWhenItIsEnded(t *testing.T) {
 		c.checkNothingLeft()
 	}
 
-	// Or whoever reads what it says.
+	// Or the reader of its output ends.
 	c := describeTrial(t)
 	command := exec.Command("sh", append([]string{"-c", `"$@" | head -n 1`, "sh", programPath(t)}, c.arguments...)...)
 	if output, err := command.CombinedOutput(); err != nil || !strings.HasPrefix(string(output), "ok    user ") {
@@ -280,8 +280,8 @@ func TestBecomesAUserWithoutTheRightsOfRoot(t *testing.T) {
 	}
 }
 
-// What root makes for it, in a build directory that is bb_worker's alone, goes too. The user is known in
-// the mount namespace of the test.
+// The directory that root creates for it, where only bb_worker may, is removed too. The user exists only in the
+// test's mount namespace.
 func TestCheckAsRootIsTheServicesUser(t *testing.T) {
 	c := describeTrial(t, "--build-directory=BUILD:12345")
 	passwd, err := os.ReadFile("/etc/passwd")
@@ -304,7 +304,7 @@ func TestCheckAsRootIsTheServicesUser(t *testing.T) {
 	c.expect(0, allOK+"note service", "mountat-runner (uid 12345), groups: 12346\n")
 }
 
-// open lets another user come to all.
+// open gives another user access to everything.
 func (c *trial) open() {
 	c.t.Helper()
 	for _, path := range []string{

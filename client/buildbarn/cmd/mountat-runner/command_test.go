@@ -63,7 +63,7 @@ func TestACommandThatCannotBeStarted(t *testing.T) {
 	}
 }
 
-// Before it is started, what would make the program fail at once is done.
+// Everything that can fail at the start is done before the command is started.
 func TestNoCommandIsStartedWithoutASocket(t *testing.T) {
 	s := describe(t, "", "--listen=/dev/null", "--", "sh", "-c", "echo started")
 	s.begin()
@@ -117,7 +117,7 @@ func TestTheEndByASignalIsTheProgramsOwn(t *testing.T) {
 	s.expectExit(143)
 }
 
-// As for the command itself, without the program.
+// The same exit statuses as without mountat-runner.
 func TestWhatIsIgnoredStaysIgnored(t *testing.T) {
 	s := describe(t, "", "--", "sh", "-c", "echo ready; kill -HUP $$; cat")
 	s.wrap("sh", "-c", `trap "" HUP; exec "$@"`, "sh")
@@ -128,7 +128,7 @@ func TestWhatIsIgnoredStaysIgnored(t *testing.T) {
 	s.expectExit(0)
 }
 
-// The terminal sends it to the group, so nothing is passed on; or else it would come before the next.
+// The terminal signals the whole group, so nothing is forwarded; a forwarded signal would come before the next.
 func TestTheTerminalsKeysComeOnce(t *testing.T) {
 	master, slave := openTerminal(t)
 	s := describe(t, "signals", "--", testProgram(t))
@@ -170,7 +170,7 @@ func openTerminal(t *testing.T) (master, slave *os.File) {
 	return master, slave
 }
 
-// startRunner is a runner with a daemon, and an action that runs.
+// startRunner starts a runner with a daemon, and an action.
 func startRunner(t *testing.T) (*started, *testdaemon.Daemon, <-chan error) {
 	t.Helper()
 	daemon := testdaemon.Start(t)
@@ -234,13 +234,13 @@ func TestTheCommandDoesNotOutliveAKilledProgram(t *testing.T) {
 	s := startScript(t, "echo ready; exec cat")
 	s.expectLine("ready")
 	s.signal(unix.SIGKILL)
-	if rest := s.rest(); rest != "" { // its end is the end of the command's output
+	if rest := s.rest(); rest != "" { // ends when the command closes its output
 		t.Errorf("and %q", rest)
 	}
 	s.expectExit(-1)
 }
 
-// A command that doesn't heed SIGTERM as well.
+// Also if the command ignores SIGTERM.
 func TestTheCommandDoesNotOutliveAFailure(t *testing.T) {
 	for _, script := range []string{"exec sleep 1000", "trap '' TERM; exec sleep 1000"} {
 		directory := t.TempDir()
@@ -266,7 +266,7 @@ func TestTheCommandDoesNotOutliveAFailure(t *testing.T) {
 	}
 }
 
-// childrenOf includes the dead that nobody has waited for.
+// childrenOf returns a process's children, including zombies.
 func childrenOf(parent int) []int {
 	paths, _ := filepath.Glob("/proc/[0-9]*/stat")
 	var pids []int
@@ -284,7 +284,7 @@ func childrenOf(parent int) []int {
 	return pids
 }
 
-// startAsPID1 runs the script in a pid namespace of its own.
+// startAsPID1 runs the script in a new pid namespace.
 func startAsPID1(t *testing.T, script string) *started {
 	t.Helper()
 	s := describe(t, "", "--", "sh", "-c", script)
@@ -296,7 +296,7 @@ func startAsPID1(t *testing.T, script string) *started {
 	return s
 }
 
-// The orphan is there until its input ends. That the dead are gone is what /proc says.
+// The orphan lives until its input ends. /proc shows that no zombie is left.
 func TestPID1ReapsOrphans(t *testing.T) {
 	s := startAsPID1(t, `exec 3<&0; (cat <&3 &); echo ready; exec sleep 1000`)
 	s.expectLine("ready")

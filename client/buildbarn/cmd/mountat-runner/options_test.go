@@ -34,7 +34,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// As the unit has them.
+// As in the unit.
 func TestTheDefaultFileIsRight(t *testing.T) {
 	file, err := os.ReadFile("../../mountat-runner.default")
 	if err != nil {

@@ -28,7 +28,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// running is a server with its sockets in a directory of its own.
+// running is a server with its sockets in a temporary directory.
 type running struct {
 	t          *testing.T
 	log        testdaemon.Log
@@ -91,8 +91,7 @@ func (r *running) waitForEnd() {
 	}
 }
 
-// serveRunner puts a runner behind, whose actions tell that they run and end with their context or
-// with the channel.
+// serveRunner starts a runner whose actions report that they run, and end with their context or the channel.
 func (r *running) serveRunner(started chan<- struct{}, end <-chan struct{}) {
 	r.t.Helper()
 	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
@@ -115,7 +114,7 @@ func (r *running) serveRunner(started chan<- struct{}, end <-chan struct{}) {
 	r.t.Cleanup(server.Stop)
 }
 
-// runAction asks for one, in an input root that is made for it.
+// runAction runs an action in a new input root.
 func (r *running) runAction() <-chan error {
 	r.t.Helper()
 	if err := os.MkdirAll(r.directory+"/a/root", 0o755); err != nil {
@@ -137,7 +136,7 @@ func (r *running) checkNothingLeft() {
 	}
 }
 
-// scrape gets the metrics as Prometheus does.
+// scrape gets the metrics like Prometheus.
 func (r *running) scrape() string {
 	r.t.Helper()
 	client := http.Client{Transport: &http.Transport{
@@ -158,14 +157,14 @@ func (r *running) scrape() string {
 	return string(body)
 }
 
-// Every name, label and value of a label in README.md's queries is one that Prometheus gets here.
+// Every metric, label and label value in README.md's queries exists.
 func TestTheQueriesOfTheManualAreAboutWhatIsServed(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := start(t)
-	health := grpc_health_v1.NewHealthClient(r.connection) // it is up
+	health := grpc_health_v1.NewHealthClient(r.connection) // waits until it serves
 	if _, err := health.Check(r.context(), new(grpc_health_v1.HealthCheckRequest)); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +187,7 @@ func TestTheQueriesOfTheManualAreAboutWhatIsServed(t *testing.T) {
 		}
 		for _, m := range regexp.MustCompile(`by \(([\w, ]+)\)`).FindAllStringSubmatch(block[1], -1) {
 			for _, label := range strings.Split(m[1], ", ") {
-				if label != "instance" && !strings.Contains(body, label+`="`) { // that one is Prometheus' own
+				if label != "instance" && !strings.Contains(body, label+`="`) { // added by Prometheus
 					t.Errorf("there is no label %s", label)
 				}
 			}
@@ -227,7 +226,7 @@ func TestServesHealthAndMetrics(t *testing.T) {
 	}
 }
 
-// Whether anybody asks or not. And it serves all the same.
+// It is logged even if no worker asks. And the server serves all the same.
 func TestLogsAtStartWhetherItIsReady(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	directory := t.TempDir()
@@ -295,7 +294,7 @@ func TestAStopWaitsForWhatRuns(t *testing.T) {
 	r.checkNothingLeft()
 }
 
-// Both the end of the patience and a second signal cancel what runs, and unmount.
+// Both the end of --stop-timeout and a second signal cancel running actions, and unmount.
 func TestAStopThatCannotWaitUnmounts(t *testing.T) {
 	for name, arguments := range map[string][]string{
 		"time is over":  {"--stop-timeout=50ms"},
@@ -324,7 +323,7 @@ func TestAStopThatCannotWaitUnmounts(t *testing.T) {
 	}
 }
 
-// The first goes on.
+// The first instance goes on.
 func TestASecondOneOnTheSameSocketSaysSo(t *testing.T) {
 	r := start(t)
 	health := grpc_health_v1.NewHealthClient(r.connection)
@@ -347,7 +346,7 @@ func TestASecondOneOnTheSameSocketSaysSo(t *testing.T) {
 	} else {
 		connection.Close()
 	}
-	// So with the port of the metrics.
+	// The same with the port of the metrics.
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -361,7 +360,7 @@ func TestASecondOneOnTheSameSocketSaysSo(t *testing.T) {
 	}
 }
 
-// What systemctl status shows.
+// The status line of systemctl status.
 func TestTheServiceManagerHearsWhatGoesOn(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	path := filepath.Join(t.TempDir(), "notify")

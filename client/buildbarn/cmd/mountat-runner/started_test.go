@@ -20,10 +20,10 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// With this in its environment the test's program is a command: see actAs.
+// With this variable in its environment, the test program is a command: see actAs.
 const roleVariable = "MOUNTAT_TEST_ROLE"
 
-// actAs is a command whose events are lines of its output. It ends with its input, with status 0.
+// actAs is a command that prints its events as lines. It exits with status 0 at the end of its input.
 func actAs(role string) {
 	signals := make(chan os.Signal, len(forwarded))
 	signal.Notify(signals, forwarded...)
@@ -37,7 +37,7 @@ func actAs(role string) {
 			return err
 		}))
 		fmt.Println(describeUser())
-	case "signals": // tells which it gets
+	case "signals": // prints those that it gets
 		fmt.Println("ready")
 		go func() {
 			for s := range signals {
@@ -45,7 +45,7 @@ func actAs(role string) {
 			}
 		}()
 		io.Copy(io.Discard, os.Stdin)
-	default: // the path of a runner's socket: it stops gracefully on SIGTERM, and actions end on SIGUSR1
+	default: // a runner with that socket: it stops gracefully on SIGTERM, and its actions end on SIGUSR1
 		serveAsRunner(role, signals)
 	}
 }
@@ -94,7 +94,7 @@ type started struct {
 	stderr  *testdaemon.Log
 }
 
-// describe is for a test to change before begin.
+// describe returns a command for a test to change before begin.
 func describe(t *testing.T, role string, arguments ...string) *started {
 	t.Helper()
 	directory, err := os.MkdirTemp("", "runner")
@@ -109,11 +109,11 @@ func describe(t *testing.T, role string, arguments ...string) *started {
 	}, arguments...)...)
 	s.process.Env = append(os.Environ(), roleVariable+"="+role)
 	s.process.Stderr = s.stderr
-	s.process.WaitDelay = time.Second // for who else has its standard error
+	s.process.WaitDelay = time.Second // other processes may have its standard error
 	return s
 }
 
-// wrap has the program run by another one.
+// wrap has another program run it.
 func (s *started) wrap(command ...string) {
 	s.t.Helper()
 	path, err := exec.LookPath(command[0])
@@ -158,7 +158,7 @@ func startScript(t *testing.T, script string) *started {
 	return s
 }
 
-// startRole runs one of actAs.
+// startRole runs one of actAs's commands.
 func startRole(t *testing.T, role string) *started {
 	t.Helper()
 	s := describe(t, role, "--", testProgram(t))
@@ -176,8 +176,7 @@ func testProgram(t *testing.T) string {
 	return path
 }
 
-// inTime fails the test, and ends the program and what reads its input, if what is waited for doesn't
-// come.
+// inTime fails the test, and ends the program and the reader of its input, if the event doesn't come in time.
 func (s *started) inTime(what string, wait func()) {
 	s.t.Helper()
 	timer := time.AfterFunc(20*time.Second, func() {
@@ -207,7 +206,7 @@ func (s *started) signal(signal os.Signal) {
 	}
 }
 
-// rest is what comes until the program and the command have closed their output.
+// rest returns the output until the program and the command have closed it.
 func (s *started) rest() string {
 	s.t.Helper()
 	var text []byte

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(testdaemon.Main(m))
 }
 
-// backend is a runner that does what a test says.
+// backend is a scripted runner.
 type backend struct {
 	onRun   func(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty, error)
 	onReady func(ctx context.Context) error
@@ -50,7 +50,7 @@ func (b *backend) checkReadiness(ctx context.Context, request *emptypb.Empty) (*
 	return request, nil
 }
 
-// bench is a worker's connection to a proxy, and what is behind it.
+// bench is a worker's connection to a proxy, with its runner and daemon.
 type bench struct {
 	t              *testing.T
 	backend        backend
@@ -62,8 +62,7 @@ type bench struct {
 	runnerSocket   string
 }
 
-// newBench puts a proxy between a gRPC client and a gRPC server. A socket of "" is one where nobody
-// listens.
+// newBench starts a proxy between a gRPC client and a gRPC server. With socket "", no mountatd listens.
 func newBench(t *testing.T, socket string) *bench {
 	t.Helper()
 	sockets, err := os.MkdirTemp("", "runner")
@@ -94,7 +93,7 @@ func newBench(t *testing.T, socket string) *bench {
 		Registerer:     prometheus.NewRegistry(),
 		Log:            slog.New(slog.NewTextHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
-	// What a test doesn't end is not over by itself.
+	// Pauses that a test doesn't end are longer than the test.
 	b.proxy.readiness.pauseMin, b.proxy.readiness.pauseMax = time.Hour, 4*time.Hour
 	front := grpc.NewServer(grpc.MaxRecvMsgSize(64<<20), grpc.WaitForHandlers(true))
 	b.proxy.Register(front)
@@ -103,7 +102,7 @@ func newBench(t *testing.T, socket string) *bench {
 	return b
 }
 
-// serveBackend puts the runner behind, also again after stopBackend.
+// serveBackend starts the runner, or restarts it after stopBackend.
 func (b *bench) serveBackend() {
 	b.t.Helper()
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(1 << 30))
@@ -111,7 +110,7 @@ func (b *bench) serveBackend() {
 	b.stopBackend = serve(b.t, server, b.runnerSocket)
 }
 
-// serveHealthAsRunner puts a server there that isn't a runner.
+// serveHealthAsRunner starts a server that isn't a runner.
 func (b *bench) serveHealthAsRunner() {
 	b.t.Helper()
 	b.stopBackend()
@@ -129,7 +128,7 @@ func serve(t *testing.T, server *grpc.Server, path string) (stop func()) {
 	go server.Serve(listener)
 	stop = func() {
 		server.Stop()
-		listener.Close() // it isn't the server's yet if that has just been started
+		listener.Close() // the server may not have it yet
 	}
 	t.Cleanup(stop)
 	return stop
@@ -147,7 +146,7 @@ func dial(t *testing.T, path string) *grpc.ClientConn {
 	return connection
 }
 
-// newRoot makes an input root, and gives its path as bb_worker would.
+// newRoot creates an input root, and returns its path as bb_worker would send it.
 func (b *bench) newRoot(id string, names ...string) string {
 	b.t.Helper()
 	path := filepath.Join(b.buildDirectory, id, "root")
@@ -162,7 +161,7 @@ func (b *bench) newRoot(id string, names ...string) string {
 	return id + "/root"
 }
 
-// in is the path of something below the build directory.
+// in returns a path below the build directory.
 func (b *bench) in(path ...string) string {
 	return filepath.Join(append([]string{b.buildDirectory}, path...)...)
 }
@@ -197,7 +196,7 @@ func (b *bench) names(path ...string) []string {
 	return names
 }
 
-// checkNothingLeft is about mounts and made directories.
+// checkNothingLeft checks mounts and created directories.
 func (b *bench) checkNothingLeft(path string) {
 	b.t.Helper()
 	if left := b.names(path); len(left) != 0 {

@@ -24,7 +24,7 @@ func (b *bench) runnerFailures() float64 {
 	return testutil.ToFloat64(b.proxy.metrics.failures.WithLabelValues(stepRunner))
 }
 
-// expectOutages is about the log: how many began, and how many ended.
+// expectOutages checks how many outages began and ended in the log.
 func (b *bench) expectOutages(began, ended int) {
 	b.t.Helper()
 	for text, want := range map[string]int{`level=WARN msg="bb_runner: `: began, `msg="bb_runner: answers again"`: ended} {
@@ -52,7 +52,7 @@ func TestFailuresOfTheRunnerAreCountedAndLoggedOncePerOutage(t *testing.T) {
 	b.expectOutages(0, 0)
 	for range 3 {
 		run(status.Error(codes.Internal, "cannot chroot"))
-		b.expectReady(1) // it says that it is ready all the same: no end
+		b.expectReady(1) // CheckReadiness still succeeds, which doesn't end the outage
 	}
 	b.expectOutages(1, 0)
 	if got := b.runnerFailures(); got != 3 {
@@ -116,7 +116,7 @@ func TestAnActionIsOneLineOfDebugging(t *testing.T) {
 	}
 }
 
-// What may be at --runner that is no bb_runner, or none that works.
+// Other things than a working bb_runner at --runner.
 func TestASocketThatIsNotTheRunners(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	for _, c := range []struct {
@@ -165,7 +165,7 @@ func TestASocketThatIsNotTheRunners(t *testing.T) {
 	}
 }
 
-// regular, refusing and datagram put something that nobody can be talked to by.
+// regular, refusing and datagram create files that can't be connected to.
 func regular(t *testing.T, path string) {
 	t.Helper()
 	if err := os.WriteFile(path, nil, 0o666); err != nil {
@@ -261,7 +261,7 @@ func TestARunnerThatDiesDuringAnAction(t *testing.T) {
 	b.expectOutages(1, 1)
 }
 
-// It is bb_worker's deadline that ends it, as without this program. No failure is counted for it.
+// bb_worker's deadline ends it, as without this program, and doesn't count as a failure.
 func TestARunnerThatNeverAnswers(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
@@ -283,14 +283,14 @@ func TestARunnerThatNeverAnswers(t *testing.T) {
 	}
 }
 
-// The limit is for messages as gRPC has them, both ways.
+// The limit applies to gRPC messages in both directions.
 func TestMessagesOfTheLimitAndAboveIt(t *testing.T) {
 	b := newBench(t, testdaemon.Start(t).Socket)
 	path := b.newRoot("a")
 	fill := func(request *emptypb.Empty, size int) *emptypb.Empty {
 		fields := request.ProtoReflect().GetUnknown()
 		left := size - len(fields)
-		padding := left - len(bytesField(left)) + left // one byte of tag more, and the length's
+		padding := left - len(bytesField(left)) + left // minus the tag and the length
 		filled := message(append(fields[:len(fields):len(fields)], bytesField(padding)...))
 		if got := len(filled.ProtoReflect().GetUnknown()); got != size {
 			t.Fatalf("a message of %d bytes instead of %d", got, size)

@@ -121,7 +121,7 @@ func TestMessagesPassUnchanged(t *testing.T) {
 	}
 }
 
-// What is wrong with the request: nothing is run, nothing is left, and the status says what it is.
+// Invalid requests: nothing is run, nothing is left, and the status says why.
 func TestRefusesBadInputRoots(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
@@ -218,7 +218,7 @@ func TestABuildDirectoryThatIsNotThereIsUnavailable(t *testing.T) {
 	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "--build-directory") {
 		t.Errorf("got %v", err)
 	}
-	// It appears later, as bb_worker's FUSE does, and is another one then.
+	// It is mounted later, like bb_worker's FUSE.
 	if err := os.MkdirAll(b.in("absent/a/root"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func TestADaemonThatStallsIsUnavailable(t *testing.T) {
 	b.checkNothingLeft(path)
 }
 
-// Mounts that don't go fail the action, else they would be uploaded with its outputs.
+// If the unmount fails, so does the action, or the mounts would be uploaded with its outputs.
 func TestADaemonThatStallsAtTheEndIsUnavailable(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
@@ -315,7 +315,7 @@ func TestADaemonThatStallsAtTheEndIsUnavailable(t *testing.T) {
 	})
 }
 
-// The mounts stay: of a daemon that crashes, or is upgraded, no action notices anything.
+// The mounts stay: no action notices a crash or upgrade of the daemon.
 func TestADaemonThatIsRestartedIsNotNoticed(t *testing.T) {
 	for name, signal := range map[string]unix.Signal{"killed": unix.SIGKILL, "restarted": unix.SIGUSR1} {
 		t.Run(name, func(t *testing.T) {
@@ -325,7 +325,7 @@ func TestADaemonThatIsRestartedIsNotNoticed(t *testing.T) {
 			b.backend.onRun = func(ctx context.Context, request *emptypb.Empty) (*emptypb.Empty, error) {
 				daemon.Kill(signal)
 				daemon.Restart()
-				time.Sleep(1500 * time.Millisecond) // what isn't adopted is swept by then
+				time.Sleep(1500 * time.Millisecond) // longer than --adopt-timeout
 				_, err := os.Readlink(b.in(path, "proc/self/exe"))
 				return request, errors.Join(err, ctx.Err())
 			}
@@ -340,7 +340,7 @@ func TestADaemonThatIsRestartedIsNotNoticed(t *testing.T) {
 	}
 }
 
-// Without a daemon an action can go on, but it can't end well: its mounts would be uploaded.
+// Without the daemon an action can go on, but it fails in the end: its mounts would be uploaded.
 func TestADaemonThatIsAwayAtTheEndIsUnavailable(t *testing.T) {
 	daemon := testdaemon.Start(t, "--adopt-timeout=1")
 	b := newBench(t, daemon.Socket)
@@ -359,7 +359,7 @@ func TestADaemonThatIsAwayAtTheEndIsUnavailable(t *testing.T) {
 	})
 }
 
-// One that comes back within a moment is waited for, by readiness too.
+// Actions and readiness wait for a daemon that comes back within a moment.
 func TestADaemonThatIsBackSoonIsWaitedFor(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
@@ -380,7 +380,7 @@ func TestADaemonThatIsBackSoonIsWaitedFor(t *testing.T) {
 	b.checkNothingLeft(path)
 }
 
-// A daemon that stops takes the mounts along: the action ends at once, and may be tried again.
+// A daemon that is stopped unmounts: the action ends at once, with a retryable error.
 func TestADaemonThatStopsIsUnavailable(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
@@ -415,8 +415,8 @@ func TestADaemonThatStopsIsUnavailable(t *testing.T) {
 	b.checkNothingLeft(path)
 }
 
-// bb_worker doesn't wait for the runner when it gives up: the mounts must go at once, also when
-// the runner takes its time.
+// bb_worker doesn't wait for the runner when it cancels: the mounts must go at once, even if the runner is
+// slow.
 func TestACancelDetachesAtOnce(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
@@ -477,7 +477,7 @@ func TestManyAtOnceLeaveNothing(t *testing.T) {
 	if n := daemon.Mounts(); n != 0 {
 		t.Errorf("%d mounts", n)
 	}
-	// The two gRPC connections, both ends, were made meanwhile.
+	// Both ends of the two gRPC connections were opened meanwhile.
 	testdaemon.Eventually(t, "no more descriptors than before", func() bool {
 		return countFDs(t) <= before+4
 	})

@@ -24,7 +24,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// expectUnready asks twice: the answer says all of wanted, the log says it once.
+// expectUnready asks twice: the answer contains all of wanted, and the log has it once.
 func (b *bench) expectUnready(reason string, wanted ...string) {
 	b.t.Helper()
 	for range 2 {
@@ -44,7 +44,7 @@ func (b *bench) expectUnready(reason string, wanted ...string) {
 	b.expectMetrics(0, reason)
 }
 
-// expectReady asks twice; the log has said so for the nth time.
+// expectReady asks twice, and expects n lines about it in the log.
 func (b *bench) expectReady(n int) {
 	b.t.Helper()
 	for range 2 {
@@ -74,7 +74,7 @@ func (b *bench) expectMetrics(ready float64, reason string) {
 	}
 }
 
-// giveBuildDirectory makes it another user's, as bb_worker's is.
+// giveBuildDirectory changes its owner to another user, like bb_worker.
 func (b *bench) giveBuildDirectory() {
 	b.t.Helper()
 	if err := os.Chown(b.buildDirectory, 12345, 12345); err != nil {
@@ -82,7 +82,7 @@ func (b *bench) giveBuildDirectory() {
 	}
 }
 
-// mountFUSE puts bb_worker's kind of file system on the build directory, which is closed to this user.
+// mountFUSE mounts a FUSE without allowOther on the build directory, which denies access to this user.
 func (b *bench) mountFUSE() {
 	b.t.Helper()
 	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
@@ -114,7 +114,7 @@ func TestUnreadyWhileTheBuildDirectoryIsNotNamedToMountatd(t *testing.T) {
 	cure := fmt.Sprintf("--build-directory=%s:%d ", b.buildDirectory, os.Geteuid())
 	b.expectUnready("not-authorised", cure)
 
-	// By another user's name it is as closed.
+	// The same if another user is named.
 	daemon.Stop()
 	daemon.SetOptions("--build-directory=" + b.buildDirectory + ":12345")
 	daemon.Restart()
@@ -136,7 +136,7 @@ func TestUnreadyWhileTheBuildDirectoryIsNotNamedToMountatd(t *testing.T) {
 	}
 }
 
-// The path is compared with the kernel's.
+// mountatd compares the option with the kernel's path.
 func TestCureNamesTheBuildDirectoryBehindALink(t *testing.T) {
 	b := newBench(t, testdaemon.Start(t).Socket)
 	b.giveBuildDirectory()
@@ -148,7 +148,7 @@ func TestCureNamesTheBuildDirectoryBehindALink(t *testing.T) {
 	b.expectUnready("not-authorised", "--build-directory="+b.buildDirectory+":")
 }
 
-// mountatd, which asks it nothing, and the kernel, which opens it, would both be content in the end.
+// mountatd, which doesn't access it, and open(2) with O_PATH both succeed.
 func TestUnreadyWhileFUSEIsNotNamedToMountatdOrClosed(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
@@ -181,8 +181,8 @@ func TestUnreadyInAnotherMountNamespace(t *testing.T) {
 	b.expectReady(1)
 }
 
-// As in a container, where mountatd may join. That it takes that is found out once, by the first check:
-// for debugging, mountatd's log has a refusal for it, and none for an action or for another check.
+// As in a container, with --join. The first check finds out that enter is needed: mountatd's debug log has one
+// refusal for it, and none for later checks and actions.
 func TestReadyInAnotherMountNamespaceThatMountatdJoins(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
@@ -232,7 +232,7 @@ func TestUnreadyWhileTheBuildDirectoryIsAway(t *testing.T) {
 	b.expectReady(1)
 }
 
-// All file systems are asked about, with the options that actions get.
+// The check covers all file systems, with the options of actions.
 func TestChecksWhatActionsGet(t *testing.T) {
 	for _, flags := range []mountat.Flags{
 		mountat.Proc, mountat.Sysfs, mountat.Proc | mountat.PIDsOnly | mountat.ReadOnly,
@@ -247,7 +247,7 @@ func TestChecksWhatActionsGet(t *testing.T) {
 	}
 }
 
-// A daemon that offers no dev, and one that is too old for it: no build directory is named to cure it.
+// A daemon that offers no /dev, and one that is too old: the advice isn't to add a build directory.
 func TestUnreadyWithoutADev(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -274,7 +274,7 @@ func TestUnreadyWithoutADev(t *testing.T) {
 	}
 }
 
-// Of a FUSE that isn't named all file systems are refused, and that is what to cure first.
+// On a FUSE that isn't configured every file system is refused, and the advice is to configure it first.
 func TestUnreadyOnFUSEThatIsNotNamedForADevToo(t *testing.T) {
 	for _, flags := range []mountat.Flags{mountat.Dev, mountat.Proc | mountat.Dev} {
 		b := newBench(t, testdaemon.Start(t).Socket)
@@ -284,8 +284,7 @@ func TestUnreadyOnFUSEThatIsNotNamedForADevToo(t *testing.T) {
 	}
 }
 
-// What mountatd refuses when it mounts, and not when it is asked: the first action shows it, and no
-// more are taken until one may try again.
+// A refusal that shows only when mounting: after the first action no more are taken, until one may retry.
 func TestUnreadyAfterARefusalThatNoCheckSees(t *testing.T) {
 	daemon := testdaemon.Start(t, "--max-mounts-per-user=1")
 	b := newBench(t, daemon.Socket)
@@ -333,7 +332,7 @@ func (r *readiness) pauseIsOver() {
 	r.retry = time.Time{}
 }
 
-// A check that was refused for a reason of its own, and is passed again, tells that it is cured.
+// If a check fails for its own reason and later passes, an earlier refusal is over too.
 func TestReadyAtOnceWhenTheCheckWasRefusedMeanwhile(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
@@ -352,7 +351,7 @@ func TestReadyAtOnceWhenTheCheckWasRefusedMeanwhile(t *testing.T) {
 	b.expectReady(1)
 }
 
-// Input roots that this program can't use are as good as none.
+// If this program can't use input roots, it isn't ready.
 func TestUnreadyAfterAnInputRootThatIsNotThere(t *testing.T) {
 	b := newBench(t, testdaemon.Start(t).Socket)
 	if _, err := b.run(runRequest("a/root")); status.Code(err) != codes.Unavailable {
@@ -365,7 +364,7 @@ func TestUnreadyAfterAnInputRootThatIsNotThere(t *testing.T) {
 	b.expectReady(1)
 }
 
-// What an action brings along, or happens to it alone, is no reason to take no others.
+// A failure caused by one action's files or timing doesn't make the runner not ready.
 func TestStaysReadyAfterWhatIsTheActions(t *testing.T) {
 	b := newBench(t, testdaemon.Start(t).Socket)
 	file, link, mounted := b.newRoot("file"), b.newRoot("link"), b.newRoot("mounted", "proc")
@@ -387,8 +386,7 @@ func TestStaysReadyAfterWhatIsTheActions(t *testing.T) {
 	b.expectReady(1)
 }
 
-// A daemon of 0.1 has no check: whether it answers is all that can be asked. And after a refusal
-// it is as above.
+// mountatd 0.1 has no check: only whether it answers is known. After a refusal it is as above.
 func TestADaemonWithoutCheckIsAskedWhetherItIsThere(t *testing.T) {
 	b := newBench(t, startOld(t, mountat.StatusForeignNamespace))
 	b.expectReady(1)
@@ -399,7 +397,7 @@ func TestADaemonWithoutCheckIsAskedWhetherItIsThere(t *testing.T) {
 	b.expectUnready("foreign-namespace")
 }
 
-// startOld gives the socket of a daemon of 0.1 that refuses to mount.
+// startOld starts a fake mountatd 0.1 that refuses to mount, and returns its socket.
 func startOld(t *testing.T, refusal mountat.Status) (socket string) {
 	t.Helper()
 	directory, err := os.MkdirTemp("", "old")
@@ -417,7 +415,7 @@ func startOld(t *testing.T, refusal mountat.Status) (socket string) {
 	return socket
 }
 
-// serveOld says hello with the features of 0.1, and refuses all else, for the last of its targets.
+// serveOld answers hello with 0.1's features, and refuses all else, with the last target at fault.
 func serveOld(t *testing.T, listener *net.UnixListener, refusal mountat.Status) {
 	for {
 		connection, err := listener.AcceptUnix()

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// runRequest is a RunRequest as bb_worker sends it, with further fields behind.
+// runRequest returns a RunRequest as sent by bb_worker, followed by more fields.
 func runRequest(inputRoot string, rest ...byte) *emptypb.Empty {
 	var b []byte
 	b = protowire.AppendTag(b, 1, protowire.BytesType)
@@ -41,7 +41,7 @@ func TestReadsTheInputRootAlone(t *testing.T) {
 	}
 }
 
-// badPaths are refused by what they are, wherever the build directory is.
+// badPaths are refused regardless of the build directory.
 var badPaths = map[string]string{
 	"empty":           "",
 	"absolute":        "/etc",

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// What may be at mountatd's socket that is no mountatd, or none that works.
+// Other things than a working mountatd at its socket.
 func TestASocketThatIsNotMountatds(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -70,7 +70,7 @@ func listenPackets(t *testing.T, path string) *net.UnixListener {
 	return listener
 }
 
-// acceptingPackets is accepting on mountatd's kind of socket.
+// acceptingPackets is accepting for a SOCK_SEQPACKET socket, like mountatd's.
 func acceptingPackets(with func(*net.UnixConn) error) func(*testing.T, string) {
 	return func(t *testing.T, path string) {
 		t.Helper()
@@ -90,7 +90,7 @@ func acceptingPackets(with func(*net.UnixConn) error) func(*testing.T, string) {
 	}
 }
 
-// full is a socket whose queue is full for ever.
+// full is a socket whose backlog stays full.
 func full(t *testing.T, path string) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -133,7 +133,7 @@ func TestMountatdIsRestartedBetweenTheCheckAndTheMount(t *testing.T) {
 	}
 }
 
-// An action keeps the directory that it began in, and the next one has the new.
+// A running action keeps the old build directory, and the next one gets the new one.
 func TestTheBuildDirectoryIsReplacedDuringAnAction(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
@@ -161,7 +161,7 @@ func TestTheBuildDirectoryIsReplacedDuringAnAction(t *testing.T) {
 	b.checkNothingLeft(old)
 }
 
-// A build directory that is none, and one that leads elsewhere by links, as an operator may have it.
+// A build directory that isn't a directory, and one behind symbolic links, as operators may configure it.
 func TestWhatABuildDirectoryMayBe(t *testing.T) {
 	b := newBench(t, testdaemon.Start(t).Socket)
 	path := b.newRoot("a")
@@ -189,7 +189,7 @@ func TestWhatABuildDirectoryMayBe(t *testing.T) {
 	b.checkNothingLeft(path)
 }
 
-// The caller goes away while mountatd keeps it waiting: before the action, and after it.
+// The caller goes away while it waits for mountatd, before and after the action.
 func TestACancelAtEveryStep(t *testing.T) {
 	for _, step := range []string{"mount", "run", "release"} {
 		t.Run(step, func(t *testing.T) {
@@ -285,12 +285,12 @@ func Test64ActionsAtOnce(t *testing.T) {
 	}
 }
 
-// Whoever runs out of descriptors says so, and goes on when there are some again.
+// Without free descriptors, the error says so; once there are some, actions run again.
 func TestDescriptorsAreExhausted(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
 	path := b.newRoot("a")
-	b.expectReady(1) // with this the connections are there
+	b.expectReady(1) // opens the connections
 	used := fillDescriptors(t)
 	var before unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
@@ -325,7 +325,7 @@ func TestDescriptorsAreExhausted(t *testing.T) {
 	})
 }
 
-// fillDescriptors leaves no number unused below the one that it gives: RLIMIT_NOFILE is about numbers.
+// fillDescriptors uses all numbers below the one that it returns, since RLIMIT_NOFILE limits the numbers.
 func fillDescriptors(t *testing.T) (next int) {
 	t.Helper()
 	for free := countFDs(t); ; {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package testdaemon runs the real mountatd for tests: the program that MOUNTATD names, or one that
-// was built in build/. That needs root, and a mount namespace of the test's own, into which Main
-// moves the whole test.
+// Package testdaemon runs the real mountatd for tests: the program that MOUNTATD names, or one built in
+// build/. This needs root. Main moves the whole test program to its own mount namespace.
 package testdaemon
 
 import (
@@ -24,8 +23,8 @@ import (
 
 const inNamespaceVariable = "MOUNTAT_TEST_IN_NAMESPACE"
 
-// Main is for TestMain, which exits with the code. Where it can't move, tests that need the daemon are
-// skipped.
+// Main is to be called by TestMain, which exits with its result. Without a namespace, tests that need the
+// daemon are skipped.
 func Main(m *testing.M) (code int) {
 	if os.Geteuid() == 0 && os.Getenv(inNamespaceVariable) == "" && program() != "" {
 		if code, ran := runInNamespace(); ran {
@@ -78,7 +77,7 @@ type Daemon struct {
 	log       *bytes.Buffer
 }
 
-// Start runs a daemon until the end of the test, when nothing of it may be left.
+// Start runs a daemon until the end of the test, and then checks that no mount is left.
 func Start(t *testing.T, options ...string) *Daemon {
 	t.Helper()
 	if program() == "" {
@@ -104,17 +103,17 @@ func Start(t *testing.T, options ...string) *Daemon {
 	return d
 }
 
-// SetOptions is about the next Restart.
+// SetOptions sets the options of the next Restart.
 func (d *Daemon) SetOptions(options ...string) {
 	d.options = options
 }
 
-// SetApart is about the next Restart: whether it is in a mount namespace of its own.
+// SetApart sets whether the next Restart uses a separate mount namespace.
 func (d *Daemon) SetApart(apart bool) {
 	d.apart = apart
 }
 
-// Restart runs it again, after Stop or Kill.
+// Restart starts it again, after Stop or Kill.
 func (d *Daemon) Restart() {
 	d.t.Helper()
 	d.log = new(bytes.Buffer)
@@ -140,7 +139,7 @@ func (d *Daemon) Restart() {
 	})
 }
 
-// Stop ends it in good order.
+// Stop ends it gracefully.
 func (d *Daemon) Stop() {
 	d.t.Helper()
 	if d.process.ProcessState != nil {
@@ -172,7 +171,7 @@ func (d *Daemon) end() {
 	}
 }
 
-// Logged counts the lines of its log with that text; after Stop or Kill.
+// Logged counts the lines of its log with that text, after Stop or Kill.
 func (d *Daemon) Logged(text string) int {
 	return strings.Count(d.log.String(), text)
 }
@@ -229,7 +228,7 @@ func Eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// Log collects what many write.
+// Log is a buffer for concurrent writers.
 type Log struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -241,7 +240,7 @@ func (l *Log) Write(b []byte) (int, error) {
 	return l.text.Write(b)
 }
 
-// Count is how often it has the text.
+// Count returns how often it contains the text.
 func (l *Log) Count(text string) int {
 	return strings.Count(l.String(), text)
 }
