@@ -96,7 +96,7 @@ func TestNoMoreConnectionsAreKeptThanMaxIdle(t *testing.T) {
 	checkIdle(t, dialer, most-1)
 }
 
-// A connection for which the daemon holds, or may come to hold, a lease isn't reused.
+// A connection with a lease, a pending request, or a lease granted too late isn't reused.
 func TestAConnectionThatIsNotIdleIsNotKept(t *testing.T) {
 	for name, use := range map[string]func(*Client, *fakePeer){
 		"a lease": func(client *Client, peer *fakePeer) {

@@ -148,7 +148,7 @@ func TestCureNamesTheBuildDirectoryBehindALink(t *testing.T) {
 	b.expectUnready("not-authorised", "--build-directory="+b.buildDirectory+":")
 }
 
-// mountatd, which doesn't access it, and open(2) with O_PATH both succeed.
+// Once it is configured, mountatd's check and open(2) with O_PATH succeed, but this user has no access.
 func TestUnreadyWhileFUSEIsNotNamedToMountatdOrClosed(t *testing.T) {
 	daemon := testdaemon.Start(t)
 	b := newBench(t, daemon.Socket)
