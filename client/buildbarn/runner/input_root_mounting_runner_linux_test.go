@@ -214,7 +214,7 @@ func TestBadInputRootsAreRefused(t *testing.T) {
 		{"ro\x00ot", codes.InvalidArgument, "invalid argument"},
 		{strings.Repeat("x", 256), codes.InvalidArgument, "file name too long"},
 		{"link is proc", codes.InvalidArgument, "proc below the root is a symbolic link"},
-		{"file is sys", codes.InvalidArgument, "sys below the root is not a directory"},
+		{"file is sys", codes.InvalidArgument, "sys below the root, or the root itself, is not a directory"},
 	} {
 		_, err := b.Run(t.Context(), test.inputRoot)
 		expectStatus(t, err, test.code, test.text)
