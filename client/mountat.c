@@ -48,8 +48,7 @@ enum {
         MOUNTAT_FLAGS = FLAG_FILE_SYSTEMS | MOUNTAT_CREATE | MOUNTAT_READ_ONLY | MOUNTAT_PIDS_ONLY |
                         MOUNTAT_KEEP,
         /* Milliseconds: */
-        MOUNTAT_SWEEP =
-                2000, /* for a new instance to undo requests that the last one left half done */
+        MOUNTAT_SWEEP = 2000, /* for a new instance to undo half-done requests of the last one */
         MOUNTAT_LOOK_PAUSE = 20,
         MOUNTAT_KEEPER_PAUSE_MIN = 10, /* between the keeper's tries, doubled each time */
         MOUNTAT_KEEPER_PAUSE_MAX = 500,

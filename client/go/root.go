@@ -40,7 +40,8 @@ const (
 func (f Flags) check() error {
 	switch {
 	case f&^flagsAll != 0:
-		return fmt.Errorf("mountatd: mount: unknown flags %#x: this package is too old for them: upgrade it: %w", uint32(f&^flagsAll), unix.EINVAL)
+		return fmt.Errorf("mountatd: mount: unknown flags %#x: this package is too old for them: upgrade it: %w",
+			uint32(f&^flagsAll), unix.EINVAL)
 	case f&flagsMounts == 0:
 		return fmt.Errorf("mountatd: mount: nothing to mount: add Proc, Sysfs or Dev: %w", unix.EINVAL)
 	case f&PIDsOnly != 0 && f&Proc == 0:

@@ -35,10 +35,10 @@ replace github.com/mountatd/mountatd/client/buildbarn => ..
 
 replace github.com/mountatd/mountatd/client/go => ../../go
 
-// As Buildbarn's own go.mod has it: replacements don't pass on to who depends on a module.
+// Copied from Buildbarn's go.mod, since replacements don't apply to dependents.
 replace go.uber.org/mock => go.uber.org/mock v0.4.0
 
 replace cel.dev/expr => cel.dev/expr v0.25.1
 
-// For Windows alone, where the version that Buildbarn names is in no checksum database.
+// Only for Windows; the version that Buildbarn pins is in no checksum database.
 replace github.com/winfsp/go-winfsp => github.com/winfsp/go-winfsp v1.0.3

@@ -32,8 +32,8 @@ func readOptionsFile(path string) ([]string, error) {
 		}
 	}
 	if strings.ContainsAny(value, "\"'\\$") {
-		return nil, fmt.Errorf("%s: --check can't read %s with quotes, \\ or $ inside: give the options as the service has them", path,
-			optionsVariable)
+		return nil, fmt.Errorf("%s: --check can't read %s with quotes, \\ or $ inside: give the options as the "+
+			"service has them", path, optionsVariable)
 	}
 	options := strings.Fields(value)
 	if i := slices.Index(options, separator); i >= 0 {
