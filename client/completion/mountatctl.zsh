@@ -17,11 +17,11 @@ _mountatctl() {
         commands=(
                 'run:mount, run a command in the root, unmount'
                 'hold:mount, and unmount at the end of standard input or at a signal'
-                "hello:print the daemon's version and features"
-                "mount:mount until unmounted, and print the lease's number"
+                'hello:print version and features of the daemon'
+                'mount:mount until unmounted, and print the lease'
                 'unmount:unmount the leases below a root, or a lease'
                 'list:list leases'
-                "status:print the daemon's version, counters and limits"
+                'status:print version, counters and limits of the daemon'
         )
         connection=('--socket=[socket of mountatd]:socket:_files' '--timeout=[how long to wait for each answer]:seconds:')
         mount=('--create[create missing mountpoints]' '--dev[mount a /dev too]'
@@ -31,7 +31,7 @@ _mountatctl() {
         all=('--help[print help]' '--version[print the version]')
 
         _arguments -C $all '1:command:->command' '*::argument:->argument'
-        all+=('--no-pager[does nothing]' '(-q --quiet)'{-q,--quiet}"[don't print the lease]")
+        all+=('--no-pager[does nothing]' '(-q --quiet)'{-q,--quiet}'[print no lease]')
         case $state in
         command) _describe command commands ;;
         argument)
