@@ -9,5 +9,5 @@ set -euo pipefail
 
 export MOUNTATD_KERNEL=${MOUNTATD_KERNEL:-linux-image-amd64/bookworm-backports}
 exec "$(dirname "$(realpath "$0")")/check_old_kernel.sh" \
-        check_daemon_join check_containers check_namespaces check_enter check_run_join \
+        check_daemon_join check_containers check_namespaces check_connection_enter check_run_join \
         check_daemon_mount check_daemon_unmount check_daemon_confinement
