@@ -276,5 +276,5 @@ int main(void) {
         tcase_add_test(faultiness, a_daemon_that_died_before_hangs_up_and_raises_no_signal);
         tcase_add_loop_test(faultiness, a_reply_that_breaks_the_protocol_ends_the_connection, 0,
                             N_ELEMENTS(faults));
-        return scripted_run(suite);
+        return suite_run_all(suite);
 }

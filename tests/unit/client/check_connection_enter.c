@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -184,14 +183,14 @@ static const struct step enters[][STEPS_MAX] = {{
 }};
 
 START_TEST(a_mount_that_is_refused_as_foreign_is_asked_again_in_there) {
-        int before = count_descriptors();
+        unsigned before = descriptors_count();
 
         start(enters);
         ck_assert_int_eq(mount_target(), 0);
         ck_assert_int_eq(mountat_error_status(scripted.mountat), MOUNTAT_STATUS_OK);
         ck_assert_int_eq(unmount(), 0);
         /* The socket and its watch. */
-        ck_assert_int_eq(count_descriptors(), before + 2);
+        ck_assert_uint_eq(descriptors_count(), before + 2);
         ck_assert_int_eq(mount_target(), 0);
         expect_end();
 }
@@ -736,36 +735,15 @@ static const struct step enters_later[][STEPS_MAX] = {{
         {PROTOCOL_MOUNT},
 }};
 
-/* Fills the descriptor table except for `n`, and returns the fillers, terminated by -1. */
-static const int *leave_descriptors(int n, struct rlimit *before) {
-        static int filled[65];
-        struct rlimit limit = {.rlim_cur = N_ELEMENTS(filled) - 1};
-        int count = 0;
-
-        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, before), 0);
-        limit.rlim_max = before->rlim_max;
-        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-        while ((filled[count] = fcntl(scripted.root, F_DUPFD_CLOEXEC, 0)) >= 0)
-                count++;
-        ck_assert_int_ge(count, n);
-        while (n-- > 0)
-                close(filled[--count]);
-        filled[count] = -1;
-        return filled;
-}
-
 /* A namespace omitted for lack of descriptors would be missing as long as the connection lives. */
 START_TEST(a_shortage_of_descriptors_leaves_no_namespace_out) {
         const int *filled;
-        struct rlimit limit;
 
         start(enters_later);
         ck_assert_int_eq(hello(), 0);
-        filled = leave_descriptors(_i, &limit);
+        filled = descriptors_leave((unsigned)_i, scripted.root);
         expect_client_failure(check(), EMFILE);
-        for (; *filled >= 0; filled++)
-                close(*filled);
-        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        descriptors_give_back(filled);
         ck_assert_int_eq(check(), 0);
         expect_end();
 }
@@ -875,5 +853,5 @@ int main(void) {
         tcase_add_loop_test(own, a_shortage_of_descriptors_leaves_no_namespace_out, 0, 3);
         tcase_add_test(own, other_namespaces_that_are_not_to_be_had_are_left_out);
         tcase_add_test(own, without_its_own_mount_namespace_it_says_so);
-        return scripted_run(suite);
+        return suite_run_all(suite);
 }

@@ -283,5 +283,5 @@ int main(void) {
         tcase_add_test(tests, an_older_daemon_without_dev_is_named);
         tcase_add_loop_test(tests, a_failure_names_the_file_system_at_fault, 0,
                             N_ELEMENTS(culprits));
-        return scripted_run(suite);
+        return suite_run_all(suite);
 }

@@ -2,6 +2,7 @@
 
 /* Kept leases and checks in libmountat: the requests, and what stays afterwards. */
 
+#include "tests/fixtures/descriptors.h"
 #include "tests/unit/client/scripted.h"
 
 #include <errno.h>
@@ -79,14 +80,14 @@ static void keeps_thrice(int connection) {
 }
 
 START_TEST(a_kept_mount_asks_for_the_feature_once_and_closing_leaves_it) {
-        int before = count_descriptors();
+        unsigned before = descriptors_count();
 
         make_mountpoints();
         scripted_start_and_connect(keeps_thrice);
         ck_assert_int_eq(mount_kept(), 0);
         ck_assert_int_eq(mount_kept(), 0);
         ck_assert_int_eq(mount_root(MOUNTAT_PROC | MOUNTAT_SYSFS | MOUNTAT_KEEP), 0);
-        ck_assert_int_eq(count_descriptors(), before + 2); /* the socket and its watch */
+        ck_assert_uint_eq(descriptors_count(), before + 2); /* the socket and its watch */
         expect_end();
 }
 END_TEST
@@ -338,5 +339,5 @@ int main(void) {
         tcase_add_test(afterwards, a_kept_mount_in_doubt_names_the_list);
         tcase_add_test(afterwards, a_loss_before_the_mount_was_asked_is_no_doubt);
         tcase_add_test(afterwards, a_check_is_never_in_doubt);
-        return scripted_run(suite);
+        return suite_run_all(suite);
 }

@@ -315,5 +315,5 @@ int main(void) {
         tcase_add_test(creating, what_was_created_goes_when_the_next_cannot_be);
         tcase_add_test(creating, what_was_created_goes_with_the_struct_when_the_daemon_died);
         tcase_add_test(creating, an_unmount_that_failed_may_be_tried_again);
-        return scripted_run(suite);
+        return suite_run_all(suite);
 }

@@ -235,5 +235,5 @@ int main(void) {
         tcase_add_test(lacking, an_older_daemon_is_not_asked_and_named);
         tcase_add_test(lacking, an_older_daemon_goes_on_with_proc_and_sysfs);
         tcase_add_test(lacking, a_daemon_that_has_none_says_why_itself);
-        return scripted_run(suite);
+        return suite_run_all(suite);
 }

@@ -5,8 +5,9 @@
 #include "tests/unit/client/scripted.h"
 
 #include "common/fd.h"
+#include "tests/fixtures/descriptors.h"
+#include "tests/fixtures/suite.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
@@ -21,17 +22,6 @@
 #include <time.h>
 
 struct scripted scripted = {.listener = -EBADF, .root = -EBADF, .peer = -1};
-
-int count_descriptors(void) {
-        DIR *fds = opendir("/proc/self/fd");
-        int n = 0;
-
-        ck_assert_ptr_nonnull(fds);
-        while (readdir(fds))
-                n++;
-        closedir(fds);
-        return n;
-}
 
 void scripted_listen(void) {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -58,7 +48,7 @@ static void setup(void) {
         scripted_listen();
         scripted.mountat = mountat_new();
         ck_assert_ptr_nonnull(scripted.mountat);
-        scripted.descriptors = count_descriptors();
+        scripted.descriptors = descriptors_count();
 }
 
 void scripted_kill(void) {
@@ -82,7 +72,7 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 
 static void teardown(void) {
         scripted.mountat = mountat_free(scripted.mountat);
-        ck_assert_int_eq(count_descriptors(), scripted.descriptors);
+        ck_assert_uint_eq(descriptors_count(), scripted.descriptors);
         scripted_stop();
         scripted.root = fd_close(scripted.root);
         nftw(scripted.dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
@@ -92,18 +82,9 @@ TCase *scripted_case(Suite *suite, const char *name) {
         TCase *tcase = tcase_create(name);
 
         tcase_add_checked_fixture(tcase, setup, teardown);
+        tcase_set_timeout(tcase, SUITE_TIMEOUT);
         suite_add_tcase(suite, tcase);
         return tcase;
-}
-
-int scripted_run(Suite *suite) {
-        SRunner *runner = srunner_create(suite);
-        int failed;
-
-        srunner_run_all(runner, CK_NORMAL);
-        failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 void peer_check(bool fact) {

@@ -9,6 +9,7 @@
 
 #include "common/fdpass.h"
 #include "common/wire.h"
+#include "tests/fixtures/suite.h"
 
 #include <check.h>
 #include <mountat.h>
@@ -33,17 +34,14 @@ struct scripted {
         int listener;
         int root; /* O_PATH */
         pid_t peer;
-        int descriptors;
+        unsigned descriptors; /* how many are open in between */
         struct mountat *mountat;
 };
 
 extern struct scripted scripted;
 
-/* Adds a case to `suite` whose tests have the fixture. */
+/* Adds a case to `suite`, for suite_run_all(), whose tests have the fixture. */
 TCase *scripted_case(Suite *suite, const char *name);
-
-/* Runs the suite and returns the exit status. */
-int scripted_run(Suite *suite);
 
 /* Serves one connection after the other with `script`, as long as that returns. */
 void scripted_start(void (*script)(int connection));
@@ -71,7 +69,6 @@ void peer_silent(int connection);   /* never answers */
 
 /* For tests. */
 int64_t now(void); /* milliseconds */
-int count_descriptors(void);
 void expect_failure(int result, int error, int status);
 void expect_client_failure(int result, int error);
 void expect_text(const char *part);
