@@ -13,24 +13,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static bool may_mount;
-
-#define RECOVERY_TEST(name)                                                                        \
-        static void name##_body(void);                                                             \
-        START_TEST(name) {                                                                         \
-                if (!may_mount)                                                                    \
-                        test_skip_report(#name, "there is no mount namespace to be had");          \
-                else                                                                               \
-                        name##_body();                                                             \
-        }                                                                                          \
-        END_TEST static void name##_body(void)
 
 enum {
         ENDLESS = -1,
@@ -232,7 +219,7 @@ static uint64_t mount_targets(const char *parent) {
         return lease;
 }
 
-RECOVERY_TEST(a_lease_is_adopted_before_the_next_call) {
+MOUNT_TEST(a_lease_is_adopted_before_the_next_call) {
         plan.requests[0] = 1;
         start();
         ck_assert_int_eq(mount_root(BOTH), 0);
@@ -242,7 +229,7 @@ RECOVERY_TEST(a_lease_is_adopted_before_the_next_call) {
         ck_assert(!is_mounted("proc") && !is_mounted("sys"));
 }
 
-RECOVERY_TEST(targets_are_adopted_in_their_own_order) {
+MOUNT_TEST(targets_are_adopted_in_their_own_order) {
         plan.requests[0] = 1;
         start();
         ck_assert_uint_eq(mount_targets("."), SCRIPTED_LEASE);
@@ -251,7 +238,7 @@ RECOVERY_TEST(targets_are_adopted_in_their_own_order) {
         ck_assert(!is_mounted("proc"));
 }
 
-RECOVERY_TEST(a_target_is_found_where_its_parent_was_moved_to) {
+MOUNT_TEST(a_target_is_found_where_its_parent_was_moved_to) {
         plan.requests[0] = 1;
         start();
         ck_assert_int_eq(mkdirat(scripted.root, "other", 0755), 0);
@@ -264,7 +251,7 @@ RECOVERY_TEST(a_target_is_found_where_its_parent_was_moved_to) {
         ck_assert_int_eq(renameat(scripted.root, "moved", scripted.root, "other"), 0);
 }
 
-RECOVERY_TEST(several_leases_are_adopted_one_by_one) {
+MOUNT_TEST(several_leases_are_adopted_one_by_one) {
         plan.requests[0] = 2;
         start();
         ck_assert_int_eq(mkdirat(scripted.root, "other", 0755), 0);
@@ -277,7 +264,7 @@ RECOVERY_TEST(several_leases_are_adopted_one_by_one) {
         ck_assert_int_eq(unmount(), 0);
 }
 
-RECOVERY_TEST(the_next_instance_may_die_while_it_adopts) {
+MOUNT_TEST(the_next_instance_may_die_while_it_adopts) {
         plan.requests[0] = plan.requests[1] = 1;
         start();
         ck_assert_int_eq(mount_root(BOTH), 0); /* 1 */
@@ -285,7 +272,7 @@ RECOVERY_TEST(the_next_instance_may_die_while_it_adopts) {
         ck_assert_int_eq(unmount(), 0);
 }
 
-RECOVERY_TEST(recovering_what_is_whole_does_nothing) {
+MOUNT_TEST(recovering_what_is_whole_does_nothing) {
         start();
         ck_assert_int_eq(mount_root(BOTH), 0);
         plan.refuses_adoption = true;
@@ -294,12 +281,12 @@ RECOVERY_TEST(recovering_what_is_whole_does_nothing) {
         ck_assert_int_eq(unmount(), 0);
 }
 
-RECOVERY_TEST(recovering_what_was_never_connected_fails) {
+MOUNT_TEST(recovering_what_was_never_connected_fails) {
         expect_client_failure(mountat_recover(scripted.mountat), ENOTCONN);
 }
 
 /* Each instance is asked for its features before the mount. */
-RECOVERY_TEST(a_lease_with_a_dev_is_adopted_and_unmounted) {
+MOUNT_TEST(a_lease_with_a_dev_is_adopted_and_unmounted) {
         plan.requests[0] = 2;
         start();
         ck_assert_int_eq(mount_root(BOTH | MOUNTAT_DEV | MOUNTAT_CREATE), 0);
@@ -309,7 +296,7 @@ RECOVERY_TEST(a_lease_with_a_dev_is_adopted_and_unmounted) {
         ck_assert(!is_mounted("proc") && !is_there("dev"));
 }
 
-RECOVERY_TEST(a_target_named_dev_is_found_where_its_parent_was_moved_to) {
+MOUNT_TEST(a_target_named_dev_is_found_where_its_parent_was_moved_to) {
         struct mountat_target target = {.file_system = MOUNTAT_FILE_SYSTEM_DEV};
         uint64_t lease = 77;
 
@@ -327,19 +314,16 @@ RECOVERY_TEST(a_target_named_dev_is_found_where_its_parent_was_moved_to) {
         ck_assert(!is_mounted("moved/dev"));
 }
 
-RECOVERY_TEST(a_dev_that_is_gone_loses_the_lease) {
-        char path[256];
-
+MOUNT_TEST(a_dev_that_is_gone_loses_the_lease) {
         plan.requests[0] = 2;
         start();
         ck_assert_int_eq(mount_root(BOTH | MOUNTAT_DEV | MOUNTAT_CREATE), 0);
-        snprintf(path, sizeof(path), "%s/root/dev", scripted.dir);
-        ck_assert_int_eq(umount2(path, MNT_DETACH), 0);
+        unmount_from("dev");
         expect_failure(recover(), ENOENT, MOUNTAT_STATUS_NO_SUCH_LEASE);
         expect_text("gone");
 }
 
-RECOVERY_TEST(a_mount_that_was_not_begun_is_asked_for_again) {
+MOUNT_TEST(a_mount_that_was_not_begun_is_asked_for_again) {
         plan.requests[0] = 1;
         plan.dies_before_act = true;
         start();
@@ -347,7 +331,7 @@ RECOVERY_TEST(a_mount_that_was_not_begun_is_asked_for_again) {
         ck_assert(is_mounted("proc"));
 }
 
-RECOVERY_TEST(a_mount_that_was_never_sent_is_asked_for_again) {
+MOUNT_TEST(a_mount_that_was_never_sent_is_asked_for_again) {
         plan.requests[0] = 1;
         start();
         ck_assert_int_eq(hello(), 0);
@@ -356,7 +340,7 @@ RECOVERY_TEST(a_mount_that_was_never_sent_is_asked_for_again) {
         ck_assert(is_mounted("proc"));
 }
 
-RECOVERY_TEST(a_mount_that_nobody_was_told_of_is_said_to_be_in_doubt) {
+MOUNT_TEST(a_mount_that_nobody_was_told_of_is_said_to_be_in_doubt) {
         uint64_t lease = 77;
 
         plan.requests[0] = 1;
@@ -371,7 +355,7 @@ RECOVERY_TEST(a_mount_that_nobody_was_told_of_is_said_to_be_in_doubt) {
         ck_assert_int_ge(mountat_fd(scripted.mountat), 0);
 }
 
-RECOVERY_TEST(an_unmount_that_was_carried_out_unanswered_is_a_success) {
+MOUNT_TEST(an_unmount_that_was_carried_out_unanswered_is_a_success) {
         plan.requests[0] = 2;
         plan.dies_before_reply = true;
         start();
@@ -380,7 +364,7 @@ RECOVERY_TEST(an_unmount_that_was_carried_out_unanswered_is_a_success) {
         ck_assert(!is_mounted("proc"));
 }
 
-RECOVERY_TEST(an_unmount_that_was_not_begun_is_asked_for_again) {
+MOUNT_TEST(an_unmount_that_was_not_begun_is_asked_for_again) {
         plan.requests[0] = 2;
         plan.dies_before_act = true;
         start();
@@ -389,7 +373,7 @@ RECOVERY_TEST(an_unmount_that_was_not_begun_is_asked_for_again) {
         ck_assert(!is_mounted("proc"));
 }
 
-RECOVERY_TEST(an_unmount_waits_for_the_release_of_what_was_refused) {
+MOUNT_TEST(an_unmount_waits_for_the_release_of_what_was_refused) {
         plan.requests[0] = 2;
         plan.dies_before_act = true;
         plan.refuses_adoption = plan.releases_refused = true;
@@ -399,7 +383,7 @@ RECOVERY_TEST(an_unmount_waits_for_the_release_of_what_was_refused) {
         ck_assert(!is_mounted("proc"));
 }
 
-RECOVERY_TEST(an_unmount_does_not_wait_for_ever) {
+MOUNT_TEST(an_unmount_does_not_wait_for_ever) {
         int64_t begin;
 
         plan.requests[0] = 2;
@@ -414,7 +398,7 @@ RECOVERY_TEST(an_unmount_does_not_wait_for_ever) {
         expect_text("was lost");
 }
 
-RECOVERY_TEST(a_lease_that_is_refused_is_told_once) {
+MOUNT_TEST(a_lease_that_is_refused_is_told_once) {
         plan.requests[0] = 1;
         plan.refuses_adoption = true;
         start();
@@ -443,15 +427,15 @@ static void offer_twice(uint16_t status, int error) {
         ck_assert(!is_mounted("proc") && !is_mounted("sys"));
 }
 
-RECOVERY_TEST(a_lease_is_offered_again_after_a_limit) {
+MOUNT_TEST(a_lease_is_offered_again_after_a_limit) {
         offer_twice(STATUS_LIMIT_EXCEEDED, EDQUOT);
 }
 
-RECOVERY_TEST(a_lease_is_offered_again_after_a_shutdown) {
+MOUNT_TEST(a_lease_is_offered_again_after_a_shutdown) {
         offer_twice(STATUS_SHUTTING_DOWN, ESHUTDOWN);
 }
 
-RECOVERY_TEST(a_lease_whose_mounts_are_gone_is_lost) {
+MOUNT_TEST(a_lease_whose_mounts_are_gone_is_lost) {
         plan.requests[0] = 1;
         start();
         ck_assert_int_eq(mount_root(BOTH), 0);
@@ -460,7 +444,7 @@ RECOVERY_TEST(a_lease_whose_mounts_are_gone_is_lost) {
         expect_text("gone");
 }
 
-RECOVERY_TEST(a_lease_whose_directories_are_gone_is_lost) {
+MOUNT_TEST(a_lease_whose_directories_are_gone_is_lost) {
         plan.requests[0] = 1;
         start();
         mount_targets(".");
@@ -471,7 +455,7 @@ RECOVERY_TEST(a_lease_whose_directories_are_gone_is_lost) {
         expect_text("gone");
 }
 
-RECOVERY_TEST(a_daemon_that_stays_away_costs_the_timeout_and_no_lease) {
+MOUNT_TEST(a_daemon_that_stays_away_costs_the_timeout_and_no_lease) {
         int64_t begin;
 
         start();
@@ -496,7 +480,7 @@ RECOVERY_TEST(a_daemon_that_stays_away_costs_the_timeout_and_no_lease) {
         ck_assert(!is_mounted("proc"));
 }
 
-RECOVERY_TEST(a_daemon_that_does_not_answer_may_still_be_replaced) {
+MOUNT_TEST(a_daemon_that_does_not_answer_may_still_be_replaced) {
         start();
         ck_assert_int_eq(mount_root(BOTH), 0);
         scripted_kill(); /* the socket still queues connections */
@@ -509,7 +493,7 @@ RECOVERY_TEST(a_daemon_that_does_not_answer_may_still_be_replaced) {
         ck_assert_int_eq(unmount(), 0);
 }
 
-RECOVERY_TEST(connecting_by_hand_starts_over) {
+MOUNT_TEST(connecting_by_hand_starts_over) {
         start();
         ck_assert_int_eq(mount_root(BOTH), 0);
         scripted_kill();
@@ -523,7 +507,7 @@ RECOVERY_TEST(connecting_by_hand_starts_over) {
         ck_assert_int_eq(mountat_recover(scripted.mountat), 0);
 }
 
-RECOVERY_TEST(a_shortage_of_descriptors_loses_no_lease) {
+MOUNT_TEST(a_shortage_of_descriptors_loses_no_lease) {
         const int *filled;
 
         plan.requests[0] = 1;
@@ -539,7 +523,7 @@ RECOVERY_TEST(a_shortage_of_descriptors_loses_no_lease) {
         ck_assert_int_eq(unmount(), 0);
 }
 
-RECOVERY_TEST(the_watched_descriptor_stays_the_same) {
+MOUNT_TEST(the_watched_descriptor_stays_the_same) {
         int fd;
 
         plan.requests[0] = 1;
@@ -561,7 +545,7 @@ static void wait_until_connected(void) {
         }
 }
 
-RECOVERY_TEST(the_keeper_recovers_while_nobody_calls) {
+MOUNT_TEST(the_keeper_recovers_while_nobody_calls) {
         start();
         ck_assert_int_eq(mountat_keep(scripted.mountat), 0);
         ck_assert_int_eq(mountat_keep(scripted.mountat), 0);
@@ -576,7 +560,7 @@ RECOVERY_TEST(the_keeper_recovers_while_nobody_calls) {
         ck_assert(!is_mounted("proc"));
 }
 
-RECOVERY_TEST(the_keeper_may_be_there_before_the_connection) {
+MOUNT_TEST(the_keeper_may_be_there_before_the_connection) {
         plan.requests[0] = 1;
         make_mountpoints();
         ck_assert_int_eq(mountat_keep(scripted.mountat), 0);
@@ -585,7 +569,7 @@ RECOVERY_TEST(the_keeper_may_be_there_before_the_connection) {
         ck_assert_int_eq(unmount(), 0);
 }
 
-RECOVERY_TEST(the_keeper_and_its_owner_share_a_connection_that_breaks_often) {
+MOUNT_TEST(the_keeper_and_its_owner_share_a_connection_that_breaks_often) {
         plan.requests[0] = plan.requests[1] = plan.requests[2] = 1;
         start();
         ck_assert_int_eq(mountat_keep(scripted.mountat), 0);
@@ -595,7 +579,7 @@ RECOVERY_TEST(the_keeper_and_its_owner_share_a_connection_that_breaks_often) {
         ck_assert_int_eq(unmount(), 0);
 }
 
-RECOVERY_TEST(the_keeper_ends_while_the_daemon_is_away) {
+MOUNT_TEST(the_keeper_ends_while_the_daemon_is_away) {
         int64_t begin;
 
         start();
@@ -608,7 +592,7 @@ RECOVERY_TEST(the_keeper_ends_while_the_daemon_is_away) {
         ck_assert_int_lt(now() - begin, 2000);
 }
 
-RECOVERY_TEST(the_keeper_ends_while_the_daemon_does_not_answer) {
+MOUNT_TEST(the_keeper_ends_while_the_daemon_does_not_answer) {
         int64_t begin;
 
         plan.requests[0] = 1;
@@ -625,27 +609,6 @@ RECOVERY_TEST(the_keeper_ends_while_the_daemon_does_not_answer) {
         begin = now();
         scripted.mountat = mountat_free(scripted.mountat);
         ck_assert_int_lt(now() - begin, 2000);
-}
-
-static void write_file(const char *path, const char *text) {
-        FD_AUTO int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-        if (fd >= 0 && write(fd, text, strlen(text)) < 0)
-                perror(path);
-}
-
-/* Without privilege, uses a user namespace if that is allowed. */
-static bool isolate(void) {
-        uid_t uid = geteuid();
-        char map[64];
-
-        if (unshare(uid == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) < 0)
-                return false;
-        if (uid != 0) {
-                snprintf(map, sizeof(map), "0 %u 1", uid);
-                write_file("/proc/self/uid_map", map);
-        }
-        return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
 }
 
 int main(void) {
@@ -687,7 +650,7 @@ int main(void) {
                 NULL,
         };
 
-        may_mount = isolate();
+        scripted_isolate();
         tcase_add_checked_fixture(tcase, NULL, teardown);
         for (; *tests; tests++)
                 tcase_add_test(tcase, *tests);

@@ -11,10 +11,12 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -85,6 +87,45 @@ TCase *scripted_case(Suite *suite, const char *name) {
         tcase_set_timeout(tcase, SUITE_TIMEOUT);
         suite_add_tcase(suite, tcase);
         return tcase;
+}
+
+static void write_file(const char *path, const char *text) {
+        FD_AUTO int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+        if (fd >= 0 && write(fd, text, strlen(text)) < 0)
+                perror(path);
+}
+
+static bool isolate(void) {
+        uid_t uid = geteuid();
+        char map[64];
+
+        if (unshare(uid == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) < 0)
+                return false;
+        if (uid != 0) {
+                snprintf(map, sizeof(map), "0 %u 1", uid);
+                write_file("/proc/self/uid_map", map);
+        }
+        return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+void scripted_isolate(void) {
+        scripted.isolated = isolate();
+}
+
+static const char *below_root(const char *name) {
+        static char path[256];
+
+        snprintf(path, sizeof(path), "%s/root/%s", scripted.dir, name);
+        return path;
+}
+
+void mount_on(const char *name) {
+        ck_assert_int_eq(mount("none", below_root(name), "tmpfs", 0, NULL), 0);
+}
+
+void unmount_from(const char *name) {
+        ck_assert_int_eq(umount2(below_root(name), MNT_DETACH), 0);
 }
 
 void peer_check(bool fact) {

@@ -9,6 +9,7 @@
 
 #include "common/fdpass.h"
 #include "common/wire.h"
+#include "tests/fixtures/skip.h"
 #include "tests/fixtures/suite.h"
 
 #include <check.h>
@@ -36,6 +37,7 @@ struct scripted {
         pid_t peer;
         unsigned descriptors; /* how many are open in between */
         struct mountat *mountat;
+        bool isolated;
 };
 
 extern struct scripted scripted;
@@ -43,7 +45,27 @@ extern struct scripted scripted;
 /* Adds a case to `suite`, for suite_run_all(), whose tests have the fixture. */
 TCase *scripted_case(Suite *suite, const char *name);
 
-/* Serves one connection after the other with `script`, as long as that returns. */
+/*
+ * For main(), where there are MOUNT_TESTs: a mount namespace of the program's own. Without
+ * privileges by way of a user namespace, where that is allowed.
+ */
+void scripted_isolate(void);
+
+#define MOUNT_TEST(name)                                                                           \
+        static void name##_body(void);                                                             \
+        START_TEST(name) {                                                                         \
+                if (!scripted.isolated)                                                            \
+                        test_skip_report(#name, "there is no mount namespace to be had");          \
+                else                                                                               \
+                        name##_body();                                                             \
+        }                                                                                          \
+        END_TEST static void name##_body(void)
+
+/* A tmpfs on that directory below the root, or none any more. */
+void mount_on(const char *name);
+void unmount_from(const char *name);
+
+/* Serves each connection in turn with `script`, for as long as that returns. */
 void scripted_start(void (*script)(int connection));
 void scripted_start_and_connect(void (*script)(int connection));
 void scripted_kill(void);
