@@ -18,28 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum {
-        STEPS_MAX = 12,
-        CONNECTIONS_MAX = 3,
-        ABLE = SCRIPTED_FEATURES | PROTOCOL_FEATURE_ENTER,
-};
+enum { ABLE = SCRIPTED_FEATURES | PROTOCOL_FEATURE_ENTER };
 
-struct step {
-        uint16_t operation; /* the expected request; 0: none any more */
-        enum {
-                ANSWER,
-                DIE,    /* without an answer */
-                IGNORE, /* the request */
-        } act;
-        struct wire_reply reply;
-};
-
-#define FOREIGN .reply = {.status = STATUS_FOREIGN_NAMESPACE, .text = "it is elsewhere"}
-#define GRANT .reply = {.lease = SCRIPTED_LEASE}
-#define GREET(bits) .reply = {.flags = (bits), .text = "mountatd 0.3.0"}
-
-static const struct step (*plan)[STEPS_MAX];
-static unsigned connections;    /* the peer's */
 static uint32_t namespaces = 3; /* expected in an enter */
 
 /* Reads the kernel's name of the namespace at index `i` of the request. */
@@ -60,56 +40,41 @@ static void check_namespace(const struct wire_request *request, const struct fdp
 }
 
 /* The request sent after an enter equals the one before it. */
-static void check_repeated(const struct wire_request *request, const struct step *step) {
-        static struct wire_request before;
-
-        if (step > plan[connections - 1] && step[-1].operation == PROTOCOL_ENTER &&
-            step[-1].reply.status == STATUS_OK && before.operation == request->operation) {
-                peer_check(before.n_targets == request->n_targets &&
-                           before.lease == request->lease && before.flags == request->flags &&
-                           before.cookie < request->cookie);
-                peer_check(memcmp(before.targets, request->targets,
-                                  request->n_targets * sizeof(before.targets[0])) == 0);
-        }
-        before = *request;
+static void check_repeated(const struct wire_request *before, const struct wire_request *request) {
+        peer_check(before->n_targets == request->n_targets && before->lease == request->lease &&
+                   before->flags == request->flags && before->cookie < request->cookie);
+        peer_check(memcmp(before->targets, request->targets,
+                          request->n_targets * sizeof(before->targets[0])) == 0);
 }
 
 static void check_request(const struct wire_request *request, const struct fdpass_set *set,
                           const struct step *step) {
+        static struct wire_request before;
+        static bool entered; /* with the last request */
+
         if (request->operation == PROTOCOL_ENTER) {
                 peer_check(request->n_targets == namespaces && request->lease == 0 &&
                            request->flags == 0);
                 for (uint32_t i = 0; i < request->n_targets; i++)
                         check_namespace(request, set, i);
+                entered = step->reply.status == STATUS_OK;
+                return;
         }
-        if (request->operation == PROTOCOL_MOUNT || request->operation == PROTOCOL_ADOPT)
-                check_repeated(request, step);
+        if (request->operation == PROTOCOL_MOUNT || request->operation == PROTOCOL_ADOPT) {
+                if (entered && before.operation == request->operation)
+                        check_repeated(&before, request);
+                before = *request;
+        }
+        entered = false;
 }
 
-static void stepwise(int connection) {
-        const struct step *step;
+#define start(steps) start_all(steps, N_ELEMENTS(steps))
 
-        peer_check(connections < CONNECTIONS_MAX);
-        step = plan[connections++];
-        for (;; step++) {
-                FDPASS_AUTO struct fdpass_set set;
-                struct wire_request request;
-
-                if (!peer_try_receive(connection, &request, &set))
-                        _exit(step->operation == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
-                peer_check(request.operation == step->operation);
-                check_request(&request, &set, step);
-                if (step->act == DIE)
-                        return;
-                if (step->act == ANSWER)
-                        peer_answer(connection, &request, step->reply);
-        }
-}
-
-static void start(const struct step steps[][STEPS_MAX]) {
-        plan = steps;
+static void start_all(const struct step (*steps)[STEPS_MAX], size_t n) {
+        scripted_check = check_request;
         make_mountpoints();
-        scripted_start_and_connect(stepwise);
+        scripted_follow_all(steps, n);
+        ck_assert_int_eq(mountat_connect(scripted.mountat, scripted.path), 0);
 }
 
 static struct mountat_target target(void) {
@@ -358,7 +323,6 @@ static const struct step fails_once[][STEPS_MAX] = {
                 {PROTOCOL_HELLO, GREET(ABLE)},
                 {PROTOCOL_ENTER,
                  .reply = {.status = STATUS_HOST_FAILED, .error = ENOMEM, .text = "no memory"}},
-                {0},
         },
         {
                 {PROTOCOL_MOUNT, FOREIGN},
@@ -368,26 +332,13 @@ static const struct step fails_once[][STEPS_MAX] = {
         },
 };
 
-/* The peer's first connection ends at any step. */
-static void stepwise_and_on(int connection) {
-        const struct step *step = plan[connections++];
-
-        for (; step->operation; step++) {
-                struct wire_request request = peer_receive_only(connection);
-
-                peer_check(request.operation == step->operation);
-                peer_answer(connection, &request, step->reply);
-        }
-}
-
 START_TEST(what_the_host_fails_at_is_tried_again_on_another_connection) {
-        plan = fails_once;
-        make_mountpoints();
-        scripted_start_and_connect(stepwise_and_on);
+        start(fails_once);
         expect_failure(mount_target(), ENOMEM, MOUNTAT_STATUS_HOST_FAILED);
         expect_text("no memory");
         ck_assert_int_eq(mountat_fd(scripted.mountat), -ENOTCONN);
         ck_assert_int_eq(mount_target(), 0);
+        expect_end();
 }
 END_TEST
 
@@ -408,7 +359,7 @@ END_TEST
 /* ---- losses ---- */
 
 /* The daemon dies of the n-th request of a mount that enters; then what the next instance gets. */
-static const struct step dying[][CONNECTIONS_MAX][STEPS_MAX] = {
+static const struct step dying[][3][STEPS_MAX] = {
         {
                 {{PROTOCOL_MOUNT, DIE}},
                 {{PROTOCOL_MOUNT, FOREIGN},
@@ -456,7 +407,7 @@ static const struct step dying[][CONNECTIONS_MAX][STEPS_MAX] = {
 };
 
 START_TEST(a_daemon_that_dies_on_the_way_is_replaced) {
-        start(dying[_i]);
+        start_all(dying[_i], dying[_i][2][0].operation ? 3 : 2);
         ck_assert_int_eq(mount_target(), 0);
         expect_end();
 }
@@ -558,8 +509,7 @@ START_TEST(connecting_by_hand_enters_first_too) {
         expect_client_failure(hello(), ETIMEDOUT);
         mountat_set_timeout(scripted.mountat, 0);
         scripted_kill();
-        connections = 1;
-        scripted_start(stepwise);
+        scripted_follow_all(&steps[1], 1);
         ck_assert_int_eq(mountat_connect(scripted.mountat, scripted.path), 0);
         ck_assert_int_eq(mount_target(), 0);
         expect_end();
@@ -659,13 +609,12 @@ static const struct step fails_to_return[][STEPS_MAX] = {
                 {PROTOCOL_HELLO, GREET(ABLE)},
                 {PROTOCOL_ENTER},
                 {PROTOCOL_MOUNT, GRANT},
-                {0},
+                {.act = CLOSE},
         },
         {
                 {PROTOCOL_HELLO, GREET(ABLE)},
                 {PROTOCOL_ENTER,
                  .reply = {.status = STATUS_HOST_FAILED, .error = ENOMEM, .text = "no memory"}},
-                {0},
         },
         {
                 {PROTOCOL_HELLO, GREET(ABLE)},
@@ -676,15 +625,14 @@ static const struct step fails_to_return[][STEPS_MAX] = {
 };
 
 START_TEST(a_next_one_that_fails_at_entering_for_a_moment_loses_no_lease) {
-        plan = fails_to_return;
-        make_mountpoints();
-        scripted_start_and_connect(stepwise_and_on);
+        start(fails_to_return);
         ck_assert_int_eq(mount_adoptable(), 0);
         expect_failure(recover(), ENOMEM, MOUNTAT_STATUS_HOST_FAILED);
         expect_text("no memory");
         ck_assert_int_eq(mountat_fd(scripted.mountat), -ENOTCONN);
         ck_assert_int_eq(mountat_recover(scripted.mountat), 0);
         ck_assert_int_eq(unmount(), 0);
+        expect_end();
 }
 END_TEST
 
@@ -694,7 +642,7 @@ static const struct step keeps_waiting[][STEPS_MAX] = {
                 {PROTOCOL_HELLO, GREET(ABLE)},
                 {PROTOCOL_ENTER},
                 {PROTOCOL_MOUNT, GRANT},
-                {0},
+                {.act = CLOSE},
         },
         {
                 {PROTOCOL_HELLO, GREET(ABLE)},
@@ -702,19 +650,10 @@ static const struct step keeps_waiting[][STEPS_MAX] = {
         },
 };
 
-static void stepwise_with_patience(int connection) {
-        if (connections == 0)
-                stepwise_and_on(connection);
-        else
-                stepwise(connection);
-}
-
 START_TEST(the_keeper_ends_while_the_daemon_does_not_enter) {
         int64_t begin;
 
-        plan = keeps_waiting;
-        make_mountpoints();
-        scripted_start_and_connect(stepwise_with_patience);
+        start(keeps_waiting);
         ck_assert_int_eq(mount_adoptable(), 0);
         wait_for_hang_up();
         ck_assert_int_eq(mountat_keep(scripted.mountat), 0);
@@ -748,34 +687,6 @@ START_TEST(a_shortage_of_descriptors_leaves_no_namespace_out) {
         expect_end();
 }
 END_TEST
-
-/* Leaves only the named files in /proc/self/ns. False if that isn't possible here. */
-static bool cover_proc(const char *const *names) {
-        char proc[100], link[160], file[64];
-
-        snprintf(proc, sizeof(proc), "%s/proc", scripted.dir);
-        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-                return false;
-        ck_assert_int_eq(mkdir(proc, 0755), 0);
-        ck_assert_int_eq(mount("/proc", proc, NULL, MS_BIND | MS_REC, NULL), 0);
-        ck_assert_int_eq(mount("none", "/proc", "tmpfs", 0, NULL), 0);
-        ck_assert_int_eq(mkdir("/proc/self", 0755), 0);
-        ck_assert_int_eq(mkdir("/proc/self/ns", 0755), 0);
-        for (; *names; names++) {
-                snprintf(link, sizeof(link), "%s/self/ns/%s", proc, *names);
-                snprintf(file, sizeof(file), "/proc/self/ns/%s", *names);
-                ck_assert_int_eq(symlink(link, file), 0);
-        }
-        return true;
-}
-
-static void uncover_proc(void) {
-        char proc[100];
-
-        snprintf(proc, sizeof(proc), "%s/proc", scripted.dir);
-        ck_assert_int_eq(umount2(proc, MNT_DETACH), 0);
-        ck_assert_int_eq(umount2("/proc", MNT_DETACH), 0);
-}
 
 static const struct step enters_for_one[][STEPS_MAX] = {{
         {PROTOCOL_HELLO, GREET(ABLE)},

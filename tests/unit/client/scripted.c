@@ -128,6 +128,33 @@ void unmount_from(const char *name) {
         ck_assert_int_eq(umount2(below_root(name), MNT_DETACH), 0);
 }
 
+bool cover_proc(const char *const *names) {
+        char proc[100], link[160], file[64];
+
+        snprintf(proc, sizeof(proc), "%s/proc", scripted.dir);
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                return false;
+        ck_assert_int_eq(mkdir(proc, 0755), 0);
+        ck_assert_int_eq(mount("/proc", proc, NULL, MS_BIND | MS_REC, NULL), 0);
+        ck_assert_int_eq(mount("none", "/proc", "tmpfs", 0, NULL), 0);
+        ck_assert_int_eq(mkdir("/proc/self", 0755), 0);
+        ck_assert_int_eq(mkdir("/proc/self/ns", 0755), 0);
+        for (; *names; names++) {
+                snprintf(link, sizeof(link), "%s/self/ns/%s", proc, *names);
+                snprintf(file, sizeof(file), "/proc/self/ns/%s", *names);
+                ck_assert_int_eq(symlink(link, file), 0);
+        }
+        return true;
+}
+
+void uncover_proc(void) {
+        char proc[100];
+
+        snprintf(proc, sizeof(proc), "%s/proc", scripted.dir);
+        ck_assert_int_eq(umount2(proc, MNT_DETACH), 0);
+        ck_assert_int_eq(umount2("/proc", MNT_DETACH), 0);
+}
+
 void peer_check(bool fact) {
         if (!fact)
                 _exit(EXIT_FAILURE);
@@ -196,6 +223,42 @@ void scripted_start_and_connect(void (*script)(int connection)) {
         ck_assert_int_eq(mountat_connect(scripted.mountat, scripted.path), 0);
 }
 
+/* The peer's own. */
+static const struct step (*steps)[STEPS_MAX];
+static size_t connections;
+
+void (*scripted_check)(const struct wire_request *request, const struct fdpass_set *set,
+                       const struct step *step);
+
+static void follow(int connection) {
+        const struct step *step = *steps++;
+
+        for (; step->act != CLOSE; step++) {
+                FDPASS_AUTO struct fdpass_set set;
+                struct wire_request request;
+
+                if (!peer_try_receive(connection, &request, &set)) {
+                        peer_check(step->operation == 0);
+                        break;
+                }
+                peer_check(request.operation == step->operation);
+                if (scripted_check)
+                        scripted_check(&request, &set, step);
+                if (step->act == DIE)
+                        break;
+                if (step->act == ANSWER)
+                        peer_answer(connection, &request, step->reply);
+        }
+        if (--connections == 0)
+                _exit(EXIT_SUCCESS);
+}
+
+void scripted_follow_all(const struct step (*plan)[STEPS_MAX], size_t n) {
+        steps = plan;
+        connections = n;
+        scripted_start(follow);
+}
+
 void peer_obliging(int connection) {
         for (;;) {
                 struct wire_request request = peer_receive_only(connection);
@@ -238,9 +301,13 @@ void expect_closed(const char *why) {
 }
 
 void expect_end(void) {
+        scripted.mountat = mountat_free(scripted.mountat);
+        expect_end_of_peer();
+}
+
+void expect_end_of_peer(void) {
         int status;
 
-        scripted.mountat = mountat_free(scripted.mountat);
         ck_assert_int_eq(waitpid(scripted.peer, &status, 0), scripted.peer);
         scripted.peer = -1;
         ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS);

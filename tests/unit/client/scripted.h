@@ -61,11 +61,18 @@ void scripted_isolate(void);
         }                                                                                          \
         END_TEST static void name##_body(void)
 
+/*
+ * Covers /proc with an empty one, in a mount namespace of the test's own, but for the namespaces'
+ * files in /proc/self/ns that are named. False: there is none to be had.
+ */
+bool cover_proc(const char *const *names);
+void uncover_proc(void);
+
 /* A tmpfs on that directory below the root, or none any more. */
 void mount_on(const char *name);
 void unmount_from(const char *name);
 
-/* Serves each connection in turn with `script`, for as long as that returns. */
+/* Serves one connection after the other with `script`, as long as that returns. */
 void scripted_start(void (*script)(int connection));
 void scripted_start_and_connect(void (*script)(int connection));
 void scripted_kill(void);
@@ -89,6 +96,34 @@ void peer_answer(int connection, const struct wire_request *request, struct wire
 void peer_obliging(int connection); /* grants every request */
 void peer_silent(int connection);   /* never answers */
 
+/*
+ * A script as a list for each connection: the expected requests, and their answers. The peer fails
+ * on another request, and on a hang-up before the end of a list. It exits after the last connection.
+ */
+enum { STEPS_MAX = 12 };
+
+struct step {
+        uint16_t operation; /* the expected request; 0: none any more */
+        enum {
+                ANSWER,
+                DIE,    /* without an answer */
+                IGNORE, /* the request */
+                CLOSE,  /* without waiting for a request */
+        } act;
+        struct wire_reply reply;
+};
+
+#define FOREIGN .reply = {.status = STATUS_FOREIGN_NAMESPACE, .text = "it is elsewhere"}
+#define GRANT .reply = {.lease = SCRIPTED_LEASE}
+#define GREET(bits) .reply = {.flags = (bits), .text = "mountatd 0.3.0"}
+
+#define scripted_follow(plan) scripted_follow_all(plan, N_ELEMENTS(plan))
+void scripted_follow_all(const struct step (*plan)[STEPS_MAX], size_t n);
+
+/* Another check of each request; NULL: none. */
+extern void (*scripted_check)(const struct wire_request *request, const struct fdpass_set *set,
+                              const struct step *step);
+
 /* For tests. */
 int64_t now(void); /* milliseconds */
 void expect_failure(int result, int error, int status);
@@ -99,6 +134,7 @@ void expect_closed(
 void expect_short(int64_t since);
 void wait_for_hang_up(void);
 void expect_end(void);           /* the client hangs up, and all checks of the peer passed */
+void expect_end_of_peer(void);   /* the same, if the client has hung up */
 bool is_there(const char *name); /* below the root */
 void make_mountpoints(void);
 int mount_root(uint32_t flags); /* checks that a failure doesn't write the lease */
