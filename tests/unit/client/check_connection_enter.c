@@ -727,7 +727,7 @@ START_TEST(without_its_own_mount_namespace_it_says_so) {
 END_TEST
 
 int main(void) {
-        Suite *suite = suite_create("enter");
+        Suite *suite = suite_create("connection_enter");
         TCase *entering = scripted_case(suite, "entering");
         TCase *losses = scripted_case(suite, "losses");
         TCase *next = scripted_case(suite, "next");

@@ -320,7 +320,7 @@ START_TEST(a_check_is_never_in_doubt) {
 END_TEST
 
 int main(void) {
-        Suite *suite = suite_create("keep");
+        Suite *suite = suite_create("mountat_keep");
         TCase *asking = scripted_case(suite, "asking");
         TCase *afterwards = scripted_case(suite, "afterwards");
 

@@ -612,8 +612,8 @@ MOUNT_TEST(the_keeper_ends_while_the_daemon_does_not_answer) {
 }
 
 int main(void) {
-        Suite *suite = suite_create("recovery");
-        TCase *tcase = scripted_case(suite, "recovery");
+        Suite *suite = suite_create("connection_recovery");
+        TCase *tcase = scripted_case(suite, "connection_recovery");
         const TTest *const *tests = (const TTest *const[]){
                 a_lease_is_adopted_before_the_next_call,
                 a_lease_is_offered_again_after_a_limit,
