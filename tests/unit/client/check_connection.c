@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -535,18 +536,39 @@ START_TEST(a_request_that_is_lost_on_the_way_is_asked_again_and_in_doubt) {
 }
 END_TEST
 
+/* What didn't reach an instance can't have been carried out. */
+static const struct {
+        struct step steps[2][STEPS_MAX];
+        uint32_t features;
+        bool hangs_up;
+} doubtless[] = {
+        {{{{.act = CLOSE}}, {{PROTOCOL_MOUNT, GRANT}}}, 0, true},
+        {{{{PROTOCOL_HELLO, DIE}}, {{PROTOCOL_HELLO, GREET(ABLE)}, {PROTOCOL_MOUNT, GRANT}}},
+         PROTOCOL_FEATURE_KEEP,
+         false},
+        {{{{PROTOCOL_MOUNT, FOREIGN}, {PROTOCOL_HELLO, GREET(ABLE)}, {PROTOCOL_ENTER, DIE}},
+          {{PROTOCOL_MOUNT, GRANT}}},
+         0,
+         false},
+};
+
 START_TEST(what_is_lost_before_it_is_asked_is_not_in_doubt) {
-        static const struct step steps[][STEPS_MAX] = {
-                {{PROTOCOL_HELLO, DIE}},
-                {{PROTOCOL_HELLO, GREET(ABLE)}, {PROTOCOL_UNMOUNT}},
-        };
+        const int fds[] = {scripted.root};
         struct connection_call call = {
-                .request = {.operation = PROTOCOL_UNMOUNT, .lease = 1},
-                .features = PROTOCOL_FEATURE_KEEP,
+                .request = {.operation = PROTOCOL_MOUNT, .n_targets = 1},
+                .fds = fds,
+                .features = doubtless[_i].features,
         };
 
-        start(steps);
+        call.request.targets[0].file_system = PROTOCOL_PROC;
+        start(doubtless[_i].steps);
+        if (doubtless[_i].hangs_up) {
+                struct pollfd poller = {.fd = connection.channel.watch, .events = POLLIN};
+
+                ck_assert_int_eq(poll(&poller, 1, -1), 1);
+        }
         ck_assert_int_eq(ask(&call), 0);
+        ck_assert_uint_eq(call.reply.lease, SCRIPTED_LEASE);
         ck_assert(!call.in_doubt);
         end();
 }
@@ -710,7 +732,8 @@ int main(void) {
         tcase_add_test(tests, a_refusal_is_told_and_costs_nothing_else);
         tcase_add_test(tests, a_descriptor_that_is_none_sends_nothing);
         tcase_add_test(tests, a_request_that_is_lost_on_the_way_is_asked_again_and_in_doubt);
-        tcase_add_test(tests, what_is_lost_before_it_is_asked_is_not_in_doubt);
+        tcase_add_loop_test(tests, what_is_lost_before_it_is_asked_is_not_in_doubt, 0,
+                            N_ELEMENTS(doubtless));
         tcase_add_test(tests, a_request_that_kills_each_instance_is_given_up);
         tcase_add_test(tests, an_unmount_of_a_lease_lost_on_the_way_is_not_asked);
         tcase_add_test(tests, an_unmount_waits_for_its_lease_and_for_no_other);
