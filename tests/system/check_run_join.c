@@ -3,125 +3,39 @@
 /*
  * mountatctl in a container, by an unprivileged user, with the daemon outside: what is mounted
  * inside and which processes it shows, what survives a restart, and the messages where it can't
- * work. The container is a process with its own mount and pid namespaces, which others enter as
- * with "docker exec".
+ * work. mountatctl enters as with "docker exec".
  */
 
 #include "tests/test.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/pidfd.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 
 #define JOIN "--join=60001" /* USER_ALICE */
 #define ADOPT_SECONDS "2"
 
-enum { NAMESPACES = CLONE_NEWNS | CLONE_NEWPID };
-
 /* ---- the container ---- */
 
-static pid_t keeper = -1, container = -1; /* its parent, and its pid 1 */
-
-/* Its pid 1, run by Alice, whose end kills all others inside. */
-static void contain(int told) {
-        char byte = 0;
-
-        if (mount("proc", "/proc", "proc", 0, NULL) < 0)
-                _exit(EXIT_FAILURE);
-        sandbox_become(USER_ALICE);
-        prctl(PR_SET_DUMPABLE, 1); /* otherwise her other processes can't see it in a procfs */
-        if (write(told, &byte, 1) != 1)
-                _exit(EXIT_FAILURE);
-        for (;;)
-                pause();
-}
-
-/* Its parent, which ends as it does. */
-static void keep(int told, int named) {
-        pid_t pid;
-
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (unshare(NAMESPACES) < 0)
-                _exit(EXIT_FAILURE);
-        pid = fork();
-        if (pid == 0) {
-                prctl(PR_SET_PDEATHSIG, SIGKILL);
-                contain(told);
-        }
-        if (pid < 0 || write(named, &pid, sizeof(pid)) != sizeof(pid))
-                _exit(EXIT_FAILURE);
-        close(told);
-        waitpid(pid, NULL, 0);
-        _exit(EXIT_SUCCESS);
-}
-
-/* False: such namespaces aren't available. */
-static bool inside_start(void) {
-        int told[2], named[2];
-        char byte;
-        bool runs;
-
-        ck_assert_int_eq(pipe2(told, O_CLOEXEC), 0);
-        ck_assert_int_eq(pipe2(named, O_CLOEXEC), 0);
-        keeper = fork();
-        ck_assert_int_ge(keeper, 0);
-        if (keeper == 0)
-                keep(told[1], named[1]);
-        close(told[1]);
-        close(named[1]);
-        runs = read(named[0], &container, sizeof(container)) == sizeof(container) &&
-               read(told[0], &byte, 1) == 1;
-        close(told[0]);
-        close(named[0]);
-        return runs;
-}
-
-static void inside_end(void) {
-        ck_assert_int_eq(kill(container, SIGKILL), 0);
-        ck_assert_int_eq(waitpid(keeper, NULL, 0), keeper);
-        container = keeper = -1;
-}
-
-/* Becomes the parent of a process inside, and ends as that does. */
-static void inside_enter(void) {
-        int fd = pidfd_open(container, 0), status;
-        pid_t pid;
-
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (fd < 0 || unshare(CLONE_FS) < 0 || setns(fd, NAMESPACES) < 0) { /* TSan has a thread */
-                perror("entering the container");
-                _exit(98);
-        }
-        close(fd);
-        pid = fork();
-        if (pid == 0)
-                return;
-        close_range(0, ~0U, 0);
-        waitpid(pid, &status, 0);
-        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 97);
-}
+static struct container container;
 
 static void become_alice_in_there(void) {
-        inside_enter();
+        container_go_in(&container);
         CTL_BECOME_USUALLY();
 }
 
 static void become_alice_who_may_chroot_in_there(void) {
-        inside_enter();
+        container_go_in(&container);
         ctl_become_alice_who_may_chroot();
 }
 
 /* As in an image without a mounted procfs. */
 static void become_alice_without_proc(void) {
-        inside_enter();
+        container_go_in(&container);
         if (unshare(CLONE_NEWNS) < 0 || mount("none", "/proc", "tmpfs", 0, NULL) < 0)
                 _exit(98);
         CTL_BECOME_USUALLY();
@@ -138,14 +52,14 @@ static void become_alice_apart(void) {
 #define JOIN_TEST(name)                                                                            \
         static void name##_contained(void);                                                        \
         RUN_TEST(name) {                                                                           \
-                if (!container_has_pids())                                                         \
+                if (!container_has_pids()) {                                                       \
                         test_skip_report(#name, "impossible here: Linux before 6.17");             \
-                else if (inside_start())                                                           \
-                        name##_contained();                                                        \
-                else                                                                               \
-                        test_skip_report(#name, "impossible here: no mount and pid namespace");    \
-                if (container > 0)                                                                 \
-                        inside_end();                                                              \
+                        return;                                                                    \
+                }                                                                                  \
+                container = container_start(CONTAINER_ROOTFUL);                                    \
+                name##_contained();                                                                \
+                if (container.init > 0)                                                            \
+                        container_kill(&container);                                                \
         }                                                                                          \
         static void name##_contained(void)
 
@@ -163,17 +77,17 @@ static struct program hold(const struct service *service, const char *root) {
         struct program program = ctl_start(&ctl);
 
         program_await(&program, "mounted proc and sys");
-        ck_assert_uint_eq(sandbox_count_mounts(container, service->source), 2);
+        ck_assert_uint_eq(sandbox_count_mounts(container.init, service->source), 2);
         ck_assert_uint_eq(sandbox_count_mounts(0, service->source), 0);
         return program;
 }
 
 static void expect_bare(const struct service *service) {
-        ck_assert_uint_eq(sandbox_count_mounts(container, service->source), 0);
+        ck_assert_uint_eq(sandbox_count_mounts(container.init, service->source), 0);
 }
 
 static void await_bare(const struct service *service) {
-        sandbox_wait_for(sandbox_count_mounts(container, service->source) == 0);
+        sandbox_wait_for(sandbox_count_mounts(container.init, service->source) == 0);
 }
 
 static void replace(struct service *service, int signal, const char *option) {
@@ -263,7 +177,7 @@ JOIN_TEST(hold_releases_in_there_however_it_ends) {
         ck_assert_int_eq(fscanf(children, "%d", &pid), 1);
         fclose(children);
         ck_assert_int_eq(kill(pid, SIGKILL), 0);
-        program_expect_exit(&program, &service, 97);
+        program_expect_exit(&program, &service, CONTAINER_KILLED);
         await_bare(&service);
         service_stop(&service);
 }
@@ -272,8 +186,8 @@ JOIN_TEST(the_end_of_the_container_is_the_end_of_its_leases) {
         struct service service = service_start_with("join", JOIN);
         struct program program = hold(&service, ctl_make_root(USER_ALICE));
 
-        inside_end();
-        program_expect_exit(&program, &service, 97);
+        container_kill(&container);
+        program_expect_exit(&program, &service, CONTAINER_KILLED);
         sandbox_wait_for(service_count_fds(&service) == service.fds);
         service_stop(&service);
 }
@@ -290,7 +204,7 @@ JOIN_TEST(hold_comes_through_restarts) {
                 if (i == 0)
                         program_await(&program, "the mounts stay");
                 sleep(atoi(ADOPT_SECONDS) + 1); /* leases not adopted by then are unmounted */
-                ck_assert_uint_eq(sandbox_count_mounts(container, service.source), 2);
+                ck_assert_uint_eq(sandbox_count_mounts(container.init, service.source), 2);
         }
         program_expect_exit(&program, &service, 0);
         expect_bare(&service);
@@ -305,7 +219,7 @@ JOIN_TEST(a_next_daemon_that_does_not_enter_is_named_as_the_reason) {
         program_await(&program, "was lost");
         program_expect_exit(&program, &service, 1);
         program_expect(&program, "--join in mountatd(8)");
-        inside_end();
+        container_kill(&container);
         service_stop(&service);
 }
 
