@@ -318,7 +318,7 @@ START_TEST(a_shortage_of_descriptors_loses_no_lease) {
         add_mounted(1);
         lose_channel();
         filled = descriptors_leave(2, scripted.root); /* the socket's, and one */
-        expect_failure_of(recover(), EMFILE, "cannot open the mounts of a lease");
+        expect_failure_of(recover(), EMFILE, "cannot open a lease's mounts");
         descriptors_give_back(filled);
         ck_assert_ptr_null(connection_find_lost(&connection));
         ck_assert_int_eq(recover(), 0);
@@ -353,7 +353,7 @@ START_TEST(one_that_dies_of_each_adoption_is_given_up) {
         start(dies_of_adopting);
         add_mounted(1);
         lose_channel();
-        expect_failure_of(recover(), ECONNRESET, "was closed by the daemon: the next call");
+        expect_failure_of(recover(), ECONNRESET, "was closed by mountatd: the next call");
         ck_assert_ptr_null(connection_find_lost(&connection));
         end();
 }
@@ -597,7 +597,7 @@ START_TEST(an_unmount_of_a_lease_lost_on_the_way_is_not_asked) {
 
         start(steps);
         add_mounted(1);
-        expect_failure_of(ask(&call), ENOENT, "the lease 0000000000000001 was lost");
+        expect_failure_of(ask(&call), ENOENT, "lease 0000000000000001 was lost");
         ck_assert_int_eq(failure.status, MOUNTAT_STATUS_NO_SUCH_LEASE);
         ck_assert(call.in_doubt);
         end();
@@ -642,9 +642,9 @@ static const struct {
         {0, PROTOCOL_FEATURE_CHECK, ENOSYS, MOUNTAT_STATUS_UNKNOWN_OPERATION,
          "mountatd 0.3.0 can't check directories without mounting"},
         {0, PROTOCOL_FEATURE_DEV, EOPNOTSUPP, MOUNTAT_STATUS_UNSUPPORTED_FILE_SYSTEM,
-         "mountatd 0.3.0 can't mount a dev"},
+         "mountatd 0.3.0 can't mount a /dev"},
         {PROTOCOL_FEATURE_KEEP, PROTOCOL_FEATURE_KEEP | PROTOCOL_FEATURE_DEV, EOPNOTSUPP,
-         MOUNTAT_STATUS_UNSUPPORTED_FILE_SYSTEM, "upgrade it, and restart its service"},
+         MOUNTAT_STATUS_UNSUPPORTED_FILE_SYSTEM, "upgrade it and restart its service"},
         /* It knows of dev and has none: it says why itself. */
         {PROTOCOL_FEATURE_CHECK, PROTOCOL_FEATURE_DEV, 0, 0, NULL},
 };

@@ -155,7 +155,8 @@ START_TEST(a_target_that_cannot_be_kept_is_named_and_the_others_are_given_back) 
         ck_assert_int_eq(holding_keep_targets(holding, targets, 2, &failure), -EBADF);
         ck_assert_int_eq(failure.status, MOUNTAT_STATUS_CLIENT_FAILED);
         ck_assert_uint_eq(failure.target, 1);
-        ck_assert_str_eq(failure.text, "cannot keep the directory open: Bad file descriptor");
+        ck_assert_str_eq(failure.text,
+                         "cannot duplicate the directory's descriptor: Bad file descriptor");
         holding_free(holding);
 }
 END_TEST
@@ -305,8 +306,8 @@ MOUNT_TEST(a_shortage_is_neither_bare_nor_gone) {
 
 /* ---- losing ---- */
 
-#define LOST "the lease 0000001234567890 was lost when mountatd went away: "
-#define RELEASED ": what is left of it is released within mountatd's --adopt-timeout"
+#define LOST "lease 0000001234567890 was lost with the connection to mountatd: "
+#define RELEASED ": mountatd unmounts what is left of it within its --adopt-timeout"
 
 static void expect_explanation(const char *text) {
         ck_assert_int_eq(holding_explain(holding, &failure), -ENOENT);
@@ -328,10 +329,10 @@ START_TEST(a_loss_is_told_with_its_reason) {
                 int error;
                 const char *text;
         } cases[] = {
-                {HOLDING_BARE, 0, LOST "its mounts were gone" RELEASED},
+                {HOLDING_BARE, 0, LOST "its mounts are gone" RELEASED},
                 {HOLDING_UNREACHABLE, -EACCES,
-                 LOST "its mounts could not be opened: Permission denied" RELEASED},
-                {HOLDING_REFUSED, 0, LOST "the next instance had released it already" RELEASED},
+                 LOST "its mounts cannot be opened: Permission denied" RELEASED},
+                {HOLDING_REFUSED, 0, LOST "mountatd had released it already" RELEASED},
         };
 
         for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
@@ -356,7 +357,7 @@ START_TEST(a_refusal_is_told_in_the_daemons_words) {
                 {{.status = UINT32_MAX}, LOST "unknown status" RELEASED},
                 /* It says less than that it was lost. */
                 {{.status = STATUS_NO_SUCH_LEASE, .text = "what lease?"},
-                 LOST "the next instance had released it already" RELEASED},
+                 LOST "mountatd had released it already" RELEASED},
         };
 
         for (size_t i = 0; i < N_ELEMENTS(cases); i++) {

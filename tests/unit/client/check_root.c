@@ -87,7 +87,8 @@ START_TEST(a_descriptor_that_is_none_or_one_too_many_is_told) {
         ck_assert_int_eq(root_open(&root, -1, MOUNTAT_PROC, &failure), -EBADF);
         ck_assert_int_eq(failure.status, MOUNTAT_STATUS_CLIENT_FAILED);
         ck_assert_uint_eq(failure.target, MOUNTAT_NO_TARGET);
-        ck_assert_str_eq(failure.text, "cannot keep the root directory open: Bad file descriptor");
+        ck_assert_str_eq(failure.text,
+                         "cannot duplicate the root directory's descriptor: Bad file descriptor");
         root_close(&root);
 
         filled = descriptors_leave(0, scripted.root);
@@ -197,7 +198,7 @@ static const struct {
         const char *text;
 } refusals[] = {
         {nothing, MOUNTAT_PROC, ENOENT, MOUNTAT_STATUS_CLIENT_FAILED, 0,
-         "no directory proc below the root: make one, or give MOUNTAT_CREATE"},
+         "no directory proc below the root: create it, or add MOUNTAT_CREATE"},
         {has_only_proc, MOUNTAT_PROC | MOUNTAT_DEV, ENOENT, MOUNTAT_STATUS_CLIENT_FAILED, 1,
          "no directory dev below the root"},
         {links_to_a_directory, MOUNTAT_PROC, ELOOP, MOUNTAT_STATUS_CLIENT_FAILED, 0,
@@ -207,7 +208,7 @@ static const struct {
         {links_to_the_host, ALL | MOUNTAT_CREATE, ELOOP, MOUNTAT_STATUS_CLIENT_FAILED, 2,
          "dev below the root is a symbolic link"},
         {has_a_file, MOUNTAT_PROC | MOUNTAT_CREATE, ENOTDIR, MOUNTAT_STATUS_NOT_A_DIRECTORY, 0,
-         "proc below the root is not a directory"},
+         "proc below the root, or the root itself, is not a directory"},
         {is_removed, MOUNTAT_PROC | MOUNTAT_CREATE, ENOENT, MOUNTAT_STATUS_CLIENT_FAILED, 0,
          "cannot create proc below the root: No such file or directory"},
         {belongs_to_another, MOUNTAT_SYSFS | MOUNTAT_CREATE, EACCES, MOUNTAT_STATUS_CLIENT_FAILED,
@@ -250,7 +251,8 @@ START_TEST(a_root_that_is_no_directory_is_told) {
         put_file("file");
         file = openat(scripted.root, "file", O_PATH | O_CLOEXEC);
         ck_assert_int_eq(root_open(&root, file, MOUNTAT_PROC, &failure), 0);
-        expect_refusal(ENOTDIR, MOUNTAT_STATUS_NOT_A_DIRECTORY, 0, "or the root is none");
+        expect_refusal(ENOTDIR, MOUNTAT_STATUS_NOT_A_DIRECTORY, 0,
+                       "or the root itself, is not a directory");
         close_all();
 }
 END_TEST
@@ -300,7 +302,7 @@ MOUNT_TEST(what_is_mounted_on_already_is_told) {
         mount_on("sys");
         open_root(MOUNTAT_PROC | MOUNTAT_SYSFS);
         expect_refusal(EBUSY, MOUNTAT_STATUS_ALREADY_MOUNTED, 1,
-                       "something is mounted on sys below the root already");
+                       "something is already mounted on sys below the root");
         close_all();
         unmount_from("sys");
 }
