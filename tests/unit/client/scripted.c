@@ -345,5 +345,5 @@ int64_t now(void) {
 
 void expect_short(int64_t since) {
         ck_assert_int_ge(now() - since, SCRIPTED_SHORT - 1);
-        ck_assert_int_lt(now() - since, 20 * SCRIPTED_SHORT);
+        ck_assert_int_lt(now() - since, SCRIPTED_LONG);
 }

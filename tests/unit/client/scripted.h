@@ -25,6 +25,8 @@
 
 enum {
         SCRIPTED_SHORT = 100, /* milliseconds: a timeout that expires */
+        /* Shorter than the wait for another timeout, and longer than any busy machine needs. */
+        SCRIPTED_LONG = MOUNTAT_TIMEOUT_DEFAULT / 2,
         /* The current daemon's features that the library uses. */
         SCRIPTED_FEATURES = PROTOCOL_FEATURE_KEEP | PROTOCOL_FEATURE_DEV | PROTOCOL_FEATURE_CHECK,
 };
