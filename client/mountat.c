@@ -13,14 +13,13 @@
 #include "client/failure.h"
 #include "client/flag.h"
 #include "client/keeper.h"
+#include "client/lease.h"
 #include "client/root.h"
 #include "client/turn.h"
-#include "common/fd.h"
 #include "common/text.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,8 +47,6 @@ enum {
         MOUNTAT_FLAGS = FLAG_FILE_SYSTEMS | MOUNTAT_CREATE | MOUNTAT_READ_ONLY | MOUNTAT_PIDS_ONLY |
                         MOUNTAT_KEEP,
         /* Milliseconds: */
-        MOUNTAT_SWEEP = 2000, /* for a new instance to undo half-done requests of the last one */
-        MOUNTAT_LOOK_PAUSE = 20,
         MOUNTAT_KEEPER_PAUSE_MIN = 10, /* between the keeper's tries, doubled each time */
         MOUNTAT_KEEPER_PAUSE_MAX = 500,
         MOUNTAT_KEEPER_WAIT = 500, /* for the caller to finish its turn */
@@ -252,70 +249,11 @@ int mountat_hello(struct mountat *mountat, const char **version, uint32_t *featu
         return 0;
 }
 
-static int mountat_explain_doubt(struct mountat *mountat, const struct connection_call *call) {
-        bool keep = call->request.flags & PROTOCOL_KEEP;
-
-        return failure_status(&mountat->failure, MOUNTAT_STATUS_ALREADY_MOUNTED,
-                              mountat->failure.target,
-                              "mountatd went away before it answered, and something is mounted "
-                              "there now: if it is this mount, %s",
-                              keep ? "mountatctl list shows its lease"
-                                   : "mountatd unmounts it within its --adopt-timeout");
-}
-
-/*
- * If a mount is sent again after a loss, "already mounted" may refer to the first attempt. The next
- * instance undoes half-done requests at its start, so this waits for that.
- */
-static int mountat_ask_mount(struct mountat *mountat, struct connection_call *call) {
-        struct connection *connection = &mountat->connection;
-        int64_t sweep = 0;
-
-        for (;;) {
-                int result = connection_ask(connection, call, &mountat->failure);
-
-                if (!call->in_doubt || mountat->failure.status != MOUNTAT_STATUS_ALREADY_MOUNTED)
-                        return result;
-                if (sweep == 0)
-                        sweep = channel_after(MOUNTAT_SWEEP);
-                if (channel_now() >= sweep ||
-                    channel_pause(&connection->channel, MOUNTAT_LOOK_PAUSE) < 0)
-                        return mountat_explain_doubt(mountat, call);
-        }
-}
-
-/* Fills in the targets and their descriptors; `fds` must outlive `call`. */
-static void mountat_fill_in(struct connection_call *call, const struct mountat_target *targets,
-                            size_t n, int fds[static PROTOCOL_TARGETS_MAX]) {
-        call->request.operation = PROTOCOL_MOUNT;
-        call->request.n_targets = (uint32_t)n;
-        for (size_t i = 0; i < n; i++) {
-                call->request.targets[i] = (struct wire_target){
-                        .file_system = targets[i].file_system,
-                        .options = targets[i].options,
-                };
-                fds[i] = targets[i].fd;
-                if (targets[i].file_system == MOUNTAT_FILE_SYSTEM_DEV)
-                        call->features |= PROTOCOL_FEATURE_DEV;
-        }
-        call->fds = fds;
-}
-
 static int mountat_grant(struct mountat *mountat, const struct mountat_target *targets, size_t n,
                          struct holding *holding) {
-        struct connection_call call = {0};
-        int fds[PROTOCOL_TARGETS_MAX];
-        int result;
+        const struct lease_targets borrowed = {targets, n};
 
-        if (holding->kept) {
-                call.request.flags = PROTOCOL_KEEP;
-                call.features = PROTOCOL_FEATURE_KEEP;
-        }
-        mountat_fill_in(&call, targets, n, fds);
-        result = mountat_ask_mount(mountat, &call);
-        if (result == 0)
-                holding->id = call.reply.lease;
-        return result;
+        return lease_mount(&mountat->connection, &borrowed, holding, &mountat->failure);
 }
 
 /* Consumes the holding. */
@@ -386,19 +324,8 @@ int mountat_mount_kept(struct mountat *mountat, const struct mountat_target *tar
         return mountat_settle(mountat, result, holding, lease);
 }
 
-static int mountat_ask_check(struct mountat *mountat, const struct mountat_target *targets,
-                             size_t n) {
-        struct connection_call call = {
-                .request = {.flags = PROTOCOL_CHECK},
-                .features = PROTOCOL_FEATURE_CHECK,
-        };
-        int fds[PROTOCOL_TARGETS_MAX];
-
-        mountat_fill_in(&call, targets, n, fds);
-        return connection_ask(&mountat->connection, &call, &mountat->failure);
-}
-
 int mountat_check(struct mountat *mountat, const struct mountat_target *targets, size_t n) {
+        const struct lease_targets borrowed = {targets, n};
         int result;
 
         failure_clear(&mountat->failure);
@@ -408,7 +335,8 @@ int mountat_check(struct mountat *mountat, const struct mountat_target *targets,
         if (result < 0)
                 return result;
 
-        return mountat_leave(mountat, mountat_ask_check(mountat, targets, n));
+        return mountat_leave(mountat,
+                             lease_check(&mountat->connection, &borrowed, &mountat->failure));
 }
 
 static int mountat_check_flags(struct mountat *mountat, uint32_t flags) {
@@ -435,49 +363,6 @@ static int mountat_check_opened(struct mountat *mountat) {
                               "first");
 }
 
-/* The result of the check doesn't matter: only whether the directory can be opened afterwards. */
-static void mountat_await_leaving(struct mountat *mountat, const struct root *root,
-                                  uint32_t file_system) {
-        const struct mountat_target target = {
-                .fd = root_open_mount(root, file_system),
-                .file_system = file_system,
-        };
-
-        if (target.fd < 0)
-                return;
-        mountat_ask_check(mountat, &target, 1);
-        fd_close(target.fd);
-}
-
-/*
- * A lease is released a moment after its connection is closed. A client that comes back at once
- * finds its own old mounts; the daemon answers a check of such a mount once it is gone.
- */
-static int mountat_open_targets(struct mountat *mountat, struct root *root,
-                                struct root_targets *targets) {
-        int result = root_open_targets(root, targets, &mountat->failure);
-
-        if (result == 0 || mountat->failure.status != MOUNTAT_STATUS_ALREADY_MOUNTED)
-                return result;
-        for (uint32_t i = FLAG_FIRST; i <= FLAG_LAST; i++)
-                if (root->flags & flag_of(i))
-                        mountat_await_leaving(mountat, root, i);
-        failure_clear(&mountat->failure);
-        return root_open_targets(root, targets, &mountat->failure);
-}
-
-static int mountat_mount_targets(struct mountat *mountat, struct holding *holding) {
-        struct root_targets targets;
-        int result = mountat_open_targets(mountat, &holding->root, &targets);
-
-        if (result < 0)
-                return result;
-        holding_note_targets(holding, targets.targets, targets.count);
-        result = mountat_grant(mountat, targets.targets, targets.count, holding);
-        root_targets_close(&targets);
-        return result;
-}
-
 int mountat_mount_root(struct mountat *mountat, int root_fd, uint32_t flags, uint64_t *lease) {
         struct holding *holding;
         int result;
@@ -494,62 +379,16 @@ int mountat_mount_root(struct mountat *mountat, int root_fd, uint32_t flags, uin
                 result = root_open(&holding->root, root_fd, flags, &mountat->failure);
         holding->kept = flags & MOUNTAT_KEEP;
         if (result == 0)
-                result = mountat_mount_targets(mountat, holding);
+                result = lease_mount_root(&mountat->connection, holding, &mountat->failure);
         return mountat_settle(mountat, result, holding, lease);
-}
-
-/*
- * The lease was lost while it was being released: the first attempt may have succeeded; if not, the
- * next instance releases a lease that isn't adopted. Either way, waits until nothing is mounted.
- */
-static int mountat_await_bare(struct mountat *mountat, const struct holding *holding) {
-        int result;
-
-        while ((result = holding_check_bare(holding)) == -EBUSY)
-                if (channel_pause(&mountat->connection.channel, MOUNTAT_LOOK_PAUSE) < 0)
-                        break;
-        if (result < 0)
-                return holding_explain(holding, &mountat->failure);
-        failure_clear(&mountat->failure);
-        return 0;
-}
-
-/* If an unmount is sent again after a loss, "no such lease" may mean that the first one succeeded.
- */
-static int mountat_explain_absence(struct mountat *mountat, uint64_t lease) {
-        return failure_status(&mountat->failure, MOUNTAT_STATUS_NO_SUCH_LEASE, MOUNTAT_NO_TARGET,
-                              "mountatd went away before it answered, and there is no lease "
-                              "%016" PRIx64 " now: either it was unmounted, or it never existed",
-                              lease);
-}
-
-static int mountat_release(struct mountat *mountat, uint64_t lease) {
-        struct connection_call call = {
-                .request = {.operation = PROTOCOL_UNMOUNT, .lease = lease},
-        };
-        struct holding *holding = connection_find(&mountat->connection, lease);
-        int result;
-
-        if (holding && holding->fate != HOLDING_KEPT)
-                result = holding_explain(holding, &mountat->failure);
-        else {
-                result = connection_ask(&mountat->connection, &call, &mountat->failure);
-                if (result < 0 && holding && holding->fate != HOLDING_KEPT)
-                        result = mountat_await_bare(mountat, holding);
-                else if (!holding && call.in_doubt &&
-                         mountat->failure.status == MOUNTAT_STATUS_NO_SUCH_LEASE)
-                        result = mountat_explain_absence(mountat, lease);
-        }
-        if (holding && (result == 0 || holding->fate != HOLDING_KEPT ||
-                        mountat->failure.status == MOUNTAT_STATUS_NO_SUCH_LEASE))
-                connection_forget(&mountat->connection, holding);
-        return result;
 }
 
 int mountat_unmount(struct mountat *mountat, uint64_t lease) {
         int result = mountat_enter(mountat);
 
-        return result < 0 ? result : mountat_leave(mountat, mountat_release(mountat, lease));
+        return result < 0 ? result
+                          : mountat_leave(mountat, lease_unmount(&mountat->connection, lease,
+                                                                 &mountat->failure));
 }
 
 int mountat_error_status(const struct mountat *mountat) {
