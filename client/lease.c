@@ -131,7 +131,6 @@ static int lease_open_targets(struct connection *connection, struct root *root,
         for (uint32_t i = FLAG_FIRST; i <= FLAG_LAST; i++)
                 if (root->flags & flag_of(i))
                         lease_await_release(connection, root, i);
-        failure_clear(failure);
         return root_open_targets(root, targets, failure);
 }
 
@@ -197,8 +196,7 @@ int lease_unmount(struct connection *connection, uint64_t id, struct failure *fa
         int result = lost ? holding_explain(holding, failure)
                           : lease_ask_unmount(connection, id, holding, failure);
 
-        if (holding && (result == 0 || holding->fate != HOLDING_KEPT ||
-                        failure->status == MOUNTAT_STATUS_NO_SUCH_LEASE))
+        if (holding && (result == 0 || failure->status == MOUNTAT_STATUS_NO_SUCH_LEASE))
                 connection_forget(connection, holding);
         return result;
 }

@@ -104,7 +104,8 @@ static void check_target(const struct wire_request *request, const struct fdpass
 
 START_TEST(a_mount_gives_the_holding_its_lease) {
         static const struct step steps[][STEPS_MAX] = {{
-                {PROTOCOL_MOUNT, .reply = {.status = STATUS_NOT_AUTHORISED, .target = 0}},
+                {PROTOCOL_MOUNT,
+                 .reply = {.status = STATUS_NOT_AUTHORISED, .lease = 99, .target = 0}},
                 {PROTOCOL_MOUNT, GRANT},
         }};
 
