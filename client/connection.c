@@ -330,17 +330,6 @@ static int connection_prepare(struct connection *connection, const struct connec
         return holding->fate == HOLDING_KEPT ? result : holding_explain(holding, failure);
 }
 
-/* Since 0.2 a daemon without /dev refuses the mount with the reason, so it is asked all the same.
- */
-static uint32_t connection_lacks(const struct connection *connection,
-                                 const struct connection_call *call) {
-        uint32_t lacks = call->features & ~connection->instance.features;
-
-        return connection->instance.features & PROTOCOL_FEATURE_CHECK
-                       ? lacks & ~PROTOCOL_FEATURE_DEV
-                       : lacks;
-}
-
 /*
  * Asks for the daemon's features once per connection: after a restart it may be another version. If
  * a feature is missing, asks again, to get the version for the message. As channel_exchange().
@@ -348,36 +337,9 @@ static uint32_t connection_lacks(const struct connection *connection,
 static int connection_greet(struct connection *connection, struct connection_call *call) {
         struct wire_request hello = {.operation = PROTOCOL_HELLO};
 
-        if (connection->instance.greeted && !connection_lacks(connection, call))
+        if (connection->instance.greeted && !instance_lacks(&connection->instance, call->features))
                 return 0;
         return instance_hello(&connection->instance, &connection->channel, &hello, &call->reply);
-}
-
-static const struct {
-        uint32_t feature;
-        enum mountat_status status;
-        const char *what;
-} connection_lacking[] = {
-        {PROTOCOL_FEATURE_KEEP, MOUNTAT_STATUS_UNKNOWN_OPERATION,
-         "keep mounts beyond a connection"},
-        {PROTOCOL_FEATURE_CHECK, MOUNTAT_STATUS_UNKNOWN_OPERATION,
-         "check directories without mounting"},
-        {PROTOCOL_FEATURE_DEV, MOUNTAT_STATUS_UNSUPPORTED_FILE_SYSTEM, "mount a /dev"},
-};
-
-static int connection_explain_lack(const struct connection *connection,
-                                   const struct connection_call *call, struct failure *failure) {
-        uint32_t lacks = connection_lacks(connection, call);
-        char version[PROTOCOL_TEXT_MAX];
-        size_t i = 0;
-
-        while (!(lacks & connection_lacking[i].feature))
-                i++;
-        return failure_status(
-                failure, connection_lacking[i].status, MOUNTAT_NO_TARGET,
-                "%s can't %s: mountatd 0.2 or later is needed: upgrade it and restart its service",
-                text_escape(version, sizeof(version), call->reply.text),
-                connection_lacking[i].what);
 }
 
 /*
@@ -390,7 +352,8 @@ static int connection_try(struct connection *connection, struct connection_call 
 
         call->reply.status = STATUS_OK;
         result = call->features ? connection_greet(connection, call) : 0;
-        if (result < 0 || call->reply.status != STATUS_OK || connection_lacks(connection, call))
+        if (result < 0 || call->reply.status != STATUS_OK ||
+            instance_lacks(&connection->instance, call->features))
                 return result;
         result = connection_exchange(connection, &call->request, call->fds, &call->reply);
         /* Only if the request itself was sent, not hello or enter before it. */
@@ -420,7 +383,8 @@ int connection_ask(struct connection *connection, struct connection_call *call,
         failure_clear(failure);
         if (call->reply.status != STATUS_OK)
                 return failure_reply(failure, &call->reply, call->request.n_targets);
-        if (connection_lacks(connection, call))
-                return connection_explain_lack(connection, call, failure);
+        if (instance_lacks(&connection->instance, call->features))
+                return instance_explain_lack(&connection->instance, call->features,
+                                             call->reply.text, failure);
         return 0;
 }

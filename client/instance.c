@@ -7,8 +7,10 @@
 
 #include "client/instance.h"
 
+#include "client/mountat.h"
 #include "client/namespaces.h"
 #include "common/fd.h"
+#include "common/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -23,6 +25,38 @@ int instance_hello(struct instance *instance, struct channel *channel, struct wi
         instance->greeted = true;
         instance->features = reply->flags;
         return 0;
+}
+
+uint32_t instance_lacks(const struct instance *instance, uint32_t features) {
+        uint32_t lacks = features & ~instance->features;
+
+        return instance->features & PROTOCOL_FEATURE_CHECK ? lacks & ~PROTOCOL_FEATURE_DEV : lacks;
+}
+
+static const struct {
+        uint32_t feature;
+        enum mountat_status status;
+        const char *what;
+} instance_lacking[] = {
+        {PROTOCOL_FEATURE_KEEP, MOUNTAT_STATUS_UNKNOWN_OPERATION,
+         "keep mounts beyond a connection"},
+        {PROTOCOL_FEATURE_CHECK, MOUNTAT_STATUS_UNKNOWN_OPERATION,
+         "check directories without mounting"},
+        {PROTOCOL_FEATURE_DEV, MOUNTAT_STATUS_UNSUPPORTED_FILE_SYSTEM, "mount a /dev"},
+};
+
+int instance_explain_lack(const struct instance *instance, uint32_t features, const char *version,
+                          struct failure *failure) {
+        uint32_t lacks = instance_lacks(instance, features);
+        char escaped[PROTOCOL_TEXT_MAX];
+        size_t i = 0;
+
+        while (!(lacks & instance_lacking[i].feature))
+                i++;
+        return failure_status(
+                failure, instance_lacking[i].status, MOUNTAT_NO_TARGET,
+                "%s can't %s: mountatd 0.2 or later is needed: upgrade it and restart its service",
+                text_escape(escaped, sizeof(escaped), version), instance_lacking[i].what);
 }
 
 bool instance_is_inside(const struct instance *instance) {

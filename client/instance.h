@@ -7,6 +7,7 @@
  */
 
 #include "client/channel.h"
+#include "client/failure.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,6 +23,19 @@ struct instance {
 /* As channel_exchange(), of a hello. */
 int instance_hello(struct instance *instance, struct channel *channel, struct wire_request *hello,
                    struct wire_reply *reply);
+
+/*
+ * Which of `features` (PROTOCOL_FEATURE_*) the daemon lacks. One that knows /dev, as all since 0.2,
+ * and has none to offer lacks nothing: it refuses the mount with the reason.
+ */
+uint32_t instance_lacks(const struct instance *instance, uint32_t features);
+
+/*
+ * Reports one feature that it lacks, with `version`, the text of its hello: -ENOSYS, or -EOPNOTSUPP
+ * for a file system.
+ */
+int instance_explain_lack(const struct instance *instance, uint32_t features, const char *version,
+                          struct failure *failure);
 
 /* Whether it has entered our mount namespace. */
 bool instance_is_inside(const struct instance *instance);

@@ -91,6 +91,51 @@ START_TEST(one_that_dies_of_hello_is_not_greeted) {
 }
 END_TEST
 
+/* ---- features ---- */
+
+enum { ALL = PROTOCOL_FEATURE_KEEP | PROTOCOL_FEATURE_DEV | PROTOCOL_FEATURE_CHECK };
+
+static const struct {
+        uint32_t has, takes, lacks;
+        int error;
+        int status;
+        const char *text;
+} features[] = {
+        {ALL, ALL, 0},
+        {0, 0, 0},
+        {0, PROTOCOL_FEATURE_KEEP, PROTOCOL_FEATURE_KEEP, ENOSYS, MOUNTAT_STATUS_UNKNOWN_OPERATION,
+         "can't keep mounts beyond a connection"},
+        {PROTOCOL_FEATURE_KEEP, PROTOCOL_FEATURE_CHECK, PROTOCOL_FEATURE_CHECK, ENOSYS,
+         MOUNTAT_STATUS_UNKNOWN_OPERATION, "can't check directories without mounting"},
+        {PROTOCOL_FEATURE_KEEP, PROTOCOL_FEATURE_KEEP | PROTOCOL_FEATURE_DEV, PROTOCOL_FEATURE_DEV,
+         EOPNOTSUPP, MOUNTAT_STATUS_UNSUPPORTED_FILE_SYSTEM, "can't mount a /dev"},
+        /* The first that matters to an administrator is enough. */
+        {0, ALL, ALL, ENOSYS, MOUNTAT_STATUS_UNKNOWN_OPERATION,
+         "can't keep mounts beyond a connection"},
+        /* It knows of dev and has none: it says why itself. */
+        {PROTOCOL_FEATURE_CHECK, PROTOCOL_FEATURE_CHECK | PROTOCOL_FEATURE_DEV, 0},
+        {PROTOCOL_FEATURE_CHECK, ALL, PROTOCOL_FEATURE_KEEP, ENOSYS,
+         MOUNTAT_STATUS_UNKNOWN_OPERATION, "can't keep mounts beyond a connection"},
+};
+
+START_TEST(what_it_lacks_is_named_with_its_version) {
+        struct failure failure;
+
+        instance.features = features[_i].has;
+        ck_assert_uint_eq(instance_lacks(&instance, features[_i].takes), features[_i].lacks);
+        if (!features[_i].lacks)
+                return;
+        ck_assert_int_eq(
+                instance_explain_lack(&instance, features[_i].takes, "mountatd\n0.1", &failure),
+                -features[_i].error);
+        ck_assert_int_eq(failure.status, features[_i].status);
+        ck_assert_uint_eq(failure.target, MOUNTAT_NO_TARGET);
+        ck_assert_ptr_eq(strstr(failure.text, "mountatd\\x0a0.1 can't "), failure.text);
+        ck_assert_ptr_nonnull(strstr(failure.text, features[_i].text));
+        ck_assert_ptr_nonnull(strstr(failure.text, "upgrade it and restart its service"));
+}
+END_TEST
+
 /* ---- entering ---- */
 
 START_TEST(one_that_can_is_greeted_and_enters_once) {
@@ -292,6 +337,9 @@ int main(void) {
         tcase_add_test(tests, its_features_are_known_once_greeted);
         tcase_add_test(tests, a_refused_hello_tells_nothing_of_it);
         tcase_add_test(tests, one_that_dies_of_hello_is_not_greeted);
+
+        tcase_add_loop_test(tests, what_it_lacks_is_named_with_its_version, 0,
+                            N_ELEMENTS(features));
 
         tcase_add_test(tests, one_that_can_is_greeted_and_enters_once);
         tcase_add_test(tests, one_that_was_greeted_is_not_greeted_again);
