@@ -97,6 +97,8 @@ static void table_print_string(const char *text, size_t length) {
 }
 
 static void table_print_list(const char *text) {
+        if (strcmp(text, TABLE_NONE) == 0)
+                text = "";
         putchar('[');
         while (*text) {
                 size_t length = strcspn(text, ",");

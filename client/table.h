@@ -3,7 +3,8 @@
 
 /*
  * A table, printed as text or JSON. Cells must be escaped already (common/text.h), so that no name
- * can confuse a terminal or a parser. TABLE_NONE stands for a missing number, null in JSON.
+ * can confuse a terminal or a parser. TABLE_NONE stands for a missing number or list: null and []
+ * in JSON.
  */
 
 #include <stddef.h>

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "tests/unit/client/ctl_command.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+        WORDS_MAX = 16,
+        ACCEPTED = ARGUMENTS_CONNECTION | ARGUMENTS_MOUNT | ARGUMENTS_OUTPUT | ARGUMENTS_SCOPE |
+                   ARGUMENTS_COMMAND,
+};
+
+struct ctl_call {
+        ctl_act *act;
+        const char *const *words;
+};
+
+static int ctl_call(const void *argument) {
+        const struct ctl_call *call = argument;
+        static char *words[WORDS_MAX];
+        struct arguments arguments;
+        int n = 0;
+
+        words[n++] = (char *)"command";
+        for (const char *const *word = call->words; *word && n < WORDS_MAX - 1; word++)
+                words[n++] = (char *)*word;
+        if (chdir(scripted.dir) < 0 || setenv("MOUNTATD_SOCKET", scripted.path, 1) < 0 ||
+            arguments_parse(&arguments, ACCEPTED, n, words) < 0)
+                return COMMAND_MISUSED;
+        return call->act(&arguments);
+}
+
+void ctl_command_start(ctl_act *act, const char *const *words) {
+        struct ctl_call call = {act, words};
+
+        bus_peer_set_address();
+        capture_start(ctl_call, &call);
+}
+
+int ctl_command(ctl_act *act, const char *const *words) {
+        ctl_command_start(act, words);
+        return capture_end();
+}
+
+void ctl_script(void (*script)(int connection)) {
+        scripted_kill();
+        scripted_start(script);
+}
