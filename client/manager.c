@@ -137,8 +137,9 @@ int manager_read_strings(sd_bus_message *reply, char *text, size_t size) {
         size_t used = 0;
 
         text[0] = '\0';
-        while (r >= 0 && (r = sd_bus_message_read(reply, "s", &string)) > 0 && used < size)
-                used += snprintf(text + used, size - used, "%s%s", used ? "," : "", string);
+        while (r >= 0 && (r = sd_bus_message_read(reply, "s", &string)) > 0)
+                if (used < size)
+                        used += snprintf(text + used, size - used, "%s%s", used ? "," : "", string);
         return r < 0 ? r : sd_bus_message_exit_container(reply);
 }
 

@@ -28,6 +28,9 @@ static int bus_peer_on_message(sd_bus_message *message, void *userdata, sd_bus_e
         int r;
 
         (void)error;
+        /* sd-bus itself emits Disconnected when the client hangs up. */
+        if (sd_bus_message_is_signal(message, NULL, NULL))
+                return 0;
         if (sd_bus_message_is_method_call(message, "org.freedesktop.DBus", "Hello"))
                 r = sd_bus_reply_method_return(message, "s", ":1.1");
         else
@@ -36,7 +39,7 @@ static int bus_peer_on_message(sd_bus_message *message, void *userdata, sd_bus_e
         return 1;
 }
 
-/* Until the client hangs up. */
+/* Serves one client until it hangs up. */
 static void bus_peer_converse(int connection, bus_peer_serve *serve) {
         sd_id128_t id = SD_ID128_NULL;
         sd_bus *bus;
@@ -53,6 +56,43 @@ static void bus_peer_converse(int connection, bus_peer_serve *serve) {
                         r = sd_bus_wait(bus, UINT64_MAX);
         } while (r >= 0);
         sd_bus_close_unref(bus);
+}
+
+static int bus_peer_append_lease(sd_bus_message *reply, const struct manager_lease *lease) {
+        char names[sizeof(lease->file_systems)], *rest = names, *name;
+        int r = sd_bus_message_open_container(reply, 'r', "tuussasta{sv}");
+
+        snprintf(names, sizeof(names), "%s", lease->file_systems);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "tuuss", lease->lease, lease->uid, lease->pid,
+                                          lease->place, lease->origin);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "s");
+        while (r >= 0 && *names && (name = strsep(&rest, ",")))
+                r = sd_bus_message_append(reply, "s", name);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "t", lease->age);
+        if (r >= 0)
+                r = lease->elsewhere
+                            ? sd_bus_message_append(reply, "a{sv}", 2, "Later", "as", 1, "x",
+                                                    "MountNamespace", "t", lease->namespace)
+                            : sd_bus_message_append(reply, "a{sv}", 1, "Later", "u", 1);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+int bus_peer_reply_leases(sd_bus_message *call, const struct manager_lease *leases, size_t n) {
+        MANAGER_MESSAGE_AUTO sd_bus_message *reply = NULL;
+        int r = sd_bus_message_new_method_return(call, &reply);
+
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "(tuussasta{sv})");
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = bus_peer_append_lease(reply, &leases[i]);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
 void bus_peer_start(bus_peer_serve *serve) {

@@ -2,6 +2,7 @@
 
 #include "tests/unit/client/ctl_command.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -41,6 +42,14 @@ void ctl_command_start(ctl_act *act, const char *const *words) {
 int ctl_command(ctl_act *act, const char *const *words) {
         ctl_command_start(act, words);
         return capture_end();
+}
+
+int ctl_to_full_device(ctl_act *act, const struct arguments *arguments) {
+        int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+
+        if (full < 0 || dup2(full, STDOUT_FILENO) < 0)
+                abort();
+        return act(arguments);
 }
 
 void ctl_script(void (*script)(int connection)) {

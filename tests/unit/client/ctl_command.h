@@ -21,5 +21,8 @@ int ctl_command(ctl_act *act, const char *const *words);
 #define CTL(act, ...) ctl_command(act, (const char *const[]){__VA_ARGS__, NULL})
 #define CTL_START(act, ...) ctl_command_start(act, (const char *const[]){__VA_ARGS__, NULL})
 
+/* Acts, in the command's process, with a standard output that is full. */
+int ctl_to_full_device(ctl_act *act, const struct arguments *arguments);
+
 /* Serves all connections of the test from now on with that script. */
 void ctl_script(void (*script)(int connection));

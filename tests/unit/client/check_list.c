@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "tests/test.h"
+#include "tests/unit/client/ctl_command.h"
+
+#include <unistd.h>
+
+/* The second is in a container; nobody knows the namespace of the third. */
+static const struct manager_lease leases[] = {
+        {.lease = 0x1234567890,
+         .uid = 1000,
+         .pid = 77,
+         .origin = "socket",
+         .age = 5,
+         .file_systems = "dev",
+         .place = "/srv/\\x1b"},
+        {.lease = UINT64_MAX,
+         .pid = 12345,
+         .origin = "kept",
+         .age = 100,
+         .file_systems = "proc,sysfs",
+         .elsewhere = true,
+         .namespace = 4026531841,
+         .place = "/"},
+        {.lease = 1, .uid = 60001, .origin = "bus", .elsewhere = true, .place = ""},
+};
+
+static int answer_three(sd_bus_message *call) {
+        return bus_peer_reply_leases(call, leases, N_ELEMENTS(leases));
+}
+
+static int answer_none(sd_bus_message *call) {
+        return bus_peer_reply_leases(call, NULL, 0);
+}
+
+static void expect_list(int status, const char *output) {
+        ck_assert_str_eq(captured.errors, "");
+        ck_assert_str_eq(captured.output, output);
+        ck_assert_int_eq(status, 0);
+}
+
+START_TEST(leases_are_rows_below_titles) {
+        bus_peer_start(answer_three);
+        expect_list(CTL(command_list, NULL),
+                    "LEASE              UID   PID ORIGIN SECONDS MOUNTED     NAMESPACE BELOW\n"
+                    "0000001234567890  1000    77 socket       5 dev                 - /srv/\\x1b\n"
+                    "ffffffffffffffff     0 12345 kept       100 proc,sysfs 4026531841 /\n"
+                    "0000000000000001 60001     0 bus          0                     0 \n"
+                    "\n3 leases.\n");
+        expect_list(CTL(command_list, "--no-legend"),
+                    "0000001234567890  1000    77 socket   5 dev                 - /srv/\\x1b\n"
+                    "ffffffffffffffff     0 12345 kept   100 proc,sysfs 4026531841 /\n"
+                    "0000000000000001 60001     0 bus      0                     0 \n");
+}
+END_TEST
+
+START_TEST(json_has_a_key_for_each_column) {
+        bus_peer_start(answer_three);
+        expect_list(CTL(command_list, "--json=short"),
+                    "[{\"lease\":\"0000001234567890\",\"uid\":1000,\"pid\":77,"
+                    "\"origin\":\"socket\",\"age\":5,\"file_systems\":[\"dev\"],"
+                    "\"mount_namespace\":null,\"place\":\"/srv/\\\\x1b\"},"
+                    "{\"lease\":\"ffffffffffffffff\",\"uid\":0,\"pid\":12345,"
+                    "\"origin\":\"kept\",\"age\":100,\"file_systems\":[\"proc\",\"sysfs\"],"
+                    "\"mount_namespace\":4026531841,\"place\":\"/\"},"
+                    "{\"lease\":\"0000000000000001\",\"uid\":60001,\"pid\":0,"
+                    "\"origin\":\"bus\",\"age\":0,\"file_systems\":[],"
+                    "\"mount_namespace\":0,\"place\":\"\"}]\n");
+}
+END_TEST
+
+START_TEST(no_lease_is_a_list_too) {
+        bus_peer_start(answer_none);
+        expect_list(CTL(command_list, NULL),
+                    "LEASE UID PID ORIGIN SECONDS MOUNTED NAMESPACE BELOW\n\n0 leases.\n");
+        expect_list(CTL(command_list, "--no-legend"), "");
+        expect_list(CTL(command_list, "--json=pretty"), "[]\n");
+}
+END_TEST
+
+/* Those of others are worth a password if they are asked for. */
+static int answer_with_consent(sd_bus_message *call) {
+        return sd_bus_message_get_allow_interactive_authorization(call) ? answer_three(call)
+                                                                        : answer_none(call);
+}
+
+START_TEST(all_asks_for_consent) {
+        bus_peer_start(answer_with_consent);
+        ck_assert_int_eq(CTL(command_list, "--json=short"), 0);
+        ck_assert_str_eq(captured.output, "[]\n");
+        ck_assert_int_eq(CTL(command_list, "--all", "--json=short"), 0);
+        ck_assert_str_ne(captured.output, "[]\n");
+}
+END_TEST
+
+/* Two are well-formed; the third one's number is text. Half a list would be taken for a whole one.
+ */
+static int answer_half(sd_bus_message *call) {
+        return sd_bus_reply_method_return(call, "a(tuussasta{sv})", 2, UINT64_C(1), 0, 0, "", "bus",
+                                          0, UINT64_C(0), 0, UINT64_C(2), 0, 0, "", "bus", 0,
+                                          UINT64_C(0), 1, "MountNamespace", "s", "text");
+}
+
+START_TEST(a_failure_prints_no_list) {
+        bus_peer_start(answer_half);
+        ck_assert_int_eq(CTL(command_list, NULL), COMMAND_FAILED);
+        ck_assert_str_eq(captured.output, "");
+        expect_errors("mountatd's list");
+        bus_peer_stop();
+        ck_assert_int_eq(CTL(command_list, NULL), COMMAND_FAILED);
+        ck_assert_str_eq(captured.output, "");
+        expect_errors("system bus");
+}
+END_TEST
+
+static int list_to_nobody(const struct arguments *arguments) {
+        return ctl_to_full_device(command_list, arguments);
+}
+
+START_TEST(a_list_that_cannot_be_written_is_a_failure) {
+        bus_peer_start(answer_three);
+        ck_assert_int_eq(CTL(list_to_nobody, NULL), COMMAND_FAILED);
+        expect_errors("standard output");
+}
+END_TEST
+
+int main(void) {
+        Suite *suite = suite_create("list");
+        TCase *tests = scripted_case(suite, "list");
+
+        tcase_add_test(tests, leases_are_rows_below_titles);
+        tcase_add_test(tests, json_has_a_key_for_each_column);
+        tcase_add_test(tests, no_lease_is_a_list_too);
+        tcase_add_test(tests, all_asks_for_consent);
+        tcase_add_test(tests, a_failure_prints_no_list);
+        tcase_add_test(tests, a_list_that_cannot_be_written_is_a_failure);
+        return scripted_run(suite);
+}
