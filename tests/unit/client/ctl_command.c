@@ -12,6 +12,8 @@ enum {
                    ARGUMENTS_COMMAND,
 };
 
+static void (*ctl_peer)(int connection);
+
 struct ctl_call {
         ctl_act *act;
         const char *const *words;
@@ -36,6 +38,10 @@ void ctl_command_start(ctl_act *act, const char *const *words) {
         struct ctl_call call = {act, words};
 
         bus_peer_set_address();
+        if (ctl_peer && scripted.listener >= 0) {
+                scripted_kill(); /* that of the last command */
+                scripted_start(ctl_peer);
+        }
         capture_start(ctl_call, &call);
 }
 
@@ -53,6 +59,5 @@ int ctl_to_full_device(ctl_act *act, const struct arguments *arguments) {
 }
 
 void ctl_script(void (*script)(int connection)) {
-        scripted_kill();
-        scripted_start(script);
+        ctl_peer = script;
 }

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A command of mountatctl's, called in the scripted fixture's directory, where the root is "root",
- * with the scripted peer for its daemon and bus_peer, if it was started, for its bus.
+ * Runs a command of mountatctl in the scripted fixture's directory, where the root is "root". Its
+ * daemon is the scripted peer, its bus is bus_peer, if that was started.
  */
 
 #include "client/command.h"
@@ -13,16 +13,16 @@
 
 typedef int ctl_act(const struct arguments *arguments);
 
-/* Parses the words up to a NULL, and acts. */
+/* Parses the NULL-terminated words and calls `act`. */
 void ctl_command_start(ctl_act *act, const char *const *words);
 int ctl_command(ctl_act *act, const char *const *words);
 
-/* The exit status; what was printed is in `captured`. */
+/* Returns the exit status; `captured` has the output. */
 #define CTL(act, ...) ctl_command(act, (const char *const[]){__VA_ARGS__, NULL})
 #define CTL_START(act, ...) ctl_command_start(act, (const char *const[]){__VA_ARGS__, NULL})
 
-/* Acts, in the command's process, with a standard output that is full. */
+/* Called in the command's process: acts with a full device as standard output. */
 int ctl_to_full_device(ctl_act *act, const struct arguments *arguments);
 
-/* Serves all connections of the test from now on with that script. */
+/* Every command from now on gets a new peer with that script. */
 void ctl_script(void (*script)(int connection));
