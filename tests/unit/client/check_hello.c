@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static struct wire_reply greeting; /* of the peer */
+static struct wire_reply greeting; /* the peer's answer */
 
 static void greeting_peer(int connection) {
         struct wire_request request = peer_receive_only(connection);
@@ -33,7 +33,7 @@ static const struct {
         {0x80000200 | PROTOCOL_FEATURE_KEEP, "keep\nunknown 0x80000200\n"},
 };
 
-START_TEST(each_feature_has_a_line_after_the_version) {
+START_TEST(prints_version_and_a_line_per_feature) {
         char expected[256];
 
         for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
@@ -47,7 +47,7 @@ START_TEST(each_feature_has_a_line_after_the_version) {
 }
 END_TEST
 
-START_TEST(a_refused_hello_is_told) {
+START_TEST(reports_a_refusal) {
         greeting = (struct wire_reply){.status = STATUS_LIMIT_EXCEEDED, .text = "come again"};
         ctl_script(greeting_peer);
         ck_assert_int_eq(CTL(command_hello, NULL), COMMAND_FAILED);
@@ -56,7 +56,7 @@ START_TEST(a_refused_hello_is_told) {
 }
 END_TEST
 
-START_TEST(that_nobody_listens_is_told) {
+START_TEST(reports_a_missing_daemon) {
         scripted_stop();
         ck_assert_int_eq(CTL(command_hello, "--socket", "nowhere"), COMMAND_FAILED);
         expect_errors("nowhere");
@@ -68,8 +68,8 @@ int main(void) {
         Suite *suite = suite_create("hello");
         TCase *tests = scripted_case(suite, "hello");
 
-        tcase_add_test(tests, each_feature_has_a_line_after_the_version);
-        tcase_add_test(tests, a_refused_hello_is_told);
-        tcase_add_test(tests, that_nobody_listens_is_told);
-        return scripted_run(suite);
+        tcase_add_test(tests, prints_version_and_a_line_per_feature);
+        tcase_add_test(tests, reports_a_refusal);
+        tcase_add_test(tests, reports_a_missing_daemon);
+        return suite_run_all(suite);
 }

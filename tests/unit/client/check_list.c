@@ -5,7 +5,7 @@
 
 #include <unistd.h>
 
-/* The second is in a container; nobody knows the namespace of the third. */
+/* The second is in a container; the namespace of the third is unknown. */
 static const struct manager_lease leases[] = {
         {.lease = 0x1234567890,
          .uid = 1000,
@@ -39,7 +39,7 @@ static void expect_list(int status, const char *output) {
         ck_assert_int_eq(status, 0);
 }
 
-START_TEST(leases_are_rows_below_titles) {
+START_TEST(prints_a_row_per_lease) {
         bus_peer_start(answer_three);
         expect_list(CTL(command_list, NULL),
                     "LEASE              UID   PID ORIGIN SECONDS MOUNTED     NAMESPACE BELOW\n"
@@ -69,7 +69,7 @@ START_TEST(json_has_a_key_for_each_column) {
 }
 END_TEST
 
-START_TEST(no_lease_is_a_list_too) {
+START_TEST(prints_an_empty_list) {
         bus_peer_start(answer_none);
         expect_list(CTL(command_list, NULL),
                     "LEASE UID PID ORIGIN SECONDS MOUNTED NAMESPACE BELOW\n\n0 leases.\n");
@@ -78,13 +78,13 @@ START_TEST(no_lease_is_a_list_too) {
 }
 END_TEST
 
-/* Those of others are worth a password if they are asked for. */
+/* More leases if an administrator may be asked. */
 static int answer_with_consent(sd_bus_message *call) {
         return sd_bus_message_get_allow_interactive_authorization(call) ? answer_three(call)
                                                                         : answer_none(call);
 }
 
-START_TEST(all_asks_for_consent) {
+START_TEST(all_allows_a_password_dialog) {
         bus_peer_start(answer_with_consent);
         ck_assert_int_eq(CTL(command_list, "--json=short"), 0);
         ck_assert_str_eq(captured.output, "[]\n");
@@ -93,15 +93,14 @@ START_TEST(all_asks_for_consent) {
 }
 END_TEST
 
-/* Two are well-formed; the third one's number is text. Half a list would be taken for a whole one.
- */
+/* The second lease is malformed. Half a list would look like a whole one. */
 static int answer_half(sd_bus_message *call) {
         return sd_bus_reply_method_return(call, "a(tuussasta{sv})", 2, UINT64_C(1), 0, 0, "", "bus",
                                           0, UINT64_C(0), 0, UINT64_C(2), 0, 0, "", "bus", 0,
                                           UINT64_C(0), 1, "MountNamespace", "s", "text");
 }
 
-START_TEST(a_failure_prints_no_list) {
+START_TEST(prints_nothing_on_failure) {
         bus_peer_start(answer_half);
         ck_assert_int_eq(CTL(command_list, NULL), COMMAND_FAILED);
         ck_assert_str_eq(captured.output, "");
@@ -117,7 +116,7 @@ static int list_to_nobody(const struct arguments *arguments) {
         return ctl_to_full_device(command_list, arguments);
 }
 
-START_TEST(a_list_that_cannot_be_written_is_a_failure) {
+START_TEST(fails_if_it_cannot_print) {
         bus_peer_start(answer_three);
         ck_assert_int_eq(CTL(list_to_nobody, NULL), COMMAND_FAILED);
         expect_errors("standard output");
@@ -128,11 +127,11 @@ int main(void) {
         Suite *suite = suite_create("list");
         TCase *tests = scripted_case(suite, "list");
 
-        tcase_add_test(tests, leases_are_rows_below_titles);
+        tcase_add_test(tests, prints_a_row_per_lease);
         tcase_add_test(tests, json_has_a_key_for_each_column);
-        tcase_add_test(tests, no_lease_is_a_list_too);
-        tcase_add_test(tests, all_asks_for_consent);
-        tcase_add_test(tests, a_failure_prints_no_list);
-        tcase_add_test(tests, a_list_that_cannot_be_written_is_a_failure);
-        return scripted_run(suite);
+        tcase_add_test(tests, prints_an_empty_list);
+        tcase_add_test(tests, all_allows_a_password_dialog);
+        tcase_add_test(tests, prints_nothing_on_failure);
+        tcase_add_test(tests, fails_if_it_cannot_print);
+        return suite_run_all(suite);
 }

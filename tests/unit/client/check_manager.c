@@ -362,5 +362,5 @@ int main(void) {
         tcase_add_test(tests, who_may_not_list_is_told_who_may);
         tcase_add_test(tests, a_list_that_is_none_is_a_failure);
         tcase_add_test(tests, strings_beyond_the_room_are_cut_and_read_over);
-        return scripted_run(suite);
+        return suite_run_all(suite);
 }

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* mountatctl mount: what is kept, what is printed, and what to do when it fails. */
+/* mountatctl mount: what it asks for, what it prints, what it advises on failure. */
 
 #include "tests/test.h"
 #include "tests/unit/client/ctl_command.h"
 
 #include <string.h>
 
-static uint32_t targets; /* that must be asked for */
+static uint32_t targets; /* how many the request must have */
 
-/* Keeps what is mounted. */
+/* Grants kept leases only. */
 static void keeping(int connection) {
         for (;;) {
                 struct wire_request request = peer_receive_only(connection);
@@ -24,7 +24,7 @@ static void keeping(int connection) {
         }
 }
 
-START_TEST(keeps_and_prints_the_lease) {
+START_TEST(keeps_the_lease_and_prints_it) {
         targets = 2;
         ctl_script(keeping);
         ck_assert_int_eq(CTL(command_mount, "--create", "root"), 0);
@@ -34,7 +34,7 @@ START_TEST(keeps_and_prints_the_lease) {
 }
 END_TEST
 
-START_TEST(quietly_it_prints_nothing) {
+START_TEST(quiet_prints_nothing) {
         targets = 1;
         make_mountpoints();
         ctl_script(keeping);
@@ -44,7 +44,7 @@ START_TEST(quietly_it_prints_nothing) {
 }
 END_TEST
 
-START_TEST(directories_that_are_missing_are_not_made_unasked) {
+START_TEST(creates_directories_only_on_request) {
         ctl_script(keeping);
         ck_assert_int_eq(CTL(command_mount, "root"), COMMAND_FAILED);
         ck_assert_str_eq(captured.output, "");
@@ -57,8 +57,8 @@ static int mount_to_nobody(const struct arguments *arguments) {
         return ctl_to_full_device(command_mount, arguments);
 }
 
-/* Or nobody could unmount it. */
-START_TEST(a_lease_that_cannot_be_written_is_told_all_the_same) {
+/* The lease stays, and its number is needed to unmount it. */
+START_TEST(error_names_a_lease_that_cannot_be_printed) {
         targets = 2;
         make_mountpoints();
         ctl_script(keeping);
@@ -89,7 +89,7 @@ static const struct {
         {STATUS_LIMIT_EXCEEDED, "limit-exceeded", NULL},
 };
 
-START_TEST(a_refusal_names_the_other_way_where_there_is_one) {
+START_TEST(refusal_names_an_alternative) {
         for (size_t i = 0; i < N_ELEMENTS(refusals); i++) {
                 refusal = (struct wire_reply){.status = refusals[i].status};
                 ctl_script(refusing);
@@ -114,7 +114,7 @@ static void old(int connection) {
         peer_receive_only(connection);
 }
 
-START_TEST(names_the_version_that_it_takes) {
+START_TEST(error_names_the_version_needed) {
         ctl_script(old);
         ck_assert_int_eq(CTL(command_mount, "--create", "root"), COMMAND_FAILED);
         expect_errors("mountatd 0.1.0 can't keep mounts");
@@ -123,7 +123,7 @@ START_TEST(names_the_version_that_it_takes) {
 }
 END_TEST
 
-START_TEST(says_that_nobody_listens) {
+START_TEST(reports_a_missing_daemon) {
         scripted_stop();
         unlink(scripted.path);
         ck_assert_int_eq(CTL(command_mount, "root"), COMMAND_FAILED);
@@ -135,12 +135,12 @@ int main(void) {
         Suite *suite = suite_create("mount");
         TCase *tests = scripted_case(suite, "mount");
 
-        tcase_add_test(tests, keeps_and_prints_the_lease);
-        tcase_add_test(tests, quietly_it_prints_nothing);
-        tcase_add_test(tests, directories_that_are_missing_are_not_made_unasked);
-        tcase_add_test(tests, a_lease_that_cannot_be_written_is_told_all_the_same);
-        tcase_add_test(tests, a_refusal_names_the_other_way_where_there_is_one);
-        tcase_add_test(tests, names_the_version_that_it_takes);
-        tcase_add_test(tests, says_that_nobody_listens);
-        return scripted_run(suite);
+        tcase_add_test(tests, keeps_the_lease_and_prints_it);
+        tcase_add_test(tests, quiet_prints_nothing);
+        tcase_add_test(tests, creates_directories_only_on_request);
+        tcase_add_test(tests, error_names_a_lease_that_cannot_be_printed);
+        tcase_add_test(tests, refusal_names_an_alternative);
+        tcase_add_test(tests, error_names_the_version_needed);
+        tcase_add_test(tests, reports_a_missing_daemon);
+        return suite_run_all(suite);
 }

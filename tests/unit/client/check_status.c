@@ -175,5 +175,5 @@ int main(void) {
         tcase_add_test(tests, an_answer_that_is_none_is_a_failure);
         tcase_add_test(tests, that_there_is_no_bus_is_told);
         tcase_add_test(tests, a_status_that_cannot_be_written_is_a_failure);
-        return scripted_run(suite);
+        return suite_run_all(suite);
 }
