@@ -92,12 +92,16 @@ void capture_await(const char *text) {
                               captured.output, captured.errors);
 }
 
+void capture_await_end(void) {
+        while (capture_more())
+                ;
+}
+
 int capture_end(void) {
         int status;
 
         captured.input = fd_close(captured.input);
-        while (capture_more())
-                ;
+        capture_await_end();
         ck_assert_int_eq(waitpid(captured.pid, &status, 0), captured.pid);
         ck_assert_msg(WIFEXITED(status), "signal %d: %s", WTERMSIG(status), captured.errors);
         return WEXITSTATUS(status);

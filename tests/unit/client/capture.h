@@ -34,7 +34,10 @@ void capture_start(int (*act)(const void *argument), const void *argument);
 /* Waits until it has printed `text` to standard output; fails if it ends before that. */
 void capture_await(const char *text);
 
-/* Waits for its end; its exit status. */
+/* Waits until it has ended, with its input open: for one that ends by itself. */
+void capture_await_end(void);
+
+/* Ends its input, and waits for its end; its exit status. */
 int capture_end(void);
 
 /* Both, with nothing on standard input. */

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The program: which command a command line is, and what is so before any of them starts. */
+
+#include "tests/test.h"
+#include "tests/unit/client/ctl_command.h"
+
+#include "common/fd.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+        WORDS_MAX = 8,
+        SOMEBODY = 60001,
+};
+
+extern char **environ;
+
+/* "mountatctl WORD…" in the scripted directory. */
+static int exec_mountatctl(const void *argument) {
+        const char *const *words = argument;
+        char *argv[WORDS_MAX + 2] = {(char *)"mountatctl"};
+        FD_AUTO int program = open(MOUNTATCTL_PROGRAM, O_RDONLY | O_CLOEXEC);
+
+        for (int i = 0; words[i]; i++)
+                argv[i + 1] = (char *)words[i];
+        if (chdir(scripted.dir) == 0 && setenv("MOUNTATD_SOCKET", scripted.path, 1) == 0)
+                fexecve(program, argv, environ);
+        return 77;
+}
+
+#define MOUNTATCTL(...) capture(exec_mountatctl, (const char *const[]){__VA_ARGS__, NULL})
+
+static bool has_line(const char *text, const char *start) {
+        const char *found = strstr(text, start);
+
+        return found && (found == text || found[-1] == '\n');
+}
+
+static const struct {
+        const char *name;
+        int misuse;
+        int operands_min, operands_max;
+} commands[] = {
+        {"run", COMMAND_RUN_FAILED, 2, WORDS_MAX}, {"hold", COMMAND_MISUSED, 1, 1},
+        {"hello", COMMAND_MISUSED, 0, 0},          {"mount", COMMAND_MISUSED, 1, 1},
+        {"unmount", COMMAND_MISUSED, 1, 1},        {"list", COMMAND_MISUSED, 0, 0},
+        {"status", COMMAND_MISUSED, 0, 0},
+};
+
+/* ---- help and version ---- */
+
+START_TEST(help_names_each_command_and_is_the_same_everywhere) {
+        char help[CAPTURE_MAX], line[64];
+
+        ck_assert_int_eq(MOUNTATCTL("--help"), 0);
+        ck_assert_str_eq(captured.errors, "");
+        ck_assert(has_line(captured.output, "Usage: mountatctl run "));
+        ck_assert(has_line(captured.output, "Exit status of run"));
+        memcpy(help, captured.output, sizeof(help));
+        for (size_t i = 0; i < N_ELEMENTS(commands); i++) {
+                snprintf(line, sizeof(line), "  %-8s ", commands[i].name);
+                ck_assert_msg(has_line(help, line), "%s is not in the help", commands[i].name);
+                ck_assert_int_eq(MOUNTATCTL(commands[i].name, "--help"), 0);
+                ck_assert_str_eq(captured.output, help);
+        }
+}
+END_TEST
+
+START_TEST(version_is_the_same_everywhere) {
+        char version[CAPTURE_MAX];
+
+        ck_assert_int_eq(MOUNTATCTL("--version"), 0);
+        ck_assert_str_eq(captured.errors, "");
+        ck_assert(has_line(captured.output, "mountatctl " MOUNTATD_VERSION));
+        memcpy(version, captured.output, sizeof(version));
+        for (size_t i = 0; i < N_ELEMENTS(commands); i++) {
+                ck_assert_int_eq(MOUNTATCTL(commands[i].name, "--version"), 0);
+                ck_assert_str_eq(captured.output, version);
+        }
+}
+END_TEST
+
+static int exec_to_full_device(const void *words) {
+        int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+
+        return full < 0 || dup2(full, STDOUT_FILENO) < 0 ? 77 : exec_mountatctl(words);
+}
+
+START_TEST(what_cannot_be_written_is_a_failure) {
+        static const char *const lines[][2] = {{"--help"}, {"--version"}};
+
+        for (size_t i = 0; i < N_ELEMENTS(lines); i++)
+                ck_assert_int_eq(capture(exec_to_full_device, lines[i]), COMMAND_FAILED);
+}
+END_TEST
+
+/* ---- a wrong command line ---- */
+
+START_TEST(a_command_that_is_none_is_named_escaped) {
+        ck_assert_int_eq(MOUNTATCTL(NULL), COMMAND_MISUSED);
+        expect_errors("mountatctl --help");
+        ck_assert_int_eq(MOUNTATCTL("mounts\x1b"), COMMAND_MISUSED);
+        expect_errors("mounts\\x1b");
+        expect_errors("mountatctl --help");
+        ck_assert_int_eq(MOUNTATCTL(""), COMMAND_MISUSED);
+        ck_assert_int_eq(MOUNTATCTL("-q", "mount"), COMMAND_MISUSED);
+        expect_errors("-q");
+}
+END_TEST
+
+static void expect_misuse(size_t i, int n_operands) {
+        const char *words[WORDS_MAX + 1] = {commands[i].name};
+        char usage[64];
+
+        for (int n = 1; n <= n_operands; n++)
+                words[n] = "operand";
+        ck_assert_msg(capture(exec_mountatctl, words) == commands[i].misuse, "%s: %s", words[0],
+                      captured.errors);
+        ck_assert_str_eq(captured.output, "");
+        snprintf(usage, sizeof(usage), "usage: mountatctl %s ", commands[i].name);
+        expect_errors(usage);
+}
+
+START_TEST(operands_are_counted) {
+        for (size_t i = 0; i < N_ELEMENTS(commands); i++) {
+                if (commands[i].operands_min > 0)
+                        expect_misuse(i, commands[i].operands_min - 1);
+                if (commands[i].operands_max < WORDS_MAX)
+                        expect_misuse(i, commands[i].operands_max + 1);
+        }
+}
+END_TEST
+
+#define ALL " run hold hello mount unmount list status "
+
+START_TEST(each_command_has_its_own_options) {
+        static const struct {
+                const char *option;
+                const char *of; /* commands, each between spaces */
+        } options[] = {
+                {"--socket=s", " run hold hello mount unmount "},
+                {"--timeout=1", " run hold hello mount unmount "},
+                {"--create", " run hold mount "},
+                {"--dev", " run hold mount "},
+                {"--file-system=proc", " run hold mount "},
+                {"--pids-only", " run hold mount "},
+                {"--read-only", " run hold mount "},
+                {"--keep-fds", " run "},
+                {"--json=off", " list status "},
+                {"--no-legend", " list status "},
+                {"--all", " list "},
+                {"--no-pager", ALL},
+                {"--quiet", ALL},
+        };
+
+        for (size_t i = 0; i < N_ELEMENTS(options) * N_ELEMENTS(commands); i++) {
+                const char *option = options[i / N_ELEMENTS(commands)].option;
+                const char *name = commands[i % N_ELEMENTS(commands)].name;
+                int misuse = commands[i % N_ELEMENTS(commands)].misuse;
+                char spaced[32];
+                bool known;
+
+                snprintf(spaced, sizeof(spaced), " %s ", name);
+                known = strstr(options[i / N_ELEMENTS(commands)].of, spaced) != NULL;
+                ck_assert_msg(MOUNTATCTL(name, option, "--version") == (known ? 0 : misuse),
+                              "%s %s: %s", name, option, captured.errors);
+                if (!known)
+                        expect_errors(option);
+        }
+}
+END_TEST
+
+/* ---- run ROOT -- COMMAND ---- */
+
+START_TEST(dashes_before_the_command_may_be_any_getopts) {
+        for (int i = 0; i < 2; i++) {
+                if (i == 1)
+                        ck_assert_int_eq(setenv("POSIXLY_CORRECT", "1", 1), 0);
+                scripted_start(peer_obliging);
+                ck_assert_int_eq(MOUNTATCTL("run", "nowhere", "--", "true", "--help"),
+                                 COMMAND_RUN_FAILED);
+                expect_errors("root directory nowhere: ");
+                ck_assert_int_eq(MOUNTATCTL("run", "nowhere", "--"), COMMAND_RUN_FAILED);
+                expect_errors("usage: mountatctl run ");
+                scripted_kill();
+        }
+}
+END_TEST
+
+/* ---- before a command starts ---- */
+
+static int exec_without_streams(const void *words) {
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                close(fd);
+        return exec_mountatctl(words);
+}
+
+/* Else the socket would have their number, and the daemon the output. */
+START_TEST(missing_streams_are_nobodys) {
+        scripted_start(peer_obliging);
+        ck_assert_int_eq(capture(exec_without_streams, (const char *const[]){"hello", NULL}), 0);
+        ck_assert_str_eq(captured.output, "");
+}
+END_TEST
+
+static int exec_as_somebody(const void *words) {
+        if (geteuid() == 0 && setresuid(SOMEBODY, SOMEBODY, SOMEBODY) < 0)
+                return 77;
+        return exec_mountatctl(words);
+}
+
+/* The files of a process that isn't dumpable are root's: proc(5). */
+START_TEST(nobody_else_of_the_same_user_sees_into_it) {
+        char path[64];
+        struct stat stat_of_process;
+
+        make_mountpoints();
+        ck_assert_int_eq(chmod(scripted.path, 0666), 0);
+        scripted_start(peer_obliging);
+        capture_start(exec_as_somebody, (const char *const[]){"hold", "root", NULL});
+        capture_await("mounted ");
+        snprintf(path, sizeof(path), "/proc/%d/fd", captured.pid);
+        ck_assert_int_eq(stat(path, &stat_of_process), 0);
+        ck_assert_uint_eq(stat_of_process.st_uid, 0);
+        ck_assert_int_eq(capture_end(), 0);
+}
+END_TEST
+
+int main(void) {
+        Suite *suite = suite_create("mountatctl");
+        TCase *tests = scripted_case(suite, "mountatctl");
+
+        tcase_add_test(tests, help_names_each_command_and_is_the_same_everywhere);
+        tcase_add_test(tests, version_is_the_same_everywhere);
+        tcase_add_test(tests, what_cannot_be_written_is_a_failure);
+        tcase_add_test(tests, a_command_that_is_none_is_named_escaped);
+        tcase_add_test(tests, operands_are_counted);
+        tcase_add_test(tests, each_command_has_its_own_options);
+        tcase_add_test(tests, dashes_before_the_command_may_be_any_getopts);
+        tcase_add_test(tests, missing_streams_are_nobodys);
+        tcase_add_test(tests, nobody_else_of_the_same_user_sees_into_it);
+        return suite_run_all(suite);
+}
