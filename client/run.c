@@ -78,23 +78,26 @@ static int run_confine(const struct run *run, pid_t parent) {
         return getppid() == parent ? 0 : -ESRCH;
 }
 
-/* execvp(3) fails with EACCES for a missing command too, if a directory of PATH isn't searchable.
+/*
+ * execvp(3) fails with EACCES for a missing command too, if a directory of PATH isn't searchable.
+ * An empty name in PATH is the working directory, here "/".
  */
 static bool run_is_there(const char *command) {
-        const char *path = getenv("PATH") ?: "";
+        const char *path = getenv("PATH") ?: "/bin:/usr/bin"; /* as execvp(3) has it */
         char candidate[PATH_MAX];
 
         if (strchr(command, '/'))
                 return access(command, F_OK) == 0 || errno == EACCES;
-        while (*path) {
+        for (;;) {
                 size_t length = strcspn(path, ":");
 
                 snprintf(candidate, sizeof(candidate), "%.*s/%s", (int)length, path, command);
                 if (access(candidate, F_OK) == 0)
                         return true;
-                path += length + (path[length] == ':');
+                if (path[length] == '\0')
+                        return false;
+                path += length + 1;
         }
-        return false;
 }
 
 static int run_explain_exec(const char *command, int error) {

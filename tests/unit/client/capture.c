@@ -57,7 +57,7 @@ void capture_start(int (*act)(const void *argument), const void *argument) {
                 fd_close(streams[i]);
 }
 
-/* Reads what is there of one stream, which it closes at its end. */
+/* Reads from one stream; closes it at its end. */
 static void capture_read(int i) {
         char *text = i == 0 ? captured.output : captured.errors;
         size_t room = CAPTURE_MAX - 1 - captured.lengths[i];
@@ -70,7 +70,7 @@ static void capture_read(int i) {
                 captured.streams[i] = fd_close(captured.streams[i]);
 }
 
-/* Waits for more of either. 0 if both have ended. */
+/* Waits for more output. 0 if both streams have ended. */
 static int capture_more(void) {
         struct pollfd pollers[] = {
                 {.fd = captured.streams[0], .events = POLLIN},
@@ -86,10 +86,18 @@ static int capture_more(void) {
         return 1;
 }
 
-void capture_await(const char *text) {
-        while (!strstr(captured.output, text))
+static void capture_await_in(const char *stream, const char *text) {
+        while (!strstr(stream, text))
                 ck_assert_msg(capture_more(), "it ended without \"%s\": %s%s", text,
                               captured.output, captured.errors);
+}
+
+void capture_await(const char *text) {
+        capture_await_in(captured.output, text);
+}
+
+void capture_await_errors(const char *text) {
+        capture_await_in(captured.errors, text);
 }
 
 void capture_await_end(void) {
