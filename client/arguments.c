@@ -11,6 +11,7 @@
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,12 +85,22 @@ static int arguments_complain(const char *what, const char *culprit) {
         return -EINVAL;
 }
 
+static const char arguments_lacked[] = "this command has no option";
+
 /* The unknown option is argv's last one, unless it is a letter in a cluster such as -qx. */
 static int arguments_complain_unknown(const char *last) {
         char letter[] = {'-', (char)optopt, '\0'};
 
-        return arguments_complain("this command has no option",
+        return arguments_complain(arguments_lacked,
                                   optopt > 0 && optopt < OPTION_SOCKET ? letter : last);
+}
+
+/* An option of other commands. argv's last one may be its value. */
+static int arguments_complain_foreign(const char *name) {
+        char option[32];
+
+        snprintf(option, sizeof(option), "--%s", name);
+        return arguments_complain(arguments_lacked, option);
 }
 
 static int arguments_timeout(struct arguments *arguments, const char *text) {
@@ -186,17 +197,19 @@ static int arguments_finish(struct arguments *arguments, uint32_t accepted) {
 }
 
 int arguments_parse(struct arguments *arguments, uint32_t accepted, int argc, char **argv) {
-        int option;
+        int option, index = 0;
 
         *arguments = (struct arguments){.legend = true};
         opterr = 0;
-        while ((option = getopt_long(argc, argv, ":q", arguments_options, NULL)) >= 0) {
+        while ((option = getopt_long(argc, argv, ":q", arguments_options, &index)) >= 0) {
                 uint32_t group = arguments_group(option);
 
                 if (option == ':')
                         return arguments_complain("missing value for", argv[optind - 1]);
-                if (option == '?' || (group & ~accepted))
+                if (option == '?')
                         return arguments_complain_unknown(argv[optind - 1]);
+                if (group & ~accepted)
+                        return arguments_complain_foreign(arguments_options[index].name);
                 if (arguments_set(arguments, option) < 0)
                         return -EINVAL;
         }

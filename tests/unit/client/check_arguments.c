@@ -19,7 +19,7 @@ enum {
         DEFAULT = MOUNTAT_PROC | MOUNTAT_SYSFS,
 };
 
-/* As "mountatctl command WORD…"; points into a buffer that the next call uses again. */
+/* Parses "command WORD…". The operands are valid until the next call. */
 static int parse(struct arguments *arguments, uint32_t accepted, const char *const *words) {
         static char *argv[WORDS_MAX + 2];
         int argc = 0;
@@ -28,16 +28,16 @@ static int parse(struct arguments *arguments, uint32_t accepted, const char *con
         for (; *words; words++)
                 argv[argc++] = (char *)*words;
         argv[argc] = NULL;
-        optind = 0; /* getopt(3): from the beginning */
+        optind = 0; /* starts getopt(3) anew */
         return arguments_parse(arguments, accepted, argc, argv);
 }
 
 #define PARSE(arguments, ...)                                                                      \
         ck_assert_int_eq(parse(arguments, ALL, (const char *const[]){__VA_ARGS__, NULL}), 0)
 
-/* ---- what is taken ---- */
+/* ---- valid command lines ---- */
 
-START_TEST(nothing_given_is_the_documented_default) {
+START_TEST(defaults_are_as_documented) {
         struct arguments arguments;
 
         PARSE(&arguments, NULL);
@@ -75,7 +75,7 @@ static const struct {
          MOUNTAT_PIDS_ONLY | MOUNTAT_PROC | MOUNTAT_DEV},
 };
 
-START_TEST(options_of_a_mount_are_flags) {
+START_TEST(mount_options_become_flags) {
         struct arguments arguments;
 
         for (size_t i = 0; i < N_ELEMENTS(selections); i++) {
@@ -86,7 +86,7 @@ START_TEST(options_of_a_mount_are_flags) {
 }
 END_TEST
 
-START_TEST(a_command_that_mounts_nothing_has_no_flags) {
+START_TEST(command_without_mount_options_has_no_flags) {
         struct arguments arguments;
 
         ck_assert_int_eq(parse(&arguments, ARGUMENTS_CONNECTION, (const char *const[]){NULL}), 0);
@@ -94,7 +94,7 @@ START_TEST(a_command_that_mounts_nothing_has_no_flags) {
 }
 END_TEST
 
-START_TEST(all_others_are_values) {
+START_TEST(other_options_become_values) {
         struct arguments arguments;
 
         PARSE(&arguments, "--socket", "/run/a b", "--timeout=1", "--keep-fds", "--quiet");
@@ -117,8 +117,8 @@ START_TEST(all_others_are_values) {
 }
 END_TEST
 
-/* --help counts whatever else is there: a wrong number of operands is no reason to refuse it. */
-START_TEST(each_command_has_help_and_version) {
+/* Any number of operands may stand beside --help. */
+START_TEST(every_command_has_help_and_version) {
         struct arguments arguments;
 
         ck_assert_int_eq(parse(&arguments, 0, (const char *const[]){"--help", NULL}), 0);
@@ -143,7 +143,7 @@ static const struct {
         {{""}, {""}},
 };
 
-START_TEST(operands_stand_between_options_and_after_dashes) {
+START_TEST(options_may_stand_between_operands) {
         struct arguments arguments;
 
         for (size_t i = 0; i < N_ELEMENTS(operands); i++) {
@@ -158,7 +158,7 @@ START_TEST(operands_stand_between_options_and_after_dashes) {
 }
 END_TEST
 
-/* ---- what is refused ---- */
+/* ---- invalid command lines ---- */
 
 struct refusal {
         uint32_t accepted;
@@ -207,35 +207,35 @@ static const struct refusal refusals[] = {
 
         {ALL, {"--timeout"}, {"missing", "--timeout"}},
         {ALL, {"root", "--socket"}, {"missing", "--socket"}},
-        {ALL, {"--unknown"}, {"no such option", "--unknown"}},
+        {ALL, {"--unknown"}, {"--unknown:"}},
         {ALL, {"--unknown=value"}, {"--unknown=value"}},
-        {ALL, {"-x"}, {"no such option", "-x"}},
+        {ALL, {"-x"}, {"-x:"}},
         {ALL, {"-qxy"}, {"-x:"}},
         {ALL, {"--quiet=yes"}, {"--quiet=yes"}},
-        {ALL, {"--no-"}, {"--no-"}}, /* could be two of them */
+        {ALL, {"--no-"}, {"--no-"}}, /* ambiguous */
 
-        /* Of no use here. */
-        {0, {"--socket", "/a"}, {"no such option"}},
-        {0, {"--timeout", "1"}, {"no such option"}},
-        {ALL & ~ARGUMENTS_CONNECTION, {"--timeout=1"}, {"--timeout=1"}},
-        {ALL & ~ARGUMENTS_MOUNT, {"--create"}, {"--create"}},
-        {ALL & ~ARGUMENTS_MOUNT, {"--dev"}, {"--dev"}},
-        {ALL & ~ARGUMENTS_MOUNT, {"--file-system=proc"}, {"--file-system=proc"}},
-        {ALL & ~ARGUMENTS_MOUNT, {"--pids-only"}, {"--pids-only"}},
-        {ALL & ~ARGUMENTS_MOUNT, {"--read-only"}, {"--read-only"}},
-        {ALL & ~ARGUMENTS_OUTPUT, {"--json=short"}, {"--json=short"}},
-        {ALL & ~ARGUMENTS_OUTPUT, {"--no-legend"}, {"--no-legend"}},
-        {ALL & ~ARGUMENTS_SCOPE, {"--all"}, {"--all"}},
-        {ALL & ~ARGUMENTS_COMMAND, {"--keep-fds"}, {"--keep-fds"}},
+        /* Options of other commands. */
+        {0, {"--socket", "/a"}, {"option", "--socket:"}},
+        {0, {"--timeout", "1"}, {"option", "--timeout:"}},
+        {ALL & ~ARGUMENTS_CONNECTION, {"--timeout=1"}, {"--timeout:"}},
+        {ALL & ~ARGUMENTS_MOUNT, {"--create"}, {"--create:"}},
+        {ALL & ~ARGUMENTS_MOUNT, {"--dev"}, {"--dev:"}},
+        {ALL & ~ARGUMENTS_MOUNT, {"--file-system=proc"}, {"--file-system:"}},
+        {ALL & ~ARGUMENTS_MOUNT, {"--pids-only"}, {"--pids-only:"}},
+        {ALL & ~ARGUMENTS_MOUNT, {"--read-only"}, {"--read-only:"}},
+        {ALL & ~ARGUMENTS_OUTPUT, {"--json=short"}, {"--json:"}},
+        {ALL & ~ARGUMENTS_OUTPUT, {"--no-legend"}, {"--no-legend:"}},
+        {ALL & ~ARGUMENTS_SCOPE, {"--all"}, {"--all:"}},
+        {ALL & ~ARGUMENTS_COMMAND, {"--keep-fds"}, {"--keep-fds:"}},
 };
 
-START_TEST(what_is_wrong_is_named_with_what_would_be_right) {
+START_TEST(error_names_the_culprit_and_the_alternatives) {
         for (size_t i = 0; i < N_ELEMENTS(refusals); i++)
                 expect_refused(&refusals[i]);
 }
 END_TEST
 
-START_TEST(a_culprit_garbles_no_terminal) {
+START_TEST(culprit_is_escaped) {
         static const struct refusal refusal = {
                 ALL,
                 {"--json", "\x1b[31m\n\xe2\x80\xae"},
@@ -247,9 +247,8 @@ START_TEST(a_culprit_garbles_no_terminal) {
 END_TEST
 
 int main(void) {
-        return SUITE_RUN(
-                "arguments", nothing_given_is_the_documented_default, options_of_a_mount_are_flags,
-                a_command_that_mounts_nothing_has_no_flags, all_others_are_values,
-                each_command_has_help_and_version, operands_stand_between_options_and_after_dashes,
-                what_is_wrong_is_named_with_what_would_be_right, a_culprit_garbles_no_terminal);
+        return SUITE_RUN("arguments", defaults_are_as_documented, mount_options_become_flags,
+                         command_without_mount_options_has_no_flags, other_options_become_values,
+                         every_command_has_help_and_version, options_may_stand_between_operands,
+                         error_names_the_culprit_and_the_alternatives, culprit_is_escaped);
 }

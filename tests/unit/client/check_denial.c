@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Which cause is named, by the step that failed, its errno, and what the sysctls say. */
+/* The advice for each step, errno and state of the sysctls. */
 
 #include "client/denial.h"
 
@@ -23,7 +23,7 @@ enum {
 #define APPARMOR "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 #define MAXIMUM "/proc/sys/user/max_user_namespaces"
 
-/* Nobody can read it, as only root may AppArmor's on some kernels. */
+/* open(2) fails, as for a sysctl that only root may read. */
 #define UNREADABLE "unreadable"
 
 static void write_sysctl(const char *path, const char *text) {
@@ -32,7 +32,7 @@ static void write_sysctl(const char *path, const char *text) {
         if (!text)
                 return;
         if (strcmp(text, UNREADABLE) == 0) {
-                ck_assert_int_eq(mknod(path, S_IFSOCK | 0600, 0), 0); /* open(2): ENXIO */
+                ck_assert_int_eq(mknod(path, S_IFSOCK | 0600, 0), 0); /* ENXIO */
                 return;
         }
         fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
@@ -44,42 +44,42 @@ static const struct {
         enum denial_step step;
         int error;
         uid_t uid;
-        const char *clone, *apparmor, *maximum; /* NULL: there is no such sysctl */
+        const char *clone, *apparmor, *maximum; /* NULL: missing */
         const char *advice;
 } cases[] = {
         {DENIAL_UNSHARE, ENOSPC, SOMEBODY, NULL, NULL, "0\n", "max_user_namespaces is 0: raise it"},
         {DENIAL_UNSHARE, EUSERS, SOMEBODY, NULL, NULL, "0\n", "max_user_namespaces is 0: raise it"},
-        {DENIAL_UNSHARE, ENOSPC, SOMEBODY, NULL, NULL, "99\n", "or 32 within each other"},
-        {DENIAL_UNSHARE, ENOSPC, SOMEBODY, NULL, NULL, NULL, "or 32 within each other"},
+        {DENIAL_UNSHARE, ENOSPC, SOMEBODY, NULL, NULL, "99\n", "32"},
+        {DENIAL_UNSHARE, ENOSPC, SOMEBODY, NULL, NULL, NULL, "32"},
         {DENIAL_UNSHARE, EINVAL, SOMEBODY, "0\n", "1\n", "0\n", "CONFIG_USER_NS"},
         {DENIAL_UNSHARE, ENOSYS, SOMEBODY, "0\n", "1\n", "0\n", "CONFIG_USER_NS"},
-        {DENIAL_UNSHARE, ENOMEM, SOMEBODY, "0\n", "1\n", "0\n", "no user namespace to give"},
+        {DENIAL_UNSHARE, ENOMEM, SOMEBODY, "0\n", "1\n", "0\n", "the kernel "},
 
-        /* Debian's sysctl comes before AppArmor's. */
+        /* Debian's sysctl takes precedence over AppArmor's. */
         {DENIAL_UNSHARE, EPERM, SOMEBODY, "0\n", NULL, NULL, "unprivileged_userns_clone is 0"},
         {DENIAL_UNSHARE, EACCES, SOMEBODY, "0\n", "1\n", NULL, "unprivileged_userns_clone is 0"},
-        {DENIAL_UNSHARE, EPERM, SOMEBODY, "1\n", "1\n", NULL, "load the profile for mountatctl"},
-        {DENIAL_UNSHARE, EACCES, SOMEBODY, NULL, "2\n", NULL, "load the profile for mountatctl"},
-        {DENIAL_UNSHARE, EPERM, SOMEBODY, NULL, UNREADABLE, NULL, "load the profile"},
-        {DENIAL_UNSHARE, EPERM, SOMEBODY, "1\n", "0\n", NULL, "a process in a chroot"},
-        {DENIAL_UNSHARE, EPERM, SOMEBODY, NULL, NULL, NULL, "a process in a chroot"},
-        {DENIAL_UNSHARE, EPERM, SOMEBODY, "", "", NULL, "load the profile"},
-        {DENIAL_UNSHARE, EPERM, 0, NULL, NULL, NULL, "a process in a chroot"},
+        {DENIAL_UNSHARE, EPERM, SOMEBODY, "1\n", "1\n", NULL, "profile for mountatctl"},
+        {DENIAL_UNSHARE, EACCES, SOMEBODY, NULL, "2\n", NULL, "profile for mountatctl"},
+        {DENIAL_UNSHARE, EPERM, SOMEBODY, NULL, UNREADABLE, NULL, "profile for mountatctl"},
+        {DENIAL_UNSHARE, EPERM, SOMEBODY, "1\n", "0\n", NULL, "chroot"},
+        {DENIAL_UNSHARE, EPERM, SOMEBODY, NULL, NULL, NULL, "chroot"},
+        {DENIAL_UNSHARE, EPERM, SOMEBODY, "", "", NULL, "profile for mountatctl"},
+        {DENIAL_UNSHARE, EPERM, 0, NULL, NULL, NULL, "chroot"},
 
-        {DENIAL_OPEN, ENOENT, SOMEBODY, NULL, "1\n", NULL, "is /proc mounted here?"},
-        {DENIAL_OPEN, EROFS, SOMEBODY, NULL, "1\n", NULL, "/proc is read-only here"},
-        {DENIAL_OPEN, EMFILE, SOMEBODY, NULL, "1\n", NULL, "can't be set up"},
-        {DENIAL_OPEN, EACCES, SOMEBODY, NULL, "1\n", NULL, "load the profile for mountatctl"},
+        {DENIAL_OPEN, ENOENT, SOMEBODY, NULL, "1\n", NULL, "is /proc mounted"},
+        {DENIAL_OPEN, EROFS, SOMEBODY, NULL, "1\n", NULL, "/proc is read-only"},
+        {DENIAL_OPEN, EMFILE, SOMEBODY, NULL, "1\n", NULL, "the user namespace can't be set up"},
+        {DENIAL_OPEN, EACCES, SOMEBODY, NULL, "1\n", NULL, "profile for mountatctl"},
         {DENIAL_OPEN, EACCES, SOMEBODY, "0\n", NULL, NULL, "a security module"},
         {DENIAL_OPEN, EPERM, 0, NULL, NULL, NULL, "a security module"},
 
         {DENIAL_WRITE, EPERM, 0, NULL, NULL, NULL, "CAP_SETFCAP"},
         {DENIAL_WRITE, EACCES, 0, NULL, "0\n", NULL, "CAP_SETFCAP"},
-        {DENIAL_WRITE, EPERM, 0, NULL, "1\n", NULL, "load the profile for mountatctl"},
+        {DENIAL_WRITE, EPERM, 0, NULL, "1\n", NULL, "profile for mountatctl"},
         {DENIAL_WRITE, EPERM, SOMEBODY, NULL, NULL, NULL, "a security module"},
-        {DENIAL_WRITE, EINVAL, 0, NULL, NULL, NULL, "can't be set up"},
+        {DENIAL_WRITE, EINVAL, 0, NULL, NULL, NULL, "the user namespace can't be set up"},
 
-        {DENIAL_USE, EPERM, SOMEBODY, NULL, "1\n", NULL, "load the profile for mountatctl"},
+        {DENIAL_USE, EPERM, SOMEBODY, NULL, "1\n", NULL, "profile for mountatctl"},
         {DENIAL_USE, EPERM, SOMEBODY, NULL, NULL, NULL, "a security module"},
         {DENIAL_USE, EPERM, 0, NULL, NULL, NULL, "a security module"},
 };
@@ -102,12 +102,12 @@ static void expect_advice(size_t i) {
         ck_assert_int_ne(advice[strlen(advice) - 1], '.');
 }
 
-MOUNT_TEST(names_the_cause_that_it_can_see) {
+MOUNT_TEST(advice_names_the_sysctl_that_denies) {
         for (size_t i = 0; i < N_ELEMENTS(cases); i++)
                 expect_advice(i);
 }
 
 int main(void) {
         scripted_isolate();
-        return SUITE_RUN("denial", names_the_cause_that_it_can_see);
+        return SUITE_RUN("denial", advice_names_the_sysctl_that_denies);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Entered for real, each time by a process of its own, as root and as somebody. */
+/* Real chroots, each in a process of its own, with and without privilege. */
 
 #include "client/enter.h"
 
@@ -27,14 +27,14 @@ enum {
         GROUP = 60100,
 };
 
-/* The sanitizer has a thread, with which there is no unshare(CLONE_NEWUSER). */
+/* The sanitizer runs a thread, and unshare(CLONE_NEWUSER) fails in a multithreaded process. */
 #if defined(__SANITIZE_THREAD__)
 #define CAN_UNSHARE false
 #else
 #define CAN_UNSHARE true
 #endif
 
-/* Below what is entered, and nowhere else. */
+/* A file that only the root has. */
 #define SIGN "a sign of the root"
 
 static void become_somebody(void) {
@@ -43,7 +43,7 @@ static void become_somebody(void) {
                 abort();
 }
 
-/* Of the process' own file, by way of the procfs from before: there is none in the root. */
+/* Reads a file of this process through the procfs outside: the root has none. */
 static const char *read_self(int proc, const char *name) {
         static char text[256];
         char path[64];
@@ -79,7 +79,7 @@ static ino_t user_namespace(int proc) {
         return fstatat(proc, path, &stat_of_namespace, 0) < 0 ? 0 : stat_of_namespace.st_ino;
 }
 
-/* In the root, at its top, and closed to others of the same user. */
+/* The root is this directory, the working directory is its top, the process is non-dumpable. */
 static void expect_entered(void) {
         char cwd[16];
 
@@ -105,7 +105,7 @@ static int enter_with_privilege(const void *root) {
         return 0;
 }
 
-/* One line, of `id` alone. */
+/* A single line, which maps only `id`. */
 static void expect_map(const char *map, unsigned id) {
         unsigned from, to, length;
 
@@ -138,14 +138,13 @@ static int enter_without_privilege(const void *root) {
         return 0;
 }
 
-/* Of mode 0755, with the sign in it. */
 static void make_root(void) {
         FD_AUTO int sign = openat(scripted.root, SIGN, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
 
         ck_assert_int_ge(sign, 0);
 }
 
-START_TEST(with_privilege_it_stays_in_its_user_namespace) {
+START_TEST(privileged_process_keeps_its_user_namespace) {
         if (geteuid() != 0)
                 test_skip("chroot needs root");
         make_root();
@@ -154,7 +153,7 @@ START_TEST(with_privilege_it_stays_in_its_user_namespace) {
 }
 END_TEST
 
-START_TEST(without_privilege_only_its_own_user_and_group_exist) {
+START_TEST(unprivileged_process_maps_only_its_own_ids) {
         if (!CAN_UNSHARE)
                 test_skip("impossible here: the sanitizer has a thread");
         make_root();
@@ -163,14 +162,14 @@ START_TEST(without_privilege_only_its_own_user_and_group_exist) {
 }
 END_TEST
 
-/* ---- failures: the process ends, so all that it leaves is the message ---- */
+/* ---- failures ---- */
 
 static int enter_as_somebody(const void *root) {
         become_somebody();
         return -enter_root(*(const int *)root);
 }
 
-START_TEST(a_root_that_may_not_be_searched_is_told) {
+START_TEST(error_names_missing_search_permission) {
         FD_AUTO int closed = -EBADF;
 
         if (geteuid() != 0)
@@ -179,12 +178,12 @@ START_TEST(a_root_that_may_not_be_searched_is_told) {
         ck_assert_int_eq(fchmodat(scripted.root, "proc", 0600, 0), 0);
         closed = openat(scripted.root, "proc", O_PATH | O_CLOEXEC);
         ck_assert_int_eq(capture(enter_as_somebody, &closed), ECANCELED);
-        expect_errors("search permission");
+        expect_errors("search permission (x)");
         expect_errors("chmod");
 }
 END_TEST
 
-START_TEST(what_is_no_directory_is_told) {
+START_TEST(refuses_what_is_no_directory) {
         FD_AUTO int file = open("/dev/null", O_PATH | O_CLOEXEC);
 
         ck_assert_int_eq(capture(enter_as_somebody, &file), ECANCELED);
@@ -199,7 +198,7 @@ static void write_text(const char *path, const char *text) {
                 abort();
 }
 
-/* As execve(2) leaves a user in a namespace. */
+/* As execve(2) does for an unprivileged user in a user namespace. */
 static void drop_capabilities(void) {
         struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
         const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
@@ -208,8 +207,8 @@ static void drop_capabilities(void) {
                 abort();
 }
 
-/* In a user namespace of its own, whose sysctl it may set. */
-static int enter_where_there_are_no_more(const void *root) {
+/* In a user namespace of its own, where this process may set the sysctl. */
+static int enter_where_none_is_left(const void *root) {
         char map[32];
 
         become_somebody();
@@ -223,26 +222,26 @@ static int enter_where_there_are_no_more(const void *root) {
         return -enter_root(*(const int *)root);
 }
 
-/* The kernel lets no process in a chroot have one. */
+/* The kernel denies user namespaces in a chroot. */
 static int enter_in_a_chroot(const void *root) {
         if (fchdir(scripted.root) < 0 || chroot(".") < 0)
                 abort();
         return enter_as_somebody(root);
 }
 
-START_TEST(a_user_namespace_that_is_denied_is_told_with_the_cause) {
+START_TEST(error_names_the_cause_of_a_denied_user_namespace) {
         if (!CAN_UNSHARE)
                 test_skip("impossible here: the sanitizer has a thread");
-        ck_assert_int_eq(capture(enter_where_there_are_no_more, &scripted.root), ECANCELED);
-        expect_errors("cannot make a user namespace: No space left on device");
+        ck_assert_int_eq(capture(enter_where_none_is_left, &scripted.root), ECANCELED);
+        expect_errors("a user namespace: No space left on device");
         expect_errors("user.max_user_namespaces is 0");
         expect_errors("or give mountatctl CAP_SYS_CHROOT");
 
         if (geteuid() != 0)
                 test_skip("chroot needs root");
         ck_assert_int_eq(capture(enter_in_a_chroot, &scripted.root), ECANCELED);
-        expect_errors("cannot make a user namespace: Operation not permitted");
-        expect_errors("a process in a chroot");
+        expect_errors("a user namespace: Operation not permitted");
+        expect_errors("chroot, ");
 }
 END_TEST
 
@@ -250,10 +249,10 @@ int main(void) {
         Suite *suite = suite_create("enter");
         TCase *tests = scripted_case(suite, "enter");
 
-        tcase_add_test(tests, with_privilege_it_stays_in_its_user_namespace);
-        tcase_add_test(tests, without_privilege_only_its_own_user_and_group_exist);
-        tcase_add_test(tests, a_root_that_may_not_be_searched_is_told);
-        tcase_add_test(tests, what_is_no_directory_is_told);
-        tcase_add_test(tests, a_user_namespace_that_is_denied_is_told_with_the_cause);
+        tcase_add_test(tests, privileged_process_keeps_its_user_namespace);
+        tcase_add_test(tests, unprivileged_process_maps_only_its_own_ids);
+        tcase_add_test(tests, error_names_missing_search_permission);
+        tcase_add_test(tests, refuses_what_is_no_directory);
+        tcase_add_test(tests, error_names_the_cause_of_a_denied_user_namespace);
         return suite_run_all(suite);
 }

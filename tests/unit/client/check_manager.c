@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Calls of mountatd's over D-Bus: what is sent, what is made of answers, and what of errors. */
+/* Calls of mountatd's methods: what is sent, how answers and errors are read. */
 
 #include "client/manager.h"
 
@@ -20,12 +20,11 @@ static bool is_call(sd_bus_message *call, const char *interface, const char *mem
                strcmp(sd_bus_message_get_signature(call, true), signature) == 0;
 }
 
-/* Calls of mountatd's own methods. */
 static bool is_manager_call(sd_bus_message *call, const char *member, const char *signature) {
         return is_call(call, "org.mountat1.Manager", member, signature);
 }
 
-/* Connects, calls, and exits with what came of it: 0, or 1 for a failure. */
+/* Connects and calls `act`. 0, or 1 on failure. */
 static int with_bus(int (*act)(sd_bus *bus)) {
         MANAGER_BUS_AUTO sd_bus *bus = NULL;
 
@@ -48,14 +47,14 @@ static int refuse_everything(sd_bus_message *call) {
         return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_FAILED, "not for you");
 }
 
-START_TEST(an_administrator_may_be_asked) {
+START_TEST(allows_password_dialogs) {
         bus_peer_start(refuse_everything);
         ck_assert_int_eq(capture(open_only, NULL), 0);
         ck_assert_str_eq(captured.errors, "");
 }
 END_TEST
 
-START_TEST(a_bus_that_is_not_there_is_told) {
+START_TEST(reports_a_missing_bus) {
         bus_peer_set_address();
         ck_assert_int_eq(capture(open_only, NULL), 1);
         expect_errors("system bus");
@@ -71,13 +70,13 @@ static const struct {
 } errors[] = {
         {SD_BUS_ERROR_SERVICE_UNKNOWN, "who?", "systemctl status mountatd"},
         {SD_BUS_ERROR_NAME_HAS_NO_OWNER, "who?", "systemctl status mountatd"},
-        {SD_BUS_ERROR_ACCESS_DENIED, "no", "only root and the members of mountatd's group"},
+        {SD_BUS_ERROR_ACCESS_DENIED, "no", "of mountatd's group"},
         {"org.mountat1.Error.NoSuchLease", "there is no such lease", "there is no such lease\n"},
         {"org.mountat1.Error.NoSuchLease", "\x1b[2Ja\nb", "\\x1b[2Ja\\x0ab\n"},
         {"org.mountat1.Error.NoSuchLease", NULL, "org.mountat1.Error.NoSuchLease"},
 };
 
-static size_t error; /* the one that the peer answers with */
+static size_t error; /* the peer's answer */
 
 static int answer_with_error(sd_bus_message *call) {
         const sd_bus_error answer = {errors[error].name, errors[error].message, 0};
@@ -98,7 +97,7 @@ static int unmount(const void *argument) {
         return with_bus(unmount_lease);
 }
 
-START_TEST(an_error_is_told_with_what_failed_and_what_to_do) {
+START_TEST(error_says_what_failed_and_what_to_do) {
         for (error = 0; error < N_ELEMENTS(errors); error++) {
                 bus_peer_start(answer_with_error);
                 ck_assert_int_eq(capture(unmount, NULL), 1);
@@ -113,20 +112,19 @@ static int answer_unmount(sd_bus_message *call) {
                                                      : refuse_everything(call);
 }
 
-START_TEST(unmount_that_is_done_says_nothing) {
+START_TEST(unmounts_silently) {
         bus_peer_start(answer_unmount);
         ck_assert_int_eq(capture(unmount, NULL), 0);
         ck_assert_str_eq(captured.errors, "");
 }
 END_TEST
 
-/* The reply never comes. */
 static int hang_up(sd_bus_message *call) {
         sd_bus_close(sd_bus_message_get_bus(call));
         return 0;
 }
 
-START_TEST(a_bus_that_hangs_up_is_told) {
+START_TEST(reports_a_lost_bus) {
         bus_peer_start(hang_up);
         ck_assert_int_eq(capture(unmount, NULL), 1);
         expect_errors("cannot unmount lease 0000001234567890: ");
@@ -144,7 +142,7 @@ static int answer_properties(sd_bus_message *call) {
         return sd_bus_reply_method_return(call, "a{sv}", 1, "Version", "s", "mountatd 1");
 }
 
-START_TEST(properties_are_those_of_the_manager) {
+START_TEST(asks_for_the_managers_properties) {
         MANAGER_BUS_AUTO sd_bus *bus = NULL;
         MANAGER_MESSAGE_AUTO sd_bus_message *reply = NULL;
 
@@ -159,7 +157,7 @@ END_TEST
 
 static enum manager_scope scope;
 
-/* With consent only if that was asked for. */
+/* A password dialog is allowed only for MANAGER_ALL. */
 static bool is_list_call(sd_bus_message *call, const char *member) {
         return is_manager_call(call, member, "") &&
                !!sd_bus_message_get_allow_interactive_authorization(call) == (scope == MANAGER_ALL);
@@ -199,7 +197,7 @@ static sd_bus_message *list(sd_bus **bus, bus_peer_serve *serve) {
         return reply;
 }
 
-START_TEST(each_lease_is_told_as_the_daemon_has_it) {
+START_TEST(reads_each_lease) {
         MANAGER_BUS_AUTO sd_bus *bus = NULL;
         MANAGER_MESSAGE_AUTO sd_bus_message *reply = list(&bus, answer_list);
         struct manager_lease lease;
@@ -224,7 +222,7 @@ START_TEST(each_lease_is_told_as_the_daemon_has_it) {
 }
 END_TEST
 
-START_TEST(consent_is_asked_for_with_the_scope_of_all) {
+START_TEST(allows_a_password_dialog_for_all_leases) {
         MANAGER_BUS_AUTO sd_bus *bus = NULL;
         MANAGER_MESSAGE_AUTO sd_bus_message *reply = NULL;
 
@@ -234,7 +232,7 @@ START_TEST(consent_is_asked_for_with_the_scope_of_all) {
 }
 END_TEST
 
-static const char *refusal_of_later; /* with which an older daemon, or bus, refuses */
+static const char *refusal_of_later; /* an older daemon's, or its bus policy's */
 
 static int answer_as_an_older_daemon(sd_bus_message *call) {
         if (is_list_call(call, "ListLeasesEx"))
@@ -243,7 +241,7 @@ static int answer_as_an_older_daemon(sd_bus_message *call) {
         return answer_older_list(call);
 }
 
-START_TEST(an_older_daemon_is_asked_in_the_older_way) {
+START_TEST(falls_back_to_the_older_method) {
         static const char *const names[] = {SD_BUS_ERROR_UNKNOWN_METHOD,
                                             SD_BUS_ERROR_ACCESS_DENIED};
 
@@ -285,7 +283,7 @@ static int deny_everything(sd_bus_message *call) {
         return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_ACCESS_DENIED, "no");
 }
 
-START_TEST(who_may_not_list_is_told_who_may) {
+START_TEST(denial_names_who_may_list) {
         bus_peer_start(deny_everything);
         ck_assert_int_eq(capture(read_all, NULL), 1);
         expect_errors("cannot list the leases");
@@ -305,14 +303,14 @@ static int answer_another_number(sd_bus_message *call) {
                                           0, UINT64_C(0), 1, "MountNamespace", "s", "text");
 }
 
-START_TEST(a_list_that_is_none_is_a_failure) {
+START_TEST(refuses_a_malformed_list) {
         bus_peer_serve *const serves[] = {answer_nonsense, answer_another_number,
                                           answer_older_list};
 
         for (size_t i = 0; i < N_ELEMENTS(serves); i++) {
                 bus_peer_start(serves[i]);
                 ck_assert_int_eq(capture(read_all, NULL), 1);
-                expect_errors("mountatd's list: ");
+                expect_errors("mountatd's list");
         }
 }
 END_TEST
@@ -329,7 +327,7 @@ static int answer_many_names(sd_bus_message *call) {
         return sd_bus_send(NULL, reply, NULL);
 }
 
-START_TEST(strings_beyond_the_room_are_cut_and_read_over) {
+START_TEST(truncates_strings_and_reads_on) {
         MANAGER_BUS_AUTO sd_bus *bus = NULL;
         MANAGER_MESSAGE_AUTO sd_bus_message *call = NULL, *reply = NULL;
         char text[13];
@@ -350,17 +348,17 @@ int main(void) {
         Suite *suite = suite_create("manager");
         TCase *tests = scripted_case(suite, "manager");
 
-        tcase_add_test(tests, an_administrator_may_be_asked);
-        tcase_add_test(tests, a_bus_that_is_not_there_is_told);
-        tcase_add_test(tests, an_error_is_told_with_what_failed_and_what_to_do);
-        tcase_add_test(tests, unmount_that_is_done_says_nothing);
-        tcase_add_test(tests, a_bus_that_hangs_up_is_told);
-        tcase_add_test(tests, properties_are_those_of_the_manager);
-        tcase_add_test(tests, each_lease_is_told_as_the_daemon_has_it);
-        tcase_add_test(tests, consent_is_asked_for_with_the_scope_of_all);
-        tcase_add_test(tests, an_older_daemon_is_asked_in_the_older_way);
-        tcase_add_test(tests, who_may_not_list_is_told_who_may);
-        tcase_add_test(tests, a_list_that_is_none_is_a_failure);
-        tcase_add_test(tests, strings_beyond_the_room_are_cut_and_read_over);
+        tcase_add_test(tests, allows_password_dialogs);
+        tcase_add_test(tests, reports_a_missing_bus);
+        tcase_add_test(tests, error_says_what_failed_and_what_to_do);
+        tcase_add_test(tests, unmounts_silently);
+        tcase_add_test(tests, reports_a_lost_bus);
+        tcase_add_test(tests, asks_for_the_managers_properties);
+        tcase_add_test(tests, reads_each_lease);
+        tcase_add_test(tests, allows_a_password_dialog_for_all_leases);
+        tcase_add_test(tests, falls_back_to_the_older_method);
+        tcase_add_test(tests, denial_names_who_may_list);
+        tcase_add_test(tests, refuses_a_malformed_list);
+        tcase_add_test(tests, truncates_strings_and_reads_on);
         return suite_run_all(suite);
 }

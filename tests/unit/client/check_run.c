@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What run decides: what its exit status is, which descriptors and signals the command gets, what
- * it says of a command that can't be executed. Looks into the module.
+ * mountatctl run: exit statuses, the descriptors and signals of the command, errors of execve(2).
+ * Includes the module to call its static functions.
  */
 
 #include "client/run.c"
@@ -19,7 +19,7 @@
 
 /* ---- a command that can't be executed ---- */
 
-START_TEST(a_command_is_looked_for_as_execvp_does) {
+START_TEST(finds_commands_like_execvp) {
         static const struct {
                 const char *path, *command;
                 bool there;
@@ -51,13 +51,13 @@ static int explain_missing_loader(const void *argument) {
         return run_explain_exec(argument, ENOENT);
 }
 
-START_TEST(what_is_nowhere_is_told_from_what_cannot_be_executed) {
+START_TEST(tells_missing_from_not_executable) {
         ck_assert_int_eq(capture(explain, "/nowhere/\x1b"), COMMAND_RUN_NOT_FOUND);
         expect_errors("cannot find /nowhere/\\x1b in the root");
         ck_assert_int_eq(capture(explain, "/dev/null"), COMMAND_RUN_NOT_EXECUTABLE);
         expect_errors("cannot execute /dev/null in the root: Permission denied");
         ck_assert_int_eq(capture(explain_missing_loader, "/dev/null"), COMMAND_RUN_NOT_EXECUTABLE);
-        expect_errors("interpreter or loader is not there");
+        expect_errors("its interpreter or ");
 }
 END_TEST
 
@@ -69,7 +69,7 @@ static bool is_passed(int fd) {
         return flags >= 0 && !(flags & FD_CLOEXEC);
 }
 
-/* Numbers that a test leaves open without FD_CLOEXEC, as a careless parent does. */
+/* Descriptors open without FD_CLOEXEC, as a careless parent leaves them. */
 enum {
         DIRECTORY = 30,
         PIPE_READER,
@@ -88,11 +88,7 @@ static void open_carelessly(void) {
         fd_close(fds[1]);
 }
 
-static void close_them(void) {
-        for (int fd = DIRECTORY; fd <= PIPE_WRITER; fd++)
-                fd_close(fd);
-}
-
+/* In a process of its own, as it gives up what it could need later. */
 static void confine(struct run *run) {
         open_carelessly();
         ck_assert_int_eq(setenv("MAKEFLAGS", "--jobserver-auth=31,32", 1), 0);
@@ -101,50 +97,53 @@ static void confine(struct run *run) {
         ck_assert_int_eq(run_confine(run, getppid()), 0);
 }
 
-START_TEST(only_standard_descriptors_and_the_job_server_are_passed) {
+static int confine_usually(const void *argument) {
         struct run run = {.arguments = &(struct arguments){0}};
+        int death = 0;
 
+        (void)argument;
         confine(&run);
         ck_assert(is_passed(STDOUT_FILENO) && is_passed(STDERR_FILENO));
         ck_assert(is_passed(PIPE_READER) && is_passed(PIPE_WRITER));
         ck_assert(!is_passed(DIRECTORY));
-        close_them();
-}
-END_TEST
 
-START_TEST(keep_fds_passes_all) {
-        struct run run = {.arguments = &(struct arguments){.keep_fds = true}};
-
-        confine(&run);
-        ck_assert(is_passed(DIRECTORY) && is_passed(PIPE_READER) && is_passed(PIPE_WRITER));
-        close_them();
-}
-END_TEST
-
-START_TEST(the_command_gains_no_privilege_and_dies_with_its_parent) {
-        struct run run = {.arguments = &(struct arguments){0}};
-        int death = 0;
-
-        confine(&run);
         ck_assert_int_eq(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 1);
         ck_assert_int_eq(prctl(PR_GET_PDEATHSIG, &death), 0);
         ck_assert_int_eq(death, SIGKILL);
-        /* The parent that forked it may be dead by now. */
+        /* The parent has died before PR_SET_PDEATHSIG. */
         ck_assert_int_eq(run_confine(&run, getpid()), -ESRCH);
-        close_them();
+        return 0;
+}
+
+static int confine_with_all_descriptors(const void *argument) {
+        struct run run = {.arguments = &(struct arguments){.keep_fds = true}};
+
+        (void)argument;
+        confine(&run);
+        ck_assert(is_passed(DIRECTORY) && is_passed(PIPE_READER) && is_passed(PIPE_WRITER));
+        return 0;
+}
+
+START_TEST(command_gets_only_what_it_needs) {
+        ck_assert_int_eq(capture(confine_usually, NULL), 0);
+}
+END_TEST
+
+START_TEST(keep_fds_passes_all_descriptors) {
+        ck_assert_int_eq(capture(confine_with_all_descriptors, NULL), 0);
 }
 END_TEST
 
 /* ---- signals ---- */
 
-/* The signal that the child gets first: SIGWINCH, which comes last, if none is forwarded. */
+/* The first signal that the child gets; SIGWINCH, sent last, if none was forwarded. */
 static int forward(const struct signalfd_siginfo *info) {
-        sigset_t all;
+        sigset_t all, before;
         int status, number;
         pid_t child;
 
         sigfillset(&all);
-        ck_assert_int_eq(sigprocmask(SIG_BLOCK, &all, NULL), 0);
+        ck_assert_int_eq(sigprocmask(SIG_BLOCK, &all, &before), 0);
         child = fork();
         ck_assert_int_ge(child, 0);
         if (child == 0)
@@ -152,11 +151,12 @@ static int forward(const struct signalfd_siginfo *info) {
         run_forward(child, info);
         ck_assert_int_eq(kill(child, SIGWINCH), 0);
         ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert_int_eq(sigprocmask(SIG_SETMASK, &before, NULL), 0);
         ck_assert(WIFEXITED(status));
         return WEXITSTATUS(status);
 }
 
-START_TEST(signals_are_forwarded_but_keys_which_the_command_has_already) {
+START_TEST(forwards_signals_except_keys_of_the_terminal) {
         static const struct {
                 int number, code;
                 bool forwarded;
@@ -175,8 +175,8 @@ START_TEST(signals_are_forwarded_but_keys_which_the_command_has_already) {
 }
 END_TEST
 
-/* Another child may come from whoever executed mountatctl in its own place. */
-START_TEST(only_the_commands_end_is_its_end) {
+/* A process that executes mountatctl in its place may leave it other children. */
+START_TEST(waits_for_the_command_only) {
         SIGNALS_AUTO struct signals signals = SIGNALS_NONE;
         struct pollfd poller = {.events = POLLIN};
         pid_t child, other;
@@ -202,10 +202,11 @@ START_TEST(only_the_commands_end_is_its_end) {
         while (!run_take_signals(&signals, child, &status))
                 ck_assert_int_eq(poll(&poller, 1, -1), 1);
         ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+        signals_restore(&signals);
 }
 END_TEST
 
-/* ---- the whole, in a root with a busybox ---- */
+/* ---- whole runs, in a root with busybox ---- */
 
 static bool make_busybox(void) {
         FD_AUTO int from = open(BUSYBOX, O_RDONLY | O_CLOEXEC);
@@ -236,7 +237,7 @@ static bool make_busybox(void) {
         }                                                                                          \
         END_TEST static void name##_body(void)
 
-/* Keeps a file for as long as its lease is mounted. */
+/* Has a directory "mounted" while there is a lease. */
 static void marking(int connection) {
         for (;;) {
                 struct wire_request request = peer_receive_only(connection);
@@ -254,7 +255,7 @@ static void marking(int connection) {
 
 #define SHELL(script) CTL(command_run, "--create", "root", "--", "sh", "-c", script)
 
-ROOT_TEST(the_status_is_the_commands_own) {
+ROOT_TEST(exits_with_the_commands_status) {
         ctl_script(marking);
         ck_assert_int_eq(SHELL("exit 0"), 0);
         ck_assert_int_eq(SHELL("exit 3"), 3);
@@ -265,7 +266,7 @@ ROOT_TEST(the_status_is_the_commands_own) {
         ck_assert(!is_there("mounted") && !is_there("proc"));
 }
 
-ROOT_TEST(the_command_is_in_the_root_while_it_is_mounted) {
+ROOT_TEST(command_runs_in_the_mounted_root) {
         ctl_script(marking);
         ck_assert_int_eq(SHELL("cd /; busybox ls -d /* ; exec busybox pwd"), 0);
         ck_assert_str_eq(captured.output, "/bin\n/mounted\n/proc\n/sys\n/\n");
@@ -278,7 +279,7 @@ static void make_file(const char *name, mode_t mode) {
         ck_assert_int_eq(write(fd, "#!/bin/nothing\n", 15), 15);
 }
 
-ROOT_TEST(its_own_failures_have_statuses_of_their_own) {
+ROOT_TEST(own_failures_have_their_own_statuses) {
         make_file("text", 0644);
         make_file("script", 0755);
         ctl_script(marking);
@@ -298,13 +299,13 @@ ROOT_TEST(its_own_failures_have_statuses_of_their_own) {
         expect_errors("nowhere");
 }
 
-/* Its parent's mask and an ignored SIGCHLD would be inherited, or lose the status. */
+/* With SIGCHLD ignored the kernel would discard the status. */
 static int run_with_sigchld_ignored(const struct arguments *arguments) {
         signal(SIGCHLD, SIG_IGN);
         return command_run(arguments);
 }
 
-ROOT_TEST(signals_reach_the_command_as_they_were) {
+ROOT_TEST(command_gets_the_original_signal_mask) {
         ctl_script(marking);
         ck_assert_int_eq(
                 CTL(run_with_sigchld_ignored, "--create", "root", "--", "sh", "-c", "exit 5"), 5);
@@ -326,8 +327,7 @@ static void dying_after_the_mount(int connection) {
         } while (request.operation != PROTOCOL_MOUNT);
 }
 
-/* The command is told nothing, and goes on. */
-ROOT_TEST(the_loss_of_its_mounts_does_not_end_the_command) {
+ROOT_TEST(command_outlives_the_loss_of_its_mounts) {
         ctl_script(dying_after_the_mount);
         CTL_START(command_run, "--create", "root", "--", "sh", "-c",
                   "echo ready; read line; exit 6");
@@ -349,7 +349,7 @@ static void refusing_to_unmount(int connection) {
         }
 }
 
-ROOT_TEST(a_failing_unmount_is_told_and_leaves_the_status) {
+ROOT_TEST(reports_a_failed_unmount_and_keeps_the_status) {
         ctl_script(refusing_to_unmount);
         ck_assert_int_eq(SHELL("exit 9"), 9);
         expect_errors("cannot unmount proc and sysfs below root: host-failed");
@@ -359,18 +359,17 @@ int main(void) {
         Suite *suite = suite_create("run");
         TCase *tests = scripted_case(suite, "run");
 
-        tcase_add_test(tests, a_command_is_looked_for_as_execvp_does);
-        tcase_add_test(tests, what_is_nowhere_is_told_from_what_cannot_be_executed);
-        tcase_add_test(tests, only_standard_descriptors_and_the_job_server_are_passed);
-        tcase_add_test(tests, keep_fds_passes_all);
-        tcase_add_test(tests, the_command_gains_no_privilege_and_dies_with_its_parent);
-        tcase_add_test(tests, signals_are_forwarded_but_keys_which_the_command_has_already);
-        tcase_add_test(tests, only_the_commands_end_is_its_end);
-        tcase_add_test(tests, the_status_is_the_commands_own);
-        tcase_add_test(tests, the_command_is_in_the_root_while_it_is_mounted);
-        tcase_add_test(tests, its_own_failures_have_statuses_of_their_own);
-        tcase_add_test(tests, signals_reach_the_command_as_they_were);
-        tcase_add_test(tests, the_loss_of_its_mounts_does_not_end_the_command);
-        tcase_add_test(tests, a_failing_unmount_is_told_and_leaves_the_status);
+        tcase_add_test(tests, finds_commands_like_execvp);
+        tcase_add_test(tests, tells_missing_from_not_executable);
+        tcase_add_test(tests, keep_fds_passes_all_descriptors);
+        tcase_add_test(tests, command_gets_only_what_it_needs);
+        tcase_add_test(tests, forwards_signals_except_keys_of_the_terminal);
+        tcase_add_test(tests, waits_for_the_command_only);
+        tcase_add_test(tests, exits_with_the_commands_status);
+        tcase_add_test(tests, command_runs_in_the_mounted_root);
+        tcase_add_test(tests, own_failures_have_their_own_statuses);
+        tcase_add_test(tests, command_gets_the_original_signal_mask);
+        tcase_add_test(tests, command_outlives_the_loss_of_its_mounts);
+        tcase_add_test(tests, reports_a_failed_unmount_and_keeps_the_status);
         return suite_run_all(suite);
 }
