@@ -12,13 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// answerHelloAs answers hello with a version and features.
-func (p *fakePeer) answerHelloAs(version string, features Feature) {
-	p.t.Helper()
-	r := p.mustReceive(operationHello)
-	p.reply(reply{operation: operationHello, cookie: r.cookie, flags: uint32(features), text: version})
-}
-
 // refuseDev answers a mount of procfs, sysfs and a dev.
 func (p *fakePeer) refuseDev(flags uint32, text string) {
 	p.t.Helper()
@@ -82,7 +75,7 @@ func TestADaemonTooOldForDevIsNamed(t *testing.T) {
 	go func() {
 		peer.refuseDev(0, "")
 		for range 3 {
-			peer.answerHelloAs("mountatd 0.1.0", 0x1f)
+			peer.greetAs("mountatd 0.1.0", 0x1f)
 		}
 	}()
 	_, err := client.Mount(testContext(t), openDirectory(t, path), Proc|Sysfs|Dev|Create)
@@ -105,7 +98,7 @@ func TestADaemonThatOffersNoDevSaysWhy(t *testing.T) {
 	const why = "there is no /dev/full"
 	go func() {
 		peer.refuseDev(0, why)
-		peer.answerHelloAs("mountatd 0.2.0", FeatureKeep|FeatureCheck)
+		peer.greetAs("mountatd 0.2.0", FeatureKeep|FeatureCheck)
 		peer.refuseDev(protocolKeep, why)
 		peer.refuseDev(protocolCheck, why)
 	}()

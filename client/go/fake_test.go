@@ -3,14 +3,12 @@
 package mountat
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -194,69 +192,73 @@ func encodeReply(r reply) []byte {
 	return append(b, r.text...)
 }
 
-// testContext ends a test that hangs.
-func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	t.Cleanup(cancel)
-	return ctx
+// refuseAdoption answers one offer.
+func (p *fakePeer) refuseAdoption(status Status) {
+	p.t.Helper()
+	p.reply(reply{operation: operationAdopt, cookie: p.mustReceive(operationAdopt).cookie,
+		status: status, target: protocolNoTarget})
 }
 
-// openDirectory opens path as a client would.
-func openDirectory(t *testing.T, path string) *os.File {
-	t.Helper()
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
+// greetAs answers hello.
+func (p *fakePeer) greetAs(version string, features Feature) {
+	p.t.Helper()
+	p.reply(reply{operation: operationHello, cookie: p.mustReceive(operationHello).cookie,
+		flags: uint32(features), text: version})
+}
+
+func (p *fakePeer) greetWith(features Feature) {
+	p.t.Helper()
+	p.greetAs("mountatd 0.2.0", features)
+}
+
+// answer answers the next request, which must be that operation.
+func (p *fakePeer) answer(op operation, status Status, text string) fakeRequest {
+	p.t.Helper()
+	r := p.mustReceive(op)
+	a := reply{operation: op, cookie: r.cookie, status: status, target: protocolNoTarget, text: text}
+	if status == StatusForeignNamespace && op != operationEnter {
+		a.target = 0
 	}
-	file := os.NewFile(uintptr(fd), path)
-	t.Cleanup(func() { file.Close() })
-	return file
-}
-
-// newRoot makes an input root with the given directories.
-func newRoot(t *testing.T, names ...string) string {
-	t.Helper()
-	path := t.TempDir()
-	for _, name := range names {
-		if err := os.Mkdir(filepath.Join(path, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
+	if status == StatusOK && op != operationUnmount && op != operationEnter && r.flags != protocolCheck {
+		a.lease = r.cookie
 	}
-	return path
+	p.reply(a)
+	return r
 }
 
-// names lists a directory's entries.
-func names(t *testing.T, path string) []string {
-	t.Helper()
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		t.Fatal(err)
+// letIn is the daemon's side of finding out that the client is in another namespace.
+func (p *fakePeer) letIn(op operation) {
+	p.t.Helper()
+	p.answer(op, StatusForeignNamespace, "elsewhere")
+	p.greetWith(FeatureEnter)
+	p.answer(operationEnter, StatusOK, "")
+	p.answer(op, StatusOK, "")
+}
+
+// answerMount answers a mount that must have these flags.
+func (p *fakePeer) answerMount(flags uint32, answer reply) {
+	p.t.Helper()
+	r := p.mustReceive(operationMount)
+	if r.flags != flags {
+		p.t.Errorf("the mount has flags %#x, want %#x", r.flags, flags)
 	}
-	var names []string
-	for _, entry := range entries {
-		names = append(names, entry.Name())
+	answer.operation, answer.cookie = operationMount, r.cookie
+	p.reply(answer)
+}
+
+func (p *fakePeer) answerUnmount(lease uint64, status Status) {
+	p.t.Helper()
+	r := p.mustReceive(operationUnmount)
+	if r.lease != lease || r.flags != 0 {
+		p.t.Errorf("the daemon got %+v, want an unmount of %d", r, lease)
 	}
-	return names
+	p.reply(reply{operation: operationUnmount, cookie: r.cookie, status: status, target: protocolNoTarget})
 }
 
-// eventually waits until what is true.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 15 s: %s", what)
-		}
+// checkEnd expects no further request.
+func (p *fakePeer) checkEnd() {
+	p.t.Helper()
+	if r, ok := p.receive(); ok {
+		p.t.Errorf("the daemon got one more request: %+v", r)
 	}
-}
-
-// countFDs counts the open descriptors of this process.
-func countFDs(t *testing.T) int {
-	t.Helper()
-	return len(names(t, "/proc/self/fd"))
-}
-
-// checkNoFDsLeak compares the number of descriptors before and after.
-func checkNoFDsLeak(t *testing.T, before int) {
-	t.Helper()
-	eventually(t, "as many descriptors as before", func() bool { return countFDs(t) <= before })
 }

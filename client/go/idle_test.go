@@ -161,7 +161,7 @@ func TestAKeptLeaseKeepsNoConnectionFromTheNext(t *testing.T) {
 	dialer, daemon := newIdleFake(t, 1)
 	client, peer := dialFake(t, dialer, daemon, true)
 	wait := inBackground(func() {
-		peer.answerHello()
+		peer.greetWith(FeatureKeep | FeatureCheck)
 		peer.answerMount(protocolKeep, reply{lease: 42})
 	})
 	if _, err := client.MountTargetsKept(testContext(t), procTarget(t)); err != nil {

@@ -12,54 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// answerHello answers with the features keep and check.
-func (p *fakePeer) answerHello() {
-	p.t.Helper()
-	r := p.mustReceive(operationHello)
-	p.reply(reply{operation: operationHello, cookie: r.cookie, flags: uint32(FeatureKeep | FeatureCheck),
-		text: "mountatd 0.2.0"})
-}
-
-// answerMount answers a mount that must have these flags.
-func (p *fakePeer) answerMount(flags uint32, answer reply) {
-	p.t.Helper()
-	r := p.mustReceive(operationMount)
-	if r.flags != flags {
-		p.t.Errorf("the mount has flags %#x, want %#x", r.flags, flags)
-	}
-	answer.operation, answer.cookie = operationMount, r.cookie
-	p.reply(answer)
-}
-
-func (p *fakePeer) answerUnmount(lease uint64, status Status) {
-	p.t.Helper()
-	r := p.mustReceive(operationUnmount)
-	if r.lease != lease || r.flags != 0 {
-		p.t.Errorf("the daemon got %+v, want an unmount of %d", r, lease)
-	}
-	p.reply(reply{operation: operationUnmount, cookie: r.cookie, status: status, target: protocolNoTarget})
-}
-
-// checkEnd expects no further request.
-func (p *fakePeer) checkEnd() {
-	p.t.Helper()
-	if r, ok := p.receive(); ok {
-		p.t.Errorf("the daemon got one more request: %+v", r)
-	}
-}
-
-func procTarget(t *testing.T) Target {
-	t.Helper()
-	return Target{Directory: openDirectory(t, t.TempDir()), FileSystem: FileSystemProc}
-}
-
 func TestAKeptLeaseStaysWithoutItsClient(t *testing.T) {
 	before := countFDs(t)
 	client, peer := newFakeDaemon(t).connect()
 	path := newRoot(t)
 	root := openDirectory(t, path)
 	go func() {
-		peer.answerHello()
+		peer.greetWith(FeatureKeep | FeatureCheck)
 		peer.answerMount(protocolKeep, reply{lease: 42})
 		peer.answerMount(protocolKeep, reply{lease: 43})
 	}()
@@ -91,7 +50,7 @@ func TestAKeptLeaseStaysWithoutItsClient(t *testing.T) {
 func TestAKeptLeaseIsReleased(t *testing.T) {
 	client, peer := newFakeDaemon(t).connect()
 	go func() {
-		peer.answerHello()
+		peer.greetWith(FeatureKeep | FeatureCheck)
 		peer.answerMount(protocolKeep, reply{lease: 42})
 		peer.answerUnmount(42, StatusHostFailed)
 		peer.answerUnmount(42, StatusOK)
@@ -115,7 +74,7 @@ func TestAKeptLeaseIsReleased(t *testing.T) {
 func TestAKeptLeaseThatIsGoneIsDone(t *testing.T) {
 	client, peer := newFakeDaemon(t).connect()
 	go func() {
-		peer.answerHello()
+		peer.greetWith(FeatureKeep | FeatureCheck)
 		peer.answerMount(protocolKeep, reply{lease: 42})
 		peer.answerUnmount(42, StatusNoSuchLease)
 		peer.answerUnmount(42, StatusNoSuchLease)
@@ -137,7 +96,7 @@ func TestAKeptLeaseIsNotAdopted(t *testing.T) {
 	daemon := newFakeDaemon(t)
 	client, peer := daemon.connect()
 	go func() {
-		peer.answerHello()
+		peer.greetWith(FeatureKeep | FeatureCheck)
 		peer.answerMount(protocolKeep, reply{lease: 42})
 		peer.conn.Close()
 		next := daemon.accept()
@@ -185,7 +144,7 @@ func TestCheckMountsNothing(t *testing.T) {
 	client, peer := newFakeDaemon(t).connect()
 	target := procTarget(t)
 	go func() {
-		peer.answerHello()
+		peer.greetWith(FeatureKeep | FeatureCheck)
 		peer.answerMount(protocolCheck, reply{target: protocolNoTarget})
 		peer.answerMount(protocolCheck, reply{status: StatusNotAuthorised, target: 0, text: "no"})
 	}()
@@ -211,7 +170,7 @@ func TestCheckMountsNothing(t *testing.T) {
 func TestACheckThatGivesALeaseBreaksTheProtocol(t *testing.T) {
 	client, peer := newFakeDaemon(t).connect()
 	go func() {
-		peer.answerHello()
+		peer.greetWith(FeatureKeep | FeatureCheck)
 		peer.answerMount(protocolCheck, reply{lease: 42})
 	}()
 	if err := client.Check(testContext(t), procTarget(t)); !errors.Is(err, ErrProtocol) {
@@ -265,7 +224,7 @@ func TestEachInstanceIsAskedForItsFeatures(t *testing.T) {
 	daemon := newFakeDaemon(t)
 	client, peer := daemon.connect()
 	go func() {
-		peer.answerHello()
+		peer.greetWith(FeatureKeep | FeatureCheck)
 		peer.mustReceive(operationMount)
 		peer.conn.Close()
 		next := daemon.accept()
@@ -282,11 +241,11 @@ func TestAKeptMountInDoubtNamesTheList(t *testing.T) {
 	daemon := newFakeDaemon(t)
 	client, peer := daemon.connect()
 	go func() {
-		peer.answerHello()
+		peer.greetWith(FeatureKeep | FeatureCheck)
 		peer.mustReceive(operationMount)
 		peer.conn.Close()
 		next := daemon.accept()
-		next.answerHello()
+		next.greetWith(FeatureKeep | FeatureCheck)
 		for {
 			r, ok := next.receive()
 			if !ok {
@@ -310,7 +269,7 @@ func TestALossAtHelloIsNoDoubt(t *testing.T) {
 		peer.mustReceive(operationHello)
 		peer.conn.Close()
 		next := daemon.accept()
-		next.answerHello()
+		next.greetWith(FeatureKeep | FeatureCheck)
 		next.answerMount(protocolKeep, reply{status: StatusAlreadyMounted, text: "as it was"})
 	}()
 	_, err := client.MountTargetsKept(testContext(t), procTarget(t))
@@ -325,7 +284,7 @@ func TestAKeptMountThatIsGrantedTooLateIsUnmounted(t *testing.T) {
 	path := newRoot(t)
 	granted := make(chan fakeRequest, 1)
 	go func() {
-		peer.answerHello()
+		peer.greetWith(FeatureKeep | FeatureCheck)
 		r := peer.mustReceive(operationMount)
 		cancel()
 		granted <- r

@@ -80,18 +80,3 @@ func FuzzDecodeReply(f *testing.F) {
 		}
 	})
 }
-
-func TestEscapesWhatIsNotPlainText(t *testing.T) {
-	for text, want := range map[string]string{
-		"straße":          "straße",
-		"a\nb\x1b[m":      `a\x0ab\x1b[m`,
-		"\xff\xc0\x80":    `\xff\xc0\x80`,
-		"c1 \u009b":       `c1 \xc2\x9b`,
-		`back\slash`:      `back\x5cslash`,
-		"\ufffd is plain": "\ufffd is plain",
-	} {
-		if got := escape(text); got != want {
-			t.Errorf("escape(%q) = %q, want %q", text, got, want)
-		}
-	}
-}

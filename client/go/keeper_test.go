@@ -3,7 +3,6 @@
 package mountat
 
 import (
-	"context"
 	"errors"
 	"os"
 	"strings"
@@ -29,13 +28,6 @@ func grantedWithMount(t *testing.T, client *Client, peer *fakePeer) (lease *Leas
 	}
 	t.Cleanup(func() { unix.Unmount(path+"/proc", unix.MNT_DETACH) })
 	return lease, path
-}
-
-// refuseAdoption answers one offer.
-func (p *fakePeer) refuseAdoption(status Status) {
-	p.t.Helper()
-	p.reply(reply{operation: operationAdopt, cookie: p.mustReceive(operationAdopt).cookie,
-		status: status, target: protocolNoTarget})
 }
 
 // After a failure that may pass, the lease is offered again, to the same instance or the next one.
@@ -122,44 +114,106 @@ func TestALeaseThatIsRefusedIsLost(t *testing.T) {
 	}
 }
 
-// When a mount is sent again, "already mounted" may refer to the first attempt, which the next instance undoes.
-func TestAMountInDoubt(t *testing.T) {
-	for name, undone := range map[string]bool{"undone": true, "granted": false} {
+// Without need, the Client doesn't reconnect: that could start a daemon that was stopped on purpose.
+func TestAnIdleClientDoesNotConnectAgain(t *testing.T) {
+	daemon := newFakeDaemon(t)
+	_, peer := daemon.connect()
+	peer.conn.Close()
+	daemon.listener.SetDeadline(time.Now().Add(100 * time.Millisecond))
+	if conn, err := daemon.listener.AcceptUnix(); err == nil {
+		t.Error("it did")
+		conn.Close()
+	}
+}
+
+// enteredWithMount returns a lease that can be offered, of a client that had to enter.
+func enteredWithMount(t *testing.T, daemon *fakeDaemon) (lease *Lease, path string, peer *fakePeer) {
+	t.Helper()
+	client, peer := enteredClient(t, daemon)
+	lease, path = grantedWithMount(t, client, peer)
+	return lease, path, peer
+}
+
+func releaseAdopted(t *testing.T, lease *Lease, path string, peer *fakePeer) {
+	t.Helper()
+	go func() {
+		r := peer.mustReceive(operationUnmount)
+		unix.Unmount(path+"/proc", unix.MNT_DETACH)
+		peer.reply(reply{operation: operationUnmount, cookie: r.cookie})
+	}()
+	if err := lease.Release(testContext(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Also if entering fails temporarily, and after a second loss of the daemon.
+func TestEntersBeforeLeasesAreOffered(t *testing.T) {
+	daemon := newFakeDaemon(t)
+	lease, path, peer := enteredWithMount(t, daemon)
+	before := countFDs(t)
+	peer.conn.Close()
+
+	peer = daemon.accept()
+	peer.greetWith(FeatureEnter)
+	peer.answer(operationEnter, StatusHostFailed, "")
+	peer.mustReceive(operationEnter)
+	peer.conn.Close()
+
+	peer = daemon.accept()
+	peer.greetWith(FeatureEnter)
+	peer.answer(operationEnter, StatusOK, "")
+	r := peer.mustReceive(operationAdopt)
+	if r.lease != lease.ID() || r.fds != 1 {
+		t.Errorf("offered as %+v", r)
+	}
+	peer.reply(reply{operation: operationAdopt, cookie: r.cookie, lease: r.lease, target: protocolNoTarget})
+	waitUntilAdopted(t, lease)
+	checkNoFDsLeak(t, before)
+	releaseAdopted(t, lease, path, peer)
+}
+
+func TestAnOfferThatIsElsewhereIsRepeatedInside(t *testing.T) {
+	daemon := newFakeDaemon(t)
+	client, peer := daemon.connect()
+	lease, path := grantedWithMount(t, client, peer)
+	peer.conn.Close()
+	peer = daemon.accept()
+	peer.answer(operationAdopt, StatusForeignNamespace, "elsewhere")
+	peer.greetWith(FeatureEnter)
+	peer.answer(operationEnter, StatusOK, "")
+	r := peer.mustReceive(operationAdopt)
+	peer.reply(reply{operation: operationAdopt, cookie: r.cookie, lease: r.lease, target: protocolNoTarget})
+	waitUntilAdopted(t, lease)
+	releaseAdopted(t, lease, path, peer)
+}
+
+// The reason is the refusal to enter, or if enter isn't offered, the refusal to adopt.
+func TestALeaseIsLostThatTheNextDaemonDoesNotEnterFor(t *testing.T) {
+	for name, serve := range map[string]func(p *fakePeer){
+		"enter": func(p *fakePeer) {
+			p.greetWith(FeatureEnter)
+			p.answer(operationEnter, StatusNotAuthorised, "the reason")
+		},
+		"adopt": func(p *fakePeer) {
+			p.greetWith(FeatureAdopt)
+			p.answer(operationAdopt, StatusNoSuchLease, "the reason")
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
 			daemon := newFakeDaemon(t)
-			client, peer := daemon.connect()
-			path := newRoot(t)
-			ctx, cancel := context.WithTimeout(testContext(t), 300*time.Millisecond)
-			defer cancel()
-			go func() {
-				peer.mustReceive(operationMount)
-				peer.conn.Close()
-				peer = daemon.accept()
-				for tries := 0; ; tries++ {
-					r, ok := peer.receive()
-					if !ok {
-						return
-					}
-					answer := reply{operation: r.operation, cookie: r.cookie, lease: 5}
-					if r.operation == operationMount && (!undone || tries < 2) {
-						answer.status = StatusAlreadyMounted
-					}
-					peer.reply(answer)
-				}
-			}()
-			lease, err := client.Mount(ctx, openDirectory(t, path), Proc|Create)
-			if undone {
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := lease.Release(testContext(t)); err != nil {
-					t.Error(err)
-				}
-			} else if !errors.Is(err, StatusAlreadyMounted) || !strings.Contains(err.Error(), "--adopt-timeout") {
+			lease, path, peer := enteredWithMount(t, daemon)
+			peer.conn.Close()
+			serve(daemon.accept())
+			<-lease.Done()
+			lease.client.connection.patience = 50 * time.Millisecond
+			err := lease.Release(testContext(t))
+			if !errors.Is(err, ErrLeaseLost) || !strings.Contains(err.Error(), name) ||
+				!strings.Contains(err.Error(), "the reason") {
 				t.Errorf("got %v", err)
 			}
-			if left := names(t, path); len(left) != 0 {
-				t.Errorf("left behind: %q", left)
+			unix.Unmount(path+"/proc", unix.MNT_DETACH)
+			if err := lease.Release(testContext(t)); err != nil {
+				t.Error(err)
 			}
 		})
 	}
