@@ -324,3 +324,17 @@ func TestMessagesOfTheLimitAndAboveIt(t *testing.T) {
 	}
 	b.expectOutages(1, 0)
 }
+
+func TestARunnerThatIsNotThereIsUnavailable(t *testing.T) {
+	daemon := testdaemon.Start(t)
+	b := newBench(t, daemon.Socket)
+	path := b.newRoot("a")
+	b.stopBackend()
+	if _, err := b.run(runRequest(path)); status.Code(err) != codes.Unavailable {
+		t.Errorf("got %v", err)
+	}
+	b.checkNothingLeft(path)
+	if n := daemon.Mounts(); n != 0 {
+		t.Errorf("%d mounts", n)
+	}
+}
