@@ -8,6 +8,7 @@
 #include "tests/fixtures/client.h"
 #include "tests/fixtures/container.h"
 #include "tests/fixtures/ctl.h"
+#include "tests/fixtures/denial.h"
 #include "tests/fixtures/descriptors.h"
 #include "tests/fixtures/fuse.h"
 #include "tests/fixtures/hostile.h"
