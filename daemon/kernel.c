@@ -439,33 +439,48 @@ static bool kernel_is_octal(const char *text) {
                text[2] >= '0' && text[2] <= '7';
 }
 
-/* mountinfo writes space, tab, newline and backslash as \ooo. */
-static void kernel_unescape(char *text) {
-        char *to = text;
+/*
+ * Reads the next field of a mountinfo line, and skips the space behind it. Space, tab, newline and
+ * backslash are written as \ooo there. Returns the whole length, also of a truncated field.
+ */
+static size_t kernel_read_field(const char **line, char *field, size_t size) {
+        const char *from = *line;
+        size_t length = 0;
 
-        for (const char *from = text; *from; to++) {
-                if (from[0] == '\\' && kernel_is_octal(from + 1)) {
-                        *to = (from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0');
-                        from += 4;
-                } else
-                        *to = *from++;
+        while (*from && *from != ' ') {
+                bool escaped = from[0] == '\\' && kernel_is_octal(from + 1);
+
+                if (length + 1 < size)
+                        field[length] = escaped ? (from[1] - '0') * 64 + (from[2] - '0') * 8 +
+                                                          (from[3] - '0')
+                                                : *from;
+                length++;
+                from += escaped ? 4 : 1;
         }
-        *to = '\0';
+        field[length < size ? length : size - 1] = '\0';
+        *line = from + (*from == ' ');
+        return length;
 }
 
-/* "36 35 98:0 /root /place options optional… - type source super-options" */
+/* "36 35 98:0 /root /place options optional… - type source super-options"; the source can be empty.
+ */
 static bool kernel_parse_mountinfo(const char *line, uint64_t id, struct kernel_mountinfo *info) {
-        const char *rest;
+        const char *place = line, *rest;
         unsigned long long parent;
+        int length = 0;
 
         if (strtoull(line, NULL, 10) != id) /* parse only the line we want */
                 return false;
         rest = strstr(line, " - ");
-        if (!rest || sscanf(line, "%*u %llu %*s %*s %4095s", &parent, info->place) != 2 ||
-            sscanf(rest, " - %31s %63s", info->file_system, info->source) != 2)
+        if (!rest || sscanf(line, "%*u %llu %*s %*s %n", &parent, &length) != 1 || length == 0)
                 return false;
         info->parent = parent;
-        kernel_unescape(info->place);
+        place += length;
+        if (kernel_read_field(&place, info->place, sizeof(info->place)) >= sizeof(info->place))
+                info->place[0] = '\0'; /* a prefix would be another path */
+        rest += strlen(" - ");
+        kernel_read_field(&rest, info->file_system, sizeof(info->file_system));
+        kernel_read_field(&rest, info->source, sizeof(info->source));
         return true;
 }
 

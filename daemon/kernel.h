@@ -92,8 +92,8 @@ int kernel_make_link(int directory, const char *name, const char *target);
 int kernel_make_read_only(int mount);
 
 /*
- * Attaches the detached `mount` to that file or directory. -EINVAL before Linux 6.15 if `directory`
- * is detached itself.
+ * Attaches the detached `mount` to that file or directory. -EINVAL: one is a directory and the
+ * other isn't; before Linux 6.15 also if `directory` is detached itself.
  */
 int kernel_move_mount_below(int mount, int directory, const char *name);
 
@@ -101,8 +101,8 @@ int kernel_move_mount_below(int mount, int directory, const char *name);
 
 /*
  * Attaches the detached `mount` to the directory `target`, without a lookup. -ENOENT: it was
- * removed. -EINVAL: in another mount namespace or a detached tree. -ENOTDIR. Blocks, unkillable,
- * while a FUSE server holds up an operation inside the directory.
+ * removed. -EINVAL: not a directory, in another mount namespace, or before Linux 6.15 in a detached
+ * tree. Blocks, unkillable, while a FUSE server holds up an operation inside the directory.
  */
 int kernel_move_mount(int mount, int target);
 
@@ -204,8 +204,8 @@ struct kernel_mount {
 
 /*
  * Facts about an attached mount by its unique id, Linux 6.8. -ENOENT: no such mount in this mount
- * namespace. -ENOSYS or -EPERM: not available (a seccomp filter that doesn't know the call returns
- * EPERM).
+ * namespace. -EINVAL: a reusable id, on newer kernels. -ENOSYS or -EPERM: not available (a seccomp
+ * filter that doesn't know the call returns EPERM).
  */
 int kernel_statmount(uint64_t id, struct kernel_mount *mount);
 
@@ -217,10 +217,10 @@ int kernel_statmount(uint64_t id, struct kernel_mount *mount);
 int kernel_statmount_place(uint64_t id, uint64_t mount_namespace, char *path, size_t size);
 
 struct kernel_mountinfo {
-        uint64_t parent; /* its reusable id */
-        char place[PATH_MAX];
-        char file_system[32];
-        char source[64];
+        uint64_t parent;      /* its reusable id */
+        char place[PATH_MAX]; /* from our root; empty if it doesn't fit */
+        char file_system[32]; /* truncated if it doesn't fit */
+        char source[64];      /* the same */
 };
 
 /*
