@@ -26,7 +26,7 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 
 kernel=${MOUNTATD_KERNEL:-linux-image-amd64}
 filters=(
-        units unit/daemon/check_{target,instance,privilege,seccomp,state}
+        units unit/daemon/check_{kernel,superblock_shown,target,instance,privilege,seccomp,state}
                 unit/client/check_connection_enter
         system/ -system/check_{daemon_crowd,daemon_lifecycle,survival,bus,polkit,ctl,run_dev}
         faults/ -faults/check_{floods,isolation}

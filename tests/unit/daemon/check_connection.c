@@ -12,6 +12,7 @@
 #include "daemon/log.h"
 #include "tests/test.h"
 #include "tests/unit/daemon/fake_context.h"
+#include "tests/unit/daemon/until.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -27,7 +28,6 @@
 #include <unistd.h>
 
 enum {
-        PATIENCE = 30, /* seconds, on a busy machine */
         SOMEBODY = 4711,
 };
 
@@ -38,17 +38,9 @@ static int listening = -EBADF;
 static struct sockaddr_un address;
 static socklen_t address_size;
 
-static double now(void) {
-        struct timespec time;
-
-        clock_gettime(CLOCK_MONOTONIC, &time);
-        return time.tv_sec + time.tv_nsec / 1e9;
-}
-
-/* Polls until the condition is true, as the main loop does. */
-#define UNTIL(condition)                                                                           \
-        for (double until_ = now() + PATIENCE; !(condition); usleep(1000), collect())              \
-        ck_assert_msg(now() < until_, "never: %s", #condition)
+/* As the main loop does. */
+#undef UNTIL
+#define UNTIL(condition) UNTIL_BY(condition, (usleep(1000), collect()))
 
 /* ---- close(2) ---- */
 
@@ -280,7 +272,7 @@ static bool receive_or_end(int client, struct wire_reply *reply) {
         struct fdpass_set fds;
         ssize_t size;
 
-        ck_assert(is_readable(client, PATIENCE * 1000));
+        ck_assert(is_readable(client, UNTIL_PATIENCE * 1000));
         size = fdpass_receive(client, bytes, sizeof(bytes), &fds);
         /*
          * A peer that closes with unread data from us causes ECONNRESET before its own data can be

@@ -10,6 +10,7 @@
 #include "daemon/log.h"
 #include "daemon/unmount.h"
 #include "tests/test.h"
+#include "tests/unit/daemon/until.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -27,24 +28,11 @@
 #include <unistd.h>
 
 enum {
-        IDLE_MAX = 4,  /* THREADS_IDLE_MAX */
-        PATIENCE = 30, /* seconds, on a busy machine */
+        IDLE_MAX = 4, /* THREADS_IDLE_MAX */
 };
 
 static struct threads *threads;
 static unsigned before; /* threads of this process */
-
-static double now(void) {
-        struct timespec time;
-
-        clock_gettime(CLOCK_MONOTONIC, &time);
-        return time.tv_sec + time.tv_nsec / 1e9;
-}
-
-/* Waits until the condition is true. */
-#define UNTIL(condition)                                                                           \
-        for (double until_ = now() + PATIENCE; !(condition); usleep(1000))                         \
-        ck_assert_msg(now() < until_, "never: %s", #condition)
 
 static unsigned count_threads(void) {
         DIR *directory = opendir("/proc/self/task");
@@ -410,12 +398,12 @@ START_TEST(end_of_a_job_is_heard_where_it_is_collected) {
         threads_collect(threads); /* notices that the spare is idle */
         ck_assert(!is_readable(0));
         task_start(&task);
-        ck_assert(is_readable(PATIENCE * 1000));
+        ck_assert(is_readable(UNTIL_PATIENCE * 1000));
         UNTIL(task.runs == 1);
         usleep(10000);
         ck_assert_uint_eq(task.dones, 0); /* only collected here */
         while (!task.dones) {
-                ck_assert(is_readable(PATIENCE * 1000));
+                ck_assert(is_readable(UNTIL_PATIENCE * 1000));
                 threads_collect(threads);
         }
         ck_assert_int_eq(task.job.error, 0);
@@ -438,7 +426,7 @@ START_TEST(job_without_a_directory_of_its_own_is_not_run) {
         start();
         task_start(&task);
         while (!task.dones) {
-                ck_assert(is_readable(PATIENCE * 1000));
+                ck_assert(is_readable(UNTIL_PATIENCE * 1000));
                 threads_collect(threads);
         }
         ck_assert_int_eq(task.job.error, -ENOSPC);
@@ -461,7 +449,7 @@ START_TEST(job_that_no_thread_can_be_made_for_is_never_done) {
         limit_threads(RLIM_INFINITY);
         task_start(&task);
         while (!task.dones) {
-                ck_assert(is_readable(PATIENCE * 1000));
+                ck_assert(is_readable(UNTIL_PATIENCE * 1000));
                 threads_collect(threads);
         }
         ck_assert_uint_eq(task.runs, 1);
@@ -482,7 +470,7 @@ START_TEST(idleness_can_be_waited_for) {
         usleep(10000);
         ck_assert(!threads_are_idle(threads)); /* something is left to collect */
         while (!threads_are_idle(threads)) {
-                ck_assert(is_readable(PATIENCE * 1000));
+                ck_assert(is_readable(UNTIL_PATIENCE * 1000));
                 threads_collect(threads);
         }
         ck_assert_uint_eq(second.dones, 1);
@@ -505,7 +493,7 @@ START_TEST(idleness_after_work_can_be_waited_for) {
                 for (unsigned k = 0; k < n; k++)
                         sem_post(&pieces[k]->let_go);
                 while (!threads_are_idle(threads)) {
-                        ck_assert(is_readable(PATIENCE * 1000));
+                        ck_assert(is_readable(UNTIL_PATIENCE * 1000));
                         threads_collect(threads);
                 }
                 for (unsigned k = 0; k < n; k++)
@@ -550,7 +538,7 @@ START_TEST(many_jobs_are_each_run_and_done_once) {
         for (unsigned s = 0; s < SUBMITTERS; s++)
                 ck_assert_int_eq(pthread_create(&submitters[s], NULL, submit, tasks[s]), 0);
         while (done < SUBMITTERS * TASKS) {
-                ck_assert(is_readable(PATIENCE * 1000));
+                ck_assert(is_readable(UNTIL_PATIENCE * 1000));
                 threads_collect(threads);
                 done = 0;
                 for (unsigned i = 0; i < SUBMITTERS * TASKS; i++)
@@ -610,9 +598,9 @@ START_TEST(end_waits_for_work_that_ends_soon) {
         ck_assert_int_eq(piece_start(piece, THREADS_KEEP_SPARE), 0);
         UNTIL(piece_has_begun(piece));
         ck_assert_int_eq(pthread_create(&other, NULL, let_go_later, piece), 0);
-        begin = now();
+        begin = until_now();
         ck_assert(threads_free(threads));
-        ck_assert_double_ge(now() - begin, 0.2);
+        ck_assert_double_ge(until_now() - begin, 0.2);
         piece_free(piece);
         ck_assert_int_eq(pthread_join(other, NULL), 0);
         UNTIL(count_threads() == before);
@@ -627,10 +615,10 @@ START_TEST(end_does_not_wait_for_a_thread_that_is_stuck) {
         start();
         ck_assert_int_eq(piece_start(piece, THREADS_TAKE_SPARE), 0);
         UNTIL(piece_has_begun(piece));
-        begin = now();
+        begin = until_now();
         ck_assert(!threads_free(threads));
-        ck_assert_double_ge(now() - begin, 0.9);
-        ck_assert_double_le(now() - begin, 5);
+        ck_assert_double_ge(until_now() - begin, 0.9);
+        ck_assert_double_le(until_now() - begin, 5);
         piece_free(piece);
         end();
 }
