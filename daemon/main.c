@@ -135,13 +135,28 @@ static bool main_check_privileges(void) {
         return r == 0 || main_fail(r, what);
 }
 
+/* With the kernel's own message, if there is one. */
+static bool main_fail_making(const char *what, const struct verdict *verdict) {
+        const struct verdict silent = verdict_host_failed(-verdict->error, STATUS_NO_TARGET);
+        bool said = strcmp(verdict->text, silent.text) != 0;
+        bool denied = verdict->error == EPERM || verdict->error == ENOSYS;
+
+        log_write(LOG_ERR,
+                  &(struct log_subject){.event = LOG_EVENT_NOT_SERVING, .error = -verdict->error},
+                  "cannot make %s%s%s%s", what, said ? ": " : "", said ? verdict->text : "",
+                  denied ? ": mountatd needs CAP_SYS_ADMIN, and no filter that refuses fsopen(2), "
+                           "fsconfig(2) or fsmount(2)"
+                         : "");
+        return false;
+}
+
 /* A host that lacks what a dev needs is no reason not to serve. */
 static bool main_offer_dev(const struct program *program) {
         struct verdict verdict =
                 templates_offer_dev(program->context.templates, program->options.dev_shm_size);
 
         if (verdict.status == STATUS_HOST_FAILED)
-                return main_fail(-verdict.error, verdict.text);
+                return main_fail_making("a /dev", &verdict);
         if (verdict.status != STATUS_OK)
                 log_write(LOG_NOTICE, NULL, "not offering dev: %s", verdict.text);
         return true;
@@ -169,7 +184,7 @@ static bool main_probe(struct program *program) {
 
         verdict = templates_new(program->source, &context->templates);
         if (verdict.status != STATUS_OK)
-                return main_fail(-verdict.error, verdict.text);
+                return main_fail_making("a procfs and a sysfs", &verdict);
         if (!program->options.no_dev && !program->options.sweep && !main_offer_dev(program))
                 return false;
         log_write(LOG_DEBUG, NULL, "kernel features: 0x%x",
