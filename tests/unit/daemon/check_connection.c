@@ -12,6 +12,7 @@
 #include "daemon/log.h"
 #include "tests/test.h"
 #include "tests/unit/daemon/fake_context.h"
+#include "tests/unit/daemon/no_threads.h"
 #include "tests/unit/daemon/until.h"
 
 #include <errno.h>
@@ -1031,25 +1032,6 @@ START_TEST(no_more_are_accepted_when_too_many_wait_to_be_refused) {
 END_TEST
 
 /* ---- when no thread can be created ---- */
-
-static void limit_threads(bool limit) {
-        struct rlimit limits;
-
-        ck_assert_int_eq(getrlimit(RLIMIT_NPROC, &limits), 0);
-        limits.rlim_cur = limit ? 1 : limits.rlim_max;
-        ck_assert_int_eq(setrlimit(RLIMIT_NPROC, &limits), 0);
-}
-
-/* Becomes a user that RLIMIT_NPROC applies to, without other processes. False: only root can. */
-static bool become_somebody(void) {
-        uid_t uid = 0x70000000 + getpid();
-
-        if (geteuid() != 0)
-                return false;
-        ck_assert_int_eq(setresuid(uid, uid, uid), 0);
-        ck_assert_int_eq(prctl(PR_SET_DUMPABLE, 1), 0); /* or /proc/self is root's */
-        return true;
-}
 
 static void is_told_of_the_threads(int client) {
         struct wire_reply reply = receive(client);

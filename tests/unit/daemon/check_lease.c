@@ -9,23 +9,10 @@
 
 #include "tests/test.h"
 #include "tests/unit/daemon/fake_context.h"
+#include "tests/unit/daemon/feature_sets.h"
 
 #include <errno.h>
 #include <pthread.h>
-
-static const unsigned feature_sets[] = {
-        0,
-        PROTOCOL_FEATURE_CLONES,
-        PROTOCOL_FEATURE_CLONES | PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT,
-        PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT,
-        FAKE_ALL_FEATURES,
-};
-static const unsigned sizes[] = {1, 2, 16};
-
-enum {
-        N_FEATURE_SETS = sizeof(feature_sets) / sizeof(feature_sets[0]),
-        N_SIZES = sizeof(sizes) / sizeof(sizes[0]),
-};
 
 enum { DEV_MOUNTS = 9 };
 
@@ -76,10 +63,6 @@ static void client_add_directory(unsigned i, unsigned flags) {
 /* The number of mounts it makes: every third target is a dev. */
 static unsigned client_weight(void) {
         return client.count + client.count / 3 * (DEV_MOUNTS - 1);
-}
-
-static struct holder holder_of(uid_t uid) {
-        return (struct holder){.subject = {.uid = uid, .pid = 1}};
 }
 
 /* The connection ends, and the same user connects again. */
@@ -144,10 +127,6 @@ static void lease_holds(unsigned live, unsigned mounts) {
         ck_assert_uint_eq(fake_mounts(), mounts);
         ck_assert(fake_is_in_root());
 }
-
-#define FOR_ALL(f, s)                                                                              \
-        for (unsigned f = 0; f < N_FEATURE_SETS; f++)                                              \
-                for (unsigned s = 0; s < N_SIZES; s++)
 
 START_TEST(grants_and_releases) {
         FOR_ALL(f, s) {

@@ -44,10 +44,6 @@ static void remove_file(void) {
         ck_assert_int_eq(rmdir(fake.directory), 0);
 }
 
-static struct holder holder_of(uid_t uid) {
-        return (struct holder){.subject = {.uid = uid, .pid = 1}, .socket = -EBADF};
-}
-
 static struct holder administrator(void) {
         return (struct holder){.subject = {.pid = 1, .trust = TRUST_ADMINISTRATOR},
                                .socket = -EBADF};

@@ -7,20 +7,12 @@
 #include "daemon/kernel.h"
 #include "tests/test.h"
 #include "tests/unit/daemon/fake_kernel.h"
+#include "tests/unit/daemon/feature_sets.h"
 
 #include <errno.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/mount.h>
-
-static const unsigned feature_sets[] = {
-        0,
-        PROTOCOL_FEATURE_CLONES,
-        PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT,
-        FAKE_ALL_FEATURES,
-};
-
-enum { N_FEATURE_SETS = sizeof(feature_sets) / sizeof(feature_sets[0]) };
 
 static struct mount_setup setup_of(unsigned features) {
         fake_features(features);

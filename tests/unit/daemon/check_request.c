@@ -11,6 +11,7 @@
 #include "daemon/log.h"
 #include "tests/test.h"
 #include "tests/unit/daemon/fake_context.h"
+#include "tests/unit/daemon/feature_sets.h"
 #include "tests/unit/daemon/log_capture.h"
 
 #include <errno.h>
@@ -18,23 +19,6 @@
 #include <sched.h>
 
 enum { US = 1000 };
-
-static const unsigned feature_sets[] = {
-        0,
-        PROTOCOL_FEATURE_CLONES,
-        PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT,
-        FAKE_ALL_FEATURES,
-};
-static const unsigned sizes[] = {1, 2, 16};
-
-enum {
-        N_FEATURE_SETS = sizeof(feature_sets) / sizeof(feature_sets[0]),
-        N_SIZES = sizeof(sizes) / sizeof(sizes[0]),
-};
-
-#define FOR_ALL(f, s)                                                                              \
-        for (unsigned f = 0; f < N_FEATURE_SETS; f++)                                              \
-                for (unsigned s = 0; s < N_SIZES; s++)
 
 static struct fake_context fake;
 static struct holder holders[2]; /* two connections of one user */
@@ -47,7 +31,7 @@ static struct wire_reply *const reply = &request.reply;
 static void hold(void) {
         holder = &holders[0];
         for (unsigned i = 0; i < 2; i++)
-                holders[i] = (struct holder){.subject = {.uid = US, .pid = 1}, .socket = -EBADF};
+                holders[i] = holder_of(US);
         request = (struct request){.decoded = VERDICT_OK};
 }
 

@@ -11,28 +11,21 @@
 #include "daemon/log.h"
 #include "tests/test.h"
 #include "tests/unit/daemon/fake_context.h"
+#include "tests/unit/daemon/feature_sets.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <sys/wait.h>
 
-static const unsigned feature_sets[] = {
-        0,
-        PROTOCOL_FEATURE_CLONES,
-        PROTOCOL_FEATURE_UNIQUE_IDS | PROTOCOL_FEATURE_STATMOUNT,
-        FAKE_ALL_FEATURES,
-};
 static const enum record_state states[] = {RECORD_ATTACHING, RECORD_LIVE, RECORD_RELEASING};
 
 enum {
-        N_FEATURE_SETS = sizeof(feature_sets) / sizeof(feature_sets[0]),
         N_LEFT_MAX = 3,
         COUNT = 2, /* mounts of a lease */
 };
 
-#define FOR_ALL(f, s)                                                                              \
-        for (unsigned f = 0; f < N_FEATURE_SETS; f++)                                              \
-                for (unsigned s = 0; s < 3; s++)
+#undef FOR_ALL
+#define FOR_ALL(f, s) FOR_ALL_OF(f, s, 3) /* states */
 
 /*
  * Leases of the previous instance, at the indices 10, 11, …, each with mounts on its own

@@ -10,6 +10,7 @@
 #include "daemon/log.h"
 #include "daemon/unmount.h"
 #include "tests/test.h"
+#include "tests/unit/daemon/no_threads.h"
 #include "tests/unit/daemon/until.h"
 
 #include <dirent.h>
@@ -231,32 +232,13 @@ END_TEST
 
 /* ---- when none can be created ---- */
 
-static void limit_threads(rlim_t limit) {
-        struct rlimit limits;
-
-        ck_assert_int_eq(getrlimit(RLIMIT_NPROC, &limits), 0);
-        limits.rlim_cur = limit < limits.rlim_max ? limit : limits.rlim_max;
-        ck_assert_int_eq(setrlimit(RLIMIT_NPROC, &limits), 0);
-}
-
-/* False: only root can. */
-static bool become_somebody(void) {
-        uid_t uid = 0x70000000 + getpid();
-
-        if (geteuid() != 0)
-                return false;
-        ck_assert_int_eq(setresuid(uid, uid, uid), 0);
-        ck_assert_int_eq(prctl(PR_SET_DUMPABLE, 1), 0); /* or /proc/self is root's */
-        return true;
-}
-
 START_TEST(spare_is_for_who_asks_for_it) {
         struct piece *refused, *taken;
 
         if (!become_somebody())
                 test_skip("impossible here: needs root");
         start();
-        limit_threads(1);
+        limit_threads(true);
         for (unsigned i = 0; i < 3; i++) {
                 refused = piece_new(false);
                 taken = piece_new(true);
@@ -277,7 +259,7 @@ START_TEST(spare_is_for_who_asks_for_it) {
                 UNTIL(threads_are_idle(threads));
         }
         ck_assert_uint_eq(count_threads(), before + 1);
-        limit_threads(RLIM_INFINITY); /* a sanitizer creates one at the end */
+        limit_threads(false); /* a sanitizer creates one at the end */
         end();
 }
 END_TEST
@@ -289,9 +271,9 @@ START_TEST(thread_is_made_again_when_it_can_be) {
                 test_skip("impossible here: needs root");
         start();
         piece = piece_new(true);
-        limit_threads(1);
+        limit_threads(true);
         ck_assert_int_eq(piece_start(piece, THREADS_KEEP_SPARE), -EAGAIN);
-        limit_threads(RLIM_INFINITY);
+        limit_threads(false);
         ck_assert_int_eq(piece_start(piece, THREADS_KEEP_SPARE), 0);
         UNTIL(piece_has_begun(piece));
         ck_assert_uint_eq(count_threads(), before + 2);
@@ -310,12 +292,12 @@ START_TEST(without_a_spare_there_are_none) {
         log_open(LOG_EMERG);
         ck_assert_int_eq(unmount_prepare(), 0);
         descriptors = descriptors_count();
-        limit_threads(1);
+        limit_threads(true);
         ck_assert_int_eq(threads_new(&none), -EAGAIN);
         ck_assert_ptr_null(none);
         ck_assert_uint_eq(descriptors_count(), descriptors);
 
-        limit_threads(RLIM_INFINITY);
+        limit_threads(false);
         ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &allowed), 0);
         limits = allowed;
         limits.rlim_cur = 0;
@@ -441,12 +423,12 @@ START_TEST(job_that_no_thread_can_be_made_for_is_never_done) {
         if (!become_somebody())
                 test_skip("impossible here: needs root");
         start();
-        limit_threads(1);
+        limit_threads(true);
         ck_assert_int_eq(threads_run(threads, &task.job, THREADS_KEEP_SPARE), -EAGAIN);
         usleep(10000);
         threads_collect(threads);
         ck_assert_uint_eq(task.runs + task.dones, 0);
-        limit_threads(RLIM_INFINITY);
+        limit_threads(false);
         task_start(&task);
         while (!task.dones) {
                 ck_assert(is_readable(UNTIL_PATIENCE * 1000));

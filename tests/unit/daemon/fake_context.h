@@ -16,6 +16,7 @@
 #include "tests/unit/daemon/fake_kernel.h"
 
 #include <check.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -149,6 +150,11 @@ static inline struct record fake_context_left(unsigned features, uint32_t index,
 }
 
 /* ---- the context ---- */
+
+/* A holder that holds nothing yet, and has no socket. */
+static inline struct holder holder_of(uid_t uid) {
+        return (struct holder){.subject = {.uid = uid, .pid = 1}, .socket = -EBADF};
+}
 
 /* `expected`: further descriptors that the test itself has open. */
 static inline void fake_context_is_clean(struct fake_context *fake, unsigned expected) {
