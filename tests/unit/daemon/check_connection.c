@@ -13,10 +13,10 @@
 #include "tests/test.h"
 #include "tests/unit/daemon/fake_context.h"
 #include "tests/unit/daemon/no_threads.h"
+#include "tests/unit/daemon/socket_client.h"
 #include "tests/unit/daemon/until.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -216,26 +216,6 @@ static int connect_as(uid_t uid) {
         return client;
 }
 
-static void send_request(int client, const struct wire_request *request, const int *fds,
-                         size_t count) {
-        uint8_t bytes[WIRE_REQUEST_MAX];
-
-        ck_assert_int_eq(
-                fdpass_send(client, bytes, wire_encode_request(request, bytes), fds, count), 0);
-}
-
-static const struct wire_request *hello(uint64_t cookie) {
-        static _Thread_local struct wire_request request;
-
-        request = (struct wire_request){
-                .version = PROTOCOL_VERSION, .operation = PROTOCOL_HELLO, .cookie = cookie};
-        return &request;
-}
-
-static void send_hello(int client, uint64_t cookie) {
-        send_request(client, hello(cookie), NULL, 0);
-}
-
 /* A directory of the calling user's; our own descriptor is closed after sending. */
 static void send_mount_with(int client, uint64_t cookie, const char *path, uint16_t flags) {
         struct wire_request request = {
@@ -261,45 +241,6 @@ static void send_unmount(int client, uint64_t lease) {
                                             .operation = PROTOCOL_UNMOUNT,
                                             .lease = lease},
                      NULL, 0);
-}
-
-static bool is_readable(int client, int timeout) {
-        return poll(&(struct pollfd){.fd = client, .events = POLLIN}, 1, timeout) == 1;
-}
-
-/* The next reply; false: end of file. */
-static bool receive_or_end(int client, struct wire_reply *reply) {
-        uint8_t bytes[WIRE_REPLY_MAX];
-        struct fdpass_set fds;
-        ssize_t size;
-
-        ck_assert(is_readable(client, UNTIL_PATIENCE * 1000));
-        size = fdpass_receive(client, bytes, sizeof(bytes), &fds);
-        /*
-         * A peer that closes with unread data from us causes ECONNRESET before its own data can be
-         * read.
-         */
-        if (size == -ECONNRESET)
-                size = fdpass_receive(client, bytes, sizeof(bytes), &fds);
-        ck_assert_uint_eq(fds.count, 0);
-        if (size == 0)
-                return false;
-        ck_assert_int_gt(size, 0);
-        ck_assert_int_eq(wire_decode_reply(bytes, size, reply), 0);
-        return true;
-}
-
-static struct wire_reply receive(int client) {
-        struct wire_reply reply;
-
-        ck_assert_msg(receive_or_end(client, &reply), "the connection has ended");
-        return reply;
-}
-
-static void receives_the_end(int client) {
-        struct wire_reply reply;
-
-        ck_assert_msg(!receive_or_end(client, &reply), "a reply came: %s", reply.text);
 }
 
 static unsigned connected(void) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The main loop in a process of its own, over the fake kernel, with real sockets, signals and
- * notices. Directories are made before it is forked, so that both know what their descriptors
- * are; what it stands on is in shared memory, so that the test can look at its state file.
+ * The main loop in a child process, over the fake kernel, with real sockets, signals and
+ * sd_notify(3) messages. Directories are created before the fork, so that the fake kernel of either
+ * process knows them; the context is in shared memory, so that the test can read its state file.
  */
 
 #include "daemon/server.h"
@@ -12,10 +12,10 @@
 #include "tests/test.h"
 #include "tests/unit/daemon/fake_context.h"
 #include "tests/unit/daemon/log_capture.h"
+#include "tests/unit/daemon/socket_client.h"
 #include "tests/unit/daemon/until.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/mman.h>
@@ -27,8 +27,8 @@
 #include <unistd.h>
 
 enum {
-        RETURNED = 42, /* the exit status of a process whose loop has returned 0 */
-        STUCK = 43,    /* the same, and a thread was left behind */
+        RETURNED = 42, /* the child's exit status after server_run() returned */
+        STUCK = 43,    /* the same, with a thread stuck in the kernel */
         DIRECTORIES = 4,
         LISTENERS = 3,
 };
@@ -36,10 +36,10 @@ enum {
 struct plan {
         unsigned idle_timeout, adopt_timeout;
         bool on_bus;
-        unsigned left;       /* leases of a predecessor's, of a mount each */
-        bool failed;         /* the loop must fail with `error` */
+        unsigned left;       /* leases left by a previous instance, with one mount each */
+        bool failed;         /* server_run() must return `error` */
         int error;           /* a negative errno */
-        void (*enter)(void); /* called in the process just before the loop */
+        void (*enter)(void); /* called in the child just before server_run() */
 };
 
 static struct fake_context *fake; /* shared */
@@ -48,10 +48,10 @@ static struct listener_set listeners;
 static struct sockaddr_un addresses[LISTENERS];
 static socklen_t address_sizes[LISTENERS];
 static int manager = -EBADF, log_file = -EBADF;
-static char heard[65536]; /* by the service manager */
+static char heard[65536]; /* all notify messages so far */
 static pid_t server;
 
-/* ---- the process ---- */
+/* ---- the child ---- */
 
 static void block_signals(void) {
         sigset_t signals;
@@ -76,7 +76,7 @@ static void start_context(const struct plan *plan) {
                                                          .n_left = plan->left});
 }
 
-/* Nothing is left of a loop that was stopped. */
+/* A stopped loop leaves nothing. */
 static void judge(const struct plan *plan, int r, struct threads *threads) {
         if (plan->failed) {
                 ck_assert_int_eq(r, plan->error);
@@ -121,7 +121,7 @@ static void __attribute__((noreturn)) run(const struct plan *plan) {
         abort();
 }
 
-/* ---- the test's side ---- */
+/* ---- the test ---- */
 
 static int bind_any(int type, struct sockaddr_un *address, socklen_t *size) {
         struct sockaddr_un any = {.sun_family = AF_UNIX};
@@ -134,7 +134,7 @@ static int bind_any(int type, struct sockaddr_un *address, socklen_t *size) {
         return fd;
 }
 
-/* Where the service manager would hear of it. */
+/* The service manager's end of $NOTIFY_SOCKET. */
 static void listen_to_notices(void) {
         struct sockaddr_un address;
         socklen_t size;
@@ -170,7 +170,7 @@ static void start_as(const struct plan *plan) {
                 run(plan);
 }
 
-/* Whether such a notice has come by now. */
+/* Whether a message with that text has arrived. */
 static bool is_notified(const char *text) {
         char message[4096];
         ssize_t size;
@@ -226,56 +226,21 @@ static int connect_to(unsigned listener) {
         return client;
 }
 
-static void send_request(int client, struct wire_request *request, const int *fd) {
-        uint8_t bytes[WIRE_REQUEST_MAX];
-
-        request->version = PROTOCOL_VERSION;
-        ck_assert_int_eq(
-                fdpass_send(client, bytes, wire_encode_request(request, bytes), fd, fd ? 1 : 0), 0);
-}
-
-static void send_hello(int client) {
-        send_request(client, &(struct wire_request){.operation = PROTOCOL_HELLO}, NULL);
-}
-
-static bool is_readable(int client, int milliseconds) {
-        return poll(&(struct pollfd){.fd = client, .events = POLLIN}, 1, milliseconds) == 1;
-}
-
-static struct wire_reply receive(int client) {
-        uint8_t bytes[WIRE_REPLY_MAX];
-        struct wire_reply reply;
-        struct fdpass_set fds;
-        ssize_t size;
-
-        ck_assert(is_readable(client, UNTIL_PATIENCE * 1000));
-        size = fdpass_receive(client, bytes, sizeof(bytes), &fds);
-        ck_assert_int_gt(size, 0);
-        ck_assert_int_eq(wire_decode_reply(bytes, size, &reply), 0);
-        return reply;
-}
-
-static void hello(int client) {
-        send_hello(client);
+static void is_served(int client) {
+        send_hello(client, 1);
         ck_assert_uint_eq(receive(client).status, STATUS_OK);
 }
 
-static void receives_the_end(int client) {
-        uint8_t byte;
-
-        ck_assert(is_readable(client, UNTIL_PATIENCE * 1000));
-        ck_assert_int_eq(recv(client, &byte, 1, 0), 0);
-}
-
-/* A client that holds a mount on that directory. */
+/* Connects a client that mounts on that directory. */
 static int hold(unsigned directory) {
-        struct wire_request request = {.operation = PROTOCOL_MOUNT,
+        struct wire_request request = {.version = PROTOCOL_VERSION,
+                                       .operation = PROTOCOL_MOUNT,
                                        .n_targets = 1,
                                        .targets = {{.file_system = PROTOCOL_PROC}}};
         int client = connect_to(0);
         struct wire_reply reply;
 
-        send_request(client, &request, &directories[directory]);
+        send_request(client, &request, &directories[directory], 1);
         reply = receive(client);
         ck_assert_msg(reply.status == STATUS_OK, "%s", reply.text);
         return client;
@@ -292,9 +257,9 @@ START_TEST(clients_of_every_socket_are_served) {
 
         start(&(struct plan){0});
         for (unsigned i = 0; i < LISTENERS; i++)
-                hello(clients[i] = connect_to(i));
+                is_served(clients[i] = connect_to(i));
         for (unsigned i = 0; i < LISTENERS; i++) {
-                hello(clients[i]);
+                is_served(clients[i]);
                 close(clients[i]);
         }
         send_signal(SIGTERM);
@@ -302,7 +267,7 @@ START_TEST(clients_of_every_socket_are_served) {
 }
 END_TEST
 
-START_TEST(service_manager_is_told_of_readiness_and_leases) {
+START_TEST(notifies_the_service_manager) {
         int client;
 
         start(&(struct plan){0});
@@ -318,14 +283,14 @@ START_TEST(service_manager_is_told_of_readiness_and_leases) {
 }
 END_TEST
 
-/* It has none to be heard of by, and is ready all the same. */
-START_TEST(without_a_bus_it_serves_and_gets_ready) {
+/* There is no bus at that address. */
+START_TEST(serves_and_becomes_ready_without_a_bus) {
         int client;
 
         ck_assert_int_eq(setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/dev/null/nowhere", 1), 0);
         start_as(&(struct plan){.on_bus = true});
         client = connect_to(0);
-        hello(client);
+        is_served(client);
         UNTIL(is_notified("READY=1\n"));
         close(client);
         send_signal(SIGTERM);
@@ -333,7 +298,7 @@ START_TEST(without_a_bus_it_serves_and_gets_ready) {
 }
 END_TEST
 
-START_TEST(watchdog_hears_of_it_for_as_long_as_the_loop_turns) {
+START_TEST(pings_the_watchdog) {
         ck_assert_int_eq(setenv("WATCHDOG_USEC", "30000", 1), 0);
         start(&(struct plan){0});
         UNTIL(is_notified("WATCHDOG=1\nWATCHDOG=1\nWATCHDOG=1\n"));
@@ -346,21 +311,21 @@ static void allow_few_descriptors(void) {
         struct rlimit limit;
 
         ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
-        limit.rlim_cur = descriptors_count() + 16; /* the loop's own are a dozen */
+        limit.rlim_cur = descriptors_count() + 16; /* the loop itself takes a dozen */
         ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
-START_TEST(connections_beyond_its_descriptors_wait_for_one) {
+START_TEST(connections_wait_for_free_descriptors) {
         enum { MANY = 32 };
         int clients[MANY];
         unsigned served = 0;
 
         start(&(struct plan){.enter = allow_few_descriptors});
         for (unsigned i = 0; i < MANY; i++)
-                send_hello(clients[i] = connect_to(0));
+                send_hello(clients[i] = connect_to(0), 1);
         UNTIL(strstr(captured(log_file),
                      "cannot accept connections, pausing: Too many open files"));
-        while (served < MANY) { /* in the order of the queue: who is served makes room */
+        while (served < MANY) { /* in order; each close makes room for another */
                 ck_assert_uint_eq(receive(clients[served]).status, STATUS_OK);
                 close(clients[served++]);
         }
@@ -369,23 +334,23 @@ START_TEST(connections_beyond_its_descriptors_wait_for_one) {
 }
 END_TEST
 
-/* ---- what nobody holds ---- */
+/* ---- leases without a holder ---- */
 
-START_TEST(what_a_predecessor_left_waits_for_its_clients) {
+START_TEST(leases_of_the_previous_instance_wait_for_their_clients) {
         int client;
 
         start(&(struct plan){.left = 2, .adopt_timeout = 600});
         UNTIL(is_notified("STATUS=2 leases, 2 mounts, 0 connections\n"));
         client = connect_to(0);
-        hello(client);
+        is_served(client);
         close(client);
         ck_assert_uint_eq(records(), 2);
-        send_signal(SIGTERM); /* for good: nothing is left */
+        send_signal(SIGTERM); /* a final stop leaves nothing */
         expect_end(RETURNED);
 }
 END_TEST
 
-START_TEST(what_nobody_adopts_in_time_goes) {
+START_TEST(unclaimed_leases_are_swept) {
         start(&(struct plan){.left = 2, .adopt_timeout = 0});
         UNTIL(records() == 0);
         send_signal(SIGTERM);
@@ -397,7 +362,7 @@ static void refuse_to_unmount(void) {
         fake_fail(FAKE_UMOUNT, 1, 3, EBUSY);
 }
 
-START_TEST(what_the_host_would_not_let_go_is_tried_again) {
+START_TEST(failed_release_is_retried) {
         int client;
 
         start(&(struct plan){.enter = refuse_to_unmount});
@@ -412,7 +377,7 @@ END_TEST
 
 /* ---- the end ---- */
 
-START_TEST(signals_end_it_and_every_lease) {
+START_TEST(signals_stop_it_and_release_every_lease) {
         static const int numbers[] = {SIGTERM, SIGINT};
 
         for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
@@ -432,14 +397,14 @@ START_TEST(signals_end_it_and_every_lease) {
 }
 END_TEST
 
-START_TEST(what_was_sent_before_the_end_is_answered) {
+START_TEST(requests_sent_before_the_stop_are_answered) {
         int client;
 
         start(&(struct plan){0});
         client = hold(0);
         send_signal(SIGSTOP);
-        send_hello(client);
-        send_hello(client);
+        send_hello(client, 1);
+        send_hello(client, 1);
         send_signal(SIGTERM);
         send_signal(SIGCONT);
         ck_assert_uint_eq(receive(client).status, STATUS_OK);
@@ -453,8 +418,8 @@ static void block_unmounting(void) {
         fake_block(FAKE_UMOUNT, 1);
 }
 
-/* Behind the word of its end it accepts nobody: they are the next instance's. */
-START_TEST(thread_that_is_stuck_does_not_keep_it) {
+/* After STOPPING=1 no connection is accepted: it waits for the next instance. */
+START_TEST(stop_does_not_wait_for_a_stuck_thread) {
         int client, other, late;
 
         start(&(struct plan){.enter = block_unmounting});
@@ -462,25 +427,25 @@ START_TEST(thread_that_is_stuck_does_not_keep_it) {
         other = hold(1);
         send_signal(SIGTERM);
         UNTIL(is_notified("STOPPING=1\n"));
-        send_signal(SIGTERM); /* once is enough */
+        send_signal(SIGTERM); /* has no effect */
         late = connect_to(0);
         expect_end(STUCK);
         receives_the_end(client);
         receives_the_end(other);
-        ck_assert_uint_eq(records(), 1); /* of the stuck one */
+        ck_assert_uint_eq(records(), 1); /* the stuck thread's lease */
         ck_assert_int_ge(accept(listeners.fds[0], NULL, NULL), 0);
         ck_assert_int_ge(late, 0);
 }
 END_TEST
 
-/* As if it had been killed. */
-START_TEST(restart_leaves_the_leases_and_hangs_up) {
+/* As after SIGKILL. */
+START_TEST(restart_keeps_the_leases_and_hangs_up) {
         int client;
 
         start(&(struct plan){0});
         client = hold(0);
         send_signal(SIGUSR1);
-        expect_end(EXIT_SUCCESS); /* it hasn't returned */
+        expect_end(EXIT_SUCCESS); /* server_run() doesn't return */
         receives_the_end(client);
         ck_assert(is_notified("STOPPING=1\nSTATUS=Restarting\n"));
         ck_assert_uint_eq(records(), 1);
@@ -488,12 +453,12 @@ START_TEST(restart_leaves_the_leases_and_hangs_up) {
 }
 END_TEST
 
-START_TEST(restart_does_not_wait_for_a_thread_that_is_stuck) {
+START_TEST(restart_does_not_wait_for_a_stuck_thread) {
         int client;
 
         start(&(struct plan){.enter = block_unmounting});
         client = hold(0);
-        hello(client);
+        is_served(client);
         close(client);
         client = hold(1);
         send_signal(SIGUSR1);
@@ -503,7 +468,7 @@ START_TEST(restart_does_not_wait_for_a_thread_that_is_stuck) {
 }
 END_TEST
 
-START_TEST(idleness_ends_it) {
+START_TEST(exits_when_idle) {
         start(&(struct plan){.idle_timeout = 1});
         expect_end(RETURNED);
         ck_assert(is_notified("STOPPING=1\nSTATUS=Idle\n"));
@@ -511,37 +476,37 @@ START_TEST(idleness_ends_it) {
 }
 END_TEST
 
-START_TEST(who_holds_something_keeps_it) {
+START_TEST(held_lease_keeps_it_running) {
         int client;
 
         start(&(struct plan){.idle_timeout = 2});
         client = hold(0);
         sleep(3);
         ck_assert(is_running());
-        hello(client);
+        is_served(client);
         close(client);
         expect_end(RETURNED);
 }
 END_TEST
 
-START_TEST(what_is_left_to_be_adopted_keeps_it) {
+START_TEST(unclaimed_lease_keeps_it_running) {
         start(&(struct plan){.idle_timeout = 1, .left = 1, .adopt_timeout = 2});
-        expect_end(RETURNED); /* with nothing left */
+        expect_end(RETURNED); /* without leases */
         ck_assert(is_notified("STATUS=Idle\n"));
 }
 END_TEST
 
-START_TEST(without_a_timeout_nothing_but_a_signal_ends_it) {
+START_TEST(never_exits_when_idle_without_a_timeout) {
         start(&(struct plan){.idle_timeout = 0});
-        sleep(3); /* it ticks no longer */
+        sleep(3); /* until the timer is off */
         ck_assert(is_running());
-        hello(connect_to(1));
+        is_served(connect_to(1));
         send_signal(SIGINT);
         expect_end(RETURNED);
 }
 END_TEST
 
-/* ---- a loop that can't be had ---- */
+/* ---- failed start ---- */
 
 static void let_signals_through(void) {
         sigset_t none;
@@ -558,7 +523,7 @@ static void allow_no_descriptor(void) {
         ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
-START_TEST(loop_that_can_not_be_had_is_an_errno) {
+START_TEST(failed_start_is_an_errno) {
         start_as(&(struct plan){.enter = let_signals_through, .failed = true, .error = -EBUSY});
         expect_end(RETURNED);
         start_as(&(struct plan){.enter = allow_no_descriptor, .failed = true, .error = -EMFILE});
@@ -569,17 +534,13 @@ END_TEST
 
 int main(void) {
         return SUITE_RUN(
-                "server", clients_of_every_socket_are_served,
-                service_manager_is_told_of_readiness_and_leases,
-                without_a_bus_it_serves_and_gets_ready,
-                watchdog_hears_of_it_for_as_long_as_the_loop_turns,
-                connections_beyond_its_descriptors_wait_for_one,
-                what_a_predecessor_left_waits_for_its_clients, what_nobody_adopts_in_time_goes,
-                what_the_host_would_not_let_go_is_tried_again, signals_end_it_and_every_lease,
-                what_was_sent_before_the_end_is_answered, thread_that_is_stuck_does_not_keep_it,
-                restart_leaves_the_leases_and_hangs_up,
-                restart_does_not_wait_for_a_thread_that_is_stuck, idleness_ends_it,
-                who_holds_something_keeps_it, what_is_left_to_be_adopted_keeps_it,
-                without_a_timeout_nothing_but_a_signal_ends_it,
-                loop_that_can_not_be_had_is_an_errno);
+                "server", clients_of_every_socket_are_served, notifies_the_service_manager,
+                serves_and_becomes_ready_without_a_bus, pings_the_watchdog,
+                connections_wait_for_free_descriptors,
+                leases_of_the_previous_instance_wait_for_their_clients, unclaimed_leases_are_swept,
+                failed_release_is_retried, signals_stop_it_and_release_every_lease,
+                requests_sent_before_the_stop_are_answered, stop_does_not_wait_for_a_stuck_thread,
+                restart_keeps_the_leases_and_hangs_up, restart_does_not_wait_for_a_stuck_thread,
+                exits_when_idle, held_lease_keeps_it_running, unclaimed_lease_keeps_it_running,
+                never_exits_when_idle_without_a_timeout, failed_start_is_an_errno);
 }
