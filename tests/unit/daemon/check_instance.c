@@ -482,15 +482,28 @@ START_TEST(process_that_is_stuck_as_it_exits_is_dead) {
 }
 END_TEST
 
+START_TEST(proc_that_shows_processes_alone_is_told) {
+        struct instance instance = {.pid = 4711};
+
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0)
+                test_skip("a mount namespace of its own needs CAP_SYS_ADMIN");
+        if (mount("proc", "/proc", "proc", 0, "subset=pid") < 0)
+                test_skip("impossible here: no procfs may be mounted");
+        ck_assert_int_eq(instance_self(&instance), -EXDEV);
+        ck_assert_int_eq(instance.pid, 4711);
+        ck_assert_int_eq(umount2("/proc", MNT_DETACH), 0);
+}
+END_TEST
+
 int main(void) {
-        return SUITE_RUN("instance", knows_itself, other_process_is_alive_until_it_dies,
-                         zombie_is_dead, reused_pid_is_another_process,
-                         other_boot_has_other_processes, pid_that_is_none_is_dead,
-                         pid_alone_is_dead_only_if_it_is_there, name_of_a_process_can_not_mislead,
-                         killed_process_that_is_held_is_dead,
-                         zombie_with_a_thread_that_is_held_is_dead, stopped_process_is_alive,
-                         many_groups_do_not_hide_that_it_is_killed,
-                         killed_process_that_is_stuck_in_the_kernel_is_dead,
-                         process_that_exits_around_a_stuck_leader_is_dead,
-                         process_that_is_stuck_as_it_exits_is_dead);
+        return SUITE_RUN(
+                "instance", knows_itself, other_process_is_alive_until_it_dies, zombie_is_dead,
+                reused_pid_is_another_process, other_boot_has_other_processes,
+                pid_that_is_none_is_dead, pid_alone_is_dead_only_if_it_is_there,
+                name_of_a_process_can_not_mislead, killed_process_that_is_held_is_dead,
+                zombie_with_a_thread_that_is_held_is_dead, stopped_process_is_alive,
+                many_groups_do_not_hide_that_it_is_killed,
+                killed_process_that_is_stuck_in_the_kernel_is_dead,
+                process_that_exits_around_a_stuck_leader_is_dead,
+                process_that_is_stuck_as_it_exits_is_dead, proc_that_shows_processes_alone_is_told);
 }

@@ -1408,6 +1408,58 @@ START_TEST(records_that_were_never_used_take_no_memory) {
 }
 END_TEST
 
+START_TEST(place_of_a_lease_is_told_to_who_may_take_it) {
+        struct namespaces inside = {.id = 7, .inode = 77};
+        struct holder holder = holder_of(1000), other = holder_of(1000), admin = administrator();
+        uint64_t id, home, place = 4711;
+
+        start(20, 20);
+        ck_assert(!leases_are_held(leases, &holder));
+        home = grant(&holder, 1);
+        holder.namespaces = &inside;
+        id = grant(&holder, 2);
+        ck_assert(leases_are_held(leases, &holder));
+        ck_assert(!leases_are_held(leases, &other));
+
+        ck_assert(!leases_find_place(leases, &other, id, &place));
+        ck_assert(!leases_find_place(leases, &holder, id + 1000, &place));
+        ck_assert_uint_eq(place, 4711);
+        ck_assert(leases_find_place(leases, &holder, id, &place));
+        ck_assert_uint_eq(place, 7);
+        ck_assert(leases_find_place(leases, &holder, home, &place));
+        ck_assert_uint_eq(place, 0);
+        ck_assert(leases_find_place(leases, &admin, id, &place));
+        ck_assert_uint_eq(place, 7);
+        take_and_drop(&holder, id);
+        ck_assert(!leases_find_place(leases, &holder, id, &place));
+        take_and_drop(&holder, home);
+        ck_assert(!leases_are_held(leases, &holder));
+        end();
+}
+END_TEST
+
+START_TEST(lease_says_since_when_it_is) {
+        struct holder holder = holder_of(1000);
+        uint64_t before, after, id;
+        struct record record;
+        uint32_t cursor = 0;
+        int root;
+
+        start(20, 20);
+        ck_assert_ptr_eq(leases_templates(leases), fake.context.templates);
+        before = leases_now();
+        id = grant(&holder, 1);
+        after = leases_now();
+        ck_assert(leases_next(leases, &cursor, &record, &root));
+        fd_close(root);
+        ck_assert_uint_eq(record.lease, id);
+        ck_assert_uint_ge(record.granted, before);
+        ck_assert_uint_le(record.granted, after);
+        take_and_drop(&holder, id);
+        end();
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN(
                 "leases", limits_the_mounts_of_a_user_over_all_holders, limits_the_mounts_of_all,
@@ -1433,5 +1485,6 @@ int main(void) {
                 lease_is_others_unless_it_is_kept_for_the_user,
                 file_stays_for_the_next_instance_if_leases_do, closes_what_it_owns,
                 nothing_happens_any_more_once_it_is_frozen, many_threads_at_once_leave_nothing,
-                records_that_were_never_used_take_no_memory);
+                records_that_were_never_used_take_no_memory,
+                place_of_a_lease_is_told_to_who_may_take_it, lease_says_since_when_it_is);
 }

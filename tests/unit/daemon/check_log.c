@@ -21,8 +21,10 @@ START_TEST(knows_the_names_of_the_levels) {
         static const char *const wrong[] = {"",      "Info", "INFO",  "warn",
                                             "error", "6",    "infos", "inf"};
 
-        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
                 ck_assert_int_eq(log_level_from_name(names[i].name), names[i].level);
+                ck_assert_str_eq(log_level_name(names[i].level), names[i].name);
+        }
         for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
                 ck_assert_int_eq(log_level_from_name(wrong[i]), -EINVAL);
 }

@@ -3,8 +3,10 @@
 #include "daemon/options.h"
 
 #include "common/fdpass.h"
+#include "daemon/log.h"
 #include "daemon/refusal.h"
 #include "tests/test.h"
+#include "tests/unit/daemon/log_capture.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -677,6 +679,67 @@ START_TEST(connections_and_mounts_give_way_together) {
 }
 END_TEST
 
+/* ---- what they name ---- */
+
+/* What is looked at, and what is said of it. */
+START_TEST(looks_at_each_build_directory) {
+        static const struct {
+                const char *path;
+                bool joins, good;
+                const char *said, *logged;
+        } rows[] = {
+                {"directory", false, true, "", ""},
+                {"file", false, false, "not a directory", ""},
+                {"file/below", false, false, "not a directory", ""},
+                {"link", false, false, "/directory\n", ""},
+                {"link/below", false, false, "/directory/below\n", ""},
+                {"dangling", false, false, "dangling symbolic link", ""},
+                {"gone", false, true, "", "create it before clients mount"},
+                {"gone", true, true, "", "it only applies in containers"},
+        };
+        char place[] = "/tmp/mountatd-check-XXXXXX", option[128];
+        int log = capture();
+
+        log_open(LOG_INFO);
+        ck_assert_ptr_nonnull(mkdtemp(place));
+        ck_assert_int_eq(chdir(place), 0);
+        ck_assert_int_eq(mkdir("directory", 0755), 0);
+        ck_assert_int_eq(mkdir("directory/below", 0755), 0);
+        ck_assert_int_eq(mknod("file", S_IFREG | 0644, 0), 0);
+        ck_assert_int_eq(symlink("directory", "link"), 0);
+        ck_assert_int_eq(symlink("nothing", "dangling"), 0);
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                struct options options;
+                const char *logged;
+                FILE *file;
+                char *said;
+                size_t size;
+
+                snprintf(option, sizeof(option), "--build-directory=%s/%s", place, rows[i].path);
+                ck_assert_uint_eq(PARSE(&options, option, rows[i].joins ? "--join=0" : NULL),
+                                  OPTIONS_RUN);
+                file = open_memstream(&said, &size);
+                ck_assert_msg(options_look(&options, file) == rows[i].good, "row %zu", i);
+                fclose(file);
+                ck_assert_msg(rows[i].said[0] ? strstr(said, rows[i].said) && strstr(said, option)
+                                              : said[0] == '\0',
+                              "row %zu: %s", i, said);
+                free(said);
+                logged = captured(log);
+                ck_assert_msg(rows[i].logged[0] ? strstr(logged, rows[i].logged) != NULL
+                                                : logged[0] == '\0',
+                              "row %zu: %s", i, logged);
+                options_free(&options);
+        }
+        for (const char *const *name = (const char *const[]){"dangling", "link", "file", NULL};
+             *name; name++)
+                ck_assert_int_eq(unlink(*name), 0);
+        ck_assert_int_eq(rmdir("directory/below"), 0);
+        ck_assert_int_eq(rmdir("directory"), 0);
+        ck_assert_int_eq(rmdir(place), 0);
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN(
                 "options", has_the_documented_defaults, takes_each_number_up_to_its_edges,
@@ -686,5 +749,6 @@ int main(void) {
                 sweep_is_asked_for_beside_other_options, refusals_and_calls_have_their_limits,
                 help_and_version_are_asked_for, help_lists_every_option_and_default,
                 fits_the_limits_into_the_processes, connections_that_may_join_take_more_descriptors,
-                fitted_limits_never_exceed_the_processes, connections_and_mounts_give_way_together);
+                fitted_limits_never_exceed_the_processes, connections_and_mounts_give_way_together,
+                looks_at_each_build_directory);
 }

@@ -279,6 +279,7 @@ START_TEST(takes_exactly_the_local_file_systems) {
                 enum status own = judge(policy, US, PROTOCOL_PROC, TARGET_DIRECTORY, US,
                                         magics[i].magic, "/a/proc", 0);
 
+                ck_assert_int_eq(policy_is_local(magics[i].magic), magics[i].local);
                 ck_assert_msg(own == (magics[i].local           ? STATUS_OK
                                       : magics[i].magic == FUSE ? STATUS_NOT_AUTHORISED
                                                                 : STATUS_UNSUPPORTED_FILE_SYSTEM),
@@ -654,6 +655,28 @@ START_TEST(check_of_a_mountpoint_is_judged_as_its_mount) {
 }
 END_TEST
 
+START_TEST(build_directories_can_be_walked) {
+        struct policy *policy = policy_new();
+        size_t cursor = 0;
+        const char *path = NULL;
+        uid_t uid = 0;
+
+        ck_assert(!policy_next_build_directory(policy, &cursor, &path, &uid));
+        ck_assert_ptr_null(path);
+        ck_assert_int_eq(policy_add_build_directory(policy, "/a/", US), 0);
+        ck_assert_int_eq(policy_add_build_directory(policy, "/b", POLICY_ANY_USER), 0);
+        cursor = 0;
+        ck_assert(policy_next_build_directory(policy, &cursor, &path, &uid));
+        ck_assert_str_eq(path, "/a");
+        ck_assert_uint_eq(uid, US);
+        ck_assert(policy_next_build_directory(policy, &cursor, &path, &uid));
+        ck_assert_str_eq(path, "/b");
+        ck_assert_uint_eq(uid, POLICY_ANY_USER);
+        ck_assert(!policy_next_build_directory(policy, &cursor, &path, &uid));
+        policy_free(policy);
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN(
                 "policy", judges_every_row, empty_policy_opens_nothing_but_ones_own,
@@ -664,5 +687,5 @@ int main(void) {
                 joining_is_for_the_named_alone, administrator_needs_no_ownership_but_all_else,
                 pid_makes_no_difference, check_knows_a_build_directory_by_its_whole_path,
                 check_judges_a_place_as_a_mountpoint_in_it,
-                check_of_a_mountpoint_is_judged_as_its_mount);
+                check_of_a_mountpoint_is_judged_as_its_mount, build_directories_can_be_walked);
 }

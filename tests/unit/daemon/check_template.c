@@ -513,6 +513,26 @@ START_TEST(threads_that_make_a_template_at_once_keep_one) {
 }
 END_TEST
 
+START_TEST(tells_how_many_mounts_each_is) {
+        struct templates *templates = start(FAKE_ALL_FEATURES);
+
+        for (enum template_kind kind = 0; kind < TEMPLATE_DEV; kind++) {
+                ck_assert_uint_eq(templates_mounts(templates, kind), 1);
+                /* And lacks nothing when it is attached. */
+                fake_calls_reset();
+                ck_assert_uint_eq(template_complete(templates, kind, -EBADF).status, STATUS_OK);
+                ck_assert_uint_eq(fake_calls(FAKE_ANY), 0);
+        }
+        ck_assert_uint_eq(templates_offer_dev(templates, 64 << 20).status, STATUS_OK);
+        ck_assert_uint_eq(templates_mounts(templates, TEMPLATE_DEV), 9);
+        templates_free(templates);
+        templates = start(FAKE_ALL_FEATURES);
+        ck_assert_uint_eq(templates_offer_dev(templates, 0).status, STATUS_OK);
+        ck_assert_uint_eq(templates_mounts(templates, TEMPLATE_DEV), 8); /* without shm */
+        templates_free(templates);
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN(
                 "template", finds_out_what_the_kernel_can_do,
@@ -528,5 +548,5 @@ int main(void) {
                 nothing_is_made_ahead_where_it_can_not_clone,
                 what_can_not_be_made_ahead_is_no_failure,
                 threads_that_obtain_at_once_never_get_the_same,
-                threads_that_make_a_template_at_once_keep_one);
+                threads_that_make_a_template_at_once_keep_one, tells_how_many_mounts_each_is);
 }
