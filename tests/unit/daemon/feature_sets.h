@@ -13,7 +13,7 @@ static const unsigned feature_sets[] = {
         FAKE_ALL_FEATURES,
 };
 
-static const unsigned sizes[] __attribute__((unused)) = {1, 2, PROTOCOL_TARGETS_MAX};
+static const unsigned sizes[] = {1, 2, PROTOCOL_TARGETS_MAX};
 
 enum {
         N_FEATURE_SETS = sizeof(feature_sets) / sizeof(feature_sets[0]),
