@@ -1035,6 +1035,33 @@ START_TEST(full_file_system_is_told_at_the_start) {
 }
 END_TEST
 
+START_TEST(without_a_whole_proc_nothing_is_taken_over) {
+        static const enum record_state states[] = {RECORD_LIVE};
+        struct state_found found = {0};
+        struct state file;
+        char *before, *after;
+        size_t size, size_after;
+
+        start();
+        leave(CAPACITY, 1, states);
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0) {
+                end();
+                test_skip("a mount namespace of its own needs CAP_SYS_ADMIN");
+        }
+        before = state_files_snapshot(&files, &size);
+        ck_assert_int_eq(mount("proc", "/proc", "proc", 0, "subset=pid"), 0);
+        ck_assert_int_eq(open_records(&file, &found), -EXDEV);
+        ck_assert_int_eq(state_open_left(directory, &file, &found), -EXDEV);
+        ck_assert_int_eq(umount2("/proc", MNT_DETACH), 0);
+        after = state_files_snapshot(&files, &size_after);
+        ck_assert_uint_eq(size, size_after);
+        ck_assert_mem_eq(before, after, size);
+        free(before);
+        free(after);
+        end();
+}
+END_TEST
+
 START_TEST(takes_the_largest_capacity) {
         struct state file;
         struct state_found found = {0};
@@ -1068,5 +1095,5 @@ int main(void) {
                 leftover_of_a_take_over_is_in_nobodys_way, what_is_no_file_is_set_aside,
                 two_that_start_at_once_are_kept_apart, lock_is_not_held_once_it_runs,
                 directory_that_is_not_there_is_an_errno, full_file_system_is_told_at_the_start,
-                takes_the_largest_capacity);
+                takes_the_largest_capacity, without_a_whole_proc_nothing_is_taken_over);
 }
