@@ -22,6 +22,7 @@
 #include "daemon/bus_question.h"
 #include "daemon/kernel.h"
 #include "daemon/log.h"
+#include "daemon/manager_list.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -42,8 +43,6 @@ enum {
         QUESTIONS_PER_USER_MAX = 8,
         RUNNING_MAX = 8, /* threads */
         RUNNING_PER_USER_MAX = 3,
-        PLACE_MAX = 1024,              /* bytes of one place in a list */
-        PLACES_MAX = 16 * 1024 * 1024, /* of all places; beyond, each is just TEXT_CUT */
 };
 
 /* What callers other than root need an administrator's consent for. */
@@ -276,129 +275,14 @@ static int call_unmount_path(struct call *call) {
         return 0;
 }
 
-/* ---- on a thread: the list ---- */
-
-/*
- * The place as shown in a list whose places take `spent` bytes so far. Users choose the paths, and
- * a control character is escaped to four bytes: long places are cut, so that every list fits a
- * D-Bus message (32 MiB on the system bus, which otherwise drops the connection), and no user can
- * keep an administrator from getting a list.
- */
-static const char *manager_name_place(char text[static PLACE_MAX + 1], const char *path,
-                                      size_t spent) {
-        size_t max = spent < PLACES_MAX ? PLACES_MAX - spent : 0;
-
-        if (max > PLACE_MAX)
-                max = PLACE_MAX;
-        if (max < strlen(TEXT_CUT))
-                max = strlen(TEXT_CUT);
-        return text_abridge(text, max + 1, path);
-}
-
-/*
- * A mount that is already gone, or was never reached, has no place: "". In another mount namespace
- * the place is a path from that namespace's root; it isn't looked up there.
- */
-static void manager_find_place(const struct context *context, const struct record *record, int root,
-                               char path[static PATH_MAX]) {
-        const struct mount_setup *setup = templates_setup(context->templates);
-        const struct mount_name name = {record->mounts[0], record->file_systems[0]};
-        char *slash;
-        int r = -ENOENT;
-
-        if (root >= 0)
-                r = kernel_readlink(context->proc, root, path, PATH_MAX);
-        else if (record->mount_namespace)
-                r = kernel_statmount_place(name.id, record->mount_namespace, path, PATH_MAX);
-        else if (setup->features & PROTOCOL_FEATURE_STATMOUNT) /* else it reads the whole table */
-                r = mount_locate(setup, &name, path);
-        if (r < 0 || strcmp(path, "/") == 0) {
-                path[0] = '\0';
-                return;
-        }
-        slash = strrchr(path, '/');
-        if (slash)
-                slash[slash == path] = '\0';
-}
-
-enum list_form {
-        LIST_FIXED,    /* ListLeases() */
-        LIST_EXTENDED, /* ListLeasesEx(): with a dictionary per lease */
-};
-
-#define LIST_LEASE "tuussast"
-
-static const struct {
-        const char *array, *lease;
-} list_types[] = {
-        [LIST_FIXED] = {"(" LIST_LEASE ")", LIST_LEASE},
-        [LIST_EXTENDED] = {"(" LIST_LEASE "a{sv})", LIST_LEASE "a{sv}"},
-};
-
-/* The dictionary: a key with its default value is left out. */
-static int manager_append_rest(sd_bus_message *reply, const struct record *record) {
-        int r = sd_bus_message_open_container(reply, 'a', "{sv}");
-
-        if (r >= 0 && record->mount_namespace)
-                r = sd_bus_message_append(reply, "{sv}", "MountNamespace", "t",
-                                          record->namespace_inode);
-        return r < 0 ? r : sd_bus_message_close_container(reply);
-}
-
-static int manager_append_lease(sd_bus_message *reply, const struct record *record,
-                                const char *place, enum list_form form) {
-        char *names[PROTOCOL_TARGETS_MAX + 1] = {0};
-        int r = sd_bus_message_open_container(reply, 'r', list_types[form].lease);
-        uint64_t now = leases_now();
-
-        for (uint32_t i = 0; i < record->count; i++)
-                names[i] = (char *)file_system_name(record->file_systems[i]);
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "tuuss", record->lease, record->uid,
-                                          (uint32_t)record->pid, place,
-                                          record->kept ? "kept" : "socket");
-        if (r >= 0)
-                r = sd_bus_message_append_strv(reply, names);
-        if (r >= 0)
-                r = sd_bus_message_append(
-                        reply, "t", now > record->granted ? (now - record->granted) / 1000000 : 0);
-        if (r >= 0 && form == LIST_EXTENDED)
-                r = manager_append_rest(reply, record);
-        return r < 0 ? r : sd_bus_message_close_container(reply);
-}
-
-/*
- * Copies one lease at a time from the table, and duplicates a descriptor of its mount, so a
- * concurrent release doesn't matter. Blocks on no file system.
- */
-static int call_append_leases(struct call *call, enum list_form form) {
-        const struct subject *subject = &call->holder.subject;
-        const struct context *context = call->manager->context;
-        int root, r = sd_bus_message_open_container(call->reply, 'a', list_types[form].array);
-        struct record record;
-        uint32_t cursor = 0;
-        size_t spent = 0;
-
-        while (r >= 0 && leases_next(context->leases, &cursor, &record, &root)) {
-                char path[PATH_MAX] = "", place[PLACE_MAX + 1];
-
-                if (subject->trust == TRUST_ADMINISTRATOR || record.uid == subject->uid) {
-                        manager_find_place(context, &record, root, path);
-                        manager_name_place(place, path, spent);
-                        spent += strlen(place);
-                        r = manager_append_lease(call->reply, &record, place, form);
-                }
-                fd_close(root);
-        }
-        return r < 0 ? r : sd_bus_message_close_container(call->reply);
-}
-
 static int call_list(struct call *call) {
-        return call_append_leases(call, LIST_FIXED);
+        return manager_list_append(call->manager->context, &call->holder.subject,
+                                   MANAGER_LIST_FIXED, call->reply);
 }
 
 static int call_list_extended(struct call *call) {
-        return call_append_leases(call, LIST_EXTENDED);
+        return manager_list_append(call->manager->context, &call->holder.subject,
+                                   MANAGER_LIST_EXTENDED, call->reply);
 }
 
 /* ---- the methods ---- */

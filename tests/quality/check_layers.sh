@@ -174,7 +174,7 @@ rules() {
                 daemon/seccomp.c
         stands_only_in 'sd-bus is used in bus and manager alone, and by the client that calls them' \
                 'sd-bus\.h|sd_bus_' \
-                daemon/{bus,manager}.c daemon/bus_question.h \
+                daemon/{bus,manager}.c daemon/bus_question.h daemon/manager_list.{c,h} \
                 client/manager.{c,h} client/{list,status,unmount}.c
         stands_only_in 'the journal is written to in log_line alone' 'sd-journal\.h|sd_journal_' \
                 daemon/log_line.c

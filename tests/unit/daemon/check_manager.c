@@ -92,45 +92,6 @@ START_TEST(judges_requests_as_the_decoder_does) {
 }
 END_TEST
 
-/* ---- the length of places: bounded, since users choose them ---- */
-
-static void expect(const char *path, size_t spent, const char *expected) {
-        char place[PLACE_MAX + 1];
-
-        ck_assert_str_eq(manager_name_place(place, path, spent), expected);
-}
-
-START_TEST(tells_a_place_of_the_greatest_length_whole) {
-        char path[PLACE_MAX + 1];
-
-        memset(path, 'a', PLACE_MAX);
-        path[PLACE_MAX] = '\0';
-        expect(path, 0, path);
-        expect(path, PLACES_MAX - PLACE_MAX, path);
-        expect("/srv/a\xff", 0, "/srv/a\\xff");
-}
-END_TEST
-
-START_TEST(cuts_a_longer_one_between_escapes) {
-        char path[PATH_MAX], expected[PLACE_MAX + 1] = "";
-
-        memset(path, '\1', sizeof(path));
-        path[sizeof(path) - 1] = '\0';
-        while (strlen(expected) + 4 + strlen(TEXT_CUT) <= PLACE_MAX)
-                strcat(expected, "\\x01");
-        expect(path, 0, strcat(expected, TEXT_CUT));
-}
-END_TEST
-
-START_TEST(tells_no_more_than_is_left_of_all) {
-        expect("/srv/root", PLACES_MAX - 9, "/srv/root");
-        expect("/srv/root", PLACES_MAX - 8, "/srv/...");
-        expect("/srv/root", PLACES_MAX, "...");
-        expect("/srv/root", PLACES_MAX + 1000, "...");
-        expect("/a", PLACES_MAX + 1000, "/a");
-}
-END_TEST
-
 /* ---- limits ---- */
 
 static struct context context;
@@ -319,8 +280,8 @@ int main(void) {
         return SUITE_RUN(
                 "manager", refuses_method_without_a_row, asks_for_consent_as_the_table_says,
                 takes_absolute_paths_without_dots_alone, takes_paths_that_the_kernel_would_take,
-                judges_requests_as_the_decoder_does, tells_a_place_of_the_greatest_length_whole,
-                cuts_a_longer_one_between_escapes, tells_no_more_than_is_left_of_all,
+                judges_requests_as_the_decoder_does,
+
                 admits_32_calls_of_a_sender, admits_no_more_than_can_be_identified,
                 admits_none_when_closed, nobodys_questions_use_up_everybodys,
                 asks_fewer_questions_than_the_bus_lets_wait, runs_nothing_that_does_not_wait,
