@@ -6,7 +6,8 @@
 packages_apt_options=()
 
 # For what, the package, a file by which it is known to be there, and why it is needed. By the file
-# and not by dpkg, since many a machine has its compilers from elsewhere; and it costs nothing.
+# and not by dpkg, since many a machine has its compilers from elsewhere; and it costs nothing. Of
+# packages with a | between them, the first that the release has.
 packages_table() {
         cat <<'END'
 build      gcc                   /usr/bin/gcc                    the first compiler
@@ -15,7 +16,8 @@ build      cmake                 /usr/bin/cmake                  the build
 build      ninja-build           /usr/bin/ninja                  the build
 build      pkg-config            /usr/bin/pkg-config             finds the libraries
 build      libsystemd-dev        /usr/include/systemd/sd-event.h main loop, socket activation
-build      systemd               /usr/share/pkgconfig/systemd.pc where units go; systemd-socket-activate
+build      systemd               /usr/bin/systemd-socket-activate a daemon that its socket starts
+build      systemd-dev|systemd   /usr/share/pkgconfig/systemd.pc where units go
 build      libcap-dev            /usr/include/sys/capability.h   keeping one capability
 build      libseccomp-dev        /usr/include/seccomp.h          keeping to a list of system calls
 test       check                 /usr/include/check.h            the unit tests
@@ -124,11 +126,28 @@ packages_install() {
 
 # One at a time: apt doesn't wait for its own locks.
 packages_apt() (
+        names=()
         export DEBIAN_FRONTEND=noninteractive
 
-        flock 9 && apt-get "${packages_apt_options[@]}" update &&
-                apt-get "${packages_apt_options[@]}" install --yes --no-install-recommends "$@" 9<&-
+        flock 9 && apt-get "${packages_apt_options[@]}" update || exit 1
+        for package; do
+                names+=("$(packages_first "$package")")
+        done
+        apt-get "${packages_apt_options[@]}" install --yes --no-install-recommends "${names[@]}" 9<&-
 ) 9<"${BASH_SOURCE[0]}"
+
+# packages_first NAME[|NAME…]: the first that apt knows, or else the last, which apt then complains of.
+packages_first() {
+        local package packages
+
+        IFS='|' read -r -a packages <<<"$1"
+        for package in "${packages[@]}"; do
+                if apt-cache "${packages_apt_options[@]}" show "$package" >/dev/null 2>&1; then
+                        break
+                fi
+        done
+        echo "$package"
+}
 
 # packages_mirror SUITE: prints the mirror for Debian's packages: the host's own if it has the suite,
 # since others may be unreachable.
