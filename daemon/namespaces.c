@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,7 +104,7 @@ static int namespaces_walk(uint64_t id, enum kernel_direction direction) {
 static int namespaces_look_at(int proc, const char *pid, uint64_t id, int *fd) {
         FD_AUTO int found = -EBADF;
         uint64_t found_id;
-        char path[64];
+        char path[NAME_MAX + sizeof("/ns/mnt")];
         int r;
 
         snprintf(path, sizeof(path), "%s/ns/mnt", pid);

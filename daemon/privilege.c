@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/securebits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -130,7 +131,7 @@ static const char *privilege_judge_status(FILE *status) {
 }
 
 static int privilege_check_thread(int tasks, const char *tid, const char **what) {
-        char path[64];
+        char path[NAME_MAX + sizeof("/status")];
         FD_AUTO int fd = -EBADF;
         FILE *status;
 
