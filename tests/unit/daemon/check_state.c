@@ -17,6 +17,10 @@
 
 enum { CAPACITY = 10 };
 
+/* The ids of nobody's mount namespaces. Small ones are taken: newer kernels call the first one 8,
+ * MNT_NS_INIT_ID of linux/nsfs.h. */
+#define STRANGER (UINT64_C(1) << 40)
+
 static struct state_files files;
 static const char *const directory = files.directory;
 static char path[128], path_new[128];
@@ -461,13 +465,13 @@ START_TEST(mounts_in_namespaces_of_clients_outlive_that_of_the_daemon) {
         struct state file;
 
         start();
-        write_foreign(2, (const uint64_t[]){8, 7});
+        write_foreign(2, (const uint64_t[]){STRANGER, STRANGER + 1});
         ck_assert_int_eq(state_open_left(directory, &file, &found), -ENOENT);
         ck_assert_int_eq(open_records(&file, &found), 0);
         ck_assert_str_eq(found.set_aside, "");
         ck_assert_uint_eq(found.damaged, 0);
         ck_assert_uint_eq(file.used, 2);
-        wanted.mount_namespace = wanted.namespace_inode = 7;
+        wanted.mount_namespace = wanted.namespace_inode = STRANGER + 1;
         ck_assert_mem_eq(&file.records[1], &wanted, sizeof(wanted));
         state_close(&file);
         end();
@@ -543,10 +547,10 @@ START_TEST(mounts_in_our_namespace_are_at_home) {
 
         start();
         ck_assert_int_eq(kernel_mount_namespace_id(namespace, &own), 0);
-        write_foreign(2, (const uint64_t[]){7, own});
+        write_foreign(2, (const uint64_t[]){STRANGER, own});
         ck_assert_int_eq(open_records(&file, &found), 0);
         ck_assert_str_eq(found.set_aside, "");
-        ck_assert_uint_eq(file.records[0].mount_namespace, 7);
+        ck_assert_uint_eq(file.records[0].mount_namespace, STRANGER);
         ck_assert_mem_eq(&file.records[1], &wanted, sizeof(wanted));
         state_close(&file);
         end();
@@ -567,14 +571,14 @@ START_TEST(mounts_in_another_home_are_set_aside) {
                 struct state_found found = {0};
                 struct state file;
 
-                write_foreign(2, (const uint64_t[]){0, 6 + i});
+                write_foreign(2, (const uint64_t[]){0, STRANGER + i});
                 before = read_header();
                 ck_assert_int_eq(open_records(&file, &found), 0);
                 snprintf(name, sizeof(name), "state.unknown-%d", number);
                 ck_assert_str_eq(found.set_aside, name);
                 ck_assert_uint_eq(file.records[0].state, RECORD_FREE);
                 ck_assert_uint_eq(file.records[1].state, RECORD_LIVE);
-                ck_assert_uint_eq(file.records[1].mount_namespace, 6 + i);
+                ck_assert_uint_eq(file.records[1].mount_namespace, STRANGER + i);
                 state_close_left(&file);
 
                 snprintf(kept, sizeof(kept), "%s/%s", directory, name);
