@@ -23,29 +23,38 @@ machine_package() {
 
 # machine_fetch PACKAGE DIRECTORY: gets the kernel, and an initramfs that mounts the host's files.
 machine_fetch() {
-        local package=$1 directory=$2
+        local package=$1 directory=$2 deb packages kernel
 
+        mapfile -t packages < <(machine_packages "$package")
         rm -rf "$directory"
         mkdir -p "$directory/package" "$directory/initramfs/bin"
-        (cd "$directory/package" && apt-get "${packages_apt_options[@]}" download "$package" &&
-                dpkg-deb --extract ./*.deb .) || return 1
+        (cd "$directory/package" && apt-get "${packages_apt_options[@]}" download "${packages[@]}" &&
+                for deb in ./*.deb; do dpkg-deb --extract "$deb" .; done) || return 1
 
-        machine_take_modules "$directory/package" "$directory/initramfs"
+        machine_take_modules "$directory/package" "$directory/initramfs" || return 1
         cp /bin/busybox "$directory/initramfs/bin"
+        kernel=$(find "$directory/package" -name 'vmlinuz*' -type f)
         # Last: this file marks the directory as complete.
-        mv "$directory"/package/boot/vmlinuz-* "$directory/vmlinuz"
-        rm -r "$directory/package"
+        mv "$kernel" "$directory/vmlinuz" && rm -r "$directory/package"
+}
+
+# machine_packages PACKAGE: prints it and, from Debian 14 on, the packages with its kernel and modules.
+machine_packages() {
+        echo "$1"
+        apt-cache "${packages_apt_options[@]}" depends --important "${1%%=*}" |
+                sed -nE 's/^ +Depends: (linux-(binary|modules)-.*)/\1/p'
 }
 
 # machine_take_modules PACKAGE INITRAMFS: copies the modules that /init loads, with their dependencies.
 machine_take_modules() {
-        local release part
+        local modules release part
 
-        release=$(basename "$1"/lib/modules/*)
+        modules=$(find "$1" -path '*/lib/modules/*/kernel' -prune)
+        release=$(basename "$(dirname "$modules")")
         for part in drivers/virtio fs/9p fs/fscache fs/fuse fs/netfs fs/overlayfs net/9p; do
-                part=lib/modules/$release/kernel/$part
-                if [[ -d $1/$part ]]; then
-                        (cd "$1" && cp --recursive --parents "$part" "$2")
+                if [[ -d $modules/$part ]]; then
+                        install -d "$2/lib/modules/$release/kernel/${part%/*}"
+                        cp --recursive "$modules/$part" "$2/lib/modules/$release/kernel/$part"
                 fi
         done
         busybox depmod -b "$2" "$release"
