@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154 # build.sh assigns
 #
-# Roots of a fresh Debian 12, by debootstrap. After packages.sh and build.sh.
+# Roots of a fresh Debian, by debootstrap. After packages.sh and build.sh.
 
 debian_suite=bookworm
+debian_checkout=/srv/mountatd # in the roots
 # The package cache of debootstrap and of apt in the roots: each package is downloaded once.
 debian_archives=$repository/build/archives
 
@@ -17,7 +18,7 @@ debian_find_mirror() {
         export http_proxy=${http_proxy:-}
 }
 
-# debian_make ROOT: a root with only what debootstrap installs. Needs debian_mirror.
+# debian_make ROOT: a root of debian_suite with only what debootstrap installs. Needs debian_mirror.
 debian_make() {
         local log=$build_logs/debootstrap.log
 
@@ -27,4 +28,45 @@ debian_make() {
                 tail -n 20 "$log"
                 return 1
         fi
+}
+
+# debian_add_checkout ROOT: as it is here, committed or not, but for what was built; and the machine's
+# way to the network, which may lead through a proxy that is its own authority.
+debian_add_checkout() {
+        cp --dereference /etc/resolv.conf /etc/hosts "$1/etc"
+        cp --archive --parents /usr/local/share/ca-certificates "$1" 2>/dev/null || true
+        mkdir -p "$1$debian_checkout"
+        tar --create --directory="$repository" --exclude=./build --exclude=./.git . |
+                tar --extract --directory="$1$debian_checkout"
+}
+
+# debian_run ROOT COMMAND…: as PID 1 of a machine that boots from there, which waits for the command;
+# in namespaces that end with it.
+debian_run() {
+        # shellcheck disable=SC2016 # for the shell in there
+        unshare --mount --propagation private --pid --fork --kill-child -- \
+                env --ignore-environment repository="$repository" http_proxy="$http_proxy" \
+                HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+                bash -e -c '. "$repository/tests/lib/debian.sh"; debian_enter "$@"' debian "$@"
+}
+
+# Not by chroot, in which the kernel makes no user namespace.
+debian_enter() {
+        local root=$1
+
+        shift
+        mount --bind "$root" "$root"
+        mount --bind /dev "$root/dev"
+        mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
+        mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+        mount -t proc proc "$root/proc"
+        mount -t sysfs sysfs "$root/sys"
+        mount -t tmpfs -o mode=0755 tmpfs "$root/run"
+        mount --bind "$debian_archives" "$root/var/cache/apt/archives"
+        unset repository
+        cd "$root" || return 1
+        pivot_root . .
+        umount --lazy .
+        cd /
+        "$@"
 }

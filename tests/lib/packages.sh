@@ -36,8 +36,9 @@ manual     scdoc                 /usr/bin/scdoc                  makes the manua
 manual     mandoc                /usr/bin/mandoc                 finds faults in them
 manual     groff-base            /usr/bin/groff                  finds others
 package    dpkg-dev              /usr/bin/dpkg-shlibdeps         what a package depends on
+package    file                  /usr/bin/file                   whether it is a program
 package    gzip                  /usr/bin/gzip                   compresses its manual
-package    lintian               /usr/bin/lintian                finds faults in it
+lint       lintian               /usr/bin/lintian                finds faults in it
 apparmor   apparmor              /usr/sbin/apparmor_parser       reads the profile of mountatctl
 systemd    systemd-container     /usr/bin/systemd-nspawn         a machine for the package
 systemd    dbus                  /lib/systemd/system/dbus.socket its system bus

@@ -69,6 +69,20 @@ tap_test_each() {
         rm -r "$told"
 }
 
+# tap_retell PREFIX FILE: the tests of another one's TAP, as tests of this one's.
+tap_retell() {
+        local line
+
+        while IFS= read -r line; do
+                case $line in
+                'ok '*) tap_ok "$1${line#ok * - }" ;;
+                'not ok '*) tap_not_ok "$1${line#not ok * - }" ;;
+                '1..'*) ;;
+                *) echo "$line" ;;
+                esac
+        done <"$2"
+}
+
 # tap_contains TEXT PART: for use in a test's function.
 tap_contains() {
         if [[ $1 != *"$2"* ]]; then

@@ -16,8 +16,6 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/root.sh"
 . "$tests/lib/debian.sh"
 
-checkout=/srv/mountatd # in the roots
-
 # Skips all, with one line of TAP that says why.
 skip_all() {
         tap_skip "the commands on a fresh Debian" "$1"
@@ -39,50 +37,17 @@ make_pristine() {
         echo "# debootstrap took $((SECONDS - start)) s" >&3
 }
 
-# make_root ROOT: a root with the checkout, including uncommitted changes but not build/, and with the
-# host's network configuration, including a proxy's certificates. A copy, not an overlay: the demonstration
-# creates an overlay, and the kernel stacks no more than two.
-make_root() {
-        cp --archive "$pristine" "$1"
-        cp --dereference /etc/resolv.conf /etc/hosts "$1/etc"
-        cp --archive --parents /usr/local/share/ca-certificates "$1" 2>/dev/null || true
-        mkdir -p "$1$checkout"
-        tar --create --directory="$repository" --exclude=./build --exclude=./.git . |
-                tar --extract --directory="$1$checkout"
-}
-
-# enter ROOT COMMAND…: runs the command in a pid namespace with that root. Not by chroot, in which the
-# kernel denies user namespaces.
-enter() {
-        local root=$1
-
-        mount --bind "$root" "$root"
-        mount --bind /dev "$root/dev"
-        mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
-        mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
-        mount -t proc proc "$root/proc"
-        mount -t sysfs sysfs "$root/sys"
-        mount -t tmpfs -o mode=0755 tmpfs "$root/run"
-        mount --bind "$debian_archives" "$root/var/cache/apt/archives"
-        cd "$root"
-        pivot_root . .
-        umount --lazy .
-        cd /
-        shift
-        "$@"
-}
-
 # run NAME COMMAND…: runs it in a new root. Its output goes to $area/NAME.out, standard error to NAME.err.
 run() {
         local name=$1 root=$area/$1 start=$SECONDS status=0
 
         shift
-        make_root "$root"
-        unshare --mount --propagation private --pid --fork --kill-child -- \
-                env --ignore-environment http_proxy="$http_proxy" HOME=/root \
-                PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-                "$(realpath "$0")" --enter "$root" "$@" \
-                >"$area/$name.out" 2>"$area/$name.err" </dev/null 3>&- || status=$?
+        # A copy, not an overlay: the demonstration makes one itself, and the kernel stacks no more
+        # than two.
+        cp --archive "$pristine" "$root"
+        debian_add_checkout "$root"
+        debian_run "$root" "$@" >"$area/$name.out" 2>"$area/$name.err" </dev/null 3>&- ||
+                status=$?
         echo "# tests/$name took $((SECONDS - start)) s" >&3
         rm --recursive "$root"
         if ((status != 0)); then
@@ -93,7 +58,7 @@ run() {
 }
 
 demonstrates() {
-        run demo "$checkout/tests/demo"
+        run demo "$debian_checkout/tests/demo"
         tap_contains "$(<"$area/demo.out")" "hello from rustc"
         tap_equal "$(tail -n 1 "$area/demo.out")" "6 passed, 0 failed, 0 skipped"
 }
@@ -101,7 +66,7 @@ demonstrates() {
 # One directory of tests is enough: all have the same build and list of packages. And one script that needs
 # Go, since Debian 12 has none that is new enough.
 tests_pass() {
-        run run sh -e -c "for filter; do $checkout/tests/run \$filter; done" sh \
+        run run sh -e -c "for filter; do $debian_checkout/tests/run \$filter; done" sh \
                 dev/unit/common packaging/check_package
         tap_equal "$(grep -cxE '[1-9][0-9]* passed, 0 failed, 0 skipped' "$area/run.out")" 2 || {
                 cat "$area/run.out"
@@ -111,10 +76,10 @@ tests_pass() {
 
 # Every row except the one that needs systemd, and the charts.
 measures() {
-        run bench "$checkout/tests/bench/run" --quick --runs=1
+        run bench "$debian_checkout/tests/bench/run" --quick --runs=1
         tap_equal "$(sed -nE 's/^(.*[^ ]) +not here: .*/\1/p' "$area/bench.out")" systemd-mount
         tap_equal "$(grep -v '^installing ' "$area/bench.err")" \
-                "pictures: $checkout/build/bench/*.svg"
+                "pictures: $debian_checkout/build/bench/*.svg"
 }
 
 clean_up() {
@@ -125,10 +90,6 @@ clean_up() {
         build_give_back
 }
 
-if [[ ${1:-} == --enter ]]; then
-        enter "${@:2}"
-        exit
-fi
 root_enter_namespace "$@"
 if [[ ! $(command -v apt-get) ]]; then
         skip_all "impossible here: it takes debootstrap, and there is no apt"

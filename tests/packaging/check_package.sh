@@ -62,7 +62,7 @@ runner_depends_on_no_library() {
         tap_equal "$(dpkg-deb --field "$package" Recommends)" mountatd
 }
 
-packages_install build manual package
+packages_install build manual package lint
 go_prepare_runner
 rm -f "$build_package"/*.deb
 build_make_deb "$runner_option"

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# A machine with systemd as PID 1: systemd-nspawn on an overlay of the host's /, with changes in memory,
-# without a service manager outside. The script is in its own mount namespace (root_enter_namespace), so /run
-# and the cgroups here are private.
+# A machine with systemd as PID 1: systemd-nspawn on an overlay of the host's / or of another root, with
+# changes in memory, without a service manager outside. The script is in its own mount namespace
+# (root_enter_namespace), so /run and the cgroups here are private.
 
 # As for systemd-run and logins.
 machine_environment=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
         LC_ALL=C.UTF-8 SYSTEMD_PAGER= SYSTEMD_COLORS=0)
+machine_seconds_max=60
 
 # Prints why the machine can't run here; nothing if it can.
 machine_why_not() {
@@ -20,32 +21,35 @@ machine_why_not() {
         fi
 }
 
-# Starts it, after machine_why_not() printed nothing. Sets machine_area, machine_root, machine_leader.
+# machine_start [ROOT]: starts it, after machine_why_not() printed nothing. Sets machine_area, machine_root,
+# machine_leader.
 machine_start() {
+        local files=${1:-/}
+
         machine_area=$(mktemp --directory --tmpdir mountatd-machine.XXXXXXXX)
         machine_root=$machine_area/root
         machine_cgroup=/sys/fs/cgroup/mountatd-test-$$
         mount -t tmpfs -o mode=0755 mountatd-test "$machine_area"
         mount -t tmpfs -o mode=0755 mountatd-test /run
         mkdir "$machine_area/upper" "$machine_area/work" "$machine_root" "$machine_cgroup"
-        machine_prepare "$machine_area/upper"
+        machine_prepare "$machine_area/upper" "${files%/}"
         mount -t overlay mountatd-test "$machine_root" \
-                -o "lowerdir=/,upperdir=$machine_area/upper,workdir=$machine_area/work"
+                -o "lowerdir=$files,upperdir=$machine_area/upper,workdir=$machine_area/work"
         machine_boot
         machine_await_boot
 }
 
-# The host's enabled units aren't started there: in an overlay, a device 0:0 hides a file. Nor does it write
-# to a copy of the host's journal.
+# machine_prepare UPPER ROOT: the root's enabled units aren't started there: in an overlay, a device 0:0 hides
+# a file. Nor does it write to a copy of the host's journal.
 machine_prepare() {
         local wants
 
         mkdir -p "$1/etc/systemd/system" "$1/etc/systemd/journald.conf.d"
-        for wants in /etc/systemd/system/*.wants; do
-                mknod "$1$wants" c 0 0
+        for wants in "$2"/etc/systemd/system/*.wants; do
+                mknod "$1${wants#"$2"}" c 0 0
         done
         # A build host may have a policy that packages must not start services.
-        if [[ -e /usr/sbin/policy-rc.d ]]; then
+        if [[ -e $2/usr/sbin/policy-rc.d ]]; then
                 mkdir -p "$1/usr/sbin"
                 mknod "$1/usr/sbin/policy-rc.d" c 0 0
         fi
@@ -86,9 +90,9 @@ machine_await_boot() {
         return 1
 }
 
-# Runs a command in the machine as root, for a minute at most.
+# Runs a command in the machine as root, for machine_seconds_max at most.
 machine_run() {
-        timeout 60 nsenter --target "$machine_leader" --all -- \
+        timeout "$machine_seconds_max" nsenter --target "$machine_leader" --all -- \
                 env --ignore-environment --chdir=/ "${machine_environment[@]}" "$@"
 }
 
