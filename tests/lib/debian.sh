@@ -4,7 +4,7 @@
 # Roots of a fresh Debian, by debootstrap. After packages.sh and build.sh.
 
 debian_suite=bookworm
-debian_checkout=/srv/mountatd # in the roots
+debian_checkout=/usr/src/mountatd # in the roots
 # The package cache of debootstrap and of apt in the roots: each package is downloaded once.
 debian_archives=$repository/build/archives
 
@@ -35,6 +35,8 @@ debian_make() {
 debian_add_checkout() {
         cp --dereference /etc/resolv.conf /etc/hosts "$1/etc"
         cp --archive --parents /usr/local/share/ca-certificates "$1" 2>/dev/null || true
+        # Where the mirror stands still, its lists expire.
+        apt-config dump Acquire::Check-Valid-Until >"$1/etc/apt/apt.conf.d/mirror"
         mkdir -p "$1$debian_checkout"
         tar --create --directory="$repository" --exclude=./build --exclude=./.git . |
                 tar --extract --directory="$1$debian_checkout"
