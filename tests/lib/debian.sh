@@ -5,8 +5,9 @@
 
 debian_suite=bookworm
 debian_checkout=/usr/src/mountatd # in the roots
-# The package cache of debootstrap and of apt in the roots: each package is downloaded once.
-debian_archives=$repository/build/archives
+# The package cache of debootstrap and of apt in the roots: each package is downloaded once. apt doesn't wait
+# for another's lock, so scripts that run at the same time need one each.
+debian_archives=${debian_archives:-$repository/build/archives}
 
 # Sets debian_mirror.
 debian_find_mirror() {
@@ -47,7 +48,8 @@ debian_add_checkout() {
 debian_run() {
         # shellcheck disable=SC2016 # for the shell in there
         unshare --mount --propagation private --pid --fork --kill-child -- \
-                env --ignore-environment repository="$repository" http_proxy="$http_proxy" \
+                env --ignore-environment repository="$repository" \
+                debian_archives="$debian_archives" http_proxy="$http_proxy" \
                 HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
                 bash -e -c '. "$repository/tests/lib/debian.sh"; debian_enter "$@"' debian "$@"
 }
@@ -65,7 +67,7 @@ debian_enter() {
         mount -t sysfs sysfs "$root/sys"
         mount -t tmpfs -o mode=0755 tmpfs "$root/run"
         mount --bind "$debian_archives" "$root/var/cache/apt/archives"
-        unset repository
+        unset repository debian_archives
         cd "$root" || return 1
         pivot_root . .
         umount --lazy .

@@ -130,7 +130,9 @@ packages_apt() (
         names=()
         export DEBIAN_FRONTEND=noninteractive
 
-        flock 9 && apt-get "${packages_apt_options[@]}" update || exit 1
+        if ! flock 9 || ! apt-get "${packages_apt_options[@]}" update; then
+                exit 1
+        fi
         for package; do
                 names+=("$(packages_first "$package")")
         done

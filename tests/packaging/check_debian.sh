@@ -108,6 +108,7 @@ test_release() {
         local start=$SECONDS failures=$tap_failures log
 
         debian_suite=$1
+        debian_archives=$repository/build/archives/$1
         root=$area/$1
         log=$area/$1.log
         debian_find_mirror
