@@ -72,7 +72,7 @@ package_owns_it() {
         lintian --allow-root --fail-on error,warning "$package"
 }
 
-packages_install build manual package
+packages_install build manual package lint
 packages_install apparmor || true
 build=$repository/build/package-apparmor
 rm -f "$build"/*.deb
