@@ -117,7 +117,9 @@ test_release() {
         if ((tap_failures > failures)); then
                 return 0
         fi
-        machine_start "$root" >"$log" 2>&1 || tap_not_ok "$1: systemd starts: $(tail -n 1 "$log")"
+        # shellcheck disable=SC2034 # for machine_start
+        machine_files=$root
+        machine_start >"$log" 2>&1 || tap_not_ok "$1: systemd starts: $(tail -n 1 "$log")"
         if ((tap_failures == failures)); then
                 echo "# $1: $(machine_run systemctl --version | head -n 1)," \
                         "$(machine_run gcc --version | head -n 1)"

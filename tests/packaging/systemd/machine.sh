@@ -9,6 +9,7 @@
 machine_environment=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
         LC_ALL=C.UTF-8 SYSTEMD_PAGER= SYSTEMD_COLORS=0)
 machine_seconds_max=60
+machine_files=/ # or another root
 
 # Prints why the machine can't run here; nothing if it can.
 machine_why_not() {
@@ -21,20 +22,17 @@ machine_why_not() {
         fi
 }
 
-# machine_start [ROOT]: starts it, after machine_why_not() printed nothing. Sets machine_area, machine_root,
-# machine_leader.
+# Starts it, after machine_why_not() printed nothing. Sets machine_area, machine_root, machine_leader.
 machine_start() {
-        local files=${1:-/}
-
         machine_area=$(mktemp --directory --tmpdir mountatd-machine.XXXXXXXX)
         machine_root=$machine_area/root
         machine_cgroup=/sys/fs/cgroup/mountatd-test-$$
         mount -t tmpfs -o mode=0755 mountatd-test "$machine_area"
         mount -t tmpfs -o mode=0755 mountatd-test /run
         mkdir "$machine_area/upper" "$machine_area/work" "$machine_root" "$machine_cgroup"
-        machine_prepare "$machine_area/upper" "${files%/}"
+        machine_prepare "$machine_area/upper" "${machine_files%/}"
         mount -t overlay mountatd-test "$machine_root" \
-                -o "lowerdir=$files,upperdir=$machine_area/upper,workdir=$machine_area/work"
+                -o "lowerdir=$machine_files,upperdir=$machine_area/upper,workdir=$machine_area/work"
         machine_boot
         machine_await_boot
 }
