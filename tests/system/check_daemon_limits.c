@@ -98,7 +98,7 @@ SANDBOX_TEST(connections_are_limited) {
 enum {
         PER_USER = 512,
         USERS = 4,
-        FIRST_USER = 62000,
+        FIRST_USER = 64000,
         BEYOND = 40, /* more than are refused at a time */
 };
 
