@@ -15,9 +15,12 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 
 # Without fdpass and connection, as valgrind manages the limit on descriptors itself; the library, which needs
 # openat2(2); and privilege, seccomp and instance, which change or restrict the process that valgrind runs in.
-modules=(common/{wire,text,status,file_system}
-        daemon/{policy,target,state,state_upgrade,quota,leases,lease,mount,unmount,namespaces,dev,template,sweep}
-        daemon/{request,thread,refusal,manager,bus_questions,options,listener,log,log_line})
+modules=(common/{fd,wire,text,status,file_system}
+        client/{arguments,failure,flag,status,table,turn}
+        daemon/{policy,target,state,state_upgrade,quota,leases,leases_left,lease,lease_adopt,mount,unmount}
+        daemon/{namespaces,dev,superblock,template,sweep,sweep_before,sweep_kept}
+        daemon/{request,request_adopt,request_check,request_enter,request_keep}
+        daemon/{thread,refusal,manager,manager_list,options,listener,log,log_line})
 # shellcheck disable=SC2054 # commas are valgrind's
 memcheck=(valgrind --quiet --error-exitcode=99 --leak-check=full
         --errors-for-leak-kinds=definite,indirect,possible
