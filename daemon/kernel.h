@@ -212,7 +212,8 @@ int kernel_statmount(uint64_t id, struct kernel_mount *mount);
 /*
  * The path, from our root, of the mount with that unique id; errors as kernel_statmount(), and
  * -EOVERFLOW if it doesn't fit. In the mount namespace with that unique id, Linux 6.11, the path is
- * from that one's root; 0: the calling thread's.
+ * from that one's root; 0: the calling thread's. Empty if the mount can't be reached from that
+ * root, for which Linux 6.12 takes another one in a machine that booted from an initramfs.
  */
 int kernel_statmount_place(uint64_t id, uint64_t mount_namespace, char *path, size_t size);
 

@@ -26,6 +26,7 @@
 enum {
         RIG_PATIENCE_MS = 10000,
         RIG_PAUSE_US = 500,
+        RIG_SAMPLES = 5,
         RIG_CLOSE_MS = 200,
         RIG_MOUNTS = 2, /* of the lease, */
         RIG_OF_DEV = 3, /* or of its dev, those with our label */
@@ -479,13 +480,16 @@ void rig_measure(struct rig *rig) {
         struct rig_threads threads, before = {0};
         unsigned fds, fds_before = 0;
 
-        /* Threads are still moving, and temporary descriptors come and go. */
-        for (;;) {
+        /* Threads are still moving, and temporary descriptors come and go: slowly on a busy
+         * machine. */
+        for (unsigned same = 0; same < RIG_SAMPLES;) {
                 threads = rig_count_threads(rig);
                 fds = rig_count_fds(rig);
                 if (memcmp(&threads, &before, sizeof(threads)) == 0 && fds == fds_before &&
                     threads.serving == (rig->alice >= 0) && threads.others == RIG_OTHERS)
-                        break;
+                        same++;
+                else
+                        same = 0;
                 ck_assert_int_lt(sandbox_now_ms(), deadline);
                 before = threads;
                 fds_before = fds;

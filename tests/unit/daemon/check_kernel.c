@@ -449,10 +449,12 @@ SANDBOX_TEST(opens_only_cached_paths_on_request) {
 
         ck_assert_int_eq(mount("proc", sandbox_path("a"), "proc", 0, NULL), 0);
         ck_assert_int_ge(a, 0);
-        fd = kernel_open_place(sandbox_path("a"), RESOLVE_CACHED);
+        /* What is above may be on a file system that is always asked, such as overlayfs. */
+        ck_assert_int_eq(chroot(sandbox_path(".")), 0);
+        fd = kernel_open_place("/a", RESOLVE_CACHED);
         ck_assert_int_ge(fd, 0);
-        ck_assert_int_eq(kernel_open_place(sandbox_path("a/sys/fs"), RESOLVE_CACHED), -EAGAIN);
-        asked = kernel_open_place(sandbox_path("a/sys/fs"), 0);
+        ck_assert_int_eq(kernel_open_place("/a/sys/fs", RESOLVE_CACHED), -EAGAIN);
+        asked = kernel_open_place("/a/sys/fs", 0);
         ck_assert_int_ge(asked, 0);
 }
 

@@ -86,7 +86,9 @@ SANDBOX_TEST(statmount_returns_paths_in_another_namespace_since_6_11) {
         if (is_linux(6, 11)) {
                 ck_assert_int_eq(kernel_statmount_place(id, 0, path, sizeof(path)), -ENOENT);
                 ck_assert_int_eq(kernel_statmount_place(id, namespace_id, path, sizeof(path)), 0);
-                ck_assert_str_eq(path, sandbox_path("inside"));
+                /* Empty on 6.12 in a machine that booted from an initramfs. */
+                if (path[0] || is_linux(6, 18))
+                        ck_assert_str_eq(path, sandbox_path("inside"));
         } else
                 ck_assert_int_lt(kernel_statmount_place(id, namespace_id, path, sizeof(path)), 0);
         sandbox_kill(pid);
