@@ -126,20 +126,8 @@ START_TEST(unmounts_if_it_cannot_print) {
 }
 END_TEST
 
-static void refusing_to_unmount(int connection) {
-        for (;;) {
-                struct wire_request request = peer_receive_only(connection);
-
-                peer_answer(
-                        connection, &request,
-                        request.operation == PROTOCOL_UNMOUNT
-                                ? (struct wire_reply){.status = STATUS_HOST_FAILED, .error = EIO}
-                                : (struct wire_reply){.lease = SCRIPTED_LEASE});
-        }
-}
-
 START_TEST(fails_when_the_unmount_fails) {
-        ctl_script(refusing_to_unmount);
+        ctl_script(peer_fails_to_unmount);
         ck_assert_int_eq(CTL(command_hold, "--create", "root"), COMMAND_FAILED);
         expect_errors("cannot unmount proc and sysfs below root: host-failed");
 }

@@ -337,20 +337,8 @@ ROOT_TEST(command_outlives_the_loss_of_its_mounts) {
         ck_assert_int_eq(capture_end(), 6);
 }
 
-static void refusing_to_unmount(int connection) {
-        for (;;) {
-                struct wire_request request = peer_receive_only(connection);
-
-                peer_answer(
-                        connection, &request,
-                        request.operation == PROTOCOL_UNMOUNT
-                                ? (struct wire_reply){.status = STATUS_HOST_FAILED, .error = EIO}
-                                : (struct wire_reply){.lease = SCRIPTED_LEASE});
-        }
-}
-
 ROOT_TEST(reports_a_failed_unmount_and_keeps_the_status) {
-        ctl_script(refusing_to_unmount);
+        ctl_script(peer_fails_to_unmount);
         ck_assert_int_eq(SHELL("exit 9"), 9);
         expect_errors("cannot unmount proc and sysfs below root: host-failed");
 }

@@ -272,6 +272,18 @@ void peer_obliging(int connection) {
         }
 }
 
+void peer_fails_to_unmount(int connection) {
+        for (;;) {
+                struct wire_request request = peer_receive_only(connection);
+
+                peer_answer(
+                        connection, &request,
+                        request.operation == PROTOCOL_UNMOUNT
+                                ? (struct wire_reply){.status = STATUS_HOST_FAILED, .error = EIO}
+                                : (struct wire_reply){.lease = SCRIPTED_LEASE});
+        }
+}
+
 void peer_silent(int connection) {
         for (;;)
                 peer_receive_only(connection);

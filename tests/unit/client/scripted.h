@@ -95,12 +95,14 @@ void peer_send(int connection, const struct wire_reply *reply);
 void peer_answer(int connection, const struct wire_request *request, struct wire_reply reply);
 
 /* Whole scripts. */
-void peer_obliging(int connection); /* grants every request */
-void peer_silent(int connection);   /* never answers */
+void peer_obliging(int connection);         /* grants every request */
+void peer_silent(int connection);           /* never answers */
+void peer_fails_to_unmount(int connection); /* STATUS_HOST_FAILED with EIO; grants the rest */
 
 /*
  * A script as a list for each connection: the expected requests, and their answers. The peer fails
- * on another request, and on a hang-up before the end of a list. It exits after the last connection.
+ * on another request, and on a hang-up before the end of a list. It exits after the last
+ * connection.
  */
 enum { STEPS_MAX = 12 };
 
