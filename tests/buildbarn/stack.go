@@ -17,10 +17,10 @@ import (
 
 // The users of the test: ids that nobody else has.
 const (
-	workerUser  = 61001 // bb_worker with a native build directory
-	mountatUser = 61002 // mountat-runner
+	workerUser  = 60601 // bb_worker with a native build directory
+	mountatUser = 60602 // mountat-runner
 	runnerUser  = 0     // bb_runner
-	mountGroup  = 61003 // may connect to mountatd, like the group mountat
+	mountGroup  = 60603 // may connect to mountatd, like the group mountat
 	actionUser  = 65534 // config/runner.libsonnet
 )
 

@@ -6,7 +6,7 @@
 # ends with the script.
 
 # The user of the root: no user of the host, and not the owner of /proc in it.
-root_user=60001
+root_user=60501 # nobody else's: it may run beside programs of users 60001 to 60004
 # The environment of such an action: no /root, nothing inherited from the test's.
 root_environment=(PATH=/usr/bin:/bin HOME=/build/home TMPDIR=/build/tmp LC_ALL=C.UTF-8)
 

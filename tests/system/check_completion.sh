@@ -33,7 +33,7 @@ id() {
         echo "$user"
 }
 
-user=60001
+user=60502
 
 # offered WORD…: what bash offers for the last of them, sorted.
 offered() {
