@@ -147,7 +147,8 @@ int kernel_pid_namespace_has(int fd, pid_t pid);
 
 /*
  * Opens the mount namespace next to `fd` in the kernel's list of all, and returns its id; Linux
- * 6.12, NS_MNT_GET_NEXT and _PREV. -ENOENT: no more. -ENOTTY: an older kernel.
+ * 6.12, NS_MNT_GET_NEXT and _PREV. -ENOENT: no more. -EPERM: outside the first pid namespace.
+ * -ENOTTY: an older kernel.
  */
 enum kernel_direction {
         KERNEL_NEXT = 11,
