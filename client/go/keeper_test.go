@@ -56,14 +56,7 @@ func TestALeaseIsOfferedUntilItIsAdopted(t *testing.T) {
 
 	waitUntilAdopted(t, lease)
 	checkNoFDsLeak(t, before)
-	go func() {
-		r := peer.mustReceive(operationUnmount)
-		unix.Unmount(path+"/proc", unix.MNT_DETACH)
-		peer.reply(reply{operation: operationUnmount, cookie: r.cookie})
-	}()
-	if err := lease.Release(testContext(t)); err != nil {
-		t.Error(err)
-	}
+	releaseAdopted(t, lease, path, peer)
 }
 
 // A release waits for the adoption of the lease.
