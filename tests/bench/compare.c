@@ -7,10 +7,6 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum {
-        COMPARE_ROUTES_MAX = 16,
-};
-
 static void compare_pause(unsigned microseconds) {
         const struct timespec time = {.tv_sec = microseconds / 1000000,
                                       .tv_nsec = microseconds % 1000000 * 1000};

@@ -10,6 +10,8 @@
 #include "tests/bench/route.h"
 #include "tests/bench/samples.h"
 
+enum { COMPARE_ROUTES_MAX = 20 };
+
 enum compare_step {
         COMPARE_MOUNT,
         COMPARE_UNMOUNT,
@@ -31,7 +33,8 @@ struct compare_result {
         double others_cpu;  /* of other processes that the route names, such as dbus-daemon */
 };
 
-/* Runs all in the same root; results[i] belongs to routes[i], and the caller frees it. */
+/* Runs all, at most COMPARE_ROUTES_MAX, in the same root; results[i] belongs to routes[i], and the
+ * caller frees it. */
 void compare_run(const struct route *const *routes, size_t count, const struct compare_plan *plan,
                  struct service *service, int root, const char *path,
                  struct compare_result *results);

@@ -29,12 +29,12 @@ struct options {
         const char *against; /* another mountatd */
 };
 
-enum { MAIN_ROUTES_MAX = 20, MAIN_PAUSES = 3, MAIN_AGAINST = 3, MAIN_JOINED = 2 };
+enum { MAIN_PAUSES = 3, MAIN_AGAINST = 3, MAIN_JOINED = 2 };
 
 /* The routes available here; the legend explains the others. */
 struct routes {
         unsigned count;
-        const struct route *list[MAIN_ROUTES_MAX];
+        const struct route *list[COMPARE_ROUTES_MAX];
         struct table *legend;
 };
 
@@ -329,8 +329,8 @@ static void main_merge(struct compare_result *sum, struct compare_result *result
 
 static void main_compare(const struct options *options, const struct routes *routes,
                          const struct sweep_plan *plan) {
-        struct compare_result sums[MAIN_PAUSES][MAIN_ROUTES_MAX] = {0};
-        struct compare_result results[MAIN_ROUTES_MAX];
+        struct compare_result sums[MAIN_PAUSES][COMPARE_ROUTES_MAX] = {0};
+        struct compare_result results[COMPARE_ROUTES_MAX];
 
         for (unsigned run = 0; run < options->runs; run++)
                 for (unsigned pause = 0; pause < MAIN_PAUSES; pause++) {
