@@ -1048,6 +1048,14 @@ static bool takes_long(const struct route *route) {
                is_like_another(route);
 }
 
+/* What a failed unmount leaves there, the daemon's end takes only if it can find the namespace. */
+static bool is_possible(const struct route *route) {
+        if (route->prepare != holding_inside || route->act != leave || container_can_be_found())
+                return true;
+        test_skip_report(route->name, "impossible here: the kernel lists no mount namespaces");
+        return false;
+}
+
 static void try_routes(bool on_bus) {
         const char *only = getenv("MOUNTATD_FAULTS");
         int64_t begin = sandbox_now_ms();
@@ -1058,7 +1066,7 @@ static void try_routes(bool on_bus) {
                 known = known || strcmp(only, routes[i].name) == 0;
                 if ((routes[i].plan == &bus_plan) != on_bus ||
                     (IN_PART && takes_long(&routes[i])) ||
-                    (only && strcmp(only, routes[i].name) != 0))
+                    (only && strcmp(only, routes[i].name) != 0) || !is_possible(&routes[i]))
                         continue;
                 try_route(&routes[i]);
                 n_routes++;
