@@ -20,8 +20,11 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/tap.sh"
 . "$tests/lib/root.sh"
 . "$tests/lib/debian.sh"
+. "$tests/lib/go.sh"
 . "$tests/packaging/systemd/machine.sh"
 . "$tests/packaging/systemd/install.sh"
+. "$tests/packaging/systemd/buildbarn.sh"
+. "$tests/packaging/systemd/runner.sh"
 . "$tests/packaging/systemd/socket.sh"
 . "$tests/packaging/systemd/death.sh"
 . "$tests/packaging/systemd/unit.sh"
@@ -57,6 +60,22 @@ install_what_is_needed() {
                 packages_install build test manual package systemd' "$debian_checkout"
 }
 
+# A static program is the same with each release's Go, so mountat-runner is built by the one that is here.
+bring_go() {
+        go_prepare_runner
+        if [[ ! $runner_missing ]]; then
+                # shellcheck disable=SC2034 # for machine_start
+                machine_binds=(--bind-ro="$(go_env GOROOT)":/usr/local/go
+                        --bind-ro="$(go_env GOMODCACHE)":/root/go/pkg/mod
+                        --bind="$(go_env GOCACHE)":/root/.cache/go-build)
+        fi
+}
+
+go_env() (
+        cd "$repository/client/buildbarn"
+        go env "$1"
+)
+
 # build FUNCTION ARGUMENT…: of build.sh, in the machine.
 build() {
         # shellcheck disable=SC2016 # for the shell in there
@@ -65,7 +84,7 @@ build() {
 }
 
 packages_install_there() {
-        machine_run sh -c "dpkg --install $debian_checkout/build/package/*.deb"
+        machine_run sh -c "dpkg --install $debian_checkout/build/package*/*.deb"
         tap_equal "$(machine_run dpkg --audit)" ""
         machine_run systemctl enable --now mountatd.socket
         package_make_users
@@ -87,8 +106,14 @@ test_machine() {
         local suite=$debian_suite failures
 
         tap_test "$suite: the packages are built, without a warning" timed "the packages" \
-                build build_make_deb -DMOUNTATD_WERROR=ON
+                build build_make_deb -DMOUNTATD_WERROR=ON "$runner_option"
         tap_test "$suite: they install" packages_install_there
+        if [[ $runner_missing ]]; then
+                tap_skip "$suite: mountat-runner" "$runner_missing"
+        else
+                tap_test "$suite: mountat-runner starts" runner_starts
+                tap_test "$suite: removing its package leaves its options" runner_is_removed
+        fi
         tap_test "$suite: a connection of the group's starts the service" \
                 connection_starts_the_service
         tap_test "$suite: each thread has CAP_SYS_ADMIN alone" capabilities_are_one
@@ -159,6 +184,7 @@ if [[ $reason ]]; then
         skip_all "$reason"
 fi
 version=$(sed -nE 's/^project\(mountatd VERSION ([0-9.]+) .*/\1/p' "$repository/CMakeLists.txt")
+bring_go
 exec 3>&1
 trap clean_up EXIT
 trap 'exit 130' INT

@@ -10,6 +10,7 @@ machine_environment=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
         LC_ALL=C.UTF-8 SYSTEMD_PAGER= SYSTEMD_COLORS=0)
 machine_seconds_max=60
 machine_files=/ # or another root
+machine_binds=() # options of systemd-nspawn: what else it has of the host's
 
 # Prints why the machine can't run here; nothing if it can.
 machine_why_not() {
@@ -57,17 +58,17 @@ machine_prepare() {
 
 # Without nspawn's own seccomp filter, which in some versions lacks newer system calls.
 machine_boot() {
-        local devices=()
+        local binds=("${machine_binds[@]}")
 
         if [[ -c /dev/fuse ]]; then
-                devices=(--bind=/dev/fuse)
+                binds+=(--bind=/dev/fuse)
         fi
         (
                 echo "$BASHPID" >"$machine_cgroup/cgroup.procs"
                 SYSTEMD_SECCOMP=0 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec systemd-nspawn \
                         --directory="$machine_root" --machine=mountatd-test --boot \
                         --register=no --keep-unit --private-network --console=pipe \
-                        --resolv-conf=off --timezone=off --link-journal=no "${devices[@]}" \
+                        --resolv-conf=off --timezone=off --link-journal=no "${binds[@]}" \
                         systemd.unit=basic.target
         ) </dev/null >"$machine_area/log" 2>&1 &
         machine_pid=$!

@@ -14,6 +14,10 @@ runner_prepare() {
 runner_installs() {
         machine_run sh -c "cd /srv/packages && echo y | DEBIAN_FRONTEND=noninteractive \
                 $(runner_readme_lines 'apt install')"
+        runner_starts
+}
+
+runner_starts() {
         tap_equal "$(machine_run dpkg --audit)" ""
         tap_equal "$(machine_run systemctl is-enabled mountat-runner.service)" enabled
         tap_equal "$(runner_show ActiveState)" active
