@@ -43,6 +43,7 @@ enum {
         QUESTIONS_PER_USER_MAX = 8,
         RUNNING_MAX = 8, /* threads */
         RUNNING_PER_USER_MAX = 3,
+        NAME_MAX_DBUS = 255, /* bytes; D-Bus specification, "Valid Names" */
 };
 
 /* What callers other than root need an administrator's consent for. */
@@ -811,10 +812,39 @@ static const sd_bus_vtable manager_log_vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
-int manager_publish(sd_bus *connection, struct manager *manager) {
-        int r = sd_bus_add_object_vtable(connection, NULL, "/org/mountat1", "org.mountat1.Manager",
-                                         manager_vtable, manager);
+/* ---- before sd-bus answers by itself ---- */
 
+/* Whether the strings that the message begins with could be names of D-Bus. */
+static bool manager_has_short_names(sd_bus_message *message) {
+        const char *name;
+        bool are_short = true;
+
+        while (are_short && sd_bus_message_read_basic(message, 's', &name) > 0)
+                are_short = strnlen(name, NAME_MAX_DBUS + 1) <= NAME_MAX_DBUS;
+        sd_bus_message_rewind(message, true);
+        return are_short;
+}
+
+/*
+ * sd-bus refuses unknown interfaces and properties by errors that repeat their names. An error that
+ * is longer than a message may be ends the connection, with everybody's calls. All else that it
+ * repeats is short: D-Bus limits other names, and sd-bus drops calls with long paths.
+ */
+static int manager_on_message(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        (void)userdata;
+        if (sd_bus_message_is_method_call(message, "org.freedesktop.DBus.Properties", NULL) <= 0 ||
+            manager_has_short_names(message))
+                return 0;
+        return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS,
+                                "no interface or property has such a long name");
+}
+
+int manager_publish(sd_bus *connection, struct manager *manager) {
+        int r = sd_bus_add_filter(connection, NULL, manager_on_message, NULL);
+
+        if (r >= 0)
+                r = sd_bus_add_object_vtable(connection, NULL, "/org/mountat1",
+                                             "org.mountat1.Manager", manager_vtable, manager);
         return r < 0 ? r
                      : sd_bus_add_object_vtable(connection, NULL, "/org/freedesktop/LogControl1",
                                                 "org.freedesktop.LogControl1", manager_log_vtable,

@@ -540,6 +540,48 @@ BUS_TEST(path_of_32_mib_costs_its_sender_an_error) {
         bus_fixture_close(&fixture);
 }
 
+/* A call for properties, with two strings if `second` isn't NULL: sd-bus itself refuses it. */
+static void expect_no_property(sd_bus *bus, const char *expected, const char *member,
+                               const char *first, const char *second) {
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+        sd_bus_message *call = NULL;
+
+        ck_assert_int_ge(sd_bus_message_new_method_call(bus, &call, "org.mountat1", "/org/mountat1",
+                                                        "org.freedesktop.DBus.Properties", member),
+                         0);
+        ck_assert_int_ge(sd_bus_message_append(call, "s", first), 0);
+        if (second)
+                ck_assert_int_ge(sd_bus_message_append(call, "s", second), 0);
+        ck_assert_int_lt(sd_bus_call(bus, call, 0, &error, NULL), 0);
+        ck_assert_str_eq(error.name, expected);
+        ck_assert_uint_lt(strlen(error.message), 256);
+        sd_bus_error_free(&error);
+        sd_bus_message_unref(call);
+}
+
+/* sd-bus repeats them in an error, and for one beyond 32 MiB the bus hung up. */
+BUS_TEST(names_of_32_mib_are_not_repeated) {
+        static const char manager[] = "org.mountat1.Manager", refused[] = SD_BUS_ERROR_INVALID_ARGS;
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *mallory = system_bus_connect(USER_MALLORY);
+        char *name = make_large_path(32 * 1024 * 1024 - 300);
+        char before[64], after[64];
+
+        find_owner(fixture.root, before);
+        expect_no_property(mallory, refused, "Get", manager, name);
+        expect_no_property(mallory, refused, "Get", name, "Version");
+        expect_no_property(mallory, refused, "GetAll", name, NULL);
+        expect_no_property(mallory, refused, "GetAll", manager, name);
+        find_owner(fixture.root, after);
+        ck_assert_str_eq(before, after);
+        expect_little_memory_for_messages(&fixture.service);
+        expect_no_property(mallory, SD_BUS_ERROR_UNKNOWN_PROPERTY, "Get", manager, "None");
+        expect_no_property(mallory, SD_BUS_ERROR_UNKNOWN_INTERFACE, "GetAll", "org.none", NULL);
+        free(name);
+        sd_bus_close_unref(mallory);
+        bus_fixture_close(&fixture);
+}
+
 BUS_TEST(large_calls_are_not_kept) {
         struct bus_fixture fixture = bus_fixture_open();
         sd_bus *mallory = system_bus_connect(USER_MALLORY);
@@ -739,6 +781,7 @@ int main(void) {
         tcase_add_test(tests, wrong_signatures_are_refused);
         tcase_add_test(tests, descriptors_are_refused_by_the_bus);
         tcase_add_test(tests, path_of_32_mib_costs_its_sender_an_error);
+        tcase_add_test(tests, names_of_32_mib_are_not_repeated);
         tcase_add_test(tests, large_calls_are_not_kept);
         tcase_add_test(tests, name_with_control_characters_costs_nothing);
         tcase_add_test(tests, places_of_any_length_fit_a_list);
