@@ -334,10 +334,15 @@ static struct verdict manager_admit(const struct manager *manager, const char *s
         return VERDICT_OK;
 }
 
-/* Whether polkit may be asked another question about that user. */
+/*
+ * Whether polkit may be asked another question about that user. Half of the questions are left to
+ * users who have asked none, so a few users can't keep all others from asking.
+ */
 static struct verdict manager_admit_question(const struct manager *manager, uid_t uid) {
-        if (manager_count(manager, CALL_AUTHORISING, uid) >= QUESTIONS_PER_USER_MAX ||
-            manager_count(manager, CALL_AUTHORISING, POLICY_ANY_USER) >= QUESTIONS_MAX)
+        unsigned own = manager_count(manager, CALL_AUTHORISING, uid);
+        unsigned all = manager_count(manager, CALL_AUTHORISING, POLICY_ANY_USER);
+
+        if (own >= QUESTIONS_PER_USER_MAX || all >= (own > 0 ? QUESTIONS_MAX / 2 : QUESTIONS_MAX))
                 return verdict_explain(STATUS_LIMIT_EXCEEDED, STATUS_NO_TARGET,
                                        "too many calls are waiting for polkit: wait for their "
                                        "replies, then try again");

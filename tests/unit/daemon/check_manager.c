@@ -183,14 +183,31 @@ START_TEST(nobodys_questions_use_up_everybodys) {
 }
 END_TEST
 
+/* Any number of users ask as often as they may, and another one asks once. */
+START_TEST(users_who_ask_often_leave_questions_for_others) {
+        setup();
+        for (uid_t uid = 1; uid <= 16; uid++)
+                for (unsigned i = 0; i < CALLS_PER_SENDER_MAX; i++)
+                        if (manager_admit_question(manager, uid).status == STATUS_OK)
+                                add("MountPath", CALL_AUTHORISING, uid);
+        for (uid_t uid = 1; uid <= 16; uid++) {
+                ck_assert_uint_ge(manager_count(manager, CALL_AUTHORISING, uid), 1);
+                ck_assert_int_eq(manager_admit_question(manager, uid).status,
+                                 STATUS_LIMIT_EXCEEDED);
+        }
+        ck_assert_int_eq(manager_admit_question(manager, 17).status, STATUS_OK);
+        teardown();
+}
+END_TEST
+
 /* Otherwise the bus refuses them, which would look like a missing polkit. */
 START_TEST(asks_fewer_questions_than_the_bus_lets_wait) {
         setup();
-        for (uid_t uid = 0; uid < QUESTIONS_MAX / QUESTIONS_PER_USER_MAX; uid++)
-                add_many(QUESTIONS_PER_USER_MAX, "MountPath", CALL_AUTHORISING, uid);
-        ck_assert_int_eq(manager_admit_question(manager, 9).status, STATUS_LIMIT_EXCEEDED);
+        for (uid_t uid = 0; uid < QUESTIONS_MAX; uid++)
+                add("MountPath", CALL_AUTHORISING, uid);
+        ck_assert_int_eq(manager_admit_question(manager, 999).status, STATUS_LIMIT_EXCEEDED);
         TAILQ_FIRST(&manager->calls)->state = CALL_WAITING; /* answered */
-        ck_assert_int_eq(manager_admit_question(manager, 9).status, STATUS_OK);
+        ck_assert_int_eq(manager_admit_question(manager, 999).status, STATUS_OK);
         ck_assert_uint_lt(QUESTIONS_MAX, 128);
         teardown();
 }
@@ -284,6 +301,7 @@ int main(void) {
 
                 admits_32_calls_of_a_sender, admits_no_more_than_can_be_identified,
                 admits_none_when_closed, nobodys_questions_use_up_everybodys,
+                users_who_ask_often_leave_questions_for_others,
                 asks_fewer_questions_than_the_bus_lets_wait, runs_nothing_that_does_not_wait,
                 runs_the_oldest_first, a_user_leaves_threads_for_others, runs_eight_in_all,
                 makes_one_list_at_a_time, is_null_safe);
