@@ -45,8 +45,10 @@ static const char *denial_of_unshare(int error) {
                                  "or on their nesting (32) is reached: raise the sysctl, or end "
                                  "some";
         case EINVAL:
-        case ENOSYS:
                 return "this kernel is built without user namespaces (CONFIG_USER_NS)";
+        case ENOSYS: /* every kernel has unshare(2) */
+                return "a seccomp filter, such as a container's, denies unshare(2): run mountatctl "
+                       "outside of it, or allow it there";
         case EPERM:
         case EACCES:
                 break;

@@ -373,7 +373,7 @@ USERNS_TEST(denial_of_a_user_namespace_is_explained) {
                 {REFUSE_UNSHARE(ENOSPC), NULL, NULL, "the limit on user namespaces"},
                 {REFUSE_UNSHARE(EUSERS), NULL, NULL, "nesting (32)"},
                 {REFUSE_UNSHARE(EINVAL), NULL, NULL, "CONFIG_USER_NS"},
-                {REFUSE_UNSHARE(ENOSYS), NULL, NULL, "CONFIG_USER_NS"},
+                {REFUSE_UNSHARE(ENOSYS), NULL, NULL, "a seccomp filter, such as a container's"},
                 {REFUSE_UNSHARE(ENOMEM), NULL, NULL, "the kernel refuses a user namespace"},
                 {REFUSE_OPEN(EACCES), NULL, "1\n", "profile for mountatctl"},
                 {REFUSE_OPEN(EACCES), NULL, "0\n", "a security module"},

@@ -52,7 +52,7 @@ static const struct {
         {DENIAL_UNSHARE, ENOSPC, SOMEBODY, NULL, NULL, "99\n", "32"},
         {DENIAL_UNSHARE, ENOSPC, SOMEBODY, NULL, NULL, NULL, "32"},
         {DENIAL_UNSHARE, EINVAL, SOMEBODY, "0\n", "1\n", "0\n", "CONFIG_USER_NS"},
-        {DENIAL_UNSHARE, ENOSYS, SOMEBODY, "0\n", "1\n", "0\n", "CONFIG_USER_NS"},
+        {DENIAL_UNSHARE, ENOSYS, SOMEBODY, "0\n", "1\n", "0\n", "a seccomp filter"},
         {DENIAL_UNSHARE, ENOMEM, SOMEBODY, "0\n", "1\n", "0\n", "the kernel "},
 
         /* Debian's sysctl takes precedence over AppArmor's. */
