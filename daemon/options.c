@@ -127,8 +127,8 @@ static bool options_apply_build_directory(struct options *options, const struct 
         r = policy_add_build_directory(options->policy, path, uid);
         if (r == -EINVAL)
                 return options_refuse(row, value,
-                                      "give an absolute path without \".\", \"..\" and double "
-                                      "slashes, as realpath(1) prints it",
+                                      "give an absolute path other than \"/\", in UTF-8, without "
+                                      "\".\", \"..\" and double slashes, as realpath(1) prints it",
                                       errors);
         return r == 0 || options_refuse(row, value, "out of memory", errors);
 }
@@ -380,6 +380,11 @@ static bool options_look_at(const char *path, bool joins, FILE *errors) {
                 log_write(LOG_WARNING, NULL,
                           "--build-directory=%s: no such directory: create it before clients mount "
                           "below it",
+                          path);
+        else if (fd < 0 && fd != -ENOTDIR && fd != -ELOOP)
+                log_write(LOG_NOTICE, &(struct log_subject){.error = fd},
+                          "--build-directory=%s: cannot check it for symbolic links: nothing can "
+                          "be mounted below it unless realpath(1) prints the same path",
                           path);
         if (fd == -ENOTDIR)
                 fprintf(errors, "--build-directory=%s: not a directory\n", path);

@@ -269,6 +269,20 @@ START_TEST(judges_every_string) {
 }
 END_TEST
 
+/* Each is absolute, and without dots and double slashes. */
+START_TEST(build_directory_that_nothing_can_be_below_is_refused_with_the_reason) {
+        struct options options;
+
+        ck_assert_uint_eq(parse_one(&options, "build-directory", "/"), OPTIONS_WRONG);
+        ck_assert_ptr_nonnull(strstr(errors, "other than \"/\""));
+        options_free(&options);
+        ck_assert_uint_eq(parse_one(&options, "build-directory", "/srv/latin1-\xe9"),
+                          OPTIONS_WRONG);
+        ck_assert_ptr_nonnull(strstr(errors, "in UTF-8"));
+        options_free(&options);
+}
+END_TEST
+
 START_TEST(path_may_be_as_long_as_the_kernels) {
         static char path[PATH_MAX + 2];
         struct options options;
@@ -744,15 +758,45 @@ START_TEST(looks_at_each_build_directory) {
 }
 END_TEST
 
+/* As the unit's daemon, which has no right to enter others' directories. */
+START_TEST(says_which_build_directory_it_may_not_look_at) {
+        char place[] = "/tmp/mountatd-check-XXXXXX", option[128];
+        struct options options;
+        const char *logged;
+        bool good;
+        int log;
+
+        if (syscall(SYS_openat2, AT_FDCWD, "/", NULL, 0) < 0 && errno == ENOSYS)
+                test_skip("openat2(2) is missing, as in valgrind");
+        log = capture();
+        log_open(LOG_INFO);
+        ck_assert_ptr_nonnull(mkdtemp(place));
+        snprintf(option, sizeof(option), "--build-directory=%s/below", place);
+        ck_assert_uint_eq(PARSE(&options, option), OPTIONS_RUN);
+        ck_assert_int_eq(seteuid(60000), 0);
+        good = options_look(&options, stderr);
+        ck_assert_int_eq(seteuid(0), 0);
+        ck_assert(good);
+        logged = captured(log);
+        ck_assert_ptr_nonnull(strstr(logged, option));
+        ck_assert_ptr_nonnull(strstr(logged, "realpath(1)"));
+        ck_assert_ptr_nonnull(strstr(logged, "Permission denied"));
+        options_free(&options);
+        ck_assert_int_eq(rmdir(place), 0);
+}
+END_TEST
+
 int main(void) {
         return SUITE_RUN(
                 "options", has_the_documented_defaults, takes_each_number_up_to_its_edges,
-                size_has_a_unit_or_none, judges_every_string, path_may_be_as_long_as_the_kernels,
-                keeps_what_it_was_given, listens_at_as_many_places_as_it_serves,
-                repeatable_options_add_up, last_of_the_others_wins, refuses_what_is_no_option,
+                size_has_a_unit_or_none, judges_every_string,
+                build_directory_that_nothing_can_be_below_is_refused_with_the_reason,
+                path_may_be_as_long_as_the_kernels, keeps_what_it_was_given,
+                listens_at_as_many_places_as_it_serves, repeatable_options_add_up,
+                last_of_the_others_wins, refuses_what_is_no_option,
                 sweep_is_asked_for_beside_other_options, refusals_and_calls_have_their_limits,
                 help_and_version_are_asked_for, help_lists_every_option_and_default,
                 fits_the_limits_into_the_processes, connections_that_may_join_take_more_descriptors,
                 fitted_limits_never_exceed_the_processes, connections_and_mounts_give_way_together,
-                looks_at_each_build_directory);
+                looks_at_each_build_directory, says_which_build_directory_it_may_not_look_at);
 }
