@@ -104,6 +104,34 @@ static int answer_directories(sd_bus_message *call) {
                                           UINT32_MAX, file, 1000, missing, 0);
 }
 
+/* One is a link itself, the other is below one. */
+static int answer_links(sd_bus_message *call) {
+        char link[128], below[128];
+
+        snprintf(link, sizeof(link), "%s/link", scripted.dir);
+        snprintf(below, sizeof(below), "%s/link/below", scripted.dir);
+        return sd_bus_reply_method_return(call, "a{sv}", 1, "BuildDirectories", "a(su)", 2, link,
+                                          UINT32_MAX, below, 1000);
+}
+
+START_TEST(shows_where_build_directories_lead_to) {
+        char link[128], below[128], expected[512];
+
+        snprintf(link, sizeof(link), "%s/link", scripted.dir);
+        snprintf(below, sizeof(below), "%s/root/below", scripted.dir);
+        ck_assert_int_eq(symlink("root", link), 0);
+        ck_assert_int_eq(mkdir(below, 0755), 0);
+        bus_peer_start(answer_links);
+        ck_assert_int_eq(CTL(command_status, NULL), 0);
+        ck_assert_int_eq(unlink(link), 0);
+        ck_assert_int_eq(rmdir(below), 0);
+        snprintf(expected, sizeof(expected),
+                 "%s/link (a link to %s/root), %s/link/below:1000 (a link to %s/root/below)\n",
+                 scripted.dir, scripted.dir, scripted.dir, scripted.dir);
+        expect_output(expected);
+}
+END_TEST
+
 START_TEST(shows_user_and_state_of_build_directories) {
         char expected[512];
 
@@ -192,6 +220,7 @@ int main(void) {
         tcase_add_test(tests, json_has_a_key_for_each_property);
         tcase_add_test(tests, missing_properties_are_null);
         tcase_add_test(tests, shows_user_and_state_of_build_directories);
+        tcase_add_test(tests, shows_where_build_directories_lead_to);
         tcase_add_test(tests, truncates_directories_and_reads_on);
         tcase_add_test(tests, refuses_a_malformed_answer);
         tcase_add_test(tests, reports_a_missing_bus);
