@@ -7,6 +7,7 @@
 #include "daemon/leases.h"
 
 #include "common/fd.h"
+#include "daemon/instance.h"
 #include "daemon/namespaces.h"
 
 #include <assert.h>
@@ -441,15 +442,19 @@ uint64_t leases_find_mount(struct leases *leases, uint64_t mount) {
 
 bool leases_is_leaving(struct leases *leases, uid_t uid, uint64_t mount) {
         const struct lease *lease;
-        bool leaving;
+        bool own, leaving;
+        pid_t pid = 0;
 
         pthread_mutex_lock(&leases->mutex);
         lease = leases_find_with_mount(leases, mount);
-        leaving = lease && lease->record->uid == uid &&
-                  (lease->record->state == RECORD_RELEASING || lease->holder == &leases->orphans ||
-                   leases_has_hung_up(lease->holder));
+        own = lease && lease->record->uid == uid;
+        leaving = own && (lease->record->state == RECORD_RELEASING ||
+                          lease->holder == &leases->orphans || leases_has_hung_up(lease->holder));
+        /* In another mount namespace the caller's /proc isn't ours: instance.h. */
+        if (own && lease->holder->socket >= 0 && lease->record->mount_namespace == 0)
+                pid = lease->record->pid;
         pthread_mutex_unlock(&leases->mutex);
-        return leaving;
+        return leaving || instance_pid_is_dead(pid);
 }
 
 bool leases_is_others(struct leases *leases, uint64_t id, uid_t uid) {

@@ -198,7 +198,8 @@ uint64_t leases_find_mount(struct leases *leases, uint64_t mount);
 
 /*
  * Whether the mount with that id is the user's own and about to go: it is being released, or its
- * client has hung up.
+ * client has hung up or been killed. The kernel frees a killed client's memory before it closes its
+ * connection.
  */
 bool leases_is_leaving(struct leases *leases, uid_t uid, uint64_t mount);
 

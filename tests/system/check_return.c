@@ -12,11 +12,14 @@
 #include <mountat.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 
 enum {
         ROUNDS = 500,
         KILLS = 100,
+        DEATHS = 3,
+        MEMORY = 256 << 20,
         BOTH = MOUNTAT_PROC | MOUNTAT_SYSFS,
 };
 
@@ -54,6 +57,15 @@ static void visit_and_stay(void *argument) {
                 pause();
 }
 
+/* The kernel frees its memory before it closes its connection. */
+static void visit_with_much_memory(void *argument) {
+        char *memory = malloc(MEMORY);
+
+        ck_assert_ptr_nonnull(memory);
+        memset(memory, 1, MEMORY);
+        visit_and_stay(argument);
+}
+
 static void visit_once(void *argument) {
         mountat_free(visit_mount(argument));
 }
@@ -73,23 +85,42 @@ SANDBOX_TEST(lease_of_a_closed_connection_is_waited_for) {
         service_stop(&service);
 }
 
+/* A process that holds a lease. */
+static pid_t visit_start(struct visit *visit, void (*stay)(void *)) {
+        int told[2];
+        pid_t pid;
+        char byte;
+
+        ck_assert_int_eq(pipe2(told, O_CLOEXEC), 0);
+        visit->told = told[1];
+        pid = sandbox_spawn(USER_ALICE, stay, visit);
+        ck_assert_int_eq(read(told[0], &byte, 1), 1);
+        close(told[0]);
+        close(told[1]);
+        return pid;
+}
+
 SANDBOX_TEST(lease_of_a_killed_holder_is_waited_for) {
         struct service service = service_start_with("a", NULL);
         struct visit visit = visit_prepare(&service);
 
         for (unsigned i = 0; i < KILLS; i++) {
-                int told[2];
-                pid_t pid;
-                char byte;
-
-                ck_assert_int_eq(pipe2(told, O_CLOEXEC), 0);
-                visit.told = told[1];
-                pid = sandbox_spawn(USER_ALICE, visit_and_stay, &visit);
-                ck_assert_int_eq(read(told[0], &byte, 1), 1);
-                close(told[0]);
-                close(told[1]);
-                sandbox_kill(pid);
+                sandbox_kill(visit_start(&visit, visit_and_stay));
                 sandbox_run_as(USER_ALICE, visit_once, &visit);
+        }
+        service_stop(&service);
+}
+
+SANDBOX_TEST(lease_of_a_holder_that_is_still_dying_is_waited_for) {
+        struct service service = service_start_with("a", NULL);
+        struct visit visit = visit_prepare(&service);
+
+        for (unsigned i = 0; i < DEATHS; i++) {
+                pid_t pid = visit_start(&visit, visit_with_much_memory);
+
+                ck_assert_int_eq(kill(pid, SIGKILL), 0);
+                sandbox_run_as(USER_ALICE, visit_once, &visit);
+                ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
         }
         service_stop(&service);
 }
@@ -125,6 +156,7 @@ int main(void) {
 
         tcase_add_test(tests, lease_of_a_closed_connection_is_waited_for);
         tcase_add_test(tests, lease_of_a_killed_holder_is_waited_for);
+        tcase_add_test(tests, lease_of_a_holder_that_is_still_dying_is_waited_for);
         tcase_add_test(tests, lease_that_is_held_is_refused);
         return sandbox_run(tests);
 }

@@ -523,6 +523,47 @@ START_TEST(mount_of_who_has_hung_up_or_lets_it_go_is_leaving) {
 }
 END_TEST
 
+/* While the kernel frees its memory, its connection is still open; a zombie looks the same. */
+START_TEST(mount_of_a_killed_client_is_leaving) {
+        struct holder holder = holder_of(1000), away = holder_of(1000);
+        struct lease *held, *elsewhere;
+        siginfo_t info;
+        int ends[2];
+        pid_t pid = fork();
+
+        ck_assert_int_ge(pid, 0);
+        if (pid == 0)
+                for (;;)
+                        pause();
+        start(100, 100);
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+        holder.socket = away.socket = ends[0];
+        holder.subject.pid = away.subject.pid = pid;
+        held = reserve(&holder, 1);
+        elsewhere = reserve(&away, 1);
+        held->record->mounts[0] = 7;
+        elsewhere->record->mounts[0] = 8;
+        elsewhere->record->mount_namespace = 1;
+        ck_assert(leases_publish(leases, held));
+        ck_assert(leases_publish(leases, elsewhere));
+        ck_assert(!leases_is_leaving(leases, 1000, 7));
+
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert(leases_is_leaving(leases, 1000, 7));
+        ck_assert_int_eq(waitid(P_PID, pid, &info, WEXITED | WNOWAIT), 0);
+        ck_assert(leases_is_leaving(leases, 1000, 7));
+        ck_assert(!leases_is_leaving(leases, 1001, 7));
+        ck_assert(!leases_is_leaving(leases, 1000, 8));
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        ck_assert(!leases_is_leaving(leases, 1000, 7));
+        take_and_drop(&holder, held->record->lease);
+        take_and_drop(&away, elsewhere->record->lease);
+        close(ends[0]);
+        close(ends[1]);
+        end();
+}
+END_TEST
+
 /*
  * Only leases of this instance: a record of the previous one may name a mount that is gone, by an
  * id that has been reused.
@@ -885,9 +926,9 @@ int main(void) {
                 "leases", limits_the_mounts_of_a_user_over_all_holders, limits_the_mounts_of_all,
                 fills_up_to_the_last_record_again_and_again,
                 mount_of_who_has_hung_up_or_lets_it_go_is_leaving,
-                many_users_have_limits_of_their_own, ids_are_unique_also_over_time,
-                record_tells_all_about_a_lease, takes_a_lease_once_and_from_its_holder,
-                takes_all_that_live_and_no_other,
+                mount_of_a_killed_client_is_leaving, many_users_have_limits_of_their_own,
+                ids_are_unique_also_over_time, record_tells_all_about_a_lease,
+                takes_a_lease_once_and_from_its_holder, takes_all_that_live_and_no_other,
                 orphan_outlives_its_holder_and_counts_against_its_user,
                 abandoned_holders_leases_are_not_published,
                 kept_lease_outlives_its_holder_and_is_its_users,
