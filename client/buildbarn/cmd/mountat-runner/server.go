@@ -185,6 +185,7 @@ func (s *server) stop(kill <-chan struct{}) {
 		s.grpc.Stop()
 	}
 	<-stopped
+	s.proxy.Flush()
 	if s.metrics != nil {
 		s.metrics.Close()
 	}

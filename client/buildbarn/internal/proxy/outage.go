@@ -15,7 +15,7 @@ import (
 // outage tracks whether bb_runner fails requests that are valid. It logs the beginning and the end of an
 // outage, but not each request between.
 type outage struct {
-	log     *slog.Logger
+	log     *limitedLog
 	metrics *metrics
 	socket  string
 
@@ -62,7 +62,7 @@ func (o *outage) began(method string, answered bool, code codes.Code, text strin
 	o.ofRun = o.ofRun || answered && method == methodRun
 	if o.text == "" {
 		o.text = text
-		o.log.Warn(text, slog.String("step", stepRunner), slog.String("method", method),
+		o.log.warn(text, slog.String("step", stepRunner), slog.String("method", method),
 			slog.String("code", code.String()))
 	}
 }
@@ -73,7 +73,7 @@ func (o *outage) succeeded(method string) {
 	if o.text == "" || o.ofRun && method != methodRun {
 		return
 	}
-	o.log.Info(ofRunner+"answers again", slog.String("method", method), slog.Int("failed", o.failed))
+	o.log.info(ofRunner+"answers again", slog.String("method", method), slog.Int("failed", o.failed))
 	o.text, o.ofRun, o.failed = "", false, 0
 }
 
@@ -82,6 +82,11 @@ func (o *outage) why() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text
+}
+
+// Flush logs the number of lines suppressed so far, before the program ends.
+func (p *Proxy) Flush() {
+	p.limited.end()
 }
 
 // Status returns one line about the current state, for systemctl.

@@ -54,11 +54,13 @@ type Proxy struct {
 	running        atomic.Int64 // number of running actions
 	metrics        *metrics
 	log            *slog.Logger
+	limited        *limitedLog
 }
 
 // New returns a Proxy.
 func New(options Options) *Proxy {
 	metrics := newMetrics(options.Registerer)
+	limited := &limitedLog{log: options.Log, window: logWindow}
 	mounter := mounter{
 		dialer:         &mountat.Dialer{Socket: options.Socket, MaxIdle: maxIdle},
 		flags:          options.Flags,
@@ -76,9 +78,10 @@ func New(options Options) *Proxy {
 			pauseMin: pauseMin,
 			pauseMax: pauseMax,
 		},
-		outage:  outage{log: options.Log, metrics: metrics, socket: options.RunnerSocket},
+		outage:  outage{log: limited, metrics: metrics, socket: options.RunnerSocket},
 		metrics: metrics,
 		log:     options.Log,
+		limited: limited,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
@@ -39,6 +40,9 @@ func inputRootPath(request *emptypb.Empty) (string, error) {
 			return "", protowire.ParseError(n)
 		}
 		fields = fields[n:]
+	}
+	if len(path) >= unix.PathMax { // also too long for the log
+		return "", errors.New("input_root_directory is too long")
 	}
 	return path, checkPath(path)
 }

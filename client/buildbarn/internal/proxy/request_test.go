@@ -3,8 +3,10 @@
 package proxy
 
 import (
+	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -50,6 +52,7 @@ var badPaths = map[string]string{
 	"parent within":   "x/../y",
 	"parent at end":   "x/..",
 	"NUL":             "x\x00y",
+	"too long":        strings.Repeat("x", unix.PathMax),
 }
 
 func TestRefusesBadPaths(t *testing.T) {

@@ -122,7 +122,7 @@ func (p *Proxy) release(held *hold, path string) error {
 // fail counts and logs a failure, unless the caller's context ended.
 func (p *Proxy) fail(step, path string, err error) error {
 	if p.count(step, err) {
-		p.log.Warn(status.Convert(err).Message(), slog.String("step", step),
+		p.limited.warn(status.Convert(err).Message(), slog.String("step", step),
 			slog.String("input_root", path), slog.String("code", status.Code(err).String()))
 	}
 	return err
