@@ -98,12 +98,24 @@ func lost(why error) error {
 	return fmt.Errorf("%w: %w", ErrLost, why)
 }
 
-// escape makes text safe for terminals and logs: replaces what isn't printable UTF-8 by \xNN.
+// isPlain reports whether a character may be printed as it is. As in the daemon, that excludes what a
+// terminal would act on, what would break or reverse a line (line separators, bidirectional marks),
+// noncharacters, and the escape's own backslash.
+func isPlain(r rune) bool {
+	switch {
+	case unicode.IsControl(r), r == '\\', unicode.Is(unicode.Noncharacter_Code_Point, r),
+		unicode.Is(unicode.Bidi_Control, r), r == '\u2028', r == '\u2029':
+		return false
+	}
+	return true
+}
+
+// escape makes text safe for terminals and logs: replaces the bytes of what isn't plain UTF-8 by \xNN.
 func escape(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {
 		r, size := utf8.DecodeRuneInString(text)
-		if (r == utf8.RuneError && size == 1) || unicode.IsControl(r) || r == '\\' {
+		if (r == utf8.RuneError && size == 1) || !isPlain(r) {
 			fmt.Fprintf(&b, `\x%02x`, text[0])
 			size = 1
 		} else {

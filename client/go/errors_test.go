@@ -60,6 +60,12 @@ func TestEscapesWhatIsNotPlainText(t *testing.T) {
 		"c1 \u009b":       `c1 \xc2\x9b`,
 		`back\slash`:      `back\x5cslash`,
 		"\ufffd is plain": "\ufffd is plain",
+		"a\u202eb\u2066c": `a\xe2\x80\xaeb\xe2\x81\xa6c`, // bidirectional marks
+		"\u061c\u200e":    `\xd8\x9c\xe2\x80\x8e`,
+		"a\u2028b\u2029":  `a\xe2\x80\xa8b\xe2\x80\xa9`, // line separators
+		"\ufdd0\uffff":    `\xef\xb7\x90\xef\xbf\xbf`,   // noncharacters
+		"\U0001fffe":      `\xf0\x9f\xbf\xbe`,
+		"\u200b is plain": "\u200b is plain",
 	} {
 		if got := escape(text); got != want {
 			t.Errorf("escape(%q) = %q, want %q", text, got, want)
