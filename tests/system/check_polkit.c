@@ -195,6 +195,41 @@ BUS_TEST(nobodys_questions_use_up_everybodys) {
         bus_fixture_close(&fixture);
 }
 
+/* Each asks as often as a sender may. The bus wants users that exist: these are Debian's. */
+BUS_TEST(many_users_leave_a_question_for_another) {
+        static const uid_t uids[] = {1, 2, 3, 5, 6, 7, 8, 9};
+        enum { USERS = sizeof(uids) / sizeof(uids[0]), CALLS = 32 };
+        static struct system_bus_answers many[USERS];
+        struct bus_fixture fixture = bus_fixture_open();
+        pid_t polkit = system_bus_start_polkit("org.mountat1.mount", false);
+        sd_bus *users[USERS], *bob = connect_patiently(USER_BOB);
+        struct system_bus_answers one = {0};
+
+        sandbox_make_root(0, "root");
+        ck_assert_int_eq(chmod(sandbox_path("root"), 0755), 0);
+        ck_assert_int_eq(kill(polkit, SIGSTOP), 0);
+        for (unsigned i = 0; i < USERS; i++) {
+                users[i] = connect_patiently(uids[i]);
+                for (unsigned k = 0; k < CALLS; k++)
+                        system_bus_send(users[i], &many[i], "MountPath", "sas", "/srv", 1, "proc");
+                system_bus_await(users[i], &many[i], CALLS - 8); /* refused: eight wait, at most */
+                ck_assert_uint_eq(many[i].beyond_limits, many[i].count);
+        }
+        system_bus_send(bob, &one, "MountPath", "sas", sandbox_path("root"), 1, "proc");
+        ck_assert_uint_eq(system_bus_list(fixture.root, NULL, 0), 0);
+        system_bus_pass_on(bob);
+        ck_assert_uint_eq(one.count, 0);
+
+        for (unsigned i = 0; i < USERS; i++)
+                sd_bus_close_unref(users[i]);
+        ck_assert_int_eq(kill(polkit, SIGCONT), 0);
+        system_bus_await(bob, &one, 1);
+        ck_assert_uint_eq(one.done, 1);
+        sd_bus_close_unref(bob);
+        sandbox_kill(polkit);
+        bus_fixture_close(&fixture);
+}
+
 /* A list doesn't wait for polkit: without an answer it shows only own leases. */
 BUS_TEST(list_is_of_ones_own_while_polkit_is_busy) {
         struct bus_fixture fixture = bus_fixture_open();
@@ -249,6 +284,7 @@ int main(void) {
         tcase_add_test(tests, without_polkit_root_alone_may);
         tcase_add_test(tests, polkit_that_goes_without_an_answer_is_busy);
         tcase_add_test(tests, nobodys_questions_use_up_everybodys);
+        tcase_add_test(tests, many_users_leave_a_question_for_another);
         tcase_add_test(tests, list_is_of_ones_own_while_polkit_is_busy);
         tcase_add_test(tests, stop_while_polkit_is_asked_refuses);
         return sandbox_run(tests);
