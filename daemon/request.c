@@ -367,15 +367,15 @@ static void request_count(const struct service *service, const struct verdict *v
                                           memory_order_relaxed);
 }
 
-static enum log_event request_event(enum status status) {
-        switch (status) {
-        case STATUS_OK:
+/* The kernel refuses a path that is too long, but the client has chosen it. */
+static bool request_is_hosts_fault(const struct verdict *verdict) {
+        return verdict->status == STATUS_HOST_FAILED && verdict->error != ENAMETOOLONG;
+}
+
+static enum log_event request_event(const struct verdict *verdict) {
+        if (verdict->status == STATUS_OK)
                 return LOG_EVENT_GRANTED;
-        case STATUS_HOST_FAILED:
-                return LOG_EVENT_HOST_FAILED;
-        default:
-                return LOG_EVENT_REFUSED;
-        }
+        return request_is_hosts_fault(verdict) ? LOG_EVENT_HOST_FAILED : LOG_EVENT_REFUSED;
 }
 
 /* Warnings for the host's failures, info for clients' mistakes, debug for successes. */
@@ -383,7 +383,7 @@ static void request_log(const struct service *service, const struct verdict *ver
         const struct request *request = service->request;
         const struct request_operation *operation = request_operation(request->wire.operation);
         struct log_subject subject = {
-                .event = request_event(verdict->status),
+                .event = request_event(verdict),
                 .has_peer = true,
                 .uid = service->holder->subject.uid,
                 .pid = service->holder->subject.pid,
@@ -398,7 +398,7 @@ static void request_log(const struct service *service, const struct verdict *ver
         else if (request_is_to_enter(service, verdict))
                 log_write(LOG_DEBUG, &subject, "%s", status_name(verdict->status));
         else
-                log_write_limited(verdict->status == STATUS_HOST_FAILED ? LOG_WARNING : LOG_INFO,
+                log_write_limited(request_is_hosts_fault(verdict) ? LOG_WARNING : LOG_INFO,
                                   &subject, "%s", status_name(verdict->status));
 }
 

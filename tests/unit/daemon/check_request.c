@@ -495,6 +495,7 @@ static const struct {
 };
 
 START_TEST(each_request_has_one_line_of_the_log_with_its_name) {
+        static char path[PATH_MAX + 16];
         int log = capture();
 
         start(FAKE_ALL_FEATURES);
@@ -527,6 +528,15 @@ START_TEST(each_request_has_one_line_of_the_log_with_its_name) {
         log_set_level(LOG_WARNING);
         serve();
         ck_assert_str_eq(captured(log), "");
+        fdpass_set_close(fds);
+        ask(PROTOCOL_MOUNT, 0);
+        memset(path, 'a', sizeof(path) - 1);
+        path[0] = '/';
+        ask_target(PROTOCOL_PROC, 0, &(struct fake_directory){path, US, 0, 0});
+        serve();
+        ck_assert_uint_eq(reply->error, ENAMETOOLONG);
+        ck_assert_str_eq(captured(log), ""); /* or clients could hide the host's failures */
+        fdpass_set_close(fds);
         ask_good(1);
         fake_calls_reset();
         fake_fail(FAKE_MOVE_MOUNT, 1, 1, EIO);
