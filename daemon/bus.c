@@ -420,11 +420,22 @@ static struct verdict bus_judge_error(const sd_bus_error *error) {
         return verdict;
 }
 
+/* From polkit itself it is about the caller; from the bus it is about polkit. */
+static bool bus_misses_caller(sd_bus_message *reply) {
+        const char *sender = sd_bus_message_get_sender(reply);
+
+        return sender && strcmp(sender, "org.freedesktop.DBus") != 0 &&
+               sd_bus_message_is_method_error(reply, SD_BUS_ERROR_NAME_HAS_NO_OWNER) > 0;
+}
+
 struct verdict bus_judge_polkit(sd_bus_message *reply, bool *challenge) {
         const sd_bus_error *error = sd_bus_message_get_error(reply);
         int granted, may_be_asked;
 
         *challenge = false;
+        if (bus_misses_caller(reply))
+                return verdict_explain(STATUS_NOT_AUTHORISED, STATUS_NO_TARGET,
+                                       "the caller left the bus before polkit was asked");
         if (error)
                 return bus_judge_error(error);
         if (sd_bus_message_enter_container(reply, 'r', "bba{ss}") < 0 ||

@@ -434,16 +434,23 @@ static struct verdict judge(sd_bus_message *reply, bool *challenge) {
         return verdict;
 }
 
-static struct verdict judge_error(const char *name, const char *message) {
+/* `sender` may be NULL. */
+static struct verdict judge_error_of(const char *sender, const char *name, const char *message) {
         const sd_bus_error error = SD_BUS_ERROR_MAKE_CONST(name, message);
         sd_bus_message *reply = NULL;
         struct verdict verdict;
         bool challenge = true;
 
         ck_assert_int_ge(sd_bus_message_new_method_error(call, &reply, &error), 0);
+        if (sender)
+                ck_assert_int_ge(sd_bus_message_set_sender(reply, sender), 0);
         verdict = judge(reply, &challenge);
         ck_assert(!challenge);
         return verdict;
+}
+
+static struct verdict judge_error(const char *name, const char *message) {
+        return judge_error_of(NULL, name, message);
 }
 
 static struct verdict judge_answer(int granted, int may_be_asked, bool *challenge) {
@@ -526,6 +533,22 @@ START_TEST(busy_is_not_absent) {
 }
 END_TEST
 
+/* By the same error the bus misses polkit, and polkit the caller. */
+START_TEST(caller_that_left_is_no_absent_polkit) {
+        struct verdict verdict;
+
+        setup();
+        verdict = judge_error_of("org.freedesktop.DBus", SD_BUS_ERROR_NAME_HAS_NO_OWNER, "gone");
+        ck_assert_int_eq(verdict.status, STATUS_NOT_AUTHORISED);
+        ck_assert_ptr_nonnull(strstr(verdict.text, "polkit is not available"));
+        verdict = judge_error_of(":1.2", SD_BUS_ERROR_NAME_HAS_NO_OWNER, "gone");
+        ck_assert_int_eq(verdict.status, STATUS_NOT_AUTHORISED);
+        ck_assert_ptr_nonnull(strstr(verdict.text, "the caller left"));
+        verdict = judge_error_of(":1.2", "org.freedesktop.PolicyKit1.Error.Failed", "gone");
+        ck_assert_int_eq(verdict.status, STATUS_HOST_FAILED);
+}
+END_TEST
+
 /* ---- the caller's credentials ---- */
 
 static int read_credentials(struct subject *subject, const char *types, const char *key,
@@ -594,6 +617,7 @@ int main(void) {
         tcase_add_test(tests, grants_what_polkit_grants_alone);
         tcase_add_test(tests, takes_no_other_answer_for_a_yes);
         tcase_add_test(tests, busy_is_not_absent);
+        tcase_add_test(tests, caller_that_left_is_no_absent_polkit);
         tcase_add_test(tests, reads_who_it_is_from_the_bus);
         tcase_add_test(tests, knows_nobody_by_an_error);
         return sandbox_run(tests);
