@@ -245,7 +245,8 @@ static void connection_abandon(struct connection *connection) {
         connection->abandoned = true;
         shutdown(connection->fd, SHUT_RDWR);
         leases_abandon(connection->all->context->leases, &connection->holder);
-        log_write_limited(LOG_WARNING, &subject,
+        /* No warning: clients can cause it at will, and must not hide the host's failures. */
+        log_write_limited(LOG_NOTICE, &subject,
                           "the connection's thread is stuck in the kernel: releasing the client's "
                           "other leases");
 }

@@ -367,9 +367,10 @@ static void request_count(const struct service *service, const struct verdict *v
                                           memory_order_relaxed);
 }
 
-/* The kernel refuses a path that is too long, but the client has chosen it. */
+/* The client itself has chosen a path that is too long, or left during the grant. */
 static bool request_is_hosts_fault(const struct verdict *verdict) {
-        return verdict->status == STATUS_HOST_FAILED && verdict->error != ENAMETOOLONG;
+        return verdict->status == STATUS_HOST_FAILED && verdict->error != ENAMETOOLONG &&
+               verdict->error != ECONNRESET;
 }
 
 static enum log_event request_event(const struct verdict *verdict) {

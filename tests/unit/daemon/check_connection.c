@@ -3,6 +3,7 @@
 /* Connections that are served, and how they end; refused ones: check_connection_refused. */
 
 #include "tests/unit/daemon/connection_fixture.h"
+#include "tests/unit/daemon/log_capture.h"
 
 /* ---- served ---- */
 
@@ -352,6 +353,32 @@ static enum record_state state_of_the_lease(void) {
         return record.state;
 }
 
+/* As what clients can cause, not as the host's failure. */
+START_TEST(client_that_leaves_while_its_thread_is_stuck_is_logged) {
+        static const int levels[] = {LOG_NOTICE, LOG_WARNING};
+        int log = capture();
+
+        start();
+        for (unsigned i = 0; i < 2; i++) {
+                const char *logged;
+
+                log_set_level(levels[i]);
+                fd_close(connect_stuck());
+                for (unsigned k = 0; k < 3; k++)
+                        watch();
+                UNTIL(fake_mounts() == 0);
+                logged = captured(log);
+                if (i == 0)
+                        ck_assert_ptr_nonnull(strstr(logged, "stuck in the kernel"));
+                else
+                        ck_assert_str_eq(logged, "");
+                fake_unblock();
+                UNTIL(connected() == 0);
+        }
+        end();
+}
+END_TEST
+
 START_TEST(client_that_leaves_while_its_thread_is_stuck_holds_nothing_more) {
         start();
         for (unsigned i = 0; i < 4; i++) {
@@ -631,6 +658,7 @@ int main(void) {
                 client_that_is_gone_is_no_signal, mounts_that_stay_do_not_keep_the_connection,
                 client_is_who_connected, what_is_kept_outlives_its_connection,
                 what_nobody_knows_of_is_not_kept,
+                client_that_leaves_while_its_thread_is_stuck_is_logged,
                 client_that_leaves_while_its_thread_is_stuck_holds_nothing_more,
                 many_that_left_are_released_by_one_thread, all_are_watched,
                 connection_that_takes_its_time_to_close_keeps_nobody,

@@ -74,7 +74,7 @@ static inline const char *read_line(FILE *file) {
 
 /* A socket in place of the journal's, in a mount namespace of our own; -1: not possible. */
 static inline int journal_new(void) {
-        struct sockaddr_un address = {.sun_family = AF_UNIX,
+        struct sockaddr_un journal = {.sun_family = AF_UNIX,
                                       .sun_path = "/run/systemd/journal/socket"};
         int fd;
 
@@ -84,7 +84,7 @@ static inline int journal_new(void) {
         ck_assert_int_eq(mkdir("/run/systemd", 0755), 0);
         ck_assert_int_eq(mkdir("/run/systemd/journal", 0755), 0);
         fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+        ck_assert_int_eq(bind(fd, (struct sockaddr *)&journal, sizeof(journal)), 0);
         return fd;
 }
 
