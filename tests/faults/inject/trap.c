@@ -56,6 +56,7 @@ static struct {
         int signal;
         bool sprung;
         int refusal; /* of new threads; 0: none */
+        void (*watch)(const struct seccomp_notif *call);
 } trap = {.listener = -EBADF, .mutex = PTHREAD_MUTEX_INITIALIZER};
 
 void trap_enter(void) {
@@ -137,6 +138,8 @@ static void trap_answer(void) {
         call = (struct trap_call){notification.data.nr, trap_find_subject(&notification)};
         answer.id = notification.id;
         pthread_mutex_lock(&trap.mutex);
+        if (trap.watch)
+                trap.watch(&notification);
         answered = trap_judge(call, &answer);
         pthread_mutex_unlock(&trap.mutex);
         if (answered)
@@ -230,6 +233,12 @@ static void trap_set(struct trap_call call, unsigned n, int error, int signal) {
         trap.signal = signal;
         trap.sprung = false;
         trap.refusal = 0;
+        pthread_mutex_unlock(&trap.mutex);
+}
+
+void trap_watch(void (*watch)(const struct seccomp_notif *call)) {
+        trap_lock_when_quiet();
+        trap.watch = watch;
         pthread_mutex_unlock(&trap.mutex);
 }
 

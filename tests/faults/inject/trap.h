@@ -42,6 +42,13 @@ void trap_leave(void);
 /* Restarts the count at 1; cancels an order that was not reached, and the refusal of threads. */
 void trap_reset(void);
 
+/*
+ * From the next call on, `watch` is called before each, by the thread that answers, while the
+ * calling thread is stopped; NULL ends that. It must not call functions of this module.
+ */
+struct seccomp_notif; /* seccomp_unotify(2) */
+void trap_watch(void (*watch)(const struct seccomp_notif *call));
+
 /* In addition to the order: every call that creates a thread fails with that error; 0 ends that. */
 void trap_refuse_threads(int error);
 
