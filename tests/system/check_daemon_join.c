@@ -732,9 +732,12 @@ static void adopt(void *argument) {
         close_three(roots);
 }
 
-SANDBOX_TEST(lease_of_a_daemon_that_died_is_adopted_in_there) {
-        struct fixture *fixture = fixture_start();
-        struct container container = container_start(CONTAINER_ROOTFUL);
+static bool is_possible(enum container_kind kind) {
+        return kind == CONTAINER_ROOTFUL || !container_lacks(kind);
+}
+
+static void adopt_in(struct fixture *fixture, enum container_kind kind) {
+        struct container container = container_start(kind);
         pid_t holder = hold_in(&container, fixture);
 
         sandbox_kill(fixture->service.pid);
@@ -743,13 +746,19 @@ SANDBOX_TEST(lease_of_a_daemon_that_died_is_adopted_in_there) {
         container_run(&container, adopt, fixture);
         sandbox_kill(holder);
         container_kill(&container);
+}
+
+SANDBOX_TEST(lease_of_a_daemon_that_died_is_adopted_in_there) {
+        struct fixture *fixture = fixture_start();
+
+        for (enum container_kind kind = CONTAINER_ROOTFUL; kind <= CONTAINER_MAPPED; kind++)
+                if (is_possible(kind))
+                        adopt_in(fixture, kind);
         service_stop(&fixture->service);
 }
 
-/* Inside, if the kernel can find the namespace; otherwise by mountatd --sweep. */
-SANDBOX_TEST(lease_that_nobody_adopts_is_swept_in_there) {
-        struct fixture *fixture = fixture_start();
-        struct container container = container_start(CONTAINER_ROOTFUL);
+static void sweep_in(struct fixture *fixture, enum container_kind kind) {
+        struct container container = container_start(kind);
         bool can_be_found = container_can_be_found();
         pid_t holder = hold_in(&container, fixture);
 
@@ -761,12 +770,21 @@ SANDBOX_TEST(lease_that_nobody_adopts_is_swept_in_there) {
         else
                 ck_assert_uint_eq(count_in(container.init), PLACES);
         container_kill(&container);
+}
+
+/* Inside, if the kernel can find the namespace; otherwise by mountatd --sweep. */
+SANDBOX_TEST(lease_that_nobody_adopts_is_swept_in_there) {
+        struct fixture *fixture = fixture_start();
+
+        for (enum container_kind kind = CONTAINER_ROOTFUL; kind <= CONTAINER_MAPPED; kind++)
+                if (is_possible(kind))
+                        sweep_in(fixture, kind);
         service_stop(&fixture->service);
 }
 
-SANDBOX_TEST(lease_of_a_container_that_ended_is_forgotten) {
+static void forget_in(enum container_kind kind) {
         struct fixture *fixture = fixture_start();
-        struct container container = container_start(CONTAINER_ROOTFUL);
+        struct container container = container_start(kind);
         bool can_be_found = container_can_be_found();
         pid_t holder = hold_in(&container, fixture);
 
@@ -777,6 +795,16 @@ SANDBOX_TEST(lease_of_a_container_that_ended_is_forgotten) {
         service_stop(&fixture->service);
         if (can_be_found)
                 ck_assert(!service_has_state(&fixture->service));
+}
+
+SANDBOX_TEST(lease_of_a_container_that_ended_is_forgotten) {
+        forget_in(CONTAINER_ROOTFUL);
+}
+
+SANDBOX_TEST(lease_of_a_rootless_container_that_ended_is_forgotten) {
+        if (!is_impossible("lease_of_a_rootless_container_that_ended_is_forgotten",
+                           CONTAINER_ROOTLESS))
+                forget_in(CONTAINER_ROOTLESS);
 }
 
 /* The next daemon is in the container itself, with a /proc that shows it. */
@@ -858,6 +886,7 @@ int main(void) {
         tcase_add_test(tests, lease_of_a_daemon_that_died_is_adopted_in_there);
         tcase_add_test(tests, lease_that_nobody_adopts_is_swept_in_there);
         tcase_add_test(tests, lease_of_a_container_that_ended_is_forgotten);
+        tcase_add_test(tests, lease_of_a_rootless_container_that_ended_is_forgotten);
         tcase_add_test(tests, lease_of_where_the_next_daemon_is_at_home_is_adopted);
         tcase_add_test(tests, lease_of_where_the_next_daemon_is_at_home_is_swept);
         tcase_add_test(tests, capability_that_it_lacks_is_named_at_the_start);

@@ -12,7 +12,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -114,6 +116,37 @@ SANDBOX_TEST(shows_the_given_namespaces) {
         container_kill(&container);
 }
 
+static void ask_for_one_above(void *argument) {
+        const struct namespaces *namespaces = argument;
+        struct verdict verdict;
+        int fd = 4711;
+        pid_t child;
+
+        ck_assert_int_eq(unshare(CLONE_NEWPID), 0);
+        child = fork();
+        ck_assert_int_ge(child, 0);
+        if (child > 0) {
+                sandbox_join(child);
+                return;
+        }
+        verdict = superblock_make(&proc, "label", namespaces, &fd);
+        ck_assert_uint_eq(verdict.status, STATUS_FOREIGN_NAMESPACE);
+        ck_assert_ptr_nonnull(strstr(verdict.text, "non-descendant"));
+        ck_assert_int_eq(fd, 4711);
+        _exit(EXIT_SUCCESS);
+}
+
+/* The kernel's text: neither here nor below. */
+SANDBOX_TEST(refuses_a_pid_namespace_that_is_not_below_ours) {
+        struct namespaces namespaces = {.fds = {-EBADF, -EBADF, -EBADF, -EBADF}};
+        FD_AUTO int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+
+        if (!container_has_pids())
+                test_skip("impossible here: Linux before 6.17");
+        namespaces.fds[PROTOCOL_NAMESPACE_PID] = own;
+        sandbox_run_as(0, ask_for_one_above, &namespaces);
+}
+
 int main(void) {
         TCase *tests = tcase_create("superblock");
 
@@ -121,5 +154,6 @@ int main(void) {
         tcase_add_test(tests, each_superblock_is_new);
         tcase_add_test(tests, returns_the_kernels_error_message);
         tcase_add_test(tests, shows_the_given_namespaces);
+        tcase_add_test(tests, refuses_a_pid_namespace_that_is_not_below_ours);
         return sandbox_run(tests);
 }
