@@ -84,6 +84,20 @@ check_pod() {
         clean_up
 }
 
+# check_user NAME USER: the same for joined-native if its root is that user of the node, and for the
+# package's mountatd, which nothing restarts.
+check_user() {
+        death_next_daemon=(users_start_daemon "$2")
+        death_owner=$2
+        cluster_start
+        check "$1: an action has /proc, /sys and /dev, and leaves nothing" joined_works "$2"
+        check "$1: kill -9 of mountatd: the action goes on" daemon_dies
+        check "$1: kill -9 of mountat-runner: the next action runs" client_dies
+        check "$1: kill -9 of both: the next action runs" both_die
+        check "$1: no namespace and no volume is kept of a pod" pod_ends joined-native
+        clean_up
+}
+
 if [[ ${1:-} == --inside ]]; then
         outer_network=$2 area=$3 only=${4:-}
         . "$tests/containers/podman.sh"
@@ -103,9 +117,13 @@ if [[ ${1:-} == --inside ]]; then
                         check_in_cluster "compose $example native" compose_works "$example" native
                 done
                 users_prepare
-                check_in_cluster "joined-native in a user namespace" userns_joined_works
-                check_in_cluster "sidecar-native in a user namespace" userns_works sidecar-native
-                check_in_cluster "joined-native without root" rootless_works
+                podman_play=(--userns auto:size=65536)
+                check_in_cluster "sidecar-native in a user namespace" sidecar_works
+                check_user "joined-native in a user namespace" "$users_auto"
+                tap_test "a user without root gets the images" rootless_prepare
+                podman_command=(rootless_podman)
+                podman_play=(--network host)
+                check_user "joined-native without root" "$users_own"
         fi
         tap_done
         exit

@@ -3,6 +3,8 @@
 #
 # Storage and scheduler as plain processes, the examples' pods, and actions.
 
+podman_play=() # options of `podman kube play`
+
 # Each pod has its own scheduler, since a scheduler waits a minute for a killed worker.
 cluster_start() {
         local program
@@ -45,7 +47,7 @@ pod_manifest() {
 }
 
 pod_start() {
-        pod_manifest "$@" | podman kube play -
+        pod_manifest "$@" | podman kube play "${podman_play[@]}" -
 }
 
 # act COMMAND…: runs it as an action and prints its output.

@@ -29,10 +29,10 @@ END
         export CONTAINERS_CONF=$area/containers.conf
 }
 
-podman_command=(podman --root "$area/storage" --runroot /run/podman --log-level error)
+podman_command=("$(type -P podman)" --root "$area/storage" --runroot /run/podman --log-level error)
 
 podman() {
-        command "${podman_command[@]}" "$@"
+        "${podman_command[@]}" "$@"
 }
 
 # Runs a command in the host's network namespace.

@@ -23,23 +23,18 @@ users_start_daemon() {
         chmod 0666 /run/mountatd-join/socket
 }
 
-users_stop_daemon() {
-        kill "$(daemon_pid)"
-        until_true test ! -S /run/mountatd-join/socket
-}
-
-# userns_works POD
-userns_works() {
-        pod_manifest "$1" | podman kube play --userns auto:size=65536 -
+# joined_works USER: a pod whose root is that user of the node.
+joined_works() {
+        users_start_daemon "$1"
+        pod_start joined-native
         action_works
         nothing_is_left
-        podman_remove_all
 }
 
-userns_joined_works() {
-        users_start_daemon "$users_auto"
-        userns_works joined-native
-        users_stop_daemon
+sidecar_works() {
+        pod_start sidecar-native
+        action_works
+        nothing_is_left
 }
 
 # Runs podman in the user's home, since the user may have no access to the working directory.
@@ -61,14 +56,4 @@ rootless_prepare() {
                 "$(buildbarn_image bb-runner-installer)" registry.example.com/mountat-runner
         chown -R "$users_own:$users_own" "$area/rootless"
         rootless_podman load --quiet --input images.tar
-}
-
-rootless_works() {
-        rootless_prepare
-        users_start_daemon "$users_own"
-        pod_manifest joined-native | rootless_podman kube play --network host -
-        action_works
-        until_true build_directory_is_empty
-        rootless_podman pod rm --force --all --time 2
-        users_stop_daemon
 }
