@@ -254,7 +254,7 @@ SANDBOX_TEST(pid_namespaces_above_the_clients_are_refused) {
         struct fixture *fixture;
 
         if (!container_has_pids())
-                test_skip("impossible here: Linux before 6.17");
+                test_skip("impossible here: it takes Linux 6.17");
         fixture = fixture_start();
         container = container_start(CONTAINER_ROOTFUL);
         fixture->fds[PID] = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
@@ -517,7 +517,7 @@ SANDBOX_TEST(older_kernel_is_named_that_shows_no_container_its_processes) {
         struct fixture *fixture;
 
         if (container_has_pids())
-                test_skip("impossible here: Linux 6.17 or later");
+                test_skip("impossible here: it takes a Linux before 6.17");
         fixture = fixture_start();
         sandbox_run_as(0, ask_for_proc_in_a_namespace, fixture);
         fixture_end(fixture);

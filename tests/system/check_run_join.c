@@ -66,7 +66,7 @@ static void become_alice_apart(void) {
                 if (container_has_pids())                                                          \
                         name##_apart();                                                            \
                 else                                                                               \
-                        test_skip_report(#name, "impossible here: Linux before 6.17");             \
+                        test_skip_report(#name, "impossible here: it takes Linux 6.17");           \
         }                                                                                          \
         static void name##_apart(void)
 

@@ -144,7 +144,7 @@ SANDBOX_TEST(process_hidden_by_proc_may_be_in_a_nested_namespace) {
 
         if (!is_linux(6, 12)) {
                 sandbox_kill(nested.outer);
-                test_skip("impossible here: before Linux 6.12");
+                test_skip("impossible here: it takes Linux 6.12");
         }
         ck_assert_int_eq(mount("none", "/proc", "tmpfs", 0, NULL), 0);
         ck_assert_int_eq(kernel_prepare(), 0);
@@ -182,7 +182,7 @@ SANDBOX_TEST(lists_every_mount_namespace_once) {
 
         if (next == -EPERM) {
                 sandbox_kill(pid);
-                test_skip("impossible here: not in the first pid namespace");
+                test_skip("impossible here: it takes the first pid namespace");
         }
         id = 4711;
         if (is_linux(6, 12)) {

@@ -39,7 +39,7 @@ SANDBOX_TEST(statmount_finds_only_mounts_of_its_own_namespace) {
         struct visit visit = {.id = unique_id(mount)};
 
         if (!is_linux(6, 8))
-                test_skip("impossible here: before Linux 6.8");
+                test_skip("impossible here: it takes Linux 6.8");
         in_child(ask_from_elsewhere, &visit);
 }
 

@@ -142,7 +142,7 @@ SANDBOX_TEST(refuses_a_pid_namespace_that_is_not_below_ours) {
         FD_AUTO int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 
         if (!container_has_pids())
-                test_skip("impossible here: Linux before 6.17");
+                test_skip("impossible here: it takes Linux 6.17");
         namespaces.fds[PROTOCOL_NAMESPACE_PID] = own;
         sandbox_run_as(0, ask_for_one_above, &namespaces);
 }
