@@ -200,7 +200,7 @@ int kernel_make_file(int directory, const char *name) {
 }
 
 int kernel_make_directory(int directory, const char *name) {
-        return mkdirat(directory, name, 0755) < 0 ? -errno : 0;
+        return mkdirat(directory, name, 0) < 0 ? -errno : 0;
 }
 
 int kernel_make_link(int directory, const char *name, const char *target) {

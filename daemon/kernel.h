@@ -85,7 +85,13 @@ int kernel_open_node(const char *path);
 /* ---- in one of our own file systems, with `directory` open ---- */
 
 int kernel_make_file(int directory, const char *name);
+
+/*
+ * A mountpoint, with mode 0: who reads a directory into memory that a FUSE of his doesn't deliver
+ * keeps everybody from mounting on it, so nobody else may open it.
+ */
 int kernel_make_directory(int directory, const char *name);
+
 int kernel_make_link(int directory, const char *name, const char *target);
 
 /* Makes the superblock of `mount` read-only. */

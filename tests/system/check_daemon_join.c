@@ -162,6 +162,28 @@ static void has_devices(void) {
         close(fd);
 }
 
+/*
+ * All devs have the directories below their parts in common: a thread that reads one, and waits for
+ * the memory that it reads into, would keep everybody from making another dev.
+ */
+static void uncover_and_read(void *argument) {
+        static const char *const parts[] = {"root/dev/pts", "root/dev/shm"};
+        struct fixture *fixture = argument;
+        int client = client_connect(&fixture->service, -1);
+        struct wire_reply reply;
+
+        client_expect(enter(client), STATUS_OK, 0, STATUS_NO_TARGET);
+        reply = mount_all(client);
+        client_expect(reply, STATUS_OK, 0, STATUS_NO_TARGET);
+        for (unsigned i = 0; i < 2; i++) {
+                ck_assert_int_eq(umount2(sandbox_path("%s", parts[i]), MNT_DETACH), 0);
+                ck_assert_int_lt(open(sandbox_path("%s", parts[i]), O_RDONLY | O_DIRECTORY), 0);
+                ck_assert_int_eq(errno, EACCES);
+        }
+        client_expect(client_unmount(client, reply.lease), STATUS_OK, 0, STATUS_NO_TARGET);
+        ck_assert_uint_eq(count_in(0), 0);
+}
+
 static void mount_and_look(void *argument) {
         struct fixture *fixture = argument;
         int client = client_connect(&fixture->service, -1);
@@ -218,6 +240,21 @@ SANDBOX_TEST(rootless_container_has_them_as_well) {
                 test_skip_report("rootless_container_has_them_as_well", lacking);
         else
                 mount_in(CONTAINER_ROOTLESS);
+}
+
+SANDBOX_TEST(parts_of_a_dev_are_closed_to_the_root_of_a_container) {
+        const char *lacking = container_lacks(CONTAINER_ROOTLESS);
+        struct fixture *fixture = fixture_start();
+        struct container container;
+
+        if (lacking) {
+                test_skip_report("parts_of_a_dev_are_closed_to_the_root_of_a_container", lacking);
+        } else {
+                container = container_start(CONTAINER_ROOTLESS);
+                container_run(&container, uncover_and_read, fixture);
+                container_kill(&container);
+        }
+        service_stop(&fixture->service);
 }
 
 /* ---- permissions and descriptors ---- */
@@ -871,6 +908,7 @@ int main(void) {
 
         tcase_add_test(tests, container_has_mounts_of_its_own);
         tcase_add_test(tests, rootless_container_has_them_as_well);
+        tcase_add_test(tests, parts_of_a_dev_are_closed_to_the_root_of_a_container);
         tcase_add_test(tests, daemon_enters_nowhere_unless_it_is_told_to);
         tcase_add_test(tests, what_is_no_namespace_is_refused);
         tcase_add_test(tests, user_namespace_of_roots_without_root_is_served);
