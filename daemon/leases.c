@@ -450,8 +450,8 @@ bool leases_is_leaving(struct leases *leases, uid_t uid, uint64_t mount) {
         own = lease && lease->record->uid == uid;
         leaving = own && (lease->record->state == RECORD_RELEASING ||
                           lease->holder == &leases->orphans || leases_has_hung_up(lease->holder));
-        /* In another mount namespace the caller's /proc isn't ours: instance.h. */
-        if (own && lease->holder->socket >= 0 && lease->record->mount_namespace == 0)
+        /* A thread in another mount namespace must open no path: the root there is a client's. */
+        if (own && lease->holder->socket >= 0 && namespaces_here() == 0)
                 pid = lease->record->pid;
         pthread_mutex_unlock(&leases->mutex);
         return leaving || instance_pid_is_dead(pid);

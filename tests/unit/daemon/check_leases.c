@@ -3,6 +3,8 @@
 /* The table: reserving, publishing, taking and keeping leases, and queries. Those left by a
  * previous instance: check_leases_left. */
 
+#include "daemon/namespaces.h"
+#include "daemon/unmount.h"
 #include "tests/unit/daemon/leases_fixture.h"
 
 /* ---- reserved ---- */
@@ -525,8 +527,11 @@ END_TEST
 
 /* While the kernel frees its memory, its connection is still open; a zombie looks the same. */
 START_TEST(mount_of_a_killed_client_is_leaving) {
-        struct holder holder = holder_of(1000), away = holder_of(1000);
-        struct lease *held, *elsewhere;
+        const struct ucred peer = {.pid = 4711, .uid = 1000, .gid = 1000};
+        int kinds[NAMESPACES_KINDS] = {-EBADF, -EBADF, -EBADF, -EBADF};
+        struct holder holder = holder_of(1000);
+        struct namespaces *namespaces;
+        struct lease *held;
         siginfo_t info;
         int ends[2];
         pid_t pid = fork();
@@ -535,17 +540,14 @@ START_TEST(mount_of_a_killed_client_is_leaving) {
         if (pid == 0)
                 for (;;)
                         pause();
+        ck_assert_int_eq(namespaces_prepare(false), 0);
         start(100, 100);
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
-        holder.socket = away.socket = ends[0];
-        holder.subject.pid = away.subject.pid = pid;
+        holder.socket = ends[0];
+        holder.subject.pid = pid;
         held = reserve(&holder, 1);
-        elsewhere = reserve(&away, 1);
         held->record->mounts[0] = 7;
-        elsewhere->record->mounts[0] = 8;
-        elsewhere->record->mount_namespace = 1;
         ck_assert(leases_publish(leases, held));
-        ck_assert(leases_publish(leases, elsewhere));
         ck_assert(!leases_is_leaving(leases, 1000, 7));
 
         ck_assert_int_eq(kill(pid, SIGKILL), 0);
@@ -553,11 +555,19 @@ START_TEST(mount_of_a_killed_client_is_leaving) {
         ck_assert_int_eq(waitid(P_PID, pid, &info, WEXITED | WNOWAIT), 0);
         ck_assert(leases_is_leaving(leases, 1000, 7));
         ck_assert(!leases_is_leaving(leases, 1001, 7));
-        ck_assert(!leases_is_leaving(leases, 1000, 8));
+
+        /* In there /proc isn't ours. */
+        ck_assert_int_eq(unmount_isolate(), 0);
+        kinds[PROTOCOL_NAMESPACE_MOUNT] = fake_namespace(CLONE_NEWNS, 7);
+        ck_assert_uint_eq(namespaces_enter(kinds, &peer, &namespaces).status, STATUS_OK);
+        ck_assert(!leases_is_leaving(leases, 1000, 7));
+        namespaces_free(namespaces);
+        fd_close(kinds[PROTOCOL_NAMESPACE_MOUNT]);
+        ck_assert(leases_is_leaving(leases, 1000, 7));
+
         ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
         ck_assert(!leases_is_leaving(leases, 1000, 7));
         take_and_drop(&holder, held->record->lease);
-        take_and_drop(&away, elsewhere->record->lease);
         close(ends[0]);
         close(ends[1]);
         end();
