@@ -26,6 +26,10 @@ type limitedLog struct {
 	omitted int
 }
 
+func newLimitedLog(log *slog.Logger) *limitedLog {
+	return &limitedLog{log: log, window: logWindow}
+}
+
 func (l *limitedLog) info(text string, attributes ...any) {
 	if l.admit() {
 		l.log.Info(text, attributes...)

@@ -87,6 +87,7 @@ func (o *outage) why() string {
 // Flush logs the number of lines suppressed so far, before the program ends.
 func (p *Proxy) Flush() {
 	p.limited.end()
+	p.outage.log.end()
 }
 
 // Status returns one line about the current state, for systemctl.

@@ -60,7 +60,6 @@ type Proxy struct {
 // New returns a Proxy.
 func New(options Options) *Proxy {
 	metrics := newMetrics(options.Registerer)
-	limited := &limitedLog{log: options.Log, window: logWindow}
 	mounter := mounter{
 		dialer:         &mountat.Dialer{Socket: options.Socket, MaxIdle: maxIdle},
 		flags:          options.Flags,
@@ -78,10 +77,10 @@ func New(options Options) *Proxy {
 			pauseMin: pauseMin,
 			pauseMax: pauseMax,
 		},
-		outage:  outage{log: limited, metrics: metrics, socket: options.RunnerSocket},
+		outage:  outage{log: newLimitedLog(options.Log), metrics: metrics, socket: options.RunnerSocket},
 		metrics: metrics,
 		log:     options.Log,
-		limited: limited,
+		limited: newLimitedLog(options.Log),
 	}
 }
 
