@@ -420,7 +420,10 @@ static struct verdict bus_judge_error(const sd_bus_error *error) {
         return verdict;
 }
 
-/* From polkit itself it is about the caller; from the bus it is about polkit. */
+/*
+ * Whether polkit has lost the caller. The same error from the bus is about polkit, which isn't
+ * there.
+ */
 static bool bus_misses_caller(sd_bus_message *reply) {
         const char *sender = sd_bus_message_get_sender(reply);
 

@@ -336,7 +336,7 @@ static struct verdict manager_admit(const struct manager *manager, const char *s
 
 /*
  * Whether polkit may be asked another question about that user. Half of the questions are left to
- * users who have asked none, so a few users can't keep all others from asking.
+ * users without a pending one, so a few users can't keep all others from asking.
  */
 static struct verdict manager_admit_question(const struct manager *manager, uid_t uid) {
         unsigned own = manager_count(manager, CALL_AUTHORISING, uid);
