@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,42 +41,39 @@ struct status_values {
 };
 
 /*
- * Appends the state of a build directory as seen by this process, whose mount namespace may not be
- * the daemon's. The daemon looks for links only when it starts, and nothing can be mounted below a
- * path with one.
+ * As seen by this process, whose mount namespace may not be the daemon's. The daemon looks for
+ * links only when it starts, and nothing can be mounted below a path with one.
  */
-static void status_append_state(const char *path, char *text, size_t size) {
+static const char *status_of_directory(const char *path, char *text, size_t size) {
         char real[PATH_MAX], escaped[PATH_MAX];
-        size_t used = strlen(text);
         struct stat stat;
 
         if (!realpath(path, real))
-                snprintf(text + used, size - used, "%s", errno == ENOENT ? " (missing)" : "");
-        else if (strcmp(real, path) != 0)
-                snprintf(text + used, size - used, " (a link to %s)",
+                return errno == ENOENT ? " (missing)" : "";
+        if (strcmp(real, path) != 0) {
+                snprintf(text, size, " (a link to %s)",
                          text_abridge(escaped, sizeof(escaped), real));
-        else if (lstat(path, &stat) == 0 && !S_ISDIR(stat.st_mode))
-                snprintf(text + used, size - used, " (not a directory)");
+                return text;
+        }
+        return lstat(path, &stat) < 0 || S_ISDIR(stat.st_mode) ? "" : " (not a directory)";
 }
 
 static int status_read_directories(sd_bus_message *reply, char *text, size_t size) {
         int r = sd_bus_message_enter_container(reply, 'a', "(su)");
         const char *path;
-        bool first = true;
+        size_t used = 0;
         uint32_t uid;
 
         snprintf(text, size, "none");
         while (r >= 0 && (r = sd_bus_message_read(reply, "(su)", &path, &uid)) > 0) {
-                char escaped[PATH_MAX], user[16] = "";
+                char escaped[PATH_MAX], state[PATH_MAX + 16], user[16] = "";
 
                 if (uid != UINT32_MAX)
                         snprintf(user, sizeof(user), ":%" PRIu32, uid);
-                if (first)
-                        text[0] = '\0';
-                snprintf(text + strlen(text), size - strlen(text), "%s%s%s", first ? "" : ", ",
-                         text_abridge(escaped, sizeof(escaped), path), user);
-                status_append_state(path, text, size);
-                first = false;
+                if (used < size)
+                        used += snprintf(text + used, size - used, "%s%s%s%s", used ? ", " : "",
+                                         text_abridge(escaped, sizeof(escaped), path), user,
+                                         status_of_directory(path, state, sizeof(state)));
         }
         return r < 0 ? r : sd_bus_message_exit_container(reply);
 }
