@@ -102,12 +102,8 @@ func lost(why error) error {
 // terminal would act on, what would break or reverse a line (line separators, bidirectional marks),
 // noncharacters, and the escape's own backslash.
 func isPlain(r rune) bool {
-	switch {
-	case unicode.IsControl(r), r == '\\', unicode.Is(unicode.Noncharacter_Code_Point, r),
-		unicode.Is(unicode.Bidi_Control, r), r == '\u2028', r == '\u2029':
-		return false
-	}
-	return true
+	return !unicode.IsControl(r) && r != '\\' && r != '\u2028' && r != '\u2029' &&
+		!unicode.In(r, unicode.Noncharacter_Code_Point, unicode.Bidi_Control)
 }
 
 // escape makes text safe for terminals and logs: replaces the bytes of what isn't plain UTF-8 by \xNN.

@@ -67,3 +67,9 @@ func (l *limitedLog) end() {
 			l.window))
 	}
 }
+
+// Flush logs the number of lines suppressed so far, before the program ends.
+func (p *Proxy) Flush() {
+	p.limited.end()
+	p.outage.log.end()
+}

@@ -84,12 +84,6 @@ func (o *outage) why() string {
 	return o.text
 }
 
-// Flush logs the number of lines suppressed so far, before the program ends.
-func (p *Proxy) Flush() {
-	p.limited.end()
-	p.outage.log.end()
-}
-
 // Status returns one line about the current state, for systemctl.
 func (p *Proxy) Status() string {
 	state := p.readiness.state()
