@@ -489,14 +489,6 @@ static bool end_before(struct fixture *fixture, enum container_kind kind, bool i
         return ending.ended;
 }
 
-/* MOUNTATD_STRIDE=10 tries a tenth of the calls. */
-static unsigned get_stride(void) {
-        const char *given = getenv("MOUNTATD_STRIDE");
-        unsigned times = given ? strtoul(given, NULL, 10) : 1;
-
-        return times > 0 ? STRIDE * times : STRIDE;
-}
-
 /* The lowest count: further calls are the timer's, and come at any time. */
 static unsigned count_calls(struct fixture *fixture, enum container_kind kind, bool inside) {
         unsigned fewest = UINT_MAX;
@@ -517,7 +509,7 @@ static void end_at_each_call(enum container_kind kind, bool inside) {
         fixture->service = service_start(&watched);
         n_calls = count_calls(fixture, kind, inside);
         ck_assert_uint_gt(n_calls, 0);
-        for (unsigned n = 1; n <= n_calls; n += get_stride(), tried++)
+        for (unsigned n = 1; n <= n_calls; n += STRIDE * test_stride(), tried++)
                 missed += !end_before(fixture, kind, inside, n);
         printf("ended before %u of %u calls, %u of them not reached\n", tried, n_calls, missed);
         fflush(stdout);

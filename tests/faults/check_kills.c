@@ -743,20 +743,12 @@ static unsigned count_points(struct rig *rig, const struct route *route, unsigne
         return fewest;
 }
 
-/* MOUNTATD_STRIDE=10 tries a tenth of them. */
-static unsigned get_stride(void) {
-        const char *given = getenv("MOUNTATD_STRIDE");
-        unsigned times = given ? strtoul(given, NULL, 10) : 1;
-
-        return times > 0 ? STRIDE * times : STRIDE;
-}
-
 static void try_route(struct rig *rig, const struct route *route) {
         static const int signals[] = {SIGKILL, SIGUSR1, SIGTERM};
         /* Until it serves, each end is alike; and those are many calls. */
         bool many = route->act == take_over || route->act == take_over_kept;
         size_t n_signals = many && !getenv("MOUNTATD_FAULTS") ? 1 : 3;
-        unsigned first, kills = 0, missed = 0, faults = 0, stride = get_stride();
+        unsigned first, kills = 0, missed = 0, faults = 0, stride = STRIDE * test_stride();
         unsigned points = count_points(rig, route, &first);
 
         ck_assert_msg(first < points, "%s has no calls", route->name);

@@ -197,14 +197,6 @@ static void encode(uint32_t code, char text[5]) {
         text[0] = (char)(length == 1 ? code : (0xf00 >> length & 0xf0) | code);
 }
 
-/* MOUNTATD_STRIDE=10 tests only a tenth, for slow runs. */
-static uint32_t stride(void) {
-        const char *given = getenv("MOUNTATD_STRIDE");
-        int number = given ? atoi(given) : 1;
-
-        return number > 0 ? number : 1;
-}
-
 /* A difference would cost everybody the list of leases. */
 START_TEST(takes_for_text_what_sd_bus_takes) {
         sd_bus_message *message = NULL;
@@ -216,7 +208,7 @@ START_TEST(takes_for_text_what_sd_bus_takes) {
         ck_assert_int_ge(sd_bus_new(&bus), 0);
         ck_assert_int_ge(sd_bus_set_fd(bus, ends[0], ends[0]), 0);
         ck_assert_int_ge(sd_bus_start(bus), 0);
-        for (uint32_t code = 1, n = 0; code < 0x200000; code += stride(), n++) {
+        for (uint32_t code = 1, n = 0; code < 0x200000; code += test_stride(), n++) {
                 bool good, taken;
 
                 if (n % 0x100 == 0) { /* its body grows by copying */
