@@ -33,8 +33,10 @@ struct compare_result {
         double others_cpu;  /* of other processes that the route names, such as dbus-daemon */
 };
 
-/* Runs all, at most COMPARE_ROUTES_MAX, in the same root; results[i] belongs to routes[i], and the
- * caller frees it. */
+/*
+ * Runs all, at most COMPARE_ROUTES_MAX, in the same root; results[i] belongs to routes[i], and the
+ * caller frees it.
+ */
 void compare_run(const struct route *const *routes, size_t count, const struct compare_plan *plan,
                  struct service *service, int root, const char *path,
                  struct compare_result *results);

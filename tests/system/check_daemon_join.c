@@ -229,31 +229,34 @@ static void mount_in(enum container_kind kind) {
                 close(clients[i]);
 }
 
+static bool is_impossible(const char *test, enum container_kind kind) {
+        const char *lacking = container_lacks(kind);
+
+        if (lacking)
+                test_skip_report(test, lacking);
+        return lacking;
+}
+
 SANDBOX_TEST(container_has_mounts_of_its_own) {
         mount_in(CONTAINER_ROOTFUL);
 }
 
 SANDBOX_TEST(rootless_container_has_them_as_well) {
-        const char *lacking = container_lacks(CONTAINER_ROOTLESS);
-
-        if (lacking)
-                test_skip_report("rootless_container_has_them_as_well", lacking);
-        else
+        if (!is_impossible("rootless_container_has_them_as_well", CONTAINER_ROOTLESS))
                 mount_in(CONTAINER_ROOTLESS);
 }
 
 SANDBOX_TEST(parts_of_a_dev_are_closed_to_the_root_of_a_container) {
-        const char *lacking = container_lacks(CONTAINER_ROOTLESS);
-        struct fixture *fixture = fixture_start();
+        struct fixture *fixture;
         struct container container;
 
-        if (lacking) {
-                test_skip_report("parts_of_a_dev_are_closed_to_the_root_of_a_container", lacking);
-        } else {
-                container = container_start(CONTAINER_ROOTLESS);
-                container_run(&container, uncover_and_read, fixture);
-                container_kill(&container);
-        }
+        if (is_impossible("parts_of_a_dev_are_closed_to_the_root_of_a_container",
+                          CONTAINER_ROOTLESS))
+                return;
+        fixture = fixture_start();
+        container = container_start(CONTAINER_ROOTLESS);
+        container_run(&container, uncover_and_read, fixture);
+        container_kill(&container);
         service_stop(&fixture->service);
 }
 
@@ -334,14 +337,6 @@ SANDBOX_TEST(what_is_no_namespace_is_refused) {
 }
 
 /* ---- user namespaces made by root ---- */
-
-static bool is_impossible(const char *test, enum container_kind kind) {
-        const char *lacking = container_lacks(kind);
-
-        if (lacking)
-                test_skip_report(test, lacking);
-        return lacking;
-}
 
 static int open_to_write(const char *name) {
         return open(sandbox_path("root/proc/%s", name), O_WRONLY | O_CLOEXEC) < 0 ? errno : 0;

@@ -696,6 +696,19 @@ END_TEST
 
 /* ---- what they name ---- */
 
+static bool has_openat2(void) {
+        return syscall(SYS_openat2, AT_FDCWD, "/", NULL, 0) == 0 || errno != ENOSYS;
+}
+
+/* Makes the directory, by a template of mkdtemp(3); returns the log. */
+static int make_and_log(char *place) {
+        int log = capture();
+
+        log_open(LOG_INFO);
+        ck_assert_ptr_nonnull(mkdtemp(place));
+        return log;
+}
+
 /* What is looked at, and what is said of it. */
 START_TEST(looks_at_each_build_directory) {
         static const struct {
@@ -715,11 +728,9 @@ START_TEST(looks_at_each_build_directory) {
         char place[] = "/tmp/mountatd-check-XXXXXX", option[128];
         int log;
 
-        if (syscall(SYS_openat2, AT_FDCWD, "/", NULL, 0) < 0 && errno == ENOSYS)
+        if (!has_openat2())
                 test_skip("openat2(2) is missing, as in valgrind");
-        log = capture();
-        log_open(LOG_INFO);
-        ck_assert_ptr_nonnull(mkdtemp(place));
+        log = make_and_log(place);
         ck_assert_int_eq(chdir(place), 0);
         ck_assert_int_eq(mkdir("directory", 0755), 0);
         ck_assert_int_eq(mkdir("directory/below", 0755), 0);
@@ -766,11 +777,9 @@ START_TEST(says_which_build_directory_it_may_not_look_at) {
         bool good;
         int log;
 
-        if (syscall(SYS_openat2, AT_FDCWD, "/", NULL, 0) < 0 && errno == ENOSYS)
+        if (!has_openat2())
                 test_skip("openat2(2) is missing, as in valgrind");
-        log = capture();
-        log_open(LOG_INFO);
-        ck_assert_ptr_nonnull(mkdtemp(place));
+        log = make_and_log(place);
         snprintf(option, sizeof(option), "--build-directory=%s/below", place);
         ck_assert_uint_eq(PARSE(&options, option), OPTIONS_RUN);
         ck_assert_int_eq(seteuid(60000), 0);
