@@ -768,7 +768,7 @@ HOSTILE_TEST(thread_that_a_mountpoint_in_a_container_keeps_is_missed_by_nobody) 
         sandbox_kill(stuck);
         container_run(&honest, be_served, fixture);
         be_served_here(fixture);
-        ck_assert_uint_eq(service_count_stuck(&fixture->service), 1);
+        sandbox_wait_for(service_count_stuck(&fixture->service) == 1);
         hostile_end(&hostile);
         sandbox_wait_for(!container_is_kept(id));
         container_kill(&honest);
