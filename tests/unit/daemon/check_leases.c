@@ -653,7 +653,7 @@ START_TEST(file_stays_for_the_next_instance_if_leases_do) {
         leases_orphan(leases, leases_take_next(leases, &holder));
         ck_assert_ptr_null(leases_free(leases));
         ck_assert_uint_eq(state_of(id), RECORD_RELEASING);
-        remove_file();
+        fake_context_remove_file(&fake);
         ck_assert_ptr_null(leases_free(NULL));
 }
 END_TEST
@@ -746,7 +746,7 @@ START_TEST(nothing_happens_any_more_once_it_is_frozen) {
         ck_assert_uint_eq(state_of(frozen_taken->record->lease), RECORD_ATTACHING);
         ck_assert_uint_eq(state_of(frozen_left.lease), RECORD_LIVE);
         ck_assert_uint_eq(fake_context_records(&fake), 4); /* as the next instance will find them */
-        remove_file();
+        fake_context_remove_file(&fake);
         _exit(0); /* at once, as the daemon does */
 }
 END_TEST

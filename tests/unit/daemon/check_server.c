@@ -80,6 +80,7 @@ static void start_context(const struct plan *plan) {
 static void judge(const struct plan *plan, int r, struct threads *threads) {
         if (plan->failed) {
                 ck_assert_int_eq(r, plan->error);
+                fake_context_remove_file(fake);
                 _exit(RETURNED);
         }
         ck_assert_int_eq(r, 0);
@@ -435,6 +436,7 @@ START_TEST(stop_does_not_wait_for_a_stuck_thread) {
         ck_assert_uint_eq(records(), 1); /* the stuck thread's lease */
         ck_assert_int_ge(accept(listeners.fds[0], NULL, NULL), 0);
         ck_assert_int_ge(late, 0);
+        fake_context_remove_file(fake);
 }
 END_TEST
 
@@ -450,6 +452,7 @@ START_TEST(restart_keeps_the_leases_and_hangs_up) {
         ck_assert(is_notified("STOPPING=1\nSTATUS=Restarting\n"));
         ck_assert_uint_eq(records(), 1);
         ck_assert_uint_eq(fake_context_record(fake, 0).state, RECORD_LIVE);
+        fake_context_remove_file(fake);
 }
 END_TEST
 
@@ -465,6 +468,7 @@ START_TEST(restart_does_not_wait_for_a_stuck_thread) {
         expect_end(EXIT_SUCCESS);
         receives_the_end(client);
         ck_assert_uint_eq(records(), 2);
+        fake_context_remove_file(fake);
 }
 END_TEST
 

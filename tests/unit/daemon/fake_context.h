@@ -63,6 +63,15 @@ static inline FILE *fake_context_open(const struct fake_context *fake) {
         return file;
 }
 
+/* Where no end of the leases does it, which would release them first. */
+static inline void fake_context_remove_file(const struct fake_context *fake) {
+        char path[128];
+
+        snprintf(path, sizeof(path), "%s/" FAKE_CONTEXT_STATE, fake->directory);
+        ck_assert_int_eq(unlink(path), 0);
+        ck_assert_int_eq(rmdir(fake->directory), 0);
+}
+
 static inline long fake_context_offset(uint32_t index) {
         return STATE_HEADER_SIZE + (long)index * (long)sizeof(struct record);
 }

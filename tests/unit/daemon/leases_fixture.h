@@ -38,15 +38,6 @@ static inline void end(void) {
         fake_context_end(&fake);
 }
 
-/* With the file still in place. */
-static inline void remove_file(void) {
-        char path[128];
-
-        snprintf(path, sizeof(path), "%s/" FAKE_CONTEXT_STATE, fake.directory);
-        ck_assert_int_eq(unlink(path), 0);
-        ck_assert_int_eq(rmdir(fake.directory), 0);
-}
-
 static inline struct holder administrator(void) {
         return (struct holder){.subject = {.pid = 1, .trust = TRUST_ADMINISTRATOR},
                                .socket = -EBADF};
