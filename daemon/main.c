@@ -194,17 +194,19 @@ static bool main_probe(struct program *program) {
 
 /* systemd sets RUNTIME_DIRECTORY to a list, ours first. */
 static bool main_runtime_directory(const struct options *options, char *path, size_t size) {
-        const char *given = options->runtime_directory ?: secure_getenv("RUNTIME_DIRECTORY");
+        const char *given = secure_getenv("RUNTIME_DIRECTORY");
         size_t used;
 
-        if (given)
+        if (options->runtime_directory)
+                used = snprintf(path, size, "%s", options->runtime_directory);
+        else if (given && *given)
                 used = snprintf(path, size, "%.*s", (int)strcspn(given, ":"), given);
         else
                 used = snprintf(path, size, "/run/mountatd%s%s", options->instance ? "-" : "",
                                 options->instance ?: "");
         if (used >= size)
                 return main_fail(-ENAMETOOLONG, "cannot use the runtime directory");
-        if (mkdir(path, 0755) < 0 && errno != EEXIST)
+        if (!options->sweep && mkdir(path, 0755) < 0 && errno != EEXIST)
                 return main_fail_at(-errno, "cannot create the runtime directory", path);
         return true;
 }
@@ -231,7 +233,7 @@ static bool main_open_state(struct program *program, const char *directory, stru
                           "%s: skipped %u damaged records of leases: findmnt --source mountatd "
                           "shows their mounts",
                           directory, found.damaged);
-        if (r == -EBUSY) {
+        if (r == -EBUSY && found.pid > 0) {
                 log_write(LOG_ERR, &(struct log_subject){.event = LOG_EVENT_RUNS_ALREADY},
                           "this instance is already running as process %d: stop it, or give "
                           "--instance",
@@ -405,7 +407,7 @@ static bool main_sweep(struct program *program) {
                           "%s: not sweeping: the state file is of another mount namespace, and the "
                           "next start takes over its mounts in containers",
                           directory);
-        if (r == -ENOENT || r == -EBUSY)
+        if (r == -ENOENT || (r == -EBUSY && found.pid > 0))
                 return true; /* nothing was left, or it is still in use */
         if (r < 0)
                 return main_fail_state(r, directory);
@@ -414,7 +416,7 @@ static bool main_sweep(struct program *program) {
         if (child < 0)
                 return false;
         if (child == 0) {
-                left.directory = fd_close(left.directory); /* and with it, its share in the lock */
+                left.lock = fd_close(left.lock); /* which a stuck child would keep */
                 swept = main_sweep_left(program, &left);
                 log_stop();
                 _exit(swept ? EXIT_SUCCESS : EXIT_FAILURE);

@@ -2,9 +2,9 @@
 
 /*
  * A new instance writes a new file and renames it over the old one, so that there is one complete
- * file at any moment. A lock on the directory keeps two starting instances apart; it is held only
- * for the take-over, when no thread can be stuck yet. Everything found is checked before anything
- * is changed: a refused start changes nothing.
+ * file at any moment. A locked file keeps two starting instances apart; it is there only for the
+ * take-over, when no thread can be stuck yet. Everything found is checked before anything is
+ * changed: a refused start changes nothing.
  */
 
 #include "common/fd.h"
@@ -207,7 +207,32 @@ int state_put_in_place(int directory, struct state *state) {
 
 /* ---- opening and closing ---- */
 
+/*
+ * Nobody but root can open the file, and so lock it. Its directory would be anybody's to lock. An
+ * instance that opened it before its predecessor removed it tries again.
+ */
+static int state_lock(int directory) {
+        for (;;) {
+                FD_AUTO int fd =
+                        openat(directory, STATE_NAME_LOCK,
+                               O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+                struct stat stat;
+
+                if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &stat) < 0)
+                        return -errno;
+                if (stat.st_nlink > 0)
+                        return fd_take(&fd);
+        }
+}
+
+static int state_unlock(int directory, int lock) {
+        if (lock >= 0)
+                unlinkat(directory, STATE_NAME_LOCK, 0);
+        return fd_close(lock);
+}
+
 static void state_end(struct state_takeover *takeover) {
+        takeover->lock = state_unlock(takeover->directory, takeover->lock);
         takeover->state.fd = fd_close(takeover->state.fd);
         takeover->ledger.fd = fd_close(takeover->ledger.fd);
         takeover->directory = fd_close(takeover->directory);
@@ -250,20 +275,23 @@ static int state_judge_outlived(struct state_takeover *takeover) {
         return 0;
 }
 
-/* Locks the directory, and examines the files. The caller calls state_end(), on failure as well. */
+/* Locks the files, and examines the files. The caller calls state_end(), on failure as well. */
 static int state_begin(const char *directory, struct state_found *found,
                        struct state_takeover *takeover) {
         int r;
 
         *takeover = (struct state_takeover){
+                .lock = -EBADF,
                 .state.fd = -EBADF,
                 .ledger.fd = -EBADF,
                 .found = found,
         };
         takeover->directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (takeover->directory < 0 || flock(takeover->directory, LOCK_EX | LOCK_NB) < 0)
+        if (takeover->directory < 0)
                 return -errno;
-        r = state_identify(takeover);
+        r = takeover->lock = state_lock(takeover->directory);
+        if (r >= 0)
+                r = state_identify(takeover);
         if (r == 0)
                 r = state_find(takeover, STATE_NAME, STATE_VERSION, &takeover->state);
         if (r == 0)
@@ -355,7 +383,7 @@ int state_open(const char *directory, uint32_t capacity, struct state *ret,
         if (r == 0)
                 r = state_replace(&takeover, capacity, &state);
         if (r == 0) {
-                flock(takeover.directory, LOCK_UN);
+                takeover.lock = state_unlock(takeover.directory, takeover.lock);
                 state.directory = fd_take(&takeover.directory);
                 *ret = state;
         }
@@ -380,6 +408,7 @@ int state_open_left(const char *directory, struct state *ret, struct state_found
         if (r == 0)
                 r = state_map(takeover.state.fd, &takeover.state.header, &state);
         if (r == 0) { /* stays locked: nobody may take over meanwhile */
+                state.lock = fd_take(&takeover.lock);
                 state.directory = fd_take(&takeover.directory);
                 *ret = state;
         }
@@ -389,7 +418,7 @@ int state_open_left(const char *directory, struct state *ret, struct state_found
 
 void state_close_left(struct state *state) {
         state_unmap(state);
-        flock(state->directory, LOCK_UN); /* a child may share the open file */
+        state->lock = state_unlock(state->directory, state->lock);
         state->directory = fd_close(state->directory);
 }
 

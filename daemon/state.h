@@ -14,6 +14,7 @@
  *
  *     state                      the file
  *     state.new                  half a take-over: ignored
+ *     state.lock                 locked while an instance takes over or sweeps
  *     ledger                     0.1's name for it, until it has been taken over
  *     state.unknown-1, -2, …     set aside, also ledger.unknown-N
  *
@@ -76,6 +77,7 @@ struct record {
 
 struct state {
         int directory;
+        int lock;    /* state_open_left()'s */
         ino_t inode; /* of the file */
         size_t size;
         uint32_t capacity; /* as checked: others can change the header's */

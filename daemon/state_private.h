@@ -12,6 +12,7 @@
 
 #define STATE_NAME "state"
 #define STATE_NAME_NEW "state.new"
+#define STATE_NAME_LOCK "state.lock"
 #define STATE_NAME_1 "ledger" /* 0.1, which counts as version 1 */
 
 enum {
@@ -39,7 +40,8 @@ struct state_file {
 };
 
 struct state_takeover {
-        int directory; /* owned; locked */
+        int directory; /* owned */
+        int lock;      /* owned */
         struct instance self;
         uint32_t pid_namespace; /* ours */
         struct state_file state, ledger;

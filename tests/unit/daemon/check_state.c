@@ -9,13 +9,14 @@
 #include <sched.h>
 #include <stddef.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 
-enum { CAPACITY = 10 };
+enum { CAPACITY = 10, RIVALS = 4, TURNS = 400 };
 
 /* The ids of nobody's mount namespaces. Small ones are taken: newer kernels call the first one 8,
  * MNT_NS_INIT_ID of linux/nsfs.h. */
@@ -680,15 +681,83 @@ START_TEST(what_is_no_file_is_set_aside) {
 }
 END_TEST
 
+static int open_lock(int flags) {
+        char lock[128];
+        int fd;
+
+        state_files_path(&files, "state.lock", lock);
+        fd = open(lock, O_RDWR | O_CLOEXEC | flags, 0600);
+        ck_assert_int_ge(fd, 0);
+        return fd;
+}
+
 START_TEST(two_that_start_at_once_are_kept_apart) {
+        FD_AUTO int fd = -EBADF;
+
+        start();
+        fd = open_lock(O_CREAT);
+        ck_assert_int_eq(flock(fd, LOCK_EX), 0);
+        refuses(-EAGAIN);
+        ck_assert_int_eq(flock(fd, LOCK_UN), 0);
+        ck_assert_uint_eq(opens(), 0);
+        end();
+}
+END_TEST
+
+/* Whoever may read the directory can lock it. */
+START_TEST(lock_on_the_directory_keeps_nobody_from_starting) {
         FD_AUTO int fd = -EBADF;
 
         start();
         fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         ck_assert_int_eq(flock(fd, LOCK_EX), 0);
-        refuses(-EAGAIN);
-        ck_assert_int_eq(flock(fd, LOCK_UN), 0);
         ck_assert_uint_eq(opens(), 0);
+        end();
+}
+END_TEST
+
+/* Each removes the file that the others may have opened already. */
+static void take_turns(unsigned *inside, unsigned *turns) {
+        while (*turns < TURNS) {
+                struct state_found found = {0};
+                struct state file;
+                int r = state_open_left(directory, &file, &found);
+
+                if (r == -EAGAIN)
+                        continue;
+                if (r < 0 || __atomic_add_fetch(inside, 1, __ATOMIC_SEQ_CST) != 1)
+                        _exit(EXIT_FAILURE);
+                sched_yield();
+                __atomic_sub_fetch(inside, 1, __ATOMIC_SEQ_CST);
+                __atomic_add_fetch(turns, 1, __ATOMIC_SEQ_CST);
+                state_close_left(&file);
+        }
+        _exit(EXIT_SUCCESS);
+}
+
+START_TEST(no_two_of_many_have_the_lock) {
+        static const enum record_state states[] = {RECORD_LIVE};
+        unsigned *shared = mmap(NULL, 2 * sizeof(*shared), PROT_READ | PROT_WRITE,
+                                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        pid_t children[RIVALS];
+        int status;
+
+        ck_assert(shared != MAP_FAILED);
+        start();
+        leave(CAPACITY, 1, states);
+        for (unsigned i = 0; i < RIVALS; i++) {
+                children[i] = fork();
+                ck_assert_int_ge(children[i], 0);
+                if (children[i] == 0)
+                        take_turns(&shared[0], &shared[1]);
+        }
+        for (unsigned i = 0; i < RIVALS; i++) {
+                ck_assert_int_eq(waitpid(children[i], &status, 0), children[i]);
+                ck_assert_int_eq(status, 0);
+        }
+        ck_assert_uint_ge(shared[1], TURNS);
+        ck_assert(!state_files_has(&files, "state.lock"));
+        munmap(shared, 2 * sizeof(*shared));
         end();
 }
 END_TEST
@@ -699,13 +768,11 @@ END_TEST
  */
 START_TEST(lock_is_not_held_once_it_runs) {
         struct state file;
-        FD_AUTO int fd = -EBADF;
         struct state_found found = {0};
 
         start();
         ck_assert_int_eq(open_records(&file, &found), 0);
-        fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        ck_assert_int_eq(flock(fd, LOCK_EX | LOCK_NB), 0);
+        ck_assert(!state_files_has(&files, "state.lock"));
         state_close(&file);
         end();
 }
@@ -935,8 +1002,10 @@ START_TEST(what_was_left_is_opened_in_place) {
         static const enum record_state states[] = {RECORD_FREE, RECORD_LIVE, RECORD_ATTACHING};
         unsigned descriptors = descriptors_count();
         struct state_header before, after;
+        struct stat stat;
         struct state file;
         struct state_found found = {0};
+        int lock;
 
         start();
         leave(CAPACITY, 3, states);
@@ -945,7 +1014,11 @@ START_TEST(what_was_left_is_opened_in_place) {
         ck_assert_uint_eq(file.header->capacity, CAPACITY);
         for (unsigned i = 0; i < 3; i++)
                 ck_assert_uint_eq(file.records[i].state, states[i]);
-        /* Nobody can take over meanwhile. */
+        /* Nobody can take over meanwhile, and nobody but root can lock it. */
+        lock = open_lock(0);
+        ck_assert_int_eq(fstat(lock, &stat), 0);
+        ck_assert_uint_eq(stat.st_mode, S_IFREG | 0600);
+        lock = fd_close(lock);
         ck_assert_int_eq(state_open_left(directory, &(struct state){0}, &found), -EAGAIN);
         refuses(-EAGAIN);
         record_set_state(&file.records[1], RECORD_FREE);
@@ -959,7 +1032,7 @@ START_TEST(what_was_left_is_opened_in_place) {
 }
 END_TEST
 
-/* An abandoned child, stuck in the kernel, shares the open directory. */
+/* An abandoned child, stuck in the kernel, shares the lock. */
 START_TEST(in_place_the_lock_ends_with_the_sweep) {
         static const enum record_state states[] = {RECORD_LIVE};
         FD_AUTO int childs = -EBADF;
@@ -969,7 +1042,7 @@ START_TEST(in_place_the_lock_ends_with_the_sweep) {
         start();
         leave(CAPACITY, 1, states);
         ck_assert_int_eq(state_open_left(directory, &file, &found), 0);
-        childs = fcntl(file.directory, F_DUPFD_CLOEXEC, 0);
+        childs = fcntl(file.lock, F_DUPFD_CLOEXEC, 0);
         ck_assert_int_ge(childs, 0);
         state_close_left(&file);
         ck_assert_uint_eq(opens(), 1);
@@ -1097,7 +1170,9 @@ int main(void) {
                 header_that_lies_is_not_taken_from_a_living_one,
                 what_was_set_aside_is_not_overwritten_but_for_the_last,
                 leftover_of_a_take_over_is_in_nobodys_way, what_is_no_file_is_set_aside,
-                two_that_start_at_once_are_kept_apart, lock_is_not_held_once_it_runs,
-                directory_that_is_not_there_is_an_errno, full_file_system_is_told_at_the_start,
-                takes_the_largest_capacity, without_a_whole_proc_nothing_is_taken_over);
+                two_that_start_at_once_are_kept_apart,
+                lock_on_the_directory_keeps_nobody_from_starting, no_two_of_many_have_the_lock,
+                lock_is_not_held_once_it_runs, directory_that_is_not_there_is_an_errno,
+                full_file_system_is_told_at_the_start, takes_the_largest_capacity,
+                without_a_whole_proc_nothing_is_taken_over);
 }
