@@ -30,6 +30,9 @@ enum {
         BUS_POLKIT = 10 * BUS_SECOND,       /* for a program to answer */
         BUS_INTERACTIVE = 120 * BUS_SECOND, /* for a person to type a password in */
         BUS_LARGE = 1024 * 1024,            /* bytes */
+
+        BUS_PRIMARY_OWNER =
+                1, /* DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER of the D-Bus specification */
 };
 
 enum bus_state {
@@ -49,6 +52,7 @@ struct bus {
         enum bus_state state;
         bool settled;
         bool complained; /* logged, for this outage */
+        bool replaced;   /* by a later instance, which isn't replaced in its turn */
 };
 
 static void bus_attempt_later(struct bus *bus) {
@@ -84,8 +88,22 @@ static int bus_on_disconnected(sd_bus_message *message, void *userdata, sd_bus_e
         return 0;
 }
 
+static int bus_on_replaced(sd_bus_message *signal, void *userdata, sd_bus_error *error) {
+        struct bus *bus = userdata;
+        const char *name;
+
+        (void)error;
+        if (bus->state != BUS_NAMED || sd_bus_message_read(signal, "s", &name) < 0 ||
+            strcmp(name, BUS_NAME) != 0)
+                return 0;
+        bus->replaced = true;
+        bus_lose(bus, 0, "another process has taken the name " BUS_NAME " on the system bus");
+        return 0;
+}
+
 static int bus_on_named(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         struct bus *bus = userdata;
+        uint32_t answer;
 
         (void)error;
         if (bus->state != BUS_CONNECTING)
@@ -95,7 +113,12 @@ static int bus_on_named(sd_bus_message *reply, void *userdata, sd_bus_error *err
                          "cannot acquire the name " BUS_NAME " on the system bus");
                 return 0;
         }
+        if (sd_bus_message_read(reply, "u", &answer) < 0 || answer != BUS_PRIMARY_OWNER) {
+                bus_lose(bus, 0, "another process owns the name " BUS_NAME " on the system bus");
+                return 0;
+        }
         bus->state = BUS_NAMED;
+        bus->replaced = false;
         bus->settled = true;
         bus->complained = false;
         log_write(LOG_DEBUG, NULL, "acquired the name " BUS_NAME " on the system bus");
@@ -149,10 +172,15 @@ static int bus_connect(struct bus *bus) {
                                               "org.freedesktop.DBus.Local", "Disconnected",
                                               bus_on_disconnected, NULL, bus);
         if (r >= 0)
-                r = sd_bus_request_name_async(connection, NULL, BUS_NAME,
-                                              SD_BUS_NAME_ALLOW_REPLACEMENT |
-                                                      SD_BUS_NAME_REPLACE_EXISTING,
-                                              bus_on_named, bus);
+                r = sd_bus_match_signal_async(connection, NULL, "org.freedesktop.DBus",
+                                              "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                              "NameLost", bus_on_replaced, NULL, bus);
+        if (r >= 0)
+                r = sd_bus_request_name_async(
+                        connection, NULL, BUS_NAME,
+                        SD_BUS_NAME_ALLOW_REPLACEMENT |
+                                (bus->replaced ? 0 : SD_BUS_NAME_REPLACE_EXISTING),
+                        bus_on_named, bus);
         if (r >= 0)
                 r = sd_bus_attach_event(connection, bus->setup.event, SD_EVENT_PRIORITY_NORMAL);
         if (r < 0) {

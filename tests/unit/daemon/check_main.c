@@ -227,18 +227,27 @@ static void give_two_directories(void) {
         setenv("RUNTIME_DIRECTORY", list, 1);
 }
 
+static void cover_run(void) {
+        if (mount("none", "/run", "tmpfs", 0, NULL) < 0)
+                _exit(126);
+}
+
+static void give_no_directory(void) {
+        unsetenv("RUNTIME_DIRECTORY");
+        cover_run();
+}
+
+static void give_an_empty_list(void) {
+        setenv("RUNTIME_DIRECTORY", "", 1);
+        cover_run();
+}
+
 static void give_a_long_directory(void) {
         static char path[PATH_MAX + 2];
 
         memset(path, 'a', sizeof(path) - 1);
         path[0] = '/';
         setenv("RUNTIME_DIRECTORY", path, 1);
-}
-
-static void cover_run(void) {
-        unsetenv("RUNTIME_DIRECTORY");
-        if (mount("none", "/run", "tmpfs", 0, NULL) < 0)
-                _exit(126);
 }
 
 /* --sweep creates it, finds nothing in it, and prints nothing. */
@@ -250,17 +259,19 @@ SANDBOX_TEST(takes_the_first_runtime_directory) {
         ck_assert_int_eq(rmdir(sandbox_path("given")), 0);
         ck_assert_int_lt(access(sandbox_path("other"), F_OK), 0);
 
+        /* The option gives one, whatever is in its name. */
         outcome = RUN_AS(give_two_directories, "--sweep", "--runtime-directory",
-                         sandbox_path("option"));
+                         sandbox_path("option:a"));
         ck_assert_int_eq(outcome.status, EXIT_SUCCESS);
-        ck_assert_int_eq(rmdir(sandbox_path("option")), 0);
+        ck_assert_int_eq(rmdir(sandbox_path("option:a")), 0);
         ck_assert_int_lt(access(sandbox_path("given"), F_OK), 0);
 }
 
 SANDBOX_TEST(default_runtime_directory_is_below_run) {
-        ck_assert_int_eq(RUN_AS(cover_run, "--sweep").status, EXIT_SUCCESS);
+        ck_assert_int_eq(RUN_AS(give_no_directory, "--sweep").status, EXIT_SUCCESS);
         ck_assert_int_eq(rmdir("/run/mountatd"), 0);
-        ck_assert_int_eq(RUN_AS(cover_run, "--sweep", "--instance=check").status, EXIT_SUCCESS);
+        ck_assert_int_eq(RUN_AS(give_an_empty_list, "--sweep", "--instance=check").status,
+                         EXIT_SUCCESS);
         ck_assert_int_eq(rmdir("/run/mountatd-check"), 0);
         ck_assert_int_eq(umount2("/run", MNT_DETACH), 0);
         ck_assert_int_eq(umount2("/run", MNT_DETACH), 0);
@@ -274,6 +285,27 @@ SANDBOX_TEST(fails_without_a_runtime_directory) {
         outcome = RUN("--sweep", "--runtime-directory", sandbox_path("no/such"));
         ck_assert_int_eq(outcome.status, EXIT_FAILURE);
         ck_assert_ptr_nonnull(strstr(outcome.errors, sandbox_path("no/such")));
+}
+
+/* That can't be set aside; no process is to blame. */
+SANDBOX_TEST(fails_at_a_state_file_that_is_a_mountpoint) {
+        char path[300], option[300], socket[300];
+        struct outcome outcome;
+        int fd;
+
+        sandbox_make_directory(0, 0755, "run");
+        snprintf(path, sizeof(path), "%s/" SERVICE_STATE, sandbox_path("run"));
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        ck_assert_int_ge(fd, 0);
+        close(fd);
+        ck_assert_int_eq(mount(path, path, NULL, MS_BIND, NULL), 0);
+        snprintf(option, sizeof(option), "--runtime-directory=%s", sandbox_path("run"));
+        snprintf(socket, sizeof(socket), "--listen=%s", sandbox_path("socket"));
+        outcome = RUN("--instance=check", option, socket);
+        ck_assert_int_eq(outcome.status, EXIT_FAILURE);
+        ck_assert_ptr_nonnull(strstr(outcome.errors, "cannot open the state file"));
+        ck_assert_ptr_null(strstr(outcome.errors, "already running"));
+        ck_assert_int_eq(umount2(path, MNT_DETACH), 0);
 }
 
 /* ---- a life ---- */
@@ -352,6 +384,7 @@ int main(void) {
         tcase_add_test(tests, takes_the_first_runtime_directory);
         tcase_add_test(tests, default_runtime_directory_is_below_run);
         tcase_add_test(tests, fails_without_a_runtime_directory);
+        tcase_add_test(tests, fails_at_a_state_file_that_is_a_mountpoint);
         tcase_add_test(tests, stop_removes_the_socket_and_the_state_file);
         tcase_add_test(tests, sweep_leaves_a_running_instance_alone);
         tcase_add_test(tests, second_instance_names_the_first);
