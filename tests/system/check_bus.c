@@ -46,6 +46,77 @@ BUS_TEST(bus_goes_away_and_comes_back) {
         bus_fixture_close(&fixture);
 }
 
+/* ---- the name ---- */
+
+static const char *name_of(sd_bus *bus) {
+        const char *name;
+
+        ck_assert_int_eq(sd_bus_get_unique_name(bus, &name), 0);
+        return name;
+}
+
+/* Whether it is the owner, as the bus says. */
+static bool owns_the_name(sd_bus *bus) {
+        sd_bus_message *reply = NULL;
+        const char *owner;
+        bool owns;
+
+        ck_assert_int_ge(sd_bus_call_method(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                            "org.freedesktop.DBus", "GetNameOwner", NULL, &reply,
+                                            "s", "org.mountat1"),
+                         0);
+        ck_assert_int_ge(sd_bus_message_read(reply, "s", &owner), 0);
+        owns = strcmp(owner, name_of(bus)) == 0;
+        sd_bus_message_unref(reply);
+        return owns;
+}
+
+/* As an instance without --instance= does that has another runtime directory. */
+BUS_TEST(name_that_another_takes_is_not_taken_back_but_after_its_end) {
+        struct bus_fixture fixture = bus_fixture_open();
+        sd_bus *other = system_bus_connect(0);
+
+        sandbox_make_root(0, "kept");
+        system_bus_mount_path(fixture.root, sandbox_path("kept"));
+        ck_assert_int_gt(
+                sd_bus_request_name(other, "org.mountat1",
+                                    SD_BUS_NAME_ALLOW_REPLACEMENT | SD_BUS_NAME_REPLACE_EXISTING),
+                0);
+        sandbox_wait_for(service_has_logged(&fixture.service, "another process has taken the name "
+                                                              "org.mountat1"));
+        usleep(2500000); /* two attempts */
+        ck_assert(owns_the_name(other));
+        expect_socket_works(&fixture.service);
+
+        sd_bus_close_unref(other);
+        system_bus_wait_for("org.mountat1");
+        ck_assert_uint_eq(system_bus_list(fixture.root, NULL, 0), 1);
+        bus_fixture_close(&fixture);
+}
+
+BUS_TEST(name_that_another_keeps_is_waited_for) {
+        struct bus_fixture fixture;
+        sd_bus *other;
+
+        system_bus_prepare();
+        fixture.bus = system_bus_start();
+        other = system_bus_connect(0);
+        ck_assert_int_gt(sd_bus_request_name(other, "org.mountat1", 0), 0);
+        fixture.service = service_start(
+                &(struct service_plan){.name = "a", .start = SERVICE_LISTENS, .unnamed = true});
+        sandbox_wait_for(service_has_logged(&fixture.service, "another process owns the name "
+                                                              "org.mountat1"));
+        expect_socket_works(&fixture.service);
+
+        sd_bus_close_unref(other);
+        system_bus_wait_for("org.mountat1");
+        fixture.root = system_bus_connect(0);
+        ck_assert_uint_eq(system_bus_list(fixture.root, NULL, 0), 0);
+        bus_fixture_close(&fixture);
+}
+
+/* ---- the start ---- */
+
 BUS_TEST(daemon_starts_without_a_bus_and_finds_it_later) {
         struct bus_fixture fixture;
 
@@ -453,6 +524,8 @@ int main(void) {
         TCase *tests = tcase_create("bus");
 
         tcase_add_test(tests, bus_goes_away_and_comes_back);
+        tcase_add_test(tests, name_that_another_takes_is_not_taken_back_but_after_its_end);
+        tcase_add_test(tests, name_that_another_keeps_is_waited_for);
         tcase_add_test(tests, daemon_starts_without_a_bus_and_finds_it_later);
         tcase_add_test(tests, daemon_is_ready_when_it_has_its_name);
         tcase_add_test(tests, daemon_without_a_bus_serves_before_it_is_ready);
