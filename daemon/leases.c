@@ -192,6 +192,29 @@ void leases_orphan(struct leases *leases, struct lease *lease) {
         pthread_mutex_unlock(&leases->mutex);
 }
 
+/* The owner of a busy lease may be writing the ids, without the mutex. */
+static uint64_t leases_mount(const struct lease *lease, uint32_t i) {
+        return __atomic_load_n(&lease->record->mounts[i], __ATOMIC_ACQUIRE);
+}
+
+static bool leases_has_mount(const struct leases *leases, const struct lease *lease,
+                             uint64_t mount) {
+        if (!lease->holder || lease->holder == &leases->left)
+                return false;
+        for (uint32_t i = 0; i < lease->record->count; i++)
+                if (leases_mount(lease, i) == mount)
+                        return true;
+        return false;
+}
+
+/* With the mutex held; NULL: there is none. */
+static const struct lease *leases_find_with_mount(const struct leases *leases, uint64_t mount) {
+        for (uint32_t i = 0; i < leases->state.used; i++)
+                if (leases_has_mount(leases, &leases->all[i], mount))
+                        return &leases->all[i];
+        return NULL;
+}
+
 /* The lease that the claim describes, if it is waiting for this user; with the mutex held. */
 static struct lease *leases_find_left(struct leases *leases, const struct holder *holder,
                                       const struct lease_claim *claim, const uint64_t *mounts) {
@@ -207,6 +230,10 @@ static struct lease *leases_find_left(struct leases *leases, const struct holder
             memcmp(record->file_systems, claim->file_systems, claim->count) != 0 ||
             memcmp(record->mounts, mounts, claim->count * sizeof(mounts[0])) != 0)
                 return NULL;
+        /* Reusable ids may belong to mounts of this instance by now. */
+        for (uint32_t i = 0; i < claim->count; i++)
+                if (leases_find_with_mount(leases, mounts[i]))
+                        return NULL;
         return lease;
 }
 
@@ -380,11 +407,6 @@ static int leases_duplicate_root(const struct lease *lease) {
         return -EBADF;
 }
 
-/* The owner of a busy lease may be writing the ids, without the mutex. */
-static uint64_t leases_mount(const struct lease *lease, uint32_t i) {
-        return __atomic_load_n(&lease->record->mounts[i], __ATOMIC_ACQUIRE);
-}
-
 static void leases_copy_record(const struct lease *lease, struct record *record) {
         _Static_assert(offsetof(struct record, mounts) + sizeof(record->mounts) == sizeof(*record),
                        "the ids come last");
@@ -409,24 +431,6 @@ bool leases_next(struct leases *leases, uint32_t *cursor, struct record *record,
         }
         pthread_mutex_unlock(&leases->mutex);
         return found;
-}
-
-static bool leases_has_mount(const struct leases *leases, const struct lease *lease,
-                             uint64_t mount) {
-        if (!lease->holder || lease->holder == &leases->left)
-                return false;
-        for (uint32_t i = 0; i < lease->record->count; i++)
-                if (leases_mount(lease, i) == mount)
-                        return true;
-        return false;
-}
-
-/* With the mutex held; NULL: there is none. */
-static const struct lease *leases_find_with_mount(const struct leases *leases, uint64_t mount) {
-        for (uint32_t i = 0; i < leases->state.used; i++)
-                if (leases_has_mount(leases, &leases->all[i], mount))
-                        return &leases->all[i];
-        return NULL;
 }
 
 uint64_t leases_find_mount(struct leases *leases, uint64_t mount) {

@@ -43,12 +43,16 @@ static int sweep_open_quickly(const struct sweep *sweep, uint64_t id, const char
         return r;
 }
 
+/* A reusable id may belong to a mount of ours by now. */
+static bool sweep_is_ours(const struct sweep *sweep, uint64_t id) {
+        return sweep->leases && leases_find_mount(sweep->leases, id);
+}
+
 /* An O_PATH descriptor of the mount's root. -ENOENT: it isn't mounted. */
 static int sweep_open(const struct sweep *sweep, const struct mount_name *name, char *place) {
         int r;
 
-        /* A reusable id may belong to a mount of ours by now. */
-        if (sweep->leases && leases_find_mount(sweep->leases, name->id))
+        if (sweep_is_ours(sweep, name->id))
                 return -ENOENT;
         r = mount_locate(sweep->setup, name, place);
         if (r < 0)
@@ -58,6 +62,7 @@ static int sweep_open(const struct sweep *sweep, const struct mount_name *name, 
         return r == -ENOENT ? -EBUSY : r; /* it is mounted, but the path doesn't lead to it */
 }
 
+/* Asks again with the mount open: its id can't be reused any more. */
 static int sweep_mount(const struct sweep *sweep, const struct mount_name *name, char *place) {
         FD_AUTO int fd = sweep_open(sweep, name, place);
         unsigned strangers;
@@ -65,6 +70,8 @@ static int sweep_mount(const struct sweep *sweep, const struct mount_name *name,
 
         if (fd < 0)
                 return fd;
+        if (sweep_is_ours(sweep, name->id))
+                return -ENOENT;
         r = unmount_detach(sweep->setup->features, fd, name->id, &strangers);
         unmount_return();
         return r;

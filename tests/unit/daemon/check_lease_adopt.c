@@ -259,6 +259,52 @@ START_TEST(mounts_in_another_order_are_not_adopted) {
 }
 END_TEST
 
+static uint64_t grant_to(struct holder *holder, int directory) {
+        struct target_facts facts;
+        struct lease_orders orders = {.count = 1};
+        uint64_t id = 0;
+
+        ck_assert_int_eq(
+                target_inspect(directory, client.fake.context.proc, client.features, &facts), 0);
+        orders.orders[0] = (struct lease_order){.kind = TEMPLATE_PROC,
+                                                .file_system = PROTOCOL_PROC,
+                                                .target = directory,
+                                                .facts = &facts};
+        ck_assert_uint_eq(lease_grant(leases, holder, &orders, &id).status, STATUS_OK);
+        return id;
+}
+
+/* Without unique ids, a mount of this instance may have the id of one on record that is gone. */
+START_TEST(mount_of_another_lease_is_not_adopted) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                struct holder victim = holder_of(1000);
+                struct record record, reused;
+                unsigned strangers;
+                int directory, fd;
+                uint64_t id;
+
+                adoption_start(feature_sets[f], 1);
+                directory =
+                        fake_directory(&(struct fake_directory){.path = "/v/proc", .owner = 1000});
+                id = grant_to(&victim, directory);
+                record = reused = fake_context_record(&client.fake, claim.left.lease);
+                reused.mounts[0] = fake_context_id(client.features, fake_mount_on(directory));
+                fake_context_write(&client.fake, &reused);
+                fd = claim.fds[0];
+                claim.fds[0] = fake_open_mount(directory);
+                ck_assert_uint_eq(adopt().status, STATUS_NO_SUCH_LEASE);
+                ck_assert_uint_eq(leases_count(leases).left, 1);
+
+                fd_close(claim.fds[0]);
+                claim.fds[0] = fd;
+                fake_context_write(&client.fake, &record);
+                ck_assert_uint_eq(release_as(&victim, id, &strangers).status, STATUS_OK);
+                fd_close(directory);
+                adoption_end();
+        }
+}
+END_TEST
+
 START_TEST(file_systems_must_be_those_on_record) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
                 adoption_start(feature_sets[f], 2);
@@ -286,5 +332,6 @@ int main(void) {
                          each_call_that_fails_undoes_the_adoption, adoption_is_for_who_had_it,
                          adopted_lease_can_not_be_adopted_again, other_descriptors_are_not_adopted,
                          mounts_in_another_order_are_not_adopted,
+                         mount_of_another_lease_is_not_adopted,
                          file_systems_must_be_those_on_record, abandoned_holder_adopts_nothing);
 }

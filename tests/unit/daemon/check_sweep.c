@@ -8,6 +8,8 @@
 
 #include "tests/unit/daemon/sweep_fixture.h"
 
+#include <pthread.h>
+
 START_TEST(what_is_attached_is_detached) {
         for (unsigned patience = SWEEP_QUICKLY; patience <= SWEEP_PATIENTLY; patience++)
                 FOR_ALL(f, s) {
@@ -113,7 +115,7 @@ static void writer_goes(void) {
         struct record record = read_record(0);
 
         record.writer_start_time--;
-        write_record(0, &record);
+        fake_context_write(&predecessor.fake, &record);
 }
 
 START_TEST(what_may_yet_be_attached_stays_until_its_writer_is_gone) {
@@ -434,40 +436,99 @@ START_TEST(mount_that_is_not_what_the_record_says_stays) {
 END_TEST
 
 /* A lease of this instance has got the id of a mount that was left. */
+/* A client's lease of this instance. */
+struct held {
+        struct holder holder;
+        int directory;
+        uint64_t id;
+};
+
+static void hold(struct held *held) {
+        struct target_facts facts;
+        struct lease_orders orders = {.count = 1};
+
+        *held = (struct held){.holder = {.subject = {.uid = 1000}},
+                              .directory =
+                                      fake_directory(&(struct fake_directory){.path = "/x/proc"})};
+        ck_assert_int_eq(target_inspect(held->directory, predecessor.fake.context.proc,
+                                        predecessor.features, &facts),
+                         0);
+        orders.orders[0] = (struct lease_order){.kind = TEMPLATE_PROC,
+                                                .file_system = PROTOCOL_PROC,
+                                                .target = held->directory,
+                                                .facts = &facts};
+        ck_assert_uint_eq(
+                lease_grant(predecessor.fake.context.leases, &held->holder, &orders, &held->id)
+                        .status,
+                STATUS_OK);
+}
+
+static void let_go(struct held *held) {
+        struct lease_remains remains;
+
+        ck_assert_uint_eq(
+                lease_release(predecessor.fake.context.leases, &held->holder, held->id, &remains)
+                        .status,
+                STATUS_OK);
+        lease_dispose(&remains);
+        held->directory = fd_close(held->directory);
+}
+
 START_TEST(mount_that_we_hold_stays) {
         for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
-                struct holder holder = {.subject = {.uid = 1000}};
-                struct lease_orders orders = {.count = 1};
-                struct target_facts facts;
-                struct lease_remains remains;
-                struct leases *leases;
                 struct record record;
-                uint64_t id = 0;
-                int directory;
+                struct held held;
 
                 start_with(feature_sets[f], RECORD_LIVE, 0);
-                leases = predecessor.fake.context.leases;
-                directory = fake_directory(&(struct fake_directory){.path = "/x/proc"});
-                ck_assert_int_eq(target_inspect(directory, predecessor.fake.context.proc,
-                                                predecessor.features, &facts),
-                                 0);
-                orders.orders[0] = (struct lease_order){.kind = TEMPLATE_PROC,
-                                                        .file_system = PROTOCOL_PROC,
-                                                        .target = directory,
-                                                        .facts = &facts};
-                ck_assert_uint_eq(lease_grant(leases, &holder, &orders, &id).status, STATUS_OK);
+                hold(&held);
                 fake_uncover(predecessor.directories[0][0]);
                 record = read_record(0);
-                record.mounts[0] = fake_context_id(predecessor.features, fake_mount_on(directory));
-                write_record(0, &record);
+                record.mounts[0] =
+                        fake_context_id(predecessor.features, fake_mount_on(held.directory));
+                fake_context_write(&predecessor.fake, &record);
 
                 sweep(SWEEP_UNCLAIMED, SWEEP_PATIENTLY);
-                ck_assert_uint_eq(leases_count(leases).left, 0);
+                ck_assert_uint_eq(leases_count(predecessor.fake.context.leases).left, 0);
                 ck_assert_uint_eq(fake_mounts(), 1);
-                ck_assert_ptr_nonnull(fake_mount_on(directory));
-                ck_assert_uint_eq(lease_release(leases, &holder, id, &remains).status, STATUS_OK);
-                lease_dispose(&remains);
-                directory = fd_close(directory);
+                ck_assert_ptr_nonnull(fake_mount_on(held.directory));
+                let_go(&held);
+                predecessor_end();
+        }
+}
+END_TEST
+
+/* The client's mount gets the id that the record has while the sweep is on its way to it. */
+static void *reuse_the_id(void *data) {
+        struct record record = *(const struct record *)data;
+
+        while (fake_blocked() == 0)
+                usleep(1000);
+        record.mounts[0] = read_record(0).mounts[0];
+        fake_context_write(&predecessor.fake, &record);
+        fake_unblock();
+        return NULL;
+}
+
+START_TEST(mount_that_we_hold_meanwhile_stays) {
+        for (unsigned f = 0; f < N_FEATURE_SETS; f++) {
+                struct record record;
+                struct held held;
+                pthread_t thread;
+
+                start_with(feature_sets[f], RECORD_LIVE, 0);
+                hold(&held);
+                record = fake_context_record(&predecessor.fake, held.id);
+                fake_block(FAKE_OPEN_PLACE, 1);
+                ck_assert_int_eq(pthread_create(&thread, NULL, reuse_the_id, &record), 0);
+                sweep_leases(predecessor.fake.context.leases, &predecessor.self, SWEEP_UNCLAIMED,
+                             SWEEP_PATIENTLY);
+                ck_assert_int_eq(pthread_join(thread, NULL), 0);
+                ck_assert_ptr_nonnull(fake_mount_on(predecessor.directories[0][0]));
+                ck_assert_uint_eq(leases_count(predecessor.fake.context.leases).left, 0);
+
+                fake_uncover(predecessor.directories[0][0]);
+                fake_context_write(&predecessor.fake, &record);
+                let_go(&held);
                 predecessor_end();
         }
 }
@@ -508,19 +569,20 @@ START_TEST(each_call_that_fails_forgets_nothing) {
 END_TEST
 
 int main(void) {
-        return SUITE_RUN(
-                "sweep", what_is_attached_is_detached,
-                what_is_in_another_namespace_is_detached_in_there,
-                what_was_in_a_namespace_that_has_ended_is_forgotten, what_is_gone_is_forgotten,
-                what_can_be_adopted_is_left_until_it_is_time,
-                what_may_yet_be_attached_stays_until_its_writer_is_gone,
-                what_turns_up_late_is_detached, mount_that_has_no_id_yet_may_get_one,
-                other_states_do_not_wait_for_their_writer, zombie_is_not_gone,
-                what_is_below_a_closed_directory_stays_on_record,
-                what_others_have_covered_stays_on_record, what_could_not_be_swept_can_be_adopted,
-                what_no_path_leads_to_stays_on_record,
-                what_is_out_of_reach_is_told_of_beside_what_is_pending,
-                what_takes_patience_is_left_out_quickly, what_seems_to_take_patience_is_tried_again,
-                one_that_stays_keeps_no_other, mount_that_is_not_what_the_record_says_stays,
-                mount_that_we_hold_stays, each_call_that_fails_forgets_nothing);
+        return SUITE_RUN("sweep", what_is_attached_is_detached,
+                         what_is_in_another_namespace_is_detached_in_there,
+                         what_was_in_a_namespace_that_has_ended_is_forgotten,
+                         what_is_gone_is_forgotten, what_can_be_adopted_is_left_until_it_is_time,
+                         what_may_yet_be_attached_stays_until_its_writer_is_gone,
+                         what_turns_up_late_is_detached, mount_that_has_no_id_yet_may_get_one,
+                         other_states_do_not_wait_for_their_writer, zombie_is_not_gone,
+                         what_is_below_a_closed_directory_stays_on_record,
+                         what_others_have_covered_stays_on_record,
+                         what_could_not_be_swept_can_be_adopted,
+                         what_no_path_leads_to_stays_on_record,
+                         what_is_out_of_reach_is_told_of_beside_what_is_pending,
+                         what_takes_patience_is_left_out_quickly,
+                         what_seems_to_take_patience_is_tried_again, one_that_stays_keeps_no_other,
+                         mount_that_is_not_what_the_record_says_stays, mount_that_we_hold_stays,
+                         mount_that_we_hold_meanwhile_stays, each_call_that_fails_forgets_nothing);
 }

@@ -93,6 +93,21 @@ static inline struct record fake_context_record(const struct fake_context *fake,
         return record;
 }
 
+/* Writes what the daemon reads at once: it has the file mapped. */
+static inline void fake_context_write(const struct fake_context *fake,
+                                      const struct record *record) {
+        char path[128];
+        FILE *file;
+
+        snprintf(path, sizeof(path), "%s/" FAKE_CONTEXT_STATE, fake->directory);
+        file = fopen(path, "r+e");
+        ck_assert_ptr_nonnull(file);
+        ck_assert_int_eq(fseek(file, fake_context_offset(RECORD_INDEX(record->lease)), SEEK_SET),
+                         0);
+        ck_assert_uint_eq(fwrite(record, sizeof(*record), 1, file), 1);
+        ck_assert_int_eq(fclose(file), 0);
+}
+
 /* The number of records in use that it would find. */
 static inline unsigned fake_context_records(const struct fake_context *fake) {
         FILE *file = fake_context_open(fake);

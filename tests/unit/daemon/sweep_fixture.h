@@ -118,20 +118,9 @@ static inline unsigned left(void) {
         return counts.left;
 }
 
-/* Reads and writes the record in the file. */
+/* The record in the file. */
 static inline struct record read_record(unsigned n) {
         return fake_context_record(&predecessor.fake, 10 + n);
-}
-
-static inline void write_record(unsigned n, const struct record *record) {
-        char path[128];
-        FILE *file;
-
-        snprintf(path, sizeof(path), "%s/" FAKE_CONTEXT_STATE, predecessor.fake.directory);
-        file = fopen(path, "r+e");
-        ck_assert_int_eq(fseek(file, STATE_HEADER_SIZE + (10 + n) * sizeof(*record), SEEK_SET), 0);
-        ck_assert_uint_eq(fwrite(record, sizeof(*record), 1, file), 1);
-        ck_assert_int_eq(fclose(file), 0);
 }
 
 /* The number of log lines that contain `text`. */
