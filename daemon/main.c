@@ -206,7 +206,7 @@ static bool main_runtime_directory(const struct options *options, char *path, si
                                 options->instance ?: "");
         if (used >= size)
                 return main_fail(-ENAMETOOLONG, "cannot use the runtime directory");
-        if (mkdir(path, 0755) < 0 && errno != EEXIST)
+        if (mkdir(path, 0711) < 0 && errno != EEXIST)
                 return main_fail_at(-errno, "cannot create the runtime directory", path);
         return true;
 }

@@ -40,7 +40,8 @@ package_enables_the_socket() {
         tap_equal "$(machine_run systemctl is-enabled mountatd.socket)" enabled
         tap_equal "$(machine_run systemctl is-active mountatd.socket)" active
         tap_equal "$(machine_show ActiveState)" inactive
-        tap_equal "$(machine_run stat -c '%U %G %a' /run/mountatd/socket)" "root mountat 660"
+        tap_equal "$(machine_run stat -c '%U %G %a' /run/mountatd /run/mountatd/socket)" \
+                $'root root 711\nroot mountat 660'
 }
 
 package_upgrades() {
