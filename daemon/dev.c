@@ -36,6 +36,9 @@ enum {
         DEV_NODES = sizeof(dev_nodes) / sizeof(dev_nodes[0]),
         DEV_LINKS = sizeof(dev_links) / sizeof(dev_links[0]),
         DEV_NODE_ATTRIBUTES = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+
+        DEV_SHM_FILE = 4096, /* bytes of the size for each file, which takes kernel memory */
+        DEV_SHM_FILES = 16,  /* at least */
 };
 
 struct dev {
@@ -44,6 +47,7 @@ struct dev {
         int tree; /* the template; -EBADF: could not be cloned */
         bool has_shm;
         char shm_size[24];
+        char shm_files[24];
 };
 
 static const struct superblock_recipe dev_root = {
@@ -54,12 +58,18 @@ static const struct superblock_recipe dev_root = {
 
 /*
  * The group tty, which has this number in all distributions: the owner of a pty need not change its
- * group.
+ * group. All ptys of the machine count for the sysctl kernel.pty.max, 4096 by default, and those of
+ * an instance made in the first mount namespace may use the last 1024, kept for the host:
+ * fs/devpts.
  */
 static const struct superblock_recipe dev_pts = {
         .file_system = "devpts",
         .attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
-        .options = {{"newinstance", NULL}, {"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}},
+        .options = {{"newinstance", NULL},
+                    {"ptmxmode", "0666"},
+                    {"mode", "0620"},
+                    {"gid", "5"},
+                    {"max", "256"}},
 };
 
 /* ---- the host's nodes ---- */
@@ -176,7 +186,9 @@ static struct verdict dev_add_own(const struct dev *dev, int root) {
         const struct superblock_recipe shm = {
                 .file_system = "tmpfs",
                 .attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
-                .options = {{"mode", "1777"}, {"size", dev->shm_size}},
+                .options = {{"mode", "1777"},
+                            {"size", dev->shm_size},
+                            {"nr_inodes", dev->shm_files}},
         };
         struct verdict verdict = dev_add_superblock(dev, &dev_pts, root, "pts");
 
@@ -244,6 +256,8 @@ struct verdict dev_new(const struct mount_setup *setup, uint64_t shm_size, struc
         dev->tree = -EBADF;
         dev->has_shm = shm_size > 0;
         snprintf(dev->shm_size, sizeof(dev->shm_size), "%" PRIu64, shm_size);
+        snprintf(dev->shm_files, sizeof(dev->shm_files), "%" PRIu64,
+                 shm_size / DEV_SHM_FILE + DEV_SHM_FILES);
         for (int i = 0; i < DEV_NODES; i++)
                 dev->nodes[i] = -EBADF;
 

@@ -15,7 +15,7 @@ struct superblock_option {
         const char *key, *value;
 };
 
-enum { SUPERBLOCK_OPTIONS_MAX = 4 };
+enum { SUPERBLOCK_OPTIONS_MAX = 5 };
 
 struct superblock_recipe {
         const char *file_system;

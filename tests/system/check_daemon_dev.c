@@ -350,6 +350,38 @@ static void use_shm(void *argument) {
         ck_assert(access(path, F_OK) < 0 && errno == ENOENT);
 }
 
+/* Neither takes all that the machine has. */
+static void use_up(void *argument) {
+        const char *dev = argument;
+        unsigned ptys = 0, files = 0;
+        char name[16];
+
+        setrlimit(RLIMIT_NOFILE, &(struct rlimit){1024, 1024});
+        while (open_in(dev, "ptmx", O_RDWR) >= 0)
+                ptys++;
+        ck_assert_int_eq(errno, ENOSPC);
+        ck_assert_uint_eq(ptys, 256);
+        for (int fd = 0; fd >= 0; files++) {
+                snprintf(name, sizeof(name), "shm/%u", files);
+                fd = open_in(dev, name, O_CREAT | O_EXCL | O_RDWR);
+                if (fd >= 0)
+                        close(fd);
+        }
+        ck_assert_int_eq(errno, ENOSPC);
+        ck_assert_uint_eq(
+                files, 256 + 16); /* of 1 MiB; the directory is one of them, and the last failed */
+}
+
+SANDBOX_TEST(ptys_and_files_in_shared_memory_are_limited) {
+        struct service service = service_start_with("a", "--dev-shm-size=1M");
+        FD_AUTO int client = client_connect(&service, USER_ALICE);
+        const char *dev = make_dev(USER_ALICE, "root");
+
+        hold(client, dev);
+        sandbox_run_as(USER_ALICE, use_up, (void *)dev);
+        service_stop(&service);
+}
+
 SANDBOX_TEST(ptys_and_shared_memory_are_seen_by_no_other) {
         struct service service = service_start_with("a", "--dev-shm-size=1M");
         FD_AUTO int client = client_connect(&service, USER_ALICE);
@@ -498,6 +530,7 @@ int main(void) {
         tcase_add_test(tests, devices_are_used_and_never_changed);
         tcase_add_test(tests, links_lead_to_descriptors_and_the_own_ptmx);
         tcase_add_test(tests, ptys_and_shared_memory_are_seen_by_no_other);
+        tcase_add_test(tests, ptys_and_files_in_shared_memory_are_limited);
         tcase_add_test(tests, limit_of_mounts_counts_all_of_them);
         tcase_add_test(tests, shm_can_be_left_out);
         tcase_add_test(tests, administrator_can_do_without);

@@ -75,9 +75,10 @@ START_TEST(has_nodes_that_can_not_be_changed_and_what_is_its_own) {
                         is_mount(fake_part(root, nodes[i]), device, OF_A_NODE);
                 }
                 is_mount(fake_part(root, "pts"),
-                         "devpts,source=label,newinstance,ptmxmode=0666,mode=0620,gid=5",
+                         "devpts,source=label,newinstance,ptmxmode=0666,mode=0620,gid=5,max=256",
                          MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-                is_mount(fake_part(root, "shm"), "tmpfs,source=label,mode=1777,size=67108864",
+                is_mount(fake_part(root, "shm"),
+                         "tmpfs,source=label,mode=1777,size=67108864,nr_inodes=16400",
                          MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
                 ck_assert_uint_eq(dev_mounts(dev), 9);
                 fake_uncover(directory);

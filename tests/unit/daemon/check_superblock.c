@@ -29,14 +29,12 @@ enum {
         UNTOUCHED = 4711,
 };
 
-static const struct superblock_recipe proc = {.file_system = "proc",
-                                              .attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
-                                              .options = {{"a", "1"},
-                                                          {"b", NULL},
-                                                          {"c", "3"},
-                                                          {"d", NULL}}},
-                                      sysfs = {.file_system = "sysfs", .options = {{"ro", NULL}}},
-                                      tmpfs = {.file_system = "tmpfs"};
+static const struct superblock_recipe
+        proc = {.file_system = "proc",
+                .attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+                .options = {{"a", "1"}, {"b", NULL}, {"c", "3"}, {"d", NULL}, {"e", "5"}}},
+        sysfs = {.file_system = "sysfs", .options = {{"ro", NULL}}},
+        tmpfs = {.file_system = "tmpfs"};
 
 static struct namespaces *entered;
 
@@ -102,7 +100,7 @@ START_TEST(applies_the_recipe) {
         prepare();
         makes(&tmpfs, "tmpfs,source=label");
         makes(&sysfs, "sysfs,source=label,ro");
-        makes(&proc, "proc,source=label,a=1,b,c=3,d");
+        makes(&proc, "proc,source=label,a=1,b,c=3,d,e=5");
         ck_assert_uint_eq(sizeof(proc.options) / sizeof(proc.options[0]), SUPERBLOCK_OPTIONS_MAX);
 }
 END_TEST
@@ -113,7 +111,7 @@ START_TEST(each_failed_call_is_reported_and_leaves_nothing) {
 
         prepare();
         fake_calls_reset();
-        makes(&proc, "proc,source=label,a=1,b,c=3,d");
+        makes(&proc, "proc,source=label,a=1,b,c=3,d,e=5");
         calls = 1 + 1 + SUPERBLOCK_OPTIONS_MAX + 1 + 1;
         for (unsigned n = 1; n <= calls; n++) {
                 struct verdict verdict;
@@ -138,7 +136,7 @@ START_TEST(shows_the_clients_namespaces_and_returns_to_them) {
 
         enter();
         descriptors = descriptors_count();
-        makes(&proc, "proc,source=label,a=1,b,c=3,d,pidns=7");
+        makes(&proc, "proc,source=label,a=1,b,c=3,d,e=5,pidns=7");
         makes(&sysfs, "sysfs,source=label,ro,net=7");
         makes(&tmpfs, "tmpfs,source=label");
         ck_assert_uint_eq(descriptors_count(), descriptors);
@@ -150,7 +148,7 @@ START_TEST(passes_none_of_our_own_namespaces) {
         enter();
         fake_forget_pidns();
         entered->ours[PID] = entered->ours[NETWORK] = true;
-        makes(&proc, "proc,source=label,a=1,b,c=3,d");
+        makes(&proc, "proc,source=label,a=1,b,c=3,d,e=5");
         makes(&sysfs, "sysfs,source=label,ro");
         ck_assert_uint_eq(fake_calls(FAKE_FSCONFIG_FD), 0);
         leave();
