@@ -87,6 +87,35 @@ int kernel_prepare(void) {
         return kernel_proc < 0 ? -errno : 0;
 }
 
+static int kernel_count_mapped(uint64_t *mapped) {
+        FILE *map = fopen("/proc/self/uid_map", "re");
+        unsigned count;
+
+        if (!map)
+                return -errno;
+        *mapped = 0;
+        while (fscanf(map, "%*u %*u %u", &count) == 1)
+                *mapped += count;
+        fclose(map);
+        return 0;
+}
+
+int kernel_unmapped_uid(uid_t *uid) {
+        uint64_t mapped;
+        FILE *file;
+        int r = kernel_count_mapped(&mapped);
+
+        *uid = -1;
+        if (r < 0 || mapped >= UINT32_MAX)
+                return r;
+        file = fopen("/proc/sys/kernel/overflowuid", "re");
+        if (!file)
+                return -errno;
+        r = fscanf(file, "%u", uid) == 1 ? 0 : -EIO;
+        fclose(file);
+        return r;
+}
+
 int kernel_statx(int fd, unsigned mask, struct statx *stat) {
         return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, mask, stat) < 0 ? -errno : 0;
 }

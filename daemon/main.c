@@ -165,11 +165,16 @@ static bool main_offer_dev(const struct program *program) {
 static bool main_probe(struct program *program) {
         struct context *context = &program->context;
         struct verdict verdict;
+        uid_t unmapped;
         int r;
 
         r = kernel_prepare();
         if (r < 0)
                 return main_fail(r, "cannot open /proc");
+        r = kernel_unmapped_uid(&unmapped);
+        if (r < 0)
+                return main_fail(r, "cannot read /proc/self/uid_map and overflowuid");
+        policy_distrust_owner(program->options.policy, unmapped);
         r = unmount_prepare();
         if (r < 0)
                 return main_fail(r, "cannot open /");

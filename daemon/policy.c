@@ -30,10 +30,15 @@ struct policy {
         size_t n_build_directories;
         struct policy_build_directory *build_directories;
         struct policy_users writable_proc, join;
+        uid_t distrusted_owner;
 };
 
 struct policy *policy_new(void) {
-        return calloc(1, sizeof(struct policy));
+        struct policy *policy = calloc(1, sizeof(*policy));
+
+        if (policy)
+                policy_distrust_owner(policy, -1);
+        return policy;
 }
 
 struct policy *policy_free(struct policy *policy) {
@@ -138,6 +143,10 @@ bool policy_allows_join(const struct policy *policy, uid_t uid) {
 
 bool policy_joins(const struct policy *policy) {
         return policy->join.count > 0;
+}
+
+void policy_distrust_owner(struct policy *policy, uid_t uid) {
+        policy->distrusted_owner = uid;
 }
 
 static bool policy_is_open(const struct policy_build_directory *directory,
@@ -268,7 +277,12 @@ static struct verdict policy_judge_owner(const struct policy *policy, const stru
                 return policy_refuse_file_system(facts->magic);
         if (facts->type == TARGET_HIDDEN)
                 return policy_refuse_place(policy, subject, facts->path, "hidden from mountatd");
-        if (administrator || facts->owner == subject->uid)
+        if (administrator)
+                return VERDICT_OK;
+        if (facts->owner == policy->distrusted_owner)
+                return policy_refuse_place(policy, subject, facts->path,
+                                           "owned by an unmapped uid");
+        if (facts->owner == subject->uid)
                 return VERDICT_OK;
         snprintf(owner, sizeof(owner), "owned by uid %u, not %u", facts->owner, subject->uid);
         return policy_refuse_place(policy, subject, facts->path, owner);

@@ -72,6 +72,9 @@ bool policy_allows_join(const struct policy *policy, uid_t uid);
 /* Whether the daemon may enter the namespaces of any client. */
 bool policy_joins(const struct policy *policy);
 
+/* From now on that owner may be anybody: kernel_unmapped_uid(). (uid_t)-1, the default: nobody. */
+void policy_distrust_owner(struct policy *policy, uid_t uid);
+
 /* Whether the file system with this magic is one of the local ones. */
 bool policy_is_local(uint64_t magic);
 

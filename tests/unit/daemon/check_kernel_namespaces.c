@@ -4,6 +4,8 @@
 
 #include "tests/unit/daemon/kernel_fixture.h"
 
+#include <sys/mman.h>
+
 /* ---- namespaces ---- */
 
 SANDBOX_TEST(returns_the_kind_of_a_namespace) {
@@ -103,6 +105,43 @@ static struct nested nest(void) {
 
         nested.inner = child_of(nested.outer);
         return nested;
+}
+
+/* In a child, whose uid_map its parent writes. */
+static uid_t unmapped_with(const char *map) {
+        uid_t *uid = mmap(NULL, sizeof(*uid), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+                          -1, 0),
+              found;
+        pid_t child = fork();
+        char path[64];
+        int status, fd;
+
+        ck_assert(uid != MAP_FAILED);
+        ck_assert_int_ge(child, 0);
+        if (child == 0)
+                _exit(unshare(CLONE_NEWUSER) < 0 || raise(SIGSTOP) != 0 ||
+                      kernel_unmapped_uid(uid) < 0);
+        ck_assert_int_eq(waitpid(child, &status, WUNTRACED), child);
+        ck_assert(WIFSTOPPED(status));
+        snprintf(path, sizeof(path), "/proc/%d/uid_map", child);
+        fd = open(path, O_WRONLY | O_CLOEXEC);
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(write(fd, map, strlen(map)), (ssize_t)strlen(map));
+        close(fd);
+        ck_assert_int_eq(kill(child, SIGCONT), 0);
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert_int_eq(status, 0);
+        found = *uid;
+        munmap(uid, sizeof(*uid));
+        return found;
+}
+
+SANDBOX_TEST(finds_the_uid_of_those_that_are_not_mapped) {
+        ck_assert_uint_eq(unmapped_with("0 0 1"), 65534);
+        ck_assert_uint_eq(unmapped_with("0 0 65536"), 65534);
+        ck_assert_uint_eq(unmapped_with("0 0 4294967294"), 65534);
+        ck_assert_uint_eq(unmapped_with("0 0 4294967295"), (uid_t)-1);
+        ck_assert_uint_eq(unmapped_with("0 1 1\n1 0 1\n2 2 4294967293"), (uid_t)-1);
 }
 
 SANDBOX_TEST(finds_processes_in_their_pid_namespace) {
@@ -318,6 +357,7 @@ int main(void) {
         tcase_add_test(tests, returns_the_kind_of_a_namespace);
         tcase_add_test(tests, returns_the_id_of_a_mount_namespace);
         tcase_add_test(tests, compares_namespaces);
+        tcase_add_test(tests, finds_the_uid_of_those_that_are_not_mapped);
         tcase_add_test(tests, finds_processes_in_their_pid_namespace);
         tcase_add_test(tests, process_hidden_by_proc_may_be_in_a_nested_namespace);
         tcase_add_test(tests, lists_every_mount_namespace_once);

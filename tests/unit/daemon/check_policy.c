@@ -501,6 +501,29 @@ START_TEST(administrator_needs_no_ownership_but_all_else) {
 }
 END_TEST
 
+/* In a user namespace that doesn't map everybody, somebody else's directory may look like nobody's.
+ */
+START_TEST(owner_that_may_be_anybody_is_nobodys) {
+        struct policy *policy = policy_new();
+        const struct subject nobody = {.uid = 65534};
+        const struct subject administrator = {.uid = 65534, .trust = TRUST_ADMINISTRATOR};
+        const struct target_facts *facts =
+                facts_like(TARGET_DIRECTORY, 65534, EXT4, "/home/x/proc", 0);
+        struct verdict verdict;
+
+        ck_assert_uint_eq(policy_judge(policy, &nobody, PROTOCOL_PROC, facts).status, STATUS_OK);
+        policy_distrust_owner(policy, 65534);
+        verdict = policy_judge(policy, &nobody, PROTOCOL_PROC, facts);
+        ck_assert_uint_eq(verdict.status, STATUS_NOT_AUTHORISED);
+        ck_assert_ptr_nonnull(strstr(verdict.text, "unmapped"));
+        ck_assert_uint_eq(policy_judge(policy, &administrator, PROTOCOL_PROC, facts).status,
+                          STATUS_OK);
+        ck_assert_int_eq(policy_add_build_directory(policy, "/home", 65534), 0);
+        ck_assert_uint_eq(policy_judge(policy, &nobody, PROTOCOL_PROC, facts).status, STATUS_OK);
+        policy_free(policy);
+}
+END_TEST
+
 /* The pid is only for the log. */
 START_TEST(pid_makes_no_difference) {
         struct policy *policy = policy_of_rows();
@@ -685,7 +708,8 @@ int main(void) {
                 no_build_directory_is_said_to_be_none, takes_only_paths_as_the_kernel_spells_them,
                 many_build_directories_are_all_open, writable_proc_is_for_the_named_alone,
                 joining_is_for_the_named_alone, administrator_needs_no_ownership_but_all_else,
-                pid_makes_no_difference, check_knows_a_build_directory_by_its_whole_path,
+                owner_that_may_be_anybody_is_nobodys, pid_makes_no_difference,
+                check_knows_a_build_directory_by_its_whole_path,
                 check_judges_a_place_as_a_mountpoint_in_it,
                 check_of_a_mountpoint_is_judged_as_its_mount, build_directories_can_be_walked);
 }
