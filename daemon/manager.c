@@ -574,7 +574,10 @@ static int call_on_consent(sd_bus_message *reply, void *userdata, sd_bus_error *
         return 0;
 }
 
-/* With a detail for an administrator to read: a directory, a lease, or none. */
+/*
+ * With a detail for an administrator to read: a directory, a lease, or none. The text is part of a
+ * prompt, which nothing in a path may change.
+ */
 static void call_ask_for_consent(struct call *call) {
         struct bus_question question = {
                 .call = call->asked,
@@ -582,12 +585,13 @@ static void call_ask_for_consent(struct call *call) {
                 .userdata = call,
                 .action = call->method->action,
                 .detail = "root",
-                .value = call->root,
         };
         struct verdict verdict = manager_admit_question(call->manager, call->holder.subject.uid);
-        char lease[17];
+        char lease[17], root[4 * PATH_MAX];
         int r;
 
+        if (call->root)
+                question.value = text_escape(root, sizeof(root), call->root);
         if (call->request.wire.lease != 0) {
                 snprintf(lease, sizeof(lease), "%016" PRIx64, call->request.wire.lease);
                 question.detail = "lease";

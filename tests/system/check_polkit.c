@@ -30,8 +30,13 @@ BUS_TEST(polkit_lets_a_user_mount_by_path) {
 
         sandbox_make_root(USER_ALICE, "root");
         ck_assert_int_eq(chmod(sandbox_path("root"), 0755), 0);
-        system_bus_mount_path(mallory, sandbox_path("root"));
+        system_bus_unmount(mallory, system_bus_mount_path(mallory, sandbox_path("root")));
         snprintf(line, sizeof(line), "org.mountat1.mount root=%s 0", sandbox_path("root"));
+        expect_asked(line);
+        sandbox_make_root(USER_ALICE, "\33]0;x");
+        ck_assert_int_eq(chmod(sandbox_path("\33]0;x"), 0755), 0);
+        system_bus_mount_path(mallory, sandbox_path("\33]0;x"));
+        snprintf(line, sizeof(line), "org.mountat1.mount root=%s 0", sandbox_path("\\x1b]0;x"));
         expect_asked(line);
         system_bus_expect(mallory, "NotAuthorised", "UnmountPath", "s", sandbox_path("root"));
         expect_asked("org.mountat1.unmount ");
