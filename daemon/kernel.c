@@ -341,8 +341,10 @@ int kernel_pid_namespace_has(int fd, pid_t pid) {
                 return -errno;
         snprintf(path, sizeof(path), "%d/status", pid);
         status = openat(kernel_proc, path, O_RDONLY | O_CLOEXEC);
-        if (status < 0)
-                return errno == ENOENT || errno == EPERM || errno == EACCES ? 0 : -errno;
+        if (status < 0 && errno != ENOENT && errno != EPERM && errno != EACCES)
+                return -errno;
+        if (status < 0) /* hidden, or gone by now */
+                return ioctl(fd, KERNEL_NS_GET_TGID_IN_PIDNS, pid) < 0 ? -errno : 0;
         file = fdopen(status, "r");
         if (!file)
                 return -errno;

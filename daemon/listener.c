@@ -25,7 +25,12 @@ static int listener_refuse(FILE *errors, int error, const char *path, const char
 }
 
 static void listener_add(struct listener_set *set, int fd, const char *path) {
+        struct stat stat = {0};
+
+        if (path)
+                lstat(path, &stat);
         set->fds[set->count] = fd;
+        set->inodes[set->count] = stat.st_ino;
         set->paths[set->count++] = path;
 }
 
@@ -46,10 +51,24 @@ static int listener_judge_count(int count, FILE *errors) {
         return count == 0 || count > LISTENER_MAX ? -EINVAL : 0;
 }
 
+static bool listener_is_connected(int fd) {
+        struct sockaddr_un address;
+        socklen_t size = sizeof(address);
+
+        return getpeername(fd, (struct sockaddr *)&address, &size) == 0;
+}
+
 /* `name` is the unit's, if systemd has passed it: FileDescriptorName=. */
 static int listener_take(struct listener_set *set, const char *name, FILE *errors) {
         int fd = SD_LISTEN_FDS_START + set->count;
 
+        if (sd_is_socket_unix(fd, SOCK_SEQPACKET, 0, NULL, 0) > 0 && listener_is_connected(fd)) {
+                fprintf(errors,
+                        "passed socket %u (%s) is a client's connection: use Accept=no in its "
+                        ".socket unit\n",
+                        set->count + 1, name);
+                return -EINVAL;
+        }
         if (sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0) {
                 fprintf(errors,
                         "passed socket %u (%s) is not a listening Unix socket of type "
@@ -87,15 +106,20 @@ static bool listener_is_dead(int connected) {
                instance_pid_is_dead(credentials.pid);
 }
 
+static bool listener_is_socket(const char *path) {
+        struct stat stat;
+
+        return lstat(path, &stat) == 0 && S_ISSOCK(stat.st_mode);
+}
+
 /*
  * Whether the name is a leftover: no living process listens there. connect(2) returns the same
  * error for a file that isn't a socket, which isn't ours to remove.
  */
 static bool listener_is_stale(const struct sockaddr_un *address) {
         FD_AUTO int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        struct stat stat;
 
-        if (fd < 0 || lstat(address->sun_path, &stat) < 0 || !S_ISSOCK(stat.st_mode))
+        if (fd < 0 || !listener_is_socket(address->sun_path))
                 return false;
         if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
                 return errno == ECONNREFUSED;
@@ -125,6 +149,11 @@ static int listener_make(const char *path, FILE *errors) {
         r = listener_bind(fd, &address);
         if (r == -EADDRINUSE && listener_is_stale(&address) && unlink(path) == 0)
                 r = listener_bind(fd, &address);
+        if (r == -EADDRINUSE)
+                return listener_refuse(errors, r, path,
+                                       listener_is_socket(path)
+                                               ? "another process listens there"
+                                               : "a file that is not a socket is in the way");
         if (r < 0)
                 return listener_refuse(errors, r, path, "cannot bind the socket");
         if (listen(fd, SOMAXCONN) < 0)
@@ -153,7 +182,11 @@ int listener_open(const char *const *paths, struct listener_set *set, FILE *erro
 }
 
 void listener_unlink(const struct listener_set *set) {
-        for (unsigned i = 0; i < set->count; i++)
-                if (set->paths[i])
+        for (unsigned i = 0; i < set->count; i++) {
+                struct stat stat;
+
+                if (set->paths[i] && lstat(set->paths[i], &stat) == 0 &&
+                    stat.st_ino == set->inodes[i])
                         unlink(set->paths[i]);
+        }
 }

@@ -7,6 +7,7 @@
  */
 
 #include <stdio.h>
+#include <sys/types.h>
 
 /* One for the host, one for its containers, and a few to spare. */
 enum { LISTENER_MAX = 8 };
@@ -15,6 +16,7 @@ struct listener_set {
         unsigned count;
         int fds[LISTENER_MAX];           /* non-blocking, close-on-exec; stay open until the end */
         const char *paths[LISTENER_MAX]; /* where it was bound, borrowed; NULL: passed */
+        ino_t inodes[LISTENER_MAX];      /* of the paths */
 };
 
 /*
@@ -24,5 +26,5 @@ struct listener_set {
  */
 int listener_open(const char *const *paths, struct listener_set *set, FILE *errors);
 
-/* Removes the files of the sockets bound here. */
+/* Removes the files of the sockets bound here, unless somebody has replaced them since. */
 void listener_unlink(const struct listener_set *set);

@@ -69,8 +69,11 @@ static bool main_block_signals(void) {
         sigemptyset(&signals);
         sigaddset(&signals, SIGTERM);
         sigaddset(&signals, SIGINT);
+        sigaddset(&signals, SIGHUP);
         sigaddset(&signals, SIGUSR1);
-        sigaddset(&signals, SIGPIPE); /* a log without a reader is no reason to end */
+        /* Neither a log without a reader nor RLIMIT_FSIZE is a reason to end: errors tell. */
+        sigaddset(&signals, SIGPIPE);
+        sigaddset(&signals, SIGXFSZ);
         if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
                 return main_fail(-errno, "cannot block signals");
         return true;

@@ -16,11 +16,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/param.h>
 #include <time.h>
 
 enum {
         REQUEST_LEAVING_MS = 1000, /* longest wait for a client's own mount to go */
-        REQUEST_LEAVING_PAUSE_MS = 1,
+        REQUEST_LEAVING_PAUSE_MAX_MS = 32,
 };
 
 /* A request that is being served. */
@@ -80,14 +81,13 @@ static struct verdict request_ask_policy(const struct service *service, uint32_t
  * mounts. Waits for them to go, so that it can open the directory again.
  */
 static void request_await_leaving(const struct service *service, uint64_t mount) {
-        const struct timespec pause = {.tv_nsec = REQUEST_LEAVING_PAUSE_MS * 1000000};
         struct leases *leases = service->context->leases;
         uid_t uid = service->holder->subject.uid;
 
-        for (unsigned waited = 0;
+        for (unsigned waited = 0, pause = 1;
              waited < REQUEST_LEAVING_MS && leases_is_leaving(leases, uid, mount);
-             waited += REQUEST_LEAVING_PAUSE_MS)
-                nanosleep(&pause, NULL);
+             waited += pause, pause = MIN(2 * pause, REQUEST_LEAVING_PAUSE_MAX_MS))
+                nanosleep(&(struct timespec){.tv_nsec = pause * 1000000}, NULL);
 }
 
 static struct verdict request_judge_target(struct service *service, uint32_t i) {
@@ -107,7 +107,8 @@ static struct verdict request_judge_target(struct service *service, uint32_t i) 
                 return verdict_host_failed(r, i);
         service->place = facts->path;
         if (facts->type != TARGET_OTHER && !facts->deleted && request_is_repeated(service, i))
-                return verdict_refuse(STATUS_ALREADY_MOUNTED, i);
+                return verdict_explain(STATUS_ALREADY_MOUNTED, i,
+                                       "the request has this directory twice");
 
         verdict = request_ask_policy(service, i);
         if (verdict.status == STATUS_ALREADY_MOUNTED)

@@ -405,10 +405,11 @@ static int server_on_turn(sd_event_source *source, void *userdata) {
 /* ---- the whole ---- */
 
 static int server_add_signals(struct server *server) {
-        int r = sd_event_add_signal(server->event, NULL, SIGTERM, server_on_signal, server);
+        static const int ends[] = {SIGTERM, SIGINT, SIGHUP};
+        int r = 0;
 
-        if (r >= 0)
-                r = sd_event_add_signal(server->event, NULL, SIGINT, server_on_signal, server);
+        for (size_t i = 0; r >= 0 && i < sizeof(ends) / sizeof(ends[0]); i++)
+                r = sd_event_add_signal(server->event, NULL, ends[i], server_on_signal, server);
         if (r >= 0)
                 r = sd_event_add_signal(server->event, NULL, SIGUSR1, server_on_restart, server);
         return r;

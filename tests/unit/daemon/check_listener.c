@@ -202,8 +202,9 @@ START_TEST(refuses_what_is_no_such_socket) {
                 const struct outcome *outcome = pass(fds, 2, none);
 
                 ck_assert_int_eq(outcome->result, -EINVAL);
-                ck_assert_ptr_nonnull(strstr(outcome->said, "SOCK_SEQPACKET"));
-                ck_assert_ptr_nonnull(strstr(outcome->said, "ListenSequentialPacket="));
+                ck_assert_ptr_nonnull(strstr(outcome->said, wrong[i / 2] == connected
+                                                                    ? "Accept=no"
+                                                                    : "ListenSequentialPacket="));
                 ck_assert_ptr_nonnull(strstr(outcome->said, i % 2 == 0 ? "1 (first.socket)"
                                                                        : "2 (second.socket)"));
                 unlink(path_of(0));
@@ -291,12 +292,26 @@ START_TEST(a_path_in_use_is_named_and_left_alone) {
 
         ck_assert_int_eq(bind_at(paths), -EADDRINUSE);
         ck_assert_ptr_nonnull(strstr(said, path_of(1)));
+        ck_assert_ptr_nonnull(strstr(said, "another process listens there"));
         ck_assert_uint_eq(bound.count, 1);
         listener_unlink(&bound);
         ck_assert_int_lt(access(path_of(0), F_OK), 0);
         ck_assert(is_served(1));
         ck_assert_int_lt(access(path_of(2), F_OK), 0);
         close(other);
+        end();
+}
+END_TEST
+
+/* A later instance has taken the path over. */
+START_TEST(socket_of_another_is_not_removed) {
+        const char *const paths[] = {path_of(0), NULL};
+
+        ck_assert_int_eq(bind_at(paths), 0);
+        ck_assert_int_eq(rename(path_of(0), path_of(1)), 0); /* so that its inode isn't reused */
+        good(0);
+        listener_unlink(&bound);
+        ck_assert(is_served(0));
         end();
 }
 END_TEST
@@ -329,5 +344,6 @@ int main(void) {
                          refuses_to_start_without_a_socket, refuses_what_is_no_such_socket,
                          refuses_to_take_and_to_bind, binds_one_at_each_path,
                          replaces_each_stale_socket, a_path_in_use_is_named_and_left_alone,
-                         a_path_that_is_given_twice_is_in_use, path_that_is_too_long_is_refused);
+                         socket_of_another_is_not_removed, a_path_that_is_given_twice_is_in_use,
+                         path_that_is_too_long_is_refused);
 }

@@ -327,7 +327,7 @@ static uint64_t blocked_signals(pid_t pid) {
 }
 
 SANDBOX_TEST(stop_removes_the_socket_and_the_state_file) {
-        static const int signals[] = {SIGTERM, SIGINT, SIGUSR1, SIGPIPE};
+        static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGPIPE, SIGXFSZ};
         struct service service =
                 service_start(&(struct service_plan){.name = "a", .start = SERVICE_LISTENS});
 

@@ -59,6 +59,7 @@ static void block_signals(void) {
         sigemptyset(&signals);
         sigaddset(&signals, SIGTERM);
         sigaddset(&signals, SIGINT);
+        sigaddset(&signals, SIGHUP);
         sigaddset(&signals, SIGUSR1);
         sigaddset(&signals, SIGPIPE);
         ck_assert_int_eq(sigprocmask(SIG_BLOCK, &signals, NULL), 0);
@@ -379,7 +380,7 @@ END_TEST
 /* ---- the end ---- */
 
 START_TEST(signals_stop_it_and_release_every_lease) {
-        static const int numbers[] = {SIGTERM, SIGINT};
+        static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
 
         for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
                 int client, other;

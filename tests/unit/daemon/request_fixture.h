@@ -167,21 +167,26 @@ static const struct {
         enum status status;
         uint32_t file_system;
         struct fake_directory directory;
+        const char *text; /* in the refusal; NULL: the status's own */
 } bad[] = {
         {STATUS_NOT_A_DIRECTORY, PROTOCOL_SYSFS, {"/r0/sys", US, 0, FAKE_IS_FILE}},
         {STATUS_TARGET_VANISHED, PROTOCOL_SYSFS, {"/r0/sys", US, 0, FAKE_IS_DELETED}},
         {STATUS_TARGET_VANISHED, PROTOCOL_SYSFS, {"/r0/proc", US, 0, FAKE_IS_DELETED}},
         {STATUS_ALREADY_MOUNTED, PROTOCOL_SYSFS, {"/r0/sys", US, 0, FAKE_IS_ROOT}},
-        {STATUS_ALREADY_MOUNTED, PROTOCOL_PROC, {"/r0/proc", US, 0, 0}}, /* the valid one's */
-        {STATUS_ALREADY_MOUNTED, PROTOCOL_SYSFS, {"/r0/proc", US, 0, 0}},
+        /* The valid one's. */
+        {STATUS_ALREADY_MOUNTED, PROTOCOL_PROC, {"/r0/proc", US, 0, 0}, "twice"},
+        {STATUS_ALREADY_MOUNTED, PROTOCOL_SYSFS, {"/r0/proc", US, 0, 0}, "twice"},
         {STATUS_WRONG_NAME, PROTOCOL_SYSFS, {"/r1/proc", US, 0, 0}},
         {STATUS_WRONG_NAME, PROTOCOL_PROC, {"/r0/sys", 0, FAKE_FUSE, 0}},
         {STATUS_WRONG_NAME, PROTOCOL_DEV, {"/r0/sys", US, 0, 0}},
         {STATUS_NOT_A_DIRECTORY, PROTOCOL_DEV, {"/r0/dev", US, 0, FAKE_IS_FILE}},
-        {STATUS_NOT_AUTHORISED, PROTOCOL_DEV, {"/r0/dev", US, FAKE_FUSE, 0}},
-        {STATUS_NOT_AUTHORISED, PROTOCOL_SYSFS, {"/r0/sys", US, FAKE_FUSE, FAKE_IS_HIDDEN}},
-        {STATUS_NOT_AUTHORISED, PROTOCOL_SYSFS, {"/r0/sys", US + 1, 0, 0}},
-        {STATUS_NOT_AUTHORISED, PROTOCOL_SYSFS, {"/r0/sys", 0, 0, 0}},
+        {STATUS_NOT_AUTHORISED, PROTOCOL_DEV, {"/r0/dev", US, FAKE_FUSE, 0}, "--build-directory"},
+        {STATUS_NOT_AUTHORISED,
+         PROTOCOL_SYSFS,
+         {"/r0/sys", US, FAKE_FUSE, FAKE_IS_HIDDEN},
+         "--build-directory"},
+        {STATUS_NOT_AUTHORISED, PROTOCOL_SYSFS, {"/r0/sys", US + 1, 0, 0}, "--build-directory"},
+        {STATUS_NOT_AUTHORISED, PROTOCOL_SYSFS, {"/r0/sys", 0, 0, 0}, "--build-directory"},
         {STATUS_FOREIGN_NAMESPACE, PROTOCOL_SYSFS, {"/r0/sys", US, 0, FAKE_IS_FOREIGN}},
         {STATUS_FOREIGN_NAMESPACE, PROTOCOL_SYSFS, {"/r0/sys", US, 0, FAKE_IS_DETACHED}},
         {STATUS_FOREIGN_NAMESPACE,
