@@ -60,7 +60,7 @@ func (d *Dialer) Dial(ctx context.Context) (*Client, error) {
 	if ch == nil {
 		socket, err := dial(ctx, path)
 		if err != nil {
-			return nil, fmt.Errorf("cannot connect to mountatd at %s: %w%s", escape(path), err, advice(err))
+			return nil, fmt.Errorf("cannot connect to mountatd at %s: %w%s", Escape(path), err, advice(err))
 		}
 		ch = newChannel(socket, &d.away)
 		go ch.read()
@@ -102,6 +102,8 @@ func advice(err error) string {
 		return ": is mountatd installed, and is mountatd.socket active?"
 	case errors.Is(err, unix.EPROTOTYPE):
 		return ": this isn't mountatd's socket"
+	case errors.Is(err, unix.EINVAL):
+		return ": a Unix socket's path has at most 107 bytes"
 	case errors.Is(err, fs.ErrPermission):
 		return ": is this user in the group mountat, and has it logged in since it was added?"
 	}
@@ -150,7 +152,7 @@ func (c *Client) Hello(ctx context.Context) (Hello, error) {
 	if q.reply.status != StatusOK {
 		return Hello{}, newReplyError(operationHello, q.reply, 0)
 	}
-	return Hello{Version: escape(q.reply.text), Features: Feature(q.reply.flags)}, nil
+	return Hello{Version: Escape(q.reply.text), Features: Feature(q.reply.flags)}, nil
 }
 
 // failed adds the operation to an error that doesn't name it.

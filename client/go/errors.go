@@ -57,7 +57,7 @@ func newReplyError(op operation, r *reply, targets int) *Error {
 		Status:    r.status,
 		Errno:     r.status.errno(r.errno),
 		Target:    -1,
-		Text:      escape(r.text),
+		Text:      Escape(r.text),
 	}
 	if int64(r.target) < int64(targets) {
 		e.Target = int(r.target)
@@ -89,7 +89,7 @@ func newLackError(features Feature, version string) *Error {
 		Errno:     lacks[i].status.errno(0),
 		Target:    -1,
 		Text: fmt.Sprintf("%s can't %s: mountatd 0.2 or later is needed: upgrade it and restart its "+
-			"service", escape(version), lacks[i].what),
+			"service", Escape(version), lacks[i].what),
 	}
 }
 
@@ -106,8 +106,9 @@ func isPlain(r rune) bool {
 		!unicode.In(r, unicode.Noncharacter_Code_Point, unicode.Bidi_Control)
 }
 
-// escape makes text safe for terminals and logs: replaces the bytes of what isn't plain UTF-8 by \xNN.
-func escape(text string) string {
+// Escape makes text, such as another program's, safe for terminals and logs: it replaces the bytes of what
+// isn't plain UTF-8 by \xNN.
+func Escape(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {
 		r, size := utf8.DecodeRuneInString(text)

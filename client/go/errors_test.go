@@ -67,8 +67,8 @@ func TestEscapesWhatIsNotPlainText(t *testing.T) {
 		"\U0001fffe":      `\xf0\x9f\xbf\xbe`,
 		"\u200b is plain": "\u200b is plain",
 	} {
-		if got := escape(text); got != want {
-			t.Errorf("escape(%q) = %q, want %q", text, got, want)
+		if got := Escape(text); got != want {
+			t.Errorf("Escape(%q) = %q, want %q", text, got, want)
 		}
 	}
 }

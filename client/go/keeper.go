@@ -113,7 +113,7 @@ func (c *connection) reconnect() *channel {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
-		c.absence = fmt.Errorf("cannot reconnect to %s: %w", escape(c.path), err)
+		c.absence = fmt.Errorf("cannot reconnect to %s: %w", Escape(c.path), err)
 		return nil
 	}
 	ch := newChannel(socket, c.away)
