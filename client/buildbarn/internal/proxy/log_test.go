@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"log"
 	"log/slog"
 	"strings"
 	"testing"
@@ -33,9 +34,24 @@ func TestWhatActionsCanCauseIsLimitedAndCounted(t *testing.T) {
 	}
 }
 
+// As the lines of net/http.
+func TestLinesOfALoggerAreLimited(t *testing.T) {
+	var text testdaemon.Log
+	limited := NewLimitedLog(slog.New(slog.NewTextHandler(&text, nil)), "requests")
+	limited.window = time.Hour
+	logger := log.New(limited, "", 0)
+	for range logLines + 7 {
+		logger.Print("a line\x1b")
+	}
+	limited.Flush()
+	if text.Count(`level=WARN msg="a line\x1b"`+"\n") != logLines || text.Count("7 lines about requests suppressed") != 1 {
+		t.Errorf("the log is %s", text.String())
+	}
+}
+
 func TestTheCountIsLoggedAtTheEndOfTheWindow(t *testing.T) {
 	var log testdaemon.Log
-	limited := &limitedLog{log: slog.New(slog.NewTextHandler(&log, nil)), window: 100 * time.Millisecond}
+	limited := &LimitedLog{log: slog.New(slog.NewTextHandler(&log, nil)), window: 100 * time.Millisecond}
 	for log.Count("suppressed") == 0 {
 		limited.info("text")
 	}

@@ -15,7 +15,7 @@ import (
 // outage tracks whether bb_runner fails requests that are valid. It logs the beginning and the end of an
 // outage, but not each request between.
 type outage struct {
-	log     *limitedLog
+	log     *LimitedLog
 	metrics *metrics
 	socket  string
 

@@ -54,7 +54,7 @@ type Proxy struct {
 	running        atomic.Int64 // number of running actions
 	metrics        *metrics
 	log            *slog.Logger
-	limited        *limitedLog
+	limited        *LimitedLog
 }
 
 // New returns a Proxy.
@@ -71,16 +71,16 @@ func New(options Options) *Proxy {
 		buildDirectory: options.BuildDirectory,
 		mounter:        mounter,
 		readiness: readiness{
-			log:      options.Log,
+			log:      NewLimitedLog(options.Log, "readiness"),
 			metrics:  metrics,
 			what:     mounter.mountpoints(),
 			pauseMin: pauseMin,
 			pauseMax: pauseMax,
 		},
-		outage:  outage{log: newLimitedLog(options.Log), metrics: metrics, socket: options.RunnerSocket},
+		outage:  outage{log: NewLimitedLog(options.Log, "bb_runner"), metrics: metrics, socket: options.RunnerSocket},
 		metrics: metrics,
 		log:     options.Log,
-		limited: newLimitedLog(options.Log),
+		limited: NewLimitedLog(options.Log, "actions"),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	mountat "github.com/mountatd/mountatd/client/go"
 	"google.golang.org/grpc/status"
 )
 
@@ -19,7 +20,9 @@ const (
 )
 
 // Some refusals, such as a limit, show only when an action's mount fails, and not in a check. Then
-// bb_worker is refused for a pause, which doubles until a mount succeeds.
+// bb_worker is refused for a pause, which doubles until a mount succeeds. A success within the pause says
+// nothing about a limit, as the end of another action has made room: work would come at once for more than
+// there is room for.
 const (
 	pauseMin = 5 * time.Second
 	pauseMax = time.Minute
@@ -34,7 +37,7 @@ type obstacle struct {
 // readiness tracks whether actions can get their mounts, by the last check and the actions since. It logs
 // changes.
 type readiness struct {
-	log      *slog.Logger
+	log      *LimitedLog
 	metrics  *metrics
 	what     string // the mountpoints, for the log
 	pauseMin time.Duration
@@ -44,7 +47,7 @@ type readiness struct {
 	asked   bool
 	reason  string    // empty if ready
 	text    string    // explains the reason
-	refusal *obstacle // of an action's mount, until a mount succeeds or a check fails
+	refusal *obstacle // of an action's mount, until granted or a check's failure ends it
 	retry   time.Time // when an action may try again
 	pause   time.Duration
 }
@@ -86,10 +89,12 @@ func (r *readiness) refused(o *obstacle) {
 func (r *readiness) granted() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.refusal != nil {
-		r.refusal, r.pause = nil, 0
-		r.change("", "")
+	if r.refusal == nil ||
+		r.refusal.reason == mountat.StatusLimitExceeded.String() && time.Now().Before(r.retry) {
+		return
 	}
+	r.refusal, r.pause = nil, 0
+	r.change("", "")
 }
 
 const (
@@ -119,9 +124,9 @@ func (r *readiness) change(reason, text string) {
 	r.metrics.setReady(r.reason, reason)
 	r.asked, r.reason = true, reason
 	if reason == "" {
-		r.log.Info("ready: actions get " + r.what)
+		r.log.info("ready: actions get " + r.what)
 	} else {
-		r.log.Warn("not ready, so bb_worker takes no work: "+text, slog.String("reason", reason))
+		r.log.warn("not ready, so bb_worker takes no work: "+text, slog.String("reason", reason))
 	}
 }
 

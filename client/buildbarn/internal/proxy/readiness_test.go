@@ -326,6 +326,53 @@ func TestUnreadyAfterARefusalThatNoCheckSees(t *testing.T) {
 	b.expectReady(2)
 }
 
+// Actions beyond the limit: one that gets its mounts when another has ended proves no room for all.
+func TestASuccessDoesNotEndThePauseAfterALimit(t *testing.T) {
+	b := newBench(t, testdaemon.Start(t, "--max-mounts-per-user=2").Socket)
+	path, other := b.newRoot("a"), b.newRoot("b")
+	b.expectReady(1)
+	b.backend.onRun = func(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
+		if _, err := b.run(runRequest(other)); status.Code(err) != codes.Unavailable {
+			t.Errorf("a second action: %v", err)
+		}
+		return new(emptypb.Empty), nil
+	}
+	succeed := func() {
+		t.Helper()
+		if _, err := b.run(runRequest(path)); err != nil {
+			t.Error(err)
+		}
+	}
+	succeed()
+	b.backend.onRun = nil
+	succeed()
+	b.expectUnready("limit-exceeded")
+
+	b.proxy.readiness.pauseIsOver()
+	succeed()
+	b.expectReady(2)
+}
+
+// Every second action fails.
+func TestLinesAboutReadinessAreLimited(t *testing.T) {
+	b := newBench(t, testdaemon.Start(t).Socket)
+	b.proxy.readiness.log.window = time.Hour
+	path := b.newRoot("a")
+	for range logLines/2 + 5 {
+		b.run(runRequest("none"))
+		if _, err := b.run(runRequest(path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := b.log.Count(`msg="ready`) + b.log.Count(`msg="not ready`); got != logLines {
+		t.Errorf("%d lines", got)
+	}
+	b.proxy.Flush()
+	if b.log.Count("10 lines about readiness suppressed") != 1 {
+		t.Errorf("the log is %s", b.log.String())
+	}
+}
+
 func (r *readiness) pauseIsOver() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
