@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -58,10 +59,19 @@ func connect(path string) error {
 	return unix.Connect(fd, &unix.SockaddrUnix{Name: path})
 }
 
+// metricsConnections is how many connections for metrics are served at a time. Any local user may connect,
+// even an action: others wait without a descriptor, of which actions need their own.
+const metricsConnections = 16
+
 // listenMetrics binds a Unix socket's path or HOST:PORT.
-func listenMetrics(address string) (net.Listener, error) {
+func listenMetrics(address string) (listener net.Listener, err error) {
 	if filepath.IsAbs(address) {
-		return listenUnix(address, 0o666)
+		listener, err = listenUnix(address, 0o666)
+	} else {
+		listener, err = net.Listen("tcp", address)
 	}
-	return net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return netutil.LimitListener(listener, metricsConnections), nil
 }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -31,6 +33,7 @@ type server struct {
 	grpc     *grpc.Server
 	health   *health.Server
 	metrics  *http.Server
+	requests *proxy.LimitedLog // of the metrics' server
 	manager  *notifier
 
 	listener        net.Listener
@@ -54,6 +57,7 @@ func newServer(o *options, log *slog.Logger) (*server, error) {
 		registry: registry,
 		runner:   runner,
 		health:   health.NewServer(),
+		requests: proxy.NewLimitedLog(log, "requests for metrics"),
 		// Without WaitForHandlers, the program could exit before the mounts are released.
 		grpc: grpc.NewServer(grpc.MaxRecvMsgSize(o.maxMessageSize),
 			grpc.MaxSendMsgSize(o.maxMessageSize), grpc.WaitForHandlers(true),
@@ -134,8 +138,11 @@ func (s *server) serve(ctx context.Context, kill <-chan struct{}) error {
 	reporting, stopReporting := context.WithCancel(ctx)
 	defer stopReporting()
 	go s.manager.report(reporting, s.proxy.Status)
-	s.log.Info("serving", slog.String("listen", s.options.listen),
-		slog.String("runner", s.options.runner))
+	serving := []any{slog.String("listen", s.options.listen), slog.String("runner", s.options.runner)}
+	if s.metricsListener != nil { // its port may be the kernel's choice
+		serving = append(serving, slog.String("metrics", s.metricsListener.Addr().String()))
+	}
+	s.log.Info("serving", serving...)
 
 	// Logs problems at the start, while the administrator is looking. They aren't fatal: mountatd and
 	// bb_worker's FUSE mount may come later.
@@ -154,10 +161,18 @@ func (s *server) serveMetrics(failed chan<- error) {
 	if s.metricsListener == nil {
 		return
 	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
-	s.metrics = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	s.metrics = newMetricsServer(s.registry, metricsTimeout, s.requests)
 	go s.serveHTTP(failed)
+}
+
+// metricsTimeout is for one of metricsConnections to send a request, to take the response, and to be idle.
+const metricsTimeout = 10 * time.Second
+
+func newMetricsServer(registry prometheus.Gatherer, timeout time.Duration, errorLog io.Writer) *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return &http.Server{Handler: mux, ErrorLog: log.New(errorLog, "", 0),
+		ReadTimeout: timeout, WriteTimeout: timeout, IdleTimeout: timeout}
 }
 
 func (s *server) serveHTTP(failed chan<- error) {
@@ -186,6 +201,7 @@ func (s *server) stop(kill <-chan struct{}) {
 	}
 	<-stopped
 	s.proxy.Flush()
+	s.requests.Flush()
 	if s.metrics != nil {
 		s.metrics.Close()
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/mountatd/mountatd/client/buildbarn/internal/proxy"
 	"github.com/mountatd/mountatd/client/buildbarn/internal/testdaemon"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -155,6 +157,128 @@ func (r *running) scrape() string {
 		r.t.Fatal(err)
 	}
 	return string(body)
+}
+
+// A connection that sends nothing, and one that is idle.
+func TestConnectionsForMetricsEnd(t *testing.T) {
+	listener, err := net.Listen("unix", t.TempDir()+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := newMetricsServer(prometheus.NewRegistry(), 50*time.Millisecond, io.Discard)
+	go server.Serve(listener)
+	defer server.Close()
+	for _, request := range []string{"", "GET /metrics HTTP/1.1\r\n", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"} {
+		connection, err := net.Dial("unix", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer connection.Close()
+		connection.SetReadDeadline(time.Now().Add(20 * time.Second))
+		io.WriteString(connection, request) // which a busy server may not read in time
+		if _, err := io.Copy(io.Discard, connection); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("after %q: %v", request, err)
+		}
+	}
+}
+
+// failing fails once as when descriptors run out, and then as when it is closed.
+type failing struct {
+	net.Listener
+	failed bool
+}
+
+func (f *failing) Accept() (net.Conn, error) {
+	if f.failed {
+		return nil, net.ErrClosed
+	}
+	f.failed = true
+	return nil, &net.OpError{Op: "accept", Err: unix.EMFILE}
+}
+
+func (f *failing) Close() error { return nil }
+
+func TestErrorsOfTheServerForMetricsAreLogged(t *testing.T) {
+	var text testdaemon.Log
+	newMetricsServer(prometheus.NewRegistry(), time.Second, &text).Serve(new(failing))
+	if text.Count("Accept error") != 1 {
+		t.Errorf("the log is %q", text.String())
+	}
+}
+
+func TestConnectionsForMetricsAreLimited(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", t.TempDir() + "/s"} {
+		listener, err := listenMetrics(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		accepted := make(chan net.Conn)
+		go func() {
+			for {
+				connection, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				accepted <- connection
+			}
+		}()
+		for range metricsConnections + 1 {
+			connection, err := net.Dial(listener.Addr().Network(), listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer connection.Close()
+		}
+		var first net.Conn
+		for range metricsConnections {
+			first = <-accepted
+		}
+		select {
+		case <-accepted:
+			t.Fatal("one more is accepted")
+		case <-time.After(100 * time.Millisecond):
+		}
+		first.Close()
+		(<-accepted).Close()
+	}
+}
+
+// Whoever holds connections for metrics leaves actions their descriptors.
+func TestHeldConnectionsForMetricsTakeNoDescriptors(t *testing.T) {
+	s := describe(t, "", "--metrics=127.0.0.1:0")
+	s.wrap("prlimit", "--nofile=100")
+	s.begin()
+	served := regexp.MustCompile(`msg=serving .* metrics=(127\.0\.0\.1:[1-9]\d*)\n`)
+	var address string
+	testdaemon.Eventually(t, "the log has the port", func() bool {
+		if found := served.FindStringSubmatch(s.stderr.String()); found != nil {
+			address = found[1]
+		}
+		return address != ""
+	})
+	for range 150 {
+		connection, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer connection.Close()
+	}
+	for range 20 {
+		connection, err := grpc.NewClient("unix:"+s.directory+"/front",
+			grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer connection.Close()
+		health := grpc_health_v1.NewHealthClient(connection)
+		if _, err := health.Check(s.context(), new(grpc_health_v1.HealthCheckRequest)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.stderr.Count("open files") != 0 {
+		t.Errorf("the log is %q", s.stderr)
+	}
 }
 
 // Every metric, label and label value in README.md's queries exists.
