@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	mountat "github.com/mountatd/mountatd/client/go"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -90,5 +91,11 @@ func (p *Proxy) Status() string {
 	if why := p.outage.why(); state == stateReady && why != "" {
 		state = stateNotReady + why
 	}
-	return strings.ReplaceAll(actions(p.running.Load())+"; "+state, "\n", " ")
+	return OneLine(actions(p.running.Load()) + "; " + state)
+}
+
+// OneLine makes text, which may quote another program, safe for a terminal. Backslashes stay: they are those
+// of texts that are quoted already.
+func OneLine(text string) string {
+	return strings.ReplaceAll(mountat.Escape(strings.ReplaceAll(text, "\n", " ")), `\x5c`, `\`)
 }

@@ -116,6 +116,23 @@ func TestAnActionIsOneLineOfDebugging(t *testing.T) {
 	}
 }
 
+// In the journal slog quotes it; bb_worker gets the same text.
+func TestTheRunnersTextIsEscapedInTheStatus(t *testing.T) {
+	b := newBench(t, testdaemon.Start(t).Socket)
+	const text = "a\nb \x1b]0;title\x07 \x1b[31m \u202e \r c\\x07"
+	b.backend.onReady = func(context.Context) error { return status.Error(codes.Internal, text) }
+	if err := b.checkReadiness(); status.Convert(err).Message() != text {
+		t.Errorf("bb_worker got %v", err)
+	}
+	const want = `bb_runner: a b \x1b]0;title\x07 \x1b[31m \xe2\x80\xae \x0d c\x07`
+	if got := b.proxy.Status(); got != "0 actions running; not ready: "+want {
+		t.Errorf("the status is %q", got)
+	}
+	if b.log.Count("\x1b") != 0 || b.log.Count("\u202e") != 0 || b.log.Count(`\x1b]0;title`) != 1 {
+		t.Errorf("the log is %q", b.log.String())
+	}
+}
+
 // Other things than a working bb_runner at --runner.
 func TestASocketThatIsNotTheRunners(t *testing.T) {
 	daemon := testdaemon.Start(t)
