@@ -180,8 +180,7 @@ func cureOf(refusal *mountat.Error, buildDirectory *os.File) string {
 	}
 	switch refusal.Status {
 	case mountat.StatusNotAuthorised, mountat.StatusUnsupportedFileSystem:
-		return fmt.Sprintf(": add --build-directory=%s:%d to mountatd's options (MOUNTATD_OPTIONS in "+
-			"/etc/default/mountatd) and restart it", nameOf(buildDirectory), os.Geteuid())
+		return cureOfBuildDirectory(nameOf(buildDirectory))
 	case mountat.StatusForeignNamespace:
 		return fmt.Sprintf(": in containers, add --join=%d to mountatd's options, or run both in one container; "+
 			"as services, remove PrivateTmp=, ProtectSystem= and the like from both units", os.Geteuid())
@@ -189,6 +188,23 @@ func cureOf(refusal *mountat.Error, buildDirectory *os.File) string {
 		return ": see mountatd's log"
 	}
 	return ""
+}
+
+// cureOfBuildDirectory returns the option that mountatd lacks, or why there is none. systemd splits
+// MOUNTATD_OPTIONS at spaces, except within quotes: systemd.service(5).
+func cureOfBuildDirectory(path string) string {
+	option := fmt.Sprintf("--build-directory=%s:%d", path, os.Geteuid())
+	switch {
+	case path == "/":
+		return ": mountatd takes any --build-directory except /: give bb_worker, bb_runner and mountat-runner a " +
+			"directory below it"
+	case strings.ContainsAny(path, `'"\`):
+		return ": rename the build directory: systemd interprets the quotes and backslashes in its path"
+	case strings.ContainsAny(path, " \t\n"):
+		option = "'" + option + "'"
+	}
+	return fmt.Sprintf(": add %s to mountatd's options (MOUNTATD_OPTIONS in /etc/default/mountatd) and restart it",
+		option)
 }
 
 // nameOf returns the kernel's path of a directory, with which mountatd compares its --build-directory.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -146,6 +147,32 @@ func TestCureNamesTheBuildDirectoryBehindALink(t *testing.T) {
 	}
 	b.proxy.buildDirectory = link
 	b.expectUnready("not-authorised", "--build-directory="+b.buildDirectory+":")
+}
+
+// The option as systemd splits MOUNTATD_OPTIONS: systemd.service(5).
+func TestCureIsAnOptionThatMountatdTakes(t *testing.T) {
+	b := newBench(t, testdaemon.Start(t).Socket)
+	uid := os.Geteuid()
+	for name, wanted := range map[string]string{
+		"co:lon": fmt.Sprintf("add --build-directory=%s/co:lon:%d to mountatd's", b.buildDirectory, uid),
+		"sp ace": fmt.Sprintf("add '--build-directory=%s/sp ace:%d' to mountatd's", b.buildDirectory, uid),
+		"t\tab":  fmt.Sprintf("add '--build-directory=%s/t\tab:%d' to mountatd's", b.buildDirectory, uid),
+		"it's":   "rename the build directory",
+		`"`:      "rename the build directory",
+		`\`:      "rename the build directory",
+	} {
+		path := b.in(name)
+		if err := errors.Join(os.Mkdir(path, 0o755), os.Chown(path, 12345, 12345)); err != nil {
+			t.Fatal(err)
+		}
+		b.proxy.buildDirectory = path
+		if err := b.checkReadiness(); !strings.Contains(fmt.Sprint(err), wanted) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if got := cureOfBuildDirectory("/"); strings.Contains(got, "add") || !strings.Contains(got, "except /") {
+		t.Errorf("/: %s", got)
+	}
 }
 
 // Once it is configured, mountatd's check and open(2) with O_PATH succeed, but this user has no access.
