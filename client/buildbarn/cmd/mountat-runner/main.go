@@ -6,8 +6,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -29,13 +27,12 @@ func main() {
 func program(arguments []string) int {
 	o, err := parseOptions(arguments, os.Stderr)
 	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
 	case err != nil:
 		return exitUsage
+	case o.help != "":
+		return say(o.help)
 	case o.version:
-		fmt.Println("mountat-runner", version())
-		return 0
+		return say("mountat-runner " + version() + "\n")
 	}
 
 	if o.check {
@@ -62,6 +59,19 @@ func program(arguments []string) int {
 		return 1
 	}
 	return 0
+}
+
+// say prints text, and returns the exit status.
+func say(text string) int {
+	if _, err := os.Stdout.WriteString(text); err != nil {
+		return cannotWrite(err)
+	}
+	return 0
+}
+
+func cannotWrite(err error) (exit int) {
+	fmt.Fprintln(os.Stderr, "mountat-runner:", err)
+	return 1
 }
 
 // runWith serves until the command exits, and returns its exit status. Signals are forwarded to the

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,6 +19,7 @@ import (
 	"time"
 
 	mountat "github.com/mountatd/mountatd/client/go"
+	"golang.org/x/sys/unix"
 )
 
 // options are the command line.
@@ -35,6 +38,7 @@ type options struct {
 	logLevel       slog.Level
 	version        bool
 	check          bool
+	help           string   // to print instead of serving
 	command        []string // to run as a child; nil for none
 }
 
@@ -51,11 +55,11 @@ and when it exits, mountat-runner exits with its exit status.
 // separator precedes the command. It can't be an option's value.
 const separator = "--"
 
-// parseOptions writes errors, or the help, to stderr.
+// parseOptions writes errors to stderr.
 func parseOptions(arguments []string, stderr io.Writer) (*options, error) {
 	o, err := parseArguments(arguments, stderr)
-	if err != nil {
-		return nil, err
+	if err != nil || o.help != "" {
+		return o, err
 	}
 	if o.check && o.listen == "" && o.runner == "" && o.buildDirectory == "" {
 		service, err := readOptionsFile(optionsFile)
@@ -78,16 +82,13 @@ func parseArguments(arguments []string, stderr io.Writer) (*options, error) {
 	o := &options{listenMode: 0o660, mount: mountat.Proc | mountat.Sysfs | mountat.Create}
 	set := flag.NewFlagSet("mountat-runner", flag.ContinueOnError)
 	set.SetOutput(stderr)
-	set.Usage = func() {
-		io.WriteString(stderr, usage)
-		set.PrintDefaults()
-	}
-	set.Func("listen", "serve bb_worker on the Unix socket `PATH`: the endpoint in its configuration", o.path(&o.listen))
+	set.Usage = func() {} // also called after an error
+	set.Func("listen", "serve bb_worker on the Unix socket `PATH`: the endpoint in its configuration", o.socket(&o.listen))
 	set.Func("listen-mode", "`MODE` of that socket, octal (default 0660)", o.setListenMode)
-	set.Func("runner", "Unix socket `PATH` of bb_runner", o.path(&o.runner))
+	set.Func("runner", "Unix socket `PATH` of bb_runner", o.socket(&o.runner))
 	set.Func("build-directory", "bb_runner's buildDirectoryPath, an absolute `DIR`", o.path(&o.buildDirectory))
 	set.Func("mountatd", "mountatd's socket `PATH` (default $MOUNTATD_SOCKET, else "+mountat.DefaultSocket+")",
-		o.path(&o.mountatd))
+		o.socket(&o.mountatd))
 	set.Func("mount", "what to mount: `LIST` of proc, sys, dev (with ptys and shared memory of its own), pids-only\n"+
 		"(procfs with only processes), read-only (even where mountatd allows a writable procfs)\n"+
 		"(default proc,sys)", o.setMount)
@@ -107,7 +108,12 @@ func parseArguments(arguments []string, stderr io.Writer) (*options, error) {
 	if i := slices.Index(arguments, separator); i >= 0 {
 		arguments, o.command = arguments[:i], arguments[i+1:]
 	}
-	if err := set.Parse(arguments); err != nil {
+	switch err := set.Parse(arguments); {
+	case errors.Is(err, flag.ErrHelp):
+		o.help = usage + defaults(set)
+		return o, nil
+	case err != nil:
+		fmt.Fprintln(stderr, "see mountat-runner --help")
 		return nil, err
 	}
 	if rest := set.Args(); len(rest) > 0 {
@@ -118,6 +124,13 @@ func parseArguments(arguments []string, stderr io.Writer) (*options, error) {
 	return o, nil
 }
 
+func defaults(set *flag.FlagSet) string {
+	var text strings.Builder
+	set.SetOutput(&text)
+	set.PrintDefaults()
+	return text.String()
+}
+
 func (o *options) validate() error {
 	switch {
 	case o.command != nil && len(o.command) == 0:
@@ -126,19 +139,47 @@ func (o *options) validate() error {
 		return nil
 	case o.listen == "" || o.runner == "" || o.buildDirectory == "":
 		return errors.New("--listen, --runner and --build-directory are required: see --help")
-	case o.listen == o.runner:
-		return errors.New("--listen and --runner are the same socket: give two")
 	case o.mountTimeout <= 0 || o.releaseTimeout <= 0 || o.stopTimeout < 0:
 		return errors.New("timeouts must be positive")
 	case o.maxMessageSize < 1<<20:
 		return errors.New("--max-message-size: give at least 1048576")
 	}
+	return o.checkDistinct()
+}
+
+// checkDistinct refuses an address for two purposes, which would look like another program's, or be served.
+func (o *options) checkDistinct() error {
+	mountatd := cmp.Or(o.mountatd, os.Getenv(mountat.SocketVariable), mountat.DefaultSocket)
+	addresses := []struct{ of, is string }{
+		{"--listen", o.listen}, {"--runner", o.runner}, {"--metrics", o.metrics}, {"--mountatd", mountatd},
+	}
+	for i, b := range addresses {
+		for _, a := range addresses[:i] {
+			if a.is == b.is {
+				return fmt.Errorf("%s and %s are the same socket: give two", a.of, b.of)
+			}
+		}
+	}
 	return nil
+}
+
+// socketPathMax is the length of sun_path without its NUL: unix(7).
+const socketPathMax = len(unix.RawSockaddrUnix{}.Path) - 1
+
+func (o *options) socket(to *string) func(string) error {
+	return func(value string) error {
+		if err := o.path(to)(strings.TrimPrefix(value, "unix:")); err != nil {
+			return err
+		}
+		if n := len(*to); n > socketPathMax {
+			return fmt.Errorf("it has %d bytes, and a Unix socket's path at most %d: give a shorter one", n, socketPathMax)
+		}
+		return nil
+	}
 }
 
 func (o *options) path(to *string) func(string) error {
 	return func(value string) error {
-		value = strings.TrimPrefix(value, "unix:")
 		if !filepath.IsAbs(value) {
 			return errors.New("give an absolute path")
 		}
@@ -195,13 +236,15 @@ func (o *options) setLogLevel(value string) error {
 
 // setMetrics refuses addresses that would expose the metrics to the network.
 func (o *options) setMetrics(value string) error {
-	if filepath.IsAbs(value) {
-		o.metrics = filepath.Clean(value)
-		return nil
+	if filepath.IsAbs(strings.TrimPrefix(value, "unix:")) {
+		return o.socket(&o.metrics)(value)
 	}
-	host, _, err := net.SplitHostPort(value)
+	host, port, err := net.SplitHostPort(value)
 	if err != nil {
 		return err
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
+		return errors.New("give a port up to 65535")
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return errors.New("not a loopback address: give one such as 127.0.0.1:19980")

@@ -3,8 +3,7 @@
 package main
 
 import (
-	"errors"
-	"flag"
+	"net"
 	"os"
 	"regexp"
 	"slices"
@@ -72,10 +71,54 @@ func TestMetricsStayOnTheMachine(t *testing.T) {
 			t.Errorf("%s: %s", address, said)
 		}
 	}
-	for _, address := range []string{":9980", "0.0.0.0:9980", "192.0.2.1:1", "example.org:1", "[::]:1", "x"} {
+	for _, address := range []string{":9980", "0.0.0.0:9980", "192.0.2.1:1", "example.org:1", "[::]:1", "x",
+		"localhost:", "127.0.0.1:65536"} {
 		if _, _, err := parse("--metrics=" + address); err == nil {
 			t.Errorf("%s: accepted", address)
 		}
+	}
+}
+
+func TestOneSocketForTwoPurposesIsRefused(t *testing.T) {
+	t.Setenv(mountat.SocketVariable, "/run/e")
+	for text, arguments := range map[string][]string{
+		"--listen and --runner are":    {"--runner=/run//l"},
+		"--listen and --metrics are":   {"--metrics=unix:/run/l"},
+		"--listen and --mountatd are":  {"--listen=/run/e"},
+		"--runner and --metrics are":   {"--metrics=/run/r"},
+		"--runner and --mountatd are":  {"--mountatd=/run/r"},
+		"--metrics and --mountatd are": {"--metrics=/run/m", "--mountatd=/run/m"},
+	} {
+		if _, said, err := parse(arguments...); err == nil || !strings.Contains(said, text+" the same socket: give two") {
+			t.Errorf("%q: %v, said %q", arguments, err, said)
+		}
+	}
+}
+
+// The longest path can be bound.
+func TestASocketsPathHasALimit(t *testing.T) {
+	directory, err := os.MkdirTemp("", "runner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(directory)
+	longest := directory + "/" + strings.Repeat("x", socketPathMax-len(directory)-1)
+	listener, err := net.Listen("unix", longest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.Close()
+	for _, option := range []string{"--listen", "--runner", "--mountatd", "--metrics"} {
+		if _, said, err := parse(option + "=unix:" + longest); err != nil {
+			t.Errorf("%s: %v, said %q", option, err, said)
+		}
+		_, said, err := parse(option + "=" + longest + "x")
+		if err == nil || !strings.Contains(said, "it has 108 bytes, and a Unix socket's path at most 107") {
+			t.Errorf("%s: %v, said %q", option, err, said)
+		}
+	}
+	if _, said, err := parse("--build-directory=" + longest + "x"); err != nil {
+		t.Errorf("%v, said %q", err, said)
 	}
 }
 
@@ -115,7 +158,7 @@ func TestRefusesWrongOptionsWithASentence(t *testing.T) {
 	if _, err := parseOptions(needed[:2], &said); err == nil || !strings.Contains(said.String(), "--build-directory") {
 		t.Errorf("without a build directory: %v, said %q", err, said.String())
 	}
-	if _, _, err := parse("--help"); !errors.Is(err, flag.ErrHelp) {
-		t.Errorf("--help: %v", err)
+	if _, said, err := parse("--unknown"); err == nil || !strings.Contains(said, "see mountat-runner --help") {
+		t.Errorf("--unknown: %v, said %q", err, said)
 	}
 }
