@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,26 +68,34 @@ func check(o *options, out io.Writer) int {
 type report struct {
 	out    io.Writer
 	failed int
+	err    error // of out
 }
 
 func (r *report) line(verdict proxy.Verdict, step, text string) {
 	if verdict == proxy.Fail {
 		r.failed++
 	}
-	fmt.Fprintf(r.out, "%-4s  %-15s  %s\n", verdict, step, strings.ReplaceAll(text, "\n", " "))
+	r.printf("%-4s  %-15s  %s\n", verdict, step, proxy.OneLine(text))
+}
+
+func (r *report) printf(format string, arguments ...any) {
+	_, err := fmt.Fprintf(r.out, format, arguments...)
+	r.err = cmp.Or(r.err, err)
 }
 
 func (r *report) end() int {
 	switch r.failed {
 	case 0:
-		fmt.Fprintln(r.out, "All is well.")
-		return 0
+		r.printf("All is well.\n")
 	case 1:
-		fmt.Fprintln(r.out, "1 check failed: see FAIL.")
+		r.printf("1 check failed: see FAIL.\n")
 	default:
-		fmt.Fprintf(r.out, "%d checks failed: see FAIL. Fix the first, then check again.\n", r.failed)
+		r.printf("%d checks failed: see FAIL. Fix the first, then check again.\n", r.failed)
 	}
-	return 1
+	if r.err != nil {
+		return cannotWrite(r.err)
+	}
+	return min(r.failed, 1)
 }
 
 // becomeServiceUser switches from root to the service's user, since root's rights say nothing about the
@@ -181,8 +190,8 @@ func checkService(ctx context.Context, o *options, r *report) {
 		r.line(proxy.Note, step, "not running yet at "+o.listen+": systemctl enable --now mountat-runner")
 		return
 	case err != nil:
-		r.line(proxy.Fail, step, fmt.Sprintf("this host: cannot connect to %s: %v: is it another program's socket?",
-			o.listen, err))
+		r.line(proxy.Fail, step, fmt.Sprintf("this host: cannot connect to %s: %v: %s", o.listen, err,
+			connectCure(err, info)))
 		return
 	}
 	service, err := proxy.DialRunner(o.listen, o.maxMessageSize)
@@ -197,6 +206,17 @@ func checkService(ctx context.Context, o *options, r *report) {
 		return
 	}
 	r.line(proxy.OK, step, fmt.Sprintf("ready at %s; bb_worker may connect as %s", o.listen, mayConnect(info)))
+}
+
+// connectCure takes the socket's information, or nil if even that is denied.
+func connectCure(err error, socket fs.FileInfo) string {
+	switch {
+	case !errors.Is(err, fs.ErrPermission):
+		return "is it another program's socket?"
+	case socket == nil:
+		return "this user may not enter its directory: run --check as root"
+	}
+	return fmt.Sprintf("it is open to %s: run --check as such a user", mayConnect(socket))
 }
 
 // mayConnect returns who may connect: those with write permission.

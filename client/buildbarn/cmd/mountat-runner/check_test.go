@@ -15,6 +15,9 @@ import (
 
 	"github.com/mountatd/mountatd/client/buildbarn/internal/testdaemon"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // trial is the program with --check, with a real mountatd and a runner that is ready.
@@ -140,6 +143,72 @@ func TestCheckAsTheServicesUser(t *testing.T) {
 	}
 	c.daemon.Stop()
 	as(1, "ok user, FAIL bb_runner, FAIL mountatd, ok build directory, skip mount, note service", "is mountatd installed")
+}
+
+func TestCheckByAUserWhoMayNotConnectToTheService(t *testing.T) {
+	c := describeTrial(t, "--build-directory=BUILD:12345")
+	c.open()
+	silent(t, c.directory+"/front")
+	expect := func(text string) {
+		t.Helper()
+		command := c.command()
+		command.Args = append([]string{"setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", command.Path},
+			command.Args[1:]...)
+		command.Path, command.Err = exec.LookPath("setpriv")
+		c.expectOf(command, 1, before+"note mount, FAIL service", text)
+	}
+	if err := os.Chmod(c.directory+"/front", 0o660); err != nil {
+		t.Fatal(err)
+	}
+	expect("permission denied: it is open to root, or a member of the group root: run --check as such a user")
+	if err := os.Mkdir(c.directory+"/closed", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c.arguments = append(c.arguments, "--listen="+c.directory+"/closed/front")
+	expect("permission denied: this user may not enter its directory: run --check as root")
+}
+
+func TestTheRunnersTextIsEscaped(t *testing.T) {
+	c := describeTrial(t)
+	c.replaceRunner(func(t *testing.T, path string) {
+		server := grpc.NewServer(grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
+			return status.Error(codes.Internal, "\x1b]0;title\x07\u202e\r")
+		}))
+		listener, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go server.Serve(listener)
+		t.Cleanup(server.Stop)
+	})
+	c.expect(1, strings.Replace(allOK, "ok bb_runner", "FAIL bb_runner", 1)+"note service",
+		`bb_runner: not ready: \x1b]0;title\x07\xe2\x80\xae\x0d`+"\n")
+}
+
+// What can't be written is a failure.
+func TestOutputOnAFullDevice(t *testing.T) {
+	c := describeTrial(t)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	for _, arguments := range [][]string{{"--help"}, {"--version"}, c.arguments} {
+		var said strings.Builder
+		command := exec.Command(programPath(t), arguments...)
+		command.Stdout, command.Stderr = full, &said
+		command.Run()
+		if code := command.ProcessState.ExitCode(); code != 1 || said.String() !=
+			"mountat-runner: write /dev/stdout: no space left on device\n" {
+			t.Errorf("%q: status %d, %q", arguments, code, said.String())
+		}
+	}
+	for option, text := range map[string]string{"--help": usage, "--version": "mountat-runner "} {
+		output, err := exec.Command(programPath(t), option).Output()
+		if err != nil || !strings.HasPrefix(string(output), text) {
+			t.Errorf("%s: %v, %q", option, err, output)
+		}
+	}
 }
 
 func TestCheckSaysWhatIsWrong(t *testing.T) {
