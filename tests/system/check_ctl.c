@@ -318,7 +318,8 @@ BUS_TEST(status_shows_build_directories_that_are_not_there) {
                 .options = {text, "--build-directory", sandbox_path("late:60001")},
         });
         system_bus_wait_for("org.mountat1");
-        snprintf(text, sizeof(text), "%s, %s:60001 (missing)", directory, sandbox_path("late"));
+        snprintf(text, sizeof(text), "%s, %s:60001 (missing here)", directory,
+                 sandbox_path("late"));
         expect(ctl(0, "status"), 0, text);
         expect(ctl(0, "status --json=short" PYTHON("d[\"BuildDirectories\"]")), 0, text);
         bus_fixture_close(&fixture);

@@ -126,7 +126,8 @@ START_TEST(shows_where_build_directories_lead_to) {
         ck_assert_int_eq(unlink(link), 0);
         ck_assert_int_eq(rmdir(below), 0);
         snprintf(expected, sizeof(expected),
-                 "%s/link (a link to %s/root), %s/link/below:1000 (a link to %s/root/below)\n",
+                 "%s/link (here a link to %s/root), "
+                 "%s/link/below:1000 (here a link to %s/root/below)\n",
                  scripted.dir, scripted.dir, scripted.dir, scripted.dir);
         expect_output(expected);
 }
@@ -137,13 +138,18 @@ START_TEST(shows_user_and_state_of_build_directories) {
 
         bus_peer_start(answer_directories);
         ck_assert_int_eq(CTL(command_status, NULL), 0);
-        snprintf(expected, sizeof(expected), "Build directories: %s/root, %s/socket:1000 (",
+        snprintf(expected, sizeof(expected), "Build directories: %s/root, %s/socket:1000 (here ",
                  scripted.dir, scripted.dir);
         expect_output(expected);
-        snprintf(expected, sizeof(expected), "a directory), %s/\\x1b[2J:0 (", scripted.dir);
+        snprintf(expected, sizeof(expected), "not a directory), %s/\\x1b[2J:0 (missing here)\n",
+                 scripted.dir);
         expect_output(expected);
 }
 END_TEST
+
+enum {
+        MANY = 500,
+};
 
 static int answer_many_directories(sd_bus_message *call) {
         MANAGER_MESSAGE_AUTO sd_bus_message *reply = NULL;
@@ -154,8 +160,8 @@ static int answer_many_directories(sd_bus_message *call) {
         peer_check(sd_bus_message_append(reply, "s", "BuildDirectories") >= 0);
         peer_check(sd_bus_message_open_container(reply, 'v', "a(su)") >= 0);
         peer_check(sd_bus_message_open_container(reply, 'a', "(su)") >= 0);
-        for (uint32_t i = 0; i < 1000; i++)
-                peer_check(sd_bus_message_append(reply, "(su)", "/var/lib/buildbarn", i) >= 0);
+        for (uint32_t i = 0; i < MANY; i++)
+                peer_check(sd_bus_message_append(reply, "(su)", "/nowhere/\u00e9", i) >= 0);
         for (int i = 0; i < 3; i++)
                 peer_check(sd_bus_message_close_container(reply) >= 0);
         peer_check(sd_bus_message_append(reply, "{sv}", "MaxTargets", "u", 16) >= 0);
@@ -163,12 +169,18 @@ static int answer_many_directories(sd_bus_message *call) {
         return sd_bus_send(NULL, reply, NULL);
 }
 
-START_TEST(truncates_directories_and_reads_on) {
+/* And reads on. */
+START_TEST(prints_any_number_of_directories) {
+        char expected[64];
+
         bus_peer_start(answer_many_directories);
         ck_assert_int_eq(CTL(command_status, NULL), 0);
-        ck_assert_ptr_nonnull(strstr(captured.output, "per request: 16\n"));
-        ck_assert_ptr_nonnull(strstr(captured.output, "/var/lib/buildbarn:200"));
-        ck_assert_ptr_null(strstr(captured.output, "/var/lib/buildbarn:999"));
+        expect_output("per request: 16\n");
+        for (unsigned i = 0; i < MANY; i++) {
+                snprintf(expected, sizeof(expected), "/nowhere/\u00e9:%u (missing here)%s", i,
+                         i + 1 < MANY ? ", " : "\n");
+                expect_output(expected);
+        }
 }
 END_TEST
 
@@ -201,14 +213,9 @@ START_TEST(reports_a_missing_bus) {
 }
 END_TEST
 
-static int status_to_nobody(const struct arguments *arguments) {
-        return ctl_to_full_device(command_status, arguments);
-}
-
-START_TEST(fails_if_it_cannot_print) {
+START_TEST(quiet_prints_nothing) {
         bus_peer_start(answer_all);
-        ck_assert_int_eq(CTL(status_to_nobody, NULL), COMMAND_FAILED);
-        ck_assert_str_ne(captured.errors, "");
+        expect_status(CTL(command_status, "--quiet"), "");
 }
 END_TEST
 
@@ -221,9 +228,9 @@ int main(void) {
         tcase_add_test(tests, missing_properties_are_null);
         tcase_add_test(tests, shows_user_and_state_of_build_directories);
         tcase_add_test(tests, shows_where_build_directories_lead_to);
-        tcase_add_test(tests, truncates_directories_and_reads_on);
+        tcase_add_test(tests, prints_any_number_of_directories);
         tcase_add_test(tests, refuses_a_malformed_answer);
         tcase_add_test(tests, reports_a_missing_bus);
-        tcase_add_test(tests, fails_if_it_cannot_print);
+        tcase_add_test(tests, quiet_prints_nothing);
         return suite_run_all(suite);
 }
