@@ -3,7 +3,8 @@
 
 /*
  * The commands of mountatctl. Each is an entry in the table of mountatctl.c and a function, which
- * gets parsed arguments, prints errors to standard error and returns the exit status.
+ * gets parsed arguments, prints errors to standard error and returns the exit status. main()
+ * flushes standard output, and reports if that fails.
  */
 
 #include "client/arguments.h"

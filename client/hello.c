@@ -5,7 +5,6 @@
 #include "client/command.h"
 #include "client/session.h"
 
-#include <err.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -47,10 +46,7 @@ int command_hello(const struct arguments *arguments) {
                 return COMMAND_FAILED;
         }
 
-        hello_print(version, features);
-        if (fflush(stdout) != 0) {
-                warn("cannot write to standard output");
-                return COMMAND_FAILED;
-        }
+        if (!arguments->quiet)
+                hello_print(version, features);
         return 0;
 }

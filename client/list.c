@@ -6,7 +6,6 @@
 #include "client/manager.h"
 
 #include <err.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -65,10 +64,13 @@ int command_list(const struct arguments *arguments) {
         if (r < 0)
                 return COMMAND_FAILED;
 
-        r = table_print(&table, arguments->format, arguments->legend);
-        if (r == 0 && arguments->format == TABLE_TEXT && arguments->legend)
-                r = printf("\n%zu leases.\n", count) < 0 || fflush(stdout) != 0 ? -EIO : 0;
-        if (r < 0)
-                warn("cannot write to standard output");
-        return r < 0 ? COMMAND_FAILED : 0;
+        if (arguments->quiet)
+                return 0;
+        if (table_print(&table, arguments->format, arguments->legend) < 0) {
+                warnx("cannot list the leases: out of memory");
+                return COMMAND_FAILED;
+        }
+        if (arguments->format == TABLE_TEXT && arguments->legend)
+                printf("\n%zu leases.\n", count);
+        return 0;
 }

@@ -3,6 +3,7 @@
 /* main(): the table of commands, and what all of them need before they start. */
 
 #include "client/command.h"
+#include "client/signals.h"
 #include "common/text.h"
 #include "common/version.h"
 
@@ -113,7 +114,7 @@ static const char help_options[] =
         "\n"
         "Options of all commands:\n"
         "  --no-pager          does nothing: there is no pager\n"
-        "  --quiet, -q         of mount and hold: don't print the lease\n"
+        "  --quiet, -q         print nothing on success\n"
         "  --help              print this help\n"
         "  --version           print the version and features of this build\n"
         "\n"
@@ -139,12 +140,12 @@ static int help_print(void) {
         for (size_t i = 0; i < COMMANDS; i++)
                 printf("  %-8s %s\n", commands[i].name, commands[i].summary);
         fputs(help_options, stdout);
-        return fflush(stdout) == 0 ? 0 : COMMAND_FAILED;
+        return 0;
 }
 
 static int version_print(void) {
         fputs(VERSION_TEXT("mountatctl"), stdout);
-        return fflush(stdout) == 0 ? 0 : COMMAND_FAILED;
+        return 0;
 }
 
 static int usage_error(const struct command *command) {
@@ -180,26 +181,29 @@ static int command_start(const struct command *command, int argc, char **argv) {
         return command->act(&arguments);
 }
 
-/* If a standard stream is closed, the socket would get its number, and be sent messages. */
+/*
+ * If a standard stream is closed, the socket would get its number, and be sent messages. What takes
+ * its place fails like a closed one: it can't be read as input, nor written as output.
+ */
 static void streams_open(void) {
-        int fd;
-
-        do
-                fd = open("/dev/null", O_RDWR);
-        while (fd >= 0 && fd <= STDERR_FILENO);
-        if (fd >= 0)
-                close(fd);
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (fcntl(fd, F_GETFD) < 0)
+                        (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-int main(int argc, char **argv) {
-        char escaped[64];
+/* Turns success into a failure if output was lost, on the way or now. Returns the exit status. */
+static int streams_close(int status) {
+        bool lost = ferror(stdout);
 
-        streams_open();
-        /*
-         * A command inside a root may have the uid of this process outside. If this process were
-         * dumpable, /proc/<its pid>/root would be a way out (proc(5), ptrace(2)).
-         */
-        prctl(PR_SET_DUMPABLE, 0);
+        errno = 0;
+        if ((fclose(stdout) == 0 && !lost) || status != 0)
+                return status;
+        warnx("cannot write to standard output: %s", errno ? strerror(errno) : "it is incomplete");
+        return COMMAND_FAILED;
+}
+
+static int mountatctl(int argc, char **argv) {
+        char escaped[64];
 
         if (argc < 2) {
                 warnx("no command given: see mountatctl --help");
@@ -216,4 +220,15 @@ int main(int argc, char **argv) {
         warnx("unknown command %s: see mountatctl --help",
               text_escape(escaped, sizeof(escaped), argv[1]));
         return COMMAND_MISUSED;
+}
+
+int main(int argc, char **argv) {
+        streams_open();
+        signals_ignore_pipe();
+        /*
+         * A command inside a root may have the uid of this process outside. If this process were
+         * dumpable, /proc/<its pid>/root would be a way out (proc(5), ptrace(2)).
+         */
+        prctl(PR_SET_DUMPABLE, 0);
+        return streams_close(mountatctl(argc, argv));
 }

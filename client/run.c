@@ -117,12 +117,15 @@ __attribute__((noreturn)) static void run_child(const struct run *run,
                                                 const struct session *session,
                                                 const struct signals *signals, pid_t parent) {
         char **command = run->arguments->operands + 1;
+        int error;
 
         if (enter_root(session->root) < 0 || run_confine(run, parent) < 0)
                 _exit(COMMAND_RUN_FAILED);
         signals_restore(signals);
         execvp(command[0], command);
-        _exit(run_explain_exec(command[0], errno));
+        error = errno;
+        signals_ignore_pipe(); /* or the error message could change the exit status */
+        _exit(run_explain_exec(command[0], error));
 }
 
 /*

@@ -8,6 +8,9 @@
 
 #include <err.h>
 
+/* What SIGPIPE did before. */
+static void (*signals_pipe)(int) = SIG_DFL;
+
 int signals_open(struct signals *signals, const int *list, size_t n) {
         sigset_t set;
 
@@ -20,7 +23,7 @@ int signals_open(struct signals *signals, const int *list, size_t n) {
         if (signals->fd < 0) {
                 int error = errno;
 
-                signals_restore(signals);
+                sigprocmask(SIG_SETMASK, &signals->original, NULL);
                 warn("cannot wait for signals");
                 return -error;
         }
@@ -35,6 +38,11 @@ int signals_next(struct signals *signals, struct signalfd_siginfo *info) {
         return read(signals->fd, info, sizeof(*info)) == (ssize_t)sizeof(*info) ? 0 : -EAGAIN;
 }
 
+void signals_ignore_pipe(void) {
+        signals_pipe = signal(SIGPIPE, SIG_IGN);
+}
+
 void signals_restore(const struct signals *signals) {
         sigprocmask(SIG_SETMASK, &signals->original, NULL);
+        signal(SIGPIPE, signals_pipe);
 }

@@ -25,5 +25,11 @@ void signals_close(struct signals *signals);
 /* Reads the next signal without blocking; -EAGAIN if none is pending. */
 int signals_next(struct signals *signals, struct signalfd_siginfo *info);
 
-/* Restores the signal mask, in a child before it calls execve(2). */
+/*
+ * Ignores SIGPIPE from now on: a write to a pipe without a reader fails with EPIPE, and doesn't end
+ * a process that holds mounts.
+ */
+void signals_ignore_pipe(void);
+
+/* Restores the signal mask and SIGPIPE, in a child before it calls execve(2). */
 void signals_restore(const struct signals *signals);

@@ -155,27 +155,20 @@ static void table_print_array(const struct table *table, enum table_format forma
 
 /* ---- all ---- */
 
-static int table_flush(void) {
-        return fflush(stdout) == 0 && !ferror(stdout) ? 0 : -EIO;
-}
-
 int table_print(const struct table *table, enum table_format format, int titles) {
-        int r = 0;
-
         if (format == TABLE_TEXT)
-                r = table_print_text(table, titles);
-        else
-                table_print_array(table, format);
-        return r < 0 ? r : table_flush();
+                return table_print_text(table, titles);
+        table_print_array(table, format);
+        return 0;
 }
 
-int table_print_record(const struct table *table, enum table_format format) {
+void table_print_record(const struct table *table, enum table_format format) {
         size_t widest = 0;
 
         if (format != TABLE_TEXT) {
                 table_print_object(table, format, 0, "");
                 putchar('\n');
-                return table_flush();
+                return;
         }
         for (size_t i = 0; i < table->n_columns; i++) {
                 size_t width = table_width(table->columns[i].title);
@@ -184,5 +177,4 @@ int table_print_record(const struct table *table, enum table_format format) {
         }
         for (size_t i = 0; i < table->n_columns; i++)
                 printf("%*s: %s\n", (int)widest, table->columns[i].title, table->cells[i]);
-        return table_flush();
 }

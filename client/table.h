@@ -39,11 +39,12 @@ struct table {
 /* Appends one cell, formatted as by printf(3). On -ENOMEM the table is unchanged. */
 int table_add(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Prints all rows: columns, with titles if `titles` is set, or an array of objects. 0 or -EIO. */
+/* Prints all rows: columns, with titles if `titles` is set, or an array of objects. 0 or -ENOMEM.
+ */
 int table_print(const struct table *table, enum table_format format, int titles);
 
-/* Prints the only row: one line per cell, or one object. 0 or -EIO. */
-int table_print_record(const struct table *table, enum table_format format);
+/* Prints the only row: one line per cell, or one object. */
+void table_print_record(const struct table *table, enum table_format format);
 
 void table_free(struct table *table);
 

@@ -47,6 +47,15 @@ START_TEST(prints_version_and_a_line_per_feature) {
 }
 END_TEST
 
+START_TEST(quiet_prints_nothing) {
+        greeting = (struct wire_reply){.text = "mountatd 1.2"};
+        ctl_script(greeting_peer);
+        ck_assert_int_eq(CTL(command_hello, "-q"), 0);
+        ck_assert_str_eq(captured.output, "");
+        ck_assert_str_eq(captured.errors, "");
+}
+END_TEST
+
 START_TEST(reports_a_refusal) {
         greeting = (struct wire_reply){.status = STATUS_LIMIT_EXCEEDED, .text = "come again"};
         ctl_script(greeting_peer);
@@ -69,6 +78,7 @@ int main(void) {
         TCase *tests = scripted_case(suite, "hello");
 
         tcase_add_test(tests, prints_version_and_a_line_per_feature);
+        tcase_add_test(tests, quiet_prints_nothing);
         tcase_add_test(tests, reports_a_refusal);
         tcase_add_test(tests, reports_a_missing_daemon);
         return suite_run_all(suite);

@@ -8,6 +8,7 @@
 #include "common/fd.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ static int exec_mountatctl(const void *argument) {
 
         for (int i = 0; words[i]; i++)
                 argv[i + 1] = (char *)words[i];
+        bus_peer_set_address();
         if (chdir(scripted.dir) == 0 && setenv("MOUNTATD_SOCKET", scripted.path, 1) == 0)
                 fexecve(program, argv, environ);
         return 77;
@@ -84,17 +86,76 @@ START_TEST(version_is_the_same_for_every_command) {
 }
 END_TEST
 
+/* ---- output that is lost ---- */
+
 static int exec_to_full_device(const void *words) {
         int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
 
         return full < 0 || dup2(full, STDOUT_FILENO) < 0 ? 77 : exec_mountatctl(words);
 }
 
-START_TEST(fails_if_it_cannot_print) {
-        static const char *const lines[][2] = {{"--help"}, {"--version"}};
+static int exec_to_broken_pipe(const void *words) {
+        int fds[2];
 
-        for (size_t i = 0; i < N_ELEMENTS(lines); i++)
-                ck_assert_int_eq(capture(exec_to_full_device, lines[i]), COMMAND_FAILED);
+        signal(SIGPIPE, SIG_DFL);
+        if (pipe2(fds, O_CLOEXEC) < 0 || dup2(fds[1], STDOUT_FILENO) < 0)
+                return 77;
+        close(fds[0]);
+        return exec_mountatctl(words);
+}
+
+static int exec_without_output(const void *words) {
+        close(STDOUT_FILENO);
+        return exec_mountatctl(words);
+}
+
+static const struct {
+        int (*exec)(const void *words);
+        const char *error;
+} losses[] = {
+        {exec_to_full_device, "No space left on device"},
+        {exec_to_broken_pipe, "Broken pipe"},
+        {exec_without_output, "Bad file descriptor"},
+};
+
+static int answer_list_or_status(sd_bus_message *call) {
+        return sd_bus_message_is_method_call(call, NULL, "ListLeasesEx")
+                       ? bus_peer_reply_leases(call, NULL, 0)
+                       : sd_bus_reply_method_return(call, "a{sv}", 0);
+}
+
+/* Nothing stays mounted or created, except by mount: then the error names the lease. */
+START_TEST(fails_if_it_cannot_print) {
+        static const char *const lines[][4] = {
+                {"--help"},
+                {"--version"},
+                {"list", "--help"},
+                {"hello"},
+                {"list"},
+                {"list", "--json=short"},
+                {"status"},
+                {"status", "--json=pretty"},
+                {"hold", "--create", "root"},
+                {"mount", "--create", "root"},
+        };
+
+        bus_peer_start(answer_list_or_status);
+        for (size_t i = 0; i < N_ELEMENTS(lines) * N_ELEMENTS(losses); i++) {
+                const char *const *words = lines[i / N_ELEMENTS(losses)];
+                bool mounts = strcmp(words[0], "mount") == 0;
+                int status;
+
+                scripted_start(peer_obliging);
+                status = capture(losses[i % N_ELEMENTS(losses)].exec, words);
+                scripted_kill();
+                ck_assert_msg(status == COMMAND_FAILED, "%s: %d", words[0], status);
+                expect_errors("cannot write to standard output: ");
+                expect_errors(losses[i % N_ELEMENTS(losses)].error);
+                ck_assert_ptr_eq(strchr(captured.errors, '\n'), strrchr(captured.errors, '\n'));
+                ck_assert(is_there("proc") == mounts);
+                if (mounts)
+                        expect_errors("lease 0000001234567890 stays mounted");
+        }
 }
 END_TEST
 
@@ -203,8 +264,15 @@ static int exec_without_streams(const void *words) {
 
 /* Else the socket would get their number, and the daemon the output. */
 START_TEST(opens_missing_standard_streams) {
+        static const char *const hello[] = {"hello", NULL};
+        static const char *const hold[] = {"hold", "-q", "--create", "root", NULL};
+
         scripted_start(peer_obliging);
-        ck_assert_int_eq(capture(exec_without_streams, (const char *const[]){"hello", NULL}), 0);
+        ck_assert_int_eq(capture(exec_without_streams, hello), COMMAND_FAILED);
+        scripted_kill();
+        scripted_start(peer_obliging);
+        ck_assert_int_eq(capture(exec_without_streams, hold), 0);
+        ck_assert(!is_there("proc"));
         ck_assert_str_eq(captured.output, "");
 }
 END_TEST

@@ -86,6 +86,35 @@ START_TEST(ignored_signals_stay_ignored) {
 }
 END_TEST
 
+static void (*pipe_action(void))(int) {
+        struct sigaction action;
+
+        ck_assert_int_eq(sigaction(SIGPIPE, NULL, &action), 0);
+        return action.sa_handler;
+}
+
+/* Ignored from the start, as some programs leave it to their children, it stays so. */
+START_TEST(broken_pipe_is_an_error_until_restored) {
+        void (*const actions[])(int) = {SIG_DFL, SIG_IGN};
+
+        for (size_t i = 0; i < 2; i++) {
+                SIGNALS_AUTO struct signals signals = SIGNALS_NONE;
+                int fds[2];
+
+                ck_assert(signal(SIGPIPE, actions[i]) != SIG_ERR);
+                signals_ignore_pipe();
+                ck_assert_int_eq(signals_open(&signals, list, 2), 0);
+                ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+                close(fds[0]);
+                ck_assert_int_eq(write(fds[1], "", 1), -1);
+                ck_assert_int_eq(errno, EPIPE);
+                close(fds[1]);
+                signals_restore(&signals);
+                ck_assert(pipe_action() == actions[i]);
+        }
+}
+END_TEST
+
 START_TEST(may_be_closed_unopened_and_twice) {
         struct signals signals = SIGNALS_NONE;
         unsigned before = descriptors_count();
@@ -107,7 +136,9 @@ static int open_without_descriptors(const void *argument) {
         (void)argument;
         sigemptyset(&empty);
         sigprocmask(SIG_SETMASK, &empty, NULL);
-        if (setrlimit(RLIMIT_NOFILE, &none) < 0 || signals_open(&signals, list, 2) != -EMFILE)
+        signals_ignore_pipe();
+        if (setrlimit(RLIMIT_NOFILE, &none) < 0 || signals_open(&signals, list, 2) != -EMFILE ||
+            pipe_action() != SIG_IGN)
                 return 1;
         return signals.fd < 0 && !is_blocked(SIGUSR1) ? 0 : 2;
 }
@@ -122,5 +153,6 @@ END_TEST
 int main(void) {
         return SUITE_RUN("signals", returns_pending_signals_one_by_one, descriptor_is_close_on_exec,
                          restores_the_original_mask, ignored_signals_stay_ignored,
-                         may_be_closed_unopened_and_twice, failure_is_reported_and_blocks_nothing);
+                         broken_pipe_is_an_error_until_restored, may_be_closed_unopened_and_twice,
+                         failure_is_reported_and_blocks_nothing);
 }
