@@ -15,7 +15,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static const int hold_signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+static const int hold_signals[] = {
+        SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM,
+};
 
 enum hold_source {
         HOLD_SIGNALS,
@@ -50,15 +52,14 @@ static int hold_wait(struct session *session, const struct signals *signals) {
                         [HOLD_INPUT] = {.fd = STDIN_FILENO, .events = POLLIN},
                         [HOLD_DAEMON] = {.fd = session_fd(session), .events = POLLIN},
                 };
-                int ready = poll(pollers, HOLD_SOURCES, session_patience(session));
 
-                if (ready < 0) {
+                if (poll(pollers, HOLD_SOURCES, session_patience(session)) < 0) {
                         if (errno == EINTR)
                                 continue;
                         warn("cannot wait for signals and standard input");
                         return -EIO;
                 }
-                if (ready == 0 || pollers[HOLD_DAEMON].revents) {
+                if (pollers[HOLD_DAEMON].revents || session_patience(session) == 0) {
                         int result = session_tend(session);
 
                         if (result < 0)

@@ -28,7 +28,7 @@
 
 /* SIGCHLD reports the command's end; the others are forwarded to it. */
 static const int run_signals[] = {
-        SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
+        SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM,
 };
 
 enum run_source {
@@ -164,9 +164,9 @@ static int run_wait(struct session *session, struct signals *signals, pid_t chil
                         [RUN_SIGNALS] = {.fd = signals->fd, .events = POLLIN},
                         [RUN_DAEMON] = {.fd = session_fd(session), .events = POLLIN},
                 };
-                int ready = poll(pollers, RUN_SOURCES, session_patience(session));
 
-                if (ready == 0 || pollers[RUN_DAEMON].revents)
+                poll(pollers, RUN_SOURCES, session_patience(session));
+                if (pollers[RUN_DAEMON].revents || session_patience(session) == 0)
                         session_tend(session);
                 if (pollers[RUN_SIGNALS].revents && run_take_signals(signals, child, &status))
                         return WIFEXITED(status) ? WEXITSTATUS(status)

@@ -128,15 +128,19 @@ int session_fd(const struct session *session) {
         return fd < 0 || session->lease == 0 ? -EBADF : fd;
 }
 
-int session_patience(const struct session *session) {
-        return session->lost_until ? SESSION_PAUSE : -1;
-}
-
 static int64_t session_now(void) {
         struct timespec now;
 
         clock_gettime(CLOCK_MONOTONIC, &now);
         return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int session_patience(const struct session *session) {
+        int64_t left = session->retry_at - session_now();
+
+        if (!session->lost_until)
+                return -1;
+        return left > 0 ? (int)left : 0;
 }
 
 static int session_give_up(struct session *session, int error) {
@@ -169,5 +173,6 @@ int session_tend(struct session *session) {
                 return session_recovered(session);
         if (result == -ENOENT || session_now() >= session->lost_until)
                 return session_give_up(session, result);
+        session->retry_at = session_now() + SESSION_PAUSE;
         return 0;
 }

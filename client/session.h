@@ -24,6 +24,7 @@ struct session {
         uint64_t lease;          /* 0: nothing is mounted */
         uint32_t timeout;        /* milliseconds, 0: the library's default */
         int64_t lost_until;      /* milliseconds: when to give up a lost daemon; 0: it isn't lost */
+        int64_t retry_at;        /* milliseconds: the next attempt, while the daemon is lost */
         bool told;               /* the restart of the daemon has been printed */
 };
 
@@ -47,8 +48,8 @@ int session_mount(struct session *session, const char *path);
 int session_unmount(struct session *session);
 
 /*
- * The descriptor to poll for POLLIN, and poll(2)'s timeout in milliseconds: call session_tend()
- * after either.
+ * The descriptor to poll for POLLIN, and poll(2)'s timeout in milliseconds: call session_tend() if
+ * the one is readable or the other is 0, whatever else poll(2) returned for.
  */
 int session_fd(const struct session *session);
 int session_patience(const struct session *session);

@@ -672,7 +672,7 @@ RUN_TEST(made_directories_are_removed_when_the_mount_fails) {
 /* A shell that handles its traps: a signal just before read doesn't interrupt it. */
 #define SLEEP_FOR_EVER "echo ready; while :; do read -t 1 line; done"
 
-static const int forwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+static const int forwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM};
 
 RUN_TEST(signals_reach_the_command_which_may_catch_them) {
         struct service service = service_start_with("run", NULL);
@@ -814,7 +814,8 @@ static struct program hold(const struct service *service, const char *root) {
 }
 
 RUN_TEST(hold_ends_with_its_input_or_a_signal) {
-        static const int signals[] = {0, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+        static const int signals[] = {0,       SIGHUP,  SIGINT,  SIGQUIT,
+                                      SIGTERM, SIGUSR1, SIGUSR2, SIGALRM};
         struct service service = service_start_with("run", NULL);
         const char *root = ctl_make_bare_root(USER_ALICE);
 

@@ -7,8 +7,11 @@
 
 #include "common/fd.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* If a check fails, the peer exits and the client reports a lost connection. */
@@ -78,7 +81,7 @@ START_TEST(discards_its_input) {
 END_TEST
 
 START_TEST(unmounts_on_a_signal) {
-        static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+        static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM};
 
         ctl_script(granting);
         for (size_t i = 0; i < N_ELEMENTS(signals); i++) {
@@ -106,6 +109,29 @@ static void granting_and_dying(int connection) {
 START_TEST(fails_when_the_lease_is_lost) {
         ctl_script(granting_and_dying);
         CTL_START(command_hold, "--create", "root");
+        capture_await_end();
+        ck_assert_int_eq(capture_end(), COMMAND_FAILED);
+        ck_assert_str_ne(captured.errors, "");
+}
+END_TEST
+
+static int hold_with_busy_input(const struct arguments *arguments) {
+        FD_AUTO int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+
+        if (dup2(zero, STDIN_FILENO) < 0)
+                abort();
+        return command_hold(arguments);
+}
+
+/* Without a free descriptor each attempt to reconnect fails at once. */
+START_TEST(input_does_not_keep_it_from_recovery) {
+        const struct rlimit limit = {3, 3}; /* enough for poll(2) */
+
+        ctl_script(granting);
+        CTL_START(hold_with_busy_input, "--create", "--timeout=1", "root");
+        capture_await("lease 0000001234567890\n");
+        ck_assert_int_eq(prlimit(captured.pid, RLIMIT_NOFILE, &limit, NULL), 0);
+        scripted_stop();
         capture_await_end();
         ck_assert_int_eq(capture_end(), COMMAND_FAILED);
         ck_assert_str_ne(captured.errors, "");
@@ -161,6 +187,7 @@ int main(void) {
         tcase_add_test(tests, discards_its_input);
         tcase_add_test(tests, unmounts_on_a_signal);
         tcase_add_test(tests, fails_when_the_lease_is_lost);
+        tcase_add_test(tests, input_does_not_keep_it_from_recovery);
         tcase_add_test(tests, unmounts_if_it_cannot_print);
         tcase_add_test(tests, fails_when_the_unmount_fails);
         tcase_add_test(tests, error_names_a_daemon_without_dev);

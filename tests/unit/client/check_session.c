@@ -285,6 +285,10 @@ static int wait_and_give_up(const void *argument) {
         ck_assert_int_eq(session_tend(&session), 0);
         ck_assert_uint_eq(session.lease, SCRIPTED_LEASE);
         ck_assert_int_gt(session_patience(&session), 0);
+        session.retry_at = 1; /* the pause is over, whatever else there was to do in it */
+        ck_assert_int_eq(session_patience(&session), 0);
+        ck_assert_int_eq(session_tend(&session), 0);
+        ck_assert_int_gt(session_patience(&session), 0);
         fputs("later\n", stderr);
 
         session.lost_until = 1; /* the timeout is over */
