@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -86,6 +87,8 @@ static bool run_is_there(const char *command) {
         const char *path = getenv("PATH") ?: "/bin:/usr/bin"; /* as execvp(3) has it */
         char candidate[PATH_MAX];
 
+        if (!*command) /* which would be the directories of PATH themselves */
+                return false;
         if (strchr(command, '/'))
                 return access(command, F_OK) == 0 || errno == EACCES;
         for (;;) {
@@ -105,7 +108,8 @@ static int run_explain_exec(const char *command, int error) {
 
         text_escape(escaped, sizeof(escaped), command);
         if (!run_is_there(command)) {
-                warnx("cannot find %s in the root", escaped);
+                warnx("cannot find %s in the root",
+                      *command ? escaped : "a command without a name");
                 return COMMAND_RUN_NOT_FOUND;
         }
         warnx("cannot execute %s in the root: %s", escaped,
@@ -187,6 +191,24 @@ static int run_command(const struct run *run, struct session *session, struct si
         return run_wait(session, signals, child);
 }
 
+/*
+ * A directory among the standard descriptors is a way out of the root, by openat(2) or
+ * /proc/self/fd.
+ */
+static int run_check_streams(const struct arguments *arguments) {
+        static const char *const names[] = {"input", "output", "error"};
+        struct stat stat;
+
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && !arguments->keep_fds; fd++)
+                if (fstat(fd, &stat) == 0 && S_ISDIR(stat.st_mode)) {
+                        warnx("standard %s is a directory, by which the command could leave its "
+                              "root: redirect it, for example to /dev/null",
+                              names[fd]);
+                        return -EISDIR;
+                }
+        return 0;
+}
+
 int command_run(const struct arguments *arguments) {
         SESSION_AUTO struct session session = SESSION_NONE;
         SIGNALS_AUTO struct signals signals = SIGNALS_NONE;
@@ -197,7 +219,7 @@ int command_run(const struct arguments *arguments) {
         /* An ignored SIGCHLD would make the kernel reap the command and keep its status. */
         signal(SIGCHLD, SIG_DFL);
         /* Signals are blocked before the mount: dying of one would leave created directories. */
-        if (session_connect(&session, arguments) < 0 ||
+        if (run_check_streams(arguments) < 0 || session_connect(&session, arguments) < 0 ||
             signals_open(&signals, run_signals, sizeof(run_signals) / sizeof(run_signals[0])) < 0 ||
             session_mount(&session, arguments->operands[0]) < 0)
                 return COMMAND_RUN_FAILED;

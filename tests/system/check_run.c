@@ -86,6 +86,7 @@ RUN_TEST(exit_status_tells_its_own_failures_apart) {
                 {{"run", root, "--", "/no"}, 127, "cannot find /no in the root"},
                 {{"run", root, "--", "no"}, 127, "cannot find no in the root"},
                 {{"run", root, "--", "/bin/no/no"}, 127, "cannot find"},
+                {{"run", root, "--", ""}, 127, "cannot find a command without a name"},
                 {{"run", root, "--", "sh"}, 127, "cannot find sh", .path = "/closed:/no"},
                 {{"run", root, "--", "/data"}, 126, "cannot execute /data"},
                 {{"run", root, "--", "text"}, 126, "cannot execute text"},
@@ -802,6 +803,55 @@ RUN_TEST(command_goes_on_when_its_mounts_are_lost) {
         ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 5, "0x%x", status);
 }
 
+/* The parent had SIGPIPE's default action, and nobody reads the errors any more. */
+static void become_alice_without_reader(void) {
+        int fds[2];
+
+        CTL_BECOME_USUALLY();
+        ck_assert(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
+        ck_assert_int_eq(pipe(fds), 0);
+        ck_assert_int_eq(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+        close(fds[0]);
+        close(fds[1]);
+}
+
+/* The loss is handled, and printed, before the signal. */
+RUN_TEST(command_goes_on_when_nobody_reads_of_the_loss) {
+        struct service service = service_start_with("run", NULL);
+        struct ctl ctl = {
+                .service = &service,
+                .arguments = {"run", "--timeout", "1", ctl_make_root(USER_ALICE), "--", "sh", "-c",
+                              "trap 'exit 5' USR1; " SLEEP_FOR_EVER},
+                .become = become_alice_without_reader,
+        };
+        struct program program = ctl_start(&ctl);
+        int status;
+
+        program_await(&program, "ready\n");
+        ck_assert_int_eq(kill(service.pid, SIGKILL), 0);
+        service_wait(&service);
+        ck_assert_int_eq(kill(program.pid, SIGUSR1), 0);
+        status = program_reap(&program);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 5, "0x%x", status);
+}
+
+static void become_alice_with_a_directory(void) {
+        CTL_BECOME_USUALLY();
+        ck_assert_int_eq(dup2(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC), STDIN_FILENO),
+                         STDIN_FILENO);
+}
+
+RUN_TEST(command_gets_no_directory_as_input) {
+        struct service service = service_start_with("run", NULL);
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE), "ls /proc/self/fd/0/..");
+        struct program program;
+
+        ctl.become = become_alice_with_a_directory;
+        program = ctl_run(&ctl, 125);
+        program_expect(&program, "standard input is a directory");
+        service_stop(&service);
+}
+
 /* ---- hold ---- */
 
 static struct program hold(const struct service *service, const char *root) {
@@ -988,6 +1038,8 @@ int main(void) {
         tcase_add_test(tests, command_and_mounts_go_when_mountatctl_is_killed);
         tcase_add_test(tests, what_the_command_started_outlives_a_kill);
         tcase_add_test(tests, command_goes_on_when_its_mounts_are_lost);
+        tcase_add_test(tests, command_goes_on_when_nobody_reads_of_the_loss);
+        tcase_add_test(tests, command_gets_no_directory_as_input);
         tcase_add_test(tests, hold_ends_with_its_input_or_a_signal);
         tcase_add_test(tests, path_beyond_path_max_is_refused);
         tcase_add_test(tests, remount_of_one_changes_all_but_with_bind);

@@ -12,6 +12,7 @@
 #include "common/fd.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 
@@ -24,12 +25,20 @@ START_TEST(finds_commands_like_execvp) {
                 const char *path, *command;
                 bool there;
         } cases[] = {
-                {"", "/dev/null", true},         {"", "/dev/null/x", false}, /* ENOTDIR */
-                {"", "/nowhere/x", false},       {"", "./nowhere", false},
-                {"/dev", "null", true},          {"/nowhere:/dev", "null", true},
-                {"/dev:/nowhere", "null", true}, {"/nowhere:/proc:/sys", "null", false},
-                {":/dev:", "null", true},        {"", "null", false},
-                {NULL, "null", false},           {"/", "dev", true},
+                {"", "/dev/null", true},
+                {"", "/dev/null/x", false}, /* ENOTDIR */
+                {"", "/nowhere/x", false},
+                {"", "./nowhere", false},
+                {"/dev", "null", true},
+                {"/nowhere:/dev", "null", true},
+                {"/dev:/nowhere", "null", true},
+                {"/nowhere:/proc:/sys", "null", false},
+                {":/dev:", "null", true},
+                {"", "null", false},
+                {"/dev", "", false},
+                {"", "", false},
+                {NULL, "null", false},
+                {"/", "dev", true},
         };
 
         for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
@@ -290,6 +299,8 @@ ROOT_TEST(own_failures_have_their_own_statuses) {
         ck_assert_int_eq(CTL(command_run, "--create", "root", "/script"),
                          COMMAND_RUN_NOT_EXECUTABLE);
         expect_errors("interpreter");
+        ck_assert_int_eq(CTL(command_run, "--create", "root", "--", ""), COMMAND_RUN_NOT_FOUND);
+        expect_errors("cannot find a command without a name in the root");
         ck_assert(!is_there("mounted") && !is_there("proc"));
         ck_assert_int_eq(CTL(command_run, "root", "sh"), COMMAND_RUN_FAILED);
         expect_errors("--create");
@@ -343,6 +354,103 @@ ROOT_TEST(reports_a_failed_unmount_and_keeps_the_status) {
         expect_errors("cannot unmount proc and sysfs below root: host-failed");
 }
 
+/* As main() starts it, with nobody to read its errors. */
+static int run_without_reader(const struct arguments *arguments) {
+        int fds[2];
+
+        signal(SIGPIPE, SIG_DFL);
+        signals_ignore_pipe();
+        if (pipe2(fds, O_CLOEXEC) < 0 || dup2(fds[1], STDERR_FILENO) < 0)
+                abort();
+        close(fds[0]);
+        return command_run(arguments);
+}
+
+/* On the loss of its mounts it handles the daemon first, then the signal. */
+ROOT_TEST(command_outlives_the_reader_of_errors) {
+        ctl_script(dying_after_the_mount);
+        CTL_START(run_without_reader, "--create", "root", "--", "sh", "-c",
+                  "trap 'exit 6' USR1; echo ready; while :; do busybox sleep 0.01; done");
+        capture_await("ready\n");
+        scripted_kill();
+        scripted_start(dying_after_the_mount);
+        ck_assert_int_eq(kill(captured.pid, SIGUSR1), 0);
+        ck_assert_int_eq(capture_end(), 6);
+}
+
+ROOT_TEST(command_gets_the_original_sigpipe) {
+        ctl_script(marking);
+        ck_assert_int_eq(CTL(run_without_reader, "--create", "root", "--", "sh", "-c",
+                             "kill -PIPE $$; exit 3"),
+                         COMMAND_RUN_SIGNAL + SIGPIPE);
+        ck_assert_int_eq(CTL(run_without_reader, "--create", "root", "nothing"),
+                         COMMAND_RUN_NOT_FOUND);
+}
+
+/* Sends that often enough to leave no pause. */
+static pid_t start_pest(pid_t victim) {
+        pid_t pid = fork();
+
+        ck_assert_int_ge(pid, 0);
+        if (pid > 0)
+                return pid;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        while (kill(victim, SIGUSR1) == 0)
+                usleep(1000);
+        _exit(0);
+}
+
+/* Without a free descriptor each attempt to reconnect fails at once. */
+ROOT_TEST(signals_do_not_keep_it_from_recovery) {
+        const struct rlimit limit = {3, 3};
+        pid_t pest;
+
+        ctl_script(marking);
+        CTL_START(command_run, "--create", "--timeout=1", "root", "--", "sh", "-c",
+                  "trap : USR1; echo ready; until read line; do :; done; exit 6");
+        capture_await("ready\n");
+        ck_assert_int_eq(prlimit(captured.pid, RLIMIT_NOFILE, &limit, NULL), 0);
+        pest = start_pest(captured.pid);
+        scripted_stop();
+        capture_await_errors("\n");
+        ck_assert_int_eq(kill(pest, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(pest, NULL, 0), pest);
+        ck_assert_int_eq(write(captured.input, "go\n", 3), 3);
+        ck_assert_int_eq(capture_end(), 6);
+}
+
+static int stream; /* to be a directory */
+
+static int run_with_a_directory(const struct arguments *arguments) {
+        FD_AUTO int directory = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        FD_AUTO int errors = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+        int status;
+
+        if (dup2(directory, stream) < 0)
+                abort();
+        status = command_run(arguments);
+        if (stream == STDERR_FILENO && dup2(errors, STDERR_FILENO) >= 0)
+                warnx("standard error is back");
+        return status;
+}
+
+/* By openat(2) or /proc/self/fd/0/.. it would be a way out. */
+ROOT_TEST(command_gets_no_directory_as_standard_stream) {
+        static const char *const names[] = {"standard input is a directory",
+                                            "standard output is a directory", "error is back"};
+
+        ctl_script(marking);
+        for (stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++) {
+                ck_assert_int_eq(
+                        CTL(run_with_a_directory, "--create", "root", "--", "sh", "-c", "exit 3"),
+                        COMMAND_RUN_FAILED);
+                expect_errors(names[stream]);
+                ck_assert_int_eq(CTL(run_with_a_directory, "--keep-fds", "--create", "root", "--",
+                                     "sh", "-c", "exit 3"),
+                                 3);
+        }
+}
+
 int main(void) {
         Suite *suite = suite_create("run");
         TCase *tests = scripted_case(suite, "run");
@@ -358,6 +466,10 @@ int main(void) {
         tcase_add_test(tests, own_failures_have_their_own_statuses);
         tcase_add_test(tests, command_gets_the_original_signal_mask);
         tcase_add_test(tests, command_outlives_the_loss_of_its_mounts);
+        tcase_add_test(tests, command_outlives_the_reader_of_errors);
+        tcase_add_test(tests, command_gets_the_original_sigpipe);
+        tcase_add_test(tests, signals_do_not_keep_it_from_recovery);
+        tcase_add_test(tests, command_gets_no_directory_as_standard_stream);
         tcase_add_test(tests, reports_a_failed_unmount_and_keeps_the_status);
         return suite_run_all(suite);
 }
