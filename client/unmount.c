@@ -10,9 +10,11 @@
  */
 
 #include "client/command.h"
+#include "client/flag.h"
 #include "client/manager.h"
 #include "client/session.h"
 #include "common/fd.h"
+#include "common/file_system.h"
 #include "common/text.h"
 
 #include <err.h>
@@ -24,13 +26,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
         UNMOUNT_LEASE_DIGITS = 16,
         UNMOUNT_LEASES_MAX = 64, /* below one directory: there are proc, sys and dev */
 };
 
-/* Hexadecimal with "0x" or with 16 digits, as list prints it; else decimal, as busctl prints it. */
+/*
+ * Hexadecimal with "0x" or with 16 digits, as list prints it; else decimal, as busctl prints it. No
+ * decimal id has 16 digits, except those of mountatd 0.1.
+ */
 static bool unmount_is_lease(const char *text, uint64_t *lease) {
         bool hexadecimal = strncmp(text, "0x", 2) == 0 || strlen(text) == UNMOUNT_LEASE_DIGITS;
         char *end;
@@ -42,14 +48,11 @@ static bool unmount_is_lease(const char *text, uint64_t *lease) {
         return errno == 0 && *end == '\0';
 }
 
-/* The kernel's path of the directory, escaped as in the daemon's list. */
-static int unmount_place(const char *path, char *place, size_t size) {
-        FD_AUTO int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+/* The kernel's path of the directory `fd`, escaped as in the daemon's list. */
+static int unmount_place(int fd, char *place, size_t size) {
         char link[32], name[PATH_MAX];
         ssize_t length;
 
-        if (fd < 0)
-                return -errno;
         snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
         length = readlink(link, name, sizeof(name) - 1);
         if (length < 0)
@@ -68,24 +71,65 @@ static bool unmount_is_cut(const char *listed, const char *place) {
                strncmp(listed, place, kept) == 0;
 }
 
+/* Whether a file system of the lease is mounted in the directory `fd`. Asks the kernel only. */
+static bool unmount_is_seen(int fd, const struct manager_lease *lease) {
+        for (uint32_t i = FLAG_FIRST; i <= FLAG_LAST; i++) {
+                struct statx statx_of_mount;
+
+                if (strstr(lease->file_systems, file_system_name(i)) &&
+                    statx(fd, file_system_directory(i),
+                          AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0,
+                          &statx_of_mount) == 0 &&
+                    (statx_of_mount.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+                        return true;
+        }
+        return false;
+}
+
+/* What the list has for a place. */
+struct unmount_found {
+        uint64_t leases[UNMOUNT_LEASES_MAX];
+        size_t count;
+        bool cut;    /* also leases with a truncated path that may match */
+        bool unseen; /* also a lease whose mounts this process doesn't see there */
+};
+
 /*
- * Finds leases in mountatd's mount namespace; in a container the same path is another directory.
- * `*cut` counts leases with a truncated path that may match.
+ * Finds leases in mountatd's mount namespace, by the path `place` of the directory `fd`. In another
+ * namespace, as in a container or with PrivateTmp=, the same path may be another directory: without
+ * the mounts, or with those of a lease in that namespace.
  */
-static int unmount_find(sd_bus *bus, const char *place, uint64_t *leases, unsigned *cut) {
+static int unmount_find(sd_bus *bus, int fd, const char *place, struct unmount_found *found) {
         MANAGER_MESSAGE_AUTO sd_bus_message *reply = NULL;
         struct manager_lease lease;
-        int count = 0, r = manager_list(bus, MANAGER_OWN, &reply);
+        struct stat here = {0};
+        bool taken = false;
+        int r = manager_list(bus, MANAGER_OWN, &reply);
 
-        *cut = 0;
+        stat("/proc/self/ns/mnt", &here);
+        *found = (struct unmount_found){0};
         while (r >= 0 && (r = manager_next(reply, &lease)) > 0)
                 if (lease.elsewhere)
-                        continue;
-                else if (strcmp(lease.place, place) == 0 && count < UNMOUNT_LEASES_MAX)
-                        leases[count++] = lease.lease;
-                else if (unmount_is_cut(lease.place, place))
-                        ++*cut;
-        return r < 0 ? r : count;
+                        taken |= lease.namespace == here.st_ino && strcmp(lease.place, place) == 0;
+                else if (strcmp(lease.place, place) != 0)
+                        found->cut |= unmount_is_cut(lease.place, place);
+                else if (!unmount_is_seen(fd, &lease))
+                        found->unseen = true;
+                else if (found->count < UNMOUNT_LEASES_MAX)
+                        found->leases[found->count++] = lease.lease;
+        if (taken)
+                *found = (struct unmount_found){.unseen = true};
+        return r;
+}
+
+static const char *unmount_explain(const struct unmount_found *found) {
+        if (found->unseen)
+                return "the mounts of the lease with this path aren't seen from here, as in "
+                       "another "
+                       "mount namespace: give the lease's number, as printed by mountatctl list";
+        if (found->cut)
+                return "the path is too long for mountatctl list: give the lease's number";
+        return "you have no lease there: see mountatctl list";
 }
 
 struct unmount {
@@ -118,10 +162,10 @@ static int unmount_lease(struct unmount *unmount, uint64_t lease) {
 }
 
 static int unmount_below(struct unmount *unmount, const char *path) {
+        FD_AUTO int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         char escaped[4 * PATH_MAX], place[4 * PATH_MAX];
-        uint64_t leases[UNMOUNT_LEASES_MAX];
-        int count, r = unmount_place(path, place, sizeof(place));
-        unsigned cut;
+        struct unmount_found found;
+        int r = fd < 0 ? -errno : unmount_place(fd, place, sizeof(place));
 
         text_escape(escaped, sizeof(escaped), path);
         if (r < 0) {
@@ -135,17 +179,17 @@ static int unmount_below(struct unmount *unmount, const char *path) {
                       escaped);
                 return r;
         }
-        count = unmount_find(unmount->bus, place, leases, &cut);
-        if (count == 0) {
-                warnx("cannot unmount below %s: %s", escaped,
-                      cut > 0 ? "the path is too long for mountatctl list: give the lease's number"
-                              : "you have no lease there: see mountatctl list");
+        r = unmount_find(unmount->bus, fd, place, &found);
+        if (r < 0)
+                return r;
+        if (found.count == 0) {
+                warnx("cannot unmount below %s: %s", escaped, unmount_explain(&found));
                 return -ENOENT;
         }
-        for (int i = 0; i < count; i++)
-                if (unmount_lease(unmount, leases[i]) < 0)
+        for (size_t i = 0; i < found.count; i++)
+                if (unmount_lease(unmount, found.leases[i]) < 0)
                         r = -ECANCELED;
-        return count < 0 ? count : r;
+        return r;
 }
 
 int command_unmount(const struct arguments *arguments) {

@@ -157,9 +157,9 @@ rules() {
                 "$(call 'syscall')" daemon/kernel.c client/root.c
         stands_only_in 'working directories and namespaces change in kernel and enter alone' \
                 "$(call 'f?chdir|chroot|unshare|setns')" daemon/kernel.c client/enter.c
-        stands_only_in 'facts of descriptors are asked for in kernel and holding alone' \
+        stands_only_in 'facts of descriptors are asked for in kernel, holding and unmount alone' \
                 "$(call 'statx|statv?fs|fstatv?fs|name_to_handle_at|readlinkat')" \
-                daemon/kernel.c client/holding.c
+                daemon/kernel.c client/{holding,unmount}.c
         stands_only_in 'threads are made and joined in thread, log and keeper alone' \
                 "$(call 'pthread_(create|join|detach|cancel|attr_[a-z]+|kill)')" \
                 daemon/thread.c daemon/log.c client/keeper.c

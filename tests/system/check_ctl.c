@@ -200,6 +200,27 @@ BUS_TEST(unmounts_below_a_directory_as_root_for_another_user) {
         bus_fixture_close(&fixture);
 }
 
+/* As for a service with PrivateTmp=, or one that only has a namespace of its own. */
+BUS_TEST(unmounts_below_a_directory_only_where_the_mounts_are) {
+        static const char in_there[] =
+                "--version >/dev/null && unshare -m --propagation %s sh -c '%s " MOUNTATCTL_PROGRAM
+                " unmount %s'";
+        struct bus_fixture fixture = ctl_stage_open();
+        char cover[1024], root[256];
+
+        sandbox_make_directory(0, 0755, "there");
+        sandbox_make_root(USER_ALICE, "there/root");
+        snprintf(root, sizeof(root), "%s", sandbox_path("there/root"));
+        snprintf(cover, sizeof(cover), "mount -t tmpfs none %s && mkdir -p %s/proc %s/sys &&",
+                 sandbox_path("there"), root, root);
+        ctl_mount(USER_ALICE, root);
+        expect(ctl(0, in_there, "private", cover, root), 1, "aren't seen from here");
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 2);
+        expect_silence(ctl(0, in_there, "slave", "", root));
+        ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
+        bus_fixture_close(&fixture);
+}
+
 /* For own leases, neither needs a bus. */
 BUS_TEST(mounts_and_unmounts_without_a_bus) {
         struct bus_fixture fixture = ctl_stage_open();
@@ -625,6 +646,7 @@ int main(void) {
         tcase_add_test(tests, knows_quiet_and_no_pager);
         tcase_add_test(tests, unmounts_by_lease_ones_own_and_as_root_anybodys);
         tcase_add_test(tests, unmounts_below_a_directory_as_root_for_another_user);
+        tcase_add_test(tests, unmounts_below_a_directory_only_where_the_mounts_are);
         tcase_add_test(tests, mounts_and_unmounts_without_a_bus);
         tcase_add_test(tests, root_is_told_how_to_mount_for_another_user);
         tcase_add_test(tests, unmounts_by_decimal_lease);

@@ -60,23 +60,21 @@ END_TEST
 /* ---- the place of a directory ---- */
 
 START_TEST(place_is_the_kernels_path_escaped) {
-        char path[256], place[1024], expected[256];
-        unsigned before = descriptors_count();
+        char place[1024], expected[256];
+        int fd;
 
-        snprintf(path, sizeof(path), "%s/root/../root/.", scripted.dir);
         snprintf(expected, sizeof(expected), "%s/root", scripted.dir);
-        ck_assert_int_eq(unmount_place(path, place, sizeof(place)), 0);
+        ck_assert_int_eq(unmount_place(scripted.root, place, sizeof(place)), 0);
         ck_assert_str_eq(place, expected);
 
         ck_assert_int_eq(mkdirat(scripted.root, "a\n", 0755), 0);
-        snprintf(path, sizeof(path), "%s/root/a\n", scripted.dir);
+        fd = openat(scripted.root, "a\n", O_PATH | O_DIRECTORY | O_CLOEXEC);
         snprintf(expected, sizeof(expected), "%s/root/a\\x0a", scripted.dir);
-        ck_assert_int_eq(unmount_place(path, place, sizeof(place)), 0);
+        ck_assert_int_eq(unmount_place(fd, place, sizeof(place)), 0);
         ck_assert_str_eq(place, expected);
+        fd_close(fd);
 
-        ck_assert_int_eq(unmount_place("/nowhere/at/all", place, sizeof(place)), -ENOENT);
-        ck_assert_int_eq(unmount_place("/dev/null", place, sizeof(place)), -ENOTDIR);
-        ck_assert_uint_eq(descriptors_count(), before);
+        ck_assert_int_eq(unmount_place(-1, place, sizeof(place)), -ENOENT);
 }
 END_TEST
 
@@ -214,19 +212,23 @@ static void start_both(void) {
         ctl_script(having_one);
 }
 
-START_TEST(unmounts_all_leases_below_a_directory) {
+MOUNT_TEST(unmounts_all_leases_below_a_directory) {
         start_both();
+        make_mountpoints();
+        mount_on("proc");
         add_lease(SCRIPTED_LEASE, root_path);
         add_lease(1, root_path);
         add_lease(2, "/");
         add_lease(3, "/srv/root");
         bus_peer_start(list_or_unmount);
         expect_silence(CTL(command_unmount, "root"));
+        unmount_from("proc");
 }
-END_TEST
 
-START_TEST(goes_on_after_a_failure) {
+MOUNT_TEST(goes_on_after_a_failure) {
         start_both();
+        make_mountpoints();
+        mount_on("proc");
         add_lease(7, root_path);
         add_lease(8, root_path);
         add_lease(1, root_path);
@@ -235,8 +237,8 @@ START_TEST(goes_on_after_a_failure) {
         expect_errors("cannot unmount lease 0000000000000007: no 7");
         expect_errors("cannot unmount lease 0000000000000008: no 8");
         ck_assert_ptr_null(strstr(captured.errors, "0000000000000001"));
+        unmount_from("proc");
 }
-END_TEST
 
 START_TEST(ignores_the_same_path_in_a_container) {
         start_both();
@@ -247,6 +249,56 @@ START_TEST(ignores_the_same_path_in_a_container) {
         expect_errors("mountatctl list");
 }
 END_TEST
+
+static void expect_unseen(void) {
+        ck_assert_int_eq(CTL(command_unmount, "root"), COMMAND_FAILED);
+        expect_errors("below root: ");
+        expect_errors("aren't seen from here");
+        expect_errors("give the lease's number");
+}
+
+/* The lease is on another directory of that path: unmount_first() would release it. */
+MOUNT_TEST(refuses_a_directory_without_the_mounts) {
+        start_both();
+        add_lease(1, root_path);
+        strcpy(add_lease(1, root_path)->file_systems, "sysfs,dev");
+        bus_peer_start(list_or_unmount);
+        expect_unseen();
+        make_mountpoints();
+        expect_unseen();
+
+        n_leases = 0;
+        strcpy(add_lease(1, root_path)->file_systems, "sysfs,dev");
+        bus_peer_start(list_or_unmount);
+        mount_on("proc");
+        expect_unseen();
+        mount_on("sys");
+        expect_silence(CTL(command_unmount, "root"));
+        unmount_from("sys");
+        unmount_from("proc");
+}
+
+/* Like the mounts in a container on the same path as one outside. */
+MOUNT_TEST(refuses_mounts_of_another_lease_in_this_namespace) {
+        struct manager_lease *inside;
+        struct stat here;
+
+        start_both();
+        make_mountpoints();
+        mount_on("proc");
+        ck_assert_int_eq(stat("/proc/self/ns/mnt", &here), 0);
+        add_lease(1, root_path);
+        inside = add_lease(2, root_path);
+        inside->elsewhere = true;
+        inside->namespace = here.st_ino;
+        bus_peer_start(list_or_unmount);
+        expect_unseen();
+
+        inside->namespace ++;
+        bus_peer_start(list_or_unmount);
+        expect_silence(CTL(command_unmount, "root"));
+        unmount_from("proc");
+}
 
 START_TEST(asks_for_the_number_of_a_truncated_place) {
         char cut[128];
@@ -262,14 +314,16 @@ START_TEST(asks_for_the_number_of_a_truncated_place) {
 END_TEST
 
 /* Only a broken daemon lists more leases than there are file systems. */
-START_TEST(bounds_the_list) {
+MOUNT_TEST(bounds_the_list) {
         start_both();
+        make_mountpoints();
+        mount_on("proc");
         for (size_t i = 0; i < N_ELEMENTS(leases); i++)
                 add_lease(1, root_path);
         bus_peer_start(list_or_unmount);
         expect_silence(CTL(command_unmount, "root"));
+        unmount_from("proc");
 }
-END_TEST
 
 START_TEST(refuses_what_is_no_directory) {
         start_both();
@@ -292,6 +346,7 @@ int main(void) {
         Suite *suite = suite_create("unmount");
         TCase *tests = scripted_case(suite, "unmount");
 
+        scripted_isolate();
         tcase_add_test(tests, tells_numbers_from_directories);
         tcase_add_test(tests, place_is_the_kernels_path_escaped);
         tcase_add_test(tests, truncated_place_may_match);
@@ -303,6 +358,8 @@ int main(void) {
         tcase_add_test(tests, unmounts_all_leases_below_a_directory);
         tcase_add_test(tests, goes_on_after_a_failure);
         tcase_add_test(tests, ignores_the_same_path_in_a_container);
+        tcase_add_test(tests, refuses_a_directory_without_the_mounts);
+        tcase_add_test(tests, refuses_mounts_of_another_lease_in_this_namespace);
         tcase_add_test(tests, asks_for_the_number_of_a_truncated_place);
         tcase_add_test(tests, bounds_the_list);
         tcase_add_test(tests, refuses_what_is_no_directory);
