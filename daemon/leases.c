@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The low bits of a lease's id are its index in the table and in the file; the others are random.
+ * The low bits of a lease's id are its index in the table and in the file. The two highest are set,
+ * so that its 16 hexadecimal digits have a letter, and no decimal id has 16 digits: `mountatctl
+ * unmount` takes both. The others are random.
  */
 
 #include "daemon/leases.h"
@@ -20,6 +22,8 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+
+#define LEASES_ID_HIGHEST (UINT64_C(3) << 62)
 
 struct leases {
         struct state state;
@@ -126,12 +130,12 @@ struct verdict leases_reserve(struct leases *leases, struct holder *holder,
                               const struct lease_orders *orders, struct lease **ret) {
         struct verdict verdict;
         struct lease *lease;
-        uint64_t random = 0;
+        uint64_t random;
         unsigned mounted;
 
         assert(orders->count > 0 && orders->count <= PROTOCOL_TARGETS_MAX);
-        while (random <= RECORD_INDEX(UINT64_MAX))
-                if (getrandom(&random, sizeof(random), 0) < 0 && errno != EINTR)
+        while (getrandom(&random, sizeof(random), 0) < 0)
+                if (errno != EINTR)
                         return verdict_host_failed(-errno, STATUS_NO_TARGET);
         mounted = leases_weigh(leases, orders);
         verdict = quota_charge(leases->quota, holder->subject.uid, QUOTA_MOUNTS, mounted);
@@ -141,7 +145,7 @@ struct verdict leases_reserve(struct leases *leases, struct holder *holder,
         pthread_mutex_lock(&leases->mutex);
         lease = leases_find_free(leases); /* exists: each lease has a mount, which was charged */
         *lease->record = (struct record){
-                .lease = (random & ~(uint64_t)RECORD_INDEX(UINT64_MAX)) |
+                .lease = LEASES_ID_HIGHEST | (random & ~(uint64_t)RECORD_INDEX(UINT64_MAX)) |
                          leases_index(leases, lease),
                 .mounted = mounted,
         };
