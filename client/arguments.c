@@ -140,6 +140,8 @@ static int arguments_json(struct arguments *arguments, const char *text) {
 static int arguments_set(struct arguments *arguments, int option) {
         switch (option) {
         case OPTION_SOCKET:
+                if (!*optarg)
+                        return arguments_complain("--socket takes a path, not", "an empty string");
                 arguments->socket = optarg;
                 return 0;
         case OPTION_TIMEOUT:

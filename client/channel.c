@@ -133,6 +133,8 @@ int channel_connect(struct channel *channel, const char *path) {
         FD_AUTO int fd = -EBADF;
         int result;
 
+        if (!*path) /* would be an abstract socket, which anybody may listen on: unix(7) */
+                return -EINVAL;
         if (strlen(path) >= sizeof(address.sun_path))
                 return -ENAMETOOLONG;
         strcpy(address.sun_path, path);

@@ -43,7 +43,8 @@ int channel_watch(struct channel *channel);
 
 /*
  * Connects a closed channel to the socket at `path`, and watches it. Returns 0, an errno of
- * connect(2), -ETIMEDOUT if the backlog stayed full, or -ENAMETOOLONG.
+ * connect(2), -ETIMEDOUT if the backlog stayed full, -ENAMETOOLONG, or
+ * -EINVAL for an empty path.
  */
 int channel_connect(struct channel *channel, const char *path);
 

@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static_assert((int)MOUNTAT_FILE_SYSTEM_PROC == (int)PROTOCOL_PROC, "common/protocol.h");
 static_assert((int)MOUNTAT_FILE_SYSTEM_SYSFS == (int)PROTOCOL_SYSFS, "common/protocol.h");
@@ -107,10 +108,17 @@ static int mountat_leave(struct mountat *mountat, int result) {
         return result;
 }
 
-static const char *mountat_connect_advice(int error) {
+static const char *mountat_connect_advice(int error, const char *path) {
+        struct stat found;
+
         switch (error) {
-        case -ENOENT:
+        case -EINVAL:
+                return "the path is empty";
         case -ECONNREFUSED:
+                if (stat(path, &found) == 0 && !S_ISSOCK(found.st_mode))
+                        return "this isn't a socket";
+                /* fall through */
+        case -ENOENT:
                 return "is mountatd installed, and is mountatd.socket active?";
         case -EACCES:
                 return "is this user in the group mountat, and has it logged in since it was "
@@ -139,7 +147,8 @@ static int mountat_open(struct mountat *mountat, const char *path) {
                 return failure_client(&mountat->failure, -result, MOUNTAT_NO_TARGET,
                                       "cannot connect to mountatd at %s: %s: %s",
                                       text_escape(escaped, sizeof(escaped), path),
-                                      strerrordesc_np(-result), mountat_connect_advice(result));
+                                      strerrordesc_np(-result),
+                                      mountat_connect_advice(result, path));
         return 0;
 }
 

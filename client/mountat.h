@@ -130,9 +130,10 @@ void mountat_set_timeout(struct mountat *mountat, uint32_t milliseconds);
 /*
  * Connects to the daemon's socket: `path`; or, if that is NULL, $MOUNTATD_SOCKET (ignored in a
  * privileged program, secure_getenv(3)); or /run/mountatd/socket. A relative path must stay valid
- * for reconnecting. Returns -EISCONN if connected already; -EACCES, -ENOENT or -ECONNREFUSED as
- * connect(2), without waiting. A daemon with too many connections accepts and then refuses: the
- * next call returns -EDQUOT. After a loss it may be called to start over without the old leases.
+ * for reconnecting. Returns -EISCONN if connected already; -EINVAL if the path is empty; -EACCES,
+ * -ENOENT or -ECONNREFUSED as connect(2), without waiting. A daemon with too many connections
+ * accepts and then refuses: the next call returns -EDQUOT. After a loss it may be called to start
+ * over without the old leases.
  */
 int mountat_connect(struct mountat *mountat, const char *path);
 

@@ -110,8 +110,6 @@ START_TEST(other_options_become_values) {
         ck_assert_int_eq(arguments.format, TABLE_JSON_PRETTY);
         PARSE(&arguments, "--json=pretty", "--json=off");
         ck_assert_int_eq(arguments.format, TABLE_TEXT);
-        PARSE(&arguments, "--socket=");
-        ck_assert_str_eq(arguments.socket, "");
         PARSE(&arguments, "--socket=a", "--socket=b");
         ck_assert_str_eq(arguments.socket, "b");
 }
@@ -205,6 +203,7 @@ static const struct refusal refusals[] = {
         {ALL, {"--pids-only", "--file-system", "dev"}, {"--pids-only", "--file-system proc"}},
         {ALL, {"--pids-only", "--file-system", "sysfs", "--dev"}, {"--file-system proc"}},
 
+        {ALL, {"--socket="}, {"--socket", "empty"}},
         {ALL, {"--timeout"}, {"missing", "--timeout"}},
         {ALL, {"root", "--socket"}, {"missing", "--socket"}},
         {ALL, {"--unknown"}, {"--unknown:"}},

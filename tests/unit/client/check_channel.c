@@ -58,6 +58,31 @@ START_TEST(connect_refuses_a_path_that_no_socket_can_have) {
 }
 END_TEST
 
+/* It would be the address of an abstract socket, which anybody may listen on. */
+START_TEST(connect_refuses_an_empty_path) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        FD_AUTO int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+        ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+        ck_assert_int_eq(listen(listener, 1), 0);
+        expect_client_failure(mountat_connect(scripted.mountat, ""), EINVAL);
+        expect_text("the path is empty");
+}
+END_TEST
+
+START_TEST(connect_tells_what_is_no_socket) {
+        const char *const paths[] = {"/", "/dev/null"};
+
+        for (size_t i = 0; i < N_ELEMENTS(paths); i++) {
+                expect_client_failure(mountat_connect(scripted.mountat, paths[i]), ECONNREFUSED);
+                expect_text("this isn't a socket");
+        }
+        scripted_stop();
+        expect_client_failure(mountat_connect(scripted.mountat, scripted.path), ECONNREFUSED);
+        expect_text("mountatd.socket");
+}
+END_TEST
+
 START_TEST(connect_takes_the_path_from_the_environment) {
         scripted_start(peer_obliging);
         ck_assert_int_eq(setenv("MOUNTATD_SOCKET", scripted.path, 1), 0);
@@ -353,6 +378,7 @@ START_TEST(a_path_of_107_bytes_is_tried_and_of_108_is_not) {
         memset(path, 'a', sizeof(path));
         path[107] = '\0';
         channel.deadline = channel_after(10000);
+        ck_assert_int_eq(channel_connect(&channel, ""), -EINVAL);
         ck_assert_int_eq(channel_connect(&channel, path), -ENOENT);
         path[107] = 'a';
         path[108] = '\0';
@@ -598,6 +624,8 @@ int main(void) {
         tcase_add_test(connection, connect_tells_how_to_start_a_daemon_that_is_absent);
         tcase_add_test(connection, connect_names_the_group_when_it_may_not);
         tcase_add_test(connection, connect_refuses_a_path_that_no_socket_can_have);
+        tcase_add_test(connection, connect_refuses_an_empty_path);
+        tcase_add_test(connection, connect_tells_what_is_no_socket);
         tcase_add_test(connection, connect_takes_the_path_from_the_environment);
         tcase_add_test(connection, connect_waits_in_line_no_longer_than_the_timeout);
         tcase_add_test(connection, connect_is_for_the_unconnected);
