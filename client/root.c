@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -58,6 +59,12 @@ static int root_make(struct root *root, uint32_t file_system) {
         return 0;
 }
 
+static bool root_is_removed(const struct root *root) {
+        struct stat stat;
+
+        return fstat(root->fd, &stat) == 0 && stat.st_nlink == 0;
+}
+
 static int root_open_failed(const char *name, int error, uint32_t target, struct failure *failure) {
         switch (error) {
         case -ENOENT:
@@ -97,6 +104,9 @@ static int root_open_target(struct root *root, uint32_t file_system, uint32_t ta
         int fd = root_openat(root, name, ROOT_BENEATH_MOUNT);
         int result;
 
+        if (fd == -ENOENT && root_is_removed(root))
+                return failure_client(failure, ENOENT, target,
+                                      "the root directory was removed: create and open it again");
         if (fd == -ENOENT && (root->flags & MOUNTAT_CREATE)) {
                 result = root_make(root, file_system);
                 if (result < 0)
