@@ -48,7 +48,7 @@ func describeTrial(t *testing.T, daemonOptions ...string) *trial {
 	c.daemon = testdaemon.Start(t, daemonOptions...)
 	c.serveReady()
 	c.arguments = []string{"--check", "--listen=" + directory + "/front", "--runner=" + directory + "/behind",
-		"--build-directory=" + c.build, "--mountatd=" + c.daemon.Socket, "--mount-timeout=1s"}
+		"--build-directory=" + c.build, "--mountatd=" + c.daemon.Socket, "--mount-timeout=10s"}
 	return c
 }
 
@@ -94,6 +94,9 @@ func (c *trial) checkNothingLeft() {
 		c.t.Errorf("%d mounts", n)
 	}
 }
+
+// hasty is an option for what never answers.
+const hasty = "--mount-timeout=1s"
 
 const (
 	before = "ok user, ok bb_runner, ok mountatd, ok build directory, ok rights, "
@@ -225,11 +228,12 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		text      string
 	}{
 		{"no runner", nil, func(c *trial) { c.replaceRunner(nil) }, nil, withFailing("bb_runner"), "is bb_runner running"},
-		{"a runner that hangs", nil, func(c *trial) { c.replaceRunner(silent) }, nil, withFailing("bb_runner"),
+		{"a runner that hangs", nil, func(c *trial) { c.replaceRunner(silent) },
+			[]string{hasty}, withFailing("bb_runner"),
 			"is that bb_runner's socket? See its log"},
 		{"no mountatd", nil, func(c *trial) { c.daemon.Stop() }, nil,
 			"ok user, ok bb_runner, FAIL mountatd, ok build directory, skip mount, note service", "mountatd.socket"},
-		{"a mountatd that hangs", nil, func(c *trial) { c.daemon.Freeze() }, nil,
+		{"a mountatd that hangs", nil, func(c *trial) { c.daemon.Freeze() }, []string{hasty},
 			"ok user, ok bb_runner, FAIL mountatd, ok build directory, skip mount, note service", "no answer within 1s"},
 		{"no build directory", nil, nil, []string{"--build-directory=/no/such"}, cut("build directory"),
 			"is --build-directory the one that bb_worker uses?"},
@@ -284,7 +288,7 @@ func TestCheckOfABuildDirectoryThatHangs(t *testing.T) {
 	if err := unix.Mount("bench", c.build, "fuse.bench", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
 		t.Fatal(err)
 	}
-	output, _ := c.command().CombinedOutput()
+	output, _ := c.command(hasty).CombinedOutput()
 	unix.Unmount(c.build, unix.MNT_DETACH)
 	device.Close()
 	if !strings.Contains(string(output), "FAIL  build directory  this host: the build directory's file system didn't answer") {

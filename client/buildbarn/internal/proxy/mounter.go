@@ -29,6 +29,7 @@ type mounter struct {
 	flags          mountat.Flags
 	mountTimeout   time.Duration
 	releaseTimeout time.Duration
+	absenceTimeout time.Duration
 }
 
 // hold is a lease with its connection.
@@ -118,7 +119,7 @@ func (m *mounter) mountpoints() string {
 }
 
 func (m *mounter) dial(ctx context.Context) (*mountat.Client, error) {
-	giveUp := time.Now().Add(absenceTimeout)
+	giveUp := time.Now().Add(m.absenceTimeout)
 	var absence error
 	for {
 		client, err := m.dialer.Dial(ctx)

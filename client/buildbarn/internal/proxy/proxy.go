@@ -65,6 +65,7 @@ func New(options Options) *Proxy {
 		flags:          options.Flags,
 		mountTimeout:   options.MountTimeout,
 		releaseTimeout: options.ReleaseTimeout,
+		absenceTimeout: absenceTimeout,
 	}
 	return &Proxy{
 		runner:         options.Runner,
