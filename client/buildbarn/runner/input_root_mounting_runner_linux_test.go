@@ -224,7 +224,7 @@ func TestBadInputRootsAreRefused(t *testing.T) {
 
 func TestMountsThatCannotBeRemovedFailTheAction(t *testing.T) {
 	daemon := testdaemon.Start(t)
-	b := newBench(t, daemon.Socket, mountat.Proc, short)
+	b := newBench(t, daemon.Socket, mountat.Proc, 2*time.Second) // also for the mount
 	b.mkdir("root")
 	b.onRun = func(context.Context) (*runner_pb.RunResponse, error) {
 		daemon.Freeze()
