@@ -118,7 +118,7 @@ func TestSendingToAStalledDaemonEndsWithTheContext(t *testing.T) {
 	client, peer := newFakeDaemon(t).connect()
 	sent := 0
 	for ; ; sent++ {
-		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		_, err := client.connection.channel.start(ctx, &request{operation: operationHello}, nil)
 		cancel()
 		if errors.Is(err, context.DeadlineExceeded) {

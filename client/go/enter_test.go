@@ -347,7 +347,7 @@ func TestTheContextEndsWhileTheDaemonEnters(t *testing.T) {
 				before := countFDs(t)
 				ctx, cancel := context.WithCancel(testContext(t))
 				if kind == context.DeadlineExceeded {
-					ctx, cancel = context.WithTimeout(testContext(t), 100*time.Millisecond)
+					ctx, cancel = context.WithTimeout(testContext(t), time.Second)
 				}
 				defer cancel()
 				left := make(chan struct{})
