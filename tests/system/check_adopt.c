@@ -27,14 +27,14 @@
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 
 enum {
-        ADOPT_TIMEOUT = 2, /* seconds, as in the options below */
+        ADOPT_TIMEOUT = 4, /* seconds, as in the options below */
         BOTH = MOUNTAT_PROC | MOUNTAT_SYSFS,
 };
 
 static const struct service_plan plan = {
         .name = "adopt",
         .start = SERVICE_LISTENS,
-        .options = {"--adopt-timeout=2"},
+        .options = {"--adopt-timeout=4"},
 };
 
 /* As ExecStartPre= and ExecStopPost= of the unit. */
@@ -163,7 +163,7 @@ static void holder_unmount(const struct holder *holder, int expected) {
 }
 
 static void sleep_past_adoption(void) {
-        usleep(ADOPT_TIMEOUT * 1000000 + 1500000);
+        usleep(ADOPT_TIMEOUT * 1000000 + 500000);
 }
 
 static void (*const mounters[])(struct holder *holder) = {holder_mount_root, holder_mount_targets};
@@ -356,8 +356,9 @@ SANDBOX_TEST(the_sweep_reaches_what_a_dead_client_had_below_a_closed_root) {
 struct command {
         const struct service *service;
         const char *root;
-        int input;  /* its end of pipes */
-        int output; /* both streams */
+        const char *timeout; /* seconds */
+        int input;           /* its end of pipes */
+        int output;          /* both streams */
 };
 
 static void hold(void *argument) {
@@ -367,8 +368,8 @@ static void hold(void *argument) {
         dup2(command->input, STDIN_FILENO);
         dup2(command->output, STDOUT_FILENO);
         dup2(command->output, STDERR_FILENO);
-        execl(binary, "mountatctl", "hold", "--timeout", "1", "--socket", command->service->socket,
-              command->root, NULL);
+        execl(binary, "mountatctl", "hold", "--timeout", command->timeout, "--socket",
+              command->service->socket, command->root, NULL);
         _exit(127);
 }
 
@@ -402,6 +403,7 @@ SANDBOX_TEST(mountatctl_holds_through_restarts_and_tells_the_first) {
         struct command command = {
                 .service = &service,
                 .root = sandbox_make_root(USER_ALICE, "root"),
+                .timeout = "30",
         };
         const char *proc = sandbox_path("root/proc");
         char line[512];
@@ -428,10 +430,11 @@ SANDBOX_TEST(mountatctl_holds_through_restarts_and_tells_the_first) {
 }
 
 SANDBOX_TEST(mountatctl_gives_up_a_daemon_that_stays_away) {
-        struct service service = service_spawn(&plan);
+        struct service service = service_start(&plan);
         struct command command = {
                 .service = &service,
                 .root = sandbox_make_root(USER_ALICE, "root"),
+                .timeout = "3",
         };
         FILE *output;
         pid_t pid;
@@ -897,19 +900,24 @@ static void report(const struct rounds *rounds, unsigned kills, unsigned restart
         ck_assert_uint_eq(sum.lost, 0);
         ck_assert_uint_eq(sum.failed, 0);
         ck_assert_uint_eq(sum.moved, 0);
-        ck_assert_int_lt(sum.longest, ROUNDS_CALL_TIMEOUT + 1000);
         ck_assert_uint_eq(left, 0);
         ck_assert_uint_gt(sum.cycles, 0);
 }
 
 /*
- * How many times slower this build is, from the environment. An instance must live long enough to
- * answer sometimes: a call gives up, rightly, after losing eight.
+ * How many times slower this build is, from the environment. A call gives up, rightly, after losing
+ * eight instances: every fourth lives until it has answered.
  */
 static unsigned runner_slowness(void) {
         const char *multiplier = getenv("CK_TIMEOUT_MULTIPLIER");
 
         return multiplier ? strtoul(multiplier, NULL, 10) ?: 1 : 1;
+}
+
+static void await_answer(const struct service *service) {
+        FD_AUTO int client = client_connect(service, USER_ALICE);
+
+        client_hello(client);
 }
 
 SANDBOX_TEST(kills_and_restarts_under_load_leave_nothing_behind) {
@@ -951,6 +959,8 @@ SANDBOX_TEST(kills_and_restarts_under_load_leave_nothing_behind) {
                         restarts++;
                 else
                         kills++;
+                if (i % 4 == 3)
+                        await_answer(&service);
                 replace(&service, how % 3 == 0 ? SIGUSR1 : SIGKILL);
                 if (how % 10 == 0)
                         pids[victim % ROUNDS_CLIENTS] =
