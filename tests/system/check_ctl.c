@@ -368,6 +368,7 @@ struct contained {
         uint64_t inode; /* of its mount namespace */
         pid_t holder;   /* the parent of a mountatctl hold inside */
         int pipe[2];    /* its input */
+        int output[2];
 };
 
 static struct bus_fixture join_stage_open(const char *option) {
@@ -406,14 +407,14 @@ static void hold_in_there(void *argument) {
         const struct contained *contained = argument;
 
         dup2(contained->pipe[0], STDIN_FILENO);
-        execl(MOUNTATCTL_PROGRAM, "mountatctl", "hold", "--quiet", sandbox_path("there/root"),
-              NULL);
+        dup2(contained->output[1], STDOUT_FILENO);
+        execl(MOUNTATCTL_PROGRAM, "mountatctl", "hold", sandbox_path("there/root"), NULL);
         _exit(127);
 }
 
 static struct contained contain(enum container_kind kind) {
         struct contained contained = {0};
-        char path[64];
+        char path[64], byte;
         struct stat stat_of_namespace;
 
         sandbox_make_directory(0, 0755, "there");
@@ -423,8 +424,12 @@ static struct contained contain(enum container_kind kind) {
         ck_assert_int_eq(stat(path, &stat_of_namespace), 0);
         contained.inode = stat_of_namespace.st_ino;
         ck_assert_int_eq(pipe2(contained.pipe, O_CLOEXEC), 0);
+        ck_assert_int_eq(pipe2(contained.output, O_CLOEXEC), 0);
         contained.holder = container_spawn(&contained.container, hold_in_there, &contained);
-        sandbox_wait_for(sandbox_count_mounts(contained.container.init, "mountatd") == 2);
+        close(contained.output[1]);
+        /* It says so when the lease is listed, which is a moment after the mounts. */
+        ck_assert_int_eq(read(contained.output[0], &byte, 1), 1);
+        ck_assert_uint_eq(sandbox_count_mounts(contained.container.init, "mountatd"), 2);
         ck_assert_uint_eq(sandbox_count_mounts(0, "mountatd"), 0);
         return contained;
 }
@@ -434,6 +439,7 @@ static void contained_end(struct contained *contained) {
         sandbox_kill(contained->holder);
         close(contained->pipe[0]);
         close(contained->pipe[1]);
+        close(contained->output[0]);
 }
 
 /* The output of that command. */

@@ -204,7 +204,7 @@ SANDBOX_TEST(shutting_down_the_sending_side_is_a_disconnect) {
         client_hold_root(client, USER_ALICE, sandbox_path("root"));
         ck_assert_int_eq(shutdown(client, SHUT_WR), 0);
         client_expect_closed(client);
-        ck_assert_uint_eq(sandbox_count_mounts(0, baseline.service.source), 0);
+        sandbox_wait_for(sandbox_count_mounts(0, baseline.service.source) == 0);
         close(client);
         baseline_close(&baseline);
 }

@@ -128,7 +128,7 @@ SANDBOX_TEST(what_a_killed_daemon_left_is_adopted_or_swept) {
 
         for (unsigned i = 0; i < 2; i++) {
                 const struct service_plan plan = {
-                        .name = "a", .options = {"--adopt-timeout=1"}, .denied = {denied[i]}};
+                        .name = "a", .options = {"--adopt-timeout=5"}, .denied = {denied[i]}};
                 struct service service = service_start(&plan);
                 FD_AUTO int client = client_connect(&service, USER_ALICE), again = -EBADF;
                 const char *adopted = make_dev(USER_ALICE, i ? "c" : "a");
