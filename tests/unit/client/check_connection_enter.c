@@ -20,7 +20,8 @@
 
 enum { ABLE = SCRIPTED_FEATURES | PROTOCOL_FEATURE_ENTER };
 
-static uint32_t namespaces = 3; /* expected in an enter */
+static uint32_t namespaces = 3;  /* expected in an enter */
+static int seen_enters = -EBADF; /* a pipe that has a byte for each */
 
 /* Reads the kernel's name of the namespace at index `i` of the request. */
 static void check_namespace(const struct wire_request *request, const struct fdpass_set *set,
@@ -58,6 +59,8 @@ static void check_request(const struct wire_request *request, const struct fdpas
                 for (uint32_t i = 0; i < request->n_targets; i++)
                         check_namespace(request, set, i);
                 entered = step->reply.status == STATUS_OK;
+                if (seen_enters >= 0)
+                        peer_check(write(seen_enters, "", 1) == 1);
                 return;
         }
         if (request->operation == PROTOCOL_MOUNT || request->operation == PROTOCOL_ADOPT) {
@@ -441,7 +444,8 @@ START_TEST(all_of_it_has_one_timeout) {
         int64_t begin;
 
         start(ignoring[_i]);
-        mountat_set_timeout(scripted.mountat, SCRIPTED_SHORT);
+        /* Before the request that is ignored come _i others. */
+        mountat_set_timeout(scripted.mountat, (1 + 4 * (unsigned)_i) * SCRIPTED_SHORT);
         begin = now();
         expect_client_failure(mount_target(), ETIMEDOUT);
         expect_short(begin);
@@ -652,12 +656,19 @@ static const struct step keeps_waiting[][STEPS_MAX] = {
 
 START_TEST(the_keeper_ends_while_the_daemon_does_not_enter) {
         int64_t begin;
+        int pipes[2];
+        char byte;
 
+        ck_assert_int_eq(pipe2(pipes, O_CLOEXEC), 0);
+        seen_enters = pipes[1];
         start(keeps_waiting);
         ck_assert_int_eq(mount_adoptable(), 0);
         wait_for_hang_up();
         ck_assert_int_eq(mountat_keep(scripted.mountat), 0);
-        usleep(SCRIPTED_SHORT * 1000);
+        for (int i = 0; i < 2; i++)
+                ck_assert_int_eq(read(pipes[0], &byte, 1), 1);
+        close(pipes[0]);
+        close(pipes[1]);
         begin = now();
         expect_end();
         ck_assert_int_lt(now() - begin, SCRIPTED_LONG);

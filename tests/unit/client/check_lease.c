@@ -438,7 +438,7 @@ MOUNT_TEST(a_lease_lost_on_the_way_is_released_when_it_is_bare) {
 MOUNT_TEST(a_lease_lost_on_the_way_that_stays_mounted_is_lost) {
         start(loses);
         hold_below_root();
-        connection.channel.deadline = channel_after(1000);
+        connection.channel.deadline = channel_after(3000);
         ck_assert_int_eq(unmount(), -ENOENT);
         expect_text_of_failure("was lost");
         ck_assert(!is_held());
