@@ -138,9 +138,10 @@ START_TEST(no_more_are_accepted_when_too_many_wait_to_be_refused) {
         start_with(quota);
         first = connect_client();
         block_closes(true);
-        for (unsigned i = 0; i < REFUSALS_WAITING_MAX + 1; i++) /* one is being closed */
+        for (unsigned i = 0; i < REFUSALS_WAITING_MAX + 1; i++) {
                 clients[i] = connect_client();
-        UNTIL(count_closing() == 1);
+                UNTIL(count_closing() == 1); /* the first, which makes room for the last */
+        }
         one_more = connect_only();
         for (unsigned i = 0; i < 3; i++)
                 ck_assert_int_eq(accept_one(), -EUSERS);

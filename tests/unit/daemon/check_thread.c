@@ -579,8 +579,8 @@ START_TEST(end_waits_for_work_that_ends_soon) {
         start();
         ck_assert_int_eq(piece_start(piece, THREADS_KEEP_SPARE), 0);
         UNTIL(piece_has_begun(piece));
-        ck_assert_int_eq(pthread_create(&other, NULL, let_go_later, piece), 0);
         begin = until_now();
+        ck_assert_int_eq(pthread_create(&other, NULL, let_go_later, piece), 0);
         ck_assert(threads_free(threads));
         ck_assert_double_ge(until_now() - begin, 0.2);
         piece_free(piece);
