@@ -242,10 +242,14 @@ static void make_last_roots(void) {
  */
 static void call_at_the_end_of_idleness(struct bus_fixture *fixture, bool mount) {
         struct system_bus_answers last;
+        int client;
 
         fixture->service = service_start(&(struct service_plan){
                 .name = "a", .unnamed = true, .options = {"--idle-timeout=2"}});
+        client = client_connect(&fixture->service, USER_ALICE); /* until it is on the bus */
         system_bus_wait_for("org.mountat1");
+        close(client);
+        sandbox_wait_for(system_bus_number(fixture->root, "Connections") == 0);
         ck_assert_int_eq(kill(fixture->service.pid, SIGSTOP), 0);
         usleep(2300000);
         send_last_calls(fixture->root, &last, mount);

@@ -588,7 +588,7 @@ SANDBOX_TEST(successor_of_a_killed_daemon_tells_what_it_left_and_serves) {
         kill_service(&service);
         client_expect_closed(client);
 
-        service = service_start_with("a", "--adopt-timeout=3");
+        service = service_start_with("a", "--adopt-timeout=6");
         sandbox_wait_for(service_has_logged(&service, "left 2 leases"));
         again = client_connect(&service, USER_ALICE);
         client_hold_root(again, USER_ALICE, sandbox_path("2"));

@@ -158,7 +158,8 @@ static void reader_read(void *argument) {
         for (struct dirent *entry; (entry = readdir(directory));)
                 processes += isdigit((unsigned char)entry->d_name[0]) != 0;
         closedir(directory);
-        ck_assert_uint_eq(processes, 1);
+        if (reader->uid == READER) /* root may have others without capabilities */
+                ck_assert_uint_eq(processes, 1);
         ck_assert(reader_sees(reader, getpid()));
         for (unsigned i = 0; i < 2; i++)
                 ck_assert(!reader_sees(reader, reader->strangers[i]));

@@ -788,7 +788,7 @@ RUN_TEST(command_goes_on_when_its_mounts_are_lost) {
         struct service service = service_start_with("run", NULL);
         struct ctl ctl = {
                 .service = &service,
-                .arguments = {"run", "--timeout", "1", ctl_make_root(USER_ALICE), "--", "sh", "-c",
+                .arguments = {"run", "--timeout", "3", ctl_make_root(USER_ALICE), "--", "sh", "-c",
                               "echo ready; read status; exit $status"},
         };
         struct program program = ctl_start(&ctl);
