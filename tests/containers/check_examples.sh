@@ -16,6 +16,7 @@ tests=$(dirname "$(dirname "$(realpath "$0")")")
 . "$tests/lib/tap.sh"
 . "$tests/lib/go.sh"
 . "$tests/lib/buildbarn.sh"
+debian_archives=$repository/build/archives/containers # packaging/check_fresh may run at the same time
 . "$tests/lib/debian.sh"
 . "$tests/containers/cluster.sh"
 . "$tests/containers/death.sh"

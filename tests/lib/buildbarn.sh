@@ -35,12 +35,12 @@ buildbarn_make_previous() {
         fi
 }
 
-# Prints output only on failure.
+# Prints output only on failure. One at a time, as build_logged; go itself locks go.mod.
 buildbarn_logged() {
         local log=$build_logs/$1.log
 
         mkdir -p "$buildbarn_bin" "$build_logs"
-        if ! "$@" >"$log" 2>&1; then
+        if ! (flock 9 && "$@") 9<"$buildbarn/run" >"$log" 2>&1; then
                 cat "$log" >&2
                 return 1
         fi
