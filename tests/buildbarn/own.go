@@ -22,7 +22,7 @@ const exitSignalled = -1
 
 // clientGone: an action that nobody waits for any more runs to its end, and the action cache gets its result.
 func (c *cases) clientGone(kind string) error {
-	a := c.shell(kind, "sleep 1; "+readExe)
+	a := c.shell(kind, "sleep 3; "+readExe)
 	a.cached = rand.Text()
 	digest, blobs, err := a.messages()
 	if err != nil {
@@ -83,7 +83,16 @@ func (c *cases) cleansProcessTable(kind string) error {
 			return err
 		}
 		defer other.kill()
-		result, err := c.whileSleeping(kind, "sleep 1; exit 0", func() error { return askReadiness(other.socket) })
+		result, err := c.whileSleeping(kind, "sleep 3; exit 0", func() error {
+			// It has its mounts a moment before bb_runner starts its command.
+			return errors.Join(eventually("the action's process", func() error {
+				pids, err := processesOf(actionUser)
+				if len(pids) == 0 {
+					err = errors.Join(err, errors.New("there is none"))
+				}
+				return err
+			}), askReadiness(other.socket))
+		})
 		if err != nil {
 			return err
 		}

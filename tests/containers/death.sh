@@ -32,7 +32,7 @@ daemon_dies() {
 
 # Like Kubernetes, ends one instance of the DaemonSet and starts the next.
 daemon_is_replaced() {
-        begin 4
+        begin 12 # longer than podman takes
         podman stop --time 5 mountatd
         tap_equal "$(podman inspect --format '{{.State.ExitCode}}' mountatd)" 0
         mounts_are "$death_mounts"
@@ -79,7 +79,7 @@ pod_ends() {
         kill "$acting" || true
         wait "$acting" || true
         until_true nothing_is_mounted_below "$volume"
-        umount "$volume"
+        until_true umount "$volume" # a mount namespace that ends may still have a file open
         until_true device_is_free "$image"
         if [[ $1 == joined-* ]]; then
                 until_true no_namespace_is_held
