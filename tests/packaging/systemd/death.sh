@@ -13,8 +13,7 @@ restart_keeps_leases() {
         [[ $(machine_show MainPID) != "$before" ]]
         machine_await 10 holder_holds 1
         tap_equal "$(mount_ids)" "$ids"
-        tap_contains "$(machine_run journalctl --output=cat --unit=mountatd.service \
-                MESSAGE_ID=0c1b127d70a2449e911a240f24603b9b)" "leaving the leases"
+        machine_await 10 machine_has_logged 0c1b127d70a2449e911a240f24603b9b "leaving the leases"
         holder_end
 }
 
@@ -24,7 +23,7 @@ stop_leaves_nothing() {
         tap_equal "$(mounts)" ""
         tap_equal "$(machine_show Result)" success
         machine_run systemctl kill --signal=KILL holder.service || true
-        machine_await 5 holder_is_gone
+        machine_await 30 holder_is_gone
 }
 
 # The daemon itself unmounts, with the rights that the unit leaves it. The client lives, so ExecStartPre=
@@ -40,7 +39,7 @@ nobody_adopts() {
         machine_await 10 service_has_another_pid "$pid"
         machine_await 15 no_mounts
         machine_run systemctl kill --signal=KILL holder.service
-        machine_await 5 holder_is_gone
+        machine_await 30 holder_is_gone
         machine_options ""
 }
 
@@ -49,17 +48,16 @@ watchdog_restarts() {
         local before
 
         machine_run mkdir -p /run/systemd/system/mountatd.service.d
-        machine_run sh -c 'printf "[Service]\nWatchdogSec=2s\n" \
+        machine_run sh -c 'printf "[Service]\nWatchdogSec=5s\n" \
                 >/run/systemd/system/mountatd.service.d/watchdog.conf'
         machine_run systemctl daemon-reload
         machine_run systemctl stop mountatd.service
         hello
         before=$(machine_show MainPID)
         machine_run kill -STOP "$before"
-        machine_await 15 service_has_another_pid "$before"
+        machine_await 30 service_has_another_pid "$before"
         hello
-        tap_contains "$(machine_run journalctl --output=cat --unit=mountatd.service)" \
-                "Watchdog timeout"
+        machine_await 10 machine_journal_has "Watchdog timeout" --unit=mountatd.service
         machine_run rm /run/systemd/system/mountatd.service.d/watchdog.conf
         machine_run systemctl daemon-reload
         machine_run systemctl restart mountatd.service

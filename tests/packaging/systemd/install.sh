@@ -68,7 +68,7 @@ package_removes() {
         machine_run test ! -e /run/mountatd
         machine_run test -e /etc/default/mountatd
         machine_run systemctl kill --signal=KILL holder.service || true
-        machine_await 5 holder_is_gone
+        machine_await 30 holder_is_gone
 }
 
 # No links, masks or configuration stay, only the group.

@@ -131,6 +131,12 @@ machine_has_logged() {
                 grep --quiet --fixed-strings -e "$2"
 }
 
+# machine_journal_has TEXT MATCH…: whether the journal has it. Use it with machine_await, since journald reads
+# messages when it gets to them.
+machine_journal_has() {
+        machine_run journalctl --output=cat "${@:2}" | grep --fixed-strings -e "$1"
+}
+
 # Ends what machine_start() started. Killing nspawn isn't enough; killing PID 1 ends its pid namespace.
 machine_stop() {
         if [[ ${machine_leader:-} ]]; then

@@ -168,8 +168,8 @@ runner_has_a_namespace_of_its_own() {
 runner_needs_openat2() {
         runner_drop_in mountat-runner RestrictSUIDSGID=yes Restart=no || true
         machine_await 10 runner_has_failed
-        tap_contains "$(machine_run journalctl --output=cat --unit=mountat-runner.service)" \
-                "openat2 doesn't work here: function not implemented"
+        machine_await 10 machine_journal_has "openat2 doesn't work here: function not implemented" \
+                --unit=mountat-runner.service
         runner_drop_in mountat-runner
 }
 
@@ -186,7 +186,7 @@ runner_is_hidden() {
                 machine_run tee /etc/systemd/system/mountat-runner.service >/dev/null
         machine_run systemctl daemon-reload
         machine_run systemctl restart mountat-runner || true
-        tap_contains "$(machine_run journalctl --output=cat --unit=mountat-runner)" 203/EXEC
+        machine_await 10 machine_journal_has 203/EXEC --unit=mountat-runner.service
         tap_equal "$(runner_show FragmentPath)" /etc/systemd/system/mountat-runner.service
         words=$(grep -oP '`\Krm [^`]+' "$runner_readme")
         machine_run install -D /dev/null /etc/sysusers.d/mountat-runner.conf

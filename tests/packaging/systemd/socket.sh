@@ -15,7 +15,7 @@ mount_ids() {
 # Starts a unit that, like a runner, holds a lease. If a test failed, an earlier one may still run.
 holder_start() {
         holder_is_gone || machine_run systemctl kill --signal=KILL holder.service || true
-        machine_await 5 holder_is_gone
+        machine_await 30 holder_is_gone
         machine_run systemd-run --quiet --collect --unit=holder --property=User=runner \
                 --property=SupplementaryGroups=mountat --property=NoNewPrivileges=yes \
                 sh -c 'sleep infinity | mountatctl hold /srv/root'
@@ -34,8 +34,8 @@ holder_holds() {
 
 holder_end() {
         machine_run systemctl stop holder.service
-        machine_await 5 holder_is_gone
-        machine_await 5 no_mounts
+        machine_await 30 holder_is_gone
+        machine_await 30 no_mounts
 }
 
 no_mounts() {
@@ -73,7 +73,7 @@ stranger_is_refused() {
 
 status_tells() {
         holder_start
-        machine_await 3 status_is '1 leases, 2 mounts, 1 connections'
+        machine_await 10 status_is '1 leases, 2 mounts, 1 connections'
         tap_contains "$(machine_run systemctl status --no-pager mountatd.service)" \
                 'Status: "1 leases, 2 mounts, 1 connections"'
         holder_end

@@ -186,7 +186,7 @@ previous_is_back() {
         machine_run systemctl stop mountatd.socket mountatd.service
         tap_equal "$(mounts)" ""
         machine_run systemctl kill --signal=KILL holder.service || true
-        machine_await 5 holder_is_gone
+        machine_await 30 holder_is_gone
         machine_run systemctl start mountatd.socket
         hello
         upgrade_install /srv/previous --allow-downgrades
