@@ -94,7 +94,7 @@ packages_install_there() {
 run_suite() {
         local report=$area/$debian_suite.tap
 
-        machine_seconds_max=600 machine_run "$debian_checkout/tests/system/machine/suite" \
+        machine_seconds_max=1500 machine_run "$debian_checkout/tests/system/machine/suite" \
                 "${parts[@]}" >"$report" || true
         tap_retell "$debian_suite: " "$report"
         if ! grep -q '^1\.\.' "$report"; then
