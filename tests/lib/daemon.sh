@@ -17,7 +17,7 @@ daemon_start() {
 
         systemd-socket-activate --seqpacket --listen="$daemon_directory/socket" \
                 "$1/daemon/mountatd" --instance="$instance" \
-                --runtime-directory="$daemon_directory" \
+                --runtime-directory="$daemon_directory" --idle-timeout=0 \
                 --build-directory="$root:$root_user" >"$daemon_directory/log" 2>&1 &
         daemon_pid=$!
         daemon_await_socket
@@ -29,7 +29,7 @@ daemon_start() {
 daemon_await_socket() {
         local i
 
-        for ((i = 0; i < 100; i++)); do
+        for ((i = 0; i < 600; i++)); do
                 if [[ -S $daemon_directory/socket ]]; then
                         return 0
                 fi
