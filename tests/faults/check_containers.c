@@ -21,6 +21,7 @@
 
 #define JOIN "--join=60001" /* Alice */
 #define JOIN_HOSTILE "--join=61000"
+#define JOIN_FLOOD "--join=63000"
 
 enum {
         MOUNT,
@@ -31,6 +32,7 @@ enum {
         CYCLES = 60,       /* of honest users */
         DESCRIPTORS = 200, /* in one message */
         FLOODERS = 4,
+        FLOOD_USER = 63000, /* of this program alone, which uses up his descriptors in flight */
 };
 
 static const char *const kinds[KINDS] = {"mnt", "pid", "net"};
@@ -55,7 +57,7 @@ static struct fixture *fixture_start(void) {
         ck_assert_int_eq(chmod(sandbox_path("root"), 0755), 0);
         snprintf(build, sizeof(build), "--build-directory=%s",
                  sandbox_make_directory(0, 0755, "build"));
-        fixture->service = service_start_with("a", JOIN, JOIN_HOSTILE, build);
+        fixture->service = service_start_with("a", JOIN, JOIN_HOSTILE, JOIN_FLOOD, build);
         return fixture;
 }
 
@@ -715,7 +717,7 @@ SANDBOX_TEST(containers_that_flood_hold_up_nobody) {
         flooders[n++] = container_spawn(&hostile, work, fixture);
         for (unsigned i = 0; i < KINDS; i++)
                 fixture->fds[i] = container_open(&hostile, kinds[i]);
-        flooders[n++] = sandbox_spawn(HOSTILE_USER, flood_with_descriptors, fixture);
+        flooders[n++] = sandbox_spawn(FLOOD_USER, flood_with_descriptors, fixture);
         close_all(fixture->fds);
         if (rootless) {
                 others = container_start(CONTAINER_ROOTLESS);

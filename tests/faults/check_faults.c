@@ -47,6 +47,7 @@ enum {
         CALLS_MAX = 4096,
         VERDICTS_MAX = 6,
         SETTLING_US = 30000,
+        REACH_MS = 1000, /* for a call to be reached */
         RETRY_MS = 5000, /* enough for one of the daemon's retries, every second */
         RETRIES = 3,     /* of a call that wasn't reached, since the order of threads varies */
 };
@@ -414,13 +415,29 @@ static void limit_descriptors(const struct rig *rig, rlim_t limit) {
         ck_assert_int_eq(prlimit(rig->service.pid, RLIMIT_NOFILE, &limits, NULL), 0);
 }
 
-/* No descriptor is left for a connection, and then one is: the daemon stops polling meanwhile. */
+static unsigned count_accepts(void) {
+        static struct trap_call calls[CALLS_MAX];
+        size_t n = trap_calls(calls, CALLS_MAX);
+        unsigned count = 0;
+
+        for (size_t i = 0; i < n && i < CALLS_MAX; i++)
+                count += calls[i].number == SYS_accept4;
+        return count;
+}
+
+/*
+ * No descriptor is left for a connection, and then one is: the daemon stops polling meanwhile. With
+ * a call failed before, it may not get to accept(2).
+ */
 static struct outcome accept_one_later(struct rig *rig) {
+        unsigned before = count_accepts();
         bool connected;
 
         limit_descriptors(rig, rig->fds);
         rig_reach(rig);
-        usleep(20000);
+        for (int i = 0; i < REACH_MS && count_accepts() == before; i++)
+                usleep(1000);
+        usleep(20000); /* until it has stopped */
         limit_descriptors(rig, 1024);
         connected = rig_hello(rig).answer == ANSWER_REPLY;
         return (struct outcome){.answer = connected ? ANSWER_REPLY : ANSWER_CLOSED};
@@ -872,7 +889,8 @@ static bool try_place(struct rig *rig, const struct route *route, struct line *l
         trap_order(line->call, n, line->error, 0);
         outcome = route->act(rig);
         /* Waits for the aftermath of the answer; a call of the tick comes with the next one. */
-        for (int i = 0; i < 150 && !trap_has_sprung() && service_is_running(&rig->service); i++)
+        for (int i = 0; i < REACH_MS && !trap_has_sprung() && service_is_running(&rig->service);
+             i++)
                 usleep(1000);
         sprung = trap_has_sprung();
         verdict = route->judge(rig, &outcome, line->call, line->error, &fault);
@@ -1005,6 +1023,18 @@ static void try_call(struct rig *rig, const struct route *route, struct trap_cal
         }
 }
 
+/* Waits until the daemon makes no more calls; returns the number since the reset. */
+static size_t await_quiet(struct trap_call *calls) {
+        size_t n = trap_calls(calls, CALLS_MAX), before;
+
+        do {
+                before = n;
+                usleep(SETTLING_US);
+                n = trap_calls(calls, CALLS_MAX);
+        } while (n != before);
+        return n;
+}
+
 /* A run without faults, to record its calls. */
 static size_t record(struct rig *rig, const struct route *route, struct trap_call *calls) {
         const char *fault = NULL;
@@ -1014,11 +1044,10 @@ static size_t record(struct rig *rig, const struct route *route, struct trap_cal
         trap_reset();
         route->prepare(rig);
         rig_settle(rig);
-        usleep(SETTLING_US);
+        await_quiet(calls);
         trap_reset();
         outcome = route->act(rig);
-        usleep(SETTLING_US);
-        n = trap_calls(calls, CALLS_MAX);
+        n = await_quiet(calls);
         ck_assert_msg(route->judge(rig, &outcome, (struct trap_call){0}, 0, &fault) != NULL,
                       "%s, with nothing failed: %s", route->name, fault);
         ck_assert_uint_le(n, CALLS_MAX);

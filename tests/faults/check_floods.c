@@ -459,6 +459,7 @@ SANDBOX_TEST(one_user_with_subordinate_users_is_bounded_by_the_totals) {
         tell(flooder.channel);
         sandbox_join(flooder.pid);
         sandbox_wait_for(sandbox_count_mounts(0, victim.service.source) == 0);
+        sandbox_wait_for(service_count_threads(&victim.service) <= SERVICE_THREADS_IDLE + 1);
         victim_print("after it", victim_measure(&victim, root));
         close(alice);
         victim_expect_as_before(&victim);
@@ -584,7 +585,7 @@ SANDBOX_TEST(clients_that_stop_amid_their_work_hold_up_nobody) {
         victim_print("480 clients that have stopped", victim_measure(&victim, root));
         expect_bounded(&victim, "480 clients that have stopped", STOPPERS * STOPPED_CONNECTIONS + 1,
                        STOPPERS * STOPPED_CONNECTIONS + 2);
-        ck_assert_uint_eq(sandbox_count_mounts(0, victim.service.source), held);
+        sandbox_wait_for(sandbox_count_mounts(0, victim.service.source) == held);
 
         for (unsigned i = 0; i < STOPPERS; i++)
                 sandbox_kill(pids[i]);

@@ -39,7 +39,9 @@ enum {
         ALL_MISSED = 10,
 #endif
         CALLS_MAX = 4096,
-        MOUNTS = 2, /* of Alice's lease */
+        MOUNTS = 2,      /* of Alice's lease */
+        REACH_MS = 1000, /* for a call to be reached */
+        RETRIES = 2,     /* of a call that wasn't reached, since the order of threads varies */
 };
 
 /* The victim; a next instance that clients adopt from, and one that sweeps at once. */
@@ -489,7 +491,7 @@ static const struct route {
 /* ---- afterwards ---- */
 
 static const char *expect_nothing(struct rig *rig) {
-        for (int i = 0; i < 2000 && rig_find_remains(rig, 0, 0); i++)
+        for (int i = 0; i < SANDBOX_WAIT_MS && rig_find_remains(rig, 0, 0); i++)
                 usleep(1000);
         return rig_find_remains(rig, 0, 0);
 }
@@ -497,7 +499,7 @@ static const char *expect_nothing(struct rig *rig) {
 /* Every thread that has been inside has left. */
 static const char *expect_namespace_let_go(struct rig *rig) {
         rig_hang_up(rig);
-        for (int i = 0; i < 2000 && rig_keeps_namespace(rig); i++)
+        for (int i = 0; i < SANDBOX_WAIT_MS && rig_keeps_namespace(rig); i++)
                 usleep(1000);
         return rig_keeps_namespace(rig) ? "a mount namespace is kept" : NULL;
 }
@@ -543,7 +545,7 @@ static const char *find_disagreement(struct rig *rig, bool is_inside, bool may_h
 
 /* If the next instance has to look for it again, it does so within a second. */
 static bool can_be_unmounted_again(struct rig *rig) {
-        for (int i = 0; i < 300; i++) {
+        for (int i = 0; i < SANDBOX_WAIT_MS / 10; i++) {
                 struct outcome outcome = rig_unmount(rig);
 
                 if (is_ok(&outcome))
@@ -579,7 +581,7 @@ static const char *find_disagreement_of_kept(struct rig *rig, bool may_have_ende
 static bool can_be_unmounted(struct rig *rig) {
         bool unmounted = false;
 
-        for (int i = 0; i < 1000 && !unmounted && rig->lease; i++) {
+        for (int i = 0; i < SANDBOX_WAIT_MS && !unmounted && rig->lease; i++) {
                 unmounted = caller_tidy(rig).answer == ANSWER_REPLY;
                 usleep(unmounted ? 0 : 1000);
         }
@@ -594,7 +596,7 @@ static const char *find_disagreement_on_bus(struct rig *rig, bool may_have_ended
         start(rig, &bus_heir);
         if (!caller_await(rig))
                 return "the next instance isn't on the bus";
-        for (int i = 0; i < 1000 && found == 0 && rig_find_remains(rig, 0, 0); i++) {
+        for (int i = 0; i < SANDBOX_WAIT_MS && found == 0 && rig_find_remains(rig, 0, 0); i++) {
                 found = caller_list(rig).reply.lease;
                 usleep(found ? 0 : 1000);
         }
@@ -668,7 +670,8 @@ static const char *try_signal(struct rig *rig, const struct route *route, unsign
         trap_order_any(n, signal);
         route->act(rig);
         /* Waits for the aftermath of the answer; a call of the tick comes with the next one. */
-        for (int i = 0; i < 150 && !trap_has_sprung() && service_is_running(&rig->service); i++)
+        for (int i = 0; i < REACH_MS && !trap_has_sprung() && service_is_running(&rig->service);
+             i++)
                 usleep(1000);
         *reached = trap_has_sprung();
         status = await_victim(rig, signal);
@@ -714,14 +717,18 @@ static unsigned find_first(const struct route *route, const struct trap_call *ca
 
 static unsigned count_points_once(struct rig *rig, const struct route *route, unsigned *first) {
         static struct trap_call calls[CALLS_MAX];
-        unsigned n;
+        unsigned n, before;
 
         trap_reset(); /* cancels an order that was not reached */
         prepare(rig, route);
         trap_reset();
         route->act(rig);
-        usleep(2000); /* for the aftermath of the answer */
         n = trap_calls(calls, CALLS_MAX);
+        do { /* until the aftermath of the answer is over */
+                before = n;
+                usleep(10000);
+                n = trap_calls(calls, CALLS_MAX);
+        } while (n != before);
         *first = find_first(route, calls, n);
         await_victim(rig, SIGTERM);
         ck_assert_ptr_null(find_any_disagreement(rig, route, true));
@@ -757,6 +764,8 @@ static void try_route(struct rig *rig, const struct route *route) {
                         bool reached;
                         const char *fault = try_signal(rig, route, n, signals[i], &reached);
 
+                        for (int k = 0; k < RETRIES && !reached && !fault; k++)
+                                fault = try_signal(rig, route, n, signals[i], &reached);
                         kills++;
                         missed += !reached;
                         faults += fault != NULL;

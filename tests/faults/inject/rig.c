@@ -446,7 +446,7 @@ void rig_dismiss(struct rig *rig) {
 void rig_occupy(struct rig *rig) {
         while (rig->n_guests < RIG_GUESTS_MAX && rig_count_idle(rig) > 0)
                 ck_assert(rig_invite(rig));
-        ck_assert_uint_eq(rig_count_idle(rig), 0);
+        sandbox_wait_for(rig_count_idle(rig) == 0);
 }
 
 /* Clones that could not be made are made after the next request. */
