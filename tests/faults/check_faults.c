@@ -862,7 +862,8 @@ static void clear(struct rig *rig) {
         end_daemon(rig, SIGKILL);
         rig->lease = 0;
         while (umount2(sandbox_path("root/proc"), MNT_DETACH) == 0 ||
-               umount2(sandbox_path("root/sys"), MNT_DETACH) == 0)
+               umount2(sandbox_path("root/sys"), MNT_DETACH) == 0 ||
+               umount2(sandbox_path("root/dev"), MNT_DETACH) == 0)
                 continue;
         snprintf(state, sizeof(state), "%s/state", rig->service.runtime);
         unlink(state);
