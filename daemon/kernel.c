@@ -87,27 +87,27 @@ int kernel_prepare(void) {
         return kernel_proc < 0 ? -errno : 0;
 }
 
-static int kernel_count_mapped(uint64_t *mapped) {
+static int64_t kernel_count_mapped(void) {
         FILE *map = fopen("/proc/self/uid_map", "re");
+        int64_t mapped = 0;
         unsigned count;
 
         if (!map)
                 return -errno;
-        *mapped = 0;
         while (fscanf(map, "%*u %*u %u", &count) == 1)
-                *mapped += count;
+                mapped += count;
         fclose(map);
-        return 0;
+        return mapped;
 }
 
 int kernel_unmapped_uid(uid_t *uid) {
-        uint64_t mapped;
+        int64_t mapped = kernel_count_mapped();
         FILE *file;
-        int r = kernel_count_mapped(&mapped);
+        int r;
 
         *uid = -1;
-        if (r < 0 || mapped >= UINT32_MAX)
-                return r;
+        if (mapped < 0 || mapped >= UINT32_MAX)
+                return mapped < 0 ? mapped : 0;
         file = fopen("/proc/sys/kernel/overflowuid", "re");
         if (!file)
                 return -errno;
