@@ -125,8 +125,8 @@ static int unmount_find(sd_bus *bus, int fd, const char *place, struct unmount_f
 static const char *unmount_explain(const struct unmount_found *found) {
         if (found->unseen)
                 return "the mounts of the lease with this path aren't seen from here, as in "
-                       "another "
-                       "mount namespace: give the lease's number, as printed by mountatctl list";
+                       "another mount namespace: give the lease's number, as printed by "
+                       "mountatctl list";
         if (found->cut)
                 return "the path is too long for mountatctl list: give the lease's number";
         return "you have no lease there: see mountatctl list";
