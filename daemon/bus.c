@@ -31,8 +31,8 @@ enum {
         BUS_INTERACTIVE = 120 * BUS_SECOND, /* for a person to type a password in */
         BUS_LARGE = 1024 * 1024,            /* bytes */
 
-        BUS_PRIMARY_OWNER =
-                1, /* DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER of the D-Bus specification */
+        /* DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER of the D-Bus specification */
+        BUS_PRIMARY_OWNER = 1,
 };
 
 enum bus_state {

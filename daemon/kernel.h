@@ -26,12 +26,6 @@ enum { KERNEL_SYS_STATMOUNT = 457 };
 int kernel_prepare(void);
 
 /*
- * The uid that stands for all that this process's user namespace doesn't map, user_namespaces(7);
- * (uid_t)-1: it maps all. Before kernel_prepare()'s first thread.
- */
-int kernel_unmapped_uid(uid_t *uid);
-
-/*
  * The uid as which all appear that this process's user namespace doesn't map: user_namespaces(7).
  * (uid_t)-1: it maps all.
  */

@@ -23,7 +23,7 @@ struct server_setup {
 /*
  * Serves until SIGTERM, SIGINT, SIGHUP or idleness, and then until the last connection has ended
  * and the last lease is released, a few seconds at most. On SIGUSR1 it doesn't return: the process
- * ends at once, as if it had been killed, and its leases wait to be adopted. All three signals must
+ * ends at once, as if it had been killed, and its leases wait to be adopted. All four signals must
  * be blocked. 0, or a negative errno if the loop fails.
  */
 int server_run(const struct server_setup *setup);

@@ -275,7 +275,7 @@ static int state_judge_outlived(struct state_takeover *takeover) {
         return 0;
 }
 
-/* Locks the files, and examines the files. The caller calls state_end(), on failure as well. */
+/* Takes the lock, and examines the files. The caller calls state_end(), on failure as well. */
 static int state_begin(const char *directory, struct state_found *found,
                        struct state_takeover *takeover) {
         int r;

@@ -475,15 +475,20 @@ static void become_alice_who_may_not_search(void) {
         ctl_become_alice();
 }
 
-RUN_TEST(root_that_may_not_be_searched_is_told) {
+/* The command isn't run. */
+static void is_refused_to(void (*become)(void), const char *command, const char *text) {
         struct service service = service_start_with("run", NULL);
-        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE), "exit 0");
+        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE), command);
         struct program program;
 
-        ctl.become = become_alice_who_may_not_search;
+        ctl.become = become;
         program = ctl_run(&ctl, 125);
-        program_expect(&program, "Permission denied");
+        program_expect(&program, text);
         service_stop(&service);
+}
+
+RUN_TEST(root_that_may_not_be_searched_is_told) {
+        is_refused_to(become_alice_who_may_not_search, "exit 0", "Permission denied");
 }
 
 /* ---- what procfs lets nobody do ---- */
@@ -842,14 +847,8 @@ static void become_alice_with_a_directory(void) {
 }
 
 RUN_TEST(command_gets_no_directory_as_input) {
-        struct service service = service_start_with("run", NULL);
-        struct ctl ctl = ctl_shell(&service, ctl_make_root(USER_ALICE), "ls /proc/self/fd/0/..");
-        struct program program;
-
-        ctl.become = become_alice_with_a_directory;
-        program = ctl_run(&ctl, 125);
-        program_expect(&program, "standard input is a directory");
-        service_stop(&service);
+        is_refused_to(become_alice_with_a_directory, "ls /proc/self/fd/0/..",
+                      "standard input is a directory");
 }
 
 /* ---- hold ---- */
